@@ -1,0 +1,51 @@
+package oom
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+)
+
+const oomControlFile = "memory.oom_control"
+
+// maxNested bounds the walk over cgroups nested in a container's, which the
+// container itself can make.
+const maxNested = 256
+
+// v1Meter reads oom_kill of memory.oom_control. Unlike cgroup v2 it counts only
+// the cgroup's own processes, so nested cgroups are added up. One that was
+// removed takes its count with it.
+//
+// The file's eventfd is no evidence: an OOM at an ancestor's limit notifies
+// every cgroup below (mm/memcontrol.c, mem_cgroup_oom_notify).
+type v1Meter struct{ dir string }
+
+func openV1(h Hierarchy, cgroup string, _ bool) (meter, error) {
+	return &v1Meter{dir: filepath.Join(h.Mount, cgroup)}, nil
+}
+
+func (m *v1Meter) read() (Counters, error) {
+	sum, err := readCounters(filepath.Join(m.dir, oomControlFile))
+	if err != nil {
+		return Counters{}, err
+	}
+	walked := 0
+	err = filepath.WalkDir(m.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || name == m.dir {
+			return nil //nolint:nilerr // a nested cgroup that just went away is no error
+		}
+		if walked++; walked > maxNested {
+			return fs.SkipAll
+		}
+		c, err := readCounters(filepath.Join(name, oomControlFile))
+		if errors.Is(err, ErrGone) {
+			return nil
+		}
+		sum.OOMKill += c.OOMKill
+		return err
+	})
+	return sum, err
+}
+
+// cause is unknown: cgroup v1 counts no OOMs of a limit, only kills.
+func (m *v1Meter) cause(Counters) Cause { return CauseUnknown }

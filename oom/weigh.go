@@ -1,0 +1,56 @@
+package oom
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Reading is what a probe's Read gave.
+type Reading struct {
+	Evidence Evidence
+	Err      error
+}
+
+// Weigh orders readings by how much they can be relied on, and says in words
+// where the sources dispute a kill; "" where they don't.
+//
+// The readings come best source first. A good one stands ahead of one whose
+// cgroup was gone, and that ahead of one that failed. A source that knows its
+// victims by name must know of every kill that a counter has counted. Where it
+// does not, it has missed one, which may have been init: then the counter is
+// the better evidence. The reverse is no dispute: processes that share a
+// victim's memory are killed without being counted.
+//
+// Counters must be read before a source that names victims, which hears of a
+// kill first: else a kill in between would look like one missed.
+func Weigh(readings []Reading) (all []Evidence, dispute string) {
+	readings = slices.Clone(readings)
+	slices.SortStableFunc(readings, func(a, b Reading) int { return a.rank() - b.rank() })
+	for _, r := range readings {
+		all = append(all, r.Evidence)
+	}
+	if len(readings) < 2 || readings[0].rank() > 0 || all[0].Init == Unknown {
+		return all, ""
+	}
+	for i, r := range readings[1:] {
+		if r.rank() == 0 && r.Evidence.Kills > all[0].Kills {
+			dispute = fmt.Sprintf("%s counts %d kills, %s knows of %d",
+				r.Evidence.Source, r.Evidence.Kills, all[0].Source, all[0].Kills)
+			all[0], all[i+1] = all[i+1], all[0]
+			return all, dispute
+		}
+	}
+	return all, ""
+}
+
+func (r Reading) rank() int {
+	switch {
+	case r.Err == nil:
+		return 0
+	case errors.Is(r.Err, ErrGone):
+		return 1
+	default:
+		return 2
+	}
+}

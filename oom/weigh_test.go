@@ -1,0 +1,43 @@
+package oom
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWeigh(t *testing.T) {
+	ledger := func(kills uint64, init Known, err error) Reading {
+		return Reading{Evidence{Source: "ledger", Kills: kills, Init: init}, err}
+	}
+	counter := func(kills uint64, err error) Reading {
+		return Reading{Evidence{Source: "memory.events", Kills: kills}, err}
+	}
+	gone, broken := fmt.Errorf("read: %w", ErrGone), errors.New("not there")
+	for name, tc := range map[string]struct {
+		readings []Reading
+		best     string
+		dispute  string
+	}{
+		"nothing":                 {nil, "", ""},
+		"both agree":              {[]Reading{ledger(1, Yes, nil), counter(1, nil)}, "ledger", ""},
+		"the cgroup is gone":      {[]Reading{ledger(1, Yes, nil), counter(0, gone)}, "ledger", ""},
+		"the ledger is gone":      {[]Reading{ledger(1, Yes, broken), counter(1, nil)}, "memory.events", ""},
+		"ledger and cgroup gone":  {[]Reading{ledger(0, No, broken), counter(1, gone)}, "memory.events", ""},
+		"sharers are not counted": {[]Reading{ledger(2, No, nil), counter(1, nil)}, "ledger", ""},
+		"the ledger missed one":   {[]Reading{ledger(0, No, nil), counter(1, nil)}, "memory.events", "memory.events counts 1 kills, ledger knows of 0"},
+		"a stale count":           {[]Reading{ledger(0, No, nil), counter(1, broken)}, "ledger", ""},
+		"counters alone":          {[]Reading{counter(3, nil)}, "memory.events", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all, dispute := Weigh(tc.readings)
+			require.Len(t, all, len(tc.readings))
+			require.Equal(t, tc.dispute, dispute)
+			if tc.best != "" {
+				require.Equal(t, tc.best, all[0].Source)
+			}
+		})
+	}
+}
