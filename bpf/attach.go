@@ -1,0 +1,162 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// attached is a tier at work, not pinned yet.
+type attached struct {
+	coll  *ebpf.Collection
+	links map[string]link.Link // by pin name
+}
+
+// close lets go of programs, maps and links. What is pinned goes on.
+func (a *attached) close() {
+	for _, l := range a.links {
+		discard(l)
+	}
+	if a.coll != nil {
+		a.coll.Close()
+	}
+}
+
+// settings are the programs' constants.
+type settings struct {
+	tier      Tier
+	hierarchy uint32
+	abi       uint32
+	limit     *memlock
+}
+
+// tierSpec is the collection of one tier: its own programs, all maps, and the
+// constants.
+func tierSpec(s settings, markVictim string) (*ebpf.CollectionSpec, error) {
+	spec, err := loadLedger()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded programs: %w", err)
+	}
+	wanted := []string{carryProgram}
+	for _, h := range s.tier.hooks(markVictim) {
+		wanted = append(wanted, h.program)
+	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
+		return !slices.Contains(wanted, name)
+	})
+	for name, value := range map[string]uint32{"tier": uint32(s.tier), "hierarchy": s.hierarchy, "abi": s.abi} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s of the programs: %w", name, err)
+		}
+	}
+	return spec, nil
+}
+
+// load loads a tier's programs, over the maps given or new ones.
+func load(s settings, markVictim string, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	spec, err := tierSpec(s, markVictim)
+	if err != nil {
+		return nil, err
+	}
+	opts := ebpf.CollectionOptions{MapReplacements: shared}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if errors.Is(err, unix.EPERM) && s.limit.lift() {
+		return ebpf.NewCollectionWithOptions(spec, opts)
+	}
+	return coll, err
+}
+
+// memlock is RLIMIT_MEMLOCK, against which kernels before 5.11 count maps and
+// programs.
+type memlock struct {
+	old    unix.Rlimit
+	lifted bool
+}
+
+// lift takes the limit away until restore, and gives false where there was none
+// or it may not.
+func (m *memlock) lift() bool {
+	none := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	var old unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &old); err != nil || old == none {
+		return false
+	}
+	m.old = old
+	m.lifted = unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &none, nil) == nil
+	return m.lifted
+}
+
+// restore sets it as it was. What is pinned is not counted again.
+func (m *memlock) restore() {
+	if m.lifted {
+		_ = unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &m.old, nil) // a lower limit is always allowed
+	}
+}
+
+// attach attaches a tier's programs, all or none.
+func attach(coll *ebpf.Collection, tier Tier, markVictim string) (*attached, error) {
+	a := &attached{coll: coll, links: map[string]link.Link{}}
+	for _, h := range tier.hooks(markVictim) {
+		l, err := h.attach(coll.Programs[h.program])
+		if err != nil {
+			a.coll = nil // the caller's
+			a.close()
+			return nil, fmt.Errorf("attach %s to %s: %w", h.program, h.symbol, err)
+		}
+		a.links[h.pinName()] = l
+	}
+	return a, nil
+}
+
+func (h hook) attach(p *ebpf.Program) (link.Link, error) {
+	switch h.kind {
+	case hookTracing:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	case hookKprobe:
+		return link.Kprobe(h.symbol, p, nil)
+	case hookKretprobe:
+		return link.Kretprobe(h.symbol, p, nil)
+	default:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.symbol, Program: p})
+	}
+}
+
+// Programs for the two shapes of mark_victim, and the one that is never
+// attached.
+const (
+	markVictimPID  = "mark_victim_pid"
+	markVictimTask = "mark_victim_task"
+	carryProgram   = "carry"
+)
+
+// markVictimShape looks at the kernel's BTF, and never at its release: the
+// newer form of mark_victim(pid), mark_victim(task, uid), was backported.
+func markVictimShape(kernel *btf.Spec) (string, error) {
+	var td *btf.Typedef
+	if err := kernel.TypeByName("btf_trace_mark_victim", &td); err != nil {
+		return "", fmt.Errorf("arguments of mark_victim: %w", err)
+	}
+	ptr, ok := td.Type.(*btf.Pointer)
+	if !ok {
+		return "", fmt.Errorf("arguments of mark_victim: %v is no pointer", td.Type)
+	}
+	proto, ok := ptr.Target.(*btf.FuncProto)
+	if !ok || len(proto.Params) < 2 {
+		return "", fmt.Errorf("arguments of mark_victim: %v", ptr.Target)
+	}
+	// Params[0] is the tracepoint's own data.
+	switch t := btf.UnderlyingType(proto.Params[1].Type).(type) {
+	case *btf.Int:
+		return markVictimPID, nil
+	case *btf.Pointer:
+		return markVictimTask, nil
+	default:
+		return "", fmt.Errorf("arguments of mark_victim: %v is not known", t)
+	}
+}

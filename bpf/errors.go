@@ -1,0 +1,92 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrAbsent says that no ledger is pinned.
+	ErrAbsent = errors.New("no OOM ledger is loaded")
+	// ErrABI says that the pinned ledger is of another ABI than this program's.
+	ErrABI = errors.New("OOM ledger of another ABI")
+	// ErrRetired says that the ledger was unloaded, replaced or damaged since it
+	// was opened: what it answers may be out of date.
+	ErrRetired = errors.New("OOM ledger is not in force any more")
+	// ErrGap says that a ledger is in force, but was not when the container was
+	// armed: kills may be missing from it.
+	ErrGap = errors.New("OOM ledger began after the container")
+	// ErrEvicted says that so many others were killed since that an answer may
+	// have been pushed out of the ledger.
+	ErrEvicted = errors.New("pushed out of the OOM ledger")
+	// ErrPermission says that the process may not load or read the ledger. It
+	// wraps fs.ErrPermission.
+	ErrPermission = fmt.Errorf("OOM ledger: %w", fs.ErrPermission)
+	// ErrBusy says that another process is loading, or reading the ring.
+	ErrBusy = errors.New("OOM ledger is held by another process")
+)
+
+// named is a capability by its number in include/uapi/linux/capability.h.
+type named struct {
+	bit  uint
+	name string
+}
+
+var (
+	capSysAdmin = named{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}
+	capPerfmon  = named{unix.CAP_PERFMON, "CAP_PERFMON"}
+	capBPF      = named{unix.CAP_BPF, "CAP_BPF"}
+)
+
+// missingCaps names those of the wanted capabilities that the process lacks.
+// CAP_SYS_ADMIN stands for the other two (kernel/bpf/syscall.c, bpf_capable).
+func missingCaps(wanted ...named) []string {
+	have := effectiveCaps()
+	if have&(1<<capSysAdmin.bit) != 0 {
+		return nil
+	}
+	var missing []string
+	for _, c := range wanted {
+		if have&(1<<c.bit) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
+}
+
+// effectiveCaps is 0 where it can't be read.
+func effectiveCaps() uint64 {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, _ := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return caps
+		}
+	}
+	return 0
+}
+
+// permission turns a refusal into ErrPermission with the names of what the
+// process lacks, and leaves other errors alone.
+func permission(err error, wanted ...named) error {
+	if err == nil || !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrPermission) {
+		return err
+	}
+	missing := missingCaps(wanted...)
+	if len(missing) == 0 && len(wanted) > 0 {
+		return fmt.Errorf("%w: the kernel refuses it, no capability is missing: %w", ErrPermission, err)
+	}
+	if len(missing) == 0 {
+		return fmt.Errorf("%w: %w", ErrPermission, err)
+	}
+	return fmt.Errorf("%w: needs %s (or CAP_SYS_ADMIN): %w", ErrPermission, strings.Join(missing, " and "), err)
+}

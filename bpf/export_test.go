@@ -1,0 +1,10 @@
+package bpf
+
+// As gives the options of a program of another ABI and version.
+func (o Options) As(abi, version uint32) Options {
+	o.abi, o.version = &abi, &version
+	return o
+}
+
+// EachStep has f called between the steps of a load, with their names.
+func EachStep(f func(name string)) { testStep = f }

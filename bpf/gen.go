@@ -1,0 +1,3 @@
+package bpf
+
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -cflags "-O2 -g -Wall -Wextra -Werror" ledger kernel/ledger.bpf.c

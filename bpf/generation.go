@@ -1,0 +1,215 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultDir is where the ledger is pinned.
+const DefaultDir = "/sys/fs/bpf/oomwitness"
+
+// A ledger's folder holds generations, each with all pins of one load, and the
+// symbolic link "current" to the one in force. Renaming a new link over it is
+// the one step by which a ledger appears or is replaced: everything before it
+// is rubbish to the next loader, everything after it as well.
+const (
+	currentName = "current"
+	nextName    = "next"
+	genPrefix   = "g"
+)
+
+// generation is one load's folder.
+type generation struct {
+	dir  string // the ledger's folder
+	name string
+}
+
+// newGeneration names one. Tier and version are in the name, so that they change
+// in the same step as the link.
+func newGeneration(dir string, tier Tier, version uint32) generation {
+	name := fmt.Sprintf("%s%d_%d_%v_%d", genPrefix, bootNow(), os.Getpid(), tier, version)
+	return generation{dir: dir, name: name}
+}
+
+// programs reads tier and version of a generation's programs from its name.
+func (g generation) programs() (Tier, uint32, error) {
+	fields := strings.Split(g.name, "_")
+	if len(fields) != 4 {
+		return 0, 0, fmt.Errorf("malformed generation %q", g.name)
+	}
+	tier, err := ParseTier(fields[2])
+	if err != nil || tier == TierAuto {
+		return 0, 0, fmt.Errorf("malformed generation %q", g.name)
+	}
+	version, err := strconv.ParseUint(fields[3], 10, 32)
+	if err != nil {
+		return 0, 0, fmt.Errorf("malformed generation %q", g.name)
+	}
+	return tier, uint32(version), nil
+}
+
+func (g generation) path(name string) string { return filepath.Join(g.dir, g.name, name) }
+
+// currentGeneration follows the link, ErrAbsent where there is none.
+func currentGeneration(dir string) (generation, error) {
+	name, err := os.Readlink(filepath.Join(dir, currentName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return generation{}, fmt.Errorf("%s: %w", dir, ErrAbsent)
+	}
+	if err != nil {
+		return generation{}, permission(fmt.Errorf("find the OOM ledger: %w", err))
+	}
+	if !strings.HasPrefix(name, genPrefix) || strings.ContainsRune(name, '/') {
+		return generation{}, fmt.Errorf("find the OOM ledger: %s leads to %q", currentName, name)
+	}
+	return generation{dir: dir, name: name}, nil
+}
+
+// makeCurrent puts the generation in force.
+func (g generation) makeCurrent() error {
+	next := filepath.Join(g.dir, nextName)
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("switch the OOM ledger: %w", err)
+	}
+	if err := os.Symlink(g.name, next); err != nil {
+		return fmt.Errorf("switch the OOM ledger: %w", err)
+	}
+	step("link made")
+	if err := os.Rename(next, filepath.Join(g.dir, currentName)); err != nil {
+		return fmt.Errorf("switch the OOM ledger: %w", err)
+	}
+	return nil
+}
+
+// whole says whether the generation is the one in force with all its links:
+// whoever is asked after a lookup knows that the programs were attached when it
+// was done.
+func (g generation) whole(links []string) error {
+	now, err := currentGeneration(g.dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRetired, err)
+	}
+	if now.name != g.name {
+		return fmt.Errorf("%w: replaced", ErrRetired)
+	}
+	for _, name := range links {
+		var st unix.Stat_t
+		if err := unix.Lstat(g.path(name), &st); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrRetired, name, err)
+		}
+	}
+	return nil
+}
+
+// links names the pinned links, ErrRetired if they are not all there.
+func (g generation) links() ([]string, error) {
+	links, err := g.anyLinks()
+	if err != nil {
+		return nil, err
+	}
+	tier, _, err := g.programs()
+	if err != nil {
+		return nil, err
+	}
+	if want := len(tier.hooks("")); len(links) != want {
+		return nil, fmt.Errorf("%w: %d links of %d are pinned", ErrRetired, len(links), want)
+	}
+	return links, nil
+}
+
+func (g generation) anyLinks() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(g.dir, g.name))
+	if err != nil {
+		return nil, err
+	}
+	var links []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), linkPrefix) {
+			links = append(links, e.Name())
+		}
+	}
+	return links, nil
+}
+
+func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
+	m, err := ebpf.LoadPinnedMap(g.path(name), &ebpf.LoadPinOptions{ReadOnly: readOnly})
+	if err != nil {
+		return nil, fmt.Errorf("open the OOM ledger's %s: %w", name, permission(err, capBPF))
+	}
+	return m, nil
+}
+
+// discard closes what was only a way to look at something.
+func discard(c io.Closer) { _ = c.Close() }
+
+// about reads what userspace said of the generation. Only the first 16 bytes
+// are of every ABI: where ABI is not this one the rest may be missing.
+func about(meta *ebpf.Map) (metaValue, error) {
+	raw, err := meta.LookupBytes(metaAbout)
+	if err != nil {
+		return metaValue{}, fmt.Errorf("read the OOM ledger's meta: %w", permission(err, capBPF))
+	}
+	return decodeMeta(raw)
+}
+
+// otherGenerations gives all but the one named.
+func otherGenerations(dir, current string) ([]generation, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the OOM ledger's folder: %w", err)
+	}
+	var gens []generation
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), genPrefix) && e.Name() != current {
+			gens = append(gens, generation{dir: dir, name: e.Name()})
+		}
+	}
+	return gens, nil
+}
+
+// remove unpins everything: links without a pin detach, maps go when their last
+// reader does.
+func (g generation) remove() error {
+	if err := os.RemoveAll(filepath.Join(g.dir, g.name)); err != nil {
+		return fmt.Errorf("remove a stale generation of the OOM ledger: %w", err)
+	}
+	return nil
+}
+
+// ensureBPFFS makes dir on a BPF filesystem, mounting it at its usual place if
+// that is where dir is and nobody has.
+func ensureBPFFS(dir string) error {
+	parent := filepath.Dir(dir)
+	ok, err := onBPFFS(parent)
+	if err != nil {
+		return err
+	}
+	if !ok && parent == filepath.Dir(DefaultDir) {
+		if err := unix.Mount("bpf", parent, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+			return permission(fmt.Errorf("mount the BPF filesystem on %s: %w", parent, err), capSysAdmin)
+		}
+	} else if !ok {
+		return fmt.Errorf("%s is not on a BPF filesystem", parent)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return permission(fmt.Errorf("make the OOM ledger's folder: %w", err))
+	}
+	return nil
+}
+
+func onBPFFS(dir string) (bool, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return false, fmt.Errorf("look for the BPF filesystem at %s: %w", dir, err)
+	}
+	return uint32(st.Type) == unix.BPF_FS_MAGIC, nil
+}

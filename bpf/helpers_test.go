@@ -1,0 +1,138 @@
+package bpf_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+func init() {
+	if os.Getenv(helperEnv) == "leaderless" {
+		runtime.LockOSThread() // the main goroutine stays on the main thread
+	}
+}
+
+// runHelper is what a re-executed test binary does, and its exit status.
+func runHelper(name string, args []string) int {
+	switch name {
+	case "sharer":
+		waitForByte()
+		go vforkAndWait()
+		waitForStdin()
+		eat()
+	case "leaderless":
+		waitForByte()
+		go func() {
+			waitForStdin()
+			eat()
+		}()
+		// Ends this thread alone, the leader's.
+		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+	case "load":
+		return helpLoad(args)
+	}
+	fmt.Fprintln(os.Stderr, "no helper", name)
+	return 2
+}
+
+// waitForByte waits until the test has put this process into its cgroup.
+func waitForByte() { _, _ = os.Stdin.Read(make([]byte, 1)) }
+
+func waitForStdin() { _, _ = io.Copy(io.Discard, os.Stdin) }
+
+// eat takes memory until the process is killed.
+func eat() {
+	for {
+		mem, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			os.Exit(3)
+		}
+		for i := 0; i < len(mem); i += 4096 {
+			mem[i] = 1
+		}
+	}
+}
+
+// vforkAndWait makes a child that shares this process's memory and only waits.
+// The thread never comes back: the kernel holds it until the child has ended.
+// Garbage collection is off, which would wait for it.
+//
+//go:norace
+func vforkAndWait() {
+	runtime.LockOSThread()
+	pid, _, _ := syscall.RawSyscall(syscall.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0)
+	for pid == 0 {
+		_, _, _ = syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+	}
+}
+
+// helpLoad loads a ledger: DIR LOCKDIR TIER ABI VERSION CAPS [STEP], where CAPS
+// are the numbers of the capabilities to give up first, and STEP is the number of
+// the step after which to die.
+func helpLoad(args []string) int {
+	runtime.LockOSThread()
+	tier, err := bpf.ParseTier(args[2])
+	if err != nil {
+		return 2
+	}
+	abi, _ := strconv.ParseUint(args[3], 10, 32)
+	version, _ := strconv.ParseUint(args[4], 10, 32)
+	if err := dropCaps(args[5]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if len(args) > 6 {
+		dieAt(args[6])
+	}
+	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier}.As(uint32(abi), uint32(version))
+	st, err := bpf.Load(o)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(st.Tier, st.Loaded)
+	return 0
+}
+
+func dropCaps(list string) error {
+	if list == "" {
+		return nil
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return err
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return err
+		}
+		data[n/32].Effective &^= 1 << (n % 32)
+		data[n/32].Permitted &^= 1 << (n % 32)
+	}
+	return unix.Capset(&hdr, &data[0])
+}
+
+// dieAt ends the process by SIGKILL after so many steps of a load.
+func dieAt(number string) {
+	left, err := strconv.Atoi(number)
+	if err != nil {
+		panic(err)
+	}
+	bpf.EachStep(func(name string) {
+		if left--; left < 0 {
+			fmt.Println(name)
+			_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
+			select {}
+		}
+	})
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The kernel's own record of every OOM kill. What the hooks may rely on, from
+ * mm/oom_kill.c of 5.10 to 7.2:
+ *
+ *   oom_kill_process(oc)             once for an event, under oom_lock
+ *     __oom_kill_process(victim)     for each member of a group, twice for the first
+ *       signal_generate(SIGKILL)     the victim, under its siglock: not reaped yet
+ *       mark_victim                  first time only
+ *       signal_generate(SIGKILL)     each other process with the same mm
+ *
+ * A victim is written down at signal_generate, so that whoever reaps it finds
+ * it, and once: by_task refuses the second time. Tier C knows neither function:
+ * there a victim is a SIGKILL and then a mark from the same task, since a mark
+ * alone is also given to tasks that were dying already.
+ *
+ * Everything is preallocated and nothing waits: this is the OOM path.
+ */
+#include "record.h"
+
+char __license[] SEC("license") = "Dual BSD/GPL";
+
+/* Tiers A and B. */
+
+static __always_inline int on_event(struct oom_control *oc)
+{
+	__u64 current = bpf_get_current_pid_tgid();
+	struct flight *f = flight_of(current);
+
+	if (!f)
+		return 0;
+	blank_event(f, current);
+	f->domain = domain_id(READ(oc, memcg));
+	f->constraint = READ(oc, constraint);
+	f->order = READ(oc, order);
+	f->totalpages = READ(oc, totalpages);
+	f->points = READ(oc, chosen_points);
+	f->flags = 0;
+	return 0;
+}
+
+static __always_inline int on_kill(struct task_struct *victim)
+{
+	__u64 current = bpf_get_current_pid_tgid();
+	struct flight *f = flight_of(current);
+
+	if (!f)
+		return 0;
+	if (f->owner != current)
+		blank_event(f, current); /* attached in the middle of the event */
+	f->victim = READ(victim, tgid);
+	return 0;
+}
+
+static __always_inline int on_killed(void)
+{
+	__u64 current = bpf_get_current_pid_tgid();
+	struct flight *f = flight_of(current);
+
+	if (f && f->owner == current)
+		f->victim = 0;
+	return 0;
+}
+
+SEC("fentry/oom_kill_process")
+int event_fentry(struct args *ctx)
+{
+	return on_event((void *)ctx->arg[0]);
+}
+
+SEC("fentry/__oom_kill_process")
+int kill_fentry(struct args *ctx)
+{
+	return on_kill((void *)ctx->arg[0]);
+}
+
+SEC("fexit/__oom_kill_process")
+int kill_fexit(void *ctx)
+{
+	(void)ctx;
+	return on_killed();
+}
+
+SEC("kprobe/oom_kill_process")
+int event_kprobe(struct pt_regs *ctx)
+{
+	return on_event(FIRST_ARG(ctx));
+}
+
+SEC("kprobe/__oom_kill_process")
+int kill_kprobe(struct pt_regs *ctx)
+{
+	return on_kill(FIRST_ARG(ctx));
+}
+
+SEC("kretprobe/__oom_kill_process")
+int kill_kretprobe(void *ctx)
+{
+	(void)ctx;
+	return on_killed();
+}
+
+/* All tiers. */
+
+static __always_inline void sent_while_killing(struct flight *f, __u64 current, struct task_struct *task)
+{
+	if (f->owner != current || !f->victim)
+		return;
+	write_down(f, task, f->victim == (__u32)READ(task, tgid) ? 0 : FLAG_SHARED);
+}
+
+/* Tier C: remembers a SIGKILL until its mark comes, or knows it for that of a
+ * process that shares the memory of the last one marked. */
+static __always_inline void sent_or_shared(struct flight *f, __u64 current, struct task_struct *task)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (f->owner != current)
+		__builtin_memset(f, 0, sizeof(*f));
+	f->owner = current;
+	if (f->mm && f->mm == (__u64)READ(task, mm) && now - f->marked_ns < 5 * SECOND_NS &&
+	    f->victim != (__u32)READ(task, tgid)) {
+		write_down(f, task, FLAG_SHARED);
+		return;
+	}
+	f->sent = (__u64)task;
+	f->sent_tid = READ(task, pid);
+	f->sent_ns = now;
+}
+
+SEC("raw_tp/signal_generate")
+int signal_generate(struct args *ctx)
+{
+	__u64 current;
+	struct flight *f;
+
+	if ((int)ctx->arg[0] != SIGKILL || ctx->arg[1] != SEND_SIG_PRIV)
+		return 0;
+	current = bpf_get_current_pid_tgid();
+	f = flight_of(current);
+	if (!f)
+		return 0;
+	if (tier == TIER_C)
+		sent_or_shared(f, current, (void *)ctx->arg[2]);
+	else
+		sent_while_killing(f, current, (void *)ctx->arg[2]);
+	return 0;
+}
+
+/* Tier C: the kills of a group are one event, known by trigger and time. */
+static __always_inline void marked_after_sent(struct flight *f)
+{
+	struct task_struct *task = (void *)f->sent;
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	f->constraint = CONSTRAINT_UNKNOWN;
+	f->flags = FLAG_NO_CONTROL | FLAG_EVENT_GUESSED;
+	if (!f->seq || now - f->marked_ns > SECOND_NS || !oom_group(task, 0)) {
+		f->seq = next_seq();
+		f->index = 0;
+	}
+	f->sent = 0;
+	f->marked_ns = now;
+	f->mm = (__u64)READ(task, mm);
+	f->victim = READ(task, tgid);
+	write_down(f, task, 0);
+}
+
+static __always_inline int on_mark(__u32 tid)
+{
+	__u64 current = bpf_get_current_pid_tgid();
+	struct flight *f = flight_of(current);
+	struct meta *m = counts();
+
+	if (!f || !m)
+		return 0;
+	__sync_fetch_and_add(&m->marked, 1);
+	if (tier != TIER_C) {
+		if (f->owner != current || !f->victim)
+			__sync_fetch_and_add(&m->not_killed, 1);
+		return 0;
+	}
+	if (f->owner == current && f->sent && f->sent_tid == tid &&
+	    bpf_ktime_get_boot_ns() - f->sent_ns < SECOND_NS)
+		marked_after_sent(f);
+	else
+		__sync_fetch_and_add(&m->not_killed, 1);
+	return 0;
+}
+
+/* The two shapes of mark_victim's arguments. The loader takes the one that the
+ * kernel's BTF says. */
+
+SEC("raw_tp/mark_victim")
+int mark_victim_pid(struct args *ctx)
+{
+	return on_mark(ctx->arg[0]);
+}
+
+SEC("raw_tp/mark_victim")
+int mark_victim_task(struct args *ctx)
+{
+	struct task_struct *task = (void *)ctx->arg[0];
+
+	return on_mark(READ(task, pid));
+}
+
+/* Never attached: userspace runs it to hand a cgroup's counts over to a new
+ * ledger that is counting already. Arguments: cgroup ID, victims, own, events.
+ * Gives 1 where the cgroup has no entry yet. Running it again changes nothing. */
+SEC("raw_tp/carry")
+int carry(struct args *ctx)
+{
+	__u64 id = ctx->arg[0];
+	struct cgroup_entry *e = bpf_map_lookup_elem(&by_cgroup, &id);
+
+	if (!e)
+		return 1;
+	e->carried_victims = ctx->arg[1];
+	e->carried_own = ctx->arg[2];
+	e->carried_events = ctx->arg[3];
+	return 0;
+}

@@ -1,0 +1,385 @@
+package bpf_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// number reads a count from the environment.
+func number(t *testing.T, name string, or int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return or
+	}
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	return n
+}
+
+// needV2 skips on cgroup v1, which has no such thing.
+func (b *bench) needV2(t *testing.T, what string) {
+	t.Helper()
+	if b.h.Version != 2 {
+		t.Skipf("needs cgroup v2: v1 has no %s", what)
+	}
+}
+
+// TestRecord looks at every field of one kill.
+func TestRecord(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", realLimit)
+	before := time.Now()
+	p := hog(t, dir)
+	l := b.open(t)
+	r := record(t, l, p)
+	id, err := bpf.CgroupID(dir)
+	require.NoError(t, err)
+	require.WithinRange(t, r.Time(), before, time.Now())
+	require.NotZero(t, r.Seq)
+	require.Zero(t, r.Index)
+	require.EqualValues(t, p.pid(), r.TID)
+	require.Equal(t, "tail", r.Comm.String())
+	require.Equal(t, "tail", r.TriggerComm.String())
+	require.EqualValues(t, p.pid(), r.TriggerTGID)
+	require.EqualValues(t, 1000, r.OOMScoreAdj)
+	require.Zero(t, r.UID)
+	page := uint64(os.Getpagesize())
+	require.InDelta(t, realLimit/page, r.RSSAnon, float64(realLimit/page/4), "anon")
+	require.Greater(t, r.TotalVM, r.RSSAnon)
+	require.Positive(t, r.PageTables)
+	require.Equal(t, id, r.Cgroup)
+	require.Equal(t, b.status.Tier, r.Tier)
+	require.Zero(t, r.Flags&(bpf.FlagShared|bpf.FlagOOMGroup|bpf.FlagNSInit|bpf.FlagNoRSS))
+	if r.Tier == bpf.TierC {
+		require.Equal(t, bpf.ConstraintUnknown, r.Constraint)
+		require.Equal(t, bpf.FlagNoControl|bpf.FlagEventGuessed, r.Flags)
+		return
+	}
+	require.Equal(t, id, r.Domain)
+	require.Equal(t, bpf.ConstraintMemcg, r.Constraint)
+	require.GreaterOrEqual(t, r.Order, int32(0))
+	require.EqualValues(t, realLimit/page, r.TotalPages)
+	require.Positive(t, r.Points)
+}
+
+// TestGroupKill kills a group at once: five processes, and a storm of 200.
+func TestGroupKill(t *testing.T) {
+	for _, size := range []int{5, 200} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) { testGroupKill(t, size) })
+	}
+}
+
+func testGroupKill(t *testing.T, size int) {
+	b := newBench(t)
+	b.needV2(t, "memory.oom.group")
+	dir := b.cgroup(t, "c", 4*realLimit)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "memory.oom.group"), []byte("1"), 0o644))
+	var group []*proc
+	for range size - 1 {
+		group = append(group, startIdle(t, dir))
+	}
+	group = append(group, hog(t, dir))
+	l := b.open(t)
+	index, seqs := map[uint32]bool{}, map[uint64]bool{}
+	var first, last time.Time
+	for i, p := range group {
+		if i < size-1 {
+			p.killed(t)
+		}
+		r := record(t, l, p)
+		seqs[r.Seq] = true
+		require.NotZero(t, r.Flags&bpf.FlagOOMGroup)
+		require.Less(t, r.Index, uint32(size))
+		index[r.Index] = true
+		if at := r.Time(); last.IsZero() || at.After(last) {
+			last = at
+		}
+		if at := r.Time(); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	require.Len(t, index, size)
+	require.Len(t, seqs, 1)
+	c := cgroupOf(t, l, dir)
+	require.EqualValues(t, size, c.Victims)
+	require.EqualValues(t, size, c.Own)
+	require.EqualValues(t, 1, c.Events)
+	above := cgroupOf(t, l, b.parent)
+	require.EqualValues(t, size, above.Victims)
+	require.Zero(t, above.Own)
+	require.Equal(t, above.ID, c.Parent)
+	t.Logf("%d kills within %v", size, last.Sub(first))
+}
+
+// TestSharer has a victim that shares its memory with another process, which
+// the kernel kills too and counts nowhere.
+func TestSharer(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", 2*realLimit)
+	p := start(t, dir, "sharer")
+	p.begin(t)
+	p.prefer(t, 1000)
+	require.Eventually(t, func() bool { return len(pidsIn(t, dir)) == 2 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, p.in.Close())
+	p.killed(t)
+	l := b.open(t)
+	c := cgroupOf(t, l, dir)
+	require.EqualValues(t, 2, c.Victims)
+	require.EqualValues(t, 1, c.Events)
+	all, err := l.Records()
+	require.NoError(t, err)
+	var list []bpf.Record
+	for _, r := range all {
+		if r.Cgroup == c.ID {
+			list = append(list, r)
+		}
+	}
+	require.Len(t, list, 2)
+	require.NotEqual(t, list[0].TGID, list[1].TGID)
+	require.Equal(t, list[0].Seq, list[1].Seq)
+	require.Equal(t, bpf.FlagShared, (list[0].Flags|list[1].Flags)&bpf.FlagShared)
+	require.NotEqual(t, list[0].Flags&bpf.FlagShared, list[1].Flags&bpf.FlagShared)
+	record(t, l, p)
+}
+
+func pidsIn(t *testing.T, dir string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	require.NoError(t, err)
+	return lines(data)
+}
+
+// TestLeaderExited kills a process whose first thread has ended.
+func TestLeaderExited(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", 2*realLimit)
+	p := start(t, dir, "leaderless")
+	p.begin(t)
+	p.prefer(t, 1000)
+	require.Eventually(t, func() bool { return leaderEnded(p.pid()) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, p.in.Close())
+	p.killed(t)
+	r := record(t, b.open(t), p)
+	require.NotEqual(t, r.TGID, r.TID)
+	require.Zero(t, r.Flags&bpf.FlagNoRSS)
+}
+
+// TestStorm has 200 processes run into 200 limits at once.
+func TestStorm(t *testing.T) {
+	const many = 200
+	b := newBench(t)
+	procs, own := make([]*proc, many), map[uint64]bool{}
+	for i := range procs {
+		dir := b.cgroup(t, strconv.Itoa(i), 8<<20)
+		id, err := bpf.CgroupID(dir)
+		require.NoError(t, err)
+		own[id] = true
+		procs[i] = startHog(t, dir)
+	}
+	r, err := bpf.NewReader(b.opts.Dir, b.opts.LockDir)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	l := b.open(t)
+	began := time.Now()
+	for _, p := range procs {
+		require.NoError(t, p.in.Close())
+	}
+	for _, p := range procs {
+		p.killed(t)
+		record(t, l, p)
+	}
+	took := time.Since(began)
+	seqs := map[uint64]bool{}
+	for n := 0; n < many; {
+		rec, err := r.Read(t.Context())
+		require.NoError(t, err)
+		if own[rec.Cgroup] {
+			seqs[rec.Seq] = true
+			n++
+		}
+	}
+	require.Len(t, seqs, many)
+	c := cgroupOf(t, l, b.parent)
+	require.EqualValues(t, many, c.Victims)
+	require.EqualValues(t, many, c.Events)
+	require.Zero(t, c.Own)
+	m, err := l.Meta()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, m.Victims, uint64(many))
+	require.Zero(t, m.LostRing+m.LostTask+m.LostCgroup)
+	t.Logf("%d kills in %v", many, took)
+}
+
+// TestLookUp looks each victim up as soon as its end can be seen.
+func TestLookUp(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", 8<<20)
+	l := b.open(t)
+	misses, n := 0, number(t, "LOOKUPS", 100)
+	for range n {
+		p := hog(t, dir)
+		_, ok, err := l.Task(uint32(p.pid()), p.ticks)
+		require.NoError(t, err)
+		if !ok {
+			misses++
+		}
+	}
+	require.Zero(t, misses)
+	require.EqualValues(t, n, cgroupOf(t, l, dir).Victims)
+	t.Logf("tier %v: %d look-ups, %d misses", b.status.Tier, n, misses)
+}
+
+// TestPIDReuse kills two processes with the same PID.
+func TestPIDReuse(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", realLimit)
+	first := hog(t, dir)
+	var second *proc
+	for range 200 {
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(first.pid()-1)), 0o644); err != nil {
+			t.Skipf("needs a kernel with CONFIG_CHECKPOINT_RESTORE: %v", err)
+		}
+		second = startHog(t, dir)
+		if second.pid() == first.pid() {
+			break
+		}
+		_ = second.cmd.Process.Kill()
+		_ = second.cmd.Wait()
+	}
+	require.Equal(t, first.pid(), second.pid(), "the PID could not be had again")
+	require.NotEqual(t, first.ticks, second.ticks)
+	l := b.open(t)
+	_, ok, err := l.Task(uint32(second.pid()), second.ticks)
+	require.NoError(t, err)
+	require.False(t, ok, "only the first was killed yet")
+	second.prefer(t, 1000)
+	require.NoError(t, second.in.Close())
+	second.killed(t)
+	require.NotEqual(t, record(t, l, first).Seq, record(t, l, second).Seq)
+}
+
+// TestCauses asks for the cause of kills by limits at all levels.
+func TestCauses(t *testing.T) {
+	for want, c := range map[oom.Cause]struct{ pods, pod, container, nested int64 }{
+		oom.CauseContainer: {0, 0, realLimit, 0},
+		oom.CausePod:       {0, realLimit, 0, 0},
+		oom.CauseAncestor:  {realLimit, 0, 0, 0},
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			b := newBench(t)
+			b.cgroup(t, "pods", c.pods)
+			b.cgroup(t, "pods/pod", c.pod)
+			dir := b.cgroup(t, "pods/pod/c", c.container)
+			b.checkCause(t, dir, dir, want)
+		})
+	}
+	t.Run("nested", func(t *testing.T) {
+		b := newBench(t)
+		dir := b.cgroup(t, "c", 2*realLimit)
+		init := startIdle(t, b.cgroup(t, "c/init", 0))
+		nested := b.cgroup(t, "c/nested", realLimit)
+		_ = init
+		b.checkCause(t, dir, nested, oom.CauseContainer)
+	})
+}
+
+// checkCause kills in a cgroup, and asks a container's probe.
+func (b *bench) checkCause(t *testing.T, dir, kill string, want oom.Cause) {
+	t.Helper()
+	if b.status.Tier == bpf.TierC && (b.h.Version == 1 || dir != kill) {
+		want = oom.CauseUnknown
+	}
+	var init *proc
+	if dir == kill {
+		init = startIdle(t, dir)
+	} else {
+		init = startIdle(t, "")
+		join(t, filepath.Join(dir, "init"), init.pid())
+	}
+	source := bpf.NewSource(b.opts.Dir, b.h)
+	defer source.Close()
+	probe, err := source.Arm(oom.Target{ID: "c", Pid: init.pid(), Pod: dir == kill})
+	require.NoError(t, err)
+	defer probe.Close()
+	hog(t, kill)
+	ev, err := probe.Read()
+	require.NoError(t, err)
+	if dir == kill {
+		require.EqualValues(t, 1, ev.Kills)
+		require.Equal(t, want, ev.Cause)
+		require.Equal(t, oom.No, ev.Init)
+	}
+	c := cgroupOf(t, b.open(t), dir)
+	require.EqualValues(t, 1, c.Victims)
+}
+
+// Where the whole machine is the test's: OOM_NODE=1 in the guest.
+func needGuest(t *testing.T) {
+	t.Helper()
+	if os.Getenv("OOM_NODE") == "" {
+		t.Skip("needs a machine of its own, as the node VM is: OOM_NODE=1")
+	}
+}
+
+// TestNodeWide fills the node's memory from a cgroup without a limit.
+func TestNodeWide(t *testing.T) {
+	needGuest(t)
+	b := newBench(t)
+	dir := b.cgroup(t, "c", 0)
+	ev, r := b.killSomehow(t, dir, func(p *proc) { require.NoError(t, p.in.Close()) })
+	if b.status.Tier == bpf.TierC {
+		require.Equal(t, oom.CauseNode, ev.Cause, "by the counters: no limit fired")
+		return
+	}
+	require.Equal(t, oom.CauseNode, ev.Cause)
+	require.Equal(t, bpf.ConstraintNone, r.Constraint)
+	require.Zero(t, r.Domain)
+	require.NotEqual(t, int32(bpf.OrderSysrq), r.Order)
+}
+
+// TestSysrq asks the kernel for a kill, as an operator does.
+func TestSysrq(t *testing.T) {
+	needGuest(t)
+	b := newBench(t)
+	dir := b.cgroup(t, "c", 0)
+	ev, r := b.killSomehow(t, dir, func(*proc) {
+		require.NoError(t, os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0o644))
+		require.NoError(t, os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0o644))
+	})
+	if b.status.Tier == bpf.TierC {
+		require.Equal(t, oom.CauseNode, ev.Cause, "by the counters: no limit fired")
+		return
+	}
+	require.Equal(t, oom.CauseSysrq, ev.Cause)
+	require.EqualValues(t, bpf.OrderSysrq, r.Order)
+}
+
+// killSomehow has a container's init killed, and gives evidence and record.
+func (b *bench) killSomehow(t *testing.T, dir string, how func(*proc)) (oom.Evidence, bpf.Record) {
+	t.Helper()
+	p := startHog(t, dir)
+	p.prefer(t, 1000)
+	source := bpf.NewSource(b.opts.Dir, b.h)
+	defer source.Close()
+	probe, err := source.Arm(oom.Target{ID: "c", Pid: p.pid()})
+	require.NoError(t, err)
+	defer probe.Close()
+	how(p)
+	p.killed(t)
+	ev, err := probe.Read()
+	require.NoError(t, err)
+	require.Equal(t, oom.Yes, ev.Init)
+	r := record(t, b.open(t), p)
+	t.Log(fmt.Sprintf("%+v", ev), r.Constraint, r.Order, r.Domain)
+	return ev, r
+}

@@ -1,0 +1,285 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cilium/ebpf"
+)
+
+// Ledger is a pinned ledger, opened for reading. Its methods may be called
+// concurrently, but not with or after Close.
+type Ledger struct {
+	gen      generation
+	links    []string
+	meta     *ebpf.Map
+	byTask   *ebpf.Map
+	byCgroup *ebpf.Map
+	about    metaValue
+	tier     Tier
+	version  uint32
+}
+
+// openTries bounds how often Open starts again since the ledger was replaced
+// under its hands.
+const openTries = 10
+
+// Open opens the ledger pinned in dir (DefaultDir if empty) for reading.
+// Errors wrap ErrAbsent, ErrABI, ErrPermission or, in the middle of an upgrade
+// or where pins are missing, ErrRetired.
+func Open(dir string) (*Ledger, error) {
+	if dir == "" {
+		dir = DefaultDir
+	}
+	for try := 1; ; try++ {
+		g, err := currentGeneration(dir)
+		if err != nil {
+			return nil, err
+		}
+		l, err := g.open()
+		if err == nil || try == openTries {
+			return l, err
+		}
+		if now, e := currentGeneration(dir); e == nil && now == g {
+			return nil, err
+		}
+	}
+}
+
+func (g generation) open() (*Ledger, error) {
+	l := &Ledger{gen: g}
+	if err := l.openMaps(); err != nil {
+		_ = l.Close()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %w", ErrRetired, err)
+		}
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Ledger) openMaps() error {
+	var err error
+	if l.meta, err = l.gen.openMap(mapMeta, true); err != nil {
+		return err
+	}
+	if l.about, err = about(l.meta); err != nil {
+		return err
+	}
+	if l.about.ABI != ABI {
+		return fmt.Errorf("%w: %d is loaded, this is %d", ErrABI, l.about.ABI, ABI)
+	}
+	if l.tier, l.version, err = l.gen.programs(); err != nil {
+		return err
+	}
+	if l.byTask, err = l.gen.openMap(mapByTask, true); err != nil {
+		return err
+	}
+	if l.byCgroup, err = l.gen.openMap(mapByCgroup, true); err != nil {
+		return err
+	}
+	if l.links, err = l.gen.links(); err != nil {
+		return err
+	}
+	return l.Whole()
+}
+
+// Close lets go of the maps; the ledger itself goes on.
+func (l *Ledger) Close() error {
+	var errs []error
+	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup} {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Whole gives an error that wraps ErrRetired where the ledger is not in force
+// any more. Answers had before it gave none are true.
+func (l *Ledger) Whole() error {
+	m, err := about(l.meta)
+	if err != nil {
+		return err
+	}
+	if m.State != stateActive {
+		return fmt.Errorf("%w: state %d", ErrRetired, m.State)
+	}
+	return l.gen.whole(l.links)
+}
+
+// Task looks a process up, by its ID in the node's PID namespace and its start
+// in clock ticks since boot. False means that the OOM killer has not ended it,
+// as far as the ledger reaches back: some 4,000 victims.
+func (l *Ledger) Task(tgid uint32, startTicks uint64) (Record, bool, error) {
+	r, ok, err := l.task(TaskKey{TGID: tgid, StartTicks: startTicks})
+	if err == nil {
+		err = l.Whole()
+	}
+	return r, ok && err == nil, err
+}
+
+func (l *Ledger) task(key TaskKey) (Record, bool, error) {
+	var r Record
+	err := l.byTask.Lookup(&key, &r)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return Record{}, false, nil
+	}
+	if err != nil {
+		return Record{}, false, fmt.Errorf("look a task up in the OOM ledger: %w", permission(err, capBPF))
+	}
+	return r, true, nil
+}
+
+// Cgroup is what the ledger knows of one cgroup and all below it.
+type Cgroup struct {
+	// ID of the cgroup, and of the one above it, 0 at the root.
+	ID, Parent uint64
+	// Victims were killed in it or below, Own of them in itself.
+	Victims, Own uint64
+	// Events are the OOM events that had victims in it or below.
+	Events uint64
+	// NSInits of the victims were process 1 of a PID namespace, as a container's
+	// init is; those of the ledger before an upgrade are not counted.
+	NSInits uint32
+	// Last is the newest victim's.
+	Last Last
+}
+
+// Last are the essentials of a cgroup's newest victim. See Record.
+type Last struct {
+	BootNS     uint64
+	Seq        uint64
+	Domain     uint64
+	Constraint uint32
+	Order      int32
+	TGID       uint32
+	StartTicks uint64
+	Comm       Comm
+	Flags      Flags
+}
+
+// Cgroup looks a cgroup up by its ID, the inode number of its folder. False
+// means that nothing was killed in it, as far as the ledger reaches back: some
+// 8,000 cgroups.
+func (l *Ledger) Cgroup(id uint64) (Cgroup, bool, error) {
+	c, ok, err := l.cgroup(id)
+	if err == nil {
+		err = l.Whole()
+	}
+	return c, ok && err == nil, err
+}
+
+// maxTorn bounds how often an entry is read again since it was being written.
+const maxTorn = 1000
+
+func (l *Ledger) cgroup(id uint64) (Cgroup, bool, error) {
+	var e cgroupEntry
+	for range maxTorn {
+		err := l.byCgroup.Lookup(id, &e)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return Cgroup{}, false, nil
+		}
+		if err != nil {
+			return Cgroup{}, false, fmt.Errorf("look a cgroup up in the OOM ledger: %w", permission(err, capBPF))
+		}
+		again := cgroupEntry{}
+		if err := l.byCgroup.Lookup(id, &again); err == nil && again == e && e.Turn%2 == 0 {
+			break
+		}
+	}
+	return Cgroup{
+		ID: id, Parent: e.Parent,
+		Victims: e.Victims + e.CarriedVictims,
+		Own:     e.Own + e.CarriedOwn,
+		Events:  e.Events + e.CarriedEvents,
+		NSInits: e.NSInits,
+		Last: Last{
+			BootNS: e.LastNS, Seq: e.LastSeq, Domain: e.LastDomain, Constraint: e.LastConstraint,
+			Order: e.LastOrder, TGID: e.LastTGID, StartTicks: e.LastStartTicks, Comm: e.LastComm, Flags: e.LastFlags,
+		},
+	}, true, nil
+}
+
+// Records gives all victims that the ledger still has, in no order.
+func (l *Ledger) Records() ([]Record, error) {
+	var (
+		key  TaskKey
+		r    Record
+		list []Record
+	)
+	it := l.byTask.Iterate()
+	for it.Next(&key, &r) {
+		list = append(list, r)
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, fmt.Errorf("list the OOM ledger's victims: %w", permission(err, capBPF))
+	}
+	return list, l.Whole()
+}
+
+// Meta describes the ledger and counts what it saw.
+type Meta struct {
+	ABI, Version uint32
+	Tier         Tier
+	// Hierarchy is the version of cgroups that memory is on.
+	Hierarchy int
+	// SinceNS is the CLOCK_BOOTTIME, ns, since which no kill is missing, and
+	// LoadedNS when the programs of now came.
+	SinceNS, LoadedNS uint64
+	// Seq is the number of the newest event.
+	Seq uint64
+	// Victims written down, and Cgroups entered.
+	Victims, Cgroups uint64
+	// Marked counts mark_victim; NotKilled are those of tasks that were dying
+	// already.
+	Marked, NotKilled uint64
+	// NoControl are victims whose oom_control was not seen.
+	NoControl uint64
+	// LostRing counts records for which the ring was full, LostTask and
+	// LostCgroup those that a map refused.
+	LostRing, LostTask, LostCgroup uint64
+}
+
+// Meta reads them.
+func (l *Ledger) Meta() (Meta, error) {
+	a, err := about(l.meta)
+	if err != nil {
+		return Meta{}, err
+	}
+	c, err := counts(l.meta)
+	if err != nil {
+		return Meta{}, err
+	}
+	return Meta{
+		ABI: a.ABI, Version: l.version, Tier: l.tier, Hierarchy: int(a.Hierarchy),
+		SinceNS: a.SinceNS, LoadedNS: a.LoadedNS, Seq: c.Seq, Victims: c.Victims, Cgroups: c.Cgroups,
+		Marked: c.Marked, NotKilled: c.NotKilled, NoControl: c.NoControl,
+		LostRing: c.LostRing, LostTask: c.LostTask, LostCgroup: c.LostCgrp,
+	}, nil
+}
+
+func counts(meta *ebpf.Map) (metaValue, error) {
+	raw, err := meta.LookupBytes(metaCounts)
+	if err != nil {
+		return metaValue{}, fmt.Errorf("read the OOM ledger's meta: %w", permission(err, capBPF))
+	}
+	return decodeMeta(raw)
+}
+
+// decodeMeta reads a meta of any ABI, which has at least the fields that never
+// move.
+func decodeMeta(raw []byte) (metaValue, error) {
+	var m metaValue
+	if len(raw) < 16 {
+		return m, fmt.Errorf("%w: meta of %d bytes", ErrABI, len(raw))
+	}
+	whole := make([]byte, max(len(raw), binary.Size(m)))
+	copy(whole, raw)
+	if _, err := binary.Decode(whole, binary.NativeEndian, &m); err != nil {
+		return m, fmt.Errorf("read the OOM ledger's meta: %w", err)
+	}
+	return m, nil
+}
