@@ -1,0 +1,18 @@
+//go:build linux
+
+// Command containerd-shim-oomwitness-v2 is the containerd runtime shim
+// io.containerd.oomwitness.v2: upstream's runc shim, which announces every OOM
+// before the exit that it caused.
+package main
+
+import (
+	"context"
+
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+
+	"github.com/oomwitness/oomwitness/shim"
+)
+
+func main() {
+	upstream.RunShim(context.Background(), shim.NewManager())
+}

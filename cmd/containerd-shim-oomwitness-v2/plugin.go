@@ -1,0 +1,69 @@
+//go:build linux
+
+package main
+
+import (
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/pkg/sys/reaper"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/log"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// The ID is not upstream's "task": two plugins of one ID panic.
+func init() {
+	registry.Register(&plugin.Registration{
+		Type:     plugins.TTRPCPlugin,
+		ID:       "oomwitness",
+		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
+		InitFn:   newService,
+	})
+}
+
+func newService(ic *plugin.InitContext) (any, error) {
+	sd, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
+	if err != nil {
+		return nil, err
+	}
+	// Upstream's publisher stands idle beside ours.
+	if p, err := ic.GetByID(plugins.EventPlugin, "publisher"); err == nil {
+		_ = p.(upstream.Publisher).Close()
+	}
+	cfg, err := config.Load(config.Path())
+	if err != nil {
+		// It held when the shim was started: the pod must not suffer.
+		log.G(ic.Context).WithError(err).Error("the defaults are used")
+	}
+	return shim.NewService(ic.Context, shim.Options{
+		Config:    cfg,
+		Sources:   sources(ic),
+		Forwarder: shim.NewWire(ic.Properties[plugins.PropertyTTRPCAddress]),
+		Exits:     reaper.Default.Subscribe(),
+		Shutdown:  sd.(shutdown.Service),
+		Upstream:  task.NewTaskService,
+	})
+}
+
+// sources of evidence on this node, best first. A node without a memory
+// controller still runs containers.
+func sources(ic *plugin.InitContext) []oom.Source {
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		log.G(ic.Context).WithError(err).Error("no OOM can be told on this node")
+		return nil
+	}
+	counters, err := oom.NewCounters(h)
+	if err != nil {
+		log.G(ic.Context).WithError(err).Error("no OOM can be told on this node")
+		return nil
+	}
+	return []oom.Source{bpf.NewSource("", h), counters}
+}

@@ -1,0 +1,205 @@
+//go:build linux
+
+package shim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// hintPauses are the times to look again after a hint that shows no kill yet.
+// On cgroup v1 the hint comes before the kill is counted, and also for kills in
+// other cgroups, so that there may never be one.
+var hintPauses = []time.Duration{
+	5 * time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond,
+	320 * time.Millisecond, time.Second,
+}
+
+// settle starts a run's barrier, once, with the first account of its exit.
+func (s *Service) settle(r *run, e oom.Exit) {
+	if r.setExit(e) {
+		go s.barrier(r, e)
+	}
+}
+
+// barrier is the order of events between init's end and the first sight of it:
+// read, decide, publish TaskOOM and have it acknowledged, record, show.
+//
+// A step may hang, or the node be so slow that it seems to. So when the bound
+// has passed the exit is shown, whatever the step; but the barrier goes on, and
+// a TaskOOM that it finds due is published all the same.
+func (s *Service) barrier(r *run, e oom.Exit) {
+	r.reach("evidence")
+	watchdog := time.AfterFunc(s.cfg.Bound, func() { s.showLate(r) })
+	defer watchdog.Stop()
+	defer r.show()
+
+	<-r.armed
+	all := s.read(r)
+	r.reach("answers to stops")
+	r.asking.Wait() // one that came too late has stopped nothing
+	v := oom.Decide(oom.Case{Exit: e, Evidence: all, Stops: r.asked(), Grace: s.cfg.Grace})
+	r.mu.Lock()
+	r.verdict = v
+	r.mu.Unlock()
+
+	var acknowledged <-chan struct{}
+	if v.OOMKilled {
+		acknowledged = s.announce(r, v.Kills)
+	}
+	r.reach("metrics")
+	s.snapshot(s.ctx, r)
+	// The record is written before the acknowledgement, which may never come,
+	// and once more when it has.
+	r.reach("record")
+	s.keep(r, newRecord(r.id, e, v, false))
+	r.reach("containerd's acknowledgement")
+	taken := acknowledged != nil && first(acknowledged, r.shown, s.ctx.Done())
+	if taken {
+		s.keep(r, newRecord(r.id, e, v, true))
+	}
+	s.logVerdict(r, e, v, taken)
+}
+
+// first says whether c is closed, after waiting for it or for one of the others.
+func first(c, or, and <-chan struct{}) bool {
+	select {
+	case <-c:
+	case <-or:
+	case <-and:
+	}
+	return opened(c)
+}
+
+// showLate shows an exit whose barrier has not passed within the bound.
+func (s *Service) showLate(r *run) {
+	if opened(r.shown) {
+		return
+	}
+	log.G(s.ctx).WithFields(log.Fields{
+		"container": r.id, "bound": s.cfg.Bound.String(), "waits_for": r.reached(), "total": s.counts.add("bound passed"),
+	}).Warn("exit barrier: the bound has passed, the exit is shown")
+	r.show()
+}
+
+// keep writes the record into the bundle.
+func (s *Service) keep(r *run, rec record) {
+	if err := writeRecord(r.bundle, rec); err != nil {
+		s.trouble(r, "verdict not recorded", err)
+	}
+}
+
+// read takes the last reading of the evidence.
+func (s *Service) read(r *run) []oom.Evidence {
+	found, err := r.look()
+	if found.dispute != "" {
+		log.G(s.ctx).WithFields(log.Fields{"container": r.id, "dispute": found.dispute, "total": s.counts.add("evidence disputed")}).
+			Error("exit barrier: the sources of evidence disagree")
+	}
+	if err != nil {
+		s.weaker(r, err, found.evidence)
+	}
+	return found.evidence
+}
+
+// weaker says of a source that could not be read. A cgroup that systemd was
+// quick to remove, and a ledger that is not there, come at every exit of a node:
+// while another source answers, they are worth a line once.
+func (s *Service) weaker(r *run, err error, all []oom.Evidence) {
+	what, level := "evidence not read", log.WarnLevel
+	switch {
+	case errors.Is(err, oom.ErrGone):
+		what, level = "cgroup gone", log.InfoLevel
+	case ledgerAway(err):
+		what = "ledger not read"
+	}
+	total := s.counts.add(what)
+	if what != "evidence not read" && total > 1 && len(all) > 0 && !all[0].Gone {
+		level = log.DebugLevel
+	}
+	log.G(s.ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": total}).
+		Log(level, "exit barrier: "+what)
+}
+
+// trouble logs and counts what makes a verdict weaker, and never stops an exit.
+func (s *Service) trouble(r *run, what string, err error) {
+	log.G(s.ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": s.counts.add(what)}).
+		Warn("exit barrier: " + what)
+}
+
+func (s *Service) logVerdict(r *run, e oom.Exit, v oom.Verdict, taken bool) {
+	log.G(s.ctx).WithFields(log.Fields{
+		"container":    r.id,
+		"pid":          e.Pid,
+		"status":       e.Status,
+		"oom":          v.OOMKilled,
+		"cause":        v.Cause,
+		"init_victim":  v.Init.String(),
+		"kills":        v.Kills,
+		"ended":        v.Ended,
+		"rule":         v.Rule,
+		"evidence":     v.Evidence,
+		"cgroup_gone":  v.Gone,
+		"acknowledged": taken,
+		"took":         time.Since(e.At).Round(time.Microsecond).String(),
+	}).Info("verdict")
+}
+
+// hint follows up what upstream's watcher says: look at once, while the cgroup
+// is there, and a few times more if there is nothing to see yet. One goroutine
+// per run does it.
+func (s *Service) hint(id string) {
+	r := s.run(id)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.looking || r.exit != nil {
+		return
+	}
+	r.looking = true
+	go s.followUp(r)
+}
+
+func (s *Service) followUp(r *run) {
+	defer func() {
+		r.mu.Lock()
+		r.looking = false
+		r.mu.Unlock()
+	}()
+	before := kills(r.lastLook())
+	for _, pause := range hintPauses {
+		now, _ := r.look()
+		if r.exited() {
+			return
+		}
+		if now.kills() > before {
+			s.killed(r, now.kills())
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-r.shown:
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// killed acts on a kill in a container that runs on.
+func (s *Service) killed(r *run, kills uint64) {
+	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "kills": kills}).
+		Info("the OOM killer ended a process of the container")
+	s.snapshot(s.ctx, r)
+	if r.policy.report != config.ReportLive {
+		return
+	}
+	s.announce(r, kills)
+}

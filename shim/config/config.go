@@ -1,0 +1,184 @@
+// Package config reads /etc/oomwitness/config.toml, the node owner's settings.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// DefaultPath is where the shim looks, unless the environment variable of the
+// name [PathEnv] says otherwise.
+const DefaultPath = "/etc/oomwitness/config.toml"
+
+// PathEnv names the environment variable with another path. The shim inherits
+// containerd's environment.
+const PathEnv = "OOMWITNESS_CONFIG"
+
+// maxSize bounds the file that is read at the start of every pod.
+const maxSize = 64 << 10
+
+// The allowed range of durations: below it a bound would be none at all, above
+// it a pod would seem to hang.
+const (
+	minBound = 10 * time.Millisecond
+	maxBound = 10 * time.Minute
+)
+
+// Report says when TaskOOM is published.
+type Report string
+
+const (
+	// ReportExit publishes TaskOOM once, when an exit was caused by the OOM
+	// killer.
+	ReportExit Report = "exit"
+	// ReportLive publishes TaskOOM at each new kill as it happens, as the stock
+	// shim does, and settles at the exit as well.
+	ReportLive Report = "live"
+)
+
+// ParseReport is the one place that knows which modes there are.
+func ParseReport(s string) (Report, error) {
+	switch r := Report(s); r {
+	case ReportExit, ReportLive:
+		return r, nil
+	default:
+		return "", fmt.Errorf("%q is not a report mode; allowed: %q, %q", s, ReportExit, ReportLive)
+	}
+}
+
+// Config is what the node's owner can set.
+type Config struct {
+	// Bound is how long all steps together may hold back an exit.
+	Bound time.Duration
+	// Grace is how long before a non-zero exit a kill of another process in the
+	// container may lie and still be its cause.
+	Grace time.Duration
+	// Report is the mode of containers that carry no annotation for it.
+	Report Report
+}
+
+// Default is the configuration of a node without a file.
+func Default() Config {
+	return Config{Bound: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit}
+}
+
+// file mirrors the TOML document. Pointers tell an absent key from an empty
+// value.
+type file struct {
+	Bound  *setting `toml:"bound"`
+	Grace  *setting `toml:"grace"`
+	Report *setting `toml:"report"`
+}
+
+// setting checks a value while the decoder still knows its line.
+type setting struct{ text string }
+
+// UnmarshalText takes any TOML string; the meaning is checked in apply.
+func (s *setting) UnmarshalText(b []byte) error {
+	s.text = string(b)
+	return nil
+}
+
+// Path is the file that the shim reads in this environment.
+func Path() string {
+	if p := os.Getenv(PathEnv); p != "" {
+		return p
+	}
+	return DefaultPath
+}
+
+// Load reads the file at path. A file that is not there gives the defaults; one
+// that can't be read or does not hold is an error that names file, line and
+// key, and the defaults.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Default(), fmt.Errorf("config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return Default(), fmt.Errorf("config: %w", err)
+	}
+	if len(data) > maxSize {
+		return Default(), fmt.Errorf("config: %s: larger than %d bytes", path, maxSize)
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return Default(), fmt.Errorf("config: %s:%w", path, err)
+	}
+	return c, nil
+}
+
+// Parse reads the text of a configuration. Its errors begin with the line and
+// name the key. Unknown keys are errors: a misspelt bound must not pass for one
+// that was set.
+func Parse(data []byte) (Config, error) {
+	var f file
+	d := toml.NewDecoder(strings.NewReader(string(data)))
+	if err := d.DisallowUnknownFields().Decode(&f); err != nil {
+		return Config{}, explain(err)
+	}
+	c := Default()
+	for _, s := range []struct {
+		key   string
+		value *setting
+		set   func(string) error
+	}{
+		{"bound", f.Bound, func(v string) (err error) { c.Bound, err = parseBound(v, minBound); return }},
+		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = parseBound(v, 0); return }},
+		{"report", f.Report, func(v string) (err error) { c.Report, err = ParseReport(v); return }},
+	} {
+		if s.value == nil {
+			continue
+		}
+		if err := s.set(s.value.text); err != nil {
+			return Config{}, fmt.Errorf("%d: %s: %w", lineOf(data, s.key), s.key, err)
+		}
+	}
+	return c, nil
+}
+
+func parseBound(s string, least time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < least || d > maxBound {
+		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as \"5s\"", s, least, maxBound)
+	}
+	return d, nil
+}
+
+// explain turns the decoder's errors into "line: key: what".
+func explain(err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		e := strict.Errors[0]
+		line, _ := e.Position()
+		return fmt.Errorf("%d: %s: unknown key; known: bound, grace, report", line, strings.Join(e.Key(), "."))
+	}
+	var bad *toml.DecodeError
+	if errors.As(err, &bad) {
+		line, _ := bad.Position()
+		return fmt.Errorf("%d: %s: %s", line, strings.Join(bad.Key(), "."), strings.TrimPrefix(bad.Error(), "toml: "))
+	}
+	return fmt.Errorf("1: %w", err)
+}
+
+// lineOf finds the line that sets a top-level key, counted from 1.
+func lineOf(data []byte, key string) int {
+	for i, line := range strings.Split(string(data), "\n") {
+		name, _, ok := strings.Cut(line, "=")
+		if ok && strings.Trim(strings.TrimSpace(name), `"'`) == key {
+			return i + 1
+		}
+	}
+	return 1
+}

@@ -1,0 +1,321 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	runc "github.com/containerd/go-runc"
+	"github.com/containerd/typeurl/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// fakeTask stands for upstream's service, to force an order of events that the
+// real one shows only now and then. It proves nothing about the real one.
+type fakeTask struct {
+	taskAPI.TTRPCTaskService
+	pub upstream.Publisher
+	ctx context.Context
+
+	mu       sync.Mutex
+	inits    map[string]*fakeInit
+	killErr  error
+	onKill   func()
+	onDelete func()
+}
+
+type fakeInit struct {
+	pid    int
+	status int
+	at     time.Time
+	done   chan struct{}
+}
+
+func (f *fakeTask) init(id string) (*fakeInit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := f.inits[id]; i != nil {
+		return i, nil
+	}
+	return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "container not created")
+}
+
+func (f *fakeTask) Create(_ context.Context, r *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.inits[r.ID] != nil {
+		return nil, errgrpc.ToGRPCf(errdefs.ErrAlreadyExists, "%s", r.ID)
+	}
+	i := &fakeInit{pid: 1<<22 + len(f.inits) + 1, done: make(chan struct{})}
+	f.inits[r.ID] = i
+	if r.Checkpoint != "" { // its init comes with Start
+		return &taskAPI.CreateTaskResponse{}, nil
+	}
+	return &taskAPI.CreateTaskResponse{Pid: uint32(i.pid)}, nil
+}
+
+func (f *fakeTask) Start(_ context.Context, r *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	i, err := f.init(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &taskAPI.StartResponse{Pid: uint32(i.pid)}, nil
+}
+
+func (f *fakeTask) Wait(ctx context.Context, r *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	i, err := f.init(r.ID)
+	if err != nil || r.ExecID != "" {
+		return &taskAPI.WaitResponse{ExitStatus: 9}, err
+	}
+	select {
+	case <-i.done:
+		return &taskAPI.WaitResponse{ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at)}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (f *fakeTask) State(_ context.Context, r *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	i, err := f.init(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	resp := &taskAPI.StateResponse{ID: r.ID, Pid: uint32(i.pid), Status: tasktypes.Status_RUNNING}
+	if opened(i.done) {
+		resp.Status, resp.ExitStatus, resp.ExitedAt = tasktypes.Status_STOPPED, uint32(i.status), protobuf.ToTimestamp(i.at)
+	}
+	return resp, nil
+}
+
+func (f *fakeTask) Kill(context.Context, *taskAPI.KillRequest) (*emptyResponse, error) {
+	if f.onKill != nil {
+		f.onKill()
+	}
+	return &emptyResponse{}, f.killErr
+}
+
+func (f *fakeTask) Delete(_ context.Context, r *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	i, err := f.init(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if f.onDelete != nil {
+		f.onDelete()
+	}
+	if !opened(i.done) {
+		return nil, errgrpc.ToGRPC(errors.New("cannot delete a running process"))
+	}
+	f.mu.Lock()
+	delete(f.inits, r.ID)
+	f.mu.Unlock()
+	_ = f.pub.Publish(f.ctx, runtime.TaskDeleteEventTopic, &eventsapi.TaskDelete{
+		ContainerID: r.ID, ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
+	})
+	return &taskAPI.DeleteResponse{
+		Pid: uint32(i.pid), ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
+	}, nil
+}
+
+func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
+	return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "cgroup does not exist")
+}
+
+// exit does what upstream does at an init's end: it releases Wait and State and
+// then publishes TaskExit.
+func (f *fakeTask) exit(t *testing.T, id string, status int) {
+	t.Helper()
+	f.tell(t, id, f.end(t, id, status))
+}
+
+// end releases Wait, State and Delete.
+func (f *fakeTask) end(t *testing.T, id string, status int) *fakeInit {
+	t.Helper()
+	i, err := f.init(id)
+	require.NoError(t, err)
+	i.status, i.at = status, time.Now()
+	close(i.done)
+	return i
+}
+
+// tell publishes TaskExit.
+func (f *fakeTask) tell(t *testing.T, id string, i *fakeInit) {
+	t.Helper()
+	require.NoError(t, f.pub.Publish(f.ctx, runtime.TaskExitEventTopic, &eventsapi.TaskExit{
+		ContainerID: id, ID: id, Pid: uint32(i.pid), ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
+	}))
+}
+
+// fakeEvents stands for containerd's end of the wire.
+type fakeEvents struct {
+	mu    sync.Mutex
+	taken []string // topic and container, in the order of acknowledgement
+	fail  int      // errors to give first
+	hold  func(topic, id string) <-chan struct{}
+}
+
+func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope) error {
+	event, err := typeurl.UnmarshalAny(env.Event)
+	if err != nil {
+		return err
+	}
+	id := event.(interface{ GetContainerID() string }).GetContainerID()
+	f.mu.Lock()
+	failing := f.fail > 0
+	f.fail -= min(f.fail, 1)
+	hold := f.hold
+	f.mu.Unlock()
+	if failing {
+		return errors.New("not today")
+	}
+	if hold != nil {
+		if c := hold(env.Topic, id); c != nil {
+			select {
+			case <-c:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken = append(f.taken, env.Topic+" "+id)
+	return nil
+}
+
+// holdOOM has every TaskOOM wait until the channel is closed.
+func (f *fakeEvents) holdOOM() chan struct{} {
+	answer := make(chan struct{})
+	f.hold = func(topic, _ string) <-chan struct{} {
+		if topic == runtime.TaskOOMEventTopic {
+			return answer
+		}
+		return nil
+	}
+	return answer
+}
+
+func (f *fakeEvents) Close() error { return nil }
+
+func (f *fakeEvents) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.taken)
+}
+
+// fakeSource is evidence that a test sets.
+type fakeSource struct {
+	mu     sync.Mutex
+	ev     map[string]oom.Evidence
+	pids   map[string]int // armed
+	err    error
+	armErr error
+	block  chan struct{} // readings hang until it is closed
+}
+
+func (f *fakeSource) Name() string { return "fake" }
+
+func (f *fakeSource) Arm(t oom.Target) (oom.Probe, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pids[t.ID] = t.Pid
+	return &fakeProbe{f, t.ID}, f.armErr
+}
+
+func (f *fakeSource) set(id string, ev oom.Evidence) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ev.Source = "fake"
+	f.ev[id] = ev
+}
+
+func (f *fakeSource) pidOf(id string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pids[id]
+}
+
+type fakeProbe struct {
+	f  *fakeSource
+	id string
+}
+
+func (p *fakeProbe) Read() (oom.Evidence, error) {
+	if p.f.block != nil {
+		<-p.f.block
+	}
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.f.ev[p.id], p.f.err
+}
+
+func (p *fakeProbe) Close() error { return nil }
+
+// bench is a Service between fakes.
+type bench struct {
+	*Service
+	task   *fakeTask
+	events *fakeEvents
+	source *fakeSource
+	exits  chan runc.Exit
+	sd     shutdown.Service
+	ctx    context.Context
+}
+
+func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
+	t.Helper()
+	ctx, sd := shutdown.WithShutdown(namespaces.WithNamespace(context.Background(), "test"))
+	b := &bench{
+		task:   &fakeTask{inits: make(map[string]*fakeInit), ctx: ctx},
+		events: &fakeEvents{},
+		source: &fakeSource{ev: make(map[string]oom.Evidence), pids: make(map[string]int)},
+		exits:  make(chan runc.Exit),
+		sd:     sd,
+		ctx:    ctx,
+	}
+	o := Options{
+		Config: config.Default(), Sources: []oom.Source{b.source}, Forwarder: b.events,
+		Exits: b.exits, Shutdown: sd,
+		Upstream: func(_ context.Context, p upstream.Publisher, _ shutdown.Service) (taskAPI.TTRPCTaskService, error) {
+			b.task.pub = p
+			return b.task, nil
+		},
+	}
+	for _, c := range change {
+		c(b, &o)
+	}
+	var err error
+	b.Service, err = NewService(ctx, o)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		close(b.exits)
+		sd.Shutdown()
+		<-sd.Done()
+		_ = b.queue.close()
+	})
+	return b
+}
+
+func (b *bench) create(t *testing.T, id string) {
+	t.Helper()
+	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: id, Bundle: t.TempDir()})
+	require.NoError(t, err)
+}

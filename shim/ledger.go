@@ -1,0 +1,48 @@
+//go:build linux
+
+package shim
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+const (
+	// ledgerWait is how long the start of a pod waits for another loader. Only the
+	// first pods of a node that did not load it at boot meet one; without the
+	// ledger one of them could lose its verdict.
+	ledgerWait = 15 * time.Second
+	// refusedFor is how long a refusal is taken for an answer. A node that can't
+	// have a ledger must not try again at each pod.
+	refusedFor = 10 * time.Minute
+)
+
+// refusedFile remembers why the ledger could not be loaded.
+var refusedFile = filepath.Join(bpf.DefaultLockDir, "refused")
+
+// ledgerAway says whether an error is of a ledger that can't be asked.
+func ledgerAway(err error) bool {
+	return slices.ContainsFunc([]error{
+		bpf.ErrAbsent, bpf.ErrABI, bpf.ErrRetired, bpf.ErrGap, bpf.ErrEvicted, bpf.ErrPermission,
+	}, func(away error) bool { return errors.Is(err, away) })
+}
+
+// ensureLedger loads the ledger if none is pinned. Containers start without it
+// as well, so its errors end here: they stand in the file, oomwitness check says
+// them, and the shim logs for which containers it has no ledger.
+func ensureLedger() {
+	if fi, err := os.Stat(refusedFile); err == nil && time.Since(fi.ModTime()).Abs() < refusedFor {
+		return
+	}
+	_, err := bpf.Load(bpf.Options{Wait: ledgerWait})
+	if err == nil || errors.Is(err, bpf.ErrBusy) {
+		return
+	}
+	_ = os.MkdirAll(filepath.Dir(refusedFile), 0o700)
+	_ = os.WriteFile(refusedFile, []byte(err.Error()+"\n"), 0o600)
+}

@@ -1,0 +1,39 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
+	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// Runtime is the runtime type that the shim's binary name stands for.
+const Runtime = "io.containerd.oomwitness.v2"
+
+type emptyResponse = ptypes.Empty
+
+func signalOf(n uint32) unix.Signal { return unix.Signal(n) }
+
+// Manager is upstream's shim manager, which starts and removes shims, with our
+// configuration checked and the ledger loaded first.
+type Manager struct{ upstream.Shim }
+
+// NewManager gives the shim's manager.
+func NewManager() Manager { return Manager{manager.NewShimManager(Runtime)} }
+
+// Start refuses to start a shim on a node whose configuration does not hold:
+// here the error reaches whoever creates the pod, and nothing has been made yet.
+func (m Manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	if _, err := config.Load(config.Path()); err != nil {
+		return nil, err
+	}
+	ensureLedger()
+	return m.Shim.Start(ctx, p)
+}

@@ -1,0 +1,136 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"github.com/containerd/typeurl/v2"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// publisher is what upstream's service publishes to. It never blocks, since
+// upstream calls it from one goroutine for all the containers of a pod, and its
+// OOM watchers call it concurrently.
+type publisher struct{ s *Service }
+
+// Publish implements events.Publisher. An error means that the event can't be
+// encoded; delivery is the queue's business.
+func (p *publisher) Publish(ctx context.Context, topic string, event events.Event) error {
+	switch e := event.(type) {
+	case *eventsapi.TaskOOM:
+		// Upstream publishes at any kill, whatever becomes of the container, and
+		// on cgroup v1 at kills of others. It is a hint to look.
+		p.s.hint(e.ContainerID)
+		return nil
+	case *eventsapi.TaskExit:
+		return p.exit(ctx, topic, e)
+	case *eventsapi.TaskDelete:
+		defer p.s.pay(e.ContainerID)
+		return p.delete(ctx, topic, e)
+	case interface{ GetContainerID() string }:
+		return p.push(ctx, topic, e.GetContainerID(), event)
+	default:
+		return p.push(ctx, topic, "", event)
+	}
+}
+
+// Close implements io.Closer. Upstream calls it at the shim's end.
+func (p *publisher) Close() error { return p.s.queue.close() }
+
+// exit puts an init's TaskExit behind the barrier. An exec's passes.
+func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExit) error {
+	r := p.s.run(e.ContainerID)
+	if r == nil || e.ID != e.ContainerID || !r.mayBeInit(int(e.Pid)) {
+		return p.push(ctx, topic, e.ContainerID, e)
+	}
+	env, err := envelope(ctx, topic, e)
+	if err != nil {
+		return err
+	}
+	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
+	p.s.queue.pushAhead(r.id, &item{env: env, run: r, gate: r.shown, taken: r.exitTaken})
+	return nil
+}
+
+// delete puts a TaskDelete behind the TaskExit. Upstream carries out a delete as
+// soon as it has noted the exit, and may publish it before the exit itself.
+func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskDelete) error {
+	r := p.s.run(e.ContainerID)
+	ended := r != nil && (r.exited() || !e.ExitedAt.AsTime().IsZero())
+	if !ended || opened(r.exitTaken) {
+		return p.push(ctx, topic, e.ContainerID, e)
+	}
+	env, err := envelope(ctx, topic, e)
+	if err != nil {
+		return err
+	}
+	gate := make(chan struct{})
+	go func() {
+		defer close(gate)
+		select {
+		case <-r.exitTaken:
+		case <-time.After(p.s.cfg.Bound): // upstream never published it
+		}
+	}()
+	p.s.queue.push(r.id, &item{env: env, run: r, gate: gate, taken: make(chan struct{})})
+	return nil
+}
+
+func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {
+	env, err := envelope(ctx, topic, event)
+	if err != nil {
+		return err
+	}
+	p.s.queue.push(id, &item{env: env, taken: make(chan struct{})})
+	return nil
+}
+
+// announce publishes TaskOOM for a run, ahead of its TaskExit, unless the kills
+// so far have been announced or an earlier TaskOOM is still waiting to be sent.
+// The channel is closed when containerd has acknowledged it, and nil if it can't
+// be encoded.
+func (s *Service) announce(r *run, kills uint64) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.oom != nil && (kills <= r.told || !opened(r.oom.taken)) {
+		r.told = max(r.told, kills)
+		return r.oom.taken
+	}
+	env, err := envelope(s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.id})
+	if err != nil {
+		s.trouble(r, "TaskOOM not encoded", err)
+		return nil
+	}
+	r.told = kills
+	r.oom = &item{env: env, run: r, taken: make(chan struct{})}
+	s.queue.pushAhead(r.id, r.oom)
+	return r.oom.taken
+}
+
+// envelope encodes an event with the time of its happening, which is now: a
+// containerd that is away may take it much later.
+func envelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := typeurl.MarshalAnyToProto(event)
+	if err != nil {
+		return nil, err
+	}
+	return &types.Envelope{
+		Timestamp: protobuf.ToTimestamp(time.Now()),
+		Namespace: ns,
+		Topic:     topic,
+		Event:     body,
+	}, nil
+}

@@ -1,0 +1,241 @@
+//go:build linux
+
+package shim
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/containerd/typeurl/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// run is one life of a container, from Create to Delete. A container ID that is
+// used again gets a new one.
+type run struct {
+	id     string
+	bundle string
+	policy policy
+
+	// armed is closed when the probes are in place, or could not be had.
+	armed chan struct{}
+	// shown is closed when the barrier has passed: the exit may be seen.
+	shown chan struct{}
+	// exitTaken is closed when containerd has acknowledged the TaskExit.
+	exitTaken chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	pid      int        // 0 until init exists
+	probes   []oom.Probe
+	evidence []oom.Evidence // of the newest reading, best first
+	stops    []*stop
+	asking   sync.WaitGroup // stops that the runtime has not answered yet
+	exit     *oom.Exit      // nil while init runs
+	verdict  oom.Verdict    // set before shown is closed
+	looking  bool           // a goroutine follows up a hint
+	oom      *item          // the newest TaskOOM
+	told     uint64         // kills that TaskOOMs stand for
+	stats    typeurl.Any    // the newest reading of the cgroup's metrics
+	step     string         // what the barrier waits for
+}
+
+// stop is a signal on its way to init, or one that has been sent.
+type stop struct {
+	oom.Stop
+	sent bool
+}
+
+func newRun(id, bundle string, p policy) *run {
+	return &run{
+		id: id, bundle: bundle, policy: p,
+		armed:     make(chan struct{}),
+		shown:     make(chan struct{}),
+		exitTaken: make(chan struct{}),
+	}
+}
+
+// arm takes the baselines of all sources. Sources that fail are left out, and
+// their errors returned.
+//
+// Preconditions: init exists and has not been reaped.
+func (r *run) arm(pid int, sources []oom.Source) error {
+	var errs []error
+	var probes []oom.Probe
+	for _, s := range sources {
+		p, err := s.Arm(oom.Target{ID: r.id, Pid: pid, Pod: r.policy.pod})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		probes = append(probes, p)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.probes = probes
+	if !opened(r.armed) {
+		close(r.armed)
+	}
+	return errors.Join(errs...)
+}
+
+// hasProbes says whether any source could be armed.
+func (r *run) hasProbes() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.probes) > 0
+}
+
+// show lets the exit be seen.
+func (r *run) show() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !opened(r.shown) {
+		close(r.shown)
+	}
+}
+
+// reach notes what the barrier waits for next, and reached gives it.
+func (r *run) reach(step string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.step = step
+}
+
+func (r *run) reached() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.step
+}
+
+// look reads all sources, weighs what they say and keeps it. The best source is
+// read last, as oom.Weigh wants it.
+func (r *run) look() (looked, error) {
+	r.mu.Lock()
+	probes := r.probes
+	r.mu.Unlock()
+	readings := make([]oom.Reading, len(probes))
+	var errs []error
+	for i, p := range slices.Backward(probes) {
+		ev, err := p.Read()
+		readings[i] = oom.Reading{Evidence: ev, Err: err}
+		errs = append(errs, err)
+	}
+	all, dispute := oom.Weigh(readings)
+	r.mu.Lock()
+	r.evidence = all
+	r.mu.Unlock()
+	return looked{all, dispute}, errors.Join(errs...)
+}
+
+// looked is what a look at the evidence found.
+type looked struct {
+	evidence []oom.Evidence // best first
+	dispute  string         // what the sources disagree about
+}
+
+// kills is what the best source counts.
+func (l looked) kills() uint64 { return kills(l.evidence) }
+
+func kills(evidence []oom.Evidence) uint64 {
+	if len(evidence) == 0 {
+		return 0
+	}
+	return evidence[0].Kills
+}
+
+// lastLook gives what the newest reading said.
+func (r *run) lastLook() []oom.Evidence {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.evidence)
+}
+
+// askStop notes a signal that is about to be sent to init, and gives the
+// function that must be called with the runtime's answer: a signal that could
+// not be sent stopped nothing.
+func (r *run) askStop(signal unix.Signal) func(sent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Hints keep this fresh. A reading of its own might hang, and the signal
+	// with it.
+	s := &stop{Stop: oom.Stop{Signal: signal, Kills: kills(r.evidence)}}
+	again := func(o *stop) bool { return o.sent && o.Signal == signal }
+	if r.exit != nil || slices.ContainsFunc(r.stops, again) {
+		return func(bool) {}
+	}
+	r.stops = append(r.stops, s)
+	r.asking.Add(1)
+	return func(sent bool) {
+		defer r.asking.Done()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if sent && !slices.ContainsFunc(r.stops, again) {
+			s.sent = true
+			return
+		}
+		r.stops = slices.DeleteFunc(r.stops, func(o *stop) bool { return o == s })
+	}
+}
+
+// asked gives the signals that containerd asked for, in their order.
+func (r *run) asked() []oom.Stop {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]oom.Stop, len(r.stops))
+	for i, s := range r.stops {
+		out[i] = s.Stop
+	}
+	return out
+}
+
+// setExit records init's end, and gives false if that was done before.
+func (r *run) setExit(e oom.Exit) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.exit != nil {
+		return false
+	}
+	r.exit = &e
+	return true
+}
+
+// exited says whether init's end is known.
+func (r *run) exited() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.exit != nil
+}
+
+// mayBeInit says whether pid is this run's init, or may be because the run has
+// none yet: upstream publishes the exit of a short-lived init from inside
+// Create.
+func (r *run) mayBeInit(pid int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pid == 0 || r.pid == pid
+}
+
+// initPid gives init's pid, or 0 while there is none.
+func (r *run) initPid() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pid
+}
+
+// close releases the probes. A barrier that still waits for them to be armed
+// goes on without.
+func (r *run) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !opened(r.armed) {
+		close(r.armed)
+	}
+	var errs []error
+	for _, p := range r.probes {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
