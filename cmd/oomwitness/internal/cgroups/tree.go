@@ -1,0 +1,176 @@
+package cgroups
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// DefaultMax bounds a Tree: more cgroups than a node has.
+const DefaultMax = 1 << 16
+
+// Tree remembers the paths of cgroups by their ID, the inode number, also of
+// those that were removed since. It is not for concurrent use.
+type Tree struct {
+	// Mount is where the hierarchy that memory is on is mounted, "" for nowhere.
+	Mount string
+	// Max is how many cgroups are remembered, DefaultMax if 0.
+	Max int
+	// Parent gives the ID of the cgroup above another, from the ledger; may be
+	// nil. It still knows of removed ones.
+	Parent func(id uint64) (uint64, bool)
+
+	paths  map[uint64]known
+	walks  int
+	walked time.Time // the newest walk's begin
+}
+
+type known struct {
+	path string
+	walk int // in which it was last there
+}
+
+// Name is what is known of one cgroup.
+type Name struct {
+	ID uint64
+	// Path below the mount, "" where the cgroup was gone before it was ever seen.
+	Path string
+	// Above are the IDs of the cgroups above it, nearest first, as far as known.
+	Above []uint64
+	// Nearest is the path of the nearest of those that has one, where Path is "".
+	Nearest string
+}
+
+// Place is the container and pod that the path names. Of a removed cgroup right
+// below a pod's, the pod is known still.
+func (n Name) Place() Place {
+	if n.Path != "" {
+		return Locate(n.Path)
+	}
+	if n.Nearest == "" {
+		return Place{}
+	}
+	p := Locate(n.Nearest)
+	if !p.sure() {
+		return Place{}
+	}
+	return p
+}
+
+// Name names the cgroup that a record of the time at has. A cgroup that was not
+// there at a walk that began after that is gone: no other walk finds it.
+func (t *Tree) Name(id uint64, at time.Time) (Name, error) {
+	n := Name{ID: id}
+	if id == 0 {
+		return n, nil
+	}
+	_, ok := t.paths[id]
+	if !ok && !t.walked.After(at) {
+		if err := t.Refresh(); err != nil {
+			return n, err
+		}
+	}
+	n.Path = t.paths[id].path
+	n.Above = t.above(id)
+	for _, above := range n.Above {
+		if n.Path == "" && n.Nearest == "" {
+			n.Nearest = t.paths[above].path
+		}
+	}
+	return n, nil
+}
+
+// maxDepth bounds the way up: cgroups are never nested so deep.
+const maxDepth = 64
+
+func (t *Tree) above(id uint64) []uint64 {
+	var ids []uint64
+	for t.Parent != nil && len(ids) < maxDepth {
+		parent, ok := t.Parent(id)
+		if !ok || parent == 0 {
+			break
+		}
+		ids = append(ids, parent)
+		id = parent
+	}
+	return ids
+}
+
+// Refresh walks the tree, so that cgroups have a name when they are removed.
+func (t *Tree) Refresh() error {
+	if t.paths == nil {
+		t.paths = map[uint64]known{}
+	}
+	if t.Mount == "" {
+		return nil
+	}
+	begin, limit := time.Now(), cmp.Or(t.Max, DefaultMax)
+	t.walks++
+	found := 0
+	err := filepath.WalkDir(t.Mount, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && name != t.Mount:
+			return nil // removed while it was walked
+		case err != nil:
+			return err
+		case !d.IsDir():
+			return nil
+		case found == limit:
+			return fs.SkipAll
+		}
+		if id, ok := inode(d); ok {
+			t.paths[id] = known{path: t.below(name), walk: t.walks}
+			found++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("walk the cgroups at %s: %w", t.Mount, err)
+	}
+	t.walked = begin
+	t.forget(limit)
+	return nil
+}
+
+// below is the path as /proc/PID/cgroup has it.
+func (t *Tree) below(name string) string {
+	rel, err := filepath.Rel(t.Mount, name)
+	if err != nil {
+		return name
+	}
+	return filepath.Join("/", rel)
+}
+
+func inode(d fs.DirEntry) (uint64, bool) {
+	info, err := d.Info()
+	if err != nil {
+		return 0, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return st.Ino, true
+}
+
+// forget drops those that were removed longest ago.
+func (t *Tree) forget(limit int) {
+	if len(t.paths) <= limit {
+		return
+	}
+	ids := make([]uint64, 0, len(t.paths))
+	for id := range t.paths {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b uint64) int {
+		return cmp.Or(cmp.Compare(t.paths[a].walk, t.paths[b].walk), cmp.Compare(a, b))
+	})
+	for _, id := range ids[:len(ids)-limit] {
+		delete(t.paths, id)
+	}
+}

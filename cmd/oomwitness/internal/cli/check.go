@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+func newCheck(k kernel) *cobra.Command {
+	checker := preflight.Checker{ConfigCheck: loads, Ledger: k.meta}
+	var output string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say what this node can do, and what is missing",
+		Long: `Say what this node can do, and what is missing. Nothing is changed or loaded.
+
+Each row has a status:
+
+  ok     nothing to do
+  warn   works with less than everything, or is not installed yet
+  fail   does not work; the exit status is 1
+
+and, unless ok, a line "->" with what to do. With -o json the same as one object,
+whose fields and check names stay:
+
+  {"schema": 1, "ok": false, "findings": [
+    {"name": "runc", "status": "fail", "found": "...", "do": "..."}]}
+
+Run it as root: some of what it reads is hidden from others. With --root it looks
+at a tree instead, such as the host's as mounted in a container.`,
+		Example: `  oomwitness check
+  oomwitness check -o json | jq '.findings[] | select(.status != "ok")'
+  oomwitness check --root /host`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runCheck(cmd, checker, output)
+		},
+	}
+	outputFlag(cmd, &output)
+	flags := cmd.Flags()
+	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
+	flags.StringVar(&checker.ContainerdConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
+	flags.StringVar(&checker.Address, "address", preflight.DefaultAddress, "containerd's socket")
+	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
+	flags.StringVar(&checker.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in, as given to install")
+	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
+	flags.StringVar(&checker.LedgerDir, "dir", bpf.DefaultDir, "directory of the pinned ledger")
+	return cmd
+}
+
+// loads says what is wrong with the shim's configuration file, as the shim would.
+func loads(path string) error {
+	_, err := config.Load(path)
+	return err
+}
+
+// runCheck prints the report; a failed check is an error that names it.
+func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) error {
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	if err := checkPaths(checker); err != nil {
+		return err
+	}
+	report := checker.Check(cmd.Context())
+	write := report.WriteText
+	if output == "json" {
+		write = report.WriteJSON
+	}
+	if err := write(cmd.OutOrStdout()); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	if !report.OK {
+		return fmt.Errorf("check failed: %s", strings.Join(report.Failed(), ", "))
+	}
+	return nil
+}
+
+// checkPaths refuses paths that could not be looked up below the root.
+func checkPaths(c preflight.Checker) error {
+	if err := absolute("containerd-config", c.ContainerdConfig, "address", c.Address,
+		"bin-dir", c.BinDir, "conf-dir", c.ConfDir, "dir", c.LedgerDir); err != nil {
+		return err
+	}
+	if !c.Root.Exists("/") {
+		return fmt.Errorf("--root %q: no such directory", c.Root)
+	}
+	return criconf.CheckHandler(c.Handler)
+}

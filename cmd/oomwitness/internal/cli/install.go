@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+)
+
+func newInstall() *cobra.Command {
+	var o install.Options
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Put the shim and its containerd registration in place",
+		Long: `Put the shim and its containerd registration in place.
+
+Two files are written, like all here atomically:
+
+  BIN-DIR/` + criconf.ShimName + `
+      the shim
+  CONF-DIR/` + criconf.DropinName + `
+      its registration, a containerd drop-in
+
+and where systemd is the init system (--systemd-unit), so that the ledger is there
+before the first container:
+
+  BIN-DIR/` + install.CommandName + `
+      this command
+  /etc/systemd/system/` + install.UnitName + `
+      a unit that runs "oomwitness load" at boot
+  /etc/systemd/system/multi-user.target.wants/` + install.UnitName + `
+      the link that enables it
+
+The drop-in adds one runtime handler beside those that are there. It takes over
+the plain settings of the node's own runc handler, so that a pod that uses it
+differs in nothing but the shim. Your containerd configuration is read and never
+edited: where it does not import CONF-DIR, install says which line to add.
+
+Running it again changes nothing and says "unchanged". Running containers keep
+the shim that they were started with. containerd reads the drop-in when it
+starts: restart it, or use --restart-containerd.`,
+		Example: `  oomwitness install --dry-run
+  oomwitness install --restart-containerd
+  oomwitness install --root /mnt/image        # for an image: paths in the files are as seen inside`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := install.Install(cmd.Context(), o)
+			if result.HasUnit() && o.Root.Running() && !o.DryRun && err == nil {
+				result.Notes = append(result.Notes, "the ledger is loaded at the next boot, or when the shim first starts a container; for now: oomwitness load")
+			}
+			return report(cmd, result, o.DryRun, err)
+		},
+	}
+	placeFlags(cmd, &o)
+	flags := cmd.Flags()
+	flags.StringVar(&o.ConfigVersion, "config-version", "auto",
+		"version of the drop-in: 2, 3, or auto to go with the main configuration (3 where that leaves it open)")
+	flags.StringVar(&o.SystemdCgroup, "systemd-cgroup", "auto",
+		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
+	flags.StringVar(&o.SystemdUnit, "systemd-unit", "auto",
+		"load the ledger at boot by a systemd unit: true, false, or auto for where systemd is PID 1")
+	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
+	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write")
+	return cmd
+}
+
+func newUninstall(k kernel) *cobra.Command {
+	var (
+		o      install.Options
+		unload bool
+	)
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Remove what install wrote",
+		Long: `Remove what install wrote: the drop-in and the shim, the systemd unit with this
+command if install put one there, and nothing else. Use the same directories as for
+install. Running it again is not an error.
+
+The ledger stays in the kernel, where it harms nothing, until a reboot or
+"oomwitness unload"; with --unload it goes too.
+
+It refuses while containers still run under the shim: containerd needs the binary
+to clean up after them. Delete their pods first. It also refuses to delete a
+drop-in that install did not write. --force overrules both.`,
+		Example: `  oomwitness uninstall --dry-run
+  oomwitness uninstall --restart-containerd`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if unload && !o.Root.Running() {
+				return fmt.Errorf("--unload cannot be used with --root %s: the kernel that runs here is not that tree's", o.Root)
+			}
+			result, err := install.Uninstall(cmd.Context(), o)
+			if err == nil && o.Root.Running() {
+				err = k.afterUninstall(&result, unload, o.DryRun)
+			}
+			return report(cmd, result, o.DryRun, err)
+		},
+	}
+	placeFlags(cmd, &o)
+	cmd.Flags().BoolVar(&o.Force, "force", false, "remove also with running shims, or a drop-in that install did not write")
+	cmd.Flags().BoolVar(&unload, "unload", false, "remove the ledger from the kernel as well")
+	return cmd
+}
+
+// afterUninstall removes the ledger if asked, else says that it stays. In a dry
+// run it only says so.
+func (k kernel) afterUninstall(result *install.Result, unload, dryRun bool) error {
+	p := pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}
+	_, err := k.meta(p.dir)
+	switch {
+	case errors.Is(err, bpf.ErrAbsent):
+		return nil
+	case unload && dryRun:
+		result.Actions = append(result.Actions, install.Action{Verb: "unload", Path: p.dir})
+	case unload:
+		if _, err := k.unloaded(p); err != nil {
+			return err
+		}
+		result.Actions = append(result.Actions, install.Action{Verb: "unload", Path: p.dir})
+	default:
+		result.Notes = append(result.Notes,
+			"the ledger stays loaded until oomwitness unload or a reboot; uninstall --unload removes it too")
+	}
+	return nil
+}
+
+// placeFlags adds the flags that install and uninstall share.
+func placeFlags(cmd *cobra.Command, o *install.Options) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim")
+	flags.StringVar(&o.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in")
+	flags.StringVar(&o.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file (only read)")
+	flags.StringVar(&o.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
+	flags.StringVar((*string)(&o.Root), "root", "/", "work in the tree below this directory, for image builders")
+	flags.BoolVar(&o.Restart, "restart-containerd", false, "restart containerd with systemctl afterwards, whether or not a file changed")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and write nothing")
+}
+
+// report prints what was done, also ahead of an error.
+func report(cmd *cobra.Command, result install.Result, dryRun bool, err error) error {
+	suffix := ""
+	if dryRun {
+		suffix = " (dry run)"
+	}
+	out := sticky{w: cmd.OutOrStdout()}
+	for _, action := range result.Actions {
+		out.printf("%-9s %s%s\n", action.Verb, action.Path, suffix)
+	}
+	for _, note := range result.Notes {
+		out.printf("note: %s\n", note)
+	}
+	if err != nil {
+		return err
+	}
+	if out.err != nil {
+		return fmt.Errorf("write output: %w", out.err)
+	}
+	return nil
+}

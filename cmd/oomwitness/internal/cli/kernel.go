@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+// kernel is what the commands ask of package bpf.
+type kernel struct {
+	load   func(bpf.Options) (bpf.Status, error)
+	unload func(dir, lockDir string) error
+	trial  func(bpf.Tier) error
+	meta   func(dir string) (bpf.Meta, error)
+}
+
+func realKernel() kernel {
+	return kernel{load: bpf.Load, unload: bpf.Unload, trial: bpf.Trial, meta: readMeta}
+}
+
+// readMeta looks at the ledger pinned in dir.
+func readMeta(dir string) (bpf.Meta, error) {
+	l, err := bpf.Open(dir)
+	if err != nil {
+		return bpf.Meta{}, err
+	}
+	m, err := l.Meta()
+	return m, errors.Join(err, l.Close())
+}
+
+// pins are the flags for where the ledger is.
+type pins struct{ dir, lockDir string }
+
+func (p *pins) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&p.dir, "dir", bpf.DefaultDir, "directory of the pinned ledger, on a BPF file system")
+	flags.StringVar(&p.lockDir, "lock-dir", bpf.DefaultLockDir, "directory of the lock files")
+}
+
+func (p *pins) check() error {
+	return absolute("dir", p.dir, "lock-dir", p.lockDir)
+}
+
+// hinted adds what the operator can do to an error of package bpf. Errors of
+// permission name the missing capability already.
+func hinted(err error) error {
+	switch {
+	case errors.Is(err, bpf.ErrPermission) && os.Geteuid() != 0:
+		err = fmt.Errorf("%w; run this as root", err)
+	case errors.Is(err, bpf.ErrAbsent):
+		err = fmt.Errorf("%w; load it with: oomwitness load", err)
+	case errors.Is(err, bpf.ErrABI):
+		err = fmt.Errorf("%w; use the oomwitness that loaded it, or oomwitness unload and then load", err)
+	}
+	return plain{err}
+}
+
+// plain is an error without the library's advice for programmers: the ledger's
+// loader lifts that limit itself.
+type plain struct{ error }
+
+func (p plain) Unwrap() error { return p.error }
+
+func (p plain) Error() string {
+	return strings.ReplaceAll(p.error.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
+}

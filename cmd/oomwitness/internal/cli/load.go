@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+func newLoad(k kernel) *cobra.Command {
+	var (
+		p            pins
+		tier, output string
+	)
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Load the ledger, the kernel's own record of OOM kills",
+		Long: `Load the ledger, the kernel's own record of OOM kills, or upgrade it.
+
+The ledger is a few small BPF programs that write down every victim of the OOM
+killer: which process, in which cgroup, and whose limit fired. Programs and maps
+are pinned on the BPF file system, so that they go on with no process alive, until
+"oomwitness unload" or a reboot. Without it the cgroups' own counters are what is
+known, and those go away with the cgroup.
+
+Running it again changes nothing. A ledger of an older oomwitness is replaced
+without missing a kill, under the containers that run. The shim loads it too, when
+there is none.
+
+Tiers, by what the kernel allows:
+
+  A   everything: fentry
+  B   everything: kprobes, where fentry is refused
+  C   the victims alone, by raw tracepoints: not whose limit fired
+
+--tier auto keeps the tier of a ledger that is loaded, else takes the best; naming
+one takes that or fails. It needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN.
+
+With -o json one object, whose fields stay; action is loaded, replaced or
+unchanged, and better are the better tiers with why each was refused:
+
+  {"schema": 1, "action": "loaded", "tier": "B", "abi": 1, "version": 1,
+   "cgroup": 2, "dir": "` + bpf.DefaultDir + `",
+   "better": [{"tier": "A", "available": false, "why": "..."}]}`,
+		Example: `  oomwitness load
+  oomwitness load --tier A         # or say why not`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runLoad(cmd, k, p, tier, output)
+		},
+	}
+	outputFlag(cmd, &output)
+	cmd.Flags().StringVar(&tier, "tier", "auto", "tier of the programs: auto, A, B or C")
+	p.add(cmd)
+	return cmd
+}
+
+func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string) error {
+	if err := errors.Join(checkOutput(output), p.check()); err != nil {
+		return err
+	}
+	want, err := bpf.ParseTier(tier)
+	if err != nil {
+		return fmt.Errorf("--tier %q: allowed are auto, A, B and C", tier)
+	}
+	_, before := k.meta(p.dir)
+	st, err := k.load(bpf.Options{Dir: p.dir, LockDir: p.lockDir, Tier: want})
+	if err != nil {
+		return hinted(refused(st, err))
+	}
+	l := loaded{
+		Schema: 1, Action: actionOf(st, before), Tier: st.Tier.String(), ABI: st.ABI, Version: st.Version,
+		Cgroup: st.Hierarchy, Dir: p.dir, Better: k.better(st),
+	}
+	if output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(l)
+	}
+	out := sticky{w: cmd.OutOrStdout()}
+	l.write(&out)
+	return out.err
+}
+
+// refused adds the tiers before the last, which err names. Where the process may
+// not, one reason is enough.
+func refused(st bpf.Status, err error) error {
+	if !slices.ContainsFunc(st.Refused, func(r bpf.Refusal) bool { return !errors.Is(r.Err, bpf.ErrPermission) }) {
+		return err
+	}
+	for i, r := range slices.Backward(st.Refused) {
+		if i < len(st.Refused)-1 {
+			err = fmt.Errorf("%w; tier %v: %w", err, r.Tier, r.Err)
+		}
+	}
+	return err
+}
+
+// loaded is what load did. Its JSON form is stable: fields are only added.
+type loaded struct {
+	Schema  int      `json:"schema"`
+	Action  string   `json:"action"`
+	Tier    string   `json:"tier"`
+	ABI     uint32   `json:"abi"`
+	Version uint32   `json:"version"`
+	Cgroup  int      `json:"cgroup"`
+	Dir     string   `json:"dir"`
+	Better  []better `json:"better"`
+}
+
+// better is a tier above the one in force.
+type better struct {
+	Tier string `json:"tier"`
+	// Available says that it could be had, but is not what is loaded.
+	Available bool   `json:"available"`
+	Why       string `json:"why,omitempty"`
+}
+
+func actionOf(st bpf.Status, before error) string {
+	switch {
+	case !st.Loaded:
+		return "unchanged"
+	case errors.Is(before, bpf.ErrAbsent):
+		return "loaded"
+	default:
+		return "replaced"
+	}
+}
+
+// better says of each better tier why it is not in force. Those that the load
+// had no need to try are tried now, for a moment and beside the ledger.
+func (k kernel) better(st bpf.Status) []better {
+	list := []better{}
+	for tier := bpf.TierA; tier < st.Tier; tier++ {
+		i := slices.IndexFunc(st.Refused, func(r bpf.Refusal) bool { return r.Tier == tier })
+		var err error
+		if i >= 0 {
+			err = st.Refused[i].Err
+		} else {
+			err = k.trial(tier)
+		}
+		b := better{Tier: tier.String(), Available: err == nil}
+		if err != nil {
+			b.Why = strings.TrimPrefix(plain{err}.Error(), fmt.Sprintf("tier %v: ", tier))
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+func (l loaded) write(out *sticky) {
+	verb := map[string]string{
+		"loaded": "loaded the ledger", "replaced": "replaced the ledger",
+		"unchanged": "the ledger is loaded already",
+	}[l.Action]
+	out.printf("%s: tier %s, ABI %d, version %d, cgroup v%d\npinned in %s\n", verb, l.Tier, l.ABI, l.Version, l.Cgroup, l.Dir)
+	for _, b := range l.Better {
+		if b.Available {
+			out.printf("tier %s can be had: oomwitness load --tier %s\n", b.Tier, b.Tier)
+			continue
+		}
+		out.printf("not tier %s: %s\n", b.Tier, b.Why)
+	}
+	if l.Tier == bpf.TierC.String() {
+		out.printf("tier C sees every victim, but not whose limit fired: causes come from the counters, or are unknown\n")
+	}
+}
+
+func newUnload(k kernel) *cobra.Command {
+	var p pins
+	cmd := &cobra.Command{
+		Use:   "unload",
+		Short: "Remove the ledger from the kernel",
+		Long: `Remove the ledger from the kernel: its programs end, and what it had written down
+is gone. Containers go on; verdicts fall back to the cgroups' counters.
+
+Running it again is not an error. The shim loads the ledger again when it starts a
+container and there is none: remove the shim first (oomwitness uninstall) to be rid
+of it for good.`,
+		Example: `  oomwitness unload`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.check(); err != nil {
+				return err
+			}
+			text, err := k.unloaded(p)
+			if err != nil {
+				return err
+			}
+			out := sticky{w: cmd.OutOrStdout()}
+			out.printf("%s\n", text)
+			return out.err
+		},
+	}
+	p.add(cmd)
+	return cmd
+}
+
+// unloaded removes the ledger and says what that took.
+func (k kernel) unloaded(p pins) (string, error) {
+	_, before := k.meta(p.dir)
+	if err := k.unload(p.dir, p.lockDir); err != nil {
+		return "", hinted(err)
+	}
+	if errors.Is(before, bpf.ErrAbsent) {
+		return "no ledger was loaded in " + p.dir, nil
+	}
+	return "removed the ledger from " + p.dir, nil
+}

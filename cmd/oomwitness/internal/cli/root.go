@@ -1,0 +1,75 @@
+// Package cli is the command line of oomwitness: flags, help and output.
+// What the commands do is in the packages preflight, install and trace, and in bpf.
+package cli
+
+import (
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/spf13/cobra"
+)
+
+// New makes the command tree. Errors are returned from Execute and printed by
+// the caller, once.
+func New() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "oomwitness",
+		Short: "Report OOM kills of containers reliably",
+		Long: `oomwitness makes containerd report a container that the kernel's OOM killer
+ended as OOMKilled: always, at first sight, and only then.
+
+On a new node:
+
+  oomwitness check                           what this node can do, and what is missing
+  oomwitness install --restart-containerd    put the shim and its registration in place
+  oomwitness load                            the kernel's own record of OOM kills
+  oomwitness check                           everything "ok" now
+  oomwitness trace                           OOM kills, as they happen
+
+Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	k := realKernel()
+	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newInstall(), newUninstall(k), newVersion())
+	return root
+}
+
+// absolute refuses paths that depend on where the command was started: pairs of
+// a flag and its value.
+func absolute(flags ...string) error {
+	for i := 0; i < len(flags); i += 2 {
+		if !path.IsAbs(flags[i+1]) {
+			return fmt.Errorf("--%s %q: has to be an absolute path", flags[i], flags[i+1])
+		}
+	}
+	return nil
+}
+
+// outputFlag adds -o.
+func outputFlag(cmd *cobra.Command, value *string) {
+	cmd.Flags().StringVarP(value, "output", "o", "text", "output format: text or json")
+}
+
+// checkOutput refuses an unknown output format.
+func checkOutput(value string) error {
+	if value != "text" && value != "json" {
+		return fmt.Errorf("--output %q: allowed are text and json", value)
+	}
+	return nil
+}
+
+// sticky remembers the first write error, so that a full disk or a closed
+// pipe is an error of the command.
+type sticky struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sticky) printf(format string, args ...any) {
+	if s.err == nil {
+		_, s.err = fmt.Fprintf(s.w, format, args...)
+	}
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"encoding/json"
+	"runtime/debug"
+
+	// Linked so that the build information names it: the shim is built from
+	// the same go.mod.
+	containerd "github.com/containerd/containerd/v2/version"
+	"github.com/spf13/cobra"
+)
+
+// version and commit are set at link time where the build information lacks them:
+// -ldflags "-X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.version=v1.2.3"
+var version, commit string
+
+// build says what this binary was made from. Its JSON form is stable: fields
+// are added, never changed.
+type build struct {
+	Version    string `json:"version"`
+	Commit     string `json:"commit"`
+	Go         string `json:"go"`
+	Containerd string `json:"containerd"`
+}
+
+// buildOf reads the build information. What was set at link time wins.
+func buildOf(info *debug.BuildInfo, version, commit string) build {
+	b := build{Version: version, Commit: "unknown", Containerd: containerd.Version, Go: "unknown"}
+	if info == nil {
+		info = &debug.BuildInfo{}
+	}
+	if info.GoVersion != "" {
+		b.Go = info.GoVersion
+	}
+	if b.Version == "" {
+		b.Version = info.Main.Version
+	}
+	if b.Version == "" {
+		b.Version = "unknown"
+	}
+	modified := false
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			b.Commit = setting.Value
+		case "vcs.modified":
+			modified = setting.Value == "true"
+		}
+	}
+	if modified {
+		b.Commit += " (modified)"
+	}
+	if commit != "" {
+		b.Commit = commit
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/containerd/containerd/v2" {
+			b.Containerd = dep.Version
+			if dep.Replace != nil {
+				b.Containerd = dep.Replace.Path + " " + dep.Replace.Version
+			}
+		}
+	}
+	return b
+}
+
+func newVersion() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Say what this binary was built from",
+		Long: `Say what this binary was built from: its version and commit, the Go version,
+and the version of containerd whose shim code is linked in. This is not the
+version of the containerd that runs on the node: see "oomwitness check".`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			info, _ := debug.ReadBuildInfo()
+			b := buildOf(info, version, commit)
+			if output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
+			}
+			out := sticky{w: cmd.OutOrStdout()}
+			out.printf("oomwitness  %s\ncommit      %s\ngo          %s\ncontainerd  %s (linked)\n",
+				b.Version, b.Commit, b.Go, b.Containerd)
+			return out.err
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}

@@ -1,0 +1,173 @@
+// Package containers asks containerd what a container is called.
+package containers
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Info is what containerd knows of a container.
+type Info struct {
+	// Namespace is containerd's: k8s.io for Kubernetes.
+	Namespace string
+	Image     string
+	// Name, Pod and PodNamespace are Kubernetes' names, "" outside it.
+	Name, Pod, PodNamespace string
+}
+
+// Labels that CRI and kubelet give a container.
+const (
+	labelName         = "io.kubernetes.container.name"
+	labelPod          = "io.kubernetes.pod.name"
+	labelPodNamespace = "io.kubernetes.pod.namespace"
+)
+
+const (
+	// timeout bounds one question, which a containerd that runs answers in a
+	// millisecond.
+	timeout = 500 * time.Millisecond
+	// pause is how long containerd is left alone when it did not answer.
+	pause = 5 * time.Second
+	// maxKnown bounds the cache.
+	maxKnown = 4096
+	// kubernetes is CRI's namespace, asked first.
+	kubernetes = "k8s.io"
+	nsHeader   = "containerd-namespace" // pkg/namespaces.GRPCHeader
+)
+
+// Client asks one containerd. Its absence is no error: nothing is known then.
+// It is not for concurrent use.
+type Client struct {
+	address string
+	conn    *grpc.ClientConn
+	known   map[string]Info
+	order   []string // of known, oldest first
+	silent  time.Time
+}
+
+// New makes a client of the containerd at a socket, "" for none. It connects
+// when it is first asked.
+func New(address string) *Client {
+	return &Client{address: address, known: map[string]Info{}}
+}
+
+// Close ends the connection.
+func (c *Client) Close() error {
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// Lookup gives what containerd knows of a container by its ID. What it has
+// answered once is known also when the container is gone.
+func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
+	if info, ok := c.known[id]; ok {
+		return info, true
+	}
+	if c.address == "" || id == "" || time.Since(c.silent) < pause {
+		return Info{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	info, ok, err := c.ask(ctx, id)
+	if err != nil {
+		c.silent = time.Now()
+		return Info{}, false
+	}
+	if ok {
+		c.remember(id, info)
+	}
+	return info, ok
+}
+
+// ask tries the namespaces one by one, since an ID says nothing of its own.
+func (c *Client) ask(ctx context.Context, id string) (Info, bool, error) {
+	if err := c.connect(); err != nil {
+		return Info{}, false, err
+	}
+	namespaces, err := c.namespaces(ctx)
+	if err != nil {
+		return Info{}, false, err
+	}
+	client := containersapi.NewContainersClient(c.conn)
+	for _, ns := range namespaces {
+		answer, err := client.Get(inNamespace(ctx, ns), &containersapi.GetContainerRequest{ID: id})
+		switch status.Code(err) {
+		case codes.OK:
+			return infoOf(ns, answer.GetContainer()), true, nil
+		case codes.NotFound, codes.InvalidArgument: // an ID that containerd would never give
+		default:
+			return Info{}, false, err
+		}
+	}
+	return Info{}, false, nil
+}
+
+func (c *Client) connect() error {
+	if c.conn != nil {
+		return nil
+	}
+	if _, err := os.Stat(c.address); err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient("unix://"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	c.conn = conn
+	return nil
+}
+
+func (c *Client) namespaces(ctx context.Context) ([]string, error) {
+	answer, err := namespacesapi.NewNamespacesClient(c.conn).List(ctx, &namespacesapi.ListNamespacesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, ns := range answer.GetNamespaces() {
+		names = append(names, ns.GetName())
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		switch {
+		case a == kubernetes:
+			return -1
+		case b == kubernetes:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return names, nil
+}
+
+func inNamespace(ctx context.Context, ns string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, nsHeader, ns)
+}
+
+func infoOf(ns string, c *containersapi.Container) Info {
+	labels := c.GetLabels()
+	return Info{
+		Namespace: ns, Image: c.GetImage(),
+		Name: labels[labelName], Pod: labels[labelPod], PodNamespace: labels[labelPodNamespace],
+	}
+}
+
+func (c *Client) remember(id string, info Info) {
+	if len(c.order) == maxKnown {
+		delete(c.known, c.order[0])
+		c.order = c.order[1:]
+	}
+	c.known[id] = info
+	c.order = append(c.order, id)
+}

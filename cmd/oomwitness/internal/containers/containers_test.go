@@ -1,0 +1,106 @@
+package containers_test
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
+)
+
+// fake is a containerd with two namespaces.
+type fake struct {
+	containersapi.UnimplementedContainersServer
+	hang  bool
+	asked []string // namespaces
+}
+
+func (f *fake) Get(ctx context.Context, r *containersapi.GetContainerRequest) (*containersapi.GetContainerResponse, error) {
+	if f.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	ns := md.Get("containerd-namespace")[0]
+	f.asked = append(f.asked, ns)
+	labels := map[string]string{
+		"io.kubernetes.container.name": "app", "io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.namespace": "shop",
+	}
+	switch {
+	case ns == "k8s.io" && r.ID == "cri":
+		return &containersapi.GetContainerResponse{Container: &containersapi.Container{ID: r.ID, Image: "shop:1", Labels: labels}}, nil
+	case ns == "default" && r.ID == "web":
+		return &containersapi.GetContainerResponse{Container: &containersapi.Container{ID: r.ID, Image: "busybox"}}, nil
+	}
+	return nil, status.Error(codes.NotFound, "no such container")
+}
+
+type fakeNamespaces struct {
+	namespacesapi.UnimplementedNamespacesServer
+}
+
+func (fakeNamespaces) List(context.Context, *namespacesapi.ListNamespacesRequest) (*namespacesapi.ListNamespacesResponse, error) {
+	return &namespacesapi.ListNamespacesResponse{Namespaces: []*namespacesapi.Namespace{{Name: "default"}, {Name: "k8s.io"}}}, nil
+}
+
+func serve(t *testing.T, f *fake) *containers.Client {
+	t.Helper()
+	address := filepath.Join(t.TempDir(), "s")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", address)
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	containersapi.RegisterContainersServer(server, f)
+	namespacesapi.RegisterNamespacesServer(server, fakeNamespaces{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	client := containers.New(address)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+func TestLookup(t *testing.T) {
+	f := &fake{}
+	client := serve(t, f)
+	for range 2 {
+		info, ok := client.Lookup(t.Context(), "cri")
+		require.True(t, ok)
+		require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop"}, info)
+	}
+	require.Equal(t, []string{"k8s.io"}, f.asked, "Kubernetes first, and once")
+	info, ok := client.Lookup(t.Context(), "web")
+	require.True(t, ok)
+	require.Equal(t, containers.Info{Namespace: "default", Image: "busybox"}, info)
+	_, ok = client.Lookup(t.Context(), "other")
+	require.False(t, ok)
+	_, ok = client.Lookup(t.Context(), "")
+	require.False(t, ok)
+}
+
+func TestContainerdThatHangs(t *testing.T) {
+	client := serve(t, &fake{hang: true})
+	start := time.Now()
+	for range 1000 {
+		_, ok := client.Lookup(t.Context(), "cri")
+		require.False(t, ok)
+	}
+	require.Less(t, time.Since(start), 4*time.Second, "asked once, then left alone")
+}
+
+func TestNoContainerd(t *testing.T) {
+	for _, address := range []string{"", "/nowhere/containerd.sock"} {
+		client := containers.New(address)
+		_, ok := client.Lookup(t.Context(), "cri")
+		require.False(t, ok)
+		require.NoError(t, client.Close())
+	}
+}

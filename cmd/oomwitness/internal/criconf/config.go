@@ -1,0 +1,291 @@
+// Package criconf reads the parts of containerd's configuration that decide
+// whether and how a runtime handler is registered, and writes ours.
+//
+// How containerd 2.1 to 2.4 load it (cmd/containerd/server/config/config.go
+// and cmd/containerd/command/main.go there), tried with containerd 2.4.2's
+// own "containerd config dump":
+//
+//   - Only what the loaded files themselves list under imports is included.
+//     The default "/etc/containerd/conf.d/*.toml" that "containerd config
+//     dump" shows is in the built-in configuration alone, and is never
+//     resolved: a config.toml without imports, or no config.toml at all,
+//     includes nothing.
+//   - Imported files merge by key (mergo, with override): a file that adds
+//     runtimes.oomwitness leaves runtimes.runc as it was, and lists inside
+//     plugin tables are replaced, not appended.
+//   - The version of an imported file has to be the main file's. 2.1 and 2.2
+//     let the last file's version count for all, so a version 3 file beside a
+//     version 2 main makes them ignore the CRI settings of the main one; 2.3.0
+//     refuses to start when an imported file's version is higher. A version 3
+//     file beside a version 4 main is migrated, and works.
+package criconf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// DefaultPath is where containerd looks for its configuration.
+const DefaultPath = "/etc/containerd/config.toml"
+
+// DefaultDropinDir is the directory that containerd's default imports name.
+const DefaultDropinDir = "/etc/containerd/conf.d"
+
+// The CRI plugin's names, by configuration version.
+const (
+	pluginV2 = "io.containerd.grpc.v1.cri"
+	pluginV3 = "io.containerd.cri.v1.runtime"
+)
+
+// maxFiles bounds how many files a chain of imports may have.
+const maxFiles = 1024
+
+// File is one configuration file.
+type File struct {
+	// Path is the file's path as seen from inside the root.
+	Path string
+	// Version is what the file says, 0 where it says nothing.
+	Version int
+	// Imports are the patterns as written.
+	Imports []string
+	// Disabled are the disabled plugins as written.
+	Disabled []string
+	// Runtimes are the CRI runtime handlers that the file mentions.
+	Runtimes map[string]map[string]any
+}
+
+// Parse reads one configuration file. It fails on what containerd would not
+// read either: bad TOML, wrong types, a negative version.
+func Parse(name string, data []byte) (File, error) {
+	var raw struct {
+		Version  int            `toml:"version"`
+		Imports  []string       `toml:"imports"`
+		Disabled []string       `toml:"disabled_plugins"`
+		Plugins  map[string]any `toml:"plugins"`
+	}
+	if err := toml.Unmarshal(data, &raw); err != nil {
+		if pos, ok := errors.AsType[*toml.DecodeError](err); ok {
+			row, column := pos.Position()
+			return File{}, fmt.Errorf("%s: line %d, column %d: %w", name, row, column, err)
+		}
+		return File{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if raw.Version < 0 {
+		return File{}, fmt.Errorf("%s: version is %d, allowed are 2 and higher", name, raw.Version)
+	}
+	file := File{
+		Path: name, Version: raw.Version, Imports: raw.Imports, Disabled: raw.Disabled,
+		Runtimes: map[string]map[string]any{},
+	}
+	for _, plugin := range []string{"cri", pluginV2, pluginV3} {
+		for handler, value := range table(raw.Plugins, plugin, "containerd", "runtimes") {
+			if settings, ok := value.(map[string]any); ok {
+				merge(file.Runtimes, handler, settings)
+			}
+		}
+	}
+	return file, nil
+}
+
+// table walks nested TOML tables, and gives nil where one is missing.
+func table(from map[string]any, keys ...string) map[string]any {
+	for _, key := range keys {
+		from, _ = from[key].(map[string]any)
+	}
+	return from
+}
+
+// merge lays settings over what handler has, options key by key, as
+// containerd does.
+func merge(into map[string]map[string]any, handler string, settings map[string]any) {
+	if into[handler] == nil {
+		into[handler] = map[string]any{}
+	}
+	for key, value := range settings {
+		add, isTable := value.(map[string]any)
+		have, hadTable := into[handler][key].(map[string]any)
+		if isTable && hadTable {
+			both := maps.Clone(have)
+			maps.Copy(both, add)
+			value = both
+		}
+		into[handler][key] = value
+	}
+}
+
+// resolve gives the pattern of an import as an absolute path, relative ones
+// being below the importing file's directory.
+func resolve(parent, pattern string) string {
+	pattern = filepath.Clean(pattern)
+	if !filepath.IsAbs(pattern) {
+		pattern = filepath.Join(filepath.Dir(parent), pattern)
+	}
+	return pattern
+}
+
+// covers says whether file imports target. As in containerd, only a pattern
+// with a * is a pattern.
+func (file File) covers(target string) bool {
+	for _, pattern := range file.Imports {
+		pattern = resolve(file.Path, pattern)
+		if !strings.Contains(pattern, "*") {
+			if pattern == target {
+				return true
+			}
+			continue
+		}
+		if ok, err := path.Match(pattern, target); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Config is the main configuration file with everything it imports.
+type Config struct {
+	// Path is the main file's path as seen from inside the root.
+	Path string
+	// Exists says whether there is a main file. Without one containerd runs
+	// on its built-in configuration and imports nothing.
+	Exists bool
+	// Files are the main file and the imported ones, in the order in which
+	// containerd merges them.
+	Files []File
+}
+
+// Load reads the main configuration file and what it imports. The file skip,
+// our own drop-in, is not read, so that a damaged one cannot stop its repair.
+// No main file is not an error. A file that is named without a pattern and is
+// missing is one: containerd would not start.
+func Load(root rootfs.Dir, main, skip string) (Config, error) {
+	config := Config{Path: main}
+	seen := map[string]bool{skip: true}
+	for pending := []string{main}; len(pending) > 0; pending = pending[1:] {
+		name := pending[0]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		data, err := root.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) && name == main {
+			return config, nil
+		}
+		if err != nil {
+			return config, fmt.Errorf("containerd configuration: %w", err)
+		}
+		file, err := Parse(name, data)
+		if err != nil {
+			return config, fmt.Errorf("containerd configuration: %w", err)
+		}
+		config.Exists = true
+		config.Files = append(config.Files, file)
+		if len(config.Files) > maxFiles {
+			return config, fmt.Errorf("containerd configuration: %s imports more than %d files", main, maxFiles)
+		}
+		imports, err := file.expand(root)
+		if err != nil {
+			return config, err
+		}
+		pending = append(pending, imports...)
+	}
+	return config, nil
+}
+
+// expand lists the files that file imports.
+func (file File) expand(root rootfs.Dir) ([]string, error) {
+	var out []string
+	for _, pattern := range file.Imports {
+		pattern = resolve(file.Path, pattern)
+		if !strings.Contains(pattern, "*") {
+			out = append(out, pattern)
+			continue
+		}
+		matches, err := root.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("containerd configuration: %s: imports %q: %w", file.Path, pattern, err)
+		}
+		out = append(out, matches...)
+	}
+	return out, nil
+}
+
+// Covers says whether containerd includes the file target.
+func (c Config) Covers(target string) bool {
+	return slices.ContainsFunc(c.Files, func(file File) bool { return file.covers(target) })
+}
+
+// ImportHint says, in words for the operator, what makes containerd include
+// the files of dir.
+func (c Config) ImportHint(dir string) string {
+	pattern := filepath.Join(dir, "*.toml")
+	if !c.Exists {
+		return fmt.Sprintf("create %s with these two lines:\n    version = %d\n    imports = [%q]",
+			c.Path, defaultVersion, pattern)
+	}
+	for _, file := range c.Files {
+		if file.Path == c.Path && len(file.Imports) > 0 {
+			return fmt.Sprintf("in %s, add %q to the list in imports", c.Path, pattern)
+		}
+	}
+	return fmt.Sprintf("in %s, above the first table, add this line:\n    imports = [%q]", c.Path, pattern)
+}
+
+// Runtime gives the settings of a CRI runtime handler, all files together,
+// and the last file that names it; nil and "" where none does.
+func (c Config) Runtime(handler string) (map[string]any, string) {
+	var (
+		all  = map[string]map[string]any{}
+		from string
+	)
+	for _, file := range c.Files {
+		if settings, ok := file.Runtimes[handler]; ok {
+			merge(all, handler, settings)
+			from = file.Path
+		}
+	}
+	return all[handler], from
+}
+
+// SystemdCgroup gives the value that the runc handler has. set is false where
+// no file has a runc handler; a handler that does not mention it has
+// containerd's default, false.
+func (c Config) SystemdCgroup() (value, set bool) {
+	runc := c.Runc()
+	if runc == nil {
+		return false, false
+	}
+	value, _ = table(runc, "options")["SystemdCgroup"].(bool)
+	return value, true
+}
+
+// CRIDisabled gives the file that switches the CRI plugin off, or "".
+func (c Config) CRIDisabled() string {
+	for _, file := range c.Files {
+		for _, plugin := range file.Disabled {
+			if plugin == "cri" || plugin == pluginV2 || plugin == pluginV3 {
+				return file.Path
+			}
+		}
+	}
+	return ""
+}
+
+// Runc gives the settings of the node's runc handler that ours takes over,
+// nil where there is none or it is not really runc.
+func (c Config) Runc() map[string]any {
+	runc, _ := c.Runtime("runc")
+	if kind, _ := runc["runtime_type"].(string); kind != "" && kind != runcType {
+		return nil
+	}
+	return runc
+}

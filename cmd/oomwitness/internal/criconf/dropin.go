@@ -1,0 +1,195 @@
+package criconf
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+const (
+	// ShimName is the shim's file name.
+	ShimName = "containerd-shim-oomwitness-v2"
+	// DropinName is our drop-in's file name.
+	DropinName = "oomwitness.toml"
+	// DefaultHandler is our runtime handler's name.
+	DefaultHandler = "oomwitness"
+
+	// runcType is the one runtime type to which CRI hands runc's options
+	// (GenerateRuntimeOptions in internal/cri/config).
+	runcType = "io.containerd.runc.v2"
+	// annotations is matched with path.Match against annotation names
+	// (GetPassthroughAnnotations in internal/cri/util).
+	annotations = "oomwitness.io/*"
+
+	marker    = "# Managed by \"oomwitness install\"."
+	sumPrefix = "# sha256 of what follows: "
+)
+
+// handlerName is what a RuntimeClass allows as its handler: a DNS label.
+var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// CheckHandler refuses a handler name that Kubernetes would refuse, and the
+// names that containerd gives a meaning of its own.
+func CheckHandler(name string) error {
+	if !handlerName.MatchString(name) {
+		return fmt.Errorf("runtime name %q: allowed are 1 to 63 lower-case letters, digits and '-', "+
+			"beginning and ending with a letter or digit", name)
+	}
+	if slices.Contains([]string{"runc", "default", "untrusted"}, name) {
+		return fmt.Errorf("runtime name %q: containerd has its own meaning for it, choose another", name)
+	}
+	return nil
+}
+
+// Dropin is our registration with containerd.
+type Dropin struct {
+	// Version is the configuration version, 2 or 3.
+	Version int
+	// Handler is the CRI runtime handler's name.
+	Handler string
+	// Shim is the shim's path as containerd sees it.
+	Shim string
+	// SystemdCgroup chooses runc's cgroup driver.
+	SystemdCgroup bool
+	// Runc is the node's own runc handler: its plain settings hold for ours
+	// too, so that a pod differs in nothing but the shim. nil is none.
+	Runc map[string]any
+}
+
+// Render gives the file's text: the same input, the same bytes.
+func (d Dropin) Render() ([]byte, error) {
+	name := map[int]string{2: pluginV2, 3: pluginV3}[d.Version]
+	if name == "" {
+		return nil, fmt.Errorf("config version %d: allowed are 2 and 3", d.Version)
+	}
+	options := plain(table(d.Runc, "options"))
+	options["SystemdCgroup"] = d.SystemdCgroup
+	settings := plain(d.Runc)
+	delete(settings, "options")
+	settings["runtime_type"] = runcType
+	settings["runtime_path"] = d.Shim
+	for _, key := range []string{"pod_annotations", "container_annotations"} {
+		settings[key] = withOurs(d.Runc[key])
+	}
+	handler := fmt.Sprintf("plugins.'%s'.containerd.runtimes.%s", name, d.Handler)
+
+	var body bytes.Buffer
+	fmt.Fprintf(&body, "version = %d\n\n", d.Version)
+	fmt.Fprintf(&body, "# CRI hands runc's options to runtime_type %s alone;\n"+
+		"# runtime_path is what makes it oomwitness.\n[%s]\n", runcType, handler)
+	if err := writeKeys(&body, settings); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(&body, "\n[%s.options]\n", handler)
+	if err := writeKeys(&body, options); err != nil {
+		return nil, err
+	}
+	head := marker + " Changes made here are lost at the next install;\n" +
+		"# \"oomwitness uninstall\" removes the file.\n" + sumPrefix + sum(body.Bytes()) + "\n"
+	return append([]byte(head), body.Bytes()...), nil
+}
+
+// plain keeps the settings that are strings, booleans and numbers.
+func plain(from map[string]any) map[string]any {
+	out := maps.Clone(from)
+	maps.DeleteFunc(out, func(_ string, value any) bool {
+		switch value.(type) {
+		case string, bool, int64, float64:
+			return false
+		}
+		return true
+	})
+	if out == nil {
+		out = map[string]any{}
+	}
+	return out
+}
+
+// withOurs puts our annotation pattern behind the node's own ones.
+func withOurs(value any) []string {
+	var out []string
+	list, _ := value.([]any)
+	for _, item := range list {
+		if text, ok := item.(string); ok && text != annotations {
+			out = append(out, text)
+		}
+	}
+	return append(out, annotations)
+}
+
+// writeKeys writes settings in a fixed order.
+func writeKeys(to *bytes.Buffer, settings map[string]any) error {
+	first := []string{"runtime_type", "runtime_path"}
+	keys := slices.Sorted(maps.Keys(settings))
+	slices.SortStableFunc(keys, func(a, b string) int {
+		return rank(first, a) - rank(first, b)
+	})
+	for _, key := range keys {
+		line, err := toml.Marshal(map[string]any{key: settings[key]})
+		if err != nil {
+			return fmt.Errorf("setting %s: %w", key, err)
+		}
+		to.Write(line)
+	}
+	return nil
+}
+
+func rank(first []string, key string) int {
+	if i := slices.Index(first, key); i >= 0 {
+		return i
+	}
+	return len(first)
+}
+
+func sum(body []byte) string {
+	digest := sha256.Sum256(body)
+	return hex.EncodeToString(digest[:])
+}
+
+// Ours says whether install wrote the file.
+func Ours(data []byte) bool {
+	return bytes.HasPrefix(data, []byte(marker))
+}
+
+// Altered says whether a file of ours was changed after install wrote it.
+func Altered(data []byte) bool {
+	head, body, found := strings.Cut(string(data), sumPrefix)
+	want, body, ok := strings.Cut(body, "\n")
+	return !found || !ok || strings.Count(head, "\n") != 2 || want != sum([]byte(body))
+}
+
+// Registered checks that a file registers handler with the shim at path.
+// The error says what is wrong, for the operator.
+func (file File) Registered(handler, shim string) error {
+	settings := file.Runtimes[handler]
+	if settings == nil {
+		return fmt.Errorf("%s has no runtime %q", file.Path, handler)
+	}
+	if got, _ := settings["runtime_type"].(string); got != runcType {
+		return fmt.Errorf("%s: runtime_type is %q, has to be %q", file.Path, got, runcType)
+	}
+	if got, _ := settings["runtime_path"].(string); path.Clean(got) != path.Clean(shim) {
+		return fmt.Errorf("%s: runtime_path is %q, the shim is %q", file.Path, got, shim)
+	}
+	return nil
+}
+
+// ShimPath gives the runtime_path that a file has for handler, or "".
+func (file File) ShimPath(handler string) string {
+	shim, _ := file.Runtimes[handler]["runtime_path"].(string)
+	return shim
+}
+
+// OptionSystemdCgroup gives the cgroup driver that a file has for handler.
+func (file File) OptionSystemdCgroup(handler string) bool {
+	value, _ := table(file.Runtimes[handler], "options")["SystemdCgroup"].(bool)
+	return value
+}

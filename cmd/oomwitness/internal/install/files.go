@@ -1,0 +1,139 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// source is a file's new content; each call gives a fresh reader.
+type source func() (io.ReadCloser, error)
+
+func fileSource(name string) source {
+	return func() (io.ReadCloser, error) { return os.Open(name) }
+}
+
+func bytesSource(data []byte) source {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
+
+// same says whether the file at target has this content already.
+func (s source) same(target string) (bool, error) {
+	want, err := s()
+	if err != nil {
+		return false, err
+	}
+	defer want.Close()
+	have, err := os.Open(target)
+	if err != nil {
+		return false, err
+	}
+	defer have.Close()
+	a, b := make([]byte, 1<<16), make([]byte, 1<<16)
+	for {
+		n, errA := io.ReadFull(want, a)
+		m, errB := io.ReadFull(have, b)
+		if n != m || !bytes.Equal(a[:n], b[:m]) {
+			return false, nil
+		}
+		if atEnd(errA) && atEnd(errB) {
+			return true, nil
+		}
+		if err := errors.Join(errA, errB); err != nil {
+			return false, err
+		}
+	}
+}
+
+func atEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// replace puts new content at target, so that a reader, or a crash, sees the
+// old file or the new one. A running binary can be replaced: its processes
+// keep the old inode.
+func replace(target string, from source, mode fs.FileMode) (err error) {
+	dir := filepath.Dir(target)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	content, err := from()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(target)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		temp.Close()
+		if err != nil {
+			_ = os.Remove(temp.Name())
+		}
+	}()
+	if _, err := io.Copy(temp, content); err != nil {
+		return err
+	}
+	// After the write: the umask does not apply to chmod.
+	if err := temp.Chmod(mode); err != nil {
+		return err
+	}
+	if err := temp.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), target); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a rename in dir last through a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// running lists the processes below proc that execute the file at path, also
+// those that execute a version of it that was replaced since (the kernel
+// appends " (deleted)" to the link). Processes that this user may not look at
+// are left out.
+func running(proc, path string) ([]string, error) {
+	if proc == "" {
+		proc = "/proc"
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "exe"))
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var pids []int
+	for _, link := range links {
+		exe, err := os.Readlink(link)
+		if err != nil || strings.TrimSuffix(exe, " (deleted)") != path {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	sort.Ints(pids)
+	out := make([]string, len(pids))
+	for i, pid := range pids {
+		out[i] = strconv.Itoa(pid)
+	}
+	return out, nil
+}

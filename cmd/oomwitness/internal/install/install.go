@@ -1,0 +1,213 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// plan is everything that Install found out before its first write.
+type plan struct {
+	source string
+	dropin []byte
+	// command is to be copied for the systemd unit, "" for no unit.
+	command string
+	config  criconf.Config
+	notes   []string
+}
+
+// Install copies the shim and writes the drop-in, in this order, so that
+// containerd never finds a registration without its binary. The command and the
+// unit that starts it follow, where systemd is. It is idempotent.
+// The result is also valid with an error: it holds what was done before.
+func Install(ctx context.Context, o Options) (Result, error) {
+	var result Result
+	p, err := o.plan()
+	if err != nil {
+		return result, err
+	}
+	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
+		return result, fmt.Errorf("install the shim: %w", err)
+	}
+	if err := o.write(&result, o.dropinPath(), bytesSource(p.dropin), 0o644); err != nil {
+		return result, fmt.Errorf("install the drop-in: %w", err)
+	}
+	if p.command != "" {
+		if err := o.installUnit(&result, p.command); err != nil {
+			return result, err
+		}
+	}
+	result.Notes = append(result.Notes, p.notes...)
+	if !p.config.Covers(o.dropinPath()) {
+		result.note("containerd does not read %s yet; %s", o.ConfDir, p.config.ImportHint(o.ConfDir))
+	}
+	return result, o.finish(ctx, &result)
+}
+
+// plan reads and checks everything, and writes nothing.
+func (o Options) plan() (plan, error) {
+	var p plan
+	if err := o.check(); err != nil {
+		return p, err
+	}
+	asked, err := o.configVersion()
+	if err != nil {
+		return p, err
+	}
+	if p.source, err = o.shimSource(); err != nil {
+		return p, err
+	}
+	if p.config, err = criconf.Load(o.Root, o.MainConfig, o.dropinPath()); err != nil {
+		return p, err
+	}
+	version, err := p.config.DropinVersion(asked)
+	if err != nil {
+		return p, err
+	}
+	systemd, why, err := o.systemdCgroup(p.config)
+	if err != nil {
+		return p, err
+	}
+	if why != "" {
+		p.notes = append(p.notes, why)
+	}
+	if _, file := p.config.Runtime(o.Handler); file != "" {
+		return p, fmt.Errorf("runtime name %q: %s has a runtime of that name already, choose another with --runtime-name",
+			o.Handler, file)
+	}
+	if file := p.config.CRIDisabled(); file != "" {
+		p.notes = append(p.notes, fmt.Sprintf("%s disables the CRI plugin: Kubernetes cannot use this containerd until it is enabled", file))
+	}
+	if err := o.checkForeign(); err != nil {
+		return p, err
+	}
+	if p.command, err = o.planUnit(); err != nil {
+		return p, err
+	}
+	p.dropin, err = criconf.Dropin{
+		Version: version, Handler: o.Handler, Shim: o.shimPath(), SystemdCgroup: systemd, Runc: p.config.Runc(),
+	}.Render()
+	return p, err
+}
+
+// checkForeign refuses to overwrite a drop-in that install did not write.
+func (o Options) checkForeign() error {
+	data, err := o.Root.ReadFile(o.dropinPath())
+	if errors.Is(err, fs.ErrNotExist) || o.Force {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("drop-in: %w", err)
+	}
+	if !criconf.Ours(data) {
+		return fmt.Errorf("%s was not written by oomwitness install: move it away, or overwrite it with --force", o.dropinPath())
+	}
+	return nil
+}
+
+// write brings one file up to date and records what that took.
+func (o Options) write(result *Result, name string, from source, mode fs.FileMode) error {
+	target := o.Root.Entry(name)
+	verb := "update"
+	info, err := os.Lstat(target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		verb = "create"
+	case err != nil:
+		return err
+	case info.Mode().Type() == fs.ModeSymlink:
+		// The link is replaced, its target is somebody else's.
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is there and is not a file", name)
+	default:
+		same, err := from.same(target)
+		if err != nil {
+			return err
+		}
+		if same && info.Mode().Perm() == mode {
+			result.did("unchanged", name)
+			return nil
+		}
+	}
+	if !o.DryRun {
+		if err := replace(target, from, mode); err != nil {
+			return err
+		}
+	}
+	result.did(verb, name)
+	return nil
+}
+
+// Uninstall removes the drop-in and the shim, in this order, and then the systemd
+// unit with the command, if install put one there. It refuses while
+// shims run from the binary, and to remove a drop-in that install did not
+// write, unless forced. Nothing there is not an error.
+func Uninstall(ctx context.Context, o Options) (Result, error) {
+	var result Result
+	if err := o.check(); err != nil {
+		return result, err
+	}
+	data, err := o.Root.ReadFile(o.dropinPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return result, fmt.Errorf("drop-in: %w", err)
+	}
+	if err == nil && !criconf.Ours(data) && !o.Force {
+		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+	}
+	pids, err := running(o.Proc, o.Root.Path(o.shimPath()))
+	if err != nil {
+		return result, err
+	}
+	if len(pids) > 0 && !o.Force {
+		return result, fmt.Errorf("%d shims run from %s (pids %s): delete their pods first; "+
+			"--force removes the binary all the same, and containerd then cannot clean up after them",
+			len(pids), o.shimPath(), strings.Join(pids, ", "))
+	}
+	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
+		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
+	}
+	unit, err := o.unitFiles()
+	if err != nil {
+		return result, err
+	}
+	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
+		if err := o.remove(&result, name); err != nil {
+			return result, err
+		}
+	}
+	return result, o.finish(ctx, &result)
+}
+
+// otherShim gives the shim of a drop-in of ours if it is not the one at path.
+func otherShim(data []byte, handler, path string) string {
+	file, err := criconf.Parse("", bytes.TrimSpace(data))
+	if err != nil {
+		return ""
+	}
+	if shim := file.ShimPath(handler); shim != path {
+		return shim
+	}
+	return ""
+}
+
+// remove takes one file away and records it.
+func (o Options) remove(result *Result, name string) error {
+	target := o.Root.Entry(name)
+	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
+		result.did("absent", name)
+		return nil
+	}
+	if !o.DryRun {
+		if err := os.Remove(target); err != nil {
+			return err
+		}
+	}
+	result.did("remove", name)
+	return nil
+}

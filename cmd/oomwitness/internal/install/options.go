@@ -1,0 +1,235 @@
+// Package install puts the shim and its containerd drop-in on a node, or into
+// an image, and takes them away again. It never edits a file of the node's
+// owner.
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// DefaultBinDir is on the PATH that systemd gives containerd.
+const DefaultBinDir = "/usr/local/bin"
+
+// Options say what to install and where. All directories are paths as seen
+// from inside Root.
+type Options struct {
+	// BinDir takes the shim, ConfDir the drop-in.
+	BinDir, ConfDir string
+	// MainConfig is containerd's configuration file; it is only read.
+	MainConfig string
+	// ConfigVersion is "auto", "2" or "3".
+	ConfigVersion string
+	// Handler is the CRI runtime handler's name.
+	Handler string
+	// SystemdCgroup is "auto", "true" or "false".
+	SystemdCgroup string
+	// SystemdUnit is "auto", "true" or "false": whether to install the unit that
+	// loads the ledger at boot, and this command for it to start.
+	SystemdUnit string
+	// Shim is the binary to copy, a path outside Root; "" is the one beside
+	// this executable.
+	Shim string
+	// Root is the tree to work in.
+	Root rootfs.Dir
+	// DryRun only says what would be done.
+	DryRun bool
+	// Restart restarts containerd afterwards, changed or not.
+	Restart bool
+	// Force removes what uninstall would rather keep.
+	Force bool
+
+	// Command is this command's own file; "" is this executable.
+	Command string
+	// Proc is where processes are listed; "" is /proc.
+	Proc string
+	// Booted is there when systemd is PID 1 (sd_booted(3)); "" is
+	// /run/systemd/system.
+	Booted string
+	// UnitDir is where systemd units go; "" is /etc/systemd/system.
+	UnitDir string
+	// Run runs a command; nil runs it for real. Output is for the error.
+	Run func(ctx context.Context, name string, args ...string) ([]byte, error)
+}
+
+// Action is one thing done, or that would be done.
+type Action struct {
+	// Verb is create, update, unchanged, remove, absent, restart or unload.
+	Verb string
+	// Path is the file as seen from inside the root, the service or the ledger.
+	Path string
+}
+
+// Result is what was done, with what is left for the operator to do.
+type Result struct {
+	Actions []Action
+	Notes   []string
+}
+
+func (r *Result) did(verb, name string) {
+	r.Actions = append(r.Actions, Action{Verb: verb, Path: name})
+}
+
+func (r *Result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// Changed says whether any file differs from before.
+func (r *Result) Changed() bool {
+	for _, action := range r.Actions {
+		switch action.Verb {
+		case "create", "update", "remove":
+			return true
+		}
+	}
+	return false
+}
+
+// shimPath is where the shim goes, as seen from inside the root.
+func (o Options) shimPath() string { return path.Join(o.BinDir, criconf.ShimName) }
+
+// dropinPath is where the drop-in goes, as seen from inside the root.
+func (o Options) dropinPath() string { return path.Join(o.ConfDir, criconf.DropinName) }
+
+// check refuses bad options before anything is read or written.
+func (o Options) check() error {
+	for _, dir := range []struct{ flag, value string }{
+		{"--bin-dir", o.BinDir}, {"--conf-dir", o.ConfDir}, {"--containerd-config", o.MainConfig},
+	} {
+		if !path.IsAbs(dir.value) || strings.ContainsAny(dir.value, "\n\x00") {
+			return fmt.Errorf("%s %q: has to be an absolute path", dir.flag, dir.value)
+		}
+	}
+	if err := criconf.CheckHandler(o.Handler); err != nil {
+		return err
+	}
+	if o.Root.Running() {
+		return o.checkRestart()
+	}
+	if o.Restart {
+		return fmt.Errorf("--restart-containerd cannot be used with --root %s: the containerd that runs here is not that tree's", o.Root)
+	}
+	info, err := os.Stat(string(o.Root))
+	if err != nil {
+		return fmt.Errorf("--root: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("--root %s: has to be a directory", o.Root)
+	}
+	return nil
+}
+
+// configVersion translates the flag; 0 is automatic.
+func (o Options) configVersion() (int, error) {
+	switch o.ConfigVersion {
+	case "auto":
+		return 0, nil
+	case "2":
+		return 2, nil
+	case "3":
+		return 3, nil
+	}
+	return 0, fmt.Errorf("--config-version %q: allowed are auto, 2 and 3", o.ConfigVersion)
+}
+
+// systemdCgroup chooses the cgroup driver, and says why where it had to guess.
+func (o Options) systemdCgroup(config criconf.Config) (value bool, why string, err error) {
+	switch o.SystemdCgroup {
+	case "true", "false":
+		return o.SystemdCgroup == "true", "", nil
+	case "auto":
+	default:
+		return false, "", fmt.Errorf("--systemd-cgroup %q: allowed are auto, true and false", o.SystemdCgroup)
+	}
+	if value, set := config.SystemdCgroup(); set {
+		return value, "", nil
+	}
+	value = o.systemd()
+	has := "systemd is not the init system"
+	if value {
+		has = "systemd is the init system"
+	}
+	return value, fmt.Sprintf("SystemdCgroup = %t, because no runc handler is configured and %s; "+
+		"it has to agree with kubelet's cgroupDriver, --systemd-cgroup sets it", value, has), nil
+}
+
+// systemd says whether systemd is PID 1, or, in a tree that is not running,
+// whether it would be.
+func (o Options) systemd() bool {
+	if !o.Root.Running() {
+		return o.Root.Exists("/usr/lib/systemd/systemd") || o.Root.Exists("/lib/systemd/systemd")
+	}
+	if o.Booted == "" {
+		o.Booted = "/run/systemd/system"
+	}
+	return o.Root.Exists(o.Booted)
+}
+
+// shimSource finds the binary to copy and makes sure that it is one.
+func (o Options) shimSource() (string, error) {
+	source, hint := o.Shim, ""
+	if source == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("find the shim beside this command: %w", err)
+		}
+		source = filepath.Join(filepath.Dir(self), criconf.ShimName)
+		hint = "; name the binary with --shim PATH"
+	}
+	info, err := os.Stat(source)
+	if err != nil {
+		return "", fmt.Errorf("shim: %w%s", err, hint)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("shim %s: has to be a file%s", source, hint)
+	}
+	head := make([]byte, 4)
+	file, err := os.Open(source)
+	if err != nil {
+		return "", fmt.Errorf("shim: %w", err)
+	}
+	defer file.Close()
+	if n, _ := file.Read(head); string(head[:n]) != "\x7fELF" {
+		return "", fmt.Errorf("shim %s: is not an ELF executable", source)
+	}
+	return source, nil
+}
+
+// checkRestart refuses a restart that could not be done, before any change.
+func (o Options) checkRestart() error {
+	if o.Restart && !o.systemd() {
+		return fmt.Errorf("--restart-containerd: needs systemd as PID 1, which is not so here; " +
+			"leave the flag out and restart containerd your own way")
+	}
+	return nil
+}
+
+// finish restarts containerd if asked, else says that it is needed.
+func (o Options) finish(ctx context.Context, result *Result) error {
+	switch {
+	case o.Restart && o.DryRun:
+		result.did("restart", "containerd")
+	case o.Restart:
+		run := o.Run
+		if run == nil {
+			run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
+				return exec.CommandContext(ctx, name, args...).CombinedOutput()
+			}
+		}
+		if out, err := run(ctx, "systemctl", "restart", "containerd"); err != nil {
+			return fmt.Errorf("systemctl restart containerd: %w: %s", err, strings.TrimSpace(string(out)))
+		}
+		result.did("restart", "containerd")
+	case o.Root.Running() && !o.DryRun && result.Changed():
+		result.note("restart containerd for this to take effect: systemctl restart containerd (running containers go on)")
+	}
+	return nil
+}

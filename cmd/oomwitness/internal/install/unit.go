@@ -1,0 +1,205 @@
+package install
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// UnitName is the systemd unit that loads the ledger at boot.
+const UnitName = "oomwitness-ledger.service"
+
+// CommandName is this command's own binary.
+const CommandName = "oomwitness"
+
+const (
+	defaultUnitDir = "/etc/systemd/system"
+	// unitMarker begins every unit file of ours.
+	unitMarker = "# Written by \"oomwitness install\""
+)
+
+// unitPath and wantPath are the unit and the link that enables it, commandPath
+// is what it starts, all as seen from inside the root.
+func (o Options) unitPath() string { return path.Join(o.unitDir(), UnitName) }
+
+func (o Options) wantPath() string {
+	return path.Join(o.unitDir(), "multi-user.target.wants", UnitName)
+}
+
+func (o Options) unitDir() string { return cmp.Or(o.UnitDir, defaultUnitDir) }
+
+func (o Options) commandPath() string { return path.Join(o.BinDir, CommandName) }
+
+// unit is the unit file. containerd does not depend on it: a node without a
+// ledger runs containers all the same.
+func (o Options) unit() []byte {
+	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
+# The ledger is the kernel's own record of OOM kills. It is loaded before the
+# first container; stopping this unit leaves it: "oomwitness unload" removes it.
+[Unit]
+Description=Ledger of OOM kills (oomwitness)
+After=sys-fs-bpf.mount local-fs.target
+Before=containerd.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=%s load
+
+[Install]
+WantedBy=multi-user.target
+`, unitMarker, execWord(o.commandPath()))
+}
+
+// execWord quotes a path for ExecStart= (systemd.service(5)).
+func execWord(word string) string {
+	word = strings.ReplaceAll(word, "%", "%%")
+	if !strings.ContainsAny(word, " \t'\"\\;$") {
+		return word
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`).Replace(word) + `"`
+}
+
+// wantsUnit says whether the unit is to be installed.
+func (o Options) wantsUnit() (bool, error) {
+	switch o.SystemdUnit {
+	case "true", "false":
+		return o.SystemdUnit == "true", nil
+	case "auto":
+		return o.systemd(), nil
+	}
+	return false, fmt.Errorf("--systemd-unit %q: allowed are auto, true and false", o.SystemdUnit)
+}
+
+// planUnit gives the file to copy for the unit, "" where there is to be none.
+func (o Options) planUnit() (string, error) {
+	wanted, err := o.wantsUnit()
+	if err != nil || !wanted {
+		return "", err
+	}
+	if _, err := o.unitState(); err != nil {
+		return "", err
+	}
+	return o.commandSource()
+}
+
+// commandSource is this command's own file, to copy.
+func (o Options) commandSource() (string, error) {
+	if o.Command != "" {
+		return o.Command, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this command's file: %w", err)
+	}
+	return self, nil
+}
+
+// unitState says whether there is a unit, and refuses one that install did not
+// write.
+func (o Options) unitState() (there bool, err error) {
+	data, err := o.Root.ReadFile(o.unitPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("systemd unit: %w", err)
+	}
+	if !bytes.HasPrefix(data, []byte(unitMarker)) && !o.Force {
+		return true, fmt.Errorf("%s was not written by oomwitness install: move it away, or use --force", o.unitPath())
+	}
+	return true, nil
+}
+
+// installUnit puts the command, the unit that starts it and the link that
+// enables the unit in place, in this order.
+func (o Options) installUnit(result *Result, command string) error {
+	if err := o.write(result, o.commandPath(), fileSource(command), 0o755); err != nil {
+		return fmt.Errorf("install the command: %w", err)
+	}
+	if err := o.write(result, o.unitPath(), bytesSource(o.unit()), 0o644); err != nil {
+		return fmt.Errorf("install the systemd unit: %w", err)
+	}
+	if err := o.link(result, o.wantPath(), o.unitPath()); err != nil {
+		return fmt.Errorf("enable the systemd unit: %w", err)
+	}
+	return nil
+}
+
+// link makes a symbolic link as systemctl enable does: absolute, as seen from
+// inside the root.
+func (o Options) link(result *Result, name, to string) error {
+	target := o.Root.Entry(name)
+	verb := "create"
+	switch info, err := os.Lstat(target); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSymlink:
+		return fmt.Errorf("%s is there and is not a symbolic link", name)
+	default:
+		if now, err := os.Readlink(target); err == nil && now == to {
+			result.did("unchanged", name)
+			return nil
+		}
+		verb = "update"
+	}
+	if !o.DryRun {
+		if err := relink(target, to); err != nil {
+			return err
+		}
+	}
+	result.did(verb, name)
+	return nil
+}
+
+// relink replaces what is at target, if anything, in one step.
+func relink(target, to string) error {
+	dir := filepath.Dir(target)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temp := filepath.Join(dir, "."+filepath.Base(target)+".tmp")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(to, temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, target); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return syncDir(dir)
+}
+
+// unitFiles are what uninstall removes of the unit, the unit itself last: it is
+// the sign that the command beside it was put there by install.
+func (o Options) unitFiles() ([]string, error) {
+	there, err := o.unitState()
+	if err != nil || !there {
+		return nil, err
+	}
+	var files []string
+	for _, name := range []string{o.wantPath(), o.commandPath()} {
+		if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
+			files = append(files, name)
+		}
+	}
+	return append(files, o.unitPath()), nil
+}
+
+// HasUnit says whether the systemd unit was among what was done.
+func (r *Result) HasUnit() bool {
+	for _, action := range r.Actions {
+		if path.Base(action.Path) == UnitName {
+			return true
+		}
+	}
+	return false
+}

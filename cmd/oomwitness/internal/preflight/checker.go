@@ -1,0 +1,172 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// DefaultAddress is containerd's socket.
+const DefaultAddress = "/run/containerd/containerd.sock"
+
+// ConfigPath is the node owner's configuration of oomwitness.
+const ConfigPath = "/etc/oomwitness/config.toml"
+
+// timeout bounds everything that another program answers.
+const timeout = 5 * time.Second
+
+// Checker knows where to look. All paths are as seen from inside Root.
+type Checker struct {
+	// Root is the system to look at.
+	Root rootfs.Dir
+	// ContainerdConfig is containerd's main configuration file.
+	ContainerdConfig string
+	// Address is containerd's socket.
+	Address string
+	// BinDir and ConfDir are where install writes.
+	BinDir, ConfDir string
+	// Handler is the runtime handler's name.
+	Handler string
+	// LedgerDir is where the ledger is pinned.
+	LedgerDir string
+	// Ledger reads the ledger pinned at a real path, and changes nothing.
+	Ledger func(dir string) (bpf.Meta, error)
+	// ConfigCheck loads the configuration of oomwitness at a real path and
+	// says what is wrong with it.
+	ConfigCheck func(path string) error
+
+	// Path are the directories of programs; nil is containerd's.
+	Path []string
+	// Run runs a program by its real path and gives its standard output; nil
+	// runs it for real.
+	Run func(ctx context.Context, name string, args ...string) (string, error)
+	// Version asks the containerd at the real path of a socket for its
+	// version; nil asks for real.
+	Version func(ctx context.Context, socket string) (string, error)
+}
+
+// Check looks at everything. It changes nothing, and does not fail: what
+// cannot be found out is a finding.
+func (c Checker) Check(ctx context.Context) Report {
+	if c.Run == nil {
+		c.Run = runProgram
+	}
+	if c.Version == nil {
+		c.Version = askVersion
+	}
+	if c.Path == nil {
+		c.Path = c.searchPath()
+	}
+	var findings []Finding
+	findings = append(findings, c.kernel(), c.cgroup(), c.memoryController(), c.memoryFiles())
+	findings = append(findings, c.containerd(ctx)...)
+	findings = append(findings, c.runc(ctx))
+	findings = append(findings, c.registration()...)
+	findings = append(findings, c.bpf()...)
+	findings = append(findings, c.config())
+	return newReport(findings)
+}
+
+// searchPath is where containerd looks for programs: the PATH of the one that
+// runs, else what systemd gives it. The operator's own PATH says nothing.
+func (c Checker) searchPath() []string {
+	if pid := c.pidOf("containerd"); pid != "" {
+		for entry := range strings.SplitSeq(c.Root.Text("/proc/"+pid+"/environ"), "\x00") {
+			if value, found := strings.CutPrefix(entry, "PATH="); found && value != "" {
+				return filepath.SplitList(value)
+			}
+		}
+	}
+	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+}
+
+// pidOf finds a process by its name, "" where there is none.
+func (c Checker) pidOf(comm string) string {
+	files, err := c.Root.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return ""
+	}
+	for _, file := range files {
+		if c.Root.Text(file) == comm {
+			return filepath.Base(filepath.Dir(file))
+		}
+	}
+	return ""
+}
+
+func runProgram(ctx context.Context, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	// A child that keeps the pipe open must not hold the check up.
+	cmd.WaitDelay = time.Second
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if text := firstLine(stderr.String()); err != nil && text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return string(out), err
+}
+
+func ok(name, format string, args ...any) Finding {
+	return Finding{Name: name, Status: OK, Found: fmt.Sprintf(format, args...)}
+}
+
+// bad is a finding that asks for something: do is what.
+func bad(status Status, name, do, format string, args ...any) Finding {
+	return Finding{Name: name, Status: status, Found: fmt.Sprintf(format, args...), Do: do}
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	const most = 200
+	if len(line) > most {
+		line = line[:most] + "..."
+	}
+	return line
+}
+
+// release reads the leading "major.minor" of a version, with or without a v.
+func release(text string) (major, minor int, ok bool) {
+	parts := strings.SplitN(strings.TrimPrefix(strings.TrimSpace(text), "v"), ".", 3)
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	digits := func(s string) (int, bool) {
+		end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+		if end >= 0 {
+			s = s[:end]
+		}
+		n, err := strconv.Atoi(s)
+		return n, err == nil
+	}
+	major, okMajor := digits(parts[0])
+	minor, okMinor := digits(parts[1])
+	return major, minor, okMajor && okMinor
+}
+
+// atLeast compares versions by major and minor.
+func atLeast(major, minor, wantMajor, wantMinor int) bool {
+	return major > wantMajor || major == wantMajor && minor >= wantMinor
+}
+
+// config looks at the configuration of oomwitness itself.
+func (c Checker) config() Finding {
+	const name = "config"
+	path := c.Root.Path(ConfigPath)
+	if !c.Root.Exists(ConfigPath) {
+		return ok(name, "no %s, the defaults are used", ConfigPath)
+	}
+	if err := c.ConfigCheck(path); err != nil {
+		return bad(Fail, name, "correct the file: with it the shim refuses to start containers", "%v", err)
+	}
+	return ok(name, "%s is valid", ConfigPath)
+}

@@ -1,0 +1,136 @@
+package preflight
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// doInstall is the way out of most findings about the registration.
+const doInstall = "run: oomwitness install"
+
+// registration looks at what install writes: the shim, the drop-in, whether
+// containerd includes it, and whether the running containerd has read it.
+func (c Checker) registration() []Finding {
+	var (
+		dropinPath = path.Join(c.ConfDir, criconf.DropinName)
+		data, err  = c.Root.ReadFile(dropinPath)
+		absent     = errors.Is(err, fs.ErrNotExist)
+	)
+	config, loadErr := criconf.Load(c.Root, c.ContainerdConfig, dropinPath)
+	shim, finding := c.shim(!absent)
+	findings := []Finding{finding}
+	switch {
+	case absent:
+		return append(findings,
+			bad(Warn, "drop-in", doInstall, "not installed: no %s", dropinPath),
+			c.included(config, loadErr, dropinPath))
+	case err != nil:
+		return append(findings, bad(Fail, "drop-in", "run this command as root", "%v", err))
+	}
+	return append(findings,
+		c.dropin(config, dropinPath, shim, data),
+		c.included(config, loadErr, dropinPath),
+		c.restart(dropinPath))
+}
+
+// shim finds the shim's binary. Missing is a failure only where containerd
+// was told to use it.
+func (c Checker) shim(registered bool) (string, Finding) {
+	const name = "shim"
+	want := path.Join(c.BinDir, criconf.ShimName)
+	if found := c.Root.LookPath(criconf.ShimName, append([]string{c.BinDir}, c.Path...)); found != "" {
+		return found, ok(name, "%s", found)
+	}
+	if c.Root.Exists(want) {
+		return want, bad(Fail, name, "run: chmod 755 "+want, "%s is not an executable file", want)
+	}
+	if registered {
+		return want, bad(Fail, name, doInstall, "no %s, but containerd is configured to use it", want)
+	}
+	return want, bad(Warn, name, doInstall, "not installed: no %s", want)
+}
+
+// dropin compares the drop-in with what install would write now.
+func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) Finding {
+	const check = "drop-in"
+	file, err := criconf.Parse(name, data)
+	if err != nil {
+		return bad(Fail, check, doInstall+" (containerd does not start with this file)", "%v", err)
+	}
+	if !criconf.Ours(data) {
+		return bad(Fail, check, "move the file away, then "+doInstall, "%s was not written by oomwitness install", name)
+	}
+	if err := file.Registered(c.Handler, shim); err != nil {
+		return bad(Fail, check, doInstall, "altered: %v", err)
+	}
+	version, err := config.DropinVersion(0)
+	if err != nil {
+		return bad(Warn, check, "run: containerd config migrate", "%v", err)
+	}
+	if config.Version() != 0 && file.Version != version {
+		return bad(Fail, check, doInstall, "%s has version %d, %s has %d: they do not go together",
+			name, file.Version, config.Path, config.Version())
+	}
+	systemd := file.OptionSystemdCgroup(c.Handler)
+	if runc, set := config.SystemdCgroup(); set && runc != systemd {
+		return bad(Warn, check, doInstall+"; kubelet uses one cgroup driver for all handlers",
+			"SystemdCgroup is %t, the runc handler has %t", systemd, runc)
+	}
+	if criconf.Altered(data) {
+		return bad(Warn, check, doInstall+" to put it back; the next install does so anyway", "%s was altered after install wrote it", name)
+	}
+	want, err := criconf.Dropin{
+		Version: file.Version, Handler: c.Handler, Shim: shim, SystemdCgroup: systemd, Runc: config.Runc(),
+	}.Render()
+	if err != nil || string(want) != string(data) {
+		return bad(Warn, check, doInstall, "%s is from another version of oomwitness, or the runc handler changed since", name)
+	}
+	return ok(check, "%s registers %q", name, c.Handler)
+}
+
+// included says whether containerd reads the drop-in.
+func (c Checker) included(config criconf.Config, err error, dropin string) Finding {
+	const name = "imports"
+	switch {
+	case err != nil:
+		return bad(Fail, name, "correct it; until then containerd does not start", "%v", err)
+	case config.CRIDisabled() != "":
+		return bad(Warn, name, "remove it from disabled_plugins if Kubernetes is to use this containerd",
+			"%s disables the CRI plugin", config.CRIDisabled())
+	case config.Covers(dropin):
+		return ok(name, "%s (version %d) includes %s", config.Path, config.Version(), c.ConfDir)
+	}
+	// Not yet a failure where nothing is installed yet.
+	status := Warn
+	if c.Root.Exists(dropin) {
+		status = Fail
+	}
+	if !config.Exists {
+		return bad(status, name, config.ImportHint(c.ConfDir),
+			"no %s: containerd runs on its built-in configuration and reads no drop-ins", config.Path)
+	}
+	return bad(status, name, config.ImportHint(c.ConfDir), "%s does not import %s", config.Path, c.ConfDir)
+}
+
+// restart says whether the running containerd is older than its files.
+func (c Checker) restart(dropin string) Finding {
+	const name = "restart"
+	started, known := c.startedAt("containerd")
+	if !known {
+		return ok(name, "containerd does not run here, it reads the drop-in when it starts")
+	}
+	for _, file := range []string{dropin, c.ContainerdConfig} {
+		info, err := os.Stat(c.Root.Path(file))
+		// The start time is exact to a second or so, for the boot time is.
+		if err == nil && info.ModTime().After(started.Add(time.Second)) {
+			return bad(Warn, name, "run: systemctl restart containerd (running containers go on)",
+				"containerd started before %s was last changed", file)
+		}
+	}
+	return ok(name, "containerd started after its configuration was last changed")
+}

@@ -1,0 +1,74 @@
+package rootfs_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+func TestPathKeepsLinksInsideTheRoot(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "var/usrlocal/bin"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "usr"), 0o755))
+	for link, target := range map[string]string{
+		"usr/local": "../var/usrlocal", // as on an image-based system
+		"abs":       "/var/usrlocal",
+		"up":        "../../../../../../var",
+		"loop":      "loop",
+		"pair":      "abs/../usrlocal",
+	} {
+		require.NoError(t, os.Symlink(target, filepath.Join(root, link)))
+	}
+	dir := rootfs.Dir(root)
+	for in, want := range map[string]string{
+		"/usr/local/bin/x":     "/var/usrlocal/bin/x",
+		"/abs/bin/x":           "/var/usrlocal/bin/x",
+		"/up/usrlocal/new":     "/var/usrlocal/new",
+		"/pair/bin":            "/var/usrlocal/bin",
+		"/no/such/dir":         "/no/such/dir",
+		"/../../etc/passwd":    "/etc/passwd",
+		"usr/local":            "/var/usrlocal",
+		"/loop/x":              "/loop/x",
+		"/usr/local/../y":      "/usr/y",
+		"/usr/local/bin/../..": "/usr",
+	} {
+		require.Equal(t, filepath.Join(root, want), dir.Path(in), "path %s", in)
+	}
+}
+
+func TestRunningSystem(t *testing.T) {
+	for _, dir := range []rootfs.Dir{"", "/", "//"} {
+		require.True(t, dir.Running())
+		require.Equal(t, "/etc/hosts", dir.Path("/etc/hosts"))
+	}
+	require.False(t, rootfs.Dir("/mnt").Running())
+}
+
+func TestLookPathWantsAnExecutableFile(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "a/runc"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "b"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "c"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "b/runc"), nil, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "c/runc"), nil, 0o755))
+	dir := rootfs.Dir(root)
+	require.Equal(t, "/c/runc", dir.LookPath("runc", []string{"/a", "/b", "/c"}))
+	require.Empty(t, dir.LookPath("runc", []string{"/a", "/b"}))
+	require.Equal(t, "/c/runc", dir.LookPath("/c/runc", nil))
+	require.Empty(t, dir.LookPath("/b/runc", nil))
+}
+
+func TestGlobIsAbsoluteInside(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "etc/conf.d"), 0o755))
+	for _, name := range []string{"b.toml", "a.toml", "c.txt"} {
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/conf.d", name), nil, 0o644))
+	}
+	matches, err := rootfs.Dir(root).Glob("/etc/conf.d/*.toml")
+	require.NoError(t, err)
+	require.Equal(t, []string{"/etc/conf.d/a.toml", "/etc/conf.d/b.toml"}, matches)
+}

@@ -1,0 +1,75 @@
+package trace
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Filter says which events are shown. The zero value shows all.
+type Filter struct {
+	// Scopes to show, all if empty.
+	Scopes []oom.Cause
+	// Container is the beginning of a container's ID.
+	Container string
+	// Comm is a pattern with *, ? and [...] for the victim's name.
+	Comm string
+	// After is when the shown events begin.
+	After time.Time
+}
+
+// ParseScopes reads a list of scopes.
+func ParseScopes(list []string) ([]oom.Cause, error) {
+	var scopes []oom.Cause
+	for _, name := range list {
+		scope := oom.Cause(strings.TrimSpace(name))
+		if !slices.Contains(cgroups.Scopes, scope) {
+			return nil, fmt.Errorf("--scope %q: allowed are %s", name, joinScopes())
+		}
+		scopes = append(scopes, scope)
+	}
+	return scopes, nil
+}
+
+func joinScopes() string {
+	names := make([]string, len(cgroups.Scopes))
+	for i, scope := range cgroups.Scopes {
+		names[i] = string(scope)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Check refuses a pattern that could never match.
+func (f Filter) Check() error {
+	if _, err := path.Match(f.Comm, ""); err != nil {
+		return fmt.Errorf("--comm %q: not a pattern of *, ? and [...]", f.Comm)
+	}
+	return nil
+}
+
+// old says that a record lies before what is shown, without naming it first.
+func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
+
+// shows says whether an event is asked for.
+func (f Filter) shows(e *Event) bool {
+	if len(f.Scopes) > 0 && !slices.Contains(f.Scopes, e.Scope) {
+		return false
+	}
+	if f.Container != "" && (e.Container == nil || !strings.HasPrefix(e.Container.ID, f.Container)) {
+		return false
+	}
+	return f.Comm == "" || glob(f.Comm, e.Victim.Comm)
+}
+
+// glob matches names, in which a slash is a letter like any other.
+func glob(pattern, name string) bool {
+	flat := strings.NewReplacer("/", "\x01")
+	ok, err := path.Match(flat.Replace(pattern), flat.Replace(name))
+	return err == nil && ok
+}

@@ -1,0 +1,164 @@
+package trace
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Writer shows events one by one.
+type Writer interface {
+	Begin() error
+	Write(*Event) error
+}
+
+// NewWriter gives the writer of a format, "json" or "text".
+func NewWriter(w io.Writer, format string) Writer {
+	if format == "json" {
+		return jsonWriter{json.NewEncoder(w)}
+	}
+	return &textWriter{w: w, zone: time.Local}
+}
+
+type jsonWriter struct{ *json.Encoder }
+
+func (jsonWriter) Begin() error { return nil }
+
+func (w jsonWriter) Write(e *Event) error { return w.Encode(e) }
+
+// textWriter writes a table. The widths are fixed, since the rows to come are
+// not known; what may be long comes last.
+type textWriter struct {
+	w    io.Writer
+	zone *time.Location
+}
+
+const (
+	row        = "%-19s  %-9s  %-15s  %7s  %8s  %8s  %-4s  %-6s  %s\n"
+	timeFormat = "2006-01-02 15:04:05"
+)
+
+func (w *textWriter) Begin() error {
+	_, err := fmt.Fprintf(w.w, row, "TIME", "SCOPE", "COMM", "PID", "RSS", "LIMIT", "TIER", "ROLE", "CONTAINER OR CGROUP")
+	return err
+}
+
+func (w *textWriter) Write(e *Event) error {
+	_, err := fmt.Fprintf(w.w, row, e.Time.In(w.zone).Format(timeFormat), e.Scope, clean(e.Victim.Comm),
+		fmt.Sprint(e.Victim.PID), sizeOf(e.Memory.RSS), e.limit(), e.Tier, e.Victim.role(), clean(e.owner()+e.elsewhere()))
+	return err
+}
+
+// role is what tells the victim from any process of its container.
+func (v Victim) role() string {
+	switch {
+	case v.Init:
+		return "init"
+	case v.SharedMemory:
+		return "shared"
+	default:
+		return "-"
+	}
+}
+
+func sizeOf(bytes *uint64) string {
+	if bytes == nil {
+		return "?"
+	}
+	return size(*bytes)
+}
+
+// size is a number of bytes in four digits or fewer.
+func size(bytes uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	value, unit := float64(bytes), 0
+	for value >= 1000 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	if unit == 0 || value >= 100 {
+		return fmt.Sprintf("%.0f %s", value, units[unit])
+	}
+	return fmt.Sprintf("%.1f %s", value, units[unit])
+}
+
+// limit says how much there was.
+func (e *Event) limit() string {
+	if e.Domain == nil {
+		return "?"
+	}
+	return size(e.Domain.Size)
+}
+
+// elsewhere says whose limit fired, where the scope leaves that open.
+func (e *Event) elsewhere() string {
+	d := e.Domain
+	switch {
+	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID || e.Scope == oom.CausePod:
+		return ""
+	case d.Path != "":
+		return ", limit of " + d.Path
+	default:
+		return fmt.Sprintf(", limit of cgroup %d", d.ID)
+	}
+}
+
+// shortID is as much of a full ID as people compare.
+const shortID = 12
+
+// owner names the container, as well as it is known, or else the cgroup.
+func (e *Event) owner() string {
+	var parts []string
+	if e.Pod != nil && e.Pod.Name != "" {
+		parts = append(parts, e.Pod.Namespace+"/"+e.Pod.Name+"/"+e.Container.Name)
+	} else if e.Pod != nil {
+		parts = append(parts, "pod "+e.Pod.UID)
+	}
+	if e.Container == nil {
+		return strings.Join(append(parts, e.Cgroup.text(e.Pod != nil)), " ")
+	}
+	id := e.Container.ID
+	if len(id) == 64 {
+		id = id[:shortID]
+	}
+	parts = append(parts, id)
+	if e.Container.Namespace != "" && e.Pod == nil {
+		parts = append(parts, e.Container.Image)
+	}
+	return strings.Join(parts, " ")
+}
+
+// text is the path, or what is known of it; of a removed one the pod says where
+// it was, if there is one.
+func (c Cgroup) text(pod bool) string {
+	switch {
+	case c.Path != "":
+		return c.Path
+	case pod || c.Ancestor == "" || c.Ancestor == "/":
+		return fmt.Sprintf("(removed cgroup %d)", c.ID)
+	default:
+		return fmt.Sprintf("%s/? (removed cgroup %d)", c.Ancestor, c.ID)
+	}
+}
+
+// clean makes text of others safe for a terminal and for one line: a process
+// may call itself anything.
+func clean(s string) string {
+	var out strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&out, `\x%02x`, s[i])
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&out, `\u%04x`, r)
+		default:
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}

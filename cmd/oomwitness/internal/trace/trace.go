@@ -1,0 +1,196 @@
+package trace
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
+)
+
+// Source gives records as they happen.
+type Source interface {
+	Read(context.Context) (bpf.Record, error)
+	Close() error
+}
+
+// Tracer shows records.
+type Tracer struct {
+	// Tree names cgroups, Containers names containers; may be nil.
+	Tree       *cgroups.Tree
+	Containers *containers.Client
+	Filter     Filter
+	Out        Writer
+	// Warn is told what goes wrong with one record and does not end the trace.
+	Warn func(error)
+	// Ahead is how often the tree is walked, so that cgroups have a name when
+	// they are removed; 0 for never.
+	Ahead time.Duration
+	// Lost counts the records that the ring had no room for; false where it can't
+	// be known now. It is asked as often as Ahead says; may be nil.
+	Lost func() (uint64, bool)
+
+	lost uint64 // when it was last asked
+}
+
+// Run shows what was recorded already, oldest first, and then what live gives,
+// until ctx ends, which is no error. live may be nil.
+func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error {
+	if err := t.Out.Begin(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	if err := t.Tree.Refresh(); err != nil {
+		t.Warn(err)
+	}
+	shown := map[bpf.TaskKey]bool{}
+	slices.SortFunc(past, func(a, b bpf.Record) int {
+		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
+	})
+	for _, r := range past {
+		shown[r.Key()] = true
+		if err := t.show(ctx, &r); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if live == nil {
+		return nil
+	}
+	return t.follow(ctx, live, shown)
+}
+
+// follow shows what the ring gives, less what was shown from the map: the ring
+// may hold it still.
+func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]bool) error {
+	records := make(chan read)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pump(ctx, live, records)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	ahead, stop := ticks(t.Ahead)
+	defer stop()
+	if t.Lost != nil {
+		t.lost, _ = t.Lost()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ahead:
+			t.tellLost()
+			if err := t.Tree.Refresh(); err != nil {
+				t.Warn(err)
+				ahead = nil // once is enough
+			}
+		case r := <-records:
+			if err := t.take(ctx, r, shown); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}
+
+// tellLost says what is missing from the trace.
+func (t *Tracer) tellLost() {
+	if t.Lost == nil {
+		return
+	}
+	lost, ok := t.Lost()
+	if ok && lost > t.lost {
+		t.Warn(fmt.Errorf("%d kills are missing here: the ring was full", lost-t.lost))
+	}
+	if ok {
+		t.lost = lost
+	}
+}
+
+// take shows what was read.
+func (t *Tracer) take(ctx context.Context, r read, shown map[bpf.TaskKey]bool) error {
+	switch {
+	case errors.Is(r.err, bpf.ErrRecord):
+		t.Warn(r.err)
+		return nil
+	case r.err != nil:
+		return r.err
+	case shown[r.record.Key()]:
+		delete(shown, r.record.Key())
+		return nil
+	}
+	return t.show(ctx, &r.record)
+}
+
+type read struct {
+	record bpf.Record
+	err    error
+}
+
+// handover is how many Reads in a row may find the ledger just being replaced;
+// each waits for about a second.
+const handover = 3
+
+// pump reads until ctx ends, or an error that does.
+func pump(ctx context.Context, live Source, to chan<- read) {
+	retired := 0
+	for {
+		record, err := live.Read(ctx)
+		if errors.Is(err, bpf.ErrRetired) && !errors.Is(err, bpf.ErrAbsent) && retired < handover {
+			retired++
+			continue
+		}
+		retired = 0
+		select {
+		case to <- read{record, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil && !errors.Is(err, bpf.ErrRecord) {
+			return
+		}
+	}
+}
+
+func ticks(every time.Duration) (<-chan time.Time, func()) {
+	if every == 0 {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(every)
+	return ticker.C, ticker.Stop
+}
+
+// show names one record and writes it, if it is asked for.
+func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
+	if t.Filter.old(r) {
+		return nil
+	}
+	e := newEvent(r, t.name(r.Cgroup, r), t.name(r.Domain, r))
+	if !t.Filter.shows(&e) {
+		return nil
+	}
+	if e.Container != nil && t.Containers != nil {
+		if info, ok := t.Containers.Lookup(ctx, e.Container.ID); ok {
+			e.named(info)
+		}
+	}
+	if err := t.Out.Write(&e); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+func (t *Tracer) name(id uint64, r *bpf.Record) cgroups.Name {
+	name, err := t.Tree.Name(id, r.Time())
+	if err != nil {
+		t.Warn(err)
+	}
+	return name
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+const (
+	helperEnv = "OOMWITNESS_TEST_HELPER"
+	realLimit = 32 << 20
+)
+
+// TestMain runs this binary as a process to be killed when it is asked to: it
+// waits for its stdin to be closed, and then takes memory until it is killed.
+func TestMain(m *testing.M) {
+	if os.Getenv(helperEnv) == "" {
+		os.Exit(m.Run())
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	for {
+		mem, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			os.Exit(3)
+		}
+		for i := 0; i < len(mem); i += 4096 {
+			mem[i] = 1
+		}
+	}
+}
+
+// pinned gives the flags of a ledger of the test's own.
+func pinned(t *testing.T) []string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to load BPF programs and make cgroups")
+	}
+	bpffs := filepath.Join(t.TempDir(), "bpf")
+	require.NoError(t, os.Mkdir(bpffs, 0o700))
+	if err := unix.Mount("bpf", bpffs, "bpf", 0, "mode=0700"); err != nil {
+		t.Skipf("needs a BPF file system: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(bpffs, unix.MNT_DETACH)) })
+	return []string{"--dir", filepath.Join(bpffs, "ledger"), "--lock-dir", t.TempDir()}
+}
+
+// scene is a pod with a limited container, as the cgroupfs driver makes them.
+type scene struct {
+	h              oom.Hierarchy
+	pod, container string // directories
+	id, uid        string
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	h, err := oom.FindHierarchy()
+	require.NoError(t, err)
+	s := &scene{h: h, id: fmt.Sprintf("%064x", time.Now().UnixNano()), uid: "0f7a2b1c-0000-4000-8000-000000000001"}
+	dir := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-cmd-%d", time.Now().UnixNano()))
+	for _, name := range []string{"", "kubepods", "pod" + s.uid, s.id} {
+		dir = filepath.Join(dir, name)
+		if h.Version == 2 {
+			require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644))
+		}
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		made := dir
+		t.Cleanup(func() { removeCgroup(t, made) })
+	}
+	s.container, s.pod = dir, filepath.Dir(dir)
+	file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
+	require.NoError(t, os.WriteFile(filepath.Join(s.container, file), strconv.AppendInt(nil, realLimit, 10), 0o644))
+	return s
+}
+
+// removeCgroup waits for the kernel to let go of a cgroup whose last process has
+// just been reaped.
+func removeCgroup(t *testing.T, dir string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		err := unix.Rmdir(dir)
+		return err == nil || err == unix.ENOENT
+	}, 10*time.Second, time.Millisecond, dir)
+}
+
+// kill has the OOM killer end a process 1 of a PID namespace in the container,
+// and gives its PID.
+func (s *scene) kill(t *testing.T) int {
+	t.Helper()
+	hog := exec.Command("/proc/self/exe")
+	hog.Env = append(os.Environ(), helperEnv+"=1", "GOMAXPROCS=1")
+	hog.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	in, err := hog.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, hog.Start())
+	pid := strconv.Itoa(hog.Process.Pid)
+	require.NoError(t, os.WriteFile(filepath.Join(s.container, "cgroup.procs"), []byte(pid), 0o644))
+	require.NoError(t, os.WriteFile("/proc/"+pid+"/oom_score_adj", []byte("1000"), 0o644))
+	require.NoError(t, in.Close())
+	_ = hog.Wait()
+	ws, ok := hog.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL, "the hog ended with %v", hog.ProcessState)
+	return hog.Process.Pid
+}
+
+// check compares an event with the kill that it is to be.
+func (s *scene) check(t *testing.T, line []byte, pid int) {
+	t.Helper()
+	t.Logf("%s", line)
+	var e trace.Event
+	require.NoError(t, json.Unmarshal(line, &e))
+	require.Equal(t, trace.Schema, e.Schema)
+	require.EqualValues(t, pid, e.Victim.PID)
+	require.True(t, e.Victim.Init)
+	require.WithinDuration(t, time.Now(), e.Time, time.Minute)
+	require.Equal(t, strings.TrimPrefix(s.container, s.h.Mount), e.Cgroup.Path)
+	require.Equal(t, s.id, e.Container.ID)
+	require.Equal(t, s.uid, e.Pod.UID)
+	if e.Memory.RSS != nil {
+		require.Greater(t, *e.Memory.RSS, uint64(realLimit/2))
+	}
+	if e.Tier == "C" {
+		require.Equal(t, oom.CauseUnknown, e.Scope)
+		require.Nil(t, e.Domain)
+		return
+	}
+	require.Equal(t, oom.CauseContainer, e.Scope)
+	require.Equal(t, e.Cgroup.ID, e.Domain.ID)
+}
+
+// TestLoadTraceUnload is an operator's session on this machine's kernel.
+func TestLoadTraceUnload(t *testing.T) {
+	pins := pinned(t)
+	with := func(args ...string) []string { return append(args, pins...) }
+	_, err := execute(t, with("trace")...)
+	require.ErrorContains(t, err, "load it with: oomwitness load")
+	out, err := execute(t, with("load")...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = execute(t, with("unload")...) })
+	t.Log(out)
+	require.Contains(t, out, "loaded the ledger: tier ")
+	out, err = execute(t, with("load", "-o", "json")...)
+	require.NoError(t, err)
+	require.Contains(t, out, `"action":"unchanged"`)
+
+	s := newScene(t)
+	first := s.kill(t)
+	past := with("trace", "--follow=false", "-o", "json", "--address", "", "--container", s.id[:20])
+	out, err = execute(t, past...)
+	require.NoError(t, err)
+	s.check(t, []byte(out), first)
+	out, err = execute(t, with("trace", "--follow=false", "--address", "", "--container", s.id)...)
+	require.NoError(t, err)
+	t.Log("\n" + out)
+	require.Contains(t, out, s.id[:12])
+
+	s.follow(t, with, first)
+
+	out, err = execute(t, with("unload")...)
+	require.NoError(t, err)
+	require.Contains(t, out, "removed the ledger")
+	out, err = execute(t, with("unload")...)
+	require.NoError(t, err)
+	require.Contains(t, out, "no ledger was loaded")
+}
+
+// follow reads a kill as it happens, with what was there before it, and ends by
+// Ctrl-C.
+func (s *scene) follow(t *testing.T, with func(...string) []string, first int) {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	in, out := io.Pipe()
+	ended := make(chan error, 1)
+	var stderr bytes.Buffer
+	go func() {
+		err := run(ctx, with("trace", "-o", "json", "--address", "", "--container", s.id), out, &stderr)
+		ended <- err
+		out.CloseWithError(err)
+	}()
+	lines := bufio.NewScanner(in)
+	require.True(t, lines.Scan(), "the kill before")
+	s.check(t, lines.Bytes(), first)
+	_, err := execute(t, with("trace")...)
+	require.ErrorContains(t, err, "another trace follows the kills already")
+	second := s.kill(t)
+	require.True(t, lines.Scan(), "the kill meanwhile")
+	s.check(t, lines.Bytes(), second)
+	interrupt()
+	require.False(t, lines.Scan())
+	require.NoError(t, <-ended)
+	require.Empty(t, stderr.String())
+}
