@@ -1,0 +1,87 @@
+//go:build linux
+
+package differential
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowance is one difference that the project makes on purpose.
+type allowance struct {
+	why  string
+	call func(string) bool
+	ours func(stock, ours []string) bool
+}
+
+func isOK(answer []string) bool { return len(answer) > 0 && answer[0] == "ok" }
+
+func has(answer []string, part string) bool {
+	return slices.ContainsFunc(answer, func(line string) bool { return strings.Contains(line, part) })
+}
+
+var allowances = []allowance{
+	{
+		why: "Stats answers from the last snapshot once init has exited, with a settled oom_kill",
+		call: func(call string) bool {
+			return strings.HasPrefix(call, "Stats(") && strings.HasSuffix(call, " after exit")
+		},
+		ours: func(_, ours []string) bool { return isOK(ours) && has(ours, "oom_kill = ") },
+	},
+	{
+		why: "Pids still answers with the init of a task that has exited and was not deleted: containerd would drop the shim",
+		call: func(call string) bool {
+			return strings.HasPrefix(call, "Pids(") && strings.HasSuffix(call, " after exit")
+		},
+		ours: func(_, ours []string) bool {
+			return isOK(ours) && slices.Contains(ours, "processes = 1 entries") && slices.Contains(ours, "processes[0].pid = <pid 1>")
+		},
+	},
+	{
+		why:  "TaskExit is delivered before Delete answers",
+		call: func(call string) bool { return call == exitBeforeDelete },
+		ours: func(_, ours []string) bool { return slices.Equal(ours, []string{"true"}) },
+	},
+}
+
+// allowed gives the reason why two records may differ, or "".
+func allowed(stock, ours record) string {
+	if stock.call != ours.call {
+		return ""
+	}
+	for _, a := range allowances {
+		if a.call(ours.call) && a.ours(stock.answer, ours.answer) {
+			return a.why
+		}
+	}
+	return ""
+}
+
+// oomWant says how many TaskOOM our shim sends for a container.
+type oomWant int
+
+const (
+	noOOM  oomWant = iota // no exit is due to the OOM killer, whatever was killed
+	oneOOM                // the exit is the OOM killer's doing
+	anyOOM                // not looked at
+)
+
+// withoutOOM takes TaskOOM out of the events of a container. The stock shim
+// sends it for kills, any number of times, and before or after the exit; on
+// cgroup v1 also now and then for a cgroup that is removed. Ours sends it for
+// exits, once, and before TaskExit.
+func withoutOOM(t *testing.T, want oomWant, stock, ours []string) (stockRest, oursRest []string) {
+	t.Helper()
+	isOOM := func(event string) bool { return strings.HasPrefix(event, "/tasks/oom ") }
+	isExit := func(event string) bool { return strings.HasPrefix(event, "/tasks/exit ") }
+	rest := slices.DeleteFunc(slices.Clone(ours), isOOM)
+	n := len(ours) - len(rest)
+	switch {
+	case want == oneOOM && (n != 1 || slices.IndexFunc(ours, isOOM) > slices.IndexFunc(ours, isExit)):
+		t.Errorf("want one TaskOOM, before TaskExit; have %d in %q", n, ours)
+	case want == noOOM && n != 0:
+		t.Errorf("want no TaskOOM; have %d in %q", n, ours)
+	}
+	return slices.DeleteFunc(stock, isOOM), rest
+}

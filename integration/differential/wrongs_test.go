@@ -1,0 +1,333 @@
+//go:build linux
+
+package differential
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oomwitness/oomwitness/integration/shimtest"
+)
+
+// wrongs are calls with wrong IDs, wrong arguments or in a wrong order. One is
+// missing: once an exec was started twice, upstream's shim panics at the exit
+// of init (makechan: size out of range, in handleInitExit).
+var wrongs = []sequence{
+	{name: "no container", run: func(s *session) {
+		s.shim("c")
+		everyCall(s, "c", "")
+	}},
+	{name: "wrong container", run: func(s *session) {
+		s.running("c")
+		everyCall(s, "unheard-of", "")
+		everyCall(s, "", "")
+		s.state("c", "")
+	}},
+	{name: "wrong exec", run: func(s *session) {
+		s.running("c")
+		for _, exec := range []string{"unheard-of", "c"} {
+			s.start("c", exec)
+			s.state("c", exec)
+			s.kill("c", exec, unix.SIGKILL)
+			s.wait("c", exec)
+			s.resize("c", exec)
+			s.closeIO("c", exec)
+			s.delete("c", exec)
+		}
+		s.state("c", "")
+	}},
+	{name: "every call when created", run: func(s *session) {
+		s.shim("c")
+		s.create("c")
+		s.resume("c")
+		s.pause("c")
+		s.resize("c", "")
+		s.closeIO("c", "")
+		s.checkpoint("c")
+		s.update("c", `{"memory":{"limit":33554432}}`)
+		s.exec("c", "e", "exit", "0")
+		s.state("c", "e")
+		s.state("c", "")
+	}},
+	{name: "every call when stopped", run: func(s *session) {
+		// Not by itself: an exit that overtakes the end of Start is one that
+		// the stock shim's Start of an exec does not know of.
+		s.running("c")
+		s.kill("c", "", unix.SIGKILL)
+		s.wait("c", "")
+		everyCallButDelete(s, "c")
+		s.pidsAfterExit("c")
+		s.statsAfterExit("c")
+		s.state("c", "")
+		s.delete("c", "")
+	}},
+	{name: "every call when deleted", run: func(s *session) {
+		s.exited("c", shimtest.Args("exit", "2"))
+		s.delete("c", "")
+		everyCall(s, "c", "")
+	}},
+	{name: "start twice", run: func(s *session) {
+		s.running("c")
+		s.start("c", "")
+		s.state("c", "")
+	}},
+	{name: "create twice", run: func(s *session) {
+		s.running("c")
+		_ = invoke(s, label("Create", "c", ""), s.node.Task().Create, s.bundles["c"].CreateRequest())
+		s.state("c", "")
+		s.pids("c")
+	}},
+	{name: "delete twice", run: func(s *session) {
+		s.exited("c", shimtest.Args("exit", "0"))
+		s.delete("c", "")
+		s.delete("c", "")
+	}},
+	{name: "delete running", run: func(s *session) {
+		s.running("c")
+		s.exec("c", "e", "sleep", "1000")
+		s.delete("c", "")
+		s.start("c", "e")
+		s.delete("c", "e")
+		s.delete("c", "")
+		s.state("c", "")
+		s.state("c", "e")
+	}},
+	{name: "pause twice", run: func(s *session) {
+		s.running("c")
+		s.resume("c")
+		s.pause("c")
+		s.pause("c")
+		s.start("c", "")
+		s.delete("c", "")
+		s.exec("c", "e", "exit", "0")
+		s.resume("c")
+		s.resume("c")
+	}},
+	{name: "exec out of order", run: func(s *session) {
+		s.running("c")
+		s.exec("c", "e", "sleep", "1000")
+		s.kill("c", "e", unix.SIGKILL)
+		s.exec("c", "e", "sleep", "1000")
+		s.start("c", "e")
+		s.exec("c", "e", "sleep", "1000")
+		s.kill("c", "", unix.SIGKILL)
+		s.wait("c", "")
+		s.start("c", "e")
+		s.exec("c", "f", "exit", "0")
+		s.start("c", "f")
+		s.delete("c", "e")
+		s.delete("c", "e")
+	}},
+	{name: "exec deleted before it starts", run: func(s *session) {
+		s.running("c")
+		s.exec("c", "e", "exit", "0")
+		s.delete("c", "e")
+		s.start("c", "e")
+		s.state("c", "e")
+	}},
+	{name: "exec of a missing executable", run: func(s *session) {
+		s.running("c")
+		s.execWith("c", "e", func(r *task.ExecProcessRequest) {
+			r.Spec = &anypb.Any{Value: []byte(`{"args":["/missing"],"cwd":"/"}`)}
+		})
+		s.start("c", "e")
+		s.state("c", "e")
+		_ = s.waitOnly("c", "e") // answers at once, and there is no TaskExit
+		s.delete("c", "e")
+	}},
+	{name: "exec with a bad spec", run: func(s *session) {
+		s.running("c")
+		s.execWith("c", "e", func(r *task.ExecProcessRequest) { r.Spec = &anypb.Any{Value: []byte("not JSON")} })
+		s.exec("c", "e", "exit", "0")
+	}},
+	{name: "bad signal", run: func(s *session) {
+		s.running("c")
+		s.kill("c", "", unix.Signal(99))
+		s.state("c", "")
+	}},
+	{name: "bad updates", run: func(s *session) {
+		s.running("c")
+		s.update("c", "not JSON")
+		s.update("c", `{"memory":{"limit":"much"}}`)
+		s.update("c", "")
+		s.stats("c")
+	}},
+	{name: "checkpoint without criu", run: func(s *session) {
+		if _, err := exec.LookPath("criu"); err == nil {
+			s.t.Skip("criu is there")
+		}
+		s.running("c")
+		s.checkpoint("c")
+		s.state("c", "")
+	}},
+}
+
+// everyCall makes every call but Create and Connect.
+func everyCall(s *session, id, exec string) {
+	everyCallButDelete(s, id)
+	s.state(id, exec)
+	s.pids(id)
+	s.stats(id)
+	s.delete(id, exec)
+}
+
+func everyCallButDelete(s *session, id string) {
+	s.start(id, "")
+	s.pause(id)
+	s.resume(id)
+	s.checkpoint(id)
+	s.kill(id, "", unix.SIGKILL)
+	s.kill(id, "", unix.SIGTERM)
+	s.killAll(id)
+	s.exec(id, "e", "exit", "0")
+	s.start(id, "e")
+	s.resize(id, "")
+	s.closeIO(id, "")
+	s.update(id, `{"memory":{"limit":33554432}}`)
+	s.wait(id, "")
+}
+
+// faults are broken bundles and runtimes, and dead shims.
+var faults = []sequence{
+	{name: "start without config.json", run: func(s *session) {
+		b := s.bundle("c")
+		s.must(os.Remove(b.File("config.json")))
+		s.startCommand(b)
+	}},
+	{name: "start with a bad config.json", run: func(s *session) {
+		b := s.bundle("c")
+		s.must(os.WriteFile(b.File("config.json"), []byte("not JSON"), 0o644))
+		s.startCommand(b)
+	}},
+	{name: "create without config.json", run: func(s *session) {
+		s.must(os.Remove(s.shim("c").File("config.json")))
+		s.create("c")
+		s.state("c", "")
+	}},
+	{name: "create without a bundle", run: func(s *session) {
+		s.shim("c")
+		s.createWith("c", func(r *task.CreateTaskRequest) { r.Bundle = s.node.Dir + "/missing" })
+		s.createWith("c", func(r *task.CreateTaskRequest) { r.Bundle = "" })
+		s.state("c", "")
+	}},
+	{name: "no runc", run: func(s *session) {
+		s.shim("c")
+		s.createOptions("c", func(o *options.Options) { o.BinaryName = "/missing/runc" })
+		s.state("c", "")
+		s.create("c")
+	}},
+	{name: "runc that does nothing", run: func(s *session) {
+		path, err := exec.LookPath("true")
+		s.must(err)
+		s.shim("c")
+		s.createOptions("c", func(o *options.Options) { o.BinaryName = path })
+		s.state("c", "")
+	}},
+	{name: "runc that fails", run: func(s *session) {
+		path, err := exec.LookPath("false")
+		s.must(err)
+		s.shim("c")
+		s.createOptions("c", func(o *options.Options) { o.BinaryName = path })
+		s.state("c", "")
+	}},
+	{name: "options of an unknown type", run: func(s *session) {
+		s.shim("c")
+		s.createWith("c", func(r *task.CreateTaskRequest) {
+			r.Options = &anypb.Any{TypeUrl: "example.com/unheard.of", Value: []byte{1}}
+		})
+		s.createWith("c", func(r *task.CreateTaskRequest) { r.Options = nil })
+	}},
+	{name: "missing executable", run: func(s *session) {
+		s.shim("c", func(spec *specs.Spec) { spec.Process.Args = []string{"/missing"} })
+		s.create("c")
+		s.state("c", "")
+		s.start("c", "")
+	}},
+	{name: "no arguments", run: func(s *session) {
+		s.shim("c", func(spec *specs.Spec) { spec.Process.Args = nil })
+		s.create("c")
+	}},
+	{name: "missing rootfs", run: func(s *session) {
+		s.shim("c", func(spec *specs.Spec) { spec.Root.Path = "/missing" })
+		s.create("c")
+		s.createWith("c", func(r *task.CreateTaskRequest) {
+			r.Rootfs = []*types.Mount{{Type: "bind", Source: "/missing", Options: []string{"rbind"}}}
+		})
+	}},
+	{name: "missing checkpoint", run: func(s *session) {
+		s.shim("c")
+		s.createWith("c", func(r *task.CreateTaskRequest) { r.Checkpoint = s.node.Dir + "/missing" })
+		s.state("c", "")
+		s.pids("c")
+		s.start("c", "")
+		s.state("c", "")
+		s.created = nil // it never ran, and cannot be waited for
+	}},
+	{name: "dead shim, running container", run: func(s *session) {
+		s.running("c")
+		s.deleteDead("c", "/tasks/start")
+	}},
+	{name: "dead shim, exited container", run: func(s *session) {
+		s.exited("c", shimtest.Args("exit", "6"))
+		s.deleteDead("c", "/tasks/exit")
+	}},
+	{name: "dead shim, created container", run: func(s *session) {
+		s.shim("c")
+		s.create("c")
+		s.deleteDead("c", "/tasks/create")
+	}},
+	{name: "dead shim, no container", run: func(s *session) {
+		s.shim("c")
+		s.deleteDead("c", "")
+	}},
+}
+
+// ooms are the exits with an OOM kill. What TaskOOM says of them is what the
+// project changes; all the rest is to be the same.
+var ooms = []sequence{
+	{name: "OOM kill", oom: oneOOM, run: func(s *session) { oomExit(s, "hog") }},
+	{name: "OOM kill of a child, exit 7", oom: oneOOM, run: func(s *session) { oomExit(s, "child-oom-exit", "7") }},
+	{name: "OOM kill of a child, exit 0", run: func(s *session) { oomExit(s, "child-oom-exit", "0") }},
+	{name: "OOM kill of a child, stopped", run: func(s *session) {
+		b := s.shim("c", shimtest.Args("child-oom-sleep"))
+		stdio := b.NewStdio("init", false)
+		s.createWith("c", func(r *task.CreateTaskRequest) { r.Stdout = stdio.Stdout; r.Stderr = stdio.Stderr })
+		s.start("c", "")
+		s.must(stdio.WaitOutput(s.ctx, "child died"))
+		s.kill("c", "", unix.SIGTERM)
+		s.wait("c", "")
+		s.delete("c", "")
+	}},
+}
+
+func oomExit(s *session, args ...string) {
+	s.exited("c", shimtest.Args(args...))
+	s.state("c", "")
+	s.statsAfterExit("c")
+	s.delete("c", "")
+}
+
+// leftovers are the files in a bundle, but for those of our shim.
+func (s *session) leftovers(id string) []string {
+	return slices.DeleteFunc(entries(s.bundles[id].Path), func(name string) bool { return name == "oomwitness.json" })
+}
+
+func entries(dir string) []string {
+	found, err := os.ReadDir(dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var names []string
+	for _, entry := range found {
+		names = append(names, entry.Name())
+	}
+	return names
+}

@@ -1,0 +1,167 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/oomwitness/oomwitness/integration/guest/wire"
+)
+
+const (
+	containerdSocket = "/run/containerd/containerd.sock"
+	containerdLog    = "/var/log/containerd.log"
+	containerdWait   = 90 * time.Second
+
+	// stopGrace is what a stopped command has between SIGTERM and SIGKILL.
+	stopGrace = 3 * time.Second
+
+	// searchPath has the payload first, so that containerd and the command
+	// take binaries under test before the stock ones.
+	searchPath = wire.PayloadDir + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+func readSpec() (wire.Spec, error) {
+	var spec wire.Spec
+	text, err := os.ReadFile(filepath.Join(wire.PayloadDir, wire.SpecFile))
+	if err != nil {
+		return spec, fmt.Errorf("read spec: %w", err)
+	}
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return spec, fmt.Errorf("parse spec: %w", err)
+	}
+	if spec.Out != "" {
+		if err := os.MkdirAll(spec.Out, 0o755); err != nil {
+			return spec, fmt.Errorf("make out folder: %w", err)
+		}
+	}
+	return spec, nil
+}
+
+// serve runs the command and sends all that the host wants of it; the exit
+// status is last.
+func serve(h *host, spec wire.Spec) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var stopped atomic.Bool
+	go h.stops(func() { stopped.Store(true); cancel() })
+	logDone := make(chan struct{})
+	logCtx, endLog := context.WithCancel(context.Background())
+	go func() {
+		defer close(logDone)
+		follow(logCtx, containerdLog, h.writer(wire.Log))
+	}()
+
+	status := runCommand(ctx, h, spec)
+	if stopped.Load() {
+		status = wire.StatusTimeout
+	}
+	endLog()
+	<-logDone
+	if err := sendFiles(h, spec.Out, status != 0); err != nil {
+		h.note("files lost: %v", err)
+		if status == 0 {
+			status = wire.StatusNode
+		}
+	}
+	return h.send(wire.Exit, []byte(strconv.Itoa(status)))
+}
+
+func runCommand(ctx context.Context, h *host, spec wire.Spec) int {
+	h.note("waiting for containerd")
+	if err := waitContainerd(ctx); err != nil {
+		h.note("%v", err)
+		return wire.StatusNode
+	}
+	h.note("running %s", spec.Args[0])
+	cmd := command(ctx, spec)
+	cmd.Stdout, cmd.Stderr = h.writer(wire.Stdout), h.writer(wire.Stderr)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		return cmd.ProcessState.ExitCode()
+	case errors.As(err, &exit):
+		if ws := exit.Sys().(syscall.WaitStatus); ws.Signaled() {
+			return 128 + int(ws.Signal())
+		}
+		return exit.ExitCode()
+	default:
+		h.note("start command: %v", err)
+		return wire.StatusNode
+	}
+}
+
+// command is the command of the spec in a process group of its own. The agent
+// is protected from the OOM killer and its children inherit that, so the
+// command starts by giving it up.
+func command(ctx context.Context, spec wire.Spec) *exec.Cmd {
+	const unprotect = `echo 0 >/proc/self/oom_score_adj; exec "$@"`
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", unprotect, "sh"}, spec.Args...)...)
+	cmd.Dir = "/root"
+	cmd.Env = append(environment(), spec.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		pgid := -cmd.Process.Pid
+		time.AfterFunc(stopGrace, func() { _ = syscall.Kill(pgid, syscall.SIGKILL) })
+		return syscall.Kill(pgid, syscall.SIGTERM)
+	}
+	// Children left behind may hold the output open.
+	cmd.WaitDelay = stopGrace + time.Second
+	return cmd
+}
+
+func environment() []string {
+	return []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "TERM=linux", "LANG=C.UTF-8", "TMPDIR=/tmp"}
+}
+
+// waitContainerd waits until containerd takes connections.
+func waitContainerd(ctx context.Context) error {
+	deadline := time.Now().Add(containerdWait)
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", containerdSocket)
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("containerd did not start in %s: %w", containerdWait, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for containerd: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// shell runs a login shell on the console until it ends.
+func shell(spec wire.Spec) error {
+	console, err := os.OpenFile("/dev/ttyS0", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open console: %w", err)
+	}
+	defer console.Close()
+	if err := waitContainerd(context.Background()); err != nil {
+		fmt.Fprintf(console, "%v\r\n", err)
+	}
+	const script = `echo 0 >/proc/self/oom_score_adj; stty sane; stty rows "$1" cols "$2"; exec $(command -v bash || command -v sh) -il`
+	rows, cols := max(spec.Rows, 24), max(spec.Cols, 80)
+	//nolint:noctx // it ends with whoever sits at the console
+	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(rows), strconv.Itoa(cols))
+	cmd.Dir = "/root"
+	cmd.Env = append(environment(), spec.Env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = console, console, console
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	return cmd.Run()
+}

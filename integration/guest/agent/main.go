@@ -1,0 +1,47 @@
+//go:build linux
+
+// Command agent runs inside the guest: it waits for containerd, runs the
+// command of the payload, reports to the host and switches the guest off.
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// lingerTime is how long the host has to take the last frame and end QEMU
+// itself; its disks are snapshots, so there is nothing to sync.
+const lingerTime = 5 * time.Second
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "agent:", err)
+	}
+	time.Sleep(lingerTime)
+	if err := syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		fmt.Fprintln(os.Stderr, "agent: power off:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	spec, err := readSpec()
+	if err != nil {
+		return err
+	}
+	if len(spec.Args) == 0 {
+		err := shell(spec)
+		// The shell has ended: nobody waits for a frame.
+		if rebootErr := syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF); rebootErr != nil {
+			return fmt.Errorf("power off: %w", rebootErr)
+		}
+		return err
+	}
+	host, err := openHost()
+	if err != nil {
+		return err
+	}
+	return serve(host, spec)
+}

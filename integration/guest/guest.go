@@ -1,0 +1,51 @@
+// Package guest holds what runs inside the node's virtual machine: scripts,
+// units and configuration, embedded, and the source of the agent.
+package guest
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+)
+
+// AgentPackage is the import path of the agent.
+const AgentPackage = "github.com/oomwitness/oomwitness/integration/guest/agent"
+
+// files also has the agent's source, so that the hash of all files changes
+// with it. Folders: initramfs, common (both flavours), plain, systemd.
+//
+//go:embed initramfs common plain systemd agent wire
+var files embed.FS
+
+// Tree returns one of the folders.
+func Tree(name string) (fs.FS, error) {
+	tree, err := fs.Sub(files, name)
+	if err != nil {
+		return nil, fmt.Errorf("guest files %s: %w", name, err)
+	}
+	return tree, nil
+}
+
+// Hash identifies the content of the named folders.
+func Hash(folders ...string) (string, error) {
+	sum := sha256.New()
+	for _, folder := range folders {
+		err := fs.WalkDir(files, folder, func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := files.ReadFile(name)
+			if err != nil {
+				return fmt.Errorf("read guest file: %w", err)
+			}
+			fmt.Fprintf(sum, "%s %d\n%s\n", name, len(content), content)
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}

@@ -1,0 +1,100 @@
+//go:build linux
+
+package mix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oomwitness/oomwitness/integration/workload"
+)
+
+type act = func(context.Context, *Running) error
+
+// then does one thing after the other.
+func then(acts ...act) act {
+	return func(ctx context.Context, r *Running) error {
+		for _, a := range acts {
+			if err := a(ctx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func childDied(ctx context.Context, r *Running) error { return r.out.wait(ctx, "child died") }
+func saidReady(ctx context.Context, r *Running) error { return r.out.wait(ctx, "ready") }
+
+// after lets time pass where that is what the case is about.
+func after(d time.Duration) act {
+	return func(ctx context.Context, _ *Running) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func clientKill(s syscall.Signal) act {
+	return func(ctx context.Context, r *Running) error { return r.Task.Kill(ctx, s) }
+}
+
+func hostKill(_ context.Context, r *Running) error {
+	return syscall.Kill(int(r.Task.Pid()), syscall.SIGKILL)
+}
+
+func pauseResume(ctx context.Context, r *Running) error {
+	if err := r.Task.Pause(ctx); err != nil {
+		return err
+	}
+	return r.Task.Resume(ctx)
+}
+
+func updateLimit(limit int64) act {
+	return func(ctx context.Context, r *Running) error {
+		return r.Task.Update(ctx, client.WithResources(&specs.LinuxResources{
+			Memory: &specs.LinuxMemory{Limit: &limit},
+		}))
+	}
+}
+
+// execKilled runs an exec that is OOM-killed, and wants its exit at once.
+func execKilled(ctx context.Context, r *Running) error {
+	spec, err := r.container.Spec(ctx)
+	if err != nil {
+		return err
+	}
+	p := *spec.Process
+	p.Args = []string{workload.Path, "hog"}
+	score := 1000
+	p.OOMScoreAdj = &score
+	exec, err := r.Task.Exec(ctx, "hog", &p, cio.NullIO)
+	if err != nil {
+		return fmt.Errorf("exec: %w", err)
+	}
+	exited, err := exec.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for exec: %w", err)
+	}
+	if err := exec.Start(ctx); err != nil {
+		return fmt.Errorf("start exec: %w", err)
+	}
+	status := <-exited
+	if _, err := exec.Delete(ctx); err != nil {
+		return fmt.Errorf("delete exec: %w", err)
+	}
+	if status.Error() != nil || status.ExitCode() != sigKilled {
+		return fmt.Errorf("exec ended with %d, want %d: %w", status.ExitCode(), sigKilled, errors.Join(status.Error()))
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package mix
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/typeurl/v2"
+)
+
+// seenTopic is a mark that the client puts into the stream of events when it
+// has first seen an exit. What containerd acknowledged before that stands ahead
+// of it: the exchange keeps the order.
+const seenTopic = "/oomwitness/seen"
+
+// Event is one event of a container, init's only.
+type Event struct {
+	Topic  string
+	ID     string
+	Status uint32
+}
+
+// recorder keeps containerd's events in their order.
+type recorder struct {
+	events client.EventService
+
+	mu      sync.Mutex // guards what follows
+	log     []Event
+	changed chan struct{}
+	err     error
+}
+
+func newRecorder(ctx context.Context, events client.EventService) *recorder {
+	r := &recorder{events: events, changed: make(chan struct{})}
+	ch, errs := events.Subscribe(ctx, `topic~="/tasks/(oom|exit)"`, `topic=="`+seenTopic+`"`)
+	go func() {
+		for {
+			select {
+			case e := <-ch:
+				r.add(e.Topic, e.Event)
+			case err := <-errs:
+				r.mu.Lock()
+				r.err = fmt.Errorf("events: %w", err)
+				r.mu.Unlock()
+				return
+			}
+		}
+	}()
+	return r
+}
+
+func (r *recorder) add(topic string, body typeurl.Any) {
+	decoded, err := typeurl.UnmarshalAny(body)
+	if err != nil {
+		return
+	}
+	e := Event{Topic: topic}
+	switch d := decoded.(type) {
+	case *eventsapi.TaskOOM:
+		e.ID = d.ContainerID
+	case *eventsapi.TaskExit:
+		if d.ID != d.ContainerID {
+			return
+		}
+		e.ID, e.Status = d.ContainerID, d.ExitStatus
+	case *eventsapi.ContainerUpdate:
+		e.ID = d.ID
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = append(r.log, e)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// mark puts the client's mark into the stream.
+func (r *recorder) mark(ctx context.Context, id string) error {
+	return r.events.Publish(ctx, seenTopic, &eventsapi.ContainerUpdate{ID: id})
+}
+
+// of gives a container's events once the client's mark has come back and its
+// TaskExit is there, or has not come within the time given: the stock shim
+// loses some.
+func (r *recorder) of(ctx context.Context, id string, patience time.Duration) ([]Event, error) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		r.mu.Lock()
+		var mine []Event
+		for _, e := range r.log {
+			if e.ID == id {
+				mine = append(mine, e)
+			}
+		}
+		changed, err := r.changed, r.err
+		r.mu.Unlock()
+		has := func(topic string) bool {
+			return slices.ContainsFunc(mine, func(e Event) bool { return e.Topic == topic })
+		}
+		if err != nil || has(seenTopic) && has("/tasks/exit") {
+			return mine, err
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return mine, nil
+		case <-ctx.Done():
+			return mine, ctx.Err()
+		}
+	}
+}
+
+// strangers gives the TaskOOMs whose container nobody made.
+func (r *recorder) strangers(known func(id string) bool) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.log {
+		if e.Topic == "/tasks/oom" && !known(e.ID) {
+			n++
+		}
+	}
+	return n
+}

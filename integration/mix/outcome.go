@@ -1,0 +1,162 @@
+//go:build linux
+
+package mix
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Outcome is what was reported of one run.
+type Outcome struct {
+	ID     string
+	Status uint32
+	// OOMs counts the TaskOOMs for this container.
+	OOMs int
+	// BeforeExit says that the first of them came before the TaskExit, if there
+	// was one, and had been acknowledged before the client saw the exit.
+	BeforeExit bool
+	// Exits counts the TaskExits of init.
+	Exits int
+	// WrongID counts the TaskOOMs for the sibling.
+	WrongID int
+	// SiblingDied says that the sibling did not live on.
+	SiblingDied bool
+	// Verdict is our shim's; nil under the stock one.
+	Verdict *oom.Verdict
+	// Unread says that the bundle was gone before its record could be read, since
+	// the client learned of the exit by its Delete.
+	Unread bool
+}
+
+// Road is a way by which a client learns of an exit. It gives the status.
+type Road func(ctx context.Context, p *Prepared) (uint32, error)
+
+// ByWait is the road that CRI takes.
+func ByWait(ctx context.Context, p *Prepared) (uint32, error) {
+	select {
+	case e := <-p.exit:
+		return e.ExitCode(), e.Error()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// ByState asks for the state as fast as it is answered, until it is stopped.
+func ByState(ctx context.Context, p *Prepared) (uint32, error) {
+	for {
+		st, err := p.main.Task.Status(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if st.Status == client.Stopped {
+			return st.ExitStatus, nil
+		}
+	}
+}
+
+// ByDelete deletes as fast as it is answered, until that succeeds. The client
+// library itself asks for the state first, so that road is tested with it.
+func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
+	for {
+		e, err := p.main.Task.Delete(ctx)
+		if err == nil {
+			p.deleted = true
+			return e.ExitCode(), e.Error()
+		}
+		if !errdefs.IsFailedPrecondition(err) {
+			return 0, err
+		}
+	}
+}
+
+// judge reads the events of a run that is over.
+func (p *Prepared) judge(ctx context.Context, o *Outcome) error {
+	o.ID = p.main.Task.ID()
+	mine, err := p.r.rec.of(ctx, o.ID, patience)
+	if err != nil {
+		return err
+	}
+	var oomAt, exitAt, seenAt []int
+	for i, e := range mine {
+		switch e.Topic {
+		case "/tasks/oom":
+			oomAt = append(oomAt, i)
+		case "/tasks/exit":
+			exitAt = append(exitAt, i)
+		case seenTopic:
+			seenAt = append(seenAt, i)
+		}
+	}
+	o.OOMs, o.Exits = len(oomAt), len(exitAt)
+	o.BeforeExit = len(oomAt) > 0 && (len(exitAt) == 0 || oomAt[0] < exitAt[0]) &&
+		len(seenAt) > 0 && oomAt[0] < seenAt[0]
+	if p.sibling == nil {
+		return nil
+	}
+	theirs, err := p.r.rec.of(ctx, p.sibling.Task.ID(), time.Millisecond)
+	for _, e := range theirs {
+		if e.Topic == "/tasks/oom" {
+			o.WrongID++
+		}
+	}
+	o.SiblingDied = !alive(p.sibling.Task.Pid())
+	return err
+}
+
+// Faults names what is wrong with an outcome. strict is for our shim, of which
+// everything is wanted.
+func (c Case) Faults(o Outcome) (faults []string) {
+	want := c.Want
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if o.Status != want.Status {
+		fault("status %d, want %d", o.Status, want.Status)
+	}
+	if o.Exits != 1 {
+		fault("%d TaskExits, want 1", o.Exits)
+	}
+	if o.WrongID > 0 {
+		fault("%d TaskOOMs for the sibling", o.WrongID)
+	}
+	if o.SiblingDied {
+		fault("the sibling died")
+	}
+	oomWanted := want.OOM
+	if want.LedgerOnly && o.Verdict != nil && o.Verdict.Init == oom.Unknown {
+		oomWanted = true
+		if o.Verdict.Rule != oom.RuleUnasked137 {
+			fault("rule %d, want 5", o.Verdict.Rule)
+		}
+	}
+	return append(faults, c.oomFaults(o, oomWanted)...)
+}
+
+func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	switch {
+	case wanted && o.OOMs == 0:
+		fault("no TaskOOM")
+	case !wanted && o.OOMs > 0:
+		fault("%d TaskOOMs, want none", o.OOMs)
+	case wanted && o.OOMs > 1:
+		fault("%d TaskOOMs, want 1", o.OOMs)
+	case wanted && !o.BeforeExit:
+		fault("the TaskOOM came after the exit")
+	}
+	switch v := o.Verdict; {
+	case o.Unread:
+	case v == nil:
+		fault("no verdict in the bundle")
+	case v.OOMKilled != wanted:
+		fault("verdict %+v", *v)
+	case wanted && c.Want.Cause != "" && string(v.Cause) != c.Want.Cause:
+		fault("cause %q, want %q", v.Cause, c.Want.Cause)
+	}
+	return faults
+}

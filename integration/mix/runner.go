@@ -1,0 +1,271 @@
+//go:build linux
+
+package mix
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Shim is a runtime under test.
+type Shim struct {
+	Name    string
+	Runtime string
+}
+
+// The two shims.
+var (
+	Stock = Shim{"stock", "io.containerd.runc.v2"}
+	Ours  = Shim{"oomwitness", "io.containerd.oomwitness.v2"}
+)
+
+const (
+	namespace = "oomw"
+	stateDir  = "/run/containerd/io.containerd.runtime.v2.task"
+	// runTime bounds one run; emulated machines are slow.
+	runTime = 3 * time.Minute
+	// patience is how long an event may be late before it counts as lost.
+	patience = 5 * time.Second
+)
+
+// Runner runs cases on the containerd of this machine.
+type Runner struct {
+	Driver Driver
+	Rootfs string
+
+	client *client.Client
+	rec    *recorder
+	alone  sync.RWMutex // held for writing by a case that needs the node for itself
+	cancel context.CancelFunc
+	series string // tells the IDs of one Runner from another's
+	serial atomic.Uint64
+	made   sync.Map // IDs of containers
+}
+
+// Running is a case under way.
+type Running struct {
+	Task      client.Task
+	container client.Container
+	out       *output
+}
+
+// NewRunner connects to containerd.
+func NewRunner(ctx context.Context, driver Driver, rootfs string) (*Runner, error) {
+	c, err := client.New("/run/containerd/containerd.sock")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(namespaces.WithNamespace(ctx, namespace))
+	return &Runner{
+		Driver: driver, Rootfs: rootfs, client: c, cancel: cancel,
+		series: strconv.FormatInt(time.Now().Unix()%(36*36*36*36), 36) + "-",
+		rec:    newRecorder(ctx, c.EventService()),
+	}, nil
+}
+
+// Close ends the connection.
+func (r *Runner) Close() error {
+	r.cancel()
+	return r.client.Close()
+}
+
+// Strangers counts the TaskOOMs for containers that nobody made.
+func (r *Runner) Strangers() int {
+	return r.rec.strangers(func(id string) bool { _, ok := r.made.Load(id); return ok })
+}
+
+// Run runs a case once and gives what was reported. road is how the client
+// learns of the exit.
+func (r *Runner) Run(ctx context.Context, shim Shim, c Case, road Road) (Outcome, error) {
+	if c.Before == nil {
+		r.alone.RLock()
+		defer r.alone.RUnlock()
+	} else {
+		r.alone.Lock()
+		defer r.alone.Unlock()
+		undo, err := c.Before(ctx)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%s: prepare the node: %w", c.Name, err)
+		}
+		defer undo()
+	}
+	p, err := r.Prepare(ctx, shim, c)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return p.Finish(ctx, road)
+}
+
+// Prepared is a case whose container has been created and not started.
+type Prepared struct {
+	r        *Runner
+	c        Case
+	shim     Shim
+	pod      string
+	main     *Running
+	sibling  *Running
+	exit     <-chan client.ExitStatus
+	deleted  bool
+	released func()
+}
+
+// Prepare creates a case's containers.
+func (r *Runner) Prepare(ctx context.Context, shim Shim, c Case) (_ *Prepared, err error) {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, namespace), runTime)
+	p := &Prepared{r: r, c: c, shim: shim, released: cancel}
+	defer func() {
+		if err != nil {
+			p.clean(ctx)
+			err = fmt.Errorf("%s under %s: %w", c.Name, shim.Name, err)
+		}
+	}()
+	n := r.serial.Add(1)
+	id := fmt.Sprintf("%s-%s%d", c.Name, r.series, n)
+	if c.Sibling != nil || c.PodLimit > 0 {
+		p.pod = fmt.Sprintf("pod%s%d", strings.TrimSuffix(r.series, "-"), n)
+	}
+	if c.Sibling != nil {
+		if p.sibling, err = r.create(ctx, shim, *c.Sibling, p.pod, id+"-sibling"); err != nil {
+			return nil, err
+		}
+		if err = p.sibling.Task.Start(ctx); err != nil {
+			return nil, fmt.Errorf("start sibling: %w", err)
+		}
+	}
+	if p.main, err = r.create(ctx, shim, c.Container, p.pod, id); err != nil {
+		return nil, err
+	}
+	if c.PodLimit > 0 {
+		err = r.Driver.limitPod(ctx, p.pod, c.PodLimit)
+	}
+	return p, err
+}
+
+func (r *Runner) create(ctx context.Context, shim Shim, c Container, pod, id string) (*Running, error) {
+	r.made.Store(id, true)
+	run := &Running{}
+	var err error
+	run.container, err = r.client.NewContainer(ctx, id,
+		client.WithSpec(c.spec(r.Driver, r.Rootfs, pod, id)),
+		client.WithRuntime(shim.Runtime, &options.Options{SystemdCgroup: r.Driver == Systemd}))
+	if err != nil {
+		return nil, fmt.Errorf("new container: %w", err)
+	}
+	creator := cio.Creator(cio.NullIO)
+	if c.Output {
+		run.out = newOutput()
+		creator = cio.NewCreator(cio.WithStreams(nil, run.out, run.out))
+	}
+	if run.Task, err = run.container.NewTask(ctx, creator); err != nil {
+		_ = run.container.Delete(ctx)
+		return nil, fmt.Errorf("new task: %w", err)
+	}
+	return run, nil
+}
+
+// Finish starts a prepared case, lets it end, deletes it and gives what was
+// reported.
+func (p *Prepared) Finish(ctx context.Context, road Road) (o Outcome, err error) {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, namespace), runTime)
+	defer cancel()
+	defer func() {
+		p.clean(ctx)
+		if err != nil {
+			err = fmt.Errorf("%s (%s) under %s: %w", p.c.Name, p.main.Task.ID(), p.shim.Name, err)
+		}
+	}()
+	task := p.main.Task
+	if p.exit, err = task.Wait(ctx); err != nil {
+		return o, fmt.Errorf("wait: %w", err)
+	}
+	if err = task.Start(ctx); err != nil {
+		return o, fmt.Errorf("start: %w", err)
+	}
+	if p.c.Act != nil {
+		if err = p.c.Act(ctx, p.main); err != nil {
+			return o, fmt.Errorf("act: %w", err)
+		}
+	}
+	if o.Status, err = road(ctx, p); err != nil {
+		return o, fmt.Errorf("see the exit: %w", err)
+	}
+	if err = p.r.rec.mark(ctx, task.ID()); err != nil {
+		return o, fmt.Errorf("mark: %w", err)
+	}
+	if o.Unread = p.deleted; !p.deleted {
+		o.Verdict = readVerdict(task.ID())
+		if err = remove(ctx, task); err != nil {
+			return o, err
+		}
+	}
+	return o, p.judge(ctx, &o)
+}
+
+// remove deletes a task at once. containerd gives the shim three seconds to
+// agree to its own end, which a hundred of them on two emulated CPUs can't keep,
+// and says so in an error; the task is deleted all the same, and asking again
+// gives the same answer.
+func remove(ctx context.Context, task client.Task) error {
+	var err error
+	for range 5 {
+		if _, err = task.Delete(ctx); err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if !strings.Contains(err.Error(), "failed to invoke shutdown") {
+			break
+		}
+	}
+	return fmt.Errorf("delete: %w", err)
+}
+
+// clean removes what is left, however far it came.
+func (p *Prepared) clean(ctx context.Context) {
+	defer p.released()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
+	defer cancel()
+	for _, run := range []*Running{p.main, p.sibling} {
+		if run == nil {
+			continue
+		}
+		// Most are deleted by now: an error says only that.
+		_, _ = run.Task.Delete(ctx, client.WithProcessKill)
+		_ = run.container.Delete(ctx)
+	}
+	if p.pod != "" {
+		p.r.Driver.removePod(ctx, p.pod)
+	}
+}
+
+// readVerdict reads what our shim left in the bundle; nil under the stock one.
+func readVerdict(id string) *oom.Verdict {
+	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
+	if err != nil {
+		return nil
+	}
+	var rec struct {
+		Verdict oom.Verdict `json:"verdict"`
+	}
+	if json.Unmarshal(data, &rec) != nil {
+		return nil
+	}
+	return &rec.Verdict
+}
+
+func alive(pid uint32) bool { return syscall.Kill(int(pid), 0) == nil }

@@ -1,0 +1,118 @@
+//go:build linux
+
+package mix
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oomwitness/oomwitness/integration/workload"
+)
+
+// Driver is how cgroups are made.
+type Driver string
+
+// The cgroup drivers.
+const (
+	Cgroupfs Driver = "cgroupfs"
+	Systemd  Driver = "systemd"
+)
+
+// DriverHere is the driver of the guest's flavour: systemd where systemd is
+// init.
+func DriverHere() Driver {
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		return Systemd
+	}
+	return Cgroupfs
+}
+
+// cgroupsPath is where runc puts a container.
+func (d Driver) cgroupsPath(pod, id string) string {
+	switch {
+	case d == Systemd && pod != "":
+		return fmt.Sprintf("%s:oomw:%s", slice(pod), id)
+	case d == Systemd:
+		return "system.slice:oomw:" + id
+	default:
+		return filepath.Join("/oomw", pod, id)
+	}
+}
+
+func slice(pod string) string { return "oomw-" + pod + ".slice" }
+
+// limitPod limits a pod's cgroup, which exists since its first container was
+// created.
+func (d Driver) limitPod(ctx context.Context, pod string, limit int64) error {
+	if d == Systemd {
+		out, err := exec.CommandContext(ctx, "systemctl", "set-property", "--runtime", slice(pod), "MemoryMax="+strconv.FormatInt(limit, 10)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("limit pod: %w: %s", err, out)
+		}
+		return nil
+	}
+	file := filepath.Join("/sys/fs/cgroup/oomw", pod, "memory.max")
+	if err := os.WriteFile(file, strconv.AppendInt(nil, limit, 10), 0); err != nil {
+		return fmt.Errorf("limit pod: %w", err)
+	}
+	return nil
+}
+
+// removePod removes a pod's cgroup after its containers are gone.
+func (d Driver) removePod(ctx context.Context, pod string) {
+	if d == Systemd {
+		_ = exec.CommandContext(ctx, "systemctl", "stop", slice(pod)).Run() // gone by itself, mostly
+		return
+	}
+	_ = os.Remove(filepath.Join("/sys/fs/cgroup/oomw", pod))
+}
+
+// spec is the OCI spec of a container in the given pod, or in none.
+func (c Container) spec(d Driver, rootfs, pod, id string) *specs.Spec {
+	binary := c.Binary
+	if binary == "" {
+		binary = workload.Path
+	}
+	s := &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args: append([]string{binary}, c.Args...),
+			Cwd:  "/",
+			Env:  []string{"PATH=/"},
+		},
+		Root: &specs.Root{Path: rootfs, Readonly: true},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=64k"}},
+		},
+		Annotations: map[string]string{},
+		Linux: &specs.Linux{
+			CgroupsPath: d.cgroupsPath(pod, id),
+			Resources:   &specs.LinuxResources{Unified: c.Unified},
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+			},
+		},
+	}
+	if c.Limit > 0 {
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &c.Limit}
+	}
+	if c.Score != 0 {
+		s.Process.OOMScoreAdj = &c.Score
+	}
+	if c.Nested {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"rw", "nosuid"}})
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+		s.Mounts = append([]specs.Mount{{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}}}, s.Mounts...)
+	}
+	if pod != "" {
+		s.Annotations["io.kubernetes.cri.sandbox-id"] = pod
+	}
+	return s
+}

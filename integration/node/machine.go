@@ -1,0 +1,81 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"fmt"
+)
+
+// Machine is a prepared node: it can be run any number of times, also at once.
+type Machine struct {
+	config    Config
+	kernel    *kernelFiles
+	initramfs string
+	base      string
+	accel     string
+}
+
+// Prepare makes everything that runs share. Processes that prepare at the
+// same time wait for each other.
+func Prepare(ctx context.Context, c Config) (*Machine, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	lock, err := lockCache(ctx, c.Cache, c.Progress)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	m, err := c.prepare(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("prepare node: %w", err)
+	}
+	return m, nil
+}
+
+func (c Config) prepare(ctx context.Context) (*Machine, error) {
+	m := &Machine{config: c}
+	if err := c.ensurePrerequisites(ctx); err != nil {
+		return nil, err
+	}
+	busybox, err := findBusybox()
+	if err != nil {
+		return nil, err
+	}
+	if m.kernel, err = c.ensureKernel(ctx); err != nil {
+		return nil, err
+	}
+	if m.initramfs, err = c.ensureInitramfs(m.kernel, busybox); err != nil {
+		return nil, err
+	}
+	in := rootfsInputs{busybox: busybox}
+	if in.tools, err = c.ensureTools(ctx); err != nil {
+		return nil, err
+	}
+	if in.agent, err = c.ensureAgent(ctx); err != nil {
+		return nil, err
+	}
+	if m.base, err = c.ensureBase(ctx, in); err != nil {
+		return nil, err
+	}
+	if m.accel, err = c.chooseAccel(ctx, m.kernel, m.initramfs); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// vm is the machine with a payload.
+func (m *Machine) vm(payload string) vm {
+	return vm{
+		kernel:    m.kernel.image,
+		initramfs: m.initramfs,
+		accel:     m.accel,
+		memory:    m.config.Memory,
+		disks: []disk{
+			{"base", m.base},
+			{"modules", m.kernel.disk},
+			{"payload", payload},
+		},
+	}
+}

@@ -1,0 +1,103 @@
+//go:build linux
+
+// Package node prepares and runs the throwaway virtual machine in which
+// everything node-level is tested: QEMU, a Debian kernel, containerd and runc
+// from this module's tools.
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Flavour is the kind of guest.
+type Flavour string
+
+// The flavours: busybox as init with the cgroupfs driver, and systemd.
+const (
+	Plain   Flavour = "plain"
+	Systemd Flavour = "systemd"
+)
+
+// Defaults of Config.
+const (
+	DefaultFlavour = Plain
+	DefaultMemory  = 2048
+	DefaultTimeout = 20 * time.Minute
+)
+
+const modulePath = "github.com/oomwitness/oomwitness"
+
+// steps is the number of steps that progress lines count to.
+const steps = 6
+
+// ErrNoRepo reports a working directory outside the repository.
+var ErrNoRepo = errors.New("not inside the oomwitness repository")
+
+// Config says which node is wanted.
+type Config struct {
+	// Repo is the root of the repository.
+	Repo string
+	// Cache holds everything downloaded and built, and what failed runs leave.
+	Cache string
+	// Flavour, Kernel (a name in Kernels) and Memory (MiB) describe the guest.
+	Flavour Flavour
+	Kernel  string
+	Memory  int
+	// Accel is tcg, kvm or auto.
+	Accel string
+	// Progress takes lines for people.
+	Progress io.Writer
+}
+
+// Validate reports the first setting that cannot work.
+func (c Config) Validate() error {
+	if c.Flavour != Plain && c.Flavour != Systemd {
+		return fmt.Errorf("unknown flavour %q: have %s, %s", c.Flavour, Plain, Systemd)
+	}
+	if _, err := kernelByName(c.Kernel); err != nil {
+		return err
+	}
+	if c.Memory < 256 {
+		return fmt.Errorf("memory of %d MiB is too little: a node needs 256", c.Memory)
+	}
+	switch c.Accel {
+	case AccelTCG, AccelKVM, AccelAuto:
+		return nil
+	default:
+		return fmt.Errorf("unknown acceleration %q: have %s, %s, %s", c.Accel, AccelTCG, AccelKVM, AccelAuto)
+	}
+}
+
+// FindRepo walks up from dir to the root of the repository.
+func FindRepo(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find repository: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil {
+			first, _, _ := strings.Cut(string(text), "\n")
+			if strings.TrimSpace(first) == "module "+modulePath {
+				return dir, nil
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return "", ErrNoRepo
+		}
+	}
+}
+
+// DefaultCache is the cache folder inside the repository.
+func DefaultCache(repo string) string { return filepath.Join(repo, ".cache", "node") }
+
+// step prints a progress line.
+func (c Config) step(n int, format string, args ...any) {
+	fmt.Fprintf(c.Progress, "[%d/%d] %s\n", n, steps, fmt.Sprintf(format, args...))
+}

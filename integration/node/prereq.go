@@ -1,0 +1,98 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// ErrMissing reports programs that the machine lacks.
+var ErrMissing = errors.New("missing programs")
+
+// prerequisite is a file that the machine must have: a program looked up on
+// the search path, or an absolute path.
+type prerequisite struct {
+	file string
+	pkg  string // Debian package that has it
+}
+
+// adminPath is looked at too: it is not on the search path of ordinary users.
+const adminPath = "/usr/sbin:/sbin"
+
+func prerequisites(flavour Flavour) []prerequisite {
+	list := []prerequisite{
+		{"qemu-system-x86_64", "qemu-system-x86"},
+		{"mke2fs", "e2fsprogs"},
+		{"depmod", "kmod"},
+		{"xz", "xz-utils"},
+		{"busybox", "busybox-static"},
+		{"dpkg-deb", "dpkg"},
+		{"apt-get", "apt"},
+		{"gcc", "gcc"},
+		{"/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"},
+		{debianKeyring, "debian-archive-keyring"},
+		{"/usr/share/seabios/bios-256k.bin", "seabios"},
+	}
+	if flavour == Systemd {
+		list = append(list, prerequisite{"mmdebstrap", "mmdebstrap"}, prerequisite{"tar", "tar"})
+	}
+	return list
+}
+
+// missingPackages returns the packages to install, by what lookup cannot find.
+func missingPackages(list []prerequisite, lookup func(file string) bool) []string {
+	var missing []string
+	for _, p := range list {
+		if !lookup(p.file) && !slices.Contains(missing, p.pkg) {
+			missing = append(missing, p.pkg)
+		}
+	}
+	return missing
+}
+
+func onMachine(file string) bool {
+	if strings.HasPrefix(file, "/") {
+		return exists(file)
+	}
+	_, err := exec.LookPath(file)
+	return err == nil
+}
+
+// ensurePrerequisites installs what is missing if it may, or says what to
+// install.
+func (c Config) ensurePrerequisites(ctx context.Context) error {
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":"+adminPath); err != nil {
+		return fmt.Errorf("extend search path: %w", err)
+	}
+	c.step(1, "prerequisites")
+	list := prerequisites(c.Flavour)
+	missing := missingPackages(list, onMachine)
+	if len(missing) == 0 {
+		return nil
+	}
+	if os.Geteuid() != 0 || !onMachine("apt-get") {
+		return missingError(missing)
+	}
+	install := append([]string{"install", "-y", "--no-install-recommends"}, missing...)
+	for _, args := range [][]string{{"update"}, install} {
+		c.step(1, "prerequisites: apt-get %s", strings.Join(args, " "))
+		if _, err := output(ctx, "", []string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", args...); err != nil {
+			return err
+		}
+	}
+	if missing = missingPackages(list, onMachine); len(missing) > 0 {
+		return missingError(missing)
+	}
+	return nil
+}
+
+func missingError(packages []string) error {
+	return fmt.Errorf("%w: as root, run: apt-get install --no-install-recommends %s",
+		ErrMissing, strings.Join(packages, " "))
+}

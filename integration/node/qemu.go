@@ -1,0 +1,156 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/oomwitness/oomwitness/integration/guest/wire"
+)
+
+const qemuProgram = "qemu-system-x86_64"
+
+// portFD is the descriptor of the agent's port in QEMU: the first after the
+// standard ones.
+const portFD = 3
+
+// disk is one of the guest's; the initramfs finds it by serial.
+type disk struct {
+	serial string
+	image  string
+}
+
+// vm is one virtual machine to start.
+type vm struct {
+	kernel    string
+	initramfs string
+	accel     string
+	memory    int // MiB
+	disks     []disk
+	append    []string // to the kernel's command line
+	console   string   // file of the console; empty for the terminal
+	port      bool     // has the agent's port
+}
+
+// commandLine is the kernel's.
+func (v vm) commandLine() string {
+	words := []string{
+		"console=ttyS0", "panic=-1", "quiet", "loglevel=4", "mitigations=off", "no5lvl",
+		"random.trust_cpu=on", "systemd.unified_cgroup_hierarchy=1", "systemd.show_status=0",
+	}
+	return strings.Join(append(words, v.append...), " ")
+}
+
+// args are QEMU's. Disks are written to as snapshots, which live in TMPDIR
+// and vanish with the process.
+func (v vm) args() []string {
+	cpu, accel := "max", "tcg,thread=multi"
+	if v.accel == AccelKVM {
+		cpu, accel = "host", "kvm"
+	}
+	args := []string{
+		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(v.memory),
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+		"-kernel", v.kernel, "-initrd", v.initramfs, "-append", v.commandLine(),
+		"-device", "virtio-rng-pci",
+	}
+	if v.console == "" {
+		args = append(args, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")
+	} else {
+		args = append(args, "-chardev", "file,id=console,path="+escape(v.console))
+	}
+	args = append(args, "-serial", "chardev:console")
+	for _, d := range v.disks {
+		args = append(args,
+			"-drive", "if=none,format=raw,snapshot=on,cache=unsafe,id="+d.serial+",file="+escape(d.image),
+			"-device", "virtio-blk-pci,drive="+d.serial+",serial="+d.serial)
+	}
+	if v.port {
+		args = append(args, "-device", "virtio-serial-pci",
+			"-chardev", "socket,id=agent,fd="+strconv.Itoa(portFD),
+			"-device", "virtserialport,chardev=agent,name="+wire.PortName)
+	}
+	return args
+}
+
+// escape protects a value from QEMU's option parser.
+func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+// command is QEMU, to be killed with this process. Temporary files go to dir.
+func (v vm) command(ctx context.Context, dir string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, qemuProgram, v.args()...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// abandonTime is how long a killed QEMU may take to go away. Where hardware
+// virtualisation hangs it may never, and is left behind.
+const abandonTime = 5 * time.Second
+
+// process is a QEMU with the agent's port.
+type process struct {
+	port *os.File // ends when QEMU does
+	kill func()
+	done chan struct{}
+}
+
+// start starts QEMU; its own messages go to qemu.log in dir. It ends with the
+// context.
+func start(ctx context.Context, v vm, dir string) (p *process, err error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	log, err := os.Create(filepath.Join(dir, "qemu.log"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make qemu log: %w", err), ours.Close())
+	}
+	defer log.Close()
+	ctx, kill := context.WithCancel(ctx)
+	cmd := v.command(ctx, dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		kill()
+		return nil, errors.Join(fmt.Errorf("start qemu: %w", err), ours.Close())
+	}
+	// A QEMU that cannot be killed must not keep the reader either.
+	context.AfterFunc(ctx, func() { _ = ours.SetReadDeadline(time.Now().Add(abandonTime)) })
+	p = &process{port: ours, kill: kill, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		// QEMU is always killed in the end, so its status says nothing.
+		_ = cmd.Wait()
+	}()
+	return p, nil
+}
+
+// end kills QEMU: its disks are snapshots, so nothing is lost.
+func (p *process) end() error {
+	p.kill()
+	select {
+	case <-p.done:
+	case <-time.After(abandonTime):
+	}
+	return p.port.Close()
+}
+
+// socketPair makes the two ends of the agent's port.
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make port: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "agent port"), os.NewFile(uintptr(fds[1]), "qemu port"), nil
+}

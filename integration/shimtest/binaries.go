@@ -1,0 +1,130 @@
+//go:build linux
+
+package shimtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/oomwitness/oomwitness/integration/workload"
+	"golang.org/x/sys/unix"
+)
+
+// binary is a program that the tests need: named by an environment variable,
+// or found on PATH, or built.
+type binary struct {
+	env, name string
+	build     func(ctx context.Context, path string) error
+
+	once sync.Once
+	path string
+	err  error
+}
+
+var (
+	ours = &binary{
+		env: "OOMWITNESS_SHIM", name: "containerd-shim-oomwitness-v2",
+		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0"),
+	}
+	stock = &binary{
+		env: "STOCK_SHIM", name: "containerd-shim-runc-v2",
+		build: goBuild("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "CGO_ENABLED=0"),
+	}
+	runc = &binary{
+		env: "RUNC", name: "runc",
+		build: goBuild("github.com/opencontainers/runc", "CGO_ENABLED=1", "-tags=netgo,osusergo", "-ldflags=-extldflags=-static"),
+	}
+	load = &binary{
+		env: "OOMWITNESS_WORKLOAD", name: "oomwitness-workload",
+		build: workload.Build,
+	}
+)
+
+// Ours is the path of this project's shim: $OOMWITNESS_SHIM, or
+// containerd-shim-oomwitness-v2 from PATH, or built with go.
+func Ours(t testing.TB) string { return ours.find(t) }
+
+// Stock is the path of upstream's shim: $STOCK_SHIM, or
+// containerd-shim-runc-v2 from PATH, or built with go.
+func Stock(t testing.TB) string { return stock.find(t) }
+
+// Runc is the path of runc: $RUNC, or from PATH, or built with go.
+func Runc(t testing.TB) string { return runc.find(t) }
+
+// WorkloadBinary is the path of the workload: $OOMWITNESS_WORKLOAD, or
+// oomwitness-workload from PATH, or built with gcc.
+func WorkloadBinary(t testing.TB) string { return load.find(t) }
+
+func (b *binary) find(t testing.TB) string {
+	t.Helper()
+	b.once.Do(func() { b.path, b.err = b.lookup(t.Context()) })
+	if b.err != nil {
+		t.Fatalf("%s is needed (set %s, or have it on PATH): %v", b.name, b.env, b.err)
+	}
+	return b.path
+}
+
+func (b *binary) lookup(ctx context.Context) (string, error) {
+	if path := os.Getenv(b.env); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%s: %w", b.env, err)
+		}
+		return filepath.Abs(path)
+	}
+	if path, err := exec.LookPath(b.name); err == nil {
+		return filepath.Abs(path)
+	}
+	return buildCached(ctx, b.name, b.build)
+}
+
+// buildCached builds into the user's cache, where another test process may be
+// doing the same or running the file.
+func buildCached(ctx context.Context, name string, build func(context.Context, string) error) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	dir := filepath.Join(cache, "oomwitness-shimtest")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	path := filepath.Join(dir, name)
+	if err := build(ctx, path+".new"); err != nil {
+		return "", err
+	}
+	return path, os.Rename(path+".new", path)
+}
+
+// goBuild builds a package of this module or of its tools. The arguments that
+// do not start with a dash go to the environment.
+func goBuild(pkg string, args ...string) func(context.Context, string) error {
+	return func(ctx context.Context, path string) error {
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", path)
+		cmd.Env = os.Environ()
+		for _, arg := range args {
+			if arg[0] == '-' {
+				cmd.Args = append(cmd.Args, arg)
+			} else {
+				cmd.Env = append(cmd.Env, arg)
+			}
+		}
+		cmd.Args = append(cmd.Args, pkg)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
+		return nil
+	}
+}
