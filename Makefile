@@ -1,0 +1,160 @@
+# oomwitness. "make help" says what there is.
+
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS  += --no-print-directory
+
+GO       ?= go
+FLAVOUR  ?= plain
+KERNEL   ?= 6.1
+MEMORY   ?= 3072
+N        ?= 40
+SCENARIO ?= .
+FUZZTIME ?= 1m
+export KERNEL MEMORY
+
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
+STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+CACHE   := .cache
+PAYLOAD := $(CACHE)/payload
+NODE    := $(CACHE)/bin/node
+RUN      = $(NODE) run --flavour $(1) --timeout $(2) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/tests=tests --file $(PAYLOAD)/rootfs=rootfs
+say      = printf '\n== %s\n' "$(1)"
+
+# Tests that run in the guest, on cgroup v2: those of integration/, and those of
+# the project itself. What does not depend on the cgroup driver runs under one.
+GUEST_TESTS   := scenario fire differential
+ROOT_TESTS    := oom bpf
+TESTS_plain   := oom scenario differential fire
+TESTS_systemd := scenario
+
+.PHONY: help
+help: ## Show this list
+	@echo "oomwitness: every OOM kill reported as one, before its exit can be seen"
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  FLAVOUR=plain|systemd  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
+	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
+	@echo
+	@echo "The VM needs root and apt once, and says what it installs. Without them: make unit."
+
+.PHONY: build
+build: ## Build static binaries into bin/
+	@$(call say,bin/: containerd-shim-oomwitness-v2 and oomwitness)
+	@mkdir -p bin
+	$(STATIC) -o bin/ ./cmd/...
+
+.PHONY: unit
+unit: ## Unit tests with the race detector; as root also those on this machine's cgroups
+	@$(call say,unit tests of the project)
+	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
+	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
+	@$(call say,unit tests of the node VM)
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/...
+
+# Those that make no kills. Every ledger sees all the kills of its machine, so the
+# others want it for themselves: make ledger.
+LEDGER_UNIT := TestLayout|TestMaps|TestDecodeRecord|TestCause$$|TestParseStartTicks|TestTierNames|TestGenerationName|TestWallTime|TestPermissionNames|TestOverlap|TestRelocations
+
+.PHONY: ledger
+ledger: payload ## The ledger's own tests: on this machine, and in the guest on KERNEL
+	@$(call say,the ledger on this machine)
+	$(GO) test -count=1 -timeout 30m ./bpf
+	@$(call say,the ledger in the guest: kernel $(KERNEL))
+	$(call RUN,plain,30m) -- sh /opt/oomwitness/tests/run.sh . bpf
+
+.PHONY: root
+root: build ## The real shim on this machine, as root: harness, comparison with stock, barrier under fire
+	@[ "$$(id -u)" = 0 ] || { echo "make root: needs root, since it makes cgroups and containers. Without root: make unit" >&2; exit 1; }
+	@$(call say,the shim on this machine)
+	cd integration && $(GO) test -count=1 -timeout 20m ./workload/... ./shimtest/... ./differential/... ./fire/...
+
+.PHONY: prepare
+prepare: $(NODE) ## Install what the node VM needs and build it
+	@$(call say,node VM)
+	$(NODE) prepare --flavour plain
+	$(NODE) prepare --flavour systemd
+
+.PHONY: $(NODE)
+$(NODE):
+	@mkdir -p $(CACHE)/bin
+	cd integration && $(GO) build -o ../$(NODE) ./cmd/node
+
+.PHONY: payload
+payload: build $(NODE)
+	@$(call say,what runs in the guest)
+	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
+	@cp bin/* $(PAYLOAD)/bin/
+	gcc -static -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/workload.c
+	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
+	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix
+	for t in $(ROOT_TESTS); do CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
+	@cp integration/scenario/run.sh $(PAYLOAD)/tests/
+	cd integration && for t in $(GUEST_TESTS); do CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
+
+.PHONY: guest
+guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real containerd
+	@$(call say,guest tests: $(FLAVOUR))
+	@rm -rf $(CACHE)/figures/$(FLAVOUR)
+	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(FLAVOUR) \
+	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS,$(if $($(v)),--env $(v)=$($(v)))) \
+	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' $(TESTS_$(FLAVOUR))
+	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
+GUEST_TIME ?= 20m
+
+.PHONY: test
+test: unit root ## All tests: unit, root, and in the guest of both flavours
+	@$(MAKE) guest FLAVOUR=plain
+	@$(MAKE) guest FLAVOUR=systemd
+
+.PHONY: test-full
+test-full: export MIX_RUNS = 500
+test-full: export AT_ONCE = 100
+test-full: export LEAK_RUNS = 1000
+test-full: export GUEST_TIME = 90m
+test-full: ## The same with the full counts; takes hours
+	@$(MAKE) test MEMORY=6144
+	@$(MAKE) ledger
+
+.PHONY: demo
+demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table
+	@$(call say,the same workloads under both shims: a few minutes at the first time)
+	$(call RUN,$(DEMO_FLAVOUR),10m) -- mix demo --parallel 3
+# Nodes of Kubernetes mostly run systemd, and there stock loses most.
+DEMO_FLAVOUR = $(if $(filter command environment,$(firstword $(origin FLAVOUR))),$(FLAVOUR),systemd)
+
+.PHONY: compare
+compare: payload ## Count what both shims report of N runs of each case
+	$(call RUN,$(FLAVOUR),8h) -- mix compare --n $(N)
+
+.PHONY: shell
+shell: payload ## A shell in the guest; containerd runs, our shim is on PATH
+	$(NODE) shell --flavour $(FLAVOUR) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/rootfs=rootfs
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME
+	@for f in ./oom/FuzzParseCounters ./oom/FuzzParseProcCgroup ./shim/config/FuzzParse ./shim/FuzzParsePolicy; do \
+	  $(GO) test $${f%/*} -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZTIME); done
+	@for p in $$(grep -rl 'func Fuzz' cmd --include='*_test.go' | xargs -n1 dirname | sort -u); do \
+	  $(GO) test ./$$p -run '^$$' -fuzz . -fuzztime $(FUZZTIME); done
+
+.PHONY: generate
+generate: ## Generate BPF objects and bindings again, with the pinned clang-14
+	@command -v clang-14 llvm-strip-14 >/dev/null || { echo "make generate: needs clang-14 and llvm-14: apt-get install clang-14 llvm-14" >&2; exit 1; }
+	$(GO) generate ./bpf
+
+.PHONY: lint
+lint: ## gofmt, go vet and golangci-lint, each linter chosen
+	@$(call say,lint)
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	cd integration && $(GO) vet ./...
+	$(GO) tool -modfile=.ci/lint/go.mod golangci-lint run ./...
+	cd integration && $(GO) tool -modfile=../.ci/lint/go.mod golangci-lint run --config ../.golangci.yml ./...
+
+.PHONY: clean
+clean: ## Remove what was built and downloaded
+	rm -rf bin $(CACHE)
