@@ -3,8 +3,9 @@
 package fire
 
 import (
+	"bytes"
+	"encoding/binary"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,23 +50,27 @@ func TestBadConfig(t *testing.T) {
 }
 
 func TestUnreadableConfig(t *testing.T) {
-	path := t.TempDir()
-	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
-	_, err := n.StartShim(deadline(t), n.NewBundle("unborn"))
-	require.ErrorContains(t, err, path)
-	require.ErrorContains(t, err, "is a directory")
+	fifo := t.TempDir() + "/fifo"
+	require.NoError(t, unix.Mkfifo(fifo, 0o644))
+	for name, path := range map[string]string{"directory": t.TempDir(), "fifo": fifo} {
+		t.Run(name, func(t *testing.T) {
+			n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
+			_, err := n.StartShim(deadline(t), n.NewBundle("unborn"))
+			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, "not a regular file")
+		})
+	}
 }
 
 // TestConfigTurnsBad spoils the file between the check at the start and the
-// reading of the shim that was started, and while one runs.
+// reading of the shim that was started.
 func TestConfigTurnsBad(t *testing.T) {
 	ctx := deadline(t)
-	path := filepath.Join(t.TempDir(), "config.toml")
-	require.NoError(t, unix.Mkfifo(path, 0o644))
-	turned := serveInTurn(t, path, liveConfig, "grace = '5s'\nbound = 'soon'\n")
+	path := writeConfig(t, liveConfig)
+	opened := spoilAtOpen(t, path, 2, "grace = '5s'\nbound = 'soon'\n")
 	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
 	c := n.Run("falls-back", shimtest.Args("child-oom-sleep"), small)
-	require.NoError(t, <-turned)
+	require.NoError(t, <-opened)
 	require.NoError(t, c.Shim.WaitLog(ctx, "the defaults are used"))
 	require.Len(t, logLines(c.Shim.Logs(), "level=error", "the defaults are used", path+":2: bound: ", "soon"), 1)
 	waitKills(t, c.Shim, c.ID, 1)
@@ -75,31 +80,61 @@ func TestConfigTurnsBad(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// serveInTurn gives each of a fifo's readers the next text. A reader has had
-// all of its own when it closes the fifo.
-func serveInTurn(t *testing.T, path string, texts ...string) <-chan error {
+// spoilAtOpen changes the file's text before its nth open from now is let go on:
+// the kernel asks this process whether it may (fanotify(7), FAN_OPEN_PERM).
+func spoilAtOpen(t *testing.T, path string, nth int, text string) <-chan error {
 	t.Helper()
-	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	file, err := os.OpenFile(path, os.O_RDWR, 0) // its own opens would be asked about too
 	require.NoError(t, err)
-	_, err = unix.InotifyAddWatch(watch, path, unix.IN_CLOSE_NOWRITE)
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY)
 	require.NoError(t, err)
+	require.NoError(t, unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path))
+	// Non-blocking, so that Close ends a Read; closing lets all opens go on.
+	asked := os.NewFile(uintptr(fd), "fanotify")
+	t.Cleanup(func() { _ = asked.Close() })
 	done := make(chan error, 1)
 	go func() {
-		defer unix.Close(watch)
-		for _, text := range texts {
-			// Opens when there is a reader.
-			if err := os.WriteFile(path, []byte(text), 0); err != nil {
-				done <- err
-				return
+		defer file.Close()
+		done <- answerOpens(asked, nth, func() error {
+			if err := file.Truncate(0); err != nil {
+				return err
 			}
-			if _, err := unix.Read(watch, make([]byte, 4096)); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
+			_, err := file.WriteAt([]byte(text), 0)
+			return err
+		})
+		_ = asked.Close()
 	}()
 	return done
+}
+
+// answerOpens lets opens go on, the nth after act.
+func answerOpens(asked *os.File, nth int, act func() error) error {
+	buf := make([]byte, 4096)
+	for seen := 0; seen < nth; {
+		size, err := asked.Read(buf)
+		if err != nil {
+			return err
+		}
+		for r := bytes.NewReader(buf[:size]); r.Len() > 0; {
+			var event unix.FanotifyEventMetadata
+			if err := binary.Read(r, binary.NativeEndian, &event); err != nil {
+				return err
+			}
+			if seen++; seen == nth {
+				if err := act(); err != nil {
+					return err
+				}
+			}
+			answer := unix.FanotifyResponse{Fd: event.Fd, Response: unix.FAN_ALLOW}
+			if err := binary.Write(asked, binary.NativeEndian, answer); err != nil {
+				return err
+			}
+			if err := unix.Close(int(event.Fd)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // TestConfigChanges has a shim keep the configuration that it was started with.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
 )
 
 // DefaultPath is where the shim looks, unless the environment variable of the
@@ -97,7 +98,8 @@ func Path() string {
 // that can't be read or does not hold is an error that names file, line and
 // key, and the defaults.
 func Load(path string) (Config, error) {
-	f, err := os.Open(path)
+	// Not to wait for the writer of a FIFO.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return Default(), nil
 	}
@@ -105,6 +107,9 @@ func Load(path string) (Config, error) {
 		return Default(), fmt.Errorf("config: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() {
+		return Default(), fmt.Errorf("config: %s: not a regular file: %v", path, st.Mode())
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return Default(), fmt.Errorf("config: %w", err)
