@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,30 +19,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
-
-const (
-	helperEnv = "OOMWITNESS_TEST_HELPER"
-	realLimit = 32 << 20
-)
-
-// TestMain runs this binary as a process to be killed when it is asked to: it
-// waits for its stdin to be closed, and then takes memory until it is killed.
-func TestMain(m *testing.M) {
-	if os.Getenv(helperEnv) == "" {
-		os.Exit(m.Run())
-	}
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	for {
-		mem, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-		if err != nil {
-			os.Exit(3)
-		}
-		for i := 0; i < len(mem); i += 4096 {
-			mem[i] = 1
-		}
-	}
-}
 
 // pinned gives the flags of a ledger of the test's own.
 func pinned(t *testing.T) []string {
@@ -76,47 +52,21 @@ func newScene(t *testing.T) *scene {
 	dir := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-cmd-%d", time.Now().UnixNano()))
 	for _, name := range []string{"", "kubepods", "pod" + s.uid, s.id} {
 		dir = filepath.Join(dir, name)
-		if h.Version == 2 {
-			require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644))
+		limit := int64(0)
+		if name == s.id {
+			limit = oomtest.RealLimit
 		}
-		require.NoError(t, os.Mkdir(dir, 0o755))
-		made := dir
-		t.Cleanup(func() { removeCgroup(t, made) })
+		oomtest.MakeCgroup(t, h, dir, limit)
 	}
 	s.container, s.pod = dir, filepath.Dir(dir)
-	file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
-	require.NoError(t, os.WriteFile(filepath.Join(s.container, file), strconv.AppendInt(nil, realLimit, 10), 0o644))
 	return s
-}
-
-// removeCgroup waits for the kernel to let go of a cgroup whose last process has
-// just been reaped.
-func removeCgroup(t *testing.T, dir string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		err := unix.Rmdir(dir)
-		return err == nil || err == unix.ENOENT
-	}, 10*time.Second, time.Millisecond, dir)
 }
 
 // kill has the OOM killer end a process 1 of a PID namespace in the container,
 // and gives its PID.
 func (s *scene) kill(t *testing.T) int {
 	t.Helper()
-	hog := exec.Command("/proc/self/exe")
-	hog.Env = append(os.Environ(), helperEnv+"=1", "GOMAXPROCS=1")
-	hog.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
-	in, err := hog.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, hog.Start())
-	pid := strconv.Itoa(hog.Process.Pid)
-	require.NoError(t, os.WriteFile(filepath.Join(s.container, "cgroup.procs"), []byte(pid), 0o644))
-	require.NoError(t, os.WriteFile("/proc/"+pid+"/oom_score_adj", []byte("1000"), 0o644))
-	require.NoError(t, in.Close())
-	_ = hog.Wait()
-	ws, ok := hog.ProcessState.Sys().(syscall.WaitStatus)
-	require.True(t, ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL, "the hog ended with %v", hog.ProcessState)
-	return hog.Process.Pid
+	return oomtest.KillIn(t, s.container, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})
 }
 
 // check compares an event with the kill that it is to be.
@@ -133,7 +83,7 @@ func (s *scene) check(t *testing.T, line []byte, pid int) {
 	require.Equal(t, s.id, e.Container.ID)
 	require.Equal(t, s.uid, e.Pod.UID)
 	if e.Memory.RSS != nil {
-		require.Greater(t, *e.Memory.RSS, uint64(realLimit/2))
+		require.Greater(t, *e.Memory.RSS, uint64(oomtest.RealLimit/2))
 	}
 	if e.Tier == "C" {
 		require.Equal(t, oom.CauseUnknown, e.Scope)

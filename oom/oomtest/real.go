@@ -1,0 +1,76 @@
+//go:build linux
+
+package oomtest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// RealLimit is one that a hog exceeds soon, in bytes, and that is above what
+// anything else in these tests takes.
+const RealLimit = 32 << 20
+
+// MakeCgroup makes a cgroup with a limit in bytes, none if it is 0, until the
+// end of the test. On v2 it gives its siblings the memory controller too.
+func MakeCgroup(t *testing.T, h oom.Hierarchy, dir string, limit int64) {
+	t.Helper()
+	if h.Version == 2 {
+		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644))
+	}
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	t.Cleanup(func() { RemoveCgroup(t, dir) })
+	if limit > 0 {
+		file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, limit, 10), 0o644))
+	}
+}
+
+// RemoveCgroup waits for the kernel to let go of a cgroup whose last process has
+// just been reaped.
+func RemoveCgroup(t *testing.T, dir string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		err := unix.Rmdir(dir)
+		return err == nil || err == unix.ENOENT
+	}, 10*time.Second, time.Millisecond, dir)
+}
+
+// Join moves a process into a cgroup.
+func Join(t *testing.T, dir string, pid int) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o644))
+}
+
+// KillIn has the OOM killer end one process in a cgroup, before any other
+// there, waits for its end and gives its PID. attr may be nil.
+func KillIn(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
+	t.Helper()
+	hog := exec.Command("sh", "-c", "read go; exec tail /dev/zero")
+	hog.SysProcAttr = attr
+	in, err := hog.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, hog.Start())
+	defer func() { _ = hog.Process.Kill() }() // where the test fails
+	pid := hog.Process.Pid
+	Join(t, dir, pid)
+	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0o644))
+	_, err = io.WriteString(in, "go\n")
+	require.NoError(t, err)
+	_ = hog.Wait()
+	ws, ok := hog.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL, "the hog ended with %v", hog.ProcessState)
+	return pid
+}
