@@ -10,7 +10,7 @@ const ABI = 1
 
 // Version numbers the programs within one ABI. Raise it with every change of
 // what they do: a loader replaces programs of a lower version.
-const Version = 1
+const Version = 2
 
 // Names of the pins, in the ledger's folder below its generation.
 const (

@@ -58,11 +58,16 @@ func tierSpec(s settings, markVictim string) (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// load loads a tier's programs, over the maps given or new ones.
+// load loads a tier's programs, over the maps given or new ones. The layout of
+// flights is not fixed by the ABI: those of another one are left alone.
 func load(s settings, markVictim string, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
 	spec, err := tierSpec(s, markVictim)
 	if err != nil {
 		return nil, err
+	}
+	if f, ok := shared[mapFlights]; ok && spec.Maps[mapFlights].Compatible(f) != nil {
+		shared = maps.Clone(shared)
+		delete(shared, mapFlights)
 	}
 	opts := ebpf.CollectionOptions{MapReplacements: shared}
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -209,15 +210,51 @@ func TestStorm(t *testing.T) {
 		}
 	}
 	require.Len(t, seqs, many)
-	c := cgroupOf(t, l, b.parent)
-	require.EqualValues(t, many, c.Victims)
-	require.EqualValues(t, many, c.Events)
-	require.Zero(t, c.Own)
+	for i := range procs {
+		b.checkCounted(t, l, filepath.Join(b.parent, strconv.Itoa(i)))
+	}
 	m, err := l.Meta()
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, m.Victims, uint64(many))
 	require.Zero(t, m.LostRing+m.LostTask+m.LostCgroup)
+	c := cgroupOf(t, l, b.parent)
+	require.EqualValues(t, many, c.Victims)
+	require.EqualValues(t, many, c.Events)
+	require.Zero(t, c.Own)
 	t.Logf("%d kills in %v", many, took)
+}
+
+// checkCounted compares what the ledger and the kernel itself have counted in a
+// cgroup, and shows the records where they differ.
+func (b *bench) checkCounted(t *testing.T, l *bpf.Ledger, dir string) {
+	t.Helper()
+	c := cgroupOf(t, l, dir)
+	if kernel := b.kernelCount(t, dir); c.Own != kernel {
+		all, err := l.Records()
+		require.NoError(t, err)
+		for _, r := range all {
+			if r.Cgroup == c.ID {
+				t.Logf("%+v", r)
+			}
+		}
+		m, err := l.Meta()
+		require.NoError(t, err)
+		t.Fatalf("%s: the kernel counts %d victims, the ledger %+v, %+v", dir, kernel, c, m)
+	}
+}
+
+// kernelCount is the kernel's own count of a cgroup's victims.
+func (b *bench) kernelCount(t *testing.T, dir string) uint64 {
+	t.Helper()
+	file := map[int]string{1: "memory.oom_control", 2: "memory.events.local"}[b.h.Version]
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	require.NoError(t, err)
+	fields := lines(data)
+	at := slices.Index(fields, "oom_kill")
+	require.GreaterOrEqual(t, at, 0, "%s", data)
+	n, err := strconv.ParseUint(fields[at+1], 10, 64)
+	require.NoError(t, err)
+	return n
 }
 
 // TestLookUp looks each victim up as soon as its end can be seen.

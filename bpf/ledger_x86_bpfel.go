@@ -47,11 +47,19 @@ type ledgerFlight struct {
 	Index      uint32
 	Victim     uint32
 	Flags      uint32
-	SentTid    uint32
-	Sent       uint64
-	SentNs     uint64
-	Mm         uint64
-	MarkedNs   uint64
+	Pad        uint32
+	Refused    ledgerTaskKey
+	Sent       struct {
+		_          structs.HostLayout
+		Owner      uint64
+		Task       uint64
+		Ns         uint64
+		MarkedNs   uint64
+		Mm         uint64
+		Marked     uint64
+		Tid        uint32
+		MarkedTgid uint32
+	}
 }
 
 type ledgerMeta struct {

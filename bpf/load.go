@@ -191,12 +191,12 @@ func (o Options) replace() (Status, error) {
 		return Status{}, err
 	}
 	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, limit: limit}
-	share := old.mapsFor(o)
-	a, st, err := o.bestTier(s, share)
+	a, st, err := o.bestTier(s, old)
 	if err != nil {
 		return st, err
 	}
 	defer a.close()
+	share := old.mapsFor(o, st.Tier)
 	g := newGeneration(o.Dir, st.Tier, st.Version)
 	if err := o.pin(a, g, st, old, share != nil); err != nil {
 		return st, errors.Join(err, g.remove())
@@ -212,7 +212,7 @@ func (o Options) replace() (Status, error) {
 }
 
 // bestTier attaches the forced tier, or the best that the kernel takes.
-func (o Options) bestTier(s settings, share map[string]*ebpf.Map) (*attached, Status, error) {
+func (o Options) bestTier(s settings, old *oldLedger) (*attached, Status, error) {
 	st := Status{ABI: *o.abi, Version: *o.version, Hierarchy: int(s.hierarchy), Loaded: true}
 	tiers := []Tier{TierA, TierB, TierC}
 	if o.Tier != TierAuto {
@@ -220,7 +220,7 @@ func (o Options) bestTier(s settings, share map[string]*ebpf.Map) (*attached, St
 	}
 	for _, tier := range tiers {
 		s.tier = tier
-		a, err := tryTier(s, share)
+		a, err := tryTier(s, old.mapsFor(o, tier))
 		if err == nil {
 			st.Tier = tier
 			return a, st, nil

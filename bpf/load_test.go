@@ -245,10 +245,13 @@ func TestCapabilities(t *testing.T) {
 	require.NoError(t, err, "CAP_BPF and CAP_PERFMON are enough: %s", out)
 }
 
-// TestReader: records that were there before, new ones, and a way out.
+// TestReader: records that were there before, new ones, and a way out. Others
+// are killed all the time, as on any node.
 func TestReader(t *testing.T) {
 	b := newBench(t)
 	dir := b.cgroup(t, "c", 8<<20)
+	_, stop := b.keepKilling(t, b.cgroup(t, "others", 8<<20))
+	defer stop()
 	first := hog(t, dir)
 	r, err := bpf.NewReader(b.opts.Dir, b.opts.LockDir)
 	require.NoError(t, err)

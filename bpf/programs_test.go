@@ -32,6 +32,12 @@ const sendSigPriv = 1
 
 func newUnattached(t *testing.T, shape string) *unattached {
 	t.Helper()
+	return newUnattachedLike(t, shape, func(*ebpf.CollectionSpec) {})
+}
+
+// newUnattachedLike changes them first.
+func newUnattachedLike(t *testing.T, shape string, change func(*ebpf.CollectionSpec)) *unattached {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to load BPF programs")
 	}
@@ -39,7 +45,11 @@ func newUnattached(t *testing.T, shape string) *unattached {
 	require.NoError(t, err)
 	limit := new(memlock)
 	t.Cleanup(limit.restore)
-	coll, err := load(settings{tier: TierC, hierarchy: uint32(h.Version), abi: ABI, limit: limit}, shape, nil)
+	limit.lift()
+	spec, err := tierSpec(settings{tier: TierC, hierarchy: uint32(h.Version), abi: ABI}, shape)
+	require.NoError(t, err)
+	change(spec)
+	coll, err := ebpf.NewCollection(spec)
 	require.NoError(t, err)
 	t.Cleanup(coll.Close)
 	runtime.LockOSThread()
@@ -104,6 +114,23 @@ func (u *unattached) counts(t *testing.T) metaValue {
 	m, err := counts(u.coll.Maps[mapMeta])
 	require.NoError(t, err)
 	return m
+}
+
+// kill is one that only the raw tracepoints see.
+func (u *unattached) kill(t *testing.T) {
+	t.Helper()
+	u.signal(t, uint64(unix.SIGKILL), sendSigPriv)
+	u.marked(t, markVictimPID)
+}
+
+func (u *unattached) cgroup(t *testing.T) (e cgroupEntry) {
+	t.Helper()
+	path, err := u.h.PathOf(os.Getpid())
+	require.NoError(t, err)
+	id, err := CgroupID(u.h.Mount + path)
+	require.NoError(t, err)
+	require.NoError(t, u.coll.Maps[mapByCgroup].Lookup(id, &e))
+	return e
 }
 
 // TestBothShapes runs the programs for both forms of mark_victim on any kernel.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -76,11 +77,17 @@ func (old *oldLedger) close() {
 // mapsFor gives the maps for the new programs to go on with: those of the old
 // ones where the ABI is the same. Both then write to the same maps for a
 // moment, and by_task's first writer of a victim is the one that counts it.
-func (old *oldLedger) mapsFor(o Options) map[string]*ebpf.Map {
+// Flights are shared within a tier, so that an event that the switch falls into
+// stays one; another tier's programs use them otherwise.
+func (old *oldLedger) mapsFor(o Options, tier Tier) map[string]*ebpf.Map {
 	if old == nil || old.about.ABI != *o.abi || old.about.State != stateActive {
 		return nil
 	}
-	return old.maps
+	share := maps.Clone(old.maps)
+	if was, _, err := old.programs(); err != nil || was != tier {
+		delete(share, mapFlights)
+	}
+	return share
 }
 
 // since is when the recording without a gap began: the old ledger's start if

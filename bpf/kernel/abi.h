@@ -3,7 +3,8 @@
  * What the pinned maps hold: the ledger's ABI. Go's side is ../abi.go, and
  * TestLayout compares the two. Any change here is a new ABI number there.
  * A later ABI may only append to the structs of by_task, by_cgroup and meta;
- * the first 16 bytes of meta never change.
+ * the first 16 bytes of meta never change. The size of the maps is of the ABI as
+ * well; the map of flights is not.
  */
 #ifndef OOMWITNESS_ABI_H
 #define OOMWITNESS_ABI_H

@@ -144,8 +144,10 @@ struct cred {
 	kuid_t uid;
 } KERNEL;
 
+/* oom_mm is set by mark_oom_victim, and keeps the mm from being used again. */
 struct signal_struct {
 	short oom_score_adj;
+	struct mm_struct *oom_mm;
 } KERNEL;
 
 struct task_struct {

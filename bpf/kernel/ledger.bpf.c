@@ -12,7 +12,9 @@
  * A victim is written down at signal_generate, so that whoever reaps it finds
  * it, and once: by_task refuses the second time. Tier C knows neither function:
  * there a victim is a SIGKILL and then a mark from the same task, since a mark
- * alone is also given to tasks that were dying already.
+ * alone is also given to tasks that were dying already. So it is in tiers A and
+ * B where the program of a function did not run: the kernel leaves a kprobe's
+ * out while another one is on the same CPU.
  *
  * Everything is preallocated and nothing waits: this is the OOM path.
  */
@@ -102,35 +104,43 @@ int kill_kretprobe(void *ctx)
 
 /* All tiers. */
 
-static __always_inline void sent_while_killing(struct flight *f, __u64 current, struct task_struct *task)
+/* Whether a task shares its memory with the last one marked. While that one's
+ * oom_mm is in place the address can't be of another mm. */
+static __always_inline int shares(const struct sent *s, struct task_struct *task)
 {
-	if (f->owner != current || !f->victim)
-		return;
-	write_down(f, task, f->victim == (__u32)READ(task, tgid) ? 0 : FLAG_SHARED);
+	struct task_struct *marked = (void *)s->marked;
+	struct signal_struct *signal;
+
+	if (!s->mm || s->mm != (__u64)READ(task, mm) || s->marked_tgid == (__u32)READ(task, tgid))
+		return 0;
+	if (s->marked_tgid != (__u32)READ(marked, tgid))
+		return 0;
+	signal = READ(marked, signal);
+	return signal && (__u64)READ(signal, oom_mm) == s->mm;
 }
 
-/* Tier C: remembers a SIGKILL until its mark comes, or knows it for that of a
- * process that shares the memory of the last one marked. */
+/* Remembers a SIGKILL until its mark comes, or knows it for that of a process
+ * that shares the memory of the last one marked. */
 static __always_inline void sent_or_shared(struct flight *f, __u64 current, struct task_struct *task)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	struct sent *s = &f->sent;
 
-	if (f->owner != current)
-		__builtin_memset(f, 0, sizeof(*f));
-	f->owner = current;
-	if (f->mm && f->mm == (__u64)READ(task, mm) && now - f->marked_ns < 5 * SECOND_NS &&
-	    f->victim != (__u32)READ(task, tgid)) {
+	if (s->owner != current)
+		__builtin_memset(s, 0, sizeof(*s));
+	s->owner = current;
+	if (f->owner == current && shares(s, task)) {
 		write_down(f, task, FLAG_SHARED);
 		return;
 	}
-	f->sent = (__u64)task;
-	f->sent_tid = READ(task, pid);
-	f->sent_ns = now;
+	s->task = (__u64)task;
+	s->tid = READ(task, pid);
+	s->ns = bpf_ktime_get_boot_ns();
 }
 
 SEC("raw_tp/signal_generate")
 int signal_generate(struct args *ctx)
 {
+	struct task_struct *task = (void *)ctx->arg[2];
 	__u64 current;
 	struct flight *f;
 
@@ -140,29 +150,29 @@ int signal_generate(struct args *ctx)
 	f = flight_of(current);
 	if (!f)
 		return 0;
-	if (tier == TIER_C)
-		sent_or_shared(f, current, (void *)ctx->arg[2]);
+	if (f->owner == current && f->victim)
+		write_down(f, task, f->victim == (__u32)READ(task, tgid) ? 0 : FLAG_SHARED);
 	else
-		sent_while_killing(f, current, (void *)ctx->arg[2]);
+		sent_or_shared(f, current, task);
 	return 0;
 }
 
-/* Tier C: the kills of a group are one event, known by trigger and time. */
-static __always_inline void marked_after_sent(struct flight *f)
+/* The kills of a group are one event, known by trigger and time. */
+static __always_inline void marked_after_sent(struct flight *f, __u64 current)
 {
-	struct task_struct *task = (void *)f->sent;
+	struct sent *s = &f->sent;
+	struct task_struct *task = (void *)s->task;
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	f->constraint = CONSTRAINT_UNKNOWN;
-	f->flags = FLAG_NO_CONTROL | FLAG_EVENT_GUESSED;
-	if (!f->seq || now - f->marked_ns > SECOND_NS || !oom_group(task, 0)) {
-		f->seq = next_seq();
-		f->index = 0;
+	if (f->owner != current || !s->marked_ns || now - s->marked_ns > SECOND_NS || !oom_group(task, 0)) {
+		blank_event(f, current);
+		f->flags |= FLAG_EVENT_GUESSED;
 	}
-	f->sent = 0;
-	f->marked_ns = now;
-	f->mm = (__u64)READ(task, mm);
-	f->victim = READ(task, tgid);
+	s->task = 0;
+	s->marked_ns = now;
+	s->mm = (__u64)READ(task, mm);
+	s->marked = (__u64)task;
+	s->marked_tgid = READ(task, tgid);
 	write_down(f, task, 0);
 }
 
@@ -175,14 +185,11 @@ static __always_inline int on_mark(__u32 tid)
 	if (!f || !m)
 		return 0;
 	__sync_fetch_and_add(&m->marked, 1);
-	if (tier != TIER_C) {
-		if (f->owner != current || !f->victim)
-			__sync_fetch_and_add(&m->not_killed, 1);
-		return 0;
-	}
-	if (f->owner == current && f->sent && f->sent_tid == tid &&
-	    bpf_ktime_get_boot_ns() - f->sent_ns < SECOND_NS)
-		marked_after_sent(f);
+	if (f->owner == current && f->victim)
+		return 0; /* written down when it was sent */
+	if (f->sent.owner == current && f->sent.task && f->sent.tid == tid &&
+	    bpf_ktime_get_boot_ns() - f->sent.ns < SECOND_NS)
+		marked_after_sent(f, current);
 	else
 		__sync_fetch_and_add(&m->not_killed, 1);
 	return 0;

@@ -10,6 +10,7 @@
 #include "abi.h"
 
 #define SIGKILL 9
+#define EEXIST 17
 /* include/linux/sched/signal.h: the kernel's own signals, no siginfo. */
 #define SEND_SIG_PRIV 1
 
@@ -48,8 +49,24 @@ struct {
 	__type(value, struct meta);
 } meta SEC(".maps");
 
+/* A SIGKILL of the kernel's own that a task has sent outside of what is known
+ * to be the OOM killer: all of them in tier C. */
+struct sent {
+	__u64 owner; /* pid_tgid of the sender */
+	__u64 task;  /* to whom; 0 once it was marked */
+	__u64 ns;
+	__u64 marked_ns;
+	__u64 mm;     /* of the last one marked */
+	__u64 marked; /* its task */
+	__u32 tid;
+	__u32 marked_tgid;
+};
+
 /* The OOM that a task is going through. oom_lock lets one through at a time, so
- * a slot found by thread ID and checked by owner is enough, and never full. */
+ * a slot found by thread ID and checked by owner is enough, and never full. sent
+ * is not under oom_lock, and has an owner of its own: two tasks meet in it if
+ * their IDs are equal modulo FLIGHTS and one sends its SIGKILL in the moment
+ * between the other's and its mark. */
 struct flight {
 	__u64 owner; /* pid_tgid of the task that runs the OOM killer */
 	__u64 seq;
@@ -59,15 +76,11 @@ struct flight {
 	__u32 constraint;
 	__s32 order;
 	__u32 index;
-	__u32 victim; /* tgid; tiers A and B: 0 outside __oom_kill_process */
+	__u32 victim; /* tgid; 0 outside __oom_kill_process, and in tier C */
 	__u32 flags;
-	/* Tier C: the task that was sent SIGKILL and not marked yet. */
-	__u32 sent_tid;
-	__u64 sent;
-	__u64 sent_ns;
-	/* Tier C: the last one marked. */
-	__u64 mm;
-	__u64 marked_ns;
+	__u32 pad;
+	struct task_key refused; /* the last one that by_task did not take */
+	struct sent sent;
 };
 
 #define FLIGHTS 512
@@ -243,7 +256,8 @@ static __noinline int count_in(__u64 id, __u64 parent, const struct record *r, i
 		m = counts();
 		if (m)
 			__sync_fetch_and_add(&m->cgroups, 1);
-		bpf_map_update_elem(&by_cgroup, &id, &zero_entry, BPF_NOEXIST);
+		if (bpf_map_update_elem(&by_cgroup, &id, &zero_entry, BPF_NOEXIST))
+			bpf_map_update_elem(&by_cgroup, &id, &zero_entry, BPF_NOEXIST);
 		e = bpf_map_lookup_elem(&by_cgroup, &id);
 		if (!e) {
 			if (m)
@@ -288,13 +302,36 @@ static __always_inline void count_cgroups(struct cgroup *cgrp, const struct reco
 	}
 }
 
+/* Enters a victim, and gives 0 for one that was entered before. An error other
+ * than EEXIST says nothing about that: the map's locks may refuse (EBUSY, from
+ * 6.15 on EDEADLK and ETIMEDOUT), and so may its list of free elements (ENOMEM).
+ * Then a look-up, which takes no lock, decides; and what the map won't take even
+ * the second time is remembered in the flight, since the first victim of a group
+ * comes by twice. */
+static __always_inline int enter(struct flight *f, struct meta *m, const struct task_key *key, const struct record *r)
+{
+	__s32 err; /* before 6.4 only the lower half is set */
+
+	err = bpf_map_update_elem(&by_task, key, r, BPF_NOEXIST);
+	if (err && err != -EEXIST && !bpf_map_lookup_elem(&by_task, key))
+		err = bpf_map_update_elem(&by_task, key, r, BPF_NOEXIST);
+	if (!err)
+		return 1;
+	if (err == -EEXIST || bpf_map_lookup_elem(&by_task, key))
+		return 0;
+	if (f->refused.tgid == key->tgid && f->refused.start_ticks == key->start_ticks)
+		return 0;
+	f->refused = *key;
+	__sync_fetch_and_add(&m->lost_task, 1);
+	return 1;
+}
+
 static __always_inline void write_down(struct flight *f, struct task_struct *task, __u32 flags)
 {
 	struct meta *m = counts();
 	struct task_key key = {};
 	struct record r = {};
 	struct cgroup *cgrp;
-	__s32 err; /* before 6.4 only the lower half is set */
 
 	if (!m)
 		return;
@@ -321,11 +358,8 @@ static __always_inline void write_down(struct flight *f, struct task_struct *tas
 
 	key.tgid = r.tgid;
 	key.start_ticks = r.start_ticks;
-	err = bpf_map_update_elem(&by_task, &key, &r, BPF_NOEXIST);
-	if (err == -17 /* EEXIST */)
+	if (!enter(f, m, &key, &r))
 		return;
-	if (err)
-		__sync_fetch_and_add(&m->lost_task, 1);
 	f->index++;
 	__sync_fetch_and_add(&m->victims, 1);
 	if (r.flags & FLAG_NO_CONTROL)
@@ -337,7 +371,7 @@ static __always_inline void write_down(struct flight *f, struct task_struct *tas
 
 static __always_inline void blank_event(struct flight *f, __u64 current)
 {
-	__builtin_memset(f, 0, sizeof(*f));
+	__builtin_memset(f, 0, __builtin_offsetof(struct flight, sent));
 	f->owner = current;
 	f->constraint = CONSTRAINT_UNKNOWN;
 	f->flags = FLAG_NO_CONTROL;
