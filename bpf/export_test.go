@@ -6,5 +6,11 @@ func (o Options) As(abi, version uint32) Options {
 	return o
 }
 
+// Quick gives the options of a load beside which there are no kills.
+func (o Options) Quick() Options {
+	o.noEvents = true
+	return o
+}
+
 // EachStep has f called between the steps of a load, with their names.
 func EachStep(f func(name string)) { testStep = f }

@@ -74,9 +74,12 @@ func vforkAndWait() {
 	}
 }
 
+// listSteps is the STEP of a loader that tells of all and lives.
+const listSteps = "all"
+
 // helpLoad loads a ledger: DIR LOCKDIR TIER ABI VERSION CAPS [STEP], where CAPS
 // are the numbers of the capabilities to give up first, and STEP is the number of
-// the step after which to die.
+// the step after which to die. With STEP it does not wait for events under way.
 func helpLoad(args []string) int {
 	runtime.LockOSThread()
 	tier, err := bpf.ParseTier(args[2])
@@ -89,16 +92,19 @@ func helpLoad(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier}.As(uint32(abi), uint32(version))
 	if len(args) > 6 {
 		dieAt(args[6])
+		o = o.Quick()
 	}
-	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier}.As(uint32(abi), uint32(version))
 	st, err := bpf.Load(o)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	fmt.Println(st.Tier, st.Loaded)
+	if len(args) <= 6 {
+		fmt.Println(st.Tier, st.Loaded)
+	}
 	return 0
 }
 
@@ -124,13 +130,20 @@ func dropCaps(list string) error {
 
 // dieAt ends the process by SIGKILL after so many steps of a load.
 func dieAt(number string) {
-	left, err := strconv.Atoi(number)
-	if err != nil {
-		panic(err)
+	left := -1
+	if number != listSteps {
+		var err error
+		if left, err = strconv.Atoi(number); err != nil {
+			panic(err)
+		}
 	}
 	bpf.EachStep(func(name string) {
-		if left--; left < 0 {
-			fmt.Println(name)
+		if number != listSteps && left > 0 {
+			left--
+			return
+		}
+		fmt.Println(name)
+		if number != listSteps {
 			_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
 			select {}
 		}

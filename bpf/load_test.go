@@ -2,9 +2,7 @@ package bpf_test
 
 import (
 	"context"
-	"errors"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,109 +87,6 @@ func TestLoadersAtOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(strings.Join(out, " "), "true"), out)
 	require.Len(t, b.generations(t), 1)
 	require.NoError(t, b.open(t).Whole())
-}
-
-// TestLoaderKilled kills loaders after each of their steps, and at random
-// moments: each leaves a whole ledger or none, and the next one makes it good.
-func TestLoaderKilled(t *testing.T) {
-	for name, from := range map[string]killedLoad{
-		"nothing before": {},
-		"same ABI":       {abi: bpf.ABI, version: bpf.Version},
-		"another ABI":    {abi: bpf.ABI - 1, version: bpf.Version},
-	} {
-		t.Run(name, func(t *testing.T) {
-			from.bench = newBench(t)
-			from.dir = from.cgroup(t, "c", 8<<20)
-			steps := map[string]int{}
-			for i := 0; ; i++ {
-				at, killed := from.try(t, strconv.Itoa(i))
-				if !killed {
-					break
-				}
-				steps[at]++
-			}
-			require.Greater(t, len(steps), 4)
-			t.Logf("killed after %v", steps)
-			for range number(t, "LOADER_KILLS", 5) {
-				from.try(t, "")
-			}
-		})
-	}
-}
-
-// killedLoad is a load over what another version has loaded, nothing if version
-// is 0.
-type killedLoad struct {
-	*bench
-	dir          string
-	abi, version uint32
-}
-
-// try kills one loader, after that many steps or at random, and looks at what it
-// leaves. It gives the step, and false where the loader came to its end.
-func (k *killedLoad) try(t *testing.T, steps string) (at string, killed bool) {
-	t.Helper()
-	require.NoError(t, bpf.Unload(k.opts.Dir, k.opts.LockDir))
-	var before *proc
-	if k.version != 0 {
-		_, err := bpf.Load(k.opts.As(k.abi, k.version))
-		require.NoError(t, err)
-		before = hog(t, k.dir)
-	}
-	at, killed = k.killLoader(t, steps)
-	l, err := bpf.Open(k.opts.Dir)
-	kills := uint64(2)
-	switch {
-	case err == nil:
-		kills++
-		record(t, l, hog(t, k.dir))
-		require.NoError(t, l.Close())
-	case errors.Is(err, bpf.ErrAbsent) && k.version == 0:
-	case errors.Is(err, bpf.ErrABI) && k.abi != bpf.ABI:
-	default:
-		t.Fatalf("neither a whole ledger nor none after %q: %v", at, err)
-	}
-	during := hog(t, k.dir)
-	st, err := bpf.Load(k.opts.As(bpf.ABI, bpf.Version+1))
-	require.NoError(t, err)
-	require.EqualValues(t, bpf.Version+1, st.Version)
-	require.Len(t, k.generations(t), 1)
-	l = k.open(t)
-	if before == nil {
-		record(t, l, hog(t, k.dir))
-		return at, killed
-	}
-	record(t, l, before)
-	record(t, l, during)
-	c := cgroupOf(t, l, k.dir)
-	require.Equal(t, kills, c.Victims, "after %q", at)
-	require.Equal(t, kills, c.Events, "after %q", at)
-	return at, killed
-}
-
-// killLoader starts a loader and kills it in its work.
-func (b *bench) killLoader(t *testing.T, steps string) (at string, killed bool) {
-	t.Helper()
-	cmd := b.loader(b.opts.Tier, bpf.ABI, bpf.Version+1, "")
-	if steps != "" {
-		cmd.Args = append(cmd.Args, steps)
-		out, err := cmd.Output()
-		return strings.TrimSpace(string(out)), err != nil
-	}
-	done := make(chan error, 1)
-	began := time.Now()
-	require.NoError(t, cmd.Start())
-	go func() { done <- cmd.Wait() }()
-	select {
-	case err := <-done:
-		require.NoError(t, err)
-		loadTime.Store(int64(time.Since(began)))
-		return "", false
-	case <-time.After(time.Duration(rand.Int64N(loadTime.Load()*5/4 + 1))):
-		require.NoError(t, cmd.Process.Kill())
-		<-done
-		return "random", true
-	}
 }
 
 // TestUnpinned takes pins away under a reader's hands.
