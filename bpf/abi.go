@@ -3,6 +3,8 @@ package bpf
 import (
 	"bytes"
 	"structs"
+
+	"github.com/cilium/ebpf"
 )
 
 // ABI numbers the layout of what the pinned maps hold (kernel/abi.h).
@@ -23,6 +25,18 @@ const (
 )
 
 var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights}
+
+// mapShapes are what the maps are in every ABI.
+var mapShapes = map[string]struct {
+	kind    ebpf.MapType
+	keySize uint32
+}{
+	mapByTask:   {ebpf.LRUHash, 16},
+	mapByCgroup: {ebpf.LRUHash, 8},
+	mapEvents:   {ebpf.RingBuf, 0},
+	mapMeta:     {ebpf.Array, 4},
+	mapFlights:  {ebpf.Array, 4},
+}
 
 // Keys of the map meta.
 const (

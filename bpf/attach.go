@@ -71,10 +71,16 @@ func load(s settings, markVictim string, shared map[string]*ebpf.Map) (*ebpf.Col
 	}
 	opts := ebpf.CollectionOptions{MapReplacements: shared}
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
-	if errors.Is(err, unix.EPERM) && s.limit.lift() {
+	if !errors.Is(err, unix.EPERM) {
+		return coll, err
+	}
+	if s.limit.lift() {
 		return ebpf.NewCollectionWithOptions(spec, opts)
 	}
-	return coll, err
+	if len(missingCaps(capBPF, capPerfmon)) == 0 && s.limit.old.Cur != unix.RLIM_INFINITY {
+		err = fmt.Errorf("RLIMIT_MEMLOCK is %d: %w", s.limit.old.Cur, permission(err, capSysResource))
+	}
+	return nil, err
 }
 
 // memlock is RLIMIT_MEMLOCK, against which kernels before 5.11 count maps and
@@ -88,11 +94,9 @@ type memlock struct {
 // or it may not.
 func (m *memlock) lift() bool {
 	none := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	var old unix.Rlimit
-	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &old); err != nil || old == none {
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &m.old); err != nil || m.old == none || m.lifted {
 		return false
 	}
-	m.old = old
 	m.lifted = unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &none, nil) == nil
 	return m.lifted
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,17 +40,19 @@ type named struct {
 }
 
 var (
-	capSysAdmin = named{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}
-	capPerfmon  = named{unix.CAP_PERFMON, "CAP_PERFMON"}
-	capBPF      = named{unix.CAP_BPF, "CAP_BPF"}
+	capSysAdmin    = named{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}
+	capSysResource = named{unix.CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE"}
+	capPerfmon     = named{unix.CAP_PERFMON, "CAP_PERFMON"}
+	capBPF         = named{unix.CAP_BPF, "CAP_BPF"}
 )
 
 // missingCaps names those of the wanted capabilities that the process lacks.
-// CAP_SYS_ADMIN stands for the other two (kernel/bpf/syscall.c, bpf_capable).
+// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (include/linux/capability.h,
+// bpf_capable and perfmon_capable).
 func missingCaps(wanted ...named) []string {
 	have := effectiveCaps()
 	if have&(1<<capSysAdmin.bit) != 0 {
-		return nil
+		have |= 1<<capBPF.bit | 1<<capPerfmon.bit
 	}
 	var missing []string
 	for _, c := range wanted {
@@ -88,5 +91,9 @@ func permission(err error, wanted ...named) error {
 	if len(missing) == 0 {
 		return fmt.Errorf("%w: %w", ErrPermission, err)
 	}
-	return fmt.Errorf("%w: needs %s (or CAP_SYS_ADMIN): %w", ErrPermission, strings.Join(missing, " and "), err)
+	needs := strings.Join(missing, " and ")
+	if slices.Contains(missing, capBPF.name) || slices.Contains(missing, capPerfmon.name) {
+		needs += " (or CAP_SYS_ADMIN)"
+	}
+	return fmt.Errorf("%w: needs %s: %w", ErrPermission, needs, err)
 }

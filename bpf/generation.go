@@ -126,6 +126,18 @@ func (g generation) links() ([]string, error) {
 	return links, nil
 }
 
+// allMaps gives an error if a map's pin is missing or another map's.
+func (g generation) allMaps() error {
+	for _, name := range mapNames {
+		m, err := g.openMap(name, true)
+		if err != nil {
+			return err
+		}
+		discard(m)
+	}
+	return nil
+}
+
 func (g generation) anyLinks() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(g.dir, g.name))
 	if err != nil {
@@ -144,6 +156,11 @@ func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
 	m, err := ebpf.LoadPinnedMap(g.path(name), &ebpf.LoadPinOptions{ReadOnly: readOnly})
 	if err != nil {
 		return nil, fmt.Errorf("open the OOM ledger's %s: %w", name, permission(err, capBPF))
+	}
+	if shape := mapShapes[name]; m.Type() != shape.kind || m.KeySize() != shape.keySize {
+		discard(m)
+		return nil, fmt.Errorf("%w: %s is a %v with keys of %d bytes, not a %v with %d",
+			ErrRetired, g.path(name), m.Type(), m.KeySize(), shape.kind, shape.keySize)
 	}
 	return m, nil
 }

@@ -1,6 +1,7 @@
 package bpf_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,6 +37,15 @@ func runHelper(name string, args []string) int {
 		}()
 		// Ends this thread alone, the leader's.
 		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+	case "bound":
+		if err := bindToSecondNode(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		waitForStdin()
+		eat()
+	case "open":
+		return helpOpen(args)
 	case "load":
 		return helpLoad(args)
 	}
@@ -74,6 +84,9 @@ func vforkAndWait() {
 	}
 }
 
+// memlockEnv lowers a loader's RLIMIT_MEMLOCK to so many bytes.
+const memlockEnv = "BPF_TEST_MEMLOCK"
+
 // listSteps is the STEP of a loader that tells of all and lives.
 const listSteps = "all"
 
@@ -93,6 +106,12 @@ func helpLoad(args []string) int {
 		return 2
 	}
 	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier}.As(uint32(abi), uint32(version))
+	if limit, err := strconv.ParseUint(os.Getenv(memlockEnv), 10, 64); err == nil {
+		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+	}
 	if len(args) > 6 {
 		dieAt(args[6])
 		o = o.Quick()
@@ -104,6 +123,34 @@ func helpLoad(args []string) int {
 	}
 	if len(args) <= 6 {
 		fmt.Println(st.Tier, st.Loaded)
+	}
+	return 0
+}
+
+// helpOpen opens the ledger in DIR with the capabilities CAPS given up, or as
+// another user, and looks something up.
+func helpOpen(args []string) int {
+	runtime.LockOSThread()
+	var err error
+	if args[1] == "nobody" {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_SETUID, 65534, 0, 0)
+		if errno != 0 {
+			err = errno
+		}
+	} else {
+		err = dropCaps(args[1])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	l, err := bpf.Open(args[0])
+	if err == nil {
+		_, _, err = l.Task(1, 1)
+	}
+	if err != nil {
+		fmt.Println(errors.Is(err, bpf.ErrPermission), err)
+		return 1
 	}
 	return 0
 }

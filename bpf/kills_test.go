@@ -1,7 +1,6 @@
 package bpf_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -358,65 +357,4 @@ func (b *bench) checkCause(t *testing.T, dir, kill string, want oom.Cause) {
 	}
 	c := cgroupOf(t, b.open(t), dir)
 	require.EqualValues(t, 1, c.Victims)
-}
-
-// Where the whole machine is the test's: OOM_NODE=1 in the guest.
-func needGuest(t *testing.T) {
-	t.Helper()
-	if os.Getenv("OOM_NODE") == "" {
-		t.Skip("needs a machine of its own, as the node VM is: OOM_NODE=1")
-	}
-}
-
-// TestNodeWide fills the node's memory from a cgroup without a limit.
-func TestNodeWide(t *testing.T) {
-	needGuest(t)
-	b := newBench(t)
-	dir := b.cgroup(t, "c", 0)
-	ev, r := b.killSomehow(t, dir, func(p *proc) { require.NoError(t, p.in.Close()) })
-	if b.status.Tier == bpf.TierC {
-		require.Equal(t, oom.CauseNode, ev.Cause, "by the counters: no limit fired")
-		return
-	}
-	require.Equal(t, oom.CauseNode, ev.Cause)
-	require.Equal(t, bpf.ConstraintNone, r.Constraint)
-	require.Zero(t, r.Domain)
-	require.NotEqual(t, int32(bpf.OrderSysrq), r.Order)
-}
-
-// TestSysrq asks the kernel for a kill, as an operator does.
-func TestSysrq(t *testing.T) {
-	needGuest(t)
-	b := newBench(t)
-	dir := b.cgroup(t, "c", 0)
-	ev, r := b.killSomehow(t, dir, func(*proc) {
-		require.NoError(t, os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0o644))
-		require.NoError(t, os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0o644))
-	})
-	if b.status.Tier == bpf.TierC {
-		require.Equal(t, oom.CauseNode, ev.Cause, "by the counters: no limit fired")
-		return
-	}
-	require.Equal(t, oom.CauseSysrq, ev.Cause)
-	require.EqualValues(t, bpf.OrderSysrq, r.Order)
-}
-
-// killSomehow has a container's init killed, and gives evidence and record.
-func (b *bench) killSomehow(t *testing.T, dir string, how func(*proc)) (oom.Evidence, bpf.Record) {
-	t.Helper()
-	p := startHog(t, dir)
-	p.prefer(t, 1000)
-	source := bpf.NewSource(b.opts.Dir, b.h)
-	defer source.Close()
-	probe, err := source.Arm(oom.Target{ID: "c", Pid: p.pid()})
-	require.NoError(t, err)
-	defer probe.Close()
-	how(p)
-	p.killed(t)
-	ev, err := probe.Read()
-	require.NoError(t, err)
-	require.Equal(t, oom.Yes, ev.Init)
-	r := record(t, b.open(t), p)
-	t.Log(fmt.Sprintf("%+v", ev), r.Constraint, r.Order, r.Domain)
-	return ev, r
 }

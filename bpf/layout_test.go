@@ -99,6 +99,8 @@ func TestMaps(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range mapNames {
 		require.Contains(t, spec.Maps, name)
+		require.Equal(t, mapShapes[name].kind, spec.Maps[name].Type, name)
+		require.Equal(t, mapShapes[name].keySize, spec.Maps[name].KeySize, name)
 		require.Zero(t, spec.Maps[name].Flags, "%s must be preallocated", name)
 	}
 	for _, tier := range []Tier{TierA, TierB, TierC} {

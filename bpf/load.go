@@ -137,6 +137,9 @@ func (o Options) inForce() (Status, error) {
 	if _, err := g.links(); err != nil {
 		return Status{}, err
 	}
+	if err := g.allMaps(); err != nil {
+		return Status{}, err
+	}
 	if m.Tier != tier || m.Version != version { // its loader died just after the switch
 		return Status{}, ErrRetired
 	}

@@ -120,26 +120,6 @@ func TestUnpinned(t *testing.T) {
 	}
 }
 
-// TestCapabilities drops what loading needs; the error names it.
-func TestCapabilities(t *testing.T) {
-	const sysAdmin, perfmon, bpfCap = "21", "38", "39"
-	b := newBench(t)
-	require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
-	for _, test := range []struct{ drop, want, not string }{
-		{sysAdmin + "," + bpfCap, "CAP_BPF", "CAP_PERFMON and"},
-		{sysAdmin + "," + perfmon, "CAP_PERFMON", "CAP_BPF and"},
-		{sysAdmin + "," + bpfCap + "," + perfmon, "CAP_BPF and CAP_PERFMON", "CAP_NET"},
-	} {
-		out, err := b.loader(bpf.TierC, bpf.ABI, bpf.Version, test.drop).CombinedOutput()
-		require.Error(t, err, "%s", out)
-		require.Contains(t, string(out), test.want)
-		require.NotContains(t, string(out), test.not)
-		require.Empty(t, b.generations(t))
-	}
-	out, err := b.loader(bpf.TierC, bpf.ABI, bpf.Version, sysAdmin).CombinedOutput()
-	require.NoError(t, err, "CAP_BPF and CAP_PERFMON are enough: %s", out)
-}
-
 // TestReader: records that were there before, new ones, and a way out. Others
 // are killed all the time, as on any node.
 func TestReader(t *testing.T) {

@@ -44,7 +44,7 @@ func openOld(dir string) (*oldLedger, error) {
 	old := &oldLedger{generation: g, maps: map[string]*ebpf.Map{}}
 	for _, name := range mapNames {
 		m, err := g.openMap(name, false)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRetired) {
 			old.close()
 			return nil, nil
 		}

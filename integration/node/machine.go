@@ -72,6 +72,7 @@ func (m *Machine) vm(payload string) vm {
 		initramfs: m.initramfs,
 		accel:     m.accel,
 		memory:    m.config.Memory,
+		second:    m.config.SecondNode,
 		disks: []disk{
 			{"base", m.base},
 			{"modules", m.kernel.disk},

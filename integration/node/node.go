@@ -49,6 +49,9 @@ type Config struct {
 	Flavour Flavour
 	Kernel  string
 	Memory  int
+	// SecondNode is how much of the memory, MiB, is that of a second NUMA node;
+	// 0 for none. The CPUs are at the first.
+	SecondNode int
 	// Accel is tcg, kvm or auto.
 	Accel string
 	// Progress takes lines for people.
@@ -65,6 +68,9 @@ func (c Config) Validate() error {
 	}
 	if c.Memory < 256 {
 		return fmt.Errorf("memory of %d MiB is too little: a node needs 256", c.Memory)
+	}
+	if c.SecondNode < 0 || c.SecondNode > 0 && c.Memory-c.SecondNode < 256 {
+		return fmt.Errorf("second NUMA node of %d MiB: have %d in all, of which the first needs 256", c.SecondNode, c.Memory)
 	}
 	switch c.Accel {
 	case AccelTCG, AccelKVM, AccelAuto:

@@ -22,6 +22,7 @@ func TestValidate(t *testing.T) {
 		"kernel":  func(c *Config) { c.Kernel = "2.4" },
 		"memory":  func(c *Config) { c.Memory = 16 },
 		"accel":   func(c *Config) { c.Accel = "warp" },
+		"NUMA":    func(c *Config) { c.SecondNode = c.Memory - 255 },
 	} {
 		c := valid()
 		spoil(&c)

@@ -35,6 +35,7 @@ type vm struct {
 	initramfs string
 	accel     string
 	memory    int // MiB
+	second    int // MiB of it, of a second NUMA node
 	disks     []disk
 	append    []string // to the kernel's command line
 	console   string   // file of the console; empty for the terminal
@@ -62,6 +63,12 @@ func (v vm) args() []string {
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-kernel", v.kernel, "-initrd", v.initramfs, "-append", v.commandLine(),
 		"-device", "virtio-rng-pci",
+	}
+	if v.second > 0 {
+		args = append(args,
+			"-object", fmt.Sprintf("memory-backend-ram,id=first,size=%dM", v.memory-v.second),
+			"-object", fmt.Sprintf("memory-backend-ram,id=second,size=%dM", v.second),
+			"-numa", "node,nodeid=0,cpus=0-1,memdev=first", "-numa", "node,nodeid=1,memdev=second")
 	}
 	if v.console == "" {
 		args = append(args, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")

@@ -29,6 +29,17 @@ func TestQemuArgs(t *testing.T) {
 	if !strings.HasSuffix(v.commandLine(), " extra") {
 		t.Errorf("command line %q", v.commandLine())
 	}
+	if slices.Contains(args, "-numa") {
+		t.Errorf("NUMA nodes in %q", args)
+	}
+	v.second = 128
+	for _, want := range []string{
+		"memory-backend-ram,id=first,size=384M", "memory-backend-ram,id=second,size=128M", "node,nodeid=1,memdev=second",
+	} {
+		if !slices.Contains(v.args(), want) {
+			t.Errorf("no %q in %q", want, v.args())
+		}
+	}
 	v.accel, v.console, v.port = AccelKVM, "", false
 	args = v.args()
 	if !slices.Contains(args, "kvm") || !slices.Contains(args, "host") {

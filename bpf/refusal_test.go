@@ -1,0 +1,105 @@
+package bpf_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+// Capabilities by their numbers.
+const sysAdmin, sysResource, perfmon, bpfCap = "21", "24", "38", "39"
+
+// TestCapabilities drops what loading needs; the error names it.
+func TestCapabilities(t *testing.T) {
+	b := newBench(t)
+	tier := b.status.Tier
+	require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
+	for _, test := range []struct{ drop, want, not string }{
+		{sysAdmin + "," + bpfCap, "CAP_BPF", "CAP_PERFMON and"},
+		{sysAdmin + "," + perfmon, "CAP_PERFMON", "CAP_BPF and"},
+		{sysAdmin + "," + bpfCap + "," + perfmon, "CAP_BPF and CAP_PERFMON", "CAP_NET"},
+	} {
+		out, err := b.loader(tier, bpf.ABI, bpf.Version, test.drop).CombinedOutput()
+		require.Error(t, err, "%s", out)
+		require.Contains(t, string(out), test.want)
+		require.NotContains(t, string(out), test.not)
+		require.Empty(t, b.generations(t))
+	}
+	out, err := b.loader(tier, bpf.ABI, bpf.Version, sysAdmin).CombinedOutput()
+	require.NoError(t, err, "CAP_BPF and CAP_PERFMON are enough: %s", out)
+}
+
+// TestLockedLimit: kernels before 5.11 count maps against RLIMIT_MEMLOCK, which
+// CAP_SYS_RESOURCE may lift.
+func TestLockedLimit(t *testing.T) {
+	b := newBench(t)
+	for _, drop := range []string{"", sysResource} {
+		require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
+		cmd := b.loader(b.status.Tier, bpf.ABI, bpf.Version, drop)
+		cmd.Env = append(cmd.Env, memlockEnv+"=65536")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			continue
+		}
+		require.Equal(t, sysResource, drop, "%s", out)
+		require.Contains(t, string(out), "needs CAP_SYS_RESOURCE")
+		require.Contains(t, string(out), "RLIMIT_MEMLOCK is 65536")
+		t.Log("this kernel counts maps")
+	}
+}
+
+// TestUnreadable: who may not read the ledger is told what is missing.
+func TestUnreadable(t *testing.T) {
+	b := newBench(t)
+	out, err := b.opener("nobody").CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, "true .*permission denied", string(out))
+	out, err = b.opener(sysAdmin).CombinedOutput()
+	require.NoError(t, err, "CAP_BPF is enough: %s", out)
+	out, err = b.opener(sysAdmin + "," + bpfCap).CombinedOutput()
+	if err == nil {
+		t.Log("this kernel lets root read maps without CAP_BPF, as all do from 5.19 on")
+		return
+	}
+	require.Regexp(t, "true .*needs CAP_BPF", string(out))
+}
+
+// opener is a command that reads the ledger, as nobody or with capabilities
+// given up.
+func (b *bench) opener(drop string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", b.opts.Dir, drop)
+	cmd.Env = append(os.Environ(), helperEnv+"=open")
+	return cmd
+}
+
+// TestForeignMap puts another map in the place of one of the ledger's: no answer
+// comes of it, and the next load makes it good.
+func TestForeignMap(t *testing.T) {
+	for _, name := range []string{"by_task", "by_cgroup", "meta"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			foreign, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 3, ValueSize: 3, MaxEntries: 1})
+			require.NoError(t, err)
+			defer foreign.Close()
+			pin := filepath.Join(b.opts.Dir, "current", name)
+			require.NoError(t, os.Remove(pin))
+			_, err = bpf.Open(b.opts.Dir)
+			require.ErrorIs(t, err, bpf.ErrRetired, "missing")
+			require.NoError(t, foreign.Pin(pin))
+			_, err = bpf.Open(b.opts.Dir)
+			require.Error(t, err)
+			st, err := bpf.Load(b.opts)
+			require.NoError(t, err)
+			require.True(t, st.Loaded)
+			dir := b.cgroup(t, "c", 8<<20)
+			record(t, b.open(t), hog(t, dir))
+			require.Len(t, b.generations(t), 1)
+		})
+	}
+}
