@@ -1,7 +1,9 @@
 package bpf_test
 
 import (
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,27 +13,98 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestCost reads the kernel's own account of what the programs cost.
+// cost is the kernel's own account of some programs' runs.
+type cost struct {
+	runs uint64
+	time time.Duration
+}
+
+func (c cost) minus(o cost) cost { return cost{c.runs - o.runs, c.time - o.time} }
+
+func (c cost) each() int64 { return c.time.Nanoseconds() / max(1, int64(c.runs)) }
+
+// TestCost has the kernel measure the programs: at kills, at other signals, and
+// beside work that kills nobody. BENCH_KILLS is how many.
 func TestCost(t *testing.T) {
 	b := newBench(t)
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	require.NoError(t, err)
 	defer stats.Close()
 	dir := b.cgroup(t, "c", 8<<20)
-	const kills = 50
-	for range kills {
-		hog(t, dir)
+	n := number(t, "BENCH_KILLS", 20)
+	tier := b.status.Tier
+
+	other := b.costOf(t, func() {
+		for range 100 * n {
+			require.NoError(t, unix.Kill(unix.Getpid(), unix.SIGCONT))
+		}
+	})["signal_generate"]
+	require.GreaterOrEqual(t, other.runs, uint64(100*n))
+	t.Logf("metric=ledger-ns-per-signal tier=%v signal=other runs=%d ns=%d", tier, other.runs, other.each())
+
+	idle := b.costOf(t, func() {
+		for range n {
+			require.NoError(t, exec.Command("true").Run())
+			killPlainly(t)
+		}
+	})
+	for name, c := range idle {
+		t.Logf("metric=ledger-idle tier=%v program=%s processes=%d runs=%d ns=%d", tier, name, 2*n, c.runs, c.time.Nanoseconds())
+		if name != "signal_generate" {
+			require.Zero(t, c.runs, "%s ran while the OOM killer did not", name)
+		}
 	}
+
+	// What is not the OOM killer's in it is taken off, by what it costs alone.
+	var total time.Duration
+	for name, c := range b.costOf(t, func() {
+		for range n {
+			hog(t, dir)
+		}
+	}) {
+		t.Logf("metric=ledger-runs tier=%v kills=%d program=%s runs=%d ns=%d", tier, n, name, c.runs, c.time.Nanoseconds())
+		if strings.HasPrefix(name, "signal_generate") {
+			c.time -= time.Duration(int64(c.runs)-int64(n)) * time.Duration(other.each())
+		} else {
+			require.GreaterOrEqual(t, c.runs, uint64(n), name)
+		}
+		total += c.time
+	}
+	t.Logf("metric=ledger-ns-per-kill tier=%v kills=%d ns=%d", tier, n, total.Nanoseconds()/int64(n))
+}
+
+// killPlainly sends SIGKILL as anyone may.
+func killPlainly(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("sleep", "600")
+	require.NoError(t, cmd.Start())
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+}
+
+// costOf gives what f costs in each of the ledger's programs, by name.
+func (b *bench) costOf(t *testing.T, f func()) map[string]cost {
+	t.Helper()
+	before := b.costs(t)
+	f()
+	after := b.costs(t)
+	for name := range after {
+		after[name] = after[name].minus(before[name])
+	}
+	return after
+}
+
+func (b *bench) costs(t *testing.T) map[string]cost {
+	t.Helper()
 	pins, err := filepath.Glob(filepath.Join(b.opts.Dir, "current", "link_*"))
 	require.NoError(t, err)
 	require.NotEmpty(t, pins)
-	var total time.Duration
+	all := map[string]cost{}
 	for _, pin := range pins {
 		s := statsOf(t, pin)
-		total += s.Runtime
-		t.Logf("%-24s %5d runs, %8v", filepath.Base(pin), s.RunCount, s.Runtime)
+		all[strings.TrimPrefix(filepath.Base(pin), "link_")] = cost{s.RunCount, s.Runtime}
 	}
-	t.Logf("tier %v: %v for each of %d kills, all other signals included", b.status.Tier, total/kills, kills)
+	return all
 }
 
 // statsOf gives those of the program behind a pinned link.

@@ -167,7 +167,10 @@ func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *proc {
 		fd, err := os.Open(dir)
 		require.NoError(t, err)
 		defer fd.Close()
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd())}
+		if p.cmd.SysProcAttr == nil {
+			p.cmd.SysProcAttr = new(syscall.SysProcAttr)
+		}
+		p.cmd.SysProcAttr.UseCgroupFD, p.cmd.SysProcAttr.CgroupFD = true, int(fd.Fd())
 	}
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() {

@@ -37,6 +37,13 @@ func runHelper(name string, args []string) int {
 		}()
 		// Ends this thread alone, the leader's.
 		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+	case "sized":
+		if err := size(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		waitForStdin()
+		eat()
 	case "bound":
 		if err := bindToSecondNode(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -69,6 +76,30 @@ func eat() {
 			mem[i] = 1
 		}
 	}
+}
+
+// What the helper "sized" has of each kind of memory, and whose it is.
+const (
+	sizedUID   = 65533
+	sizedShmem = 4 << 20
+	sizedFile  = 2 << 20
+)
+
+func size() error {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	file, err := unix.Mmap(int(self.Fd()), 0, sizedFile, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err != nil {
+		return err
+	}
+	shmem, err := unix.Mmap(-1, 0, sizedShmem, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON|unix.MAP_POPULATE)
+	if err != nil {
+		return err
+	}
+	shmem[0] = file[0]
+	return syscall.Setuid(sizedUID) // of all threads
 }
 
 // vforkAndWait makes a child that shares this process's memory and only waits.

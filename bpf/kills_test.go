@@ -2,13 +2,16 @@ package bpf_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -72,6 +75,43 @@ func TestRecord(t *testing.T) {
 	require.Positive(t, r.Points)
 }
 
+// TestSizes looks at the fields that are zero in TestRecord: the user, and the
+// memory of all three kinds.
+func TestSizes(t *testing.T) {
+	b := newBench(t)
+	p := start(t, b.cgroup(t, "c", realLimit), "sized")
+	p.prefer(t, 555)
+	require.NoError(t, p.in.Close())
+	p.killed(t)
+	r := record(t, b.open(t), p)
+	page := uint64(os.Getpagesize())
+	// What the CPUs have not added up yet is not in it.
+	require.InDelta(t, sizedShmem/page, r.RSSShmem, 256, "shmem")
+	require.Greater(t, r.RSSFile, uint64(sizedFile/page/2))
+	require.Less(t, r.RSSFile, 8*sizedFile/page)
+	require.Greater(t, r.RSSAnon, realLimit/page/4)
+	require.EqualValues(t, sizedUID, r.UID)
+	require.EqualValues(t, 555, r.OOMScoreAdj)
+}
+
+// TestNamespaceInit kills process 1 of a PID namespace, as a container's init is.
+func TestNamespaceInit(t *testing.T) {
+	b := newBench(t)
+	dir := b.cgroup(t, "c", realLimit)
+	cmd := exec.Command("sh", "-c", "read go; exec tail /dev/zero")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	p := startCommand(t, dir, cmd)
+	require.NoError(t, p.in.Close())
+	p.killed(t)
+	hog(t, dir)
+	l := b.open(t)
+	r := record(t, l, p)
+	require.NotZero(t, r.Flags&bpf.FlagNSInit)
+	c := cgroupOf(t, l, dir)
+	require.EqualValues(t, 2, c.Victims)
+	require.EqualValues(t, 1, c.NSInits)
+}
+
 // TestGroupKill kills a group at once: five processes, and a storm of 200.
 func TestGroupKill(t *testing.T) {
 	for _, size := range []int{5, 200} {
@@ -118,7 +158,7 @@ func testGroupKill(t *testing.T, size int) {
 	require.EqualValues(t, size, above.Victims)
 	require.Zero(t, above.Own)
 	require.Equal(t, above.ID, c.Parent)
-	t.Logf("%d kills within %v", size, last.Sub(first))
+	t.Logf("metric=ledger-group-kill tier=%v kills=%d ms=%d", b.status.Tier, size, last.Sub(first).Milliseconds())
 }
 
 // TestSharer has a victim that shares its memory with another process, which
@@ -220,7 +260,7 @@ func TestStorm(t *testing.T) {
 	require.EqualValues(t, many, c.Victims)
 	require.EqualValues(t, many, c.Events)
 	require.Zero(t, c.Own)
-	t.Logf("%d kills in %v", many, took)
+	t.Logf("metric=ledger-storm tier=%v kills=%d ms=%d", b.status.Tier, many, took.Milliseconds())
 }
 
 // checkCounted compares what the ledger and the kernel itself have counted in a
@@ -272,7 +312,7 @@ func TestLookUp(t *testing.T) {
 	}
 	require.Zero(t, misses)
 	require.EqualValues(t, n, cgroupOf(t, l, dir).Victims)
-	t.Logf("tier %v: %d look-ups, %d misses", b.status.Tier, n, misses)
+	t.Logf("metric=ledger-look-ups tier=%v look-ups=%d misses=%d", b.status.Tier, n, misses)
 }
 
 // TestPIDReuse kills two processes with the same PID.

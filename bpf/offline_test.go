@@ -4,7 +4,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -13,8 +12,7 @@ import (
 )
 
 // TestRelocationsOffline resolves every CO-RE relocation against the BTF of
-// other kernels, given as files: BTF_FILES is a glob. Those with arm64 in their
-// name are tried with that object. The programs are loaded into this kernel,
+// other kernels, given as files: BTF_FILES is a glob. The programs are loaded into this kernel,
 // which looks at the code alone and not at whose offsets are in it. fentry and
 // fexit stay out, since they need the functions of the kernel that loads them;
 // their relocations are those of the kprobes.
@@ -33,23 +31,26 @@ func TestRelocationsOffline(t *testing.T) {
 			shape, err := markVictimShape(kernel)
 			require.NoError(t, err)
 			t.Log("its mark_victim is that of", shape)
-			object := "ledger_x86_bpfel.o"
-			if strings.Contains(file, "arm64") {
-				object = "ledger_arm64_bpfel.o"
-			}
-			spec, err := ebpf.LoadCollectionSpec(object)
-			require.NoError(t, err)
-			maps.DeleteFunc(spec.Programs, func(_ string, p *ebpf.ProgramSpec) bool { return p.Type == ebpf.Tracing })
-			require.Len(t, spec.Programs, len(TierB.hooks(shape))+2)
-			for _, hierarchy := range []uint32{1, 2} {
-				spec := spec.Copy()
-				require.NoError(t, spec.Variables["hierarchy"].Set(hierarchy))
-				coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-					Programs: ebpf.ProgramOptions{KernelTypes: kernel},
-				})
-				require.NoError(t, err)
-				coll.Close()
+			for _, object := range []string{"ledger_x86_bpfel.o", "ledger_arm64_bpfel.o"} {
+				relocate(t, object, kernel, len(TierB.hooks(shape))+2)
 			}
 		})
+	}
+}
+
+func relocate(t *testing.T, object string, kernel *btf.Spec, programs int) {
+	t.Helper()
+	spec, err := ebpf.LoadCollectionSpec(object)
+	require.NoError(t, err)
+	maps.DeleteFunc(spec.Programs, func(_ string, p *ebpf.ProgramSpec) bool { return p.Type == ebpf.Tracing })
+	require.Len(t, spec.Programs, programs)
+	for _, hierarchy := range []uint32{1, 2} {
+		spec := spec.Copy()
+		require.NoError(t, spec.Variables["hierarchy"].Set(hierarchy))
+		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+			Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+		})
+		require.NoError(t, err, "%s, cgroup v%d", object, hierarchy)
+		coll.Close()
 	}
 }

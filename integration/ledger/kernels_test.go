@@ -5,11 +5,11 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,86 +33,133 @@ var matrix = []struct {
 }
 
 const (
-	bootAndTests = 30 * time.Minute
-	memory       = 2048 // MiB
+	bootAndTests = 60 * time.Minute
+	memory       = 1024 // MiB
+	secondNode   = 256  // MiB of it
 )
 
-// TestKernels needs root, the node VM and an hour: LEDGER_KERNELS=all, or some
-// of the kernels with commas between. LEDGER_RUN is a regexp of the tests.
+// TestKernels needs root, the node VM and an hour or two: LEDGER_KERNELS=all, or
+// some of the kernels with commas between. LEDGER_TIERS, and LEDGER_RUN and LEDGER_SKIP,
+// regexps of the tests, make it shorter; LOOKUPS, BENCH_KILLS and LOADER_KILLS are the
+// tests' own. The whole output is kept in .cache/ledger.
 func TestKernels(t *testing.T) {
 	wanted := os.Getenv("LEDGER_KERNELS")
 	if wanted == "" {
 		t.Skip("boots the node VM eleven times, for an hour: LEDGER_KERNELS=all, or 6.1,7")
 	}
-	tests := build(t)
+	repo := repository(t)
+	kept := filepath.Join(repo, ".cache", "ledger")
+	require.NoError(t, os.MkdirAll(kept, 0o755))
+	tests := build(t, repo)
+	ran := 0
 	for _, m := range matrix {
 		if wanted != "all" && !contains(wanted, m.kernel) {
 			continue
 		}
 		t.Run(m.kernel, func(t *testing.T) {
 			for i, tier := range m.tiers {
-				t.Run(tier, func(t *testing.T) { runTests(t, tests, m.kernel, tier, i == 0) })
+				if only := os.Getenv("LEDGER_TIERS"); only != "" && !contains(only, tier) {
+					continue
+				}
+				ran++
+				t.Run(tier, func(t *testing.T) {
+					guest{repo: repo, tests: tests, kept: kept, kernel: m.kernel, tier: tier, best: i == 0}.run(t)
+				})
 			}
 		})
 	}
+	require.Positive(t, ran, "no kernel and tier of LEDGER_KERNELS=%s LEDGER_TIERS=%s", wanted, os.Getenv("LEDGER_TIERS"))
+	t.Run("relocations", func(t *testing.T) { relocations(t, repo, kept) })
 }
 
-func contains(list, one string) bool {
-	for s := range strings.SplitSeq(list, ",") {
-		if s == one {
-			return true
-		}
-	}
-	return false
+func contains(list, one string) bool { return slices.Contains(strings.Split(list, ","), one) }
+
+func repository(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	require.NoError(t, err)
+	repo, err := node.FindRepo(dir)
+	require.NoError(t, err)
+	return repo
 }
 
 // build makes a static test binary of the ledger's package.
-func build(t *testing.T) string {
+func build(t *testing.T, repo string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "bpf.test")
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", name, "github.com/oomwitness/oomwitness/bpf")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-o", name, "./bpf")
+	cmd.Dir = repo
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return name
 }
 
-// runTests runs them in a fresh guest with one tier forced. The kernel's best is
-// run without force first, to see that it is chosen.
-func runTests(t *testing.T, tests, kernel, tier string, best bool) {
-	t.Helper()
+// guest is one kernel with one tier forced.
+type guest struct {
+	repo, tests  string
+	kept         string // folder for output and BTF
+	kernel, tier string
+	best         bool // the kernel must choose this tier by itself
+}
+
+// command runs the tests. The kernel's best tier is run without force first, to
+// see that it is chosen; its BTF is brought back.
+func (g guest) command() string {
+	const test = "/opt/oomwitness/bpf.test -test.v -test.timeout 58m -test.run "
 	run := os.Getenv("LEDGER_RUN")
 	if run == "" {
 		run = "."
 	}
-	const name = "bpf.test"
-	command := "/opt/oomwitness/" + name + " -test.v -test.timeout 28m -test.run '" + run + "'"
-	if best {
-		command = "TIER= BEST=" + tier + " /opt/oomwitness/" + name + " -test.v -test.run '^TestBestTier$' && " + command
+	command := test + "'" + run + "' -test.skip '" + os.Getenv("LEDGER_SKIP") + "'"
+	if g.best {
+		command = "cp /sys/kernel/btf/vmlinux " + node.GuestOut + "/" + g.kernel + ".btf && " +
+			"TIER= BEST=" + g.tier + " " + test + "'^TestBestTier$' && " + command
 	}
-	var out bytes.Buffer
-	machine, err := node.Prepare(t.Context(), config(t, kernel))
+	return command
+}
+
+func (g guest) run(t *testing.T) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(g.kept, g.kernel+"-"+g.tier+".log"))
+	require.NoError(t, err)
+	defer log.Close()
+	machine, err := node.Prepare(t.Context(), g.config())
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), bootAndTests)
 	defer cancel()
 	result, err := machine.Run(ctx, node.Run{
-		Args:   []string{"sh", "-c", command},
-		Env:    []string{"TIER=" + tier, "OOM_NODE=1", "LOADER_KILLS=2", "LOOKUPS=" + os.Getenv("LOOKUPS")},
-		Files:  []node.File{{Host: tests, Guest: name}},
-		Stdout: &out, Stderr: &out, Timeout: bootAndTests,
+		Args:   []string{"sh", "-c", g.command()},
+		Env:    append(counts(), "TIER="+g.tier, "OOM_NODE=1"),
+		Files:  []node.File{{Host: g.tests, Guest: "bpf.test"}},
+		Out:    g.kept,
+		Stdout: log, Stderr: log, Timeout: bootAndTests,
 	})
-	require.NoError(t, err, "%s", out.String())
-	for line := range strings.Lines(out.String()) {
+	output, e := os.ReadFile(log.Name())
+	require.NoError(t, e)
+	require.NoError(t, err, "%s", output)
+	for line := range strings.Lines(string(output)) {
 		if figure(line) || result.Status != 0 {
 			t.Log(strings.TrimRight(line, "\n"))
 		}
 	}
-	require.Zero(t, result.Status)
+	require.Zero(t, result.Status, "see %s", log.Name())
+}
+
+// counts are the tests' numbers that the environment sets.
+func counts() []string {
+	var env []string
+	for _, name := range []string{"LOOKUPS", "BENCH_KILLS", "LOADER_KILLS"} {
+		if n := os.Getenv(name); n != "" {
+			env = append(env, name+"="+n)
+		}
+	}
+	return env
 }
 
 // figure says whether a line of the tests' output is worth a report's.
 func figure(line string) bool {
-	for _, s := range []string{"look-ups", "kills", "all maps", "a load", "--- SKIP", "chosen"} {
+	for _, s := range []string{"metric=", "--- SKIP", "chosen", "its mark_victim", "needs "} {
 		if strings.Contains(line, s) {
 			return true
 		}
@@ -120,18 +167,30 @@ func figure(line string) bool {
 	return false
 }
 
-func config(t *testing.T, kernel string) node.Config {
-	t.Helper()
-	dir, err := os.Getwd()
-	require.NoError(t, err)
-	repo, err := node.FindRepo(dir)
-	require.NoError(t, err)
+func (g guest) config() node.Config {
 	accel := os.Getenv("OOMWITNESS_ACCEL")
 	if accel == "" {
 		accel = node.AccelAuto
 	}
 	return node.Config{
-		Repo: repo, Cache: node.DefaultCache(repo), Flavour: "plain", Kernel: kernel, Memory: memory,
-		Accel: accel, Progress: os.Stderr,
+		Repo: g.repo, Cache: node.DefaultCache(g.repo), Flavour: "plain", Kernel: g.kernel,
+		Memory: memory, SecondNode: secondNode, Accel: accel, Progress: os.Stderr,
+	}
+}
+
+// relocations resolves every CO-RE relocation against the BTF of all kernels
+// that were run, now or before.
+func relocations(t *testing.T, repo, kept string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", "^TestRelocationsOffline$", "./bpf")
+	cmd.Dir = repo
+	cmd.Env = append(os.Environ(), "BTF_FILES="+filepath.Join(kept, "*.btf"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NotContains(t, string(out), "--- SKIP")
+	for line := range strings.Lines(string(out)) {
+		if figure(line) || strings.Contains(line, "--- PASS") {
+			t.Log(strings.TrimRight(line, "\n"))
+		}
 	}
 }
