@@ -12,7 +12,7 @@ MEMORY   ?= 3072
 N        ?= 40
 SCENARIO ?= .
 FUZZTIME ?= 1m
-export KERNEL MEMORY
+export KERNEL MEMORY APPEND
 
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
@@ -37,6 +37,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  FLAVOUR=plain|systemd  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
+	@echo "  APPEND='numa=fake=2'  words for the kernel's command line"
 	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
 	@echo
 	@echo "The VM needs root and apt once, and says what it installs. Without them: make unit."

@@ -73,6 +73,7 @@ func (m *Machine) vm(payload string) vm {
 		accel:     m.accel,
 		memory:    m.config.Memory,
 		second:    m.config.SecondNode,
+		append:    m.config.Append,
 		disks: []disk{
 			{"base", m.base},
 			{"modules", m.kernel.disk},

@@ -52,6 +52,8 @@ type Config struct {
 	// SecondNode is how much of the memory, MiB, is that of a second NUMA node;
 	// 0 for none. The CPUs are at the first.
 	SecondNode int
+	// Append are words for the end of the kernel's command line.
+	Append []string
 	// Accel is tcg, kvm or auto.
 	Accel string
 	// Progress takes lines for people.

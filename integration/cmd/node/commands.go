@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ Flavours:
 Kernels, by Debian package: 5.10, 6.1, 6.12, 7.
 
 Environment (flags win):
-  FLAVOUR, KERNEL, MEMORY           as the flags
+  FLAVOUR, KERNEL, MEMORY, APPEND   as the flags
   OOMWITNESS_ACCEL                  tcg, kvm or auto: hardware virtualisation
                                     only where a trial boot works
   OOMWITNESS_DEBIAN_MIRROR and      where Debian's packages are, for machines
@@ -201,6 +202,7 @@ func parseFiles(texts []string) ([]node.File, error) {
 type options struct {
 	flavour, kernel, cache string
 	memory                 int
+	append                 string
 }
 
 func (o *options) register(root *cobra.Command) {
@@ -212,6 +214,7 @@ func (o *options) register(root *cobra.Command) {
 	flags.StringVar(&o.flavour, "flavour", env("FLAVOUR", string(node.DefaultFlavour)), "`plain` or systemd")
 	flags.StringVar(&o.kernel, "kernel", env("KERNEL", node.DefaultKernel), "`line` of kernels")
 	flags.IntVar(&o.memory, "memory", memory, "memory of the guest, `MiB`")
+	flags.StringVar(&o.append, "append", os.Getenv("APPEND"), "`words` for the end of the kernel's command line, such as numa=fake=2")
 	flags.StringVar(&o.cache, "cache", "", "`folder` of downloads, builds and logs (default .cache/node in the repository)")
 }
 
@@ -240,7 +243,7 @@ func (o *options) config() (node.Config, error) {
 	}
 	return node.Config{
 		Repo: repo, Cache: cache, Flavour: node.Flavour(o.flavour), Kernel: o.kernel, Memory: o.memory,
-		Accel: env("OOMWITNESS_ACCEL", node.AccelAuto), Progress: os.Stderr,
+		Append: strings.Fields(o.append), Accel: env("OOMWITNESS_ACCEL", node.AccelAuto), Progress: os.Stderr,
 	}, nil
 }
 
