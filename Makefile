@@ -37,7 +37,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  FLAVOUR=plain|systemd  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
-	@echo "  APPEND='numa=fake=2'  words for the kernel's command line"
+	@echo "  APPEND='cgroup.memory=nokmem'  words for the kernel's command line"
 	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
 	@echo
 	@echo "The VM needs root and apt once, and says what it installs. Without them: make unit."

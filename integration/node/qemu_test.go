@@ -11,16 +11,17 @@ import (
 
 func TestQemuArgs(t *testing.T) {
 	v := vm{
-		kernel: "k", initramfs: "i", accel: AccelTCG, memory: 512, console: "c,d",
+		kernel: "k", initramfs: "i", accel: AccelTCG, memory: 513, console: "c,d",
 		disks: []disk{{"base", "b,1"}}, append: []string{"extra"}, port: true,
 	}
 	args := v.args()
 	for _, want := range []string{
-		"tcg,thread=multi", "512",
+		"tcg,thread=multi", "513",
 		"if=none,format=raw,snapshot=on,cache=unsafe,id=base,file=b,,1",
 		"virtio-blk-pci,drive=base,serial=base",
 		"file,id=console,path=c,,d",
 		"socket,id=agent,fd=3",
+		"memory-backend-ram,id=ram1,size=257M", "node,nodeid=1,cpus=1,memdev=ram1",
 	} {
 		if !slices.Contains(args, want) {
 			t.Errorf("no %q in %q", want, args)

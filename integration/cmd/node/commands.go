@@ -26,6 +26,8 @@ Flavours:
   plain    busybox as init, cgroupfs driver; starts fast
   systemd  systemd as init, systemd driver possible
 
+The machine has two CPUs and two NUMA nodes, each with half of the memory.
+
 Kernels, by Debian package: 5.10, 6.1, 6.12, 7.
 
 Environment (flags win):
@@ -214,7 +216,7 @@ func (o *options) register(root *cobra.Command) {
 	flags.StringVar(&o.flavour, "flavour", env("FLAVOUR", string(node.DefaultFlavour)), "`plain` or systemd")
 	flags.StringVar(&o.kernel, "kernel", env("KERNEL", node.DefaultKernel), "`line` of kernels")
 	flags.IntVar(&o.memory, "memory", memory, "memory of the guest, `MiB`")
-	flags.StringVar(&o.append, "append", os.Getenv("APPEND"), "`words` for the end of the kernel's command line, such as numa=fake=2")
+	flags.StringVar(&o.append, "append", os.Getenv("APPEND"), "`words` for the end of the kernel's command line, such as cgroup.memory=nokmem")
 	flags.StringVar(&o.cache, "cache", "", "`folder` of downloads, builds and logs (default .cache/node in the repository)")
 }
 
