@@ -72,7 +72,7 @@ func (m *Machine) vm(payload string) vm {
 		initramfs: m.initramfs,
 		accel:     m.accel,
 		memory:    m.config.Memory,
-		second:    m.config.SecondNode,
+		second:    m.config.secondNode(),
 		append:    m.config.Append,
 		disks: []disk{
 			{"base", m.base},

@@ -49,8 +49,8 @@ type Config struct {
 	Flavour Flavour
 	Kernel  string
 	Memory  int
-	// SecondNode is how much of the memory, MiB, is that of a second NUMA node;
-	// 0 for none. The CPUs are at the first.
+	// SecondNode is how much of the memory, MiB, is that of the second NUMA node:
+	// half if 0.
 	SecondNode int
 	// Append are words for the end of the kernel's command line.
 	Append []string
@@ -58,6 +58,14 @@ type Config struct {
 	Accel string
 	// Progress takes lines for people.
 	Progress io.Writer
+}
+
+// secondNode is how much memory is that of the second NUMA node, MiB.
+func (c Config) secondNode() int {
+	if c.SecondNode == 0 {
+		return c.Memory / 2
+	}
+	return c.SecondNode
 }
 
 // Validate reports the first setting that cannot work.

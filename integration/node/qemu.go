@@ -64,12 +64,6 @@ func (v vm) args() []string {
 		"-kernel", v.kernel, "-initrd", v.initramfs, "-append", v.commandLine(),
 		"-device", "virtio-rng-pci",
 	}
-	if v.second > 0 {
-		args = append(args,
-			"-object", fmt.Sprintf("memory-backend-ram,id=first,size=%dM", v.memory-v.second),
-			"-object", fmt.Sprintf("memory-backend-ram,id=second,size=%dM", v.second),
-			"-numa", "node,nodeid=0,cpus=0-1,memdev=first", "-numa", "node,nodeid=1,memdev=second")
-	}
 	if v.console == "" {
 		args = append(args, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")
 	} else {
@@ -90,18 +84,19 @@ func (v vm) args() []string {
 	return args
 }
 
-// numa splits the machine into two NUMA nodes with half of the memory and one CPU
-// each, so that a cpuset or a memory policy can be out of memory while the machine
-// is not. Debian's cloud kernels have no numa=fake.
+// numa splits the machine's memory into two NUMA nodes, so that a cpuset or a
+// memory policy can be out of memory while the machine is not. Debian's cloud
+// kernels have no numa=fake. The CPUs are at the first node.
 func (v vm) numa() []string {
-	half := v.memory / 2
-	var args []string
-	for i, size := range []int{half, v.memory - half} {
-		args = append(args,
-			"-object", fmt.Sprintf("memory-backend-ram,id=ram%d,size=%dM", i, size),
-			"-numa", fmt.Sprintf("node,nodeid=%d,cpus=%d,memdev=ram%d", i, i, i))
+	if v.second == 0 {
+		return nil
 	}
-	return args
+	first := v.memory - v.second
+	return []string{
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram0,size=%dM", first),
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram1,size=%dM", v.second),
+		"-numa", "node,nodeid=0,cpus=0-1,memdev=ram0", "-numa", "node,nodeid=1,memdev=ram1",
+	}
 }
 
 // escape protects a value from QEMU's option parser.

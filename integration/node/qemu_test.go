@@ -21,7 +21,6 @@ func TestQemuArgs(t *testing.T) {
 		"virtio-blk-pci,drive=base,serial=base",
 		"file,id=console,path=c,,d",
 		"socket,id=agent,fd=3",
-		"memory-backend-ram,id=ram1,size=257M", "node,nodeid=1,cpus=1,memdev=ram1",
 	} {
 		if !slices.Contains(args, want) {
 			t.Errorf("no %q in %q", want, args)
@@ -35,7 +34,7 @@ func TestQemuArgs(t *testing.T) {
 	}
 	v.second = 128
 	for _, want := range []string{
-		"memory-backend-ram,id=first,size=384M", "memory-backend-ram,id=second,size=128M", "node,nodeid=1,memdev=second",
+		"memory-backend-ram,id=ram0,size=385M", "memory-backend-ram,id=ram1,size=128M", "node,nodeid=1,memdev=ram1",
 	} {
 		if !slices.Contains(v.args(), want) {
 			t.Errorf("no %q in %q", want, v.args())
