@@ -54,7 +54,8 @@ func (v vm) commandLine() string {
 // args are QEMU's. Disks are written to as snapshots, which live in TMPDIR
 // and vanish with the process.
 func (v vm) args() []string {
-	cpu, accel := "max", "tcg,thread=multi"
+	// Without these, or the kernel clears and copies pages byte by byte under tcg.
+	cpu, accel := "max,-erms,-fsrm", "tcg,thread=multi"
 	if v.accel == AccelKVM {
 		cpu, accel = "host", "kvm"
 	}
