@@ -89,7 +89,7 @@ payload: build $(NODE)
 	@$(call say,what runs in the guest)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
 	@cp bin/* $(PAYLOAD)/bin/
-	gcc -static -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/workload.c
+	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix
 	for t in $(ROOT_TESTS); do CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done

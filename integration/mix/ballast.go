@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -21,6 +22,45 @@ const spare = 256 * MiB
 // ballastCommand is the workload as a process of the node, outside any container.
 const ballastCommand = "oomwitness-workload"
 
+// notChosen is the oom_score_adj of what the OOM killer must leave alone.
+const notChosen = -1000
+
+// outsider is the workload outside any container.
+type outsider struct {
+	cmd *exec.Cmd
+	out io.Reader
+}
+
+func startOutside(ctx context.Context, score int, args ...string) (*outsider, error) {
+	o := &outsider{cmd: exec.CommandContext(ctx, ballastCommand, args...)}
+	var err error
+	if o.out, err = o.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	if err := o.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the %s outside: %w", args[0], err)
+	}
+	name := fmt.Sprintf("/proc/%d/oom_score_adj", o.cmd.Process.Pid)
+	if err := os.WriteFile(name, []byte(strconv.Itoa(score)), 0o644); err != nil {
+		o.end()
+		return nil, err
+	}
+	return o, nil
+}
+
+// ready waits until it says so.
+func (o *outsider) ready() error {
+	if !bufio.NewScanner(o.out).Scan() {
+		return errors.New("the process outside did not say that it is ready")
+	}
+	return nil
+}
+
+func (o *outsider) end() {
+	_ = o.cmd.Process.Kill()
+	_ = o.cmd.Wait()
+}
+
 // fillNode fills the node's memory with a process outside any container that the
 // OOM killer will not choose, and gives the function that ends it.
 func fillNode(ctx context.Context) (undo func(), err error) {
@@ -31,28 +71,26 @@ func fillNode(ctx context.Context) (undo func(), err error) {
 	if free <= 2*spare {
 		return nil, fmt.Errorf("%d MiB are available, need more than %d", free/MiB, 2*spare/MiB)
 	}
-	cmd := exec.CommandContext(ctx, ballastCommand, "hog", strconv.FormatInt((free-spare)/MiB, 10))
-	out, err := cmd.StdoutPipe()
+	o, err := startOutside(ctx, notChosen, "gulp", strconv.FormatInt((free-spare)/MiB, 10))
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the ballast: %w", err)
-	}
-	undo = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	score := fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid)
-	err = os.WriteFile(score, []byte("-1000"), 0o644)
-	if err == nil && !bufio.NewScanner(out).Scan() {
-		err = errors.New("the ballast did not say that it is ready")
-	}
-	if err != nil {
-		undo()
+	if err := o.ready(); err != nil {
+		o.end()
 		return nil, err
 	}
-	return undo, nil
+	return o.end, nil
+}
+
+// fillUntilGone fills the node's memory in the same way until the OOM killer has
+// ended the process of that PID, which should be the first in line.
+func fillUntilGone(ctx context.Context, pid int) error {
+	o, err := startOutside(ctx, notChosen, "fill-until", strconv.Itoa(pid))
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	return o.ready()
 }
 
 // available reads MemAvailable of /proc/meminfo, in bytes.

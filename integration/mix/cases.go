@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Verdict of a case, as it should be reported.
@@ -21,6 +23,10 @@ type Want struct {
 	Status uint32
 	// Cause is the one in the record, where counters can tell it.
 	Cause string
+	// Init says whether init was a victim, and Kills counts the processes killed;
+	// Unknown and 0 are not asked for. Only the ledger knows them.
+	Init  oom.Known
+	Kills uint64
 	// LedgerOnly says that counters alone can't tell this case from an OOM: the
 	// design's rule 5 reports one.
 	LedgerOnly bool
@@ -32,9 +38,10 @@ type Container struct {
 	Args    []string
 	Limit   int64 // bytes; 0 is none
 	Unified map[string]string
-	Score   int  // oom_score_adj
-	Nested  bool // gets its cgroup tree writable
-	Output  bool // what it prints is read
+	Score   int    // oom_score_adj
+	Mems    string // NUMA nodes whose memory it may have
+	Nested  bool   // gets its cgroup tree writable
+	Output  bool   // what it prints is read
 }
 
 // Case is one way for a container to end.
@@ -43,7 +50,11 @@ type Case struct {
 	// Kernel says what the kernel does in it, for people.
 	Kernel string
 	Container
-	// Sibling runs in the same pod and must be left alone.
+	// Pod is the pod that it is in, with others; one of its own if empty and it
+	// needs one.
+	Pod string
+	// Sibling runs in the same pod, must be left alone and ends when it is over:
+	// it says that it is ready, and exits 0 at SIGTERM.
 	Sibling *Container
 	// PodLimit is the limit of the pod's cgroup.
 	PodLimit int64
@@ -93,40 +104,40 @@ func Find(name string) (Case, error) {
 
 // killedCases are those that the OOM killer ends.
 func killedCases() []Case {
-	idle := &Container{Args: []string{"sleep", "600"}, Limit: smallLimit}
+	idle := &Container{Args: []string{"trap-term", "0"}, Limit: smallLimit, Output: true}
 	return []Case{
 		{
 			Name: "init-oom", Kernel: "kills init at its own limit",
 			Container: Container{Args: []string{"hog"}, Limit: 48 * MiB},
-			Want:      Want{OOM: true, Status: sigKilled, Cause: "container"},
+			Want:      Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 1},
 		}, {
 			Name: "early-oom", Kernel: "kills init milliseconds after Start",
 			Container: Container{Args: []string{"hog"}, Limit: 12 * MiB},
-			Want:      Want{OOM: true, Status: sigKilled, Cause: "container"},
+			Want:      Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 1},
 		}, {
 			Name: "child-oom-exit-1", Kernel: "kills a child; init exits 1 at once",
 			Container: Container{Args: []string{"child-oom-exit", "1"}, Limit: smallLimit},
-			Want:      Want{OOM: true, Status: 1, Cause: "container"},
+			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 1},
 		}, {
 			Name: "oom-group", Kernel: "kills the whole cgroup (memory.oom.group)",
 			Container: Container{
 				Args: []string{"multi", "3"}, Limit: smallLimit,
 				Unified: map[string]string{"memory.oom.group": "1"},
 			},
-			Want: Want{OOM: true, Status: sigKilled, Cause: "container"},
+			Want: Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 5},
 		}, {
 			Name: "one-of-two", Kernel: "kills init; a sibling in the pod lives on",
 			Container: Container{Args: []string{"hog"}, Limit: smallLimit}, Sibling: idle,
-			Want: Want{OOM: true, Status: sigKilled, Cause: "container"},
+			Want: Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 1},
 		}, {
 			Name: "pod-limit", Kernel: "kills init at the pod's limit",
 			Container: Container{Args: []string{"hog"}, Limit: 200 * MiB, Score: 900}, Sibling: idle,
 			PodLimit: 64 * MiB,
-			Want:     Want{OOM: true, Status: sigKilled, Cause: "pod"},
+			Want:     Want{OOM: true, Status: sigKilled, Cause: "pod", Init: oom.Yes, Kills: 1},
 		}, {
 			Name: "nested-cgroup", Kernel: "kills a child in a nested cgroup; init exits 1",
 			Container: Container{Args: []string{"nested", "16"}, Limit: 64 * MiB, Nested: true},
-			Want:      Want{OOM: true, Status: 1, Cause: "container"},
+			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 1},
 		}, {
 			Name: "host-sigkill-after-child-oom", Kernel: "killed a child long ago; then SIGKILL from the host",
 			Container: Container{Args: []string{"child-oom-pause"}, Limit: smallLimit, Output: true},
@@ -134,9 +145,9 @@ func killedCases() []Case {
 			Want:      Want{OOM: false, Status: sigKilled, LedgerOnly: true},
 		}, {
 			Name: "node-wide", Kernel: "kills init since the node's memory is full",
-			Container: Container{Args: []string{"hog"}, Score: 1000},
+			Container: Container{Args: []string{"gulp"}, Score: 1000},
 			Before:    fillNode,
-			Want:      Want{OOM: true, Status: sigKilled, Cause: "node"},
+			Want:      Want{OOM: true, Status: sigKilled, Cause: "node", Init: oom.Yes, Kills: 1},
 		},
 	}
 }

@@ -5,7 +5,7 @@ package mix
 import (
 	"context"
 	"fmt"
-	"time"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -28,6 +28,9 @@ type Outcome struct {
 	WrongID int
 	// SiblingDied says that the sibling did not live on.
 	SiblingDied bool
+	// SiblingStatus and SiblingVerdict are of its end, which is no OOM.
+	SiblingStatus  uint32
+	SiblingVerdict *oom.Verdict
 	// Verdict is our shim's; nil under the stock one.
 	Verdict *oom.Verdict
 	// Unread says that the bundle was gone before its record could be read, since
@@ -97,16 +100,37 @@ func (p *Prepared) judge(ctx context.Context, o *Outcome) error {
 	o.OOMs, o.Exits = len(oomAt), len(exitAt)
 	o.BeforeExit = len(oomAt) > 0 && (len(exitAt) == 0 || oomAt[0] < exitAt[0]) &&
 		len(seenAt) > 0 && oomAt[0] < seenAt[0]
-	if p.sibling == nil {
+	return nil
+}
+
+// endSibling sees whether the sibling lived on, ends it from the host and looks
+// at what was reported of it.
+func (p *Prepared) endSibling(ctx context.Context, o *Outcome) error {
+	task := p.sibling.Task
+	exit, err := task.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for the sibling: %w", err)
+	}
+	if err := syscall.Kill(int(task.Pid()), syscall.SIGTERM); err != nil {
+		o.SiblingDied = true
 		return nil
 	}
-	theirs, err := p.r.rec.of(ctx, p.sibling.Task.ID(), time.Millisecond)
+	select {
+	case e := <-exit:
+		o.SiblingStatus = e.ExitCode()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := p.r.rec.mark(ctx, task.ID()); err != nil {
+		return fmt.Errorf("mark: %w", err)
+	}
+	o.SiblingVerdict = readVerdict(task.ID())
+	theirs, err := p.r.rec.of(ctx, task.ID(), patience)
 	for _, e := range theirs {
 		if e.Topic == "/tasks/oom" {
 			o.WrongID++
 		}
 	}
-	o.SiblingDied = !alive(p.sibling.Task.Pid())
 	return err
 }
 
@@ -124,8 +148,11 @@ func (c Case) Faults(o Outcome) (faults []string) {
 	if o.WrongID > 0 {
 		fault("%d TaskOOMs for the sibling", o.WrongID)
 	}
-	if o.SiblingDied {
-		fault("the sibling died")
+	if o.SiblingDied || o.SiblingStatus != 0 {
+		fault("the sibling died, or ended with %d, want 0", o.SiblingStatus)
+	}
+	if v := o.SiblingVerdict; v != nil && v.OOMKilled {
+		fault("the sibling's verdict %+v", *v)
 	}
 	oomWanted := want.OOM
 	if want.LedgerOnly && o.Verdict != nil && o.Verdict.Init == oom.Unknown {
@@ -157,6 +184,11 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 		fault("verdict %+v", *v)
 	case wanted && c.Want.Cause != "" && string(v.Cause) != c.Want.Cause:
 		fault("cause %q, want %q", v.Cause, c.Want.Cause)
+	case v.Init == oom.Unknown: // counters know no more
+	case c.Want.Init != oom.Unknown && v.Init != c.Want.Init:
+		fault("init a victim: %v, want %v", v.Init, c.Want.Init)
+	case c.Want.Kills != 0 && v.Kills != c.Want.Kills:
+		fault("%d kills, want %d", v.Kills, c.Want.Kills)
 	}
 	return faults
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -119,12 +118,22 @@ type Prepared struct {
 	c        Case
 	shim     Shim
 	pod      string
+	ownsPod  bool
 	main     *Running
 	sibling  *Running
 	exit     <-chan client.ExitStatus
 	deleted  bool
 	released func()
 }
+
+// ID is that of the container under test.
+func (p *Prepared) ID() string { return p.main.Task.ID() }
+
+// Pid is the container's init's.
+func (p *Prepared) Pid() int { return int(p.main.Task.Pid()) }
+
+// Discard removes a prepared case that is not to be finished.
+func (p *Prepared) Discard(ctx context.Context) { p.clean(namespaces.WithNamespace(ctx, namespace)) }
 
 // Prepare creates a case's containers.
 func (r *Runner) Prepare(ctx context.Context, shim Shim, c Case) (_ *Prepared, err error) {
@@ -138,7 +147,8 @@ func (r *Runner) Prepare(ctx context.Context, shim Shim, c Case) (_ *Prepared, e
 	}()
 	n := r.serial.Add(1)
 	id := fmt.Sprintf("%s-%s%d", c.Name, r.series, n)
-	if c.Sibling != nil || c.PodLimit > 0 {
+	if p.pod = c.Pod; p.pod == "" && (c.Sibling != nil || c.PodLimit > 0) {
+		p.ownsPod = true
 		p.pod = fmt.Sprintf("pod%s%d", strings.TrimSuffix(r.series, "-"), n)
 	}
 	if c.Sibling != nil {
@@ -147,6 +157,9 @@ func (r *Runner) Prepare(ctx context.Context, shim Shim, c Case) (_ *Prepared, e
 		}
 		if err = p.sibling.Task.Start(ctx); err != nil {
 			return nil, fmt.Errorf("start sibling: %w", err)
+		}
+		if err = saidReady(ctx, p.sibling); err != nil {
+			return nil, fmt.Errorf("sibling: %w", err)
 		}
 	}
 	if p.main, err = r.create(ctx, shim, c.Container, p.pod, id); err != nil {
@@ -163,6 +176,9 @@ func (r *Runner) create(ctx context.Context, shim Shim, c Container, pod, id str
 	run := &Running{}
 	var err error
 	run.container, err = r.client.NewContainer(ctx, id,
+		client.WithContainerLabels(map[string]string{
+			"io.kubernetes.container.name": "main", "io.kubernetes.pod.name": id, "io.kubernetes.pod.namespace": namespace,
+		}),
 		client.WithSpec(c.spec(r.Driver, r.Rootfs, pod, id)),
 		client.WithRuntime(shim.Runtime, &options.Options{SystemdCgroup: r.Driver == Systemd}))
 	if err != nil {
@@ -215,7 +231,10 @@ func (p *Prepared) Finish(ctx context.Context, road Road) (o Outcome, err error)
 			return o, err
 		}
 	}
-	return o, p.judge(ctx, &o)
+	if err = p.judge(ctx, &o); err == nil && p.sibling != nil {
+		err = p.endSibling(ctx, &o)
+	}
+	return o, err
 }
 
 // remove deletes a task at once. containerd gives the shim three seconds to
@@ -248,7 +267,7 @@ func (p *Prepared) clean(ctx context.Context) {
 		_, _ = run.Task.Delete(ctx, client.WithProcessKill)
 		_ = run.container.Delete(ctx)
 	}
-	if p.pod != "" {
+	if p.ownsPod {
 		p.r.Driver.removePod(ctx, p.pod)
 	}
 }
@@ -267,5 +286,3 @@ func readVerdict(id string) *oom.Verdict {
 	}
 	return &rec.Verdict
 }
-
-func alive(pid uint32) bool { return syscall.Kill(int(pid), 0) == nil }

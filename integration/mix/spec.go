@@ -41,11 +41,14 @@ func (d Driver) cgroupsPath(pod, id string) string {
 	case d == Systemd:
 		return "system.slice:oomw:" + id
 	default:
-		return filepath.Join("/oomw", pod, id)
+		// As kubelet names them, so that pod and container can be told.
+		return filepath.Join("/", podsDir, pod, id)
 	}
 }
 
-func slice(pod string) string { return "oomw-" + pod + ".slice" }
+const podsDir = "kubepods"
+
+func slice(pod string) string { return podsDir + "-" + pod + ".slice" }
 
 // limitPod limits a pod's cgroup, which exists since its first container was
 // created.
@@ -57,7 +60,7 @@ func (d Driver) limitPod(ctx context.Context, pod string, limit int64) error {
 		}
 		return nil
 	}
-	file := filepath.Join("/sys/fs/cgroup/oomw", pod, "memory.max")
+	file := filepath.Join("/sys/fs/cgroup", podsDir, pod, "memory.max")
 	if err := os.WriteFile(file, strconv.AppendInt(nil, limit, 10), 0); err != nil {
 		return fmt.Errorf("limit pod: %w", err)
 	}
@@ -70,7 +73,7 @@ func (d Driver) removePod(ctx context.Context, pod string) {
 		_ = exec.CommandContext(ctx, "systemctl", "stop", slice(pod)).Run() // gone by itself, mostly
 		return
 	}
-	_ = os.Remove(filepath.Join("/sys/fs/cgroup/oomw", pod))
+	_ = os.Remove(filepath.Join("/sys/fs/cgroup", podsDir, pod))
 }
 
 // spec is the OCI spec of a container in the given pod, or in none.
@@ -102,6 +105,9 @@ func (c Container) spec(d Driver, rootfs, pod, id string) *specs.Spec {
 	}
 	if c.Limit > 0 {
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &c.Limit}
+	}
+	if c.Mems != "" {
+		s.Linux.Resources.CPU = &specs.LinuxCPU{Mems: c.Mems}
 	}
 	if c.Score != 0 {
 		s.Process.OOMScoreAdj = &c.Score

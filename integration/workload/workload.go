@@ -11,6 +11,16 @@
 //	child-oom-pause              the same, and ignore SIGTERM
 //	multi N                      N idle children, then one that hogs; for memory.oom.group
 //	nested MiB [N]               a child hogs in a limited cgroup below the container's, then exit N (1)
+//	groups ROUNDS SIZE [N]       memory.oom.group kills as many processes so often in a cgroup below, then exit N (1)
+//	sharer-init                  a child that shares init's memory hogs
+//	sharer-child [N]             wait for a child that shares the memory of the one that hogs, then exit N (1)
+//	leaderless                   the first thread ends, another hogs
+//	dying [N [MiB]]              reach the limit while the process to be killed is dying already, then exit N (1)
+//	storm [COUNT [N]]            so many children hog one after the other (200), then exit N (1)
+//	bind-node [NODE]             hog the memory of one NUMA node (1), by a memory policy
+//	gulp [MiB]                   hog by huge pages, which is faster
+//	fill-until PID               take memory until that process has ended, say "ready", hold it
+//	term-hog                     say "ready", hog at SIGTERM
 //	trap-term N                  say "ready", exit N at SIGTERM
 //	cat                          copy stdin to stdout
 //
@@ -18,9 +28,8 @@
 package workload
 
 import (
-	"bytes"
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -32,13 +41,25 @@ import (
 // Path is where the program is inside the root filesystem.
 const Path = "/workload"
 
-//go:embed workload.c
-var source []byte
+//go:embed *.c *.h
+var source embed.FS
 
 // Build compiles the program to path with gcc.
 func Build(ctx context.Context, path string) error {
-	cmd := exec.CommandContext(ctx, "gcc", "-static", "-O2", "-Wall", "-Wextra", "-x", "c", "-o", path, "-")
-	cmd.Stdin = bytes.NewReader(source)
+	dir, err := os.MkdirTemp("", "workload-")
+	if err != nil {
+		return fmt.Errorf("build workload: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.CopyFS(dir, source); err != nil {
+		return fmt.Errorf("build workload: %w", err)
+	}
+	args := []string{"-static", "-pthread", "-O2", "-Wall", "-Wextra", "-o", path}
+	files, err := filepath.Glob(filepath.Join(dir, "*.c"))
+	if err != nil {
+		return fmt.Errorf("build workload: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "gcc", append(args, files...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build workload: %w\n%s", err, out)
 	}

@@ -1,0 +1,63 @@
+//go:build linux
+
+package scenario
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/integration/mix"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// TestCorners runs the cases that only the ledger tells apart, and looks at what
+// it has written down of each.
+func TestCorners(t *testing.T) {
+	r := runner(t)
+	freshLedger(t)
+	for _, c := range mix.Corners() {
+		t.Run(c.Name, func(t *testing.T) {
+			before := meta(t)
+			o, err := r.Run(t.Context(), mix.Ours, c, mix.ByWait)
+			require.NoError(t, err)
+			checkWhole(t, c, o)
+			checkRecords(t, c, o, before)
+		})
+	}
+	require.Zero(t, r.Strangers(), "TaskOOM for a container that nobody made")
+}
+
+// checkRecords looks at the ledger's records of a case. No other is under way.
+func checkRecords(t *testing.T, c mix.Case, o mix.Outcome, before bpf.Meta) {
+	t.Helper()
+	now, records := meta(t), recordsAfter(t, before.Seq)
+	switch c.Name {
+	case "dying":
+		require.Greater(t, now.NotKilled, before.NotKilled, "the control: it was marked")
+		require.Empty(t, records)
+		return
+	case "killed-outside":
+		require.Len(t, records, 1, "the control: it was killed")
+		require.Equal(t, "oomwitness-work", records[0].Comm.String())
+		require.Zero(t, records[0].Flags&bpf.FlagNSInit)
+		require.Equal(t, bpf.ConstraintNone, records[0].Constraint)
+		return
+	}
+	require.Len(t, records, int(c.Want.Kills))
+	require.Equal(t, before.Victims+c.Want.Kills, now.Victims)
+	inits, sharers := 0, 0
+	for _, rec := range records {
+		require.Equal(t, records[0].Cgroup, rec.Cgroup)
+		require.Equal(t, c.Name == "leaderless", rec.TID != rec.TGID, "the first thread has ended")
+		if rec.Flags&bpf.FlagNSInit != 0 {
+			inits++
+		}
+		if rec.Flags&bpf.FlagShared != 0 {
+			sharers++
+		}
+	}
+	require.Equal(t, c.Want.Init == oom.Yes, inits == 1, "%d inits", inits)
+	require.Equal(t, map[string]int{"sharer-init": 1, "sharer-child": 1}[c.Name], sharers, "sharers")
+}
