@@ -142,6 +142,11 @@ fuzz: ## Fuzz every parser for FUZZTIME
 	@for p in $$(grep -rl 'func Fuzz' cmd --include='*_test.go' | xargs -n1 dirname | sort -u); do \
 	  $(GO) test ./$$p -run '^$$' -fuzz . -fuzztime $(FUZZTIME); done
 
+.PHONY: model
+model: ## Check the barrier and the queue in every interleaving, with spin
+	@command -v spin >/dev/null || { echo "make model: needs spin: apt-get install spin" >&2; exit 1; }
+	shim/model/check.sh
+
 .PHONY: generate
 generate: ## Generate BPF objects and bindings again, with the pinned clang-14
 	@command -v clang-14 llvm-strip-14 >/dev/null || { echo "make generate: needs clang-14 and llvm-14: apt-get install clang-14 llvm-14" >&2; exit 1; }
