@@ -58,14 +58,30 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
-LEDGER_UNIT := TestLayout|TestMaps|TestDecodeRecord|TestCause$$|TestParseStartTicks|TestTierNames|TestGenerationName|TestWallTime|TestPermissionNames|TestOverlap|TestRelocations
+LEDGER_UNIT := TestLayout|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestParseStartTicks|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|Fuzz
 
 .PHONY: ledger
-ledger: payload ## The ledger's own tests: on this machine, and in the guest on KERNEL
+ledger: ## The ledger's own tests: on this machine, and in the guest on KERNEL with each tier
 	@$(call say,the ledger on this machine)
 	$(GO) test -count=1 -timeout 30m ./bpf
-	@$(call say,the ledger in the guest: kernel $(KERNEL))
-	$(call RUN,plain,30m) -- sh /opt/oomwitness/tests/run.sh . bpf
+	@$(MAKE) kernels LEDGER_KERNELS=$(KERNEL)
+
+.PHONY: kernels
+kernels: ## The ledger's tests in the guest on every kernel with each tier; two hours
+	@$(call say,the ledger in the guest: kernels $(LEDGER_KERNELS))
+	cd integration && LEDGER_KERNELS=$(LEDGER_KERNELS) $(GO) test -count=1 -v -timeout 12h ./ledger
+LEDGER_KERNELS ?= all
+
+.PHONY: bench
+bench: ## What the ledger costs, by the kernel's own account: on this machine and in the guest on KERNEL
+	@$(call say,metrics of the ledger on this machine)
+	BENCH_KILLS=$(BENCH_KILLS) $(GO) test -count=1 -v -run '$(LEDGER_BENCH)' ./bpf | $(METRICS)
+	@$(call say,metrics of the ledger in the guest: kernel $(KERNEL))
+	cd integration && BENCH_KILLS=$(BENCH_KILLS) LEDGER_RUN='$(LEDGER_BENCH)' LEDGER_KERNELS=$(KERNEL) \
+	  $(GO) test -count=1 -v -run 'TestKernels/$(KERNEL)' -timeout 12h ./ledger | $(METRICS)
+BENCH_KILLS  ?= 200
+METRICS      := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /FAIL|Error/'
+LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$
 
 .PHONY: root
 root: build ## The real shim on this machine, as root: harness, comparison with stock, barrier under fire
@@ -137,7 +153,7 @@ shell: payload ## A shell in the guest; containerd runs, our shim is on PATH
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
-	@for f in ./oom/FuzzParseCounters ./oom/FuzzParseProcCgroup ./shim/config/FuzzParse ./shim/FuzzParsePolicy; do \
+	@for f in ./bpf/FuzzDecodeRecord ./bpf/FuzzParseStartTicks ./oom/FuzzParseCounters ./oom/FuzzParseProcCgroup ./shim/config/FuzzParse ./shim/FuzzParsePolicy; do \
 	  $(GO) test $${f%/*} -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZTIME); done
 	@for p in $$(grep -rl 'func Fuzz' cmd --include='*_test.go' | xargs -n1 dirname | sort -u); do \
 	  $(GO) test ./$$p -run '^$$' -fuzz . -fuzztime $(FUZZTIME); done

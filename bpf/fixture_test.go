@@ -74,7 +74,8 @@ func newBench(t *testing.T) *bench {
 	}
 	b.status, err = bpf.Load(b.opts)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir)) })
+	dir, locks := b.opts.Dir, b.opts.LockDir
+	t.Cleanup(func() { require.NoError(t, bpf.Unload(dir, locks)) })
 	b.parent = filepath.Join(b.h.Mount, fmt.Sprintf("oomwitness-bpf-%d-%d", os.Getpid(), serial.Add(1)))
 	b.cgroup(t, "", 0)
 	return b

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -115,6 +116,29 @@ func vforkAndWait() {
 	}
 }
 
+// noBPFFSEnv takes the BPF filesystem away from a loader, in a mount namespace
+// of its own.
+const noBPFFSEnv = "BPF_TEST_NO_BPFFS"
+
+func withoutBPFFS() error {
+	if os.Getenv(noBPFFSEnv) == "" {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // of this thread
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for {
+		if err := unix.Unmount(filepath.Dir(bpf.DefaultDir), unix.MNT_DETACH); err == unix.EINVAL {
+			return nil // not mounted
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // memlockEnv lowers a loader's RLIMIT_MEMLOCK to so many bytes.
 const memlockEnv = "BPF_TEST_MEMLOCK"
 
@@ -132,7 +156,7 @@ func helpLoad(args []string) int {
 	}
 	abi, _ := strconv.ParseUint(args[3], 10, 32)
 	version, _ := strconv.ParseUint(args[4], 10, 32)
-	if err := dropCaps(args[5]); err != nil {
+	if err := errors.Join(withoutBPFFS(), dropCaps(args[5])); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}

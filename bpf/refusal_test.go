@@ -54,6 +54,26 @@ func TestLockedLimit(t *testing.T) {
 	}
 }
 
+// TestMount: where nobody has mounted the BPF filesystem at its usual place, a
+// loader does, for which it needs CAP_SYS_ADMIN.
+func TestMount(t *testing.T) {
+	b := newBench(t)
+	there := *b // a copy: b's own folder is what is unloaded in the end, never the node's
+	there.opts.Dir = bpf.DefaultDir
+	for _, drop := range []string{"", sysAdmin} {
+		cmd := there.loader(b.status.Tier, bpf.ABI, bpf.Version, drop)
+		cmd.Env = append(cmd.Env, noBPFFSEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		if drop == "" {
+			require.NoError(t, err, "%s", out)
+			require.Contains(t, string(out), "true")
+			continue
+		}
+		require.Error(t, err, "%s", out)
+		require.Contains(t, string(out), "needs CAP_SYS_ADMIN")
+	}
+}
+
 // TestUnreadable: who may not read the ledger is told what is missing.
 func TestUnreadable(t *testing.T) {
 	b := newBench(t)
