@@ -146,8 +146,8 @@ const memlockEnv = "BPF_TEST_MEMLOCK"
 const listSteps = "all"
 
 // helpLoad loads a ledger: DIR LOCKDIR TIER ABI VERSION CAPS [STEP], where CAPS
-// are the numbers of the capabilities to give up first, and STEP is the number of
-// the step after which to die. With STEP it does not wait for events under way.
+// are the numbers of the capabilities to give up first, and STEP is the step after
+// which to die, see dieAt. With STEP it does not wait for events under way.
 func helpLoad(args []string) int {
 	runtime.LockOSThread()
 	tier, err := bpf.ParseTier(args[2])
@@ -230,22 +230,17 @@ func dropCaps(list string) error {
 	return unix.Capset(&hdr, &data[0])
 }
 
-// dieAt ends the process by SIGKILL after so many steps of a load.
-func dieAt(number string) {
-	left := -1
-	if number != listSteps {
-		var err error
-		if left, err = strconv.Atoi(number); err != nil {
-			panic(err)
-		}
-	}
+// dieAt ends the process by SIGKILL after a step of a load, by number and name,
+// and tells of those with that name; of all with listSteps.
+func dieAt(step string) {
+	number, wanted, _ := strings.Cut(step, " ")
+	left, _ := strconv.Atoi(number)
 	bpf.EachStep(func(name string) {
-		if number != listSteps && left > 0 {
+		if step == listSteps || name == wanted {
+			fmt.Println(name)
 			left--
-			return
 		}
-		fmt.Println(name)
-		if number != listSteps {
+		if left == 0 {
 			_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
 			select {}
 		}

@@ -87,7 +87,7 @@ func TestSizes(t *testing.T) {
 	page := uint64(os.Getpagesize())
 	// What the CPUs have not added up yet is not in it.
 	require.InDelta(t, sizedShmem/page, r.RSSShmem, 256, "shmem")
-	require.Greater(t, r.RSSFile, uint64(sizedFile/page/2))
+	require.Greater(t, r.RSSFile, sizedFile/page/2)
 	require.Less(t, r.RSSFile, 8*sizedFile/page)
 	require.Greater(t, r.RSSAnon, realLimit/page/4)
 	require.EqualValues(t, sizedUID, r.UID)

@@ -108,7 +108,7 @@ func (b *bench) checkSecondNode(t *testing.T, r bpf.Record, constraint uint32) {
 	var info unix.Sysinfo_t
 	require.NoError(t, unix.Sysinfo(&info))
 	require.Positive(t, r.TotalPages)
-	require.Less(t, r.TotalPages, uint64(info.Totalram)*uint64(info.Unit)/uint64(os.Getpagesize()), "one node's alone")
+	require.Less(t, r.TotalPages, info.Totalram*uint64(info.Unit)/uint64(os.Getpagesize()), "one node's alone")
 }
 
 // bindToSecondNode has all memory of the calling thread come from there, for the
