@@ -30,6 +30,17 @@ func then(acts ...act) act {
 	}
 }
 
+// Then does one thing after the other, once init has said that it is ready.
+func Then(acts ...act) act { return then(append([]act{saidReady}, acts...)...) }
+
+// ChildDied waits until init says that its child was killed.
+func ChildDied(ctx context.Context, r *Running) error { return childDied(ctx, r) }
+
+// KillFromHost sends a signal to init past containerd.
+func KillFromHost(s syscall.Signal) func(context.Context, *Running) error {
+	return func(_ context.Context, r *Running) error { return syscall.Kill(int(r.Task.Pid()), s) }
+}
+
 func childDied(ctx context.Context, r *Running) error { return r.out.wait(ctx, "child died") }
 func saidReady(ctx context.Context, r *Running) error { return r.out.wait(ctx, "ready") }
 
@@ -49,9 +60,7 @@ func clientKill(s syscall.Signal) act {
 	return func(ctx context.Context, r *Running) error { return r.Task.Kill(ctx, s) }
 }
 
-func hostKill(_ context.Context, r *Running) error {
-	return syscall.Kill(int(r.Task.Pid()), syscall.SIGKILL)
-}
+var hostKill = KillFromHost(syscall.SIGKILL)
 
 func pauseResume(ctx context.Context, r *Running) error {
 	if err := r.Task.Pause(ctx); err != nil {

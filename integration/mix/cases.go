@@ -124,7 +124,8 @@ func killedCases() []Case {
 				Args: []string{"multi", "3"}, Limit: smallLimit,
 				Unified: map[string]string{"memory.oom.group": "1"},
 			},
-			Want: Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 5},
+			// How many are killed is not certain: the end of init ends the others too.
+			Want: Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes},
 		}, {
 			Name: "one-of-two", Kernel: "kills init; a sibling in the pod lives on",
 			Container: Container{Args: []string{"hog"}, Limit: smallLimit}, Sibling: idle,

@@ -5,7 +5,6 @@ package mix
 import (
 	"context"
 	"os"
-	"syscall"
 
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -35,6 +34,10 @@ func oddVictims() []Case {
 			Name: "dying", Kernel: "marks a process that was dying already; init exits 1",
 			Container: Container{Args: []string{"dying", "1"}, Limit: smallLimit},
 			Want:      Want{Status: 1, Init: oom.No},
+		}, {
+			Name: "group-of-five", Kernel: "kills five processes in a nested cgroup at once; init exits 1",
+			Container: Container{Args: []string{"groups", "1", "5", "1"}, Limit: 64 * MiB, Nested: true},
+			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 5},
 		}, {
 			Name: "storm", Kernel: "kills 200 children one after the other; init exits 1",
 			Container: Container{Args: []string{"storm", "200", "1"}, Limit: 16 * MiB},
@@ -98,9 +101,4 @@ func killOutside(ctx context.Context, _ *Running) error {
 
 func sysrqF(context.Context, *Running) error {
 	return os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0)
-}
-
-// TermFromHost sends SIGTERM to init past containerd.
-func TermFromHost(_ context.Context, r *Running) error {
-	return syscall.Kill(int(r.Task.Pid()), syscall.SIGTERM)
 }

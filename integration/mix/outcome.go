@@ -111,8 +111,7 @@ func (p *Prepared) endSibling(ctx context.Context, o *Outcome) error {
 	if err != nil {
 		return fmt.Errorf("wait for the sibling: %w", err)
 	}
-	if err := syscall.Kill(int(task.Pid()), syscall.SIGTERM); err != nil {
-		o.SiblingDied = true
+	if o.SiblingDied = syscall.Kill(int(task.Pid()), syscall.SIGTERM) != nil; o.SiblingDied {
 		return nil
 	}
 	select {

@@ -47,10 +47,12 @@ func checkRecords(t *testing.T, c mix.Case, o mix.Outcome, before bpf.Meta) {
 	}
 	require.Len(t, records, int(c.Want.Kills))
 	require.Equal(t, before.Victims+c.Want.Kills, now.Victims)
-	inits, sharers := 0, 0
+	inits, sharers, seqs, places := 0, 0, map[uint64]bool{}, map[uint32]bool{}
 	for _, rec := range records {
 		require.Equal(t, records[0].Cgroup, rec.Cgroup)
 		require.Equal(t, c.Name == "leaderless", rec.TID != rec.TGID, "the first thread has ended")
+		seqs[rec.Seq], places[rec.Index] = true, true
+		require.Equal(t, c.Name == "group-of-five", rec.Flags&bpf.FlagOOMGroup != 0, "memory.oom.group")
 		if rec.Flags&bpf.FlagNSInit != 0 {
 			inits++
 		}
@@ -59,5 +61,11 @@ func checkRecords(t *testing.T, c mix.Case, o mix.Outcome, before bpf.Meta) {
 		}
 	}
 	require.Equal(t, c.Want.Init == oom.Yes, inits == 1, "%d inits", inits)
+	if c.Name == "storm" {
+		require.Len(t, seqs, len(records), "events")
+	} else {
+		require.Len(t, seqs, 1, "events")
+		require.Len(t, places, len(records), "places in the event")
+	}
 	require.Equal(t, map[string]int{"sharer-init": 1, "sharer-child": 1}[c.Name], sharers, "sharers")
 }

@@ -3,20 +3,28 @@
 package scenario
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 const oomwitness = "/opt/oomwitness/bin/oomwitness"
 
+// commandTime bounds one command: containerd's start takes long on a busy machine.
+const commandTime = 3 * time.Minute
+
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	// Also in a cleanup, when the test's context is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), commandTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	require.NoError(t, err, "%s %v: %s", name, args, out)
 	return string(out)
 }
