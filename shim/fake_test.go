@@ -39,6 +39,7 @@ type fakeTask struct {
 	mu       sync.Mutex
 	inits    map[string]*fakeInit
 	killErr  error
+	pidsErr  error
 	onKill   func()
 	onDelete func()
 }
@@ -102,6 +103,22 @@ func (f *fakeTask) State(_ context.Context, r *taskAPI.StateRequest) (*taskAPI.S
 	resp := &taskAPI.StateResponse{ID: r.ID, Pid: uint32(i.pid), Status: tasktypes.Status_RUNNING}
 	if opened(i.done) {
 		resp.Status, resp.ExitStatus, resp.ExitedAt = tasktypes.Status_STOPPED, uint32(i.status), protobuf.ToTimestamp(i.at)
+	}
+	return resp, nil
+}
+
+// Pids does as runc's ps: it has no processes to tell of once init has ended.
+func (f *fakeTask) Pids(_ context.Context, r *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
+	i, err := f.init(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if f.pidsErr != nil {
+		return nil, f.pidsErr
+	}
+	resp := &taskAPI.PidsResponse{}
+	if !opened(i.done) {
+		resp.Processes = []*tasktypes.ProcessInfo{{Pid: uint32(i.pid)}, {Pid: 42}}
 	}
 	return resp, nil
 }

@@ -74,6 +74,8 @@ func TestConfigTurnsBad(t *testing.T) {
 	require.NoError(t, c.Shim.WaitLog(ctx, "the defaults are used"))
 	require.Len(t, logLines(c.Shim.Logs(), "level=error", "the defaults are used", path+":2: bound: ", "soon"), 1)
 	waitKills(t, c.Shim, c.ID, 1)
+	// Before the child is gone its memory is not free, and init would be next.
+	require.NoError(t, c.Stdio.WaitOutput(ctx, "child died"))
 	kill(t, c, unix.SIGTERM)
 	get(t, watchWait(ctx, c), 143)
 	end(t, c)

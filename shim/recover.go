@@ -1,0 +1,33 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+)
+
+// Pids answers with init for as long as the container has not been deleted. A
+// containerd that starts throws away, with its exit, each shim that knows of no
+// process (core/runtime/v2/shim_load.go, shouldCleanupShim).
+func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
+	r := s.run(req.ID)
+	if r == nil || r.initPid() == 0 {
+		return s.TTRPCTaskService.Pids(ctx, req)
+	}
+	if !r.exited() { // else there is no need to run runc, which may take its time
+		resp, err := s.TTRPCTaskService.Pids(ctx, req)
+		if err == nil && len(resp.Processes) > 0 {
+			return resp, nil
+		}
+		// None: init has just ended, and may not have been reaped yet.
+		if err != nil && !r.exited() && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+			return nil, err
+		}
+	}
+	return &taskAPI.PidsResponse{Processes: []*tasktypes.ProcessInfo{{Pid: uint32(r.initPid())}}}, nil
+}
