@@ -69,13 +69,14 @@ func (s *counterSource) Arm(t Target) (Probe, error) {
 		return nil, fmt.Errorf("arm %s for %s: %w", s.name, t.ID, err)
 	}
 	return &counterProbe{
-		dir: dir, inode: inode, meter: m, base: base, mark: base,
+		dir: dir, below: path, inode: inode, meter: m, base: base, mark: base,
 		last: Evidence{Source: s.name},
 	}, nil
 }
 
 type counterProbe struct {
 	dir   string
+	below string // dir below the mount
 	inode uint64 // tells the cgroup from a later one of the same name
 
 	// closed is apart from mu: a reading that hangs must not keep Close.

@@ -41,6 +41,9 @@ func Run(t *testing.T, make func(t *testing.T) Fixture) {
 		"a dead process is an error": testDead,
 		"closed is an error":         testClosed,
 		"concurrent readings":        testConcurrent,
+		"kept and resumed":           testResumed,
+		"resumed without its cgroup": testResumedGone,
+		"what was not kept":          testNotKept,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, make(t)) })
 	}

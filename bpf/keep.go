@@ -1,0 +1,80 @@
+package bpf
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+var (
+	_ oom.Keeper  = (*probe)(nil)
+	_ oom.Resumer = (*Source)(nil)
+)
+
+// kept is what a probe keeps. What it has read is in the ledger.
+type kept struct {
+	TGID       uint32          `json:"tgid"`
+	StartTicks uint64          `json:"startTicks"`
+	ArmedNS    uint64          `json:"armedNs"`
+	Cgroup     uint64          `json:"cgroup"`
+	Above      []uint64        `json:"above"`
+	Pod        bool            `json:"pod,omitempty"`
+	Base       uint64          `json:"base"`
+	Tasks      uint64          `json:"tasks"`
+	Cgroups    uint64          `json:"cgroups"`
+	Limits     json.RawMessage `json:"limits,omitempty"`
+}
+
+// Keep implements oom.Keeper.
+func (p *probe) Keep() ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := kept{
+		TGID: p.init.TGID, StartTicks: p.init.StartTicks, ArmedNS: p.armedNS,
+		Cgroup: p.place.cgroup, Above: p.place.above, Pod: p.place.pod,
+		Base: p.base, Tasks: p.tasks, Cgroups: p.cgroups,
+	}
+	if limits, ok := p.limits.(oom.Keeper); ok {
+		var err error
+		if k.Limits, err = limits.Keep(); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(k)
+}
+
+// Resume implements oom.Resumer. That there is no ledger any more is for Read to
+// say.
+func (s *Source) Resume(data []byte) (oom.Probe, error) {
+	if err := inNodePIDNamespace(); err != nil {
+		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
+	}
+	var k kept
+	if err := json.Unmarshal(data, &k); err != nil {
+		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
+	}
+	if k.TGID == 0 || k.Cgroup == 0 || k.ArmedNS == 0 {
+		return nil, fmt.Errorf("resume %s: %w", SourceName, errors.New("process, cgroup or time is missing"))
+	}
+	p := &probe{
+		source: s, armedNS: k.ArmedNS,
+		place: place{cgroup: k.Cgroup, above: k.Above, pod: k.Pod},
+		init:  TaskKey{TGID: k.TGID, StartTicks: k.StartTicks},
+		base:  k.Base, seen: k.Base, tasks: k.Tasks, cgroups: k.Cgroups,
+		last: oom.Evidence{Source: SourceName, Init: oom.No},
+	}
+	if k.Limits == nil {
+		return p, nil
+	}
+	counters, err := oom.NewCounters(s.h)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
+	}
+	// Without them the cause is unknown, as it is where they can't be armed.
+	if limits, err := counters.(oom.Resumer).Resume(k.Limits); err == nil {
+		p.limits = limits
+	}
+	return p, nil
+}

@@ -1,0 +1,53 @@
+package oom_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// The ancestors' counters outlive containers: a limit that fired between Keep
+// and Resume is told from those before.
+func TestTheCauseIsResumed(t *testing.T) {
+	f := newTree(t, 2)
+	f.raise(t, "/pod", oom.Counters{OOM: 5})
+	p, err := f.Source().Arm(f.Target())
+	require.NoError(t, err)
+	kept, err := p.(oom.Keeper).Keep()
+	require.NoError(t, err)
+	f.raise(t, "/pod", oom.Counters{OOM: 1})
+	f.raise(t, "/pod/c", oom.Counters{OOMKill: 1})
+	resumed, err := f.Source().(oom.Resumer).Resume(kept)
+	require.NoError(t, err)
+	ev, err := resumed.Read()
+	require.NoError(t, err)
+	require.Equal(t, oom.CausePod, ev.Cause)
+
+	_, err = f.Source().(oom.Resumer).Resume([]byte(strings.Replace(string(kept), "/pod/c", "/pod/d/c", 1)))
+	require.ErrorContains(t, err, "ancestors")
+}
+
+func FuzzResume(f *testing.F) {
+	f.Add([]byte(`{"cgroup":"/a/b","inode":7,"base":{"OOM":1},"ancestors":[{"baseline":{},"readable":true}]}`))
+	f.Add([]byte(`{"cgroup":"/"}`))
+	f.Fuzz(func(t *testing.T, kept []byte) {
+		for _, version := range []int{1, 2} {
+			s, err := oom.NewCounters(oom.Hierarchy{Version: version, Mount: "/nonexistent"})
+			require.NoError(t, err)
+			p, err := s.(oom.Resumer).Resume(kept)
+			if err != nil {
+				continue
+			}
+			if _, err := p.Read(); err == nil {
+				t.Fatalf("read from nowhere after %q", kept)
+			}
+			again, err := p.(oom.Keeper).Keep()
+			require.NoError(t, err)
+			_, err = s.(oom.Resumer).Resume(again)
+			require.NoError(t, err, "%q kept again as %q", kept, again)
+		}
+	})
+}

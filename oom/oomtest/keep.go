@@ -1,0 +1,67 @@
+package oomtest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// resume has another source go on with what a probe keeps, as another process
+// does.
+func resume(t *testing.T, f Fixture, p oom.Probe) oom.Probe {
+	t.Helper()
+	k, ok := p.(oom.Keeper)
+	require.True(t, ok, "%T can't be kept", p)
+	kept, err := k.Keep()
+	require.NoError(t, err)
+	s, ok := f.Source().(oom.Resumer)
+	require.True(t, ok, "%T can't go on", f.Source())
+	resumed, err := s.Resume(kept)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, resumed.Close()) })
+	return resumed
+}
+
+func testResumed(t *testing.T, f Fixture) {
+	f.Kill(t, 2) // before Arm
+	p := arm(t, f)
+	fresh := resume(t, f, p)
+	require.Equal(t, read(t, p), read(t, fresh))
+
+	f.Kill(t, 1)
+	seen := read(t, p)
+	again := read(t, resume(t, f, p))
+	require.WithinDuration(t, seen.Last, again.Last, 0, "the time of a kill that was read is kept")
+	again.Last = seen.Last
+	require.Equal(t, seen, again)
+
+	f.Kill(t, 1)
+	now, late := read(t, p), read(t, resume(t, f, fresh))
+	require.EqualValues(t, 2, now.Kills)
+	require.EqualValues(t, 2, late.Kills, "since Arm, not since Resume")
+	require.Equal(t, now.Cause, late.Cause)
+	require.Equal(t, now.Init, late.Init)
+}
+
+func testResumedGone(t *testing.T, f Fixture) {
+	p := arm(t, f)
+	f.Kill(t, 1)
+	seen := read(t, p)
+	f.Remove(t)
+	ev, err := resume(t, f, p).Read()
+	require.EqualValues(t, 1, ev.Kills)
+	require.Equal(t, seen.Cause, ev.Cause)
+	if err != nil {
+		require.ErrorIs(t, err, oom.ErrGone)
+		require.True(t, ev.Gone)
+	}
+}
+
+func testNotKept(t *testing.T, f Fixture) {
+	for _, kept := range []string{"", "null", "{}", "[]", `{"cgroup":"/../../etc"}`, `{"cgroup":7}`} {
+		_, err := f.Source().(oom.Resumer).Resume([]byte(kept))
+		require.ErrorContains(t, err, f.Source().Name(), "%q", kept)
+	}
+}
