@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -34,6 +35,7 @@ func (s *Service) settle(r *run, e oom.Exit) {
 // has passed the exit is shown, whatever the step; but the barrier goes on, and
 // a TaskOOM that it finds due is published all the same.
 func (s *Service) barrier(r *run, e oom.Exit) {
+	faultPoint("reaped")
 	r.reach("evidence")
 	watchdog := time.AfterFunc(s.cfg.Bound, func() { s.showLate(r) })
 	defer watchdog.Stop()
@@ -41,6 +43,7 @@ func (s *Service) barrier(r *run, e oom.Exit) {
 
 	<-r.armed
 	all := s.read(r)
+	faultPoint("read")
 	r.reach("answers to stops")
 	r.asking.Wait() // one that came too late has stopped nothing
 	v := oom.Decide(oom.Case{Exit: e, Evidence: all, Stops: r.asked(), Grace: s.cfg.Grace})
@@ -48,22 +51,28 @@ func (s *Service) barrier(r *run, e oom.Exit) {
 	r.verdict = v
 	r.mu.Unlock()
 
-	var acknowledged <-chan struct{}
+	faultPoint("decided")
+	var it *item
 	if v.OOMKilled {
-		acknowledged = s.announce(r, v.Kills)
+		it = s.announce(r, v.Kills)
 	}
+	faultPoint("announced")
 	r.reach("metrics")
 	s.snapshot(s.ctx, r)
 	// The record is written before the acknowledgement, which may never come,
 	// and once more when it has.
 	r.reach("record")
-	s.keep(r, newRecord(r.id, e, v, false))
+	s.keep(r)
+	faultPoint("recorded")
 	r.reach("containerd's acknowledgement")
-	taken := acknowledged != nil && first(acknowledged, r.shown, s.ctx.Done())
+	taken := it != nil && first(it.taken, r.shown, s.ctx.Done())
 	if taken {
-		s.keep(r, newRecord(r.id, e, v, true))
+		faultPoint("acknowledged")
+		r.acknowledge(it)
+		s.keep(r)
 	}
-	s.logVerdict(r, e, v, taken)
+	faultPoint("before the exit is shown")
+	logVerdict(s.ctx, r.id, e, v, taken)
 }
 
 // first says whether c is closed, after waiting for it or for one of the others.
@@ -87,10 +96,15 @@ func (s *Service) showLate(r *run) {
 	r.show()
 }
 
-// keep writes the record into the bundle.
-func (s *Service) keep(r *run, rec record) {
-	if err := writeRecord(r.bundle, rec); err != nil {
-		s.trouble(r, "verdict not recorded", err)
+// keep writes what is known of a run into its bundle.
+func (s *Service) keep(r *run) {
+	r.keeping.Lock()
+	defer r.keeping.Unlock()
+	if r.deleted { // the bundle is being removed
+		return
+	}
+	if err := writeRecord(r.bundle, r.record()); err != nil {
+		s.trouble(r, "record not written", err)
 	}
 }
 
@@ -132,9 +146,9 @@ func (s *Service) trouble(r *run, what string, err error) {
 		Warn("exit barrier: " + what)
 }
 
-func (s *Service) logVerdict(r *run, e oom.Exit, v oom.Verdict, taken bool) {
-	log.G(s.ctx).WithFields(log.Fields{
-		"container":    r.id,
+func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool) {
+	log.G(ctx).WithFields(log.Fields{
+		"container":    id,
 		"pid":          e.Pid,
 		"status":       e.Status,
 		"oom":          v.OOMKilled,
@@ -198,6 +212,7 @@ func (s *Service) killed(r *run, kills uint64) {
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "kills": kills}).
 		Info("the OOM killer ended a process of the container")
 	s.snapshot(s.ctx, r)
+	s.keep(r) // counters don't say when it was
 	if r.policy.report != config.ReportLive {
 		return
 	}

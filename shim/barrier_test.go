@@ -4,11 +4,9 @@ package shim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -313,17 +311,17 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 		b.task.exit(t, "c", 137)
 		_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err)
-		data, err := os.ReadFile(filepath.Join(b.run("c").bundle, recordFile))
+		rec, err := readRecord(b.run("c").bundle)
 		require.NoError(t, err)
-		var rec record
-		require.NoError(t, json.Unmarshal(data, &rec))
+		exit, verdict, ended := rec.exit()
+		require.True(t, ended)
 		require.Equal(t, "c", rec.ID)
-		require.Equal(t, 137, rec.Status)
+		require.Equal(t, 137, exit.Status)
 		require.True(t, rec.Acknowledged)
 		require.Equal(t, oom.Verdict{
 			OOMKilled: true, Cause: oom.CauseContainer, Kills: 1, Ended: oom.EndedOOM,
 			Rule: oom.RuleWithinGrace, Evidence: "fake",
-		}, rec.Verdict)
+		}, verdict)
 	})
 }
 
@@ -337,7 +335,7 @@ func TestTroubleIsCountedAndShowsTheExit(t *testing.T) {
 		"cgroup gone":         {func(b *bench) { b.source.err = fmt.Errorf("read: %w", oom.ErrGone) }, "cgroup gone"},
 		"bundle is gone": {func(b *bench) {
 			_ = os.RemoveAll(b.run("c").bundle)
-		}, "verdict not recorded"},
+		}, "record not written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

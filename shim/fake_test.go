@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	runc "github.com/containerd/go-runc"
+	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/stretchr/testify/require"
 
@@ -107,6 +109,10 @@ func (f *fakeTask) State(_ context.Context, r *taskAPI.StateRequest) (*taskAPI.S
 	return resp, nil
 }
 
+func (f *fakeTask) Connect(context.Context, *taskAPI.ConnectRequest) (*taskAPI.ConnectResponse, error) {
+	return &taskAPI.ConnectResponse{}, nil
+}
+
 // Pids does as runc's ps: it has no processes to tell of once init has ended.
 func (f *fakeTask) Pids(_ context.Context, r *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
 	i, err := f.init(r.ID)
@@ -186,36 +192,62 @@ type fakeEvents struct {
 	mu    sync.Mutex
 	taken []string // topic and container, in the order of acknowledgement
 	fail  int      // errors to give first
+	down  bool
+	life  uint64
 	hold  func(topic, id string) <-chan struct{}
 }
 
-func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope) error {
+func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope) (uint64, error) {
 	event, err := typeurl.UnmarshalAny(env.Event)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	id := event.(interface{ GetContainerID() string }).GetContainerID()
 	f.mu.Lock()
-	failing := f.fail > 0
+	failing := f.fail > 0 || f.down
 	f.fail -= min(f.fail, 1)
-	hold := f.hold
+	hold, life := f.hold, f.life
 	f.mu.Unlock()
 	if failing {
-		return errors.New("not today")
+		return 0, errors.New("not today")
 	}
 	if hold != nil {
 		if c := hold(env.Topic, id); c != nil {
 			select {
 			case <-c:
 			case <-ctx.Done():
-				return ctx.Err()
+				return 0, ctx.Err()
 			}
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.life != life {
+		return 0, ttrpc.ErrClosed
+	}
 	f.taken = append(f.taken, env.Topic+" "+id)
-	return nil
+	return life, nil
+}
+
+func (f *fakeEvents) Life() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.life
+}
+
+// die ends containerd: nothing is taken until it is back.
+func (f *fakeEvents) die() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = true
+	f.life++
+}
+
+// back has another containerd take events; what was taken before is forgotten.
+func (f *fakeEvents) back() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down, f.taken = false, nil
 }
 
 // holdOOM has every TaskOOM wait until the channel is closed.
@@ -285,6 +317,17 @@ func (p *fakeProbe) Read() (oom.Evidence, error) {
 }
 
 func (p *fakeProbe) Close() error { return nil }
+
+// Resume implements oom.Resumer.
+func (f *fakeSource) Resume(kept []byte) (oom.Probe, error) {
+	var id string
+	if err := json.Unmarshal(kept, &id); err != nil {
+		return nil, err
+	}
+	return &fakeProbe{f, id}, nil
+}
+
+func (p *fakeProbe) Keep() ([]byte, error) { return json.Marshal(p.id) }
 
 // bench is a Service between fakes.
 type bench struct {

@@ -96,24 +96,37 @@ func (p *publisher) push(ctx context.Context, topic, id string, event events.Eve
 
 // announce publishes TaskOOM for a run, ahead of its TaskExit, unless the kills
 // so far have been announced or an earlier TaskOOM is still waiting to be sent.
-// The channel is closed when containerd has acknowledged it, and nil if it can't
-// be encoded.
-func (s *Service) announce(r *run, kills uint64) <-chan struct{} {
+// It gives nil if it can't be encoded.
+func (s *Service) announce(r *run, kills uint64) *item {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.oom != nil && (kills <= r.told || !opened(r.oom.taken)) {
 		r.told = max(r.told, kills)
-		return r.oom.taken
+		return r.oom
 	}
+	r.told = kills
+	return s.publishLocked(r)
+}
+
+// publishAgain publishes another TaskOOM, unless somebody else has since old.
+func (s *Service) publishAgain(r *run, old *item) *item {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.oom != old {
+		return r.oom
+	}
+	return s.publishLocked(r)
+}
+
+func (s *Service) publishLocked(r *run) *item {
 	env, err := envelope(s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.id})
 	if err != nil {
 		s.trouble(r, "TaskOOM not encoded", err)
 		return nil
 	}
-	r.told = kills
 	r.oom = &item{env: env, run: r, taken: make(chan struct{})}
 	s.queue.pushAhead(r.id, r.oom)
-	return r.oom.taken
+	return r.oom
 }
 
 // envelope encodes an event with the time of its happening, which is now: a

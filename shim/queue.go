@@ -35,6 +35,10 @@ type item struct {
 	gate <-chan struct{}
 	// taken is closed when containerd has acknowledged the event.
 	taken chan struct{}
+	// life is that of the containerd that has, and heard says that it is known to
+	// have had listeners by then. Set before taken is closed.
+	life  uint64
+	heard bool
 	// sending says that it is on the wire. Guarded by queue.mu.
 	sending bool
 }
@@ -181,8 +185,10 @@ func opened(gate <-chan struct{}) bool {
 // was closed first.
 func (q *queue) send(it *item) bool {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		err := q.fwd.Forward(q.ctx, it.env)
+		listening := it.run.listening() // before it is sent
+		life, err := q.fwd.Forward(q.ctx, it.env)
 		if err == nil {
+			it.life, it.heard = life, listening(life)
 			return true
 		}
 		if q.ctx.Err() != nil {

@@ -30,7 +30,8 @@ type run struct {
 	mu       sync.Mutex // guards what follows
 	pid      int        // 0 until init exists
 	probes   []oom.Probe
-	evidence []oom.Evidence // of the newest reading, best first
+	keepers  map[string]oom.Keeper // those of the probes that can be, by source
+	evidence []oom.Evidence        // of the newest reading, best first
 	stops    []*stop
 	asking   sync.WaitGroup // stops that the runtime has not answered yet
 	exit     *oom.Exit      // nil while init runs
@@ -40,6 +41,13 @@ type run struct {
 	told     uint64         // kills that TaskOOMs stand for
 	stats    typeurl.Any    // the newest reading of the cgroup's metrics
 	step     string         // what the barrier waits for
+	audience audience
+	acked    bool // the audience has heard the TaskOOM
+	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
+	startTicks uint64
+
+	keeping sync.Mutex // held while the record is written, before mu; guards deleted
+	deleted bool       // nothing is to be recorded any more
 }
 
 // stop is a signal on its way to init, or one that has been sent.
@@ -64,6 +72,7 @@ func newRun(id, bundle string, p policy) *run {
 func (r *run) arm(pid int, sources []oom.Source) error {
 	var errs []error
 	var probes []oom.Probe
+	keepers := make(map[string]oom.Keeper, len(sources))
 	for _, s := range sources {
 		p, err := s.Arm(oom.Target{ID: r.id, Pid: pid, Pod: r.policy.pod})
 		if err != nil {
@@ -71,10 +80,13 @@ func (r *run) arm(pid int, sources []oom.Source) error {
 			continue
 		}
 		probes = append(probes, p)
+		if k, ok := p.(oom.Keeper); ok {
+			keepers[s.Name()] = k
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.probes = probes
+	r.probes, r.keepers = probes, keepers
 	if !opened(r.armed) {
 		close(r.armed)
 	}
@@ -155,7 +167,7 @@ func (r *run) lastLook() []oom.Evidence {
 
 // askStop notes a signal that is about to be sent to init, and gives the
 // function that must be called with the runtime's answer: a signal that could
-// not be sent stopped nothing.
+// not be sent stopped nothing. It gives nil for one that changes nothing.
 func (r *run) askStop(signal unix.Signal) func(sent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,7 +176,7 @@ func (r *run) askStop(signal unix.Signal) func(sent bool) {
 	s := &stop{Stop: oom.Stop{Signal: signal, Kills: kills(r.evidence)}}
 	again := func(o *stop) bool { return o.sent && o.Signal == signal }
 	if r.exit != nil || slices.ContainsFunc(r.stops, again) {
-		return func(bool) {}
+		return nil
 	}
 	r.stops = append(r.stops, s)
 	r.asking.Add(1)
@@ -178,6 +190,13 @@ func (r *run) askStop(signal unix.Signal) func(sent bool) {
 		}
 		r.stops = slices.DeleteFunc(r.stops, func(o *stop) bool { return o == s })
 	}
+}
+
+// remove says that the container was deleted.
+func (r *run) remove() {
+	r.keeping.Lock()
+	defer r.keeping.Unlock()
+	r.deleted = true
 }
 
 // asked gives the signals that containerd asked for, in their order.

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -76,9 +77,11 @@ func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 		log.G(ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": total}).
 			Log(level, "a source of OOM evidence can't be had for this container")
 	}
+	ticks, _ := bpf.StartTicks(pid) // 0 of an init that was reaped already
 	r.mu.Lock()
-	r.pid = pid
+	r.pid, r.startTicks = pid, ticks
 	r.mu.Unlock()
+	s.keep(r)
 	s.mu.Lock()
 	e, dead := s.early[pid]
 	// A process that is there now had the same pid as the one that exited.

@@ -113,6 +113,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		}
 	}
 	r := newRun(req.ID, req.Bundle, p)
+	r.made(s.queue.fwd.Life())
 	old := s.enter(r)
 	defer s.spawn()()
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
@@ -143,42 +144,55 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 }
 
 // Kill notes that containerd asked for init's stop, before it is sent.
-func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (_ *emptyResponse, err error) {
-	if r := s.run(req.ID); r != nil && req.ExecID == "" && req.Signal != 0 {
-		answered := r.askStop(signalOf(req.Signal))
-		defer func() { answered(err == nil) }()
+func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyResponse, error) {
+	r := s.run(req.ID)
+	if r == nil || req.ExecID != "" || req.Signal == 0 {
+		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	return s.TTRPCTaskService.Kill(ctx, req)
+	answered := r.askStop(signalOf(req.Signal))
+	if answered == nil {
+		return s.TTRPCTaskService.Kill(ctx, req)
+	}
+	go s.keep(r) // beside the signal, which must not wait for a disk
+	resp, err := s.TTRPCTaskService.Kill(ctx, req)
+	answered(err == nil)
+	if err != nil {
+		go s.keep(r)
+	}
+	return resp, err
 }
 
 // Wait is the first road by which an exit can be seen.
 func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
-	r := s.run(req.ID)
+	since := time.Now()
+	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.Wait(ctx, req)
-	if err != nil || r == nil || req.ExecID != "" {
+	if err != nil || r == nil {
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: r.initPid(), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	return resp, s.pass(ctx, r)
+	return resp, s.pass(ctx, r, since)
 }
 
 // State is the second.
 func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	r := s.run(req.ID)
+	since := time.Now()
+	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.State(ctx, req)
-	if err != nil || r == nil || req.ExecID != "" || resp.Status != tasktypes.Status_STOPPED {
+	if err != nil || r == nil || resp.Status != tasktypes.Status_STOPPED {
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	return resp, s.pass(ctx, r)
+	return resp, s.pass(ctx, r, since)
 }
 
 // Delete is the last (the third is TaskExit, in publisher.go). It also waits
 // until containerd has taken the TaskExit, which upstream loses when the shim
 // is shut down right after.
 func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
-	r := s.run(req.ID)
-	if r == nil || req.ExecID != "" {
+	since := time.Now()
+	r := s.asked(req.ID, req.ExecID)
+	if r == nil {
 		return s.TTRPCTaskService.Delete(ctx, req)
 	}
 	stopped, err := s.exitTaken(ctx, r)
@@ -192,9 +206,10 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 		return nil, err
 	}
 	if !stopped {
-		err = s.deleted(ctx, r, resp)
+		err = s.deleted(ctx, r, resp, since)
 	}
 	s.leave(r, nil)
+	r.remove()
 	if cerr := r.close(); cerr != nil {
 		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
 	}
@@ -204,13 +219,13 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 // deleted is for a delete that found init running when it was asked for, and
 // ended when it was carried out: the answer is the first sight of the exit, and
 // waits like any other. A container that was never started has no exit.
-func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteResponse) error {
+func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteResponse, since time.Time) error {
 	at := resp.ExitedAt.AsTime()
 	if at.IsZero() {
 		return nil
 	}
 	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
-	if err := s.pass(ctx, r); err != nil {
+	if err := s.pass(ctx, r, since); err != nil {
 		return err
 	}
 	return s.taken(ctx, r)
@@ -241,11 +256,12 @@ func (s *Service) taken(ctx context.Context, r *run) error {
 	return nil
 }
 
-// pass waits at the barrier.
-func (s *Service) pass(ctx context.Context, r *run) error {
+// pass waits at the barrier, and until the containerd that asks since then has
+// heard of the OOM.
+func (s *Service) pass(ctx context.Context, r *run, since time.Time) error {
 	select {
 	case <-r.shown:
-		return nil
+		return s.heard(ctx, r, since)
 	case <-ctx.Done():
 		return errgrpc.ToGRPC(ctx.Err())
 	}

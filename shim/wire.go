@@ -6,18 +6,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
 
 	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	"github.com/containerd/containerd/api/types"
-	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/ttrpc"
 )
 
-// Forwarder hands an event to containerd. Forward returns nil only when
-// containerd has acknowledged it; it may be called concurrently.
+// Forwarder hands events to containerd. Its methods may be called concurrently.
 type Forwarder interface {
-	Forward(ctx context.Context, env *types.Envelope) error
+	// Forward gives no error only when containerd has acknowledged the event, and
+	// the life of the containerd that did.
+	Forward(ctx context.Context, env *types.Envelope) (life uint64, err error)
+	// Life numbers the lives of containerd, as far as they can be told apart: it
+	// has risen when the one that was last connected is gone.
+	Life() uint64
 	Close() error
 }
 
@@ -28,29 +33,73 @@ type Forwarder interface {
 // one that containerd has yet to act on, and sending it again would publish the
 // event twice: so a call ends with its answer or with its connection. It is the
 // barrier that does not wait forever.
+//
+// A life of containerd is told by its connection. The kernel closes that with
+// the process, before another can have taken its place; and where a connection
+// ends without that, the next one leads to the same process and socket.
 type wire struct {
 	address string
 
-	mu     sync.Mutex    // guards what follows
-	client *ttrpc.Client // nil when there is no connection
+	dialling sync.Mutex // held while a connection is made; before mu
+
+	mu     sync.Mutex // guards what follows
+	link   *link      // nil when there is no connection
+	peer   peer       // of the newest connection
+	ended  bool       // that has ended, and nobody has looked whether the peer has too
+	life   uint64     // peers that have
 	closed bool
+}
+
+// link is one connection.
+type link struct {
+	conn   net.Conn
+	client *ttrpc.Client
+	life   uint64
 }
 
 // NewWire gives a Forwarder to the ttrpc socket at address. It connects at the
 // first event.
-func NewWire(address string) Forwarder { return &wire{address: address} }
+func NewWire(address string) Forwarder {
+	return &wire{address: strings.TrimPrefix(address, "unix://")}
+}
 
 // Forward implements Forwarder.
-func (w *wire) Forward(ctx context.Context, env *types.Envelope) error {
-	client, err := w.connect(ctx)
+func (w *wire) Forward(ctx context.Context, env *types.Envelope) (uint64, error) {
+	l, err := w.connect(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = eventsapi.NewTTRPCEventsClient(client).Forward(ctx, &eventsapi.ForwardRequest{Envelope: env})
+	_, err = eventsapi.NewTTRPCEventsClient(l.client).Forward(ctx, &eventsapi.ForwardRequest{Envelope: env})
 	if errors.Is(err, ttrpc.ErrClosed) {
-		w.drop(client)
+		w.drop(l)
 	}
-	return err
+	return l.life, err
+}
+
+// Life implements Forwarder. It asks the kernel, since the end of a connection
+// that nobody uses is noticed only later.
+func (w *wire) Life() uint64 {
+	life, sure := w.lifeSoFar()
+	if sure {
+		return life
+	}
+	_, err := w.connect(context.Background())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.ended { // nobody listens: it is gone
+		w.ended = false
+		w.life++
+	}
+	return w.life
+}
+
+func (w *wire) lifeSoFar() (life uint64, sure bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.link != nil && hungUp(w.link.conn) {
+		w.dropLocked()
+	}
+	return w.life, !w.ended
 }
 
 // Close ends the connection and every call on it.
@@ -58,40 +107,59 @@ func (w *wire) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	if w.client == nil {
+	if w.link == nil {
 		return nil
 	}
-	return w.client.Close()
+	return w.link.client.Close()
 }
 
-// connect gives the connection, or a new one. Only one caller dials at a time;
-// the dialer bounds it.
-func (w *wire) connect(ctx context.Context) (*ttrpc.Client, error) {
+// connect gives the connection, or a new one. Only one caller dials at a time.
+func (w *wire) connect(ctx context.Context) (*link, error) {
+	w.dialling.Lock()
+	defer w.dialling.Unlock()
+	if l, err := w.current(); l != nil || err != nil {
+		return l, err
+	}
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", w.address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd: %w", err)
+	}
+	p := peerOf(conn, w.address)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		_ = conn.Close()
+		return nil, ttrpc.ErrClosed
+	}
+	if w.ended && p != w.peer {
+		w.life++
+	}
+	w.peer, w.ended = p, false
+	w.link = &link{conn: conn, client: ttrpc.NewClient(conn), life: w.life}
+	return w.link, nil
+}
+
+// current gives the connection, or nil where there is none.
+func (w *wire) current() (*link, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, ttrpc.ErrClosed
 	}
-	if w.client != nil {
-		return w.client, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	conn, err := dialer.ContextDialer(ctx, w.address)
-	if err != nil {
-		return nil, fmt.Errorf("connect to containerd at %q: %w", w.address, err)
-	}
-	w.client = ttrpc.NewClient(conn)
-	return w.client, nil
+	return w.link, nil
 }
 
 // drop forgets a broken connection, unless another caller has already made a
 // new one.
-func (w *wire) drop(client *ttrpc.Client) {
+func (w *wire) drop(l *link) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.client == client {
-		w.client = nil
-		_ = client.Close()
+	if w.link == l {
+		w.dropLocked()
 	}
+}
+
+func (w *wire) dropLocked() {
+	_ = w.link.client.Close()
+	w.link, w.ended = nil, true
 }

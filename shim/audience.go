@@ -1,0 +1,150 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
+)
+
+// An acknowledgement says that containerd has taken a TaskOOM, not that anyone
+// has heard it: what containerd takes before CRI has subscribed is forgotten. A
+// containerd that starts does this, in this order:
+//
+//  1. it connects to each shim and asks for its Pids;
+//  2. CRI subscribes, while the events endpoint begins to listen: a TaskOOM that
+//     was waiting may be taken before or after;
+//  3. CRI asks for each task's State, and deletes those that have stopped.
+//
+// So a TaskOOM counts as heard if it was sent to a containerd that had asked for
+// the task before, or that made it. Where one asks that has not heard it, it is
+// published again, ahead of the answer.
+
+// audience is what is known of who listens. Guarded by run.mu.
+type audience struct {
+	// life of the containerd that made the container, or has asked for it since.
+	life uint64
+	// silent is set when another has connected, and has not asked for it yet.
+	silent bool
+	// known is set at the first Connect, which whoever made the container sends.
+	known bool
+}
+
+// made notes who made the container.
+func (r *run) made(life uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.audience = audience{life: life}
+}
+
+// connected notes a Connect. It gives true where an acknowledgement does not
+// count any more, since whoever has heard may be gone.
+func (r *run) connected(life uint64) (void bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own := !r.audience.known && life == r.audience.life
+	r.audience.known = true
+	if own {
+		return false
+	}
+	r.audience.silent = true
+	void = r.acked && r.oom.life != life
+	r.acked = r.acked && !void
+	return void
+}
+
+// asks notes that a containerd asks for the task.
+func (r *run) asks(life uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.audience.life, r.audience.silent = life, false
+}
+
+// listening gives the function that says whether what is sent from now on is
+// heard in a life of containerd. Nothing is known of what is no run's.
+func (r *run) listening() func(life uint64) bool {
+	if r == nil {
+		return func(uint64) bool { return false }
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.audience
+	return func(life uint64) bool { return !now.silent && now.life == life }
+}
+
+// Connect is a new containerd's first call for each container.
+func (s *Service) Connect(ctx context.Context, req *taskAPI.ConnectRequest) (*taskAPI.ConnectResponse, error) {
+	if r := s.run(req.ID); r != nil && r.connected(s.queue.fwd.Life()) {
+		s.keep(r)
+	}
+	return s.TTRPCTaskService.Connect(ctx, req)
+}
+
+// asked notes that containerd asks for a container's task by a road, and gives
+// the run, or nil.
+func (s *Service) asked(id, exec string) *run {
+	r := s.run(id)
+	if r == nil || exec != "" {
+		return nil
+	}
+	r.asks(s.queue.fwd.Life())
+	return r
+}
+
+// heard waits until the containerd that asks, since then, has heard of a
+// TaskOOM that is due, or the bound has passed.
+func (s *Service) heard(ctx context.Context, r *run, since time.Time) error {
+	bound := time.NewTimer(s.cfg.Bound - time.Since(since))
+	defer bound.Stop()
+	for ctx.Err() == nil { // one that is gone does not listen
+		it := s.unheard(r)
+		if it == nil {
+			return nil
+		}
+		select {
+		case <-it.taken:
+			if r.acknowledge(it) {
+				s.keep(r)
+			}
+		case <-bound.C:
+			return nil // it stays in the queue; the barrier has said so the first time
+		case <-ctx.Done():
+		}
+	}
+	return errgrpc.ToGRPC(ctx.Err())
+}
+
+// acknowledge notes that a TaskOOM was taken, and gives true where that is news
+// and whoever took it listens.
+func (r *run) acknowledge(it *item) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	news := it.heard && it.life == r.audience.life && !r.audience.silent && !r.acked
+	r.acked = r.acked || news
+	return news
+}
+
+// unheard gives the TaskOOM that the containerd that is there has yet to hear,
+// published again if it was taken before, or nil.
+func (s *Service) unheard(r *run) *item {
+	life := s.queue.fwd.Life()
+	r.asks(life) // who waits for it still listens, if the connection broke meanwhile
+	r.mu.Lock()
+	it, v := r.oom, r.verdict
+	r.mu.Unlock()
+	switch {
+	case !v.OOMKilled || it == nil:
+		return nil
+	case !opened(it.taken):
+		return it
+	case it.heard && it.life == life:
+		return nil
+	}
+	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM again")}).
+		Info("a containerd asks that has not heard of the OOM: TaskOOM is published again")
+	return s.publishAgain(r, it)
+}

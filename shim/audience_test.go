@@ -1,0 +1,225 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// Steps of the test below: what containerd does, and what happens to it.
+type step func(t *testing.T, b *bench)
+
+func connects(t *testing.T, b *bench) {
+	t.Helper()
+	_, err := b.Connect(b.ctx, &taskAPI.ConnectRequest{ID: "c"})
+	require.NoError(t, err)
+}
+
+func asksState(t *testing.T, b *bench) {
+	t.Helper()
+	_, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+	require.NoError(t, err)
+}
+
+func asksWait(t *testing.T, b *bench) {
+	t.Helper()
+	_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+	require.NoError(t, err)
+}
+
+func deletes(t *testing.T, b *bench) {
+	t.Helper()
+	_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+	require.NoError(t, err)
+}
+
+// isKilled has init end by the OOM killer, and lets the shim do what it can.
+func isKilled(t *testing.T, b *bench) {
+	t.Helper()
+	b.source.set("c", killedNow())
+	b.task.exit(t, "c", 137)
+	settles(t, b)
+}
+
+func ends(t *testing.T, b *bench) {
+	t.Helper()
+	b.task.exit(t, "c", 3)
+	settles(t, b)
+}
+
+func dies(_ *testing.T, b *bench)    { b.events.die() }
+func isBack(_ *testing.T, b *bench)  { b.events.back() }
+func settles(_ *testing.T, _ *bench) { time.Sleep(time.Minute); synctest.Wait() }
+
+// diesUnseen ends a containerd that the shim was never connected to.
+func diesUnseen(_ *testing.T, b *bench) {
+	b.events.mu.Lock()
+	defer b.events.mu.Unlock()
+	b.events.down = true
+}
+
+// Each order of what a containerd that starts does and what becomes of a
+// TaskOOM. The last containerd must have taken it after it had asked for the
+// task, and no containerd needlessly twice.
+func TestTheContainerdThatAsksHasHeard(t *testing.T) {
+	for name, tc := range map[string]struct {
+		steps []step
+		want  int // TaskOOMs that the last containerd takes
+	}{
+		"one for all roads": {
+			[]step{connects, isKilled, asksWait, asksState, asksState, deletes}, 1},
+		"nobody waited": {
+			[]step{connects, isKilled, asksState, deletes}, 1},
+		"taken by one before, state": {
+			[]step{connects, isKilled, asksWait, dies, isBack, connects, asksState, asksState, deletes}, 1},
+		"taken by one before, wait": {
+			[]step{connects, isKilled, asksWait, dies, isBack, connects, asksWait, asksState}, 1},
+		"taken by one before, delete": {
+			[]step{connects, isKilled, asksWait, dies, isBack, connects, deletes}, 1},
+		"taken by one before that had no Connect": {
+			[]step{isKilled, asksWait, dies, isBack, connects, asksState}, 1},
+		"killed while there is none, asked before it is taken": {
+			[]step{connects, dies, isKilled, isBack, connects, asksState, deletes}, 1},
+		"killed while there is none, taken before it is asked": { // CRI may not have subscribed
+			[]step{connects, dies, isKilled, isBack, connects, settles, asksState, asksState, deletes}, 2},
+		"killed when asked, while it starts": {
+			[]step{connects, dies, isBack, connects, asksState, isKilled, asksState, deletes}, 1},
+		"killed while it starts": {
+			[]step{connects, dies, isBack, connects, isKilled, asksState, asksState, deletes}, 2},
+		"two starts, heard by the first": {
+			[]step{connects, isKilled, dies, isBack, connects, asksState, dies, isBack, connects, asksState, deletes}, 1},
+		"two starts, the first unseen": {
+			[]step{connects, dies, isBack, connects, asksState, diesUnseen, isBack, connects, isKilled, asksState, deletes}, 2},
+		"not OOM": {
+			[]step{connects, ends, asksWait, dies, isBack, connects, asksState, deletes}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				synctest.Wait()
+				for _, s := range tc.steps {
+					s(t, b)
+					synctest.Wait()
+				}
+				taken := strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c")
+				require.Equal(t, tc.want, taken, "%v", b.events.all())
+			})
+		})
+	}
+}
+
+// The answer comes after the acknowledgement, or when the bound has passed; the
+// TaskOOM stays in the queue then, and is not sent twice.
+func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		isKilled(t, b)
+		dies(t, b)
+		isBack(t, b)
+		answer := b.events.holdOOM()
+		connects(t, b)
+		start := time.Now()
+		asksState(t, b)
+		require.Equal(t, config.Default().Bound, time.Since(start))
+		require.Empty(t, b.events.all())
+
+		seen := make(chan error, 1)
+		go func() {
+			_, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+			seen <- err
+		}()
+		synctest.Wait()
+		require.Empty(t, seen)
+		close(answer)
+		require.NoError(t, <-seen)
+		require.Equal(t, []string{"/tasks/oom c"}, b.events.all())
+	})
+}
+
+// A caller whose containerd is gone listens no longer: it must not stand for the
+// one that has come.
+func TestACallerThatIsGoneHearsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		connects(t, b)
+		dies(t, b)
+		b.source.set("c", killedNow())
+		b.task.exit(t, "c", 137)
+		ctx, cancel := context.WithCancel(b.ctx)
+		gone := make(chan error, 1)
+		go func() {
+			_, err := b.State(ctx, &taskAPI.StateRequest{ID: "c"})
+			gone <- err
+		}()
+		synctest.Wait()
+		cancel()
+		require.Error(t, <-gone)
+		isBack(t, b)
+		connects(t, b)
+		settles(t, b)
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
+		asksState(t, b)
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c", "/tasks/oom c"}, b.events.all())
+	})
+}
+
+// The record says acknowledged only while whoever has heard may still be there.
+func TestTheRecordFollowsTheAudience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		acknowledged := func() bool {
+			rec, err := readRecord(b.run("c").bundle)
+			require.NoError(t, err)
+			return rec.Acknowledged
+		}
+		connects(t, b)
+		isKilled(t, b)
+		require.True(t, acknowledged())
+		connects(t, b) // nobody new
+		require.True(t, acknowledged())
+		dies(t, b)
+		isBack(t, b)
+		connects(t, b)
+		require.False(t, acknowledged())
+		asksState(t, b)
+		require.True(t, acknowledged())
+	})
+}
+
+// What a containerd that starts finds of a task that ended while there was none.
+func TestAnExitSurvivesTheRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		dies(t, b)
+		ends(t, b)
+		isBack(t, b)
+		connects(t, b)
+		require.Len(t, pidsOf(t, b, "c"), 1)
+		state, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+		require.NoError(t, err)
+		require.Equal(t, tasktypes.Status_STOPPED, state.Status)
+		require.EqualValues(t, 3, state.ExitStatus)
+		wait, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+		require.NoError(t, err)
+		require.EqualValues(t, 3, wait.ExitStatus)
+		gone, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+		require.NoError(t, err)
+		require.EqualValues(t, 3, gone.ExitStatus)
+		require.Equal(t, state.ExitedAt, gone.ExitedAt)
+	})
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package shim
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// A shim can die at any time from Create on: what the record must hold by then.
+func TestTheRecordIsThereFromCreateOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		read := func() record {
+			synctest.Wait()
+			rec, err := readRecord(b.run("c").bundle)
+			require.NoError(t, err)
+			return rec
+		}
+		rec := read()
+		_, _, ended := rec.exit()
+		require.False(t, ended)
+		require.Equal(t, "c", rec.ID)
+		require.Equal(t, b.run("c").initPid(), rec.Pid)
+		require.Equal(t, bootID(), rec.Boot)
+		require.Equal(t, map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)}, rec.Probes)
+		require.Empty(t, rec.Stops)
+
+		_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)})
+		require.NoError(t, err)
+		require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM}}, read().Stops)
+		b.task.killErr = os.ErrProcessDone
+		_, err = b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL)})
+		require.Error(t, err)
+		require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM}}, read().Stops, "one that was not sent is none")
+
+		b.task.exit(t, "c", 143)
+		e, v, ended := read().exit()
+		require.True(t, ended)
+		require.Equal(t, 143, e.Status)
+		require.Equal(t, oom.EndedStopped, v.Ended)
+	})
+}
+
+// Nothing is written into a bundle that is being removed.
+func TestNothingIsRecordedAfterTheDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 20 })
+		b.create(t, "c")
+		isKilled(t, b)
+		r := b.run("c")
+		deletes(t, b)
+		require.NoError(t, os.Remove(filepath.Join(r.bundle, recordFile)))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, "/tasks/oom c", b.events.all()[0], "taken after the delete")
+		left, err := os.ReadDir(r.bundle)
+		require.NoError(t, err)
+		require.Empty(t, left)
+		require.Zero(t, b.counts.of("record not written"))
+	})
+}
+
+func FuzzParseRecord(f *testing.F) {
+	at := time.Unix(1, 0)
+	rec := record{Version: recordVersion, ID: "c", Boot: "b", Pid: 7, StartTicks: 8, Stops: []oom.Stop{{Signal: unix.SIGTERM}}}
+	for _, r := range []record{rec, rec.decided(oom.Exit{Pid: 7, Status: 137, At: at}, oom.Verdict{OOMKilled: true, Rule: 1})} {
+		data, err := json.Marshal(r)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Add([]byte(`{"version":2,"id":"c","pid":7,"probes":{"ledger":{}},"exitStatus":256}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rec, err := parseRecord(data)
+		if err != nil {
+			return
+		}
+		if e, _, ok := rec.exit(); rec.Pid <= 0 || rec.ID == "" || ok && (e.Status < 0 || e.Status > 255) {
+			t.Fatalf("%+v from %q", rec, data)
+		}
+		again, err := json.Marshal(rec)
+		require.NoError(t, err)
+		_, err = parseRecord(again)
+		require.NoError(t, err, "%q written as %q", data, again)
+	})
+}

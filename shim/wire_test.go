@@ -1,0 +1,121 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
+	"github.com/containerd/containerd/api/types"
+	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
+	"github.com/containerd/ttrpc"
+	"github.com/stretchr/testify/require"
+)
+
+type takesAll struct{}
+
+func (takesAll) Forward(context.Context, *eventsapi.ForwardRequest) (*ptypes.Empty, error) {
+	return &ptypes.Empty{}, nil
+}
+
+// endpoint is a real events endpoint, and the connections that it has.
+type endpoint struct {
+	net.Listener
+	server *ttrpc.Server
+	conns  chan net.Conn
+	ended  chan struct{}
+}
+
+func (e *endpoint) Accept() (net.Conn, error) {
+	conn, err := e.Listener.Accept()
+	if err == nil {
+		e.conns <- conn
+	}
+	return conn, err
+}
+
+func listen(t *testing.T, path string) *endpoint {
+	t.Helper()
+	_ = os.Remove(path)
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	server, err := ttrpc.NewServer()
+	require.NoError(t, err)
+	e := &endpoint{l, server, make(chan net.Conn, 8), make(chan struct{})}
+	eventsapi.RegisterTTRPCEventsService(server, takesAll{})
+	go func() {
+		defer close(e.ended)
+		_ = server.Serve(context.Background(), e)
+	}()
+	t.Cleanup(func() { e.die() })
+	return e
+}
+
+// die closes the socket and all connections.
+func (e *endpoint) die() {
+	_ = e.Close()
+	<-e.ended
+	for len(e.conns) > 0 {
+		e.cut()
+	}
+	_ = e.server.Close()
+}
+
+// cut closes the oldest connection, whose end can be seen when it returns: Close
+// alone may leave that to a reader.
+func (e *endpoint) cut() {
+	conn := <-e.conns
+	_ = conn.(*net.UnixConn).CloseWrite()
+	_ = conn.Close()
+}
+
+func TestLives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	w := NewWire("unix://" + path).(*wire)
+	defer w.Close()
+	forward := func() uint64 {
+		t.Helper()
+		for { // a connection that was found broken is made again at the next try
+			life, err := w.Forward(context.Background(), &types.Envelope{})
+			if err == nil {
+				return life
+			}
+			require.ErrorIs(t, err, ttrpc.ErrClosed)
+		}
+	}
+	require.Zero(t, w.Life(), "nobody has been there")
+	_, err := w.Forward(context.Background(), &types.Envelope{})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Zero(t, w.Life())
+
+	a := listen(t, path)
+	require.Zero(t, forward())
+	require.Zero(t, w.Life())
+	a.cut()
+	require.Zero(t, w.Life(), "a connection has ended, its containerd has not")
+	require.Zero(t, forward())
+	a.cut()
+	require.Zero(t, forward(), "noticed at the next event")
+
+	a.die()
+	require.EqualValues(t, 1, w.Life())
+	require.EqualValues(t, 1, w.Life())
+	b := listen(t, path)
+	require.EqualValues(t, 1, forward())
+	require.EqualValues(t, 1, w.Life())
+
+	b.die()
+	c := listen(t, path)
+	require.EqualValues(t, 2, w.Life(), "another took its place unseen")
+	require.EqualValues(t, 2, forward())
+	c.die()
+	listen(t, path)
+	require.EqualValues(t, 3, forward(), "the same, noticed at the next event")
+	require.NoError(t, w.Close())
+	_, err = w.Forward(context.Background(), &types.Envelope{})
+	require.ErrorIs(t, err, ttrpc.ErrClosed)
+}
