@@ -153,10 +153,8 @@ shell: payload ## A shell in the guest; containerd runs, our shim is on PATH
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
-	@for f in ./bpf/FuzzDecodeRecord ./bpf/FuzzParseStartTicks ./oom/FuzzParseCounters ./oom/FuzzParseProcCgroup ./shim/config/FuzzParse ./shim/FuzzParsePolicy; do \
-	  $(GO) test $${f%/*} -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZTIME); done
-	@for p in $$(grep -rl 'func Fuzz' cmd --include='*_test.go' | xargs -n1 dirname | sort -u); do \
-	  $(GO) test ./$$p -run '^$$' -fuzz . -fuzztime $(FUZZTIME); done
+	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd | while IFS=: read -r file _ f; do \
+	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) || exit 1; done
 
 .PHONY: model
 model: ## Check the barrier and the queue in every interleaving, with spin

@@ -3,13 +3,17 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/containerd/log"
+
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 const (
@@ -24,6 +28,22 @@ const (
 
 // refusedFile remembers why the ledger could not be loaded.
 var refusedFile = filepath.Join(bpf.DefaultLockDir, "refused")
+
+// Sources gives the sources of evidence on this node, best first. A node without
+// a memory controller still runs containers.
+func Sources(ctx context.Context) []oom.Source {
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		log.G(ctx).WithError(err).Error("no OOM can be told on this node")
+		return nil
+	}
+	counters, err := oom.NewCounters(h)
+	if err != nil {
+		log.G(ctx).WithError(err).Error("no OOM can be told on this node")
+		return nil
+	}
+	return []oom.Source{bpf.NewSource("", h), counters}
+}
 
 // ledgerAway says whether an error is of a ledger that can't be asked.
 func ledgerAway(err error) bool {

@@ -12,8 +12,6 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 
-	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
@@ -44,26 +42,10 @@ func newService(ic *plugin.InitContext) (any, error) {
 	}
 	return shim.NewService(ic.Context, shim.Options{
 		Config:    cfg,
-		Sources:   sources(ic),
+		Sources:   shim.Sources(ic.Context),
 		Forwarder: shim.NewWire(ic.Properties[plugins.PropertyTTRPCAddress]),
 		Exits:     reaper.Default.Subscribe(),
 		Shutdown:  sd.(shutdown.Service),
 		Upstream:  task.NewTaskService,
 	})
-}
-
-// sources of evidence on this node, best first. A node without a memory
-// controller still runs containers.
-func sources(ic *plugin.InitContext) []oom.Source {
-	h, err := oom.FindHierarchy()
-	if err != nil {
-		log.G(ic.Context).WithError(err).Error("no OOM can be told on this node")
-		return nil
-	}
-	counters, err := oom.NewCounters(h)
-	if err != nil {
-		log.G(ic.Context).WithError(err).Error("no OOM can be told on this node")
-		return nil
-	}
-	return []oom.Source{bpf.NewSource("", h), counters}
 }

@@ -45,6 +45,18 @@ var allowances = []allowance{
 	},
 }
 
+// withoutVerdict takes out the line on what an exit was, which our delete command
+// writes where its shim could not any more.
+func withoutVerdict(stderr string) string {
+	var rest strings.Builder
+	for line := range strings.Lines(stderr) {
+		if !strings.Contains(line, " msg=verdict ") {
+			rest.WriteString(line)
+		}
+	}
+	return rest.String()
+}
+
 // allowed gives the reason why two records may differ, or "".
 func allowed(stock, ours record) string {
 	if stock.call != ours.call {

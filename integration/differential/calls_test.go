@@ -181,7 +181,7 @@ func (s *session) deleteDead(id, topic string) {
 	response, stderr, err := s.node.DeleteDead(s.ctx, s.bundles[id])
 	s.created = nil
 	s.records = append(s.records, record{call: label("delete", id, ""), answer: s.answer(response, err)})
-	if stderr != "" {
+	if stderr = withoutVerdict(stderr); stderr != "" {
 		s.note(label("delete", id, "")+" stderr", stderr)
 	}
 }

@@ -1,0 +1,219 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/core/runtime"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+const (
+	// containerd gives the removal of a dead shim's container 5 s in all
+	// (core/runtime/v2/shim.go, cleanupTimeout), runc's part included.
+	deadBound = 3 * time.Second
+	// lookBound is for the evidence: what can't be read by then is done without.
+	lookBound = time.Second
+
+	statusUnknown = 128 + int(unix.SIGKILL) // upstream's, where none was recorded
+)
+
+// dead is a container whose shim has died. What it must tell of the exit is
+// told by the process that removes it.
+type dead struct {
+	ctx       context.Context
+	id        string
+	bundle    string
+	cfg       config.Config
+	sources   []oom.Source
+	forwarder Forwarder
+	counts    *tally
+	begun     time.Time
+}
+
+// last is what a dead shim's container is said to have come to.
+type last struct {
+	exit    oom.Exit
+	verdict oom.Verdict
+	// better says that exit is more than upstream can know.
+	better bool
+	// told is closed when containerd has acknowledged the TaskOOM. It is nil where
+	// none is due.
+	told  <-chan struct{}
+	close func() error
+}
+
+// Stop removes what a dead shim has left of a container and gives its exit, as
+// upstream does. Before anything is removed it looks at the record and the
+// evidence; containerd has the TaskOOM before it has the exit.
+func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return upstream.StopStatus{}, err
+	}
+	cfg, _ := config.Load(config.Path()) // defaults, where it does not hold
+	d := &dead{
+		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
+		sources: Sources(ctx), forwarder: NewWire(os.Getenv("TTRPC_ADDRESS")),
+		counts: newTally(), begun: time.Now(),
+	}
+	return d.stop(m.Shim.Stop)
+}
+
+// stop does what Stop says, around upstream's.
+func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
+	l, err := d.last()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it was never created, or not by us
+		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: nothing can be told of an OOM")
+	}
+	faultPoint("dead: told")
+	status, rerr := remove(d.ctx, d.id)
+	d.wait(l)
+	removeSocket(d.bundle)
+	if rerr != nil || l == nil {
+		return status, rerr
+	}
+	if l.better {
+		status = upstream.StopStatus{Pid: l.exit.Pid, ExitStatus: l.exit.Status, ExitedAt: l.exit.At}
+	}
+	return status, nil
+}
+
+// last finds out what became of the container, and begins to tell containerd.
+func (d *dead) last() (*last, error) {
+	rec, err := readRecord(d.bundle)
+	if err != nil {
+		return nil, err
+	}
+	if rec.ID != d.id {
+		return nil, fmt.Errorf("the record in %s is of %q", d.bundle, rec.ID)
+	}
+	l := &last{}
+	recorded, upstreams := d.exit(rec)
+	var decided bool
+	l.exit, l.verdict, decided = rec.exit()
+	l.better = decided && !upstreams
+	if upstreams { // its time is what all other roads show
+		l.exit = recorded
+	}
+	if !decided {
+		d.decide(rec, l, upstreams)
+		// containerd asks again where this process is killed: by then the cgroup
+		// may be gone.
+		if err := writeRecord(d.bundle, rec.decided(l.exit, l.verdict)); err != nil {
+			log.G(d.ctx).WithError(err).Warn("dead shim: record not written")
+		}
+	}
+	due := l.verdict.OOMKilled && !rec.Acknowledged
+	logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
+	if !due {
+		return l, nil
+	}
+	env, err := envelope(d.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: d.id})
+	if err != nil {
+		return l, fmt.Errorf("encode TaskOOM: %w", err)
+	}
+	q := newQueue(d.ctx, d.forwarder, d.counts)
+	it := &item{env: env, taken: make(chan struct{})}
+	q.push(d.id, it)
+	l.told, l.close = it.taken, q.close
+	return l, nil
+}
+
+// decide is for a shim that died before its verdict. Of the exit it knows, best
+// first: what upstream has recorded; that init still runs, and is about to be
+// killed; that it is gone, and how is anybody's guess but the evidence's.
+func (d *dead) decide(rec record, l *last, recorded bool) {
+	boot := rec.Boot == bootID()
+	alive := boot && runs(rec.Pid, rec.StartTicks)
+	c := oom.Case{Stops: rec.Stops, Grace: d.cfg.Grace}
+	if boot { // else pids and cgroups are others' by now
+		c.Evidence = d.look(rec)
+	}
+	c.Exit = l.exit
+	if !recorded {
+		c.Exit = oom.Exit{Pid: rec.Pid, Status: statusUnknown, At: time.Now()}
+		victim := len(c.Evidence) > 0 && c.Evidence[0].Init == oom.Yes
+		switch {
+		case victim: // it died when it was killed
+			c.Exit.At, l.better = c.Evidence[0].Last, true
+		case alive: // removing it is a stop like any other
+			c.Stops = append(slices.Clone(c.Stops), oom.Stop{Signal: unix.SIGKILL})
+		}
+	}
+	l.exit, l.verdict = c.Exit, oom.Decide(c)
+}
+
+// exit is what upstream's part of the shim has recorded of it.
+func (d *dead) exit(rec record) (oom.Exit, bool) {
+	e, err := runc.ReadExitStatus(d.bundle)
+	if err != nil || e.Pid != rec.Pid {
+		return oom.Exit{}, false
+	}
+	return exitOf(e), true
+}
+
+// look reads the evidence from where the dead shim's baselines are.
+func (d *dead) look(rec record) []oom.Evidence {
+	r := newRun(d.id, d.bundle, policy{})
+	for _, s := range d.sources {
+		kept, ok := rec.Probes[s.Name()]
+		if !ok {
+			continue
+		}
+		resumer, ok := s.(oom.Resumer)
+		if !ok {
+			continue
+		}
+		p, err := resumer.Resume(kept)
+		if err != nil {
+			log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: a source of evidence can't be had")
+			continue
+		}
+		r.probes = append(r.probes, p)
+	}
+	found := make(chan []oom.Evidence, 1)
+	go func() {
+		all, err := r.look()
+		if err != nil && len(all.evidence) > 0 && all.evidence[0].Gone {
+			log.G(d.ctx).WithError(err).WithField("container", d.id).Info("dead shim: evidence is missing")
+		}
+		found <- all.evidence
+	}()
+	select {
+	case all := <-found:
+		return all
+	case <-time.After(lookBound):
+		log.G(d.ctx).WithField("container", d.id).Warn("dead shim: the evidence could not be read within the bound")
+		return nil
+	}
+}
+
+// wait waits until containerd has the TaskOOM, within what is left of the time
+// that containerd gives.
+func (d *dead) wait(l *last) {
+	if l == nil || l.told == nil {
+		return
+	}
+	select {
+	case <-l.told:
+	case <-time.After(min(d.cfg.Bound, deadBound) - time.Since(d.begun)):
+		log.G(d.ctx).WithField("container", d.id).Error("dead shim: containerd did not take the TaskOOM within the bound")
+	}
+	_ = l.close()
+}

@@ -1,0 +1,273 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	crunc "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	runc "github.com/containerd/go-runc"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+// grave is a container whose shim has died, and what finds out how it ended.
+type grave struct {
+	*dead
+	events *fakeEvents
+	source *fakeSource
+	rec    record
+	// removed is what upstream answers, and seen what containerd had by then.
+	removed upstream.StopStatus
+	seen    []string
+}
+
+const gone = 1<<22 + 7 // above the kernel's PID_MAX_LIMIT
+
+func newGrave(t *testing.T) *grave {
+	t.Helper()
+	g := &grave{
+		events:  &fakeEvents{},
+		source:  &fakeSource{ev: make(map[string]oom.Evidence)},
+		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
+		rec: record{
+			Version: recordVersion, ID: "c", Boot: bootID(), Pid: gone, StartTicks: 1,
+			Probes: map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)},
+		},
+	}
+	g.dead = &dead{
+		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
+		cfg: config.Default(), sources: []oom.Source{g.source}, forwarder: g.events, counts: newTally(), begun: time.Now(),
+	}
+	return g
+}
+
+func (g *grave) dig(t *testing.T) upstream.StopStatus {
+	t.Helper()
+	require.NoError(t, writeRecord(g.bundle, g.rec))
+	return g.stopOnce(t)
+}
+
+func (g *grave) stopOnce(t *testing.T) upstream.StopStatus {
+	t.Helper()
+	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
+		synctest.Wait()
+		g.seen = g.events.all()
+		return g.removed, nil
+	})
+	require.NoError(t, err)
+	return status
+}
+
+// exited has upstream's part of the shim record the exit; its answer is that.
+func (g *grave) exited(t *testing.T, status int, at time.Time) {
+	t.Helper()
+	g.removed = upstream.StopStatus{Pid: g.rec.Pid, ExitStatus: status, ExitedAt: at}
+	require.NoError(t, crunc.WriteExitStatus(g.bundle, runc.Exit{Pid: g.rec.Pid, Status: status, Timestamp: at}))
+}
+
+func (g *grave) verdict(t *testing.T) oom.Verdict {
+	t.Helper()
+	rec, err := readRecord(g.bundle)
+	require.NoError(t, err)
+	_, v, ok := rec.exit()
+	require.True(t, ok)
+	return v
+}
+
+// What is known of an exit when its shim is dead, and what is said of it then.
+func TestTheExitOfADeadShim(t *testing.T) {
+	self := os.Getpid()
+	ticks, err := bpf.StartTicks(self)
+	require.NoError(t, err)
+	victim := func() oom.Evidence {
+		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
+	}
+	child := func() oom.Evidence {
+		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.No, Cause: oom.CauseContainer}
+	}
+	for name, tc := range map[string]struct {
+		arrange func(t *testing.T, g *grave)
+		oom     bool
+		rule    oom.Rule
+		status  int
+		// better says that the exit is not upstream's.
+		better bool
+		ended  oom.Ended
+	}{
+		"exit known, init was the victim": {func(t *testing.T, g *grave) {
+			g.exited(t, 137, time.Now())
+			g.source.set("c", victim())
+		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
+		"exit known, a child was": {func(t *testing.T, g *grave) {
+			g.exited(t, 3, time.Now())
+			g.source.set("c", child())
+		}, true, oom.RuleWithinGrace, 3, false, oom.EndedOOM},
+		"exit known, a child was long ago": {func(t *testing.T, g *grave) {
+			g.exited(t, 3, time.Now().Add(time.Minute))
+			g.source.set("c", child())
+		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
+		"exit 0, a child was": {func(t *testing.T, g *grave) {
+			g.exited(t, 0, time.Now())
+			g.source.set("c", child())
+		}, false, oom.RuleExitedZero, 0, false, oom.EndedExited},
+		"a stop was asked for, a child was": {func(t *testing.T, g *grave) {
+			g.exited(t, 137, time.Now())
+			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
+			g.source.set("c", child())
+		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
+		"a stop was asked for, init was": {func(t *testing.T, g *grave) {
+			g.exited(t, 137, time.Now())
+			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
+			g.source.set("c", victim())
+		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
+		"not reaped, init was": {func(_ *testing.T, g *grave) {
+			g.source.set("c", victim())
+		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
+		"not reaped, nothing killed": {func(*testing.T, *grave) {},
+			false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
+		"not reaped, a kill by the counters": {func(_ *testing.T, g *grave) {
+			g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
+		}, true, oom.RuleUnasked137, 137, false, oom.EndedOOM},
+		"init alive, a child was": {func(_ *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = self, ticks
+			g.source.set("c", child())
+		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
+		"init alive, counters only": {func(_ *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = self, ticks
+			g.source.set("c", killedNow())
+		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
+		"init dying, it was": {func(_ *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = self, ticks
+			g.source.set("c", victim())
+		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
+		"another has init's pid": {func(_ *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = self, ticks+1
+			g.source.set("c", child())
+		}, true, oom.RuleWithinGrace, 137, false, oom.EndedOOM},
+		"of another boot": {func(_ *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks, g.rec.Boot = self, ticks, "another"
+			g.source.set("c", victim())
+		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
+		"an exit of another pid": {func(t *testing.T, g *grave) {
+			before := g.removed
+			g.exited(t, 5, time.Now())
+			g.rec.Pid, g.removed = gone+1, before
+		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
+		"evidence unreadable": {func(t *testing.T, g *grave) {
+			g.exited(t, 5, time.Now())
+			g.source.err = errors.New("not today")
+		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
+		"evidence hangs": {func(t *testing.T, g *grave) {
+			g.exited(t, 5, time.Now())
+			g.source.block = make(chan struct{})
+			time.AfterFunc(time.Hour, func() { close(g.source.block) })
+		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
+		"decided before, and recorded by upstream": {func(t *testing.T, g *grave) {
+			g.exited(t, 9, time.Now().Add(time.Millisecond))
+			g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 9, At: time.Now()},
+				oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM})
+		}, true, oom.RuleWithinGrace, 9, false, oom.EndedOOM},
+		"decided before": {func(_ *testing.T, g *grave) {
+			g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 9, At: time.Now()},
+				oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM})
+		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGrave(t)
+				tc.arrange(t, g)
+				status := g.dig(t)
+				v := g.verdict(t)
+				require.Equal(t, tc.oom, v.OOMKilled, "%+v", v)
+				require.Equal(t, tc.rule, v.Rule)
+				require.Equal(t, tc.ended, v.Ended)
+				require.Equal(t, tc.status, status.ExitStatus)
+				require.Equal(t, tc.better, status != g.removed, "%+v", status)
+				var want []string
+				if tc.oom {
+					want = []string{"/tasks/oom c"}
+				}
+				require.Equal(t, want, slices.Clip(g.events.all()))
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
+}
+
+func TestADeadShimsOOMThatWasAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGrave(t)
+		g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 137, At: time.Now()}, oom.Verdict{OOMKilled: true, Rule: 1})
+		g.rec.Acknowledged = true
+		require.Equal(t, 137, g.dig(t).ExitStatus)
+		require.Empty(t, g.events.all())
+	})
+}
+
+// containerd has the TaskOOM before the answer, or the bound has passed; and
+// where it kills this process too, the next one says the same.
+func TestTheAnswerOfADeadShimWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGrave(t)
+		answer := g.events.holdOOM()
+		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		start := time.Now()
+		status := g.dig(t)
+		require.Equal(t, deadBound, time.Since(start))
+		require.Equal(t, 137, status.ExitStatus)
+		require.Empty(t, g.events.all())
+
+		close(answer)
+		g.source.set("c", oom.Evidence{Gone: true})
+		g.begun = time.Now()
+		status = g.stopOnce(t)
+		require.Equal(t, 137, status.ExitStatus)
+		require.Equal(t, []string{"/tasks/oom c"}, g.seen, "sent before anything was removed")
+		require.Equal(t, oom.RuleInitVictim, g.verdict(t).Rule)
+	})
+}
+
+// Without a record that holds, the answer is upstream's.
+func TestADeadShimWithoutARecord(t *testing.T) {
+	for name, arrange := range map[string]func(t *testing.T, g *grave){
+		"none":         func(*testing.T, *grave) {},
+		"empty":        func(t *testing.T, g *grave) { put(t, g, "") },
+		"torn":         func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"c"`) },
+		"of the past":  func(t *testing.T, g *grave) { put(t, g, `{"version":1,"id":"c","pid":7,"exitStatus":3}`) },
+		"of another":   func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
+		"half an exit": func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
+		"a folder":     func(t *testing.T, g *grave) { require.NoError(t, os.Mkdir(filepath.Join(g.bundle, recordFile), 0o700)) },
+		"a fifo": func(t *testing.T, g *grave) {
+			require.NoError(t, unix.Mkfifo(filepath.Join(g.bundle, recordFile), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGrave(t)
+				arrange(t, g)
+				require.Equal(t, g.removed, g.stopOnce(t))
+				require.Empty(t, g.events.all())
+			})
+		})
+	}
+}
+
+func put(t *testing.T, g *grave, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, recordFile), []byte(text), 0o600))
+}

@@ -1,0 +1,48 @@
+//go:build linux
+
+package shim
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A dead shim's socket goes, one that is answered on stays, and so does all that
+// is not a socket.
+func TestOnlyADeadSocketIsRemoved(t *testing.T) {
+	bundle := t.TempDir()
+	path := filepath.Join(t.TempDir(), "s")
+	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
+	removeSocket(bundle) // no note
+	require.NoError(t, os.WriteFile(filepath.Join(bundle, bootstrapFile), note, 0o600))
+	removeSocket(bundle) // no socket
+
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	removeSocket(bundle)
+	require.NoError(t, os.Remove(path), "a file")
+
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	require.NoError(t, err)
+	l.SetUnlinkOnClose(false)
+	removeSocket(bundle)
+	require.FileExists(t, path)
+	require.NoError(t, l.Close())
+	require.FileExists(t, path)
+	removeSocket(bundle)
+	require.NoFileExists(t, path)
+}
+
+func FuzzParseSocket(f *testing.F) {
+	f.Add([]byte(`{"version":3,"address":"unix:///run/containerd/s/1f","protocol":"ttrpc"}`))
+	f.Add([]byte(`{"address":"unix://../s"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path, err := parseSocket(data)
+		if err == nil && (path == "" || path[0] != '/' || filepath.Clean(path) != path) {
+			t.Fatalf("%q from %q", path, data)
+		}
+	})
+}
