@@ -105,6 +105,7 @@ payload: build $(NODE)
 	@$(call say,what runs in the guest)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
 	@cp bin/* $(PAYLOAD)/bin/
+	$(STATIC) -tags faultpoints -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 ./cmd/containerd-shim-oomwitness-v2
 	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix

@@ -21,29 +21,45 @@ var hintPauses = []time.Duration{
 	320 * time.Millisecond, time.Second,
 }
 
+// keptWait is how long a verdict waits until the exit is on record, for whoever
+// removes a dead shim's container.
+const keptWait = 100 * time.Millisecond
+
 // settle starts a run's barrier, once, with the first account of its exit.
 func (s *Service) settle(r *run, e oom.Exit) {
-	if r.setExit(e) {
-		go s.barrier(r, e)
+	if !r.setExit(e) {
+		return
 	}
+	kept := make(chan struct{})
+	go func() { // beside the evidence, which must not wait for a disk
+		defer close(kept)
+		s.keep(r)
+	}()
+	go s.barrier(r, e, kept)
 }
 
 // barrier is the order of events between init's end and the first sight of it:
-// read, decide, publish TaskOOM and have it acknowledged, record, show.
+// read, have the exit recorded, decide, publish TaskOOM, record the verdict, have
+// the TaskOOM acknowledged, show.
 //
 // A step may hang, or the node be so slow that it seems to. So when the bound
 // has passed the exit is shown, whatever the step; but the barrier goes on, and
 // a TaskOOM that it finds due is published all the same.
-func (s *Service) barrier(r *run, e oom.Exit) {
+func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	faultPoint("reaped")
 	r.reach("evidence")
 	watchdog := time.AfterFunc(s.cfg.Bound, func() { s.showLate(r) })
 	defer watchdog.Stop()
+	defer faultPoint("shown")
 	defer r.show()
 
 	<-r.armed
 	all := s.read(r)
 	faultPoint("read")
+	select {
+	case <-kept:
+	case <-time.After(keptWait): // a disk that hangs must not keep the TaskOOM
+	}
 	r.reach("answers to stops")
 	r.asking.Wait() // one that came too late has stopped nothing
 	v := oom.Decide(oom.Case{Exit: e, Evidence: all, Stops: r.asked(), Grace: s.cfg.Grace})

@@ -81,8 +81,9 @@ func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, e
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it was never created, or not by us
 		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: nothing can be told of an OOM")
 	}
-	faultPoint("dead: told")
+	faultPoint("looked")
 	status, rerr := remove(d.ctx, d.id)
+	faultPoint("removed")
 	d.wait(l)
 	removeSocket(d.bundle)
 	if rerr != nil || l == nil {
@@ -104,18 +105,16 @@ func (d *dead) last() (*last, error) {
 		return nil, fmt.Errorf("the record in %s is of %q", d.bundle, rec.ID)
 	}
 	l := &last{}
-	recorded, upstreams := d.exit(rec)
-	var decided bool
-	l.exit, l.verdict, decided = rec.exit()
-	l.better = decided && !upstreams
-	if upstreams { // its time is what all other roads show
-		l.exit = recorded
-	}
-	if !decided {
-		d.decide(rec, l, upstreams)
+	recorded := d.exit(rec, l)
+	if rec.Verdict != nil {
+		l.verdict = *rec.Verdict
+	} else {
+		d.decide(rec, l, recorded)
 		// containerd asks again where this process is killed: by then the cgroup
 		// may be gone.
-		if err := writeRecord(d.bundle, rec.decided(l.exit, l.verdict)); err != nil {
+		rec = rec.ended(l.exit)
+		rec.Verdict = &l.verdict
+		if err := writeRecord(d.bundle, rec); err != nil {
 			log.G(d.ctx).WithError(err).Warn("dead shim: record not written")
 		}
 	}
@@ -136,8 +135,8 @@ func (d *dead) last() (*last, error) {
 }
 
 // decide is for a shim that died before its verdict. Of the exit it knows, best
-// first: what upstream has recorded; that init still runs, and is about to be
-// killed; that it is gone, and how is anybody's guess but the evidence's.
+// first: what was recorded; that init still runs, and is about to be killed;
+// that it is gone, and how is anybody's guess but the evidence's.
 func (d *dead) decide(rec record, l *last, recorded bool) {
 	boot := rec.Boot == bootID()
 	alive := boot && runs(rec.Pid, rec.StartTicks)
@@ -145,8 +144,7 @@ func (d *dead) decide(rec record, l *last, recorded bool) {
 	if boot { // else pids and cgroups are others' by now
 		c.Evidence = d.look(rec)
 	}
-	c.Exit = l.exit
-	if !recorded {
+	if c.Exit = l.exit; !recorded {
 		c.Exit = oom.Exit{Pid: rec.Pid, Status: statusUnknown, At: time.Now()}
 		victim := len(c.Evidence) > 0 && c.Evidence[0].Init == oom.Yes
 		switch {
@@ -159,13 +157,16 @@ func (d *dead) decide(rec record, l *last, recorded bool) {
 	l.exit, l.verdict = c.Exit, oom.Decide(c)
 }
 
-// exit is what upstream's part of the shim has recorded of it.
-func (d *dead) exit(rec record) (oom.Exit, bool) {
+// exit finds the recorded exit. Upstream's record goes before ours: its time is
+// what all other roads have shown.
+func (d *dead) exit(rec record, l *last) (recorded bool) {
 	e, err := runc.ReadExitStatus(d.bundle)
-	if err != nil || e.Pid != rec.Pid {
-		return oom.Exit{}, false
+	if err == nil && e.Pid == rec.Pid {
+		l.exit = exitOf(e)
+		return true
 	}
-	return exitOf(e), true
+	l.exit, l.better = rec.exit()
+	return l.better
 }
 
 // look reads the evidence from where the dead shim's baselines are.

@@ -84,9 +84,8 @@ func (g *grave) verdict(t *testing.T) oom.Verdict {
 	t.Helper()
 	rec, err := readRecord(g.bundle)
 	require.NoError(t, err)
-	_, v, ok := rec.exit()
-	require.True(t, ok)
-	return v
+	require.NotNil(t, rec.Verdict)
+	return *rec.Verdict
 }
 
 // What is known of an exit when its shim is dead, and what is said of it then.
@@ -135,6 +134,10 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
+		"reaped, and recorded by us alone": {func(_ *testing.T, g *grave) {
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 3, At: time.Now()})
+			g.source.set("c", child())
+		}, true, oom.RuleWithinGrace, 3, true, oom.EndedOOM},
 		"not reaped, init was": {func(_ *testing.T, g *grave) {
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
@@ -179,12 +182,12 @@ func TestTheExitOfADeadShim(t *testing.T) {
 		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
 		"decided before, and recorded by upstream": {func(t *testing.T, g *grave) {
 			g.exited(t, 9, time.Now().Add(time.Millisecond))
-			g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 9, At: time.Now()},
-				oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM})
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, false, oom.EndedOOM},
 		"decided before": {func(_ *testing.T, g *grave) {
-			g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 9, At: time.Now()},
-				oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM})
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,7 +215,8 @@ func TestTheExitOfADeadShim(t *testing.T) {
 func TestADeadShimsOOMThatWasAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGrave(t)
-		g.rec = g.rec.decided(oom.Exit{Pid: gone, Status: 137, At: time.Now()}, oom.Verdict{OOMKilled: true, Rule: 1})
+		g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
+		g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
 		g.rec.Acknowledged = true
 		require.Equal(t, 137, g.dig(t).ExitStatus)
 		require.Empty(t, g.events.all())

@@ -3,28 +3,28 @@
 package shim
 
 import (
-	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// faultEnv names the point at which the shim is to die, after a "panic:" if it
-// is not to be killed but to crash.
+// faultEnv names the point at which the shim is to die: with "delete:" before it
+// the one that removes a dead shim's container, and with "panic:" by a crash
+// instead of the SIGKILL that the OOM killer sends.
 const faultEnv = "OOMWITNESS_FAULT"
 
-// faultPoint has the shim die if this is the point at which it is to. SIGKILL is
-// what the OOM killer sends.
+// faultPoint has the process die if this is the point at which it is to.
 func faultPoint(name string) {
 	point, crash := strings.CutPrefix(os.Getenv(faultEnv), "panic:")
-	if point != name {
+	point, remover := strings.CutPrefix(point, "delete:")
+	if point != name || remover != slices.Contains(os.Args, "delete") {
 		return
 	}
 	if crash {
 		panic("fault point: " + name)
 	}
-	fmt.Fprintln(os.Stderr, "fault point:", name)
 	_ = unix.Kill(os.Getpid(), unix.SIGKILL)
-	select {} // it does not come back
+	select {} // nothing of it runs on
 }

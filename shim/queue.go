@@ -188,6 +188,7 @@ func (q *queue) send(it *item) bool {
 		listening := it.run.listening() // before it is sent
 		life, err := q.fwd.Forward(q.ctx, it.env)
 		if err == nil {
+			faultPoint("taken: " + it.env.Topic)
 			it.life, it.heard = life, listening(life)
 			return true
 		}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/pkg/atomicfile"
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -33,7 +32,8 @@ const (
 
 // record is what is known of a run, for whoever has to tell of it when the shim
 // is dead. It is written when init exists, with each stop that containerd asks
-// for and each kill that init survives, and with the verdict.
+// for and each kill that init survives, when init was reaped, and with the
+// verdict.
 type record struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
@@ -45,7 +45,7 @@ type record struct {
 	Probes map[string]json.RawMessage `json:"probes,omitempty"`
 	Stops  []oom.Stop                 `json:"stops,omitempty"`
 
-	// These are set together, once there is a verdict.
+	// The exit, once init was reaped, and its verdict, once there is one.
 	Status   *int         `json:"exitStatus,omitempty"`
 	ExitedAt *time.Time   `json:"exitedAt,omitempty"`
 	Verdict  *oom.Verdict `json:"verdict,omitempty"`
@@ -72,23 +72,26 @@ func (r *run) record() record {
 			rec.Probes[name] = kept
 		}
 	}
-	if e, v := r.exit, r.verdict; v.Rule != 0 {
-		rec.Pid, rec.Status, rec.ExitedAt, rec.Verdict = e.Pid, &e.Status, &e.At, &v
+	if r.exit != nil {
+		rec = rec.ended(*r.exit)
+	}
+	if v := r.verdict; v.Rule != 0 {
+		rec.Verdict = &v
 	}
 	return rec
 }
 
-// exit gives the exit and its verdict, false where there is none yet.
-func (rec record) exit() (oom.Exit, oom.Verdict, bool) {
-	if rec.Verdict == nil {
-		return oom.Exit{}, oom.Verdict{}, false
+// exit gives the exit, false where there is none yet.
+func (rec record) exit() (oom.Exit, bool) {
+	if rec.Status == nil {
+		return oom.Exit{}, false
 	}
-	return oom.Exit{Pid: rec.Pid, Status: *rec.Status, At: *rec.ExitedAt}, *rec.Verdict, true
+	return oom.Exit{Pid: rec.Pid, Status: *rec.Status, At: *rec.ExitedAt}, true
 }
 
-// decided gives the record with a verdict.
-func (rec record) decided(e oom.Exit, v oom.Verdict) record {
-	rec.Pid, rec.Status, rec.ExitedAt, rec.Verdict = e.Pid, &e.Status, &e.At, &v
+// ended gives the record with an exit.
+func (rec record) ended(e oom.Exit) record {
+	rec.Pid, rec.Status, rec.ExitedAt = e.Pid, &e.Status, &e.At
 	return rec
 }
 
@@ -105,18 +108,14 @@ func parseRecord(data []byte) (record, error) {
 	if rec.ID == "" || rec.Pid <= 0 {
 		return record{}, fmt.Errorf("container %q with pid %d", rec.ID, rec.Pid)
 	}
-	set := 0
-	for _, there := range []bool{rec.Status != nil, rec.ExitedAt != nil, rec.Verdict != nil} {
-		if there {
-			set++
-		}
-	}
 	switch {
-	case set != 0 && set != 3:
-		return record{}, errors.New("exit status, time and verdict are not all there")
-	case set == 3 && (*rec.Status < 0 || *rec.Status > 255):
+	case (rec.Status == nil) != (rec.ExitedAt == nil):
+		return record{}, errors.New("exit status without time, or time without status")
+	case rec.Status == nil && rec.Verdict != nil:
+		return record{}, errors.New("verdict without exit")
+	case rec.Status != nil && (*rec.Status < 0 || *rec.Status > 255):
 		return record{}, fmt.Errorf("exit status %d, allowed: 0 to 255", *rec.Status)
-	case set == 3 && (rec.Verdict.Rule < oom.RuleInitVictim || rec.Verdict.Rule > oom.RuleNothingKnown):
+	case rec.Verdict != nil && (rec.Verdict.Rule < oom.RuleInitVictim || rec.Verdict.Rule > oom.RuleNothingKnown):
 		return record{}, fmt.Errorf("verdict by rule %d", rec.Verdict.Rule)
 	}
 	return rec, nil
@@ -153,21 +152,19 @@ func readBundleFile(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxBundleFile))
 }
 
-// writeRecord replaces the bundle's record in one step.
+// writeRecord replaces the bundle's record in one step. It does not wait for the
+// disk, which on a node in trouble takes long: the page cache outlives the
+// shim, and after a loss of power the bundle is of no use.
 func writeRecord(bundle string, rec record) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
-	f, err := atomicfile.New(filepath.Join(bundle, recordFile), 0o600)
-	if err != nil {
+	name := filepath.Join(bundle, recordFile)
+	if err := os.WriteFile(name+".new", data, 0o600); err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
-	if _, err := f.Write(data); err != nil {
-		_ = f.Cancel()
-		return fmt.Errorf("record of %s: %w", rec.ID, err)
-	}
-	if err := f.Close(); err != nil {
+	if err := os.Rename(name+".new", name); err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
 	return nil

@@ -29,7 +29,7 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 			return rec
 		}
 		rec := read()
-		_, _, ended := rec.exit()
+		_, ended := rec.exit()
 		require.False(t, ended)
 		require.Equal(t, "c", rec.ID)
 		require.Equal(t, b.run("c").initPid(), rec.Pid)
@@ -46,10 +46,29 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM}}, read().Stops, "one that was not sent is none")
 
 		b.task.exit(t, "c", 143)
-		e, v, ended := read().exit()
+		rec = read()
+		e, ended := rec.exit()
 		require.True(t, ended)
 		require.Equal(t, 143, e.Status)
-		require.Equal(t, oom.EndedStopped, v.Ended)
+		require.Equal(t, oom.EndedStopped, rec.Verdict.Ended)
+	})
+}
+
+// The status is recorded when init is reaped, while the evidence may yet hang.
+func TestTheExitIsRecordedAtTheReap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(b *bench, _ *Options) { b.source.block = make(chan struct{}) })
+		b.create(t, "c")
+		b.task.exit(t, "c", 3)
+		synctest.Wait()
+		rec, err := readRecord(b.run("c").bundle)
+		require.NoError(t, err)
+		e, ended := rec.exit()
+		require.True(t, ended)
+		require.Equal(t, 3, e.Status)
+		require.Nil(t, rec.Verdict)
+		close(b.source.block)
+		synctest.Wait()
 	})
 }
 
@@ -75,7 +94,10 @@ func TestNothingIsRecordedAfterTheDelete(t *testing.T) {
 func FuzzParseRecord(f *testing.F) {
 	at := time.Unix(1, 0)
 	rec := record{Version: recordVersion, ID: "c", Boot: "b", Pid: 7, StartTicks: 8, Stops: []oom.Stop{{Signal: unix.SIGTERM}}}
-	for _, r := range []record{rec, rec.decided(oom.Exit{Pid: 7, Status: 137, At: at}, oom.Verdict{OOMKilled: true, Rule: 1})} {
+	ended := rec.ended(oom.Exit{Pid: 7, Status: 137, At: at})
+	decided := ended
+	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
+	for _, r := range []record{rec, ended, decided} {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)
 		f.Add(data)
@@ -86,7 +108,7 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if e, _, ok := rec.exit(); rec.Pid <= 0 || rec.ID == "" || ok && (e.Status < 0 || e.Status > 255) {
+		if e, ok := rec.exit(); rec.Pid <= 0 || rec.ID == "" || ok && (e.Status < 0 || e.Status > 255) {
 			t.Fatalf("%+v from %q", rec, data)
 		}
 		again, err := json.Marshal(rec)

@@ -82,6 +82,7 @@ func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 	r.pid, r.startTicks = pid, ticks
 	r.mu.Unlock()
 	s.keep(r)
+	faultPoint("armed")
 	s.mu.Lock()
 	e, dead := s.early[pid]
 	// A process that is there now had the same pid as the one that exited.

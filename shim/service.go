@@ -122,6 +122,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		_ = r.close() // it holds nothing yet
 		return nil, err
 	}
+	faultPoint("created")
 	if resp.Pid != 0 { // a restored container has no init until Start
 		s.adopt(ctx, r, int(resp.Pid))
 	}
@@ -205,6 +206,7 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 		s.pay(req.ID)
 		return nil, err
 	}
+	faultPoint("deleted")
 	if !stopped {
 		err = s.deleted(ctx, r, resp, since)
 	}

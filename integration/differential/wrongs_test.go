@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
@@ -317,7 +318,9 @@ func oomExit(s *session, args ...string) {
 
 // leftovers are the files in a bundle, but for those of our shim.
 func (s *session) leftovers(id string) []string {
-	return slices.DeleteFunc(entries(s.bundles[id].Path), func(name string) bool { return name == "oomwitness.json" })
+	return slices.DeleteFunc(entries(s.bundles[id].Path), func(name string) bool {
+		return strings.HasPrefix(name, "oomwitness.json")
+	})
 }
 
 func entries(dir string) []string {

@@ -31,6 +31,10 @@ var (
 		env: "OOMWITNESS_SHIM", name: "containerd-shim-oomwitness-v2",
 		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0"),
 	}
+	faults = &binary{
+		env: "OOMWITNESS_SHIM_FAULTS", name: "containerd-shim-oomwitness-faults-v2",
+		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=faultpoints"),
+	}
 	stock = &binary{
 		env: "STOCK_SHIM", name: "containerd-shim-runc-v2",
 		build: goBuild("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "CGO_ENABLED=0"),
@@ -48,6 +52,11 @@ var (
 // Ours is the path of this project's shim: $OOMWITNESS_SHIM, or
 // containerd-shim-oomwitness-v2 from PATH, or built with go.
 func Ours(t testing.TB) string { return ours.find(t) }
+
+// OursWithFaults is the path of a build of it that dies where OOMWITNESS_FAULT
+// says (shim/faultpoint.go): $OOMWITNESS_SHIM_FAULTS, or
+// containerd-shim-oomwitness-faults-v2 from PATH, or built with go.
+func OursWithFaults(t testing.TB) string { return faults.find(t) }
 
 // Stock is the path of upstream's shim: $STOCK_SHIM, or
 // containerd-shim-runc-v2 from PATH, or built with go.

@@ -156,6 +156,9 @@ func (n *Node) CgroupsPath(id string) string {
 	return filepath.Join("/oomwitness-test", n.Name(), id)
 }
 
+// SetShim has the node run another shim binary from now on.
+func (n *Node) SetShim(path string) { n.cfg.Shim = path }
+
 // RuntimeOptions is what goes with every Create request.
 func (n *Node) RuntimeOptions() *anypb.Any {
 	if n.cfg.RuntimeOptions != nil {

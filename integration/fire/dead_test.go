@@ -1,0 +1,329 @@
+//go:build linux
+
+package fire
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/counts"
+	"github.com/oomwitness/oomwitness/integration/shimtest"
+)
+
+// The points at which a shim can die on the way of an exit, in their order.
+var (
+	beforeStart = []string{"created", "armed"}
+	onTheWay    = []string{"reaped", "read", "decided", "announced", "recorded", "before the exit is shown", "shown"}
+	ofOOMsOnly  = []string{"taken: " + oomTopic, "acknowledged"}
+	// At these the status may not be in the record yet.
+	unrecorded = []string{"reaped", "read"}
+)
+
+// faulty starts a node whose shims die at a point.
+func faulty(t *testing.T, point string) *shimtest.Node {
+	t.Helper()
+	return node(t, "", func(c *shimtest.Config) {
+		c.Shim = shimtest.OursWithFaults(t)
+		c.Env = append(c.Env, "OOMWITNESS_FAULT="+point)
+	})
+}
+
+// doomed starts a container whose shim may die before it can answer.
+func doomed(t *testing.T, n *shimtest.Node, args func(*specs.Spec)) *shimtest.Box {
+	t.Helper()
+	b := n.NewBundle("c", args, small)
+	s, err := n.StartShim(deadline(t), b)
+	require.NoError(t, err)
+	c := createIn(t, s, b)
+	_, _ = s.Task().Start(deadline(t), &task.StartRequest{ID: b.ID})
+	return c
+}
+
+// removal is what the delete command answers, and what containerd has of
+// TaskOOM by then.
+type removal struct {
+	*task.DeleteResponse
+	stderr string
+	ooms   int
+	took   time.Duration
+}
+
+// remove does what containerd does when a shim's connection is closed.
+func remove(t *testing.T, n *shimtest.Node, b *shimtest.Bundle) removal {
+	t.Helper()
+	begun := time.Now()
+	answer, stderr, err := n.DeleteDead(deadline(t), b)
+	took := time.Since(begun)
+	require.NoError(t, err, "%s", stderr)
+	ooms := n.Events.Select(shimtest.All(isOOM, shimtest.Container(b.ID)))
+	return removal{answer, stderr, len(ooms), took}
+}
+
+// buried makes sure that nothing is left of a container and its shim.
+func buried(t *testing.T, n *shimtest.Node, s *shimtest.Shim, b *shimtest.Bundle) {
+	t.Helper()
+	require.NoFileExists(t, strings.TrimPrefix(s.Address, "unix://"), "the socket of a dead shim")
+	require.NoError(t, b.Remove())
+	require.NoDirExists(t, b.Path)
+	entries, err := os.ReadDir(n.RuncRoot() + "/" + n.Namespace())
+	require.NoError(t, err)
+	require.Empty(t, entries, "runc's state")
+}
+
+// TestShimDiesOnTheWay has the shim killed, or crash, at each point on the way
+// of an exit. Whoever removes its container gives the true exit, and containerd
+// has the TaskOOM before that if it was one. FAULT_RUNS says how often.
+func TestShimDiesOnTheWay(t *testing.T) {
+	for _, exit := range []struct {
+		name   string
+		args   []string
+		status uint32
+		oom    bool
+		// unreaped is what is to be said where the shim died before anyone has
+		// recorded the status, which is then taken to be 137.
+		unreaped bool
+		points   []string
+	}{
+		{"hog", []string{"hog"}, statusKilled, true, true, append(onTheWay, ofOOMsOnly...)},
+		{"child", []string{"child-oom-exit", "7"}, 7, true, true, append(onTheWay, ofOOMsOnly...)},
+		{"child-0", []string{"child-oom-exit", "0"}, 0, false, true, onTheWay},
+		{"exit-3", []string{"exit", "3"}, 3, false, false, onTheWay},
+	} {
+		for _, point := range exit.points {
+			for _, how := range []string{"", "panic:"} {
+				if how != "" && exit.name != "hog" {
+					continue
+				}
+				t.Run(exit.name+"/"+how+point, func(t *testing.T) {
+					for range counts.FromEnv(t, "FAULT_RUNS", 1) {
+						n := faulty(t, how+point)
+						c := doomed(t, n, shimtest.Args(exit.args...))
+						require.NoError(t, c.Shim.WaitExit(deadline(t)), "the shim lives on")
+						got := remove(t, n, c.Bundle)
+						require.Equal(t, c.Pid, int(got.Pid))
+						oom := exit.oom
+						if got.ExitStatus != exit.status && slices.Contains(unrecorded, point) {
+							require.EqualValues(t, statusKilled, got.ExitStatus, "%s", got.stderr)
+							t.Logf("died before anyone had recorded the status %d", exit.status)
+							oom = exit.unreaped
+						} else {
+							require.Equal(t, exit.status, got.ExitStatus, "%s", got.stderr)
+						}
+						toldOnce(t, got, oom, point)
+						buried(t, n, c.Shim, c.Bundle)
+					}
+				})
+			}
+		}
+	}
+}
+
+// toldOnce compares the TaskOOMs. A shim that died between containerd's
+// acknowledgement and its record of that can't have known: then there are two.
+func toldOnce(t *testing.T, got removal, oom bool, point string) {
+	t.Helper()
+	switch {
+	case !oom:
+		require.Zero(t, got.ooms, "%s", got.stderr)
+	case point == "taken: "+oomTopic || point == "acknowledged":
+		require.Equal(t, 2, got.ooms, "%s", got.stderr)
+	case point == "announced" || point == "recorded": // it may have been taken already
+		require.Contains(t, []int{1, 2}, got.ooms, "%s", got.stderr)
+	default:
+		require.Equal(t, 1, got.ooms, "%s", got.stderr)
+	}
+}
+
+// TestShimDiesBeforeTheStart has it die in Create: nothing ran, nothing is OOM.
+func TestShimDiesBeforeTheStart(t *testing.T) {
+	for _, point := range beforeStart {
+		t.Run(point, func(t *testing.T) {
+			n := faulty(t, point)
+			b := n.NewBundle("c", shimtest.Args("hog"), small)
+			s, err := n.StartShim(deadline(t), b)
+			require.NoError(t, err)
+			_, err = s.Task().Create(deadline(t), b.CreateRequest())
+			require.Error(t, err)
+			require.NoError(t, s.WaitExit(deadline(t)))
+			got := remove(t, n, b)
+			require.EqualValues(t, statusKilled, got.ExitStatus)
+			require.Zero(t, got.ooms)
+			buried(t, n, s, b)
+		})
+	}
+}
+
+// TestShimDiesInTheDelete has it die when the container is gone and containerd
+// has no answer.
+func TestShimDiesInTheDelete(t *testing.T) {
+	n := faulty(t, "deleted")
+	c := n.Run("c", shimtest.Args("hog"), small)
+	get(t, watchWait(deadline(t), c), statusKilled)
+	_, err := c.Delete(deadline(t))
+	require.Error(t, err)
+	require.NoError(t, c.Shim.WaitExit(deadline(t)))
+	got := remove(t, n, c.Bundle)
+	require.EqualValues(t, statusKilled, got.ExitStatus)
+	require.Equal(t, 1, got.ooms, "it was acknowledged: %s", got.stderr)
+	buried(t, n, c.Shim, c.Bundle)
+}
+
+// TestTheRemoverDiesToo kills the delete command as well, as containerd does
+// when it takes too long. The next one says the same, though the cgroup may be
+// gone by then.
+func TestTheRemoverDiesToo(t *testing.T) {
+	for _, point := range []string{"looked", "removed"} {
+		t.Run(point, func(t *testing.T) {
+			n := faulty(t, "delete:"+point)
+			release := n.Events.Hold(isOOM)
+			c := n.Run("c", shimtest.Args("hog"), small)
+			_, err := n.Events.WaitAttempt(deadline(t), isOOM)
+			require.NoError(t, err)
+			require.NoError(t, c.Shim.Kill(deadline(t)))
+			_, _, err = n.DeleteDead(deadline(t), c.Bundle)
+			require.ErrorContains(t, err, "killed")
+			n.SetShim(shimtest.Ours(t))
+			release()
+			got := remove(t, n, c.Bundle)
+			require.EqualValues(t, statusKilled, got.ExitStatus)
+			require.Equal(t, 1, got.ooms, "%s", got.stderr)
+			buried(t, n, c.Shim, c.Bundle)
+		})
+	}
+}
+
+// TestInitOutlivesTheShim kills the shim of a container that runs, also one with
+// a killed child: that it is removed is no OOM.
+func TestInitOutlivesTheShim(t *testing.T) {
+	for name, test := range map[string]struct {
+		args  []string
+		ready string
+	}{
+		"nothing killed": {[]string{"trap-term", "3"}, "ready"},
+		"child killed":   {[]string{"child-oom-sleep"}, "child died"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := node(t, "")
+			c := n.Run("c", shimtest.Args(test.args...), small)
+			require.NoError(t, c.Stdio.WaitOutput(deadline(t), test.ready))
+			require.NoError(t, c.Shim.Kill(deadline(t)))
+			got := remove(t, n, c.Bundle)
+			require.EqualValues(t, statusKilled, got.ExitStatus)
+			require.Equal(t, c.Pid, int(got.Pid))
+			require.Zero(t, got.ooms, "%s", got.stderr)
+			require.Contains(t, got.stderr, "ended=stopped")
+			buried(t, n, c.Shim, c.Bundle)
+		})
+	}
+}
+
+// TestKilledAfterTheShim has init OOM-killed when its shim is dead already, so
+// that nobody has its status.
+func TestKilledAfterTheShim(t *testing.T) {
+	n := node(t, "")
+	c := n.Run("c", shimtest.Args("hog", "16"), small)
+	require.NoError(t, c.Stdio.WaitOutput(deadline(t), "ready"))
+	require.NoError(t, c.Shim.Kill(deadline(t)))
+	killInit(t, n, c)
+	got := remove(t, n, c.Bundle)
+	require.EqualValues(t, statusKilled, got.ExitStatus)
+	require.Equal(t, 1, got.ooms, "%s", got.stderr)
+	buried(t, n, c.Shim, c.Bundle)
+}
+
+// killInit has the OOM killer end init for what another process in its cgroup
+// takes, and waits for its end.
+func killInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", c.Pid), []byte("1000"), 0o644))
+	hog := exec.Command("sh", "-c", `echo $$ > "$0" && exec "$1" hog`, filepath.Join(cgroupOf(n, c.ID), "cgroup.procs"), shimtest.WorkloadBinary(t))
+	require.NoError(t, hog.Start())
+	for ctx := deadline(t); runs(c.Pid); {
+		require.NoError(t, pause(ctx), "init lives on")
+	}
+	_ = hog.Process.Kill()
+	_ = hog.Wait()
+}
+
+// runs says whether a process has not ended, reaped or not.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// TestStoppedThenTheShimDies has containerd ask for the stop, and the shim die
+// before its verdict: the stop is in the record.
+func TestStoppedThenTheShimDies(t *testing.T) {
+	n := faulty(t, "reaped")
+	c := n.Run("c", shimtest.Args("child-oom-sleep"), small)
+	require.NoError(t, c.Stdio.WaitOutput(deadline(t), "child died"))
+	_ = c.Kill(deadline(t), uint32(unix.SIGTERM)) // the shim may be dead before it answers
+	require.NoError(t, c.Shim.WaitExit(deadline(t)))
+	got := remove(t, n, c.Bundle)
+	require.Contains(t, []uint32{143, statusKilled}, got.ExitStatus)
+	require.Zero(t, got.ooms, "%s", got.stderr)
+	require.Contains(t, got.stderr, "rule=2")
+}
+
+// TestTheEndpointOfADeadShim has the endpoint not answer, or be away, when the
+// container is removed: the answer is right, and in time for containerd.
+func TestTheEndpointOfADeadShim(t *testing.T) {
+	// containerd's own bound (core/runtime/v2/shim.go, cleanupTimeout).
+	const cleanup = 5 * time.Second
+	for name, test := range map[string]struct {
+		before, after func(n *shimtest.Node)
+		ooms          int
+	}{
+		"never answers": {func(n *shimtest.Node) { n.Events.Hold(isOOM) }, func(*shimtest.Node) {}, 0},
+		"is away":       {func(n *shimtest.Node) { n.Events.StopListening() }, func(*shimtest.Node) {}, 0},
+		"is back":       {func(n *shimtest.Node) { n.Events.StopListening() }, func(n *shimtest.Node) { _ = n.Events.Resume() }, 1},
+		"refuses first": {func(n *shimtest.Node) { n.Events.Fail(isOOM, context.DeadlineExceeded, 3) }, func(*shimtest.Node) {}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := faulty(t, "decided")
+			c := doomed(t, n, shimtest.Args("hog"))
+			require.NoError(t, c.Shim.WaitExit(deadline(t)))
+			test.before(n)
+			back := time.AfterFunc(100*poll, func() { test.after(n) })
+			defer back.Stop()
+			got := remove(t, n, c.Bundle)
+			require.EqualValues(t, statusKilled, got.ExitStatus)
+			require.Equal(t, test.ooms, got.ooms, "%s", got.stderr)
+			require.Less(t, got.took, cleanup, "containerd would have killed it")
+			if test.ooms == 0 {
+				require.Contains(t, got.stderr, "containerd did not take the TaskOOM")
+			}
+		})
+	}
+}
+
+// TestAPodOfADeadShim kills a pod's shim: each container is told of by itself.
+func TestAPodOfADeadShim(t *testing.T) {
+	n := node(t, "")
+	sandbox := pod(t, n)
+	release := n.Events.Hold(isOOM)
+	killed := n.RunIn(sandbox.Shim, "killed", shimtest.Args("hog"), small)
+	lives := n.RunIn(sandbox.Shim, "lives", shimtest.Args("trap-term", "3"))
+	require.NoError(t, lives.Stdio.WaitOutput(deadline(t), "ready"))
+	_, err := n.Events.WaitAttempt(deadline(t), isOOM)
+	require.NoError(t, err)
+	require.NoError(t, sandbox.Shim.Kill(deadline(t)))
+	release()
+	require.Equal(t, 1, remove(t, n, killed.Bundle).ooms)
+	require.Zero(t, remove(t, n, lives.Bundle).ooms)
+	require.Zero(t, remove(t, n, sandbox.Bundle).ooms)
+	buried(t, n, sandbox.Shim, sandbox.Bundle)
+	onlyOurs(t, n, "pod", "killed", "lives")
+}
