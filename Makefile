@@ -25,7 +25,7 @@ say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := scenario fire differential
+GUEST_TESTS   := scenario fire differential faults
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario differential fire
 TESTS_systemd := scenario
@@ -122,6 +122,16 @@ guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real co
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' $(TESTS_$(FLAVOUR))
 	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
 GUEST_TIME ?= 20m
+
+.PHONY: faults
+faults: payload ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS, FAULT_SEED, FAULT_SHIM=stock
+	@$(call say,fault suite: $(FLAVOUR))
+	@rm -rf $(CACHE)/figures/faults-$(FLAVOUR)
+	$(call RUN,$(FLAVOUR),$(FAULT_TIME)) --out $(CACHE)/figures/faults-$(FLAVOUR) \
+	  $(foreach v,FAULT_RUNS FAULT_SEED FAULT_SHIM,$(if $($(v)),--env $(v)=$($(v)))) \
+	  -- /opt/oomwitness/tests/faults.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'; status=$$?; \
+	  cat $(CACHE)/figures/faults-$(FLAVOUR)/figures 2>/dev/null || true; exit $$status
+FAULT_TIME ?= 30m
 
 .PHONY: test
 test: unit root ## All tests: unit, root, and in the guest of both flavours

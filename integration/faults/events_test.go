@@ -1,0 +1,158 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/typeurl/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+)
+
+// markTopic is the test's own mark in the stream: what containerd took before it
+// stands ahead of it.
+const markTopic = "/oomwitness/mark"
+
+// event is one event of a container's init.
+type event struct {
+	topic string
+	id    string
+	life  int // which containerd of the test gave it
+}
+
+// watch keeps containerd's events over its restarts: one stream after the other.
+// What containerd takes before the watch is back is not in it, as nobody's is.
+type watch struct {
+	mu      sync.Mutex // guards what follows
+	log     []event
+	life    int
+	changed chan struct{}
+}
+
+func newWatch(t *testing.T) *watch {
+	w := &watch{changed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(namespaces.WithNamespace(context.Background(), cri.Namespace))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			w.stream(ctx)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	require.NoError(t, w.sync(t.Context()))
+	return w
+}
+
+// stream follows one containerd until it ends.
+func (w *watch) stream(ctx context.Context) {
+	c, err := client.New(cri.Socket, client.WithTimeout(time.Second))
+	if err != nil {
+		return // not there: New has waited
+	}
+	defer c.Close() //nolint:errcheck // nothing is left to lose
+	w.mu.Lock()
+	w.life++
+	w.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	got, errs := c.EventService().Subscribe(ctx, `topic~="^/tasks/(oom|exit)"`, `topic=="`+markTopic+`"`)
+	for {
+		select {
+		case e := <-got:
+			w.add(e.Topic, e.Event)
+		case <-errs:
+			return
+		}
+	}
+}
+
+func (w *watch) add(topic string, body typeurl.Any) {
+	decoded, err := typeurl.UnmarshalAny(body)
+	if err != nil {
+		return
+	}
+	e := event{topic: topic}
+	switch d := decoded.(type) {
+	case *eventsapi.TaskOOM:
+		e.id = d.ContainerID
+	case *eventsapi.TaskExit:
+		if d.ID != d.ContainerID {
+			return
+		}
+		e.id = d.ContainerID
+	case *eventsapi.ContainerUpdate:
+		e.id = d.ID
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.life = w.life
+	w.log = append(w.log, e)
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// sync comes back when the watch has all that containerd took before.
+func (w *watch) sync(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(ctx, cri.Namespace)
+	mark := fmt.Sprint(time.Now().UnixNano())
+	return until(ctx, "the mark among the events", func() error {
+		c, err := client.New(cri.Socket, client.WithTimeout(time.Second))
+		if err != nil {
+			return err
+		}
+		defer c.Close() //nolint:errcheck // nothing is left to lose
+		if err := c.EventService().Publish(ctx, markTopic, &eventsapi.ContainerUpdate{ID: mark}); err != nil {
+			return err
+		}
+		if !w.has(ctx, time.Second, func(all []event) bool {
+			return slices.ContainsFunc(all, func(e event) bool { return e.id == mark })
+		}) {
+			return fmt.Errorf("mark %s has not come back", mark)
+		}
+		return nil
+	})
+}
+
+// has waits a while until the events are as wanted.
+func (w *watch) has(ctx context.Context, patience time.Duration, want func([]event) bool) bool {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		w.mu.Lock()
+		all, changed := slices.Clone(w.log), w.changed
+		w.mu.Unlock()
+		if want(all) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// of gives the events of one container.
+func (w *watch) of(id string) (mine []event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.log {
+		if e.id == id {
+			mine = append(mine, e)
+		}
+	}
+	return mine
+}

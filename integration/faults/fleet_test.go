@@ -1,0 +1,247 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/mix"
+)
+
+// controls is the folder of the pipes by which containers are told to end.
+const controls = "/run/faults"
+
+// builders is how many pods are made at a time.
+const builders = 3
+
+// member is one container of a fleet.
+type member struct {
+	kind
+	label string // its name in the pod, the same at every run
+	id    string
+	pipe  *os.File // to tell it its mode; nil where the client stops it
+	pid   int
+	fd    int // pidfd of init
+	when  moment
+
+	over chan struct{} // closed when init has ended
+	end  time.Time     // then
+
+	first *cri.Status // what CRI said when it first called it ended
+	last  *cri.Status // and when all was over
+	shown time.Time   // when its shim answered Wait
+}
+
+// fleet is the containers of one run of a fault.
+type fleet struct {
+	n       *node
+	pods    []string
+	members []*member
+	wg      sync.WaitGroup // those who wait for the ends of init processes
+}
+
+// newFleet starts pods, with one container of each kind in every pod, and comes
+// back when all of them stand where they wait for their moment.
+func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
+	t.Helper()
+	f := &fleet{n: n}
+	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(pods)*time.Minute)
+	t.Cleanup(cancel)
+	t.Cleanup(func() { f.remove(t) })
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+		todo = make(chan int, pods)
+	)
+	for range pods {
+		todo <- n.number()
+	}
+	close(todo)
+	for range builders {
+		wg.Go(func() {
+			for number := range todo {
+				err := f.addPod(ctx, &mu, number, kinds)
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	// The moments are drawn in this order.
+	slices.SortFunc(f.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
+	for _, m := range f.members {
+		require.NoError(t, until(ctx, m.name+" "+m.id+" to wait for its moment", m.stands))
+	}
+	return f
+}
+
+func (f *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int, kinds []kind) error {
+	name := fmt.Sprintf("pod%d", number)
+	parent := "/oomw/" + name
+	if f.n.driver == mix.Systemd {
+		parent = "oomw-" + name + ".slice"
+	}
+	pod, err := f.n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: f.n.handler(), CgroupParent: parent})
+	if err != nil {
+		return err
+	}
+	mu.Lock()
+	f.pods = append(f.pods, pod.ID)
+	mu.Unlock()
+	for i, k := range kinds {
+		if k.name == kindStop.name && number%2 == 1 {
+			k = kindStopTainted
+		}
+		m, err := f.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%d", name, i))
+		if err != nil {
+			return fmt.Errorf("%s in %s: %w", k.name, name, err)
+		}
+		mu.Lock()
+		f.members = append(f.members, m)
+		mu.Unlock()
+		f.wg.Go(func() { m.waitEnd() })
+	}
+	return nil
+}
+
+func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k kind, name string) (*member, error) {
+	m := &member{kind: k, label: name, over: make(chan struct{})}
+	dir := filepath.Join(controls, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "go"), 0o600); err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	var err error
+	if m.id, err = n.cri.Create(ctx, pod, cri.Container{
+		Name: name, Image: image, Command: k.line(), Limit: limit, Mounts: map[string]string{"/ctl": dir},
+	}); err != nil {
+		return nil, err
+	}
+	if err := n.cri.Start(ctx, m.id); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(tasksDir, m.id, "init.pid"))
+	if err != nil {
+		return nil, err
+	}
+	if m.pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+		return nil, err
+	}
+	if m.fd, err = unix.PidfdOpen(m.pid, 0); err != nil {
+		return nil, fmt.Errorf("init %d: %w", m.pid, err)
+	}
+	if k.mode == "" {
+		return m, nil
+	}
+	// It can be opened for writing once the container reads from it.
+	pipe := filepath.Join(dir, "go")
+	return m, until(ctx, "a reader of "+pipe, func() error {
+		m.pipe, err = os.OpenFile(pipe, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		return err
+	})
+}
+
+// stands says that the container is where it waits for its moment.
+func (m *member) stands() error {
+	if m.mode != "" {
+		return nil // its end of the pipe is open
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
+	if err != nil {
+		return err
+	}
+	_, caught, _ := strings.Cut(string(text), "SigCgt:")
+	caught, _, _ = strings.Cut(caught, "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(caught), 16, 64)
+	if err != nil {
+		return err
+	}
+	if mask&(1<<(unix.SIGTERM-1)) == 0 {
+		return errors.New("SIGTERM is not caught yet")
+	}
+	if m.before[1] != "child-oom-sleep" {
+		return nil
+	}
+	kills, err := m.kills()
+	if err == nil && kills == 0 {
+		err = errors.New("its child has not been killed yet")
+	}
+	return err
+}
+
+// kills is what the container's own counter says.
+func (m *member) kills() (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", m.pid))
+	if err != nil {
+		return 0, err
+	}
+	_, dir, _ := strings.Cut(strings.TrimSpace(string(text)), "0::")
+	text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", dir, "memory.events"))
+	if err != nil {
+		return 0, err
+	}
+	_, count, _ := strings.Cut(string(text), "oom_kill ")
+	count, _, _ = strings.Cut(count, "\n")
+	return strconv.Atoi(count)
+}
+
+func (m *member) waitEnd() {
+	_ = ended(context.Background(), m.fd) // no error but those of a wrong descriptor
+	m.end = time.Now()
+	close(m.over)
+}
+
+// fire lets the container end.
+func (f *fleet) fire(ctx context.Context, m *member) error {
+	if m.mode == "" {
+		return until(ctx, "a stop of "+m.id, func() error { return f.n.cri.Stop(ctx, m.id, int64(patience.Seconds())) })
+	}
+	if _, err := m.pipe.WriteString(m.mode + "\n"); err != nil {
+		return fmt.Errorf("tell %s %s to end: %w", m.name, m.id, err)
+	}
+	return m.pipe.Close()
+}
+
+// remove ends and removes what is left of the fleet.
+func (f *fleet) remove(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, id := range f.pods {
+		err := until(ctx, "pod to go", func() error { return f.n.cri.RemovePod(ctx, id) })
+		switch {
+		case err == nil:
+		case f.n.shim == "stock":
+			t.Logf("stock: pod %s stays: %v", id, err)
+		default:
+			t.Errorf("pod %s stays: %v", id, err)
+		}
+	}
+	for _, m := range f.members {
+		// One that CRI has forgotten may still be there under stock.
+		_ = unix.PidfdSendSignal(m.fd, unix.SIGKILL, nil, 0)
+	}
+	f.wg.Wait()
+	for _, m := range f.members {
+		_ = unix.Close(m.fd)
+	}
+	require.NoError(t, os.RemoveAll(controls))
+}

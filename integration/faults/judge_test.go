@@ -1,0 +1,190 @@
+//go:build linux
+
+package faults
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+)
+
+// tolerance is how far finished_at may be from the end of the init process, as
+// the test sees it by a pidfd: the shim has to be scheduled to reap it.
+const tolerance = 2 * time.Second
+
+// evidenceLines bounds what is printed of a wrong verdict.
+const evidenceLines = 30
+
+// count is what was reported of the containers of one kind.
+type count struct {
+	n, right, excused                              int
+	dupExit, lateOOM, falseOOM, unseen, firstWrong int
+	off                                            time.Duration // greatest distance of finished_at
+	shown                                          time.Duration // greatest time to the answer of Wait
+}
+
+// tally counts by kind, in the order of kinds.
+type tally struct {
+	counts map[string]*count
+	wrongs *[]string
+}
+
+func newTally() tally { return tally{map[string]*count{}, new([]string)} }
+
+// counted gives the TaskOOMs and TaskExits that were seen of a container.
+func (n *node) counted(m *member) (ooms, exits int) {
+	for _, e := range n.events.of(m.id) {
+		switch e.topic {
+		case "/tasks/oom":
+			ooms++
+		case "/tasks/exit":
+			exits++
+		}
+	}
+	return ooms, exits
+}
+
+// late says that the first TaskOOM came after a TaskExit.
+func (n *node) late(m *member) bool {
+	mine := n.events.of(m.id)
+	oom := slices.IndexFunc(mine, func(e event) bool { return e.topic == "/tasks/oom" })
+	exit := slices.IndexFunc(mine, func(e event) bool { return e.topic == "/tasks/exit" })
+	return oom >= 0 && exit >= 0 && exit < oom
+}
+
+// judge says what is wrong with what CRI said, nothing if all is right.
+func (m *member) judge(s *cri.Status) string {
+	switch {
+	case s == nil:
+		return "not ended"
+	case s.Code != m.code || s.Reason != m.reason:
+		return fmt.Sprintf("%s %d", s.Reason, s.Code)
+	case m.off(s) > tolerance:
+		return fmt.Sprintf("%s %d at %s, %s from its end", s.Reason, s.Code, s.Finished.Format(time.StampMilli), m.off(s))
+	default:
+		return ""
+	}
+}
+
+// off is the distance of finished_at from the end, on the clock of the node.
+func (m *member) off(s *cri.Status) time.Duration {
+	return s.Finished.Sub(m.end.Round(0)).Abs()
+}
+
+func (s tally) add(n *node, f fault, m *member) {
+	c := s.counts[m.name]
+	if c == nil {
+		c = &count{}
+		s.counts[m.name] = c
+	}
+	c.n++
+	ooms, exits := n.counted(m)
+	var faults []string
+	fault := func(counter *int, format string, args ...any) {
+		*counter++
+		faults = append(faults, fmt.Sprintf(format, args...))
+	}
+	first, last := m.judge(m.first), m.judge(m.last)
+	switch {
+	case last == "":
+		c.right++
+		c.off = max(c.off, m.off(m.last))
+	case f.excuse != nil && f.excuse(m):
+		c.excused++
+	default:
+		faults = append(faults, "CRI says "+last)
+	}
+	if first != "" && last == "" {
+		fault(&c.firstWrong, "CRI first said %s", first)
+	}
+	if exits > 1 {
+		fault(&c.dupExit, "%d TaskExits", exits)
+	}
+	if exits == 0 {
+		c.unseen++
+	}
+	if m.reason != oomKilled && ooms > 0 {
+		fault(&c.falseOOM, "%d TaskOOMs", ooms)
+	}
+	if n.late(m) {
+		fault(&c.lateOOM, "TaskOOM after TaskExit")
+	}
+	if f.bound && !m.shown.IsZero() {
+		took := m.shown.Sub(m.end)
+		c.shown = max(c.shown, took)
+		if took > bound {
+			faults = append(faults, fmt.Sprintf("its shim showed the exit after %s", took))
+		}
+	}
+	if len(faults) > 0 {
+		*s.wrongs = append(*s.wrongs, fmt.Sprintf("%s %s, want %s %d, ended %s at %s: %s\n  events %v\n  %s",
+			m.name, m.id, m.reason, m.code, m.when, m.end.Format(time.StampMilli), strings.Join(faults, "; "),
+			n.events.of(m.id), strings.Join(logOf(m.id), "\n  ")))
+	}
+}
+
+// report prints a line for each kind, and wants all right of our shim.
+func (s tally) report(t *testing.T, n *node, f fault) {
+	t.Helper()
+	for _, k := range kinds {
+		c := s.counts[k.name]
+		if c == nil {
+			continue
+		}
+		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d finished_off=%s",
+			f.label, n.driver, n.shim, k.name, c.n, c.right, c.n-c.right-c.excused, c.dupExit, c.lateOOM, c.falseOOM,
+			c.firstWrong, c.unseen, c.off.Round(time.Millisecond))
+		if f.excuse != nil {
+			line += fmt.Sprintf(" excused=%d", c.excused)
+		}
+		if f.bound {
+			line += fmt.Sprintf(" shown_after=%s", c.shown.Round(time.Millisecond))
+		}
+		keep(t, fmt.Sprintf("%s seed=%d", line, n.seed))
+	}
+	for _, wrong := range *s.wrongs {
+		t.Log(wrong)
+	}
+	if n.shim != "stock" {
+		assert.Empty(t, len(*s.wrongs), "wrong verdicts of %s, seed %d", f.label, n.seed)
+	}
+}
+
+// logOf gives what containerd's log, which has the shims' too, says of a
+// container.
+func logOf(id string) (lines []string) {
+	file, err := os.Open(containerdLog)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer file.Close()
+	scan := bufio.NewScanner(file)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		if line := scan.Text(); strings.Contains(line, id) && telling(line) {
+			lines = append(lines, line[:min(len(line), 600)])
+		}
+	}
+	if len(lines) > evidenceLines {
+		lines = lines[len(lines)-evidenceLines:]
+	}
+	return lines
+}
+
+// telling leaves out what is said of every container before its end.
+func telling(line string) bool {
+	for _, dull := range []string{"ContainerStatus", "CreateContainer", "StartContainer", "ListContainers"} {
+		if strings.Contains(line, dull) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// most is how many pods go through one cycle; each has a container of each kind.
+const most = 5
+
+// runFault runs a fault as often as asked for, and judges.
+func (n *node) runFault(t *testing.T, f fault) {
+	t.Helper()
+	sum := newTally()
+	for left := n.runs; left > 0; left -= most {
+		t.Run("cycle", func(t *testing.T) { n.cycle(t, f, min(left, most), sum) })
+	}
+	sum.report(t, n, f)
+}
+
+// TestPod is one pod of each kind without any fault: the control.
+func TestPod(t *testing.T) {
+	n := setUp(t)
+	nothing := func(context.Context) error { return nil }
+	n.runFault(t, fault{label: "none", strike: nothing, heal: nothing, around: lead})
+}
+
+// TestContainerdKilled kills containerd before, while and after containers end,
+// and lets it come back after a while.
+func TestContainerdKilled(t *testing.T) {
+	n := setUp(t)
+	backs := []time.Duration{0, 5 * time.Second}
+	if n.full {
+		backs = append(backs, 30*time.Second, 90*time.Second)
+	}
+	for _, back := range backs {
+		t.Run(fmt.Sprint("back-", back), func(t *testing.T) {
+			n.runFault(t, fault{
+				label:  fmt.Sprintf("containerd-killed back=%s", back),
+				strike: killContainerd, lasts: back, heal: release, around: 2 * time.Second,
+			})
+		})
+	}
+}
+
+// TestContainerdStopped stops containerd with SIGSTOP. Nothing can take the
+// shims' events, and they must show the exits all the same.
+func TestContainerdStopped(t *testing.T) {
+	n := setUp(t)
+	lasts := 8 * time.Second
+	if n.full {
+		lasts = 30 * time.Second
+	}
+	n.runFault(t, fault{
+		label:  fmt.Sprintf("containerd-sigstop for=%s", lasts),
+		strike: signalContainerd(unix.SIGSTOP), lasts: lasts, heal: signalContainerd(unix.SIGCONT), bound: true,
+	})
+}

@@ -1,0 +1,69 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/ttrpc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+)
+
+// bound is the time in which a shim must show an exit: the barrier's own, and
+// what an emulated machine needs to be scheduled.
+const bound = 5*time.Second + 3*time.Second
+
+// askShims asks each container's shim itself for its exit, where the fault wants
+// the bound kept: containerd, which would ask, is what has failed.
+func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan struct{} {
+	t.Helper()
+	done := make(chan struct{})
+	if !f.bound {
+		close(done)
+		return done
+	}
+	var wg sync.WaitGroup
+	for _, m := range fl.members {
+		conn, err := dialShim(ctx, m.id)
+		require.NoError(t, err)
+		wg.Go(func() {
+			defer conn.Close()
+			client := taskapi.NewTTRPCTaskClient(ttrpc.NewClient(conn))
+			resp, err := client.Wait(namespaces.WithNamespace(ctx, cri.Namespace), &taskapi.WaitRequest{ID: m.id})
+			// It may answer to containerd alone, and be gone when that has deleted.
+			if err == nil && resp.ExitedAt.IsValid() {
+				m.shown = time.Now()
+			}
+		})
+	}
+	go func() { wg.Wait(); close(done) }()
+	return done
+}
+
+// dialShim connects to the shim of a container.
+func dialShim(ctx context.Context, id string) (net.Conn, error) {
+	text, err := os.ReadFile(filepath.Join(tasksDir, id, "bootstrap.json"))
+	if err != nil {
+		return nil, err
+	}
+	var params struct {
+		Address string `json:"address"`
+	}
+	if err := json.Unmarshal(text, &params); err != nil {
+		return nil, fmt.Errorf("bootstrap.json of %s: %w", id, err)
+	}
+	return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(params.Address, "unix://"))
+}
