@@ -123,15 +123,32 @@ guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real co
 	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
 GUEST_TIME ?= 20m
 
-.PHONY: faults
-faults: payload ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS, FAULT_SEED, FAULT_SHIM=stock
-	@$(call say,fault suite: $(FLAVOUR))
-	@rm -rf $(CACHE)/figures/faults-$(FLAVOUR)
-	$(call RUN,$(FLAVOUR),$(FAULT_TIME)) --out $(CACHE)/figures/faults-$(FLAVOUR) \
-	  $(foreach v,FAULT_RUNS FAULT_SEED FAULT_SHIM,$(if $($(v)),--env $(v)=$($(v)))) \
-	  -- /opt/oomwitness/tests/faults.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'; status=$$?; \
+# $(1) time, $(2) tests, $(3) more flags of the node
+FAULTS = rm -rf $(CACHE)/figures/faults-$(FLAVOUR); status=0; \
+	  $(call RUN,$(FLAVOUR),$(1)) --out $(CACHE)/figures/faults-$(FLAVOUR) \
+	  $(foreach v,FAULT_RUNS FAULT_SEED FAULT_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(3) \
+	  -- /opt/oomwitness/tests/faults.test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
 	  cat $(CACHE)/figures/faults-$(FLAVOUR)/figures 2>/dev/null || true; exit $$status
+
+.PHONY: faults
+faults: payload containerds ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS=50, FAULT_SEED, FAULT_SHIM=stock
+	@$(call say,fault suite: $(FLAVOUR))
+	$(call FAULTS,$(FAULT_TIME),$(SCENARIO),--file $(CACHE)/containerd=containerd)
 FAULT_TIME ?= 30m
+
+.PHONY: soak
+soak: payload ## Containers at full speed for MIN minutes: nothing grows, the counts agree
+	@$(call say,soak: $(FLAVOUR), $(MIN) minutes)
+	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
+MIN ?= 10
+
+# The containerds that a node is upgraded from.
+.PHONY: containerds
+containerds:
+	@for v in $(OLD_CONTAINERDS); do mkdir -p $(CACHE)/containerd/$$v; \
+	  (cd integration/containerd/$$v && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' \
+	    -o ../../../$(CACHE)/containerd/$$v/ github.com/containerd/containerd/v2/cmd/containerd); done
+OLD_CONTAINERDS := 2.1 2.2 2.3
 
 .PHONY: test
 test: unit root ## All tests: unit, root, and in the guest of both flavours

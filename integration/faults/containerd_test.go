@@ -54,7 +54,7 @@ func killContainerd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("containerd %d: %w", pid, err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // a descriptor that was only polled
+	defer unix.Close(fd)
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
 		return fmt.Errorf("kill containerd %d: %w", pid, err)
 	}

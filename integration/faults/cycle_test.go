@@ -20,8 +20,10 @@ const lead = 3 * time.Second
 type fault struct {
 	// label names it in the figures.
 	label string
-	// kinds of containers, all if empty.
+	// kinds of containers in each pod, one of each if empty.
 	kinds []kind
+	// before prepares the node for each cycle, ahead of its pods.
+	before func(context.Context) error
 	// strike begins it.
 	strike func(context.Context) error
 	// lasts is the time between strike and heal.
@@ -33,9 +35,9 @@ type fault struct {
 	// bound says that a shim must show the exit in time, whatever the fault does.
 	bound bool
 	// excuse says that this wrong verdict is beyond what can be known.
-	excuse func(*member) bool
-	// check looks at what else the fault should have left.
-	check func(*testing.T, *fleet)
+	excuse func(*fleet, *member) bool
+	// check gives what else is wrong with a container, empty for nothing.
+	check func(*fleet, *member) string
 }
 
 // moment is when a container ends.
@@ -68,6 +70,10 @@ func (n *node) cycle(t *testing.T, f fault, pods int, sum tally) {
 		use = kinds
 	}
 	began := time.Now()
+	if f.before != nil {
+		require.NoError(t, f.before(t.Context()))
+		require.NoError(t, n.ready(t.Context()))
+	}
 	fl := n.newFleet(t, pods, use)
 	require.NoError(t, n.events.sync(t.Context()))
 	for _, m := range fl.members {
@@ -83,11 +89,9 @@ func (n *node) cycle(t *testing.T, f fault, pods int, sum tally) {
 	<-look
 	<-asked
 	n.settle(t, fl)
-	if f.check != nil {
-		f.check(t, fl)
-	}
 	for _, m := range fl.members {
-		sum.add(n, f, m)
+		m.edge = m.end.Sub(fl.struck).Abs() < edge || m.end.Sub(fl.healed).Abs() < edge
+		sum.add(fl, f, m)
 	}
 	t.Logf("%s: judged after %s", f.label, time.Since(began).Round(time.Second))
 }
@@ -119,9 +123,11 @@ func (fl *fleet) play(ctx context.Context, f fault) error {
 	if err == nil {
 		err = f.strike(ctx)
 	}
+	fl.struck = time.Now()
 	if err == nil {
 		err = pause(ctx, f.lasts)
 	}
+	fl.healed = time.Now()
 	if err == nil {
 		err = f.heal(ctx)
 	}

@@ -60,7 +60,7 @@ func (w *watch) stream(ctx context.Context) {
 	if err != nil {
 		return // not there: New has waited
 	}
-	defer c.Close() //nolint:errcheck // nothing is left to lose
+	defer c.Close()
 	w.mu.Lock()
 	w.life++
 	w.mu.Unlock()
@@ -111,7 +111,7 @@ func (w *watch) sync(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close() //nolint:errcheck // nothing is left to lose
+		defer c.Close()
 		if err := c.EventService().Publish(ctx, markTopic, &eventsapi.ContainerUpdate{ID: mark}); err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ type member struct {
 	first *cri.Status // what CRI said when it first called it ended
 	last  *cri.Status // and when all was over
 	shown time.Time   // when its shim answered Wait
+	edge  bool        // ended as the fault began or ended
 }
 
 // fleet is the containers of one run of a fault.
@@ -52,16 +53,18 @@ type fleet struct {
 	pods    []string
 	members []*member
 	wg      sync.WaitGroup // those who wait for the ends of init processes
+
+	struck, healed time.Time // when the fault had begun, and before its end
 }
 
 // newFleet starts pods, with one container of each kind in every pod, and comes
 // back when all of them stand where they wait for their moment.
 func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	t.Helper()
-	f := &fleet{n: n}
+	fl := &fleet{n: n}
 	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(pods)*time.Minute)
 	t.Cleanup(cancel)
-	t.Cleanup(func() { f.remove(t) })
+	t.Cleanup(func() { fl.remove(t) })
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -75,7 +78,7 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	for range builders {
 		wg.Go(func() {
 			for number := range todo {
-				err := f.addPod(ctx, &mu, number, kinds)
+				err := fl.addPod(ctx, &mu, number, kinds)
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()
@@ -85,40 +88,45 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	wg.Wait()
 	require.NoError(t, errors.Join(errs...))
 	// The moments are drawn in this order.
-	slices.SortFunc(f.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
-	for _, m := range f.members {
+	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
+	for _, m := range fl.members {
 		require.NoError(t, until(ctx, m.name+" "+m.id+" to wait for its moment", m.stands))
 	}
-	return f
+	return fl
 }
 
-func (f *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int, kinds []kind) error {
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int, kinds []kind) error {
 	name := fmt.Sprintf("pod%d", number)
-	parent := "/oomw/" + name
-	if f.n.driver == mix.Systemd {
-		parent = "oomw-" + name + ".slice"
-	}
-	pod, err := f.n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: f.n.handler(), CgroupParent: parent})
+	pod, err := fl.n.newPod(ctx, name)
 	if err != nil {
 		return err
 	}
 	mu.Lock()
-	f.pods = append(f.pods, pod.ID)
+	fl.pods = append(fl.pods, pod.ID)
 	mu.Unlock()
 	for i, k := range kinds {
 		if k.name == kindStop.name && number%2 == 1 {
 			k = kindStopTainted
 		}
-		m, err := f.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%d", name, i))
+		m, err := fl.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%d", name, i))
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", k.name, name, err)
 		}
 		mu.Lock()
-		f.members = append(f.members, m)
+		fl.members = append(fl.members, m)
 		mu.Unlock()
-		f.wg.Go(func() { m.waitEnd() })
+		fl.wg.Go(func() { m.waitEnd() })
 	}
 	return nil
+}
+
+// newPod starts a pod under the shim, in a cgroup of its own.
+func (n *node) newPod(ctx context.Context, name string) (*cri.Sandbox, error) {
+	parent := "/oomw/" + name
+	if n.driver == mix.Systemd {
+		parent = "oomw-" + name + ".slice"
+	}
+	return n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent})
 }
 
 func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k kind, name string) (*member, error) {
@@ -210,10 +218,19 @@ func (m *member) waitEnd() {
 	close(m.over)
 }
 
+// during says that a container ended while the fault lasted, and not at its very
+// edges.
+func (fl *fleet) during(m *member) bool {
+	return m.end.After(fl.struck) && m.end.Before(fl.healed.Add(-edge))
+}
+
+// edge is what a shim may need to see an end.
+const edge = time.Second
+
 // fire lets the container end.
-func (f *fleet) fire(ctx context.Context, m *member) error {
+func (fl *fleet) fire(ctx context.Context, m *member) error {
 	if m.mode == "" {
-		return until(ctx, "a stop of "+m.id, func() error { return f.n.cri.Stop(ctx, m.id, int64(patience.Seconds())) })
+		return until(ctx, "a stop of "+m.id, func() error { return fl.n.cri.Stop(ctx, m.id, int64(patience.Seconds())) })
 	}
 	if _, err := m.pipe.WriteString(m.mode + "\n"); err != nil {
 		return fmt.Errorf("tell %s %s to end: %w", m.name, m.id, err)
@@ -222,25 +239,25 @@ func (f *fleet) fire(ctx context.Context, m *member) error {
 }
 
 // remove ends and removes what is left of the fleet.
-func (f *fleet) remove(t *testing.T) {
+func (fl *fleet) remove(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, id := range f.pods {
-		err := until(ctx, "pod to go", func() error { return f.n.cri.RemovePod(ctx, id) })
+	for _, id := range fl.pods {
+		err := until(ctx, "pod to go", func() error { return fl.n.cri.RemovePod(ctx, id) })
 		switch {
 		case err == nil:
-		case f.n.shim == "stock":
+		case fl.n.shim == "stock":
 			t.Logf("stock: pod %s stays: %v", id, err)
 		default:
 			t.Errorf("pod %s stays: %v", id, err)
 		}
 	}
-	for _, m := range f.members {
+	for _, m := range fl.members {
 		// One that CRI has forgotten may still be there under stock.
 		_ = unix.PidfdSendSignal(m.fd, unix.SIGKILL, nil, 0)
 	}
-	f.wg.Wait()
-	for _, m := range f.members {
+	fl.wg.Wait()
+	for _, m := range fl.members {
 		_ = unix.Close(m.fd)
 	}
 	require.NoError(t, os.RemoveAll(controls))

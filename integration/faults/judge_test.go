@@ -25,10 +25,10 @@ const evidenceLines = 30
 
 // count is what was reported of the containers of one kind.
 type count struct {
-	n, right, excused                              int
-	dupExit, lateOOM, falseOOM, unseen, firstWrong int
-	off                                            time.Duration // greatest distance of finished_at
-	shown                                          time.Duration // greatest time to the answer of Wait
+	n, right, excused                                     int
+	dupExit, lateOOM, falseOOM, unseen, firstWrong, other int
+	off                                                   time.Duration // greatest distance of finished_at
+	shown                                                 time.Duration // greatest time to the answer of Wait
 }
 
 // tally counts by kind, in the order of kinds.
@@ -76,10 +76,15 @@ func (m *member) judge(s *cri.Status) string {
 
 // off is the distance of finished_at from the end, on the clock of the node.
 func (m *member) off(s *cri.Status) time.Duration {
-	return s.Finished.Sub(m.end.Round(0)).Abs()
+	d := s.Finished.Sub(m.end.Round(0)).Abs()
+	if m.edge { // each may have read another clock
+		d = min(d, (d - clockSet).Abs())
+	}
+	return d
 }
 
-func (s tally) add(n *node, f fault, m *member) {
+func (s tally) add(fl *fleet, f fault, m *member) {
+	n := fl.n
 	c := s.counts[m.name]
 	if c == nil {
 		c = &count{}
@@ -97,7 +102,7 @@ func (s tally) add(n *node, f fault, m *member) {
 	case last == "":
 		c.right++
 		c.off = max(c.off, m.off(m.last))
-	case f.excuse != nil && f.excuse(m):
+	case f.excuse != nil && f.excuse(fl, m):
 		c.excused++
 	default:
 		faults = append(faults, "CRI says "+last)
@@ -116,6 +121,11 @@ func (s tally) add(n *node, f fault, m *member) {
 	}
 	if n.late(m) {
 		fault(&c.lateOOM, "TaskOOM after TaskExit")
+	}
+	if f.check != nil {
+		if wrong := f.check(fl, m); wrong != "" {
+			fault(&c.other, "%s", wrong)
+		}
 	}
 	if f.bound && !m.shown.IsZero() {
 		took := m.shown.Sub(m.end)
@@ -187,4 +197,9 @@ func telling(line string) bool {
 		}
 	}
 	return true
+}
+
+// gone says that a shim's verdict was made without the cgroup.
+func gone(line string) bool {
+	return strings.Contains(line, "msg=verdict") && strings.Contains(line, "cgroup_gone=true")
 }

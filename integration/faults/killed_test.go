@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -27,8 +26,7 @@ func (n *node) runFault(t *testing.T, f fault) {
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	nothing := func(context.Context) error { return nil }
-	n.runFault(t, fault{label: "none", strike: nothing, heal: nothing, around: lead})
+	n.runFault(t, fault{label: "none", strike: none, heal: none, around: lead})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,

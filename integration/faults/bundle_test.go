@@ -1,0 +1,103 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/mix"
+)
+
+// clockSet is how far the clock is set back.
+const clockSet = time.Hour
+
+// bundlesApart puts the bundles to come on a small file system of their own.
+func bundlesApart(t *testing.T) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(tasksDir, 0o711))
+	require.NoError(t, unix.Mount("bundles", tasksDir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=711", 4*mix.MiB)))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(tasksDir, unix.MNT_DETACH)) })
+}
+
+// filler is the file that takes all the room.
+var filler = filepath.Join(tasksDir, "filler")
+
+func fill(context.Context) error {
+	f, err := os.Create(filler)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("fill %s: %w", filler, err)
+	}
+	return nil
+}
+
+// logged wants the record's failure in the log of each container that ended
+// while it could not be written.
+func logged(reason string) func(*fleet, *member) string {
+	return func(fl *fleet, m *member) string {
+		if fl.n.shim == "stock" || !fl.during(m) {
+			return ""
+		}
+		if slices.ContainsFunc(logOf(m.id), func(line string) bool {
+			return strings.Contains(line, "verdict not recorded") && strings.Contains(line, reason)
+		}) {
+			return ""
+		}
+		return fmt.Sprintf("no line %q with %q in the log", "verdict not recorded", reason)
+	}
+}
+
+// TestBundleFull leaves no room in the bundles for the record.
+func TestBundleFull(t *testing.T) {
+	n := setUp(t)
+	bundlesApart(t)
+	n.runFault(t, fault{
+		label: "bundle-full", strike: fill, lasts: 2 * lead,
+		heal:  func(context.Context) error { return os.Remove(filler) },
+		check: logged("no space left on device"),
+	})
+}
+
+// TestBundleReadOnly makes the bundles read-only.
+func TestBundleReadOnly(t *testing.T) {
+	n := setUp(t)
+	bundlesApart(t)
+	remount := func(flags uintptr) func(context.Context) error {
+		return func(context.Context) error {
+			return unix.Mount("bundles", tasksDir, "tmpfs", unix.MS_REMOUNT|flags, "")
+		}
+	}
+	n.runFault(t, fault{
+		label: "bundle-read-only", strike: remount(unix.MS_RDONLY), lasts: 2 * lead, heal: remount(0),
+		check: logged("read-only file system"),
+	})
+}
+
+// TestClockSetBack sets the clock back an hour, and forth again.
+func TestClockSetBack(t *testing.T) {
+	n := setUp(t)
+	set := func(by time.Duration) func(context.Context) error {
+		return func(context.Context) error {
+			tv := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
+			return unix.Settimeofday(&tv)
+		}
+	}
+	n.runFault(t, fault{label: "clock-back=1h", strike: set(-clockSet), lasts: 2 * lead, heal: set(clockSet)})
+}

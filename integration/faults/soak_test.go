@@ -1,0 +1,160 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/counts"
+	"github.com/oomwitness/oomwitness/integration/cri"
+)
+
+const (
+	// soakers is how many pods the soak works in at a time.
+	soakers = 3
+	// warmUp is how many containers each pod has before its shim is measured, so
+	// that what is allocated once is there.
+	warmUp = 8
+	// rssGrowth is what the collector may keep; a leak of 20 kB for each
+	// container is more than that within minutes.
+	rssGrowth = 8 << 10 // KiB
+)
+
+// soak is what is counted.
+type soak struct {
+	n *node
+
+	mu      sync.Mutex // guards what follows
+	made    map[string]int
+	members []*member
+}
+
+// TestSoak makes containers, ends them and removes them at full speed, in pods
+// that stay. Nothing may grow, and the counts must agree.
+func TestSoak(t *testing.T) {
+	n := setUp(t)
+	lasts := time.Duration(counts.FromEnv(t, "SOAK_SECONDS", 20)) * time.Second
+	s := &soak{n: n, made: map[string]int{}}
+	fl := &fleet{n: n} // its pods are removed like any
+	t.Cleanup(func() { fl.remove(t) })
+	ctx, cancel := context.WithTimeout(t.Context(), lasts+4*patience)
+	defer cancel()
+
+	var sandboxes []*cri.Sandbox
+	for range soakers {
+		pod, err := n.newPod(ctx, fmt.Sprintf("pod%d", n.number()))
+		require.NoError(t, err)
+		fl.pods = append(fl.pods, pod.ID)
+		sandboxes = append(sandboxes, pod)
+	}
+	require.NoError(t, s.work(ctx, sandboxes, func(done int) bool { return done < warmUp }))
+	before := measure(t, fl.pods)
+	t.Logf("after the warm-up:\n%s", before)
+	until := time.Now().Add(lasts)
+	require.NoError(t, s.work(ctx, sandboxes, func(int) bool { return time.Now().Before(until) }))
+	s.agree(t, lasts)
+	after := measure(t, fl.pods)
+	t.Logf("at the end:\n%s", after)
+	s.flat(t, before, after)
+}
+
+// work has a worker in each pod, for as long as more says.
+func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int) bool) error {
+	errs := make([]error, len(pods))
+	var wg sync.WaitGroup
+	for i, pod := range pods {
+		wg.Go(func() {
+			for done := 0; errs[i] == nil && more(done); done++ {
+				errs[i] = s.one(ctx, pod, kinds[(i+done)%len(kinds)])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// one is the whole life of a container.
+func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k kind) error {
+	name := fmt.Sprintf("soak%d", s.n.number())
+	m, err := s.n.newMember(ctx, pod, k, name)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", k.name, name, err)
+	}
+	fl := &fleet{n: s.n, members: []*member{m}}
+	fl.wg.Go(m.waitEnd)
+	if err := until(ctx, m.id+" to stand", m.stands); err != nil {
+		return err
+	}
+	look := fl.look(ctx)
+	if err := fl.fire(ctx, m); err != nil {
+		return err
+	}
+	<-look
+	fl.wg.Wait()
+	if wrong := m.judge(m.first); wrong != "" {
+		return fmt.Errorf("%s %s: CRI says %s, want %s %d", k.name, m.id, wrong, k.reason, k.code)
+	}
+	if err := s.n.cri.Remove(ctx, m.id); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made[k.name]++
+	s.members = append(s.members, m)
+	return errors.Join(os.RemoveAll(controls+"/"+name), closed(m.fd))
+}
+
+// agree wants one TaskExit for each container, and one TaskOOM for each that was
+// OOM-killed, ahead of its exit.
+func (s *soak) agree(t *testing.T, lasts time.Duration) {
+	t.Helper()
+	require.NoError(t, s.n.events.sync(t.Context()))
+	var ooms, exits, late, wrong int
+	for _, m := range s.members {
+		o, e := s.n.counted(m)
+		ooms, exits = ooms+o, exits+e
+		if s.n.late(m) {
+			late++
+		}
+		if want := m.reason == oomKilled; e != 1 || o > 1 || (o == 1) != want {
+			wrong++
+			t.Logf("%s %s: %d TaskOOMs, %d TaskExits", m.name, m.id, o, e)
+		}
+	}
+	keep(t, fmt.Sprintf("soak driver=%s shim=%s for=%s containers=%d oom_made=%d task_oom=%d task_exit=%d late_oom=%d seed=%d",
+		s.n.driver, s.n.shim, lasts, len(s.members), s.made[kindOOM.name], ooms, exits, late, s.n.seed))
+	if s.n.shim == "stock" {
+		return
+	}
+	assert.Zero(t, wrong, "containers with wrong events")
+	assert.Zero(t, late, "TaskOOMs after the TaskExit")
+	assert.Equal(t, s.made[kindOOM.name], ooms, "TaskOOMs")
+	assert.Equal(t, len(s.members), exits, "TaskExits")
+}
+
+// flat wants nothing grown.
+func (s *soak) flat(t *testing.T, before, after usage) {
+	t.Helper()
+	keep(t, fmt.Sprintf("soak-usage driver=%s shim=%s before: %s after: %s", s.n.driver, s.n.shim, before, after))
+	if s.n.shim == "stock" {
+		return
+	}
+	assert.Equal(t, before.pins, after.pins, "pins of the ledger")
+	assert.Equal(t, before.bundles, after.bundles, "bundles")
+	assert.Equal(t, before.mounts, after.mounts, "mounts")
+	for i, b := range before.shims {
+		a := after.shims[i]
+		assert.LessOrEqual(t, a.fds, b.fds+2, "descriptors of shim %d", a.pid)
+		assert.LessOrEqual(t, a.goroutines, b.goroutines+2, "goroutines of shim %d", a.pid)
+		assert.LessOrEqual(t, a.rss, b.rss+rssGrowth, "memory of shim %d, KiB", a.pid)
+	}
+}
