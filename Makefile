@@ -154,12 +154,16 @@ OLD_CONTAINERDS := 2.1 2.2 2.3
 test: unit root ## All tests: unit, root, and in the guest of both flavours
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
+	@$(MAKE) faults FLAVOUR=plain
+	@$(MAKE) faults FLAVOUR=systemd
 
 .PHONY: test-full
 test-full: export MIX_RUNS = 500
 test-full: export AT_ONCE = 100
 test-full: export LEAK_RUNS = 1000
 test-full: export GUEST_TIME = 90m
+test-full: export FAULT_RUNS = 50
+test-full: export FAULT_TIME = 10h
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
 	@$(MAKE) ledger

@@ -56,11 +56,11 @@ func logged(reason string) func(*fleet, *member) string {
 			return ""
 		}
 		if slices.ContainsFunc(logOf(m.id), func(line string) bool {
-			return strings.Contains(line, "verdict not recorded") && strings.Contains(line, reason)
+			return strings.Contains(line, "exit barrier: ") && strings.Contains(line, reason)
 		}) {
 			return ""
 		}
-		return fmt.Sprintf("no line %q with %q in the log", "verdict not recorded", reason)
+		return fmt.Sprintf("no line of the barrier with %q in the log", reason)
 	}
 }
 

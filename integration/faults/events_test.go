@@ -30,6 +30,8 @@ type event struct {
 	life  int // which containerd of the test gave it
 }
 
+func (e event) String() string { return fmt.Sprintf("%s@%d", e.topic, e.life) }
+
 // watch keeps containerd's events over its restarts: one stream after the other.
 // What containerd takes before the watch is back is not in it, as nobody's is.
 type watch struct {

@@ -25,7 +25,7 @@ import (
 // controls is the folder of the pipes by which containers are told to end.
 const controls = "/run/faults"
 
-// builders is how many pods are made at a time.
+// builders is how many pods are made, or removed, at a time.
 const builders = 3
 
 // member is one container of a fleet.
@@ -33,6 +33,7 @@ type member struct {
 	kind
 	label string // its name in the pod, the same at every run
 	id    string
+	pod   string
 	pipe  *os.File // to tell it its mode; nil where the client stops it
 	pid   int
 	fd    int // pidfd of init
@@ -57,6 +58,26 @@ type fleet struct {
 	struck, healed time.Time // when the fault had begun, and before its end
 }
 
+// each does something with all, a few at a time.
+func each[T any](all []T, do func(T) error) error {
+	todo := make(chan T, len(all))
+	for _, one := range all {
+		todo <- one
+	}
+	close(todo)
+	errs := make([]error, builders)
+	var wg sync.WaitGroup
+	for i := range builders {
+		wg.Go(func() {
+			for one := range todo {
+				errs[i] = errors.Join(errs[i], do(one))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // newFleet starts pods, with one container of each kind in every pod, and comes
 // back when all of them stand where they wait for their moment.
 func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
@@ -65,28 +86,12 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(pods)*time.Minute)
 	t.Cleanup(cancel)
 	t.Cleanup(func() { fl.remove(t) })
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
-		todo = make(chan int, pods)
-	)
-	for range pods {
-		todo <- n.number()
+	numbers := make([]int64, pods)
+	for i := range numbers {
+		numbers[i] = serial.Add(1)
 	}
-	close(todo)
-	for range builders {
-		wg.Go(func() {
-			for number := range todo {
-				err := fl.addPod(ctx, &mu, number, kinds)
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	require.NoError(t, errors.Join(errs...))
+	var mu sync.Mutex
+	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, kinds) }))
 	// The moments are drawn in this order.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
@@ -95,8 +100,8 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	return fl
 }
 
-func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int, kinds []kind) error {
-	name := fmt.Sprintf("pod%d", number)
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds []kind) error {
+	name := fmt.Sprintf("pod%04d", number)
 	pod, err := fl.n.newPod(ctx, name)
 	if err != nil {
 		return err
@@ -112,6 +117,7 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int, kinds [
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", k.name, name, err)
 		}
+		m.pod = pod.ID
 		mu.Lock()
 		fl.members = append(fl.members, m)
 		mu.Unlock()
@@ -242,15 +248,15 @@ func (fl *fleet) fire(ctx context.Context, m *member) error {
 func (fl *fleet) remove(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, id := range fl.pods {
-		err := until(ctx, "pod to go", func() error { return fl.n.cri.RemovePod(ctx, id) })
-		switch {
-		case err == nil:
-		case fl.n.shim == "stock":
-			t.Logf("stock: pod %s stays: %v", id, err)
-		default:
-			t.Errorf("pod %s stays: %v", id, err)
-		}
+	err := each(fl.pods, func(id string) error {
+		return until(ctx, "pod to go", func() error { return fl.n.cri.RemovePod(ctx, id) })
+	})
+	switch {
+	case err == nil:
+	case fl.n.shim == "stock":
+		t.Logf("stock: %v", err)
+	default:
+		t.Error(err)
 	}
 	for _, m := range fl.members {
 		// One that CRI has forgotten may still be there under stock.

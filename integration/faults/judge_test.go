@@ -25,10 +25,10 @@ const evidenceLines = 30
 
 // count is what was reported of the containers of one kind.
 type count struct {
-	n, right, excused                                     int
-	dupExit, lateOOM, falseOOM, unseen, firstWrong, other int
-	off                                                   time.Duration // greatest distance of finished_at
-	shown                                                 time.Duration // greatest time to the answer of Wait
+	n, right, excused                                               int
+	dupExit, lateOOM, falseOOM, unseen, oomAgain, firstWrong, other int
+	off                                                             time.Duration // greatest distance of finished_at
+	shown                                                           time.Duration // greatest time to the answer of Wait
 }
 
 // tally counts by kind, in the order of kinds.
@@ -116,6 +116,9 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	if exits == 0 {
 		c.unseen++
 	}
+	if ooms > 1 { // wanted for a new containerd, and harmless
+		c.oomAgain++
+	}
 	if m.reason != oomKilled && ooms > 0 {
 		fault(&c.falseOOM, "%d TaskOOMs", ooms)
 	}
@@ -149,9 +152,12 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 		if c == nil {
 			continue
 		}
-		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d finished_off=%s",
+		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
 			f.label, n.driver, n.shim, k.name, c.n, c.right, c.n-c.right-c.excused, c.dupExit, c.lateOOM, c.falseOOM,
-			c.firstWrong, c.unseen, c.off.Round(time.Millisecond))
+			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
+		if f.check != nil {
+			line += fmt.Sprintf(" other=%d", c.other)
+		}
 		if f.excuse != nil {
 			line += fmt.Sprintf(" excused=%d", c.excused)
 		}
@@ -164,7 +170,7 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 		t.Log(wrong)
 	}
 	if n.shim != "stock" {
-		assert.Empty(t, len(*s.wrongs), "wrong verdicts of %s, seed %d", f.label, n.seed)
+		assert.Zero(t, len(*s.wrongs), "wrong verdicts of %s, seed %d", f.label, n.seed)
 	}
 }
 
@@ -191,7 +197,10 @@ func logOf(id string) (lines []string) {
 
 // telling leaves out what is said of every container before its end.
 func telling(line string) bool {
-	for _, dull := range []string{"ContainerStatus", "CreateContainer", "StartContainer", "ListContainers"} {
+	for _, dull := range []string{
+		"ContainerStatus", "CreateContainer", "StartContainer", "ListContainers", "Container spec", `\" spec"`, "CDI devices",
+		"creating task", "activating mount", "Use OCI runtime", "Loaded container", "Finish piping",
+	} {
 		if strings.Contains(line, dull) {
 			return false
 		}

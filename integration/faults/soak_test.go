@@ -51,7 +51,7 @@ func TestSoak(t *testing.T) {
 
 	var sandboxes []*cri.Sandbox
 	for range soakers {
-		pod, err := n.newPod(ctx, fmt.Sprintf("pod%d", n.number()))
+		pod, err := n.newPod(ctx, fmt.Sprintf("pod%d", serial.Add(1)))
 		require.NoError(t, err)
 		fl.pods = append(fl.pods, pod.ID)
 		sandboxes = append(sandboxes, pod)
@@ -84,7 +84,7 @@ func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int
 
 // one is the whole life of a container.
 func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k kind) error {
-	name := fmt.Sprintf("soak%d", s.n.number())
+	name := fmt.Sprintf("soak%d", serial.Add(1))
 	m, err := s.n.newMember(ctx, pod, k, name)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", k.name, name, err)
