@@ -220,7 +220,7 @@ func TestStorm(t *testing.T) {
 	b := newBench(t)
 	procs, own := make([]*proc, many), map[uint64]bool{}
 	for i := range procs {
-		dir := b.cgroup(t, strconv.Itoa(i), 8<<20)
+		dir := b.cgroup(t, strconv.Itoa(i), 4<<20)
 		id, err := bpf.CgroupID(dir)
 		require.NoError(t, err)
 		own[id] = true

@@ -34,7 +34,7 @@ var matrix = []struct {
 
 const (
 	bootAndTests = 60 * time.Minute
-	memory       = 1024 // MiB
+	memory       = 2048 // MiB
 	secondNode   = 256  // MiB of it
 )
 
