@@ -33,6 +33,7 @@ func TestCorners(t *testing.T) {
 func checkRecords(t *testing.T, c mix.Case, o mix.Outcome, before bpf.Meta) {
 	t.Helper()
 	now, records := meta(t), recordsAfter(t, before.Seq)
+	require.Equal(t, c.Want.Kills, o.Verdict.Kills)
 	switch c.Name {
 	case "dying":
 		require.Greater(t, now.NotKilled, before.NotKilled, "the control: it was marked")

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,7 +40,6 @@ type event struct {
 		UID  string `json:"uid"`
 		Name string `json:"name"`
 	} `json:"pod"`
-	Time time.Time `json:"time"`
 }
 
 // traced asks oomwitness trace for what is written down.

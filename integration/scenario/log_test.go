@@ -64,9 +64,6 @@ func checkWhole(t *testing.T, c mix.Case, o mix.Outcome) {
 	require.NotNil(t, v)
 	require.True(t, strings.HasPrefix(v.Evidence, "ledger"), "evidence %q", v.Evidence)
 	require.False(t, v.Gone)
-	if c.Want.Kills == 0 && !c.Want.OOM {
-		require.Zero(t, v.Kills)
-	}
 	line := logLine(t, "verdict", o.ID)
 	for name, want := range map[string]any{
 		"status": o.Status, "oom": v.OOMKilled, "cause": v.Cause, "init_victim": v.Init, "kills": v.Kills,

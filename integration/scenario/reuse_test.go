@@ -53,6 +53,7 @@ func TestPIDReuse(t *testing.T) {
 	require.NoError(t, err)
 	checkWhole(t, again, o)
 	require.Equal(t, oom.EndedSignal, o.Verdict.Ended)
+	require.Zero(t, o.Verdict.Kills)
 	l, err := bpf.Open("")
 	require.NoError(t, err)
 	defer l.Close()

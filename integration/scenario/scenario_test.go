@@ -47,7 +47,7 @@ func TestScenario(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			o, err := r.Run(t.Context(), mix.Ours, c, mix.ByWait)
 			require.NoError(t, err)
-			check(t, c, o)
+			checkWhole(t, c, o)
 		})
 	}
 	require.Zero(t, r.Strangers(), "TaskOOM for a container that nobody made")
