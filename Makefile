@@ -87,7 +87,7 @@ LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$
 root: build ## The real shim on this machine, as root: harness, comparison with stock, barrier under fire
 	@[ "$$(id -u)" = 0 ] || { echo "make root: needs root, since it makes cgroups and containers. Without root: make unit" >&2; exit 1; }
 	@$(call say,the shim on this machine)
-	cd integration && $(GO) test -count=1 -timeout 20m ./workload/... ./shimtest/... ./differential/... ./fire/...
+	cd integration && $(GO) test -count=1 -timeout $(GUEST_TIME) ./workload/... ./shimtest/... ./differential/... ./fire/...
 
 .PHONY: prepare
 prepare: $(NODE) ## Install what the node VM needs and build it
@@ -118,7 +118,7 @@ guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real co
 	@$(call say,guest tests: $(FLAVOUR))
 	@rm -rf $(CACHE)/figures/$(FLAVOUR)
 	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(FLAVOUR) \
-	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS,$(if $($(v)),--env $(v)=$($(v)))) \
+	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS FAULT_RUNS FAULT_SEED,$(if $($(v)),--env $(v)=$($(v)))) \
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' $(TESTS_$(FLAVOUR))
 	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
 GUEST_TIME ?= 20m
@@ -161,6 +161,7 @@ test: unit root ## All tests: unit, root, and in the guest of both flavours
 test-full: export MIX_RUNS = 500
 test-full: export AT_ONCE = 100
 test-full: export LEAK_RUNS = 1000
+test-full: export FAULT_RUNS = 50
 test-full: export GUEST_TIME = 90m
 test-full: export FAULT_RUNS = 50
 test-full: export FAULT_TIME = 10h

@@ -29,14 +29,16 @@ type kept struct {
 
 // Keep implements oom.Keeper.
 func (p *probe) Keep() ([]byte, error) {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return nil, oom.ErrReading
+	}
 	defer p.mu.Unlock()
 	k := kept{
 		TGID: p.init.TGID, StartTicks: p.init.StartTicks, ArmedNS: p.armedNS,
 		Cgroup: p.place.cgroup, Above: p.place.above, Pod: p.place.pod,
 		Base: p.base, Tasks: p.tasks, Cgroups: p.cgroups,
 	}
-	if limits, ok := p.limits.(oom.Keeper); ok {
+	if limits, ok := p.limits.(oom.Keeper); ok { // only p reads them
 		var err error
 		if k.Limits, err = limits.Keep(); err != nil {
 			return nil, err

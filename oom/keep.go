@@ -8,11 +8,15 @@ import (
 	"strings"
 )
 
+// ErrReading says that a reading is under way, which may hang.
+var ErrReading = errors.New("a reading is under way")
+
 // Keeper is a probe that can be written down, for another process to go on with
 // when this one is dead.
 type Keeper interface {
 	Probe
-	// Keep gives the baseline and what was read so far.
+	// Keep gives the baseline and what was read so far. It never waits: where a
+	// reading is under way it gives ErrReading.
 	Keep() ([]byte, error)
 }
 
@@ -47,7 +51,9 @@ type keptAncestor struct {
 
 // Keep implements Keeper.
 func (p *counterProbe) Keep() ([]byte, error) {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return nil, ErrReading
+	}
 	defer p.mu.Unlock()
 	k := keptCounters{Inode: p.inode, Base: p.base, Mark: p.mark, Last: p.last}
 	switch m := p.meter.(type) {

@@ -115,6 +115,7 @@ func (s *Service) publishAgain(r *run, old *item) *item {
 	if r.oom != old {
 		return r.oom
 	}
+	r.acked = false
 	return s.publishLocked(r)
 }
 

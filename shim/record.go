@@ -54,23 +54,18 @@ type record struct {
 }
 
 // record gives what is to be recorded now.
+//
+// Preconditions: r.keeping is held.
 func (r *run) record() record {
+	r.keepProbes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := record{
-		Version: recordVersion, ID: r.id, Boot: bootID(),
+		Version: recordVersion, ID: r.id, Boot: bootID(), Probes: r.kept,
 		Pid: r.pid, StartTicks: r.startTicks, Acknowledged: r.acked,
 	}
 	for _, s := range r.stops {
 		rec.Stops = append(rec.Stops, s.Stop)
-	}
-	for name, p := range r.keepers {
-		if kept, err := p.Keep(); err == nil {
-			if rec.Probes == nil {
-				rec.Probes = make(map[string]json.RawMessage, len(r.keepers))
-			}
-			rec.Probes[name] = kept
-		}
 	}
 	if r.exit != nil {
 		rec = rec.ended(*r.exit)
@@ -79,6 +74,18 @@ func (r *run) record() record {
 		rec.Verdict = &v
 	}
 	return rec
+}
+
+// keepProbes writes the probes down. One that is being read stays as it was.
+func (r *run) keepProbes() {
+	r.mu.Lock()
+	keepers := r.keepers
+	r.mu.Unlock()
+	for name, p := range keepers {
+		if kept, err := p.Keep(); err == nil {
+			r.kept[name] = kept
+		}
+	}
 }
 
 // exit gives the exit, false where there is none yet.

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -42,12 +43,13 @@ type run struct {
 	stats    typeurl.Any    // the newest reading of the cgroup's metrics
 	step     string         // what the barrier waits for
 	audience audience
-	acked    bool // the audience has heard the TaskOOM
+	acked    bool // the audience has heard oom, which was taken
 	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
 	startTicks uint64
 
-	keeping sync.Mutex // held while the record is written, before mu; guards deleted
-	deleted bool       // nothing is to be recorded any more
+	keeping sync.Mutex // held while the record is written, before mu; guards what follows
+	kept    map[string]json.RawMessage
+	deleted bool // nothing is to be recorded any more
 }
 
 // stop is a signal on its way to init, or one that has been sent.
@@ -62,6 +64,7 @@ func newRun(id, bundle string, p policy) *run {
 		armed:     make(chan struct{}),
 		shown:     make(chan struct{}),
 		exitTaken: make(chan struct{}),
+		kept:      make(map[string]json.RawMessage),
 	}
 }
 

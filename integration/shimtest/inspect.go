@@ -44,6 +44,14 @@ func (s *Shim) Kill(ctx context.Context) error {
 	return s.WaitExit(ctx)
 }
 
+// KillMidCall ends the shim with SIGKILL, and with it the calls that it has made
+// to the endpoint and that are held: none of them is accepted any more.
+func (s *Shim) KillMidCall(ctx context.Context) error {
+	err := s.Kill(ctx)
+	s.Bundle.node.Events.CloseConnections()
+	return err
+}
+
 // WaitExit waits until the shim process has ended.
 func (s *Shim) WaitExit(ctx context.Context) error {
 	for {

@@ -37,7 +37,7 @@ func (e *Events) Hold(pred Pred) (release func()) {
 	r := e.add(pred, -1, func(ctx context.Context, _ *call) error {
 		select {
 		case <-released:
-			return nil
+			return ctx.Err() // one whose caller is gone is not accepted any more
 		case <-ctx.Done():
 			return ctx.Err()
 		}
