@@ -1,10 +1,12 @@
 package oom_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -28,6 +30,34 @@ func TestTheCauseIsResumed(t *testing.T) {
 
 	_, err = f.Source().(oom.Resumer).Resume([]byte(strings.Replace(string(kept), "/pod/c", "/pod/d/c", 1)))
 	require.ErrorContains(t, err, "ancestors")
+}
+
+// A reading can hang, in a file that never answers. What is to be written down
+// does not wait for it.
+func TestKeepWaitsForNoReading(t *testing.T) {
+	f := newTree(t, 2)
+	p, err := f.Source().Arm(f.Target())
+	require.NoError(t, err)
+	_, err = p.(oom.Keeper).Keep()
+	require.NoError(t, err)
+	counters := f.files("/pod/c")[0]
+	require.NoError(t, os.Remove(counters))
+	require.NoError(t, unix.Mkfifo(counters, 0o600))
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = p.Read()
+	}()
+	for err == nil { // until the reading has begun
+		_, err = p.(oom.Keeper).Keep()
+	}
+	require.ErrorIs(t, err, oom.ErrReading)
+	writer, err := os.OpenFile(counters, os.O_WRONLY, 0) // waits for the reader, and lets it go
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	<-read
+	_, err = p.(oom.Keeper).Keep()
+	require.NoError(t, err)
 }
 
 func FuzzResume(f *testing.F) {
