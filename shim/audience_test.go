@@ -11,6 +11,7 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -146,6 +147,45 @@ func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
 		require.NoError(t, <-seen)
 		require.Equal(t, []string{"/tasks/oom c"}, b.events.all())
 	})
+}
+
+// containerd dies between the TaskOOM and the TaskExit: the one that takes the
+// TaskExit has taken a TaskOOM before it. shim/model found this order.
+func TestTheTaskExitFollowsATaskOOMInEachLife(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status int
+		want   []string
+	}{
+		"OOM":     {137, []string{"/tasks/oom c", "/tasks/exit c"}},
+		"not OOM": {3, []string{"/tasks/exit c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				connects(t, b)
+				if tc.status == 137 {
+					b.source.set("c", killedNow())
+				}
+				onTheWire := make(chan struct{})
+				b.events.hold = func(topic, _ string) <-chan struct{} {
+					if topic == runtime.TaskExitEventTopic {
+						return onTheWire
+					}
+					return nil
+				}
+				b.task.exit(t, "c", tc.status)
+				synctest.Wait()
+				require.NotContains(t, b.events.all(), "/tasks/exit c")
+				dies(t, b)
+				close(onTheWire)
+				synctest.Wait()
+				isBack(t, b)
+				settles(t, b)
+				require.Equal(t, tc.want, b.events.all())
+			})
+		})
+	}
 }
 
 // A caller whose containerd is gone listens no longer: it must not stand for the

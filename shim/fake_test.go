@@ -197,7 +197,7 @@ type fakeEvents struct {
 	hold  func(topic, id string) <-chan struct{}
 }
 
-func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope) (uint64, error) {
+func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint64) (uint64, error) {
 	event, err := typeurl.UnmarshalAny(env.Event)
 	if err != nil {
 		return 0, err
@@ -210,6 +210,9 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope) (uint64, 
 	f.mu.Unlock()
 	if failing {
 		return 0, errors.New("not today")
+	}
+	if want != anyLife && want != life {
+		return 0, errOtherLife
 	}
 	if hold != nil {
 		if c := hold(env.Topic, id); c != nil {

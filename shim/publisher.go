@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -57,7 +58,10 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 		return err
 	}
 	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
-	p.s.queue.pushAhead(r.id, &item{env: env, run: r, gate: r.shown, taken: r.exitTaken})
+	p.s.queue.pushAhead(r.id, &item{
+		env: env, run: r, gate: r.shown, taken: r.exitTaken,
+		follows: r.lifeOfOOM, again: func() { p.s.publishOnceMore(r) },
+	})
 	return nil
 }
 
@@ -106,6 +110,28 @@ func (s *Service) announce(r *run, kills uint64) *item {
 	}
 	r.told = kills
 	return s.publishLocked(r)
+}
+
+// publishOnceMore publishes the TaskOOM of an exit that another containerd is
+// about to be told of.
+func (s *Service) publishOnceMore(r *run) {
+	r.mu.Lock()
+	old := r.oom
+	r.mu.Unlock()
+	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM again")}).
+		Info("the TaskExit goes to another containerd than the TaskOOM went to: TaskOOM is published again")
+	s.publishAgain(r, old)
+}
+
+// lifeOfOOM gives the life of the containerd that has taken the TaskOOM of an
+// OOM verdict, anyLife where there is none.
+func (r *run) lifeOfOOM() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.verdict.OOMKilled || r.oom == nil || !opened(r.oom.taken) {
+		return anyLife
+	}
+	return r.oom.life
 }
 
 // publishAgain publishes another TaskOOM, unless somebody else has since old.

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -39,6 +40,11 @@ type item struct {
 	// have had listeners by then. Set before taken is closed.
 	life  uint64
 	heard bool
+	// follows gives, for a TaskExit, the life of the containerd that has its
+	// TaskOOM, or anyLife; and again puts that in front of it once more, where
+	// containerd is in another life now. Either both or neither is set.
+	follows func() uint64
+	again   func()
 	// sending says that it is on the wire. Guarded by queue.mu.
 	sending bool
 }
@@ -134,7 +140,7 @@ func (q *queue) boundLocked(id string, l *line) {
 func (q *queue) work(id string, l *line) {
 	for it := q.next(id, l); it != nil; it = q.next(id, l) {
 		if !q.send(it) {
-			continue // the queue is closed, and next ends the line
+			continue // next knows how to go on
 		}
 		q.mu.Lock()
 		l.items = slices.DeleteFunc(l.items, func(other *item) bool { return other == it })
@@ -182,17 +188,25 @@ func opened(gate <-chan struct{}) bool {
 }
 
 // send tries until containerd has taken the item. It gives false when the queue
-// was closed first.
+// was closed first, or when there is now an item ahead of this one.
 func (q *queue) send(it *item) bool {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		listening := it.run.listening() // before it is sent
-		life, err := q.fwd.Forward(q.ctx, it.env)
+		want := uint64(anyLife)
+		if it.follows != nil {
+			want = it.follows()
+		}
+		life, err := q.fwd.Forward(q.ctx, it.env, want)
 		if err == nil {
 			faultPoint("taken: " + it.env.Topic)
 			it.life, it.heard = life, listening(life)
 			return true
 		}
 		if q.ctx.Err() != nil {
+			return false
+		}
+		if errors.Is(err, errOtherLife) {
+			it.again()
 			return false
 		}
 		log.G(q.ctx).WithError(err).WithFields(log.Fields{

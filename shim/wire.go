@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -18,13 +19,19 @@ import (
 // Forwarder hands events to containerd. Its methods may be called concurrently.
 type Forwarder interface {
 	// Forward gives no error only when containerd has acknowledged the event, and
-	// the life of the containerd that did.
-	Forward(ctx context.Context, env *types.Envelope) (life uint64, err error)
+	// the life of the containerd that did. It is errOtherLife, and nothing was
+	// sent, where containerd is in another life than the one wanted.
+	Forward(ctx context.Context, env *types.Envelope, want uint64) (life uint64, err error)
 	// Life numbers the lives of containerd, as far as they can be told apart: it
 	// has risen when the one that was last connected is gone.
 	Life() uint64
 	Close() error
 }
+
+// anyLife is wanted by an event that may go to any life of containerd.
+const anyLife = math.MaxUint64
+
+var errOtherLife = errors.New("containerd is another one than the event is for")
 
 // wire forwards over one ttrpc connection to containerd's events service and
 // makes a new one when that breaks.
@@ -64,10 +71,13 @@ func NewWire(address string) Forwarder {
 }
 
 // Forward implements Forwarder.
-func (w *wire) Forward(ctx context.Context, env *types.Envelope) (uint64, error) {
+func (w *wire) Forward(ctx context.Context, env *types.Envelope, want uint64) (uint64, error) {
 	l, err := w.connect(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if want != anyLife && want != l.life {
+		return 0, errOtherLife
 	}
 	_, err = eventsapi.NewTTRPCEventsClient(l.client).Forward(ctx, &eventsapi.ForwardRequest{Envelope: env})
 	if errors.Is(err, ttrpc.ErrClosed) {

@@ -80,7 +80,7 @@ func TestLives(t *testing.T) {
 	forward := func() uint64 {
 		t.Helper()
 		for { // a connection that was found broken is made again at the next try
-			life, err := w.Forward(context.Background(), &types.Envelope{})
+			life, err := w.Forward(context.Background(), &types.Envelope{}, anyLife)
 			if err == nil {
 				return life
 			}
@@ -88,7 +88,7 @@ func TestLives(t *testing.T) {
 		}
 	}
 	require.Zero(t, w.Life(), "nobody has been there")
-	_, err := w.Forward(context.Background(), &types.Envelope{})
+	_, err := w.Forward(context.Background(), &types.Envelope{}, anyLife)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.Zero(t, w.Life())
 
@@ -116,6 +116,6 @@ func TestLives(t *testing.T) {
 	listen(t, path)
 	require.EqualValues(t, 3, forward(), "the same, noticed at the next event")
 	require.NoError(t, w.Close())
-	_, err = w.Forward(context.Background(), &types.Envelope{})
+	_, err = w.Forward(context.Background(), &types.Envelope{}, anyLife)
 	require.ErrorIs(t, err, ttrpc.ErrClosed)
 }
