@@ -54,6 +54,9 @@ func TestStatsWhileRunning(t *testing.T) {
 		require.NoError(t, startExec(ctx, c.Shim.Task(), c.ID, "e", "child-oom-exit", "0"))
 		_, err := endExec(ctx, c.Shim.Task(), c.ID, "e")
 		require.NoError(t, err)
+		// Upstream publishes it from another goroutine than the next exec's start.
+		_, err = n.Events.WaitN(ctx, shimtest.All(shimtest.Topic(exitTopic), shimtest.Container(c.ID)), int(kills))
+		require.NoError(t, err)
 	}
 	require.NoError(t, c.Kill(ctx, 15))
 	get(t, watchWait(ctx, c), 143)
