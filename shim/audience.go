@@ -30,6 +30,8 @@ type audience struct {
 	life uint64
 	// silent is set when another has connected, and has not asked for it yet.
 	silent bool
+	// first is when another than the one that made the container asked first.
+	first time.Time
 	// known is set at the first Connect, which whoever made the container sends.
 	known bool
 }
@@ -61,7 +63,27 @@ func (r *run) connected(life uint64) (void bool) {
 func (r *run) asks(life uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.audience.silent {
+		r.audience.first = time.Now()
+	}
 	r.audience.life, r.audience.silent = life, false
+}
+
+// until gives the time up to which a call that came at since may be held back. A
+// containerd that starts is held back once, not once on each road: CRI gives a
+// container 10 s in all to be recovered (internal/cri/server/restart.go), and
+// calls it running for ever where that does not do.
+func (r *run) until(since time.Time, bound time.Duration) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := r.audience.first
+	if r.shownAt.After(first) && !first.IsZero() {
+		first = r.shownAt
+	}
+	if !first.IsZero() && first.Before(since) {
+		since = first
+	}
+	return since.Add(bound)
 }
 
 // listening gives the function that says whether what is sent from now on is
@@ -78,6 +100,10 @@ func (r *run) listening() func(life uint64) bool {
 
 // Connect is a new containerd's first call for each container.
 func (s *Service) Connect(ctx context.Context, req *taskAPI.ConnectRequest) (*taskAPI.ConnectResponse, error) {
+	if b := s.grave(req.ID, ""); b != nil {
+		b.connected(s.queue.fwd.Life())
+		return b.connect(), nil
+	}
 	if r := s.run(req.ID); r != nil && r.connected(s.queue.fwd.Life()) {
 		s.keep(r)
 	}
@@ -98,7 +124,7 @@ func (s *Service) asked(id, exec string) *run {
 // heard waits until the containerd that asks, since then, has heard of a
 // TaskOOM that is due, or the bound has passed.
 func (s *Service) heard(ctx context.Context, r *run, since time.Time) error {
-	bound := time.NewTimer(s.cfg.Bound - time.Since(since))
+	bound := time.NewTimer(time.Until(r.until(since, s.cfg.Bound)))
 	defer bound.Stop()
 	for ctx.Err() == nil { // one that is gone does not listen
 		it := s.unheard(r)

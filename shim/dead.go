@@ -61,6 +61,10 @@ type last struct {
 // Stop removes what a dead shim has left of a container and gives its exit, as
 // upstream does. Before anything is removed it looks at the record and the
 // evidence; containerd has the TaskOOM before it has the exit.
+//
+// containerd comes here after each Delete too, and waits for it before it removes
+// the bundle. A shim that lives, as a pod's does until its last container, has
+// said all that there is to say.
 func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -77,6 +81,9 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 
 // stop does what Stop says, around upstream's.
 func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
+	if shimAnswers(d.bundle) {
+		return remove(d.ctx, d.id)
+	}
 	l, err := d.last()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it was never created, or not by us
 		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: nothing can be told of an OOM")
@@ -110,6 +117,7 @@ func (d *dead) last() (*last, error) {
 		l.verdict = *rec.Verdict
 	} else {
 		d.decide(rec, l, recorded)
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
 		// containerd asks again where this process is killed: by then the cgroup
 		// may be gone.
 		rec = rec.ended(l.exit)
@@ -119,7 +127,6 @@ func (d *dead) last() (*last, error) {
 		}
 	}
 	due := l.verdict.OOMKilled && !rec.Acknowledged
-	logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
 	if !due {
 		return l, nil
 	}

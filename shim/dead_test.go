@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,6 +87,27 @@ func (g *grave) verdict(t *testing.T) oom.Verdict {
 	require.NoError(t, err)
 	require.NotNil(t, rec.Verdict)
 	return *rec.Verdict
+}
+
+// A shim that lives has told all: the removal after an ordinary Delete tells
+// nothing, and takes no time.
+func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
+	g := newGrave(t)
+	path := filepath.Join(g.bundle, "s")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer l.Close()
+	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
+	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrapFile), note, 0o600))
+	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+	require.NoError(t, writeRecord(g.bundle, g.rec))
+	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	require.NoError(t, err)
+	require.Equal(t, g.removed, status)
+	require.Empty(t, g.events.all())
+	rec, err := readRecord(g.bundle)
+	require.NoError(t, err)
+	require.Nil(t, rec.Verdict)
 }
 
 // What is known of an exit when its shim is dead, and what is said of it then.

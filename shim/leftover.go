@@ -18,23 +18,59 @@ import (
 // bootstrapFile is containerd's note of where a bundle's shim is to be reached.
 const bootstrapFile = "bootstrap.json"
 
+// binaryFile is containerd's note of the program to run for a bundle whose shim
+// is dead (core/runtime/v2/shim_load.go).
+const binaryFile = "shim-binary-path"
+
+// noteBinary writes it where containerd has not: in the bundle of a container
+// that joins a pod's shim. Without it a containerd that has been restarted runs
+// the stock shim's program, by the runtime's type, and that knows of no OOM.
+func noteBinary(bundle string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(bundle, binaryFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(program)
+	return errors.Join(err, f.Close())
+}
+
+// socketOf gives the socket of the bundle's shim, "" where that can't be told.
+func socketOf(bundle string) string {
+	data, err := readBundleFile(filepath.Join(bundle, bootstrapFile))
+	if err != nil {
+		return ""
+	}
+	path, err := parseSocket(data)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// shimAnswers says whether the bundle's shim is there.
+func shimAnswers(bundle string) bool {
+	path := socketOf(bundle)
+	return path != "" && upstream.CanConnect("unix://"+path)
+}
+
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
 // until the next shim of that name, and a pod's name does not come again. One
 // that a shim answers on stays: a pod's containers share it.
 func removeSocket(bundle string) {
-	data, err := readBundleFile(filepath.Join(bundle, bootstrapFile))
-	if err != nil {
+	path := socketOf(bundle)
+	if path == "" || shimAnswers(bundle) {
 		return
 	}
-	path, err := parseSocket(data)
-	if err != nil {
-		return
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
+		_ = os.Remove(path)
 	}
-	fi, err := os.Lstat(path)
-	if err != nil || fi.Mode().Type() != os.ModeSocket || upstream.CanConnect("unix://"+path) {
-		return
-	}
-	_ = os.Remove(path)
 }
 
 // parseSocket finds the path of the socket in containerd's note.

@@ -46,3 +46,21 @@ func FuzzParseSocket(f *testing.F) {
 		}
 	})
 }
+
+// containerd's own note stays; where there is none, it names this program.
+func TestTheProgramIsNotedOnce(t *testing.T) {
+	bundle := t.TempDir()
+	require.NoError(t, noteBinary(bundle))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	note := func() string {
+		data, err := os.ReadFile(filepath.Join(bundle, binaryFile))
+		require.NoError(t, err)
+		return string(data)
+	}
+	require.Equal(t, self, note())
+	require.NoError(t, os.WriteFile(filepath.Join(bundle, binaryFile), []byte("/containerd's"), 0o600))
+	require.NoError(t, noteBinary(bundle))
+	require.Equal(t, "/containerd's", note())
+	require.Error(t, noteBinary(filepath.Join(bundle, "none")))
+}

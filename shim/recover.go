@@ -15,6 +15,9 @@ import (
 // containerd that starts throws away, with its exit, each shim that knows of no
 // process (core/runtime/v2/shim_load.go, shouldCleanupShim).
 func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
+	if b := s.grave(req.ID, ""); b != nil {
+		return initAlone(b.run), nil
+	}
 	r := s.run(req.ID)
 	if r == nil || r.initPid() == 0 {
 		return s.TTRPCTaskService.Pids(ctx, req)
@@ -29,5 +32,9 @@ func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.
 			return nil, err
 		}
 	}
-	return &taskAPI.PidsResponse{Processes: []*tasktypes.ProcessInfo{{Pid: uint32(r.initPid())}}}, nil
+	return initAlone(r), nil
+}
+
+func initAlone(r *run) *taskAPI.PidsResponse {
+	return &taskAPI.PidsResponse{Processes: []*tasktypes.ProcessInfo{{Pid: uint32(r.initPid())}}}
 }

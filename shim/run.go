@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/containerd/typeurl/v2"
 	"golang.org/x/sys/unix"
@@ -42,6 +43,7 @@ type run struct {
 	told     uint64         // kills that TaskOOMs stand for
 	stats    typeurl.Any    // the newest reading of the cgroup's metrics
 	step     string         // what the barrier waits for
+	shownAt  time.Time
 	audience audience
 	acked    bool // the audience has heard oom, which was taken
 	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
@@ -108,6 +110,7 @@ func (r *run) show() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !opened(r.shown) {
+		r.shownAt = time.Now()
 		close(r.shown)
 	}
 }

@@ -31,6 +31,7 @@ func (s *Service) enter(r *run) (old *run) {
 	defer s.mu.Unlock()
 	old = s.runs[r.id]
 	s.runs[r.id] = r
+	delete(s.graves, r.id)
 	return old
 }
 

@@ -62,6 +62,7 @@ type Service struct {
 
 	mu       sync.Mutex // guards what follows
 	runs     map[string]*run
+	graves   map[string]*buried // deleted, and the bundle still there
 	byPid    map[int]*run
 	spawning int               // Creates and Starts under way
 	early    map[int]runc.Exit // exits seen while some are
@@ -76,12 +77,13 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	close(paid)
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
-		queue: newQueue(ctx, o.Forwarder, counts),
-		runs:  make(map[string]*run),
-		byPid: make(map[int]*run),
-		early: make(map[int]runc.Exit),
-		owed:  make(map[string]int),
-		paid:  paid,
+		queue:  newQueue(ctx, o.Forwarder, counts),
+		runs:   make(map[string]*run),
+		graves: make(map[string]*buried),
+		byPid:  make(map[int]*run),
+		early:  make(map[int]runc.Exit),
+		owed:   make(map[string]int),
+		paid:   paid,
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {
@@ -121,6 +123,9 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		s.leave(r, old)
 		_ = r.close() // it holds nothing yet
 		return nil, err
+	}
+	if err := noteBinary(req.Bundle); err != nil {
+		s.trouble(r, "program not noted", err)
 	}
 	faultPoint("created")
 	if resp.Pid != 0 { // a restored container has no init until Start
@@ -166,6 +171,9 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 // Wait is the first road by which an exit can be seen.
 func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
 	since := time.Now()
+	if b := s.grave(req.ID, req.ExecID); b != nil {
+		return b.wait(), s.tell(ctx, b, since)
+	}
 	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.Wait(ctx, req)
 	if err != nil || r == nil {
@@ -178,6 +186,9 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 // State is the second.
 func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
 	since := time.Now()
+	if b := s.grave(req.ID, req.ExecID); b != nil {
+		return b.state(), s.tell(ctx, b, since)
+	}
 	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.State(ctx, req)
 	if err != nil || r == nil || resp.Status != tasktypes.Status_STOPPED {
@@ -191,12 +202,15 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 // until containerd has taken the TaskExit, which upstream loses when the shim
 // is shut down right after.
 func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
-	since := time.Now()
+	since, life := time.Now(), s.queue.fwd.Life()
+	if b := s.grave(req.ID, req.ExecID); b != nil {
+		return b.answer, s.tell(ctx, b, since)
+	}
 	r := s.asked(req.ID, req.ExecID)
 	if r == nil {
 		return s.TTRPCTaskService.Delete(ctx, req)
 	}
-	stopped, err := s.exitTaken(ctx, r)
+	stopped, err := s.exitTaken(ctx, r, since)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +226,7 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	}
 	s.leave(r, nil)
 	r.remove()
+	s.bury(r, life, resp)
 	if cerr := r.close(); cerr != nil {
 		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
 	}
@@ -230,22 +245,22 @@ func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteRespo
 	if err := s.pass(ctx, r, since); err != nil {
 		return err
 	}
-	return s.taken(ctx, r)
+	return s.taken(ctx, r, since)
 }
 
 // exitTaken says whether the container has stopped, and waits in that case until
 // its exit was shown and its TaskExit taken, or the bound has passed.
-func (s *Service) exitTaken(ctx context.Context, r *run) (stopped bool, err error) {
+func (s *Service) exitTaken(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
 	st, err := s.State(ctx, &taskAPI.StateRequest{ID: r.id})
 	if err != nil || st.Status != tasktypes.Status_STOPPED {
 		return false, ctx.Err() // not stopped: Delete itself says what is wrong
 	}
-	return true, s.taken(ctx, r)
+	return true, s.taken(ctx, r, since)
 }
 
 // taken waits until containerd has the TaskExit, or the bound has passed.
-func (s *Service) taken(ctx context.Context, r *run) error {
-	bound := time.NewTimer(s.cfg.Bound)
+func (s *Service) taken(ctx context.Context, r *run, since time.Time) error {
+	bound := time.NewTimer(time.Until(r.until(since, s.cfg.Bound)))
 	defer bound.Stop()
 	select {
 	case <-r.exitTaken:

@@ -23,6 +23,9 @@ import (
 // (internal/cri/server/events.go, oomMetricsEventOccurred).
 func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
 	r := s.run(req.ID)
+	if b := s.grave(req.ID, ""); b != nil {
+		r = b.run
+	}
 	if r == nil || !opened(r.shown) {
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}

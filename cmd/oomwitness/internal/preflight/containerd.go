@@ -52,7 +52,7 @@ func (c Checker) containerd(ctx context.Context) []Finding {
 	}
 	binary := c.Root.LookPath("containerd", c.Path)
 	if binary == "" {
-		return []Finding{running, bad(Fail, "containerd-version", "install containerd 2.1 or later",
+		return []Finding{running, bad(Fail, "containerd-version", "install containerd 2.3 or later",
 			"no containerd program in %s", strings.Join(c.Path, ":"))}
 	}
 	out, err := c.Run(ctx, c.Root.Path(binary), "--version")
@@ -68,15 +68,16 @@ func (c Checker) containerd(ctx context.Context) []Finding {
 	return []Finding{running, supported(fields[2], " ("+binary+")")}
 }
 
-// supported judges a containerd version.
+// supported judges a containerd version. Shims built on containerd 2.4's library
+// refuse the bootstrap of those before 2.3 (pkg/shim/compat.go).
 func supported(version, where string) Finding {
 	const name = "containerd-version"
 	major, minor, known := release(version)
 	switch {
 	case !known:
-		return bad(Warn, name, "containerd 2.1 and later are supported", "cannot read the version %q%s", version, where)
-	case !atLeast(major, minor, 2, 1):
-		return bad(Warn, name, "upgrade to containerd 2.1 or later; older ones are not tested", "%s%s", version, where)
+		return bad(Warn, name, "containerd 2.3 and later are supported", "cannot read the version %q%s", version, where)
+	case !atLeast(major, minor, 2, 3):
+		return bad(Fail, name, "upgrade to containerd 2.3 or later: older ones start shims in a way that this one refuses", "%s%s", version, where)
 	}
 	return ok(name, "%s%s", version, where)
 }

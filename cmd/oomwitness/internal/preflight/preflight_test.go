@@ -74,12 +74,12 @@ func TestFindings(t *testing.T) {
 		"no local events": {func(n *node) { n.remove("/sys/fs/cgroup/system.slice/memory.events.local") }, "memory-files", warn, "not memory.events.local", ""},
 
 		"containerd not running":            {(*node).notRunning, "containerd", fail, "no such socket", ""},
-		"containerd not running: version":   {(*node).notRunning, "containerd-version", ok, "v2.1.4 (/usr/bin/containerd)", "containerd"},
+		"containerd not running: version":   {(*node).notRunning, "containerd-version", ok, "v2.3.0 (/usr/bin/containerd)", "containerd"},
 		"containerd refuses":                {func(n *node) { n.err = os.ErrPermission }, "containerd", fail, "permission denied", ""},
 		"containerd neither runs nor is":    {func(n *node) { n.notRunning(); n.remove("/usr/bin/containerd") }, "containerd-version", fail, "no containerd program", "containerd"},
 		"containerd does not even start":    {func(n *node) { n.notRunning(); n.programs["containerd --version"] = "error: exec format error" }, "containerd-version", warn, "exec format error", "containerd"},
-		"containerd 1.7":                    {func(n *node) { n.version = "1.7.27" }, "containerd-version", warn, "1.7.27", ""},
-		"containerd 2.0":                    {func(n *node) { n.version = "v2.0.9" }, "containerd-version", warn, "v2.0.9", ""},
+		"containerd 1.7":                    {func(n *node) { n.version = "1.7.27" }, "containerd-version", fail, "1.7.27", ""},
+		"containerd 2.0":                    {func(n *node) { n.version = "v2.0.9" }, "containerd-version", fail, "v2.0.9", ""},
 		"containerd of the future":          {func(n *node) { n.version = "v3.0.0-rc.1" }, "containerd-version", ok, "v3.0.0-rc.1", ""},
 		"containerd with a strange version": {func(n *node) { n.version = "main" }, "containerd-version", warn, `"main"`, ""},
 

@@ -49,7 +49,7 @@ func newNode(t *testing.T) *node {
 		ledger: bpf.Meta{Tier: bpf.TierA, ABI: 1, Version: 1, Hierarchy: 2, Victims: 12},
 		programs: map[string]string{
 			"runc --version": "runc version 1.5.2\nspec: 1.3.0\n", "runc features": features,
-			"containerd --version": "containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b71\n",
+			"containerd --version": "containerd github.com/containerd/containerd/v2 v2.3.0 75cb2b71\n",
 		},
 	}
 	for name, text := range map[string]string{

@@ -1,0 +1,105 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+)
+
+// containerd removes a bundle only after the answer to Delete, and when it has
+// run the shim's binary with "delete" (core/runtime/v2/shim.go); CRI notes the
+// exit after that. One that dies in between leaves a bundle to the next, which
+// asks the shim for the container's Pids and, finding none, calls the exit
+// Unknown, 255. So a deleted container is kept for as long as its bundle is
+// there, and told of to another containerd than the one that deleted it, which
+// sees no difference.
+
+// buried is a container that was deleted.
+type buried struct {
+	*run
+	by     uint64 // the life of the containerd that deleted it
+	answer *taskAPI.DeleteResponse
+}
+
+// bury keeps a container that the containerd in that life has deleted.
+func (s *Service) bury(r *run, by uint64, answer *taskAPI.DeleteResponse) {
+	s.forgetRemoved()
+	if !r.exited() { // it was never started: there is no exit to lose
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.graves[r.id] = &buried{run: r, by: by, answer: answer}
+}
+
+// forgetRemoved forgets the containers whose bundles are gone, which bounds the
+// others by the bundles that there are.
+func (s *Service) forgetRemoved() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.graves))
+	s.mu.Unlock()
+	for _, b := range all {
+		if b.removed() {
+			s.forget(b)
+		}
+	}
+}
+
+func (s *Service) forget(b *buried) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.graves[b.id] == b {
+		delete(s.graves, b.id)
+	}
+}
+
+func (b *buried) removed() bool {
+	_, err := os.Lstat(b.bundle)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// grave gives a container that another containerd than this one has deleted, and
+// has not done with; else nil.
+func (s *Service) grave(id, exec string) *buried {
+	s.mu.Lock()
+	b := s.graves[id]
+	s.mu.Unlock()
+	if b == nil || exec != "" || s.queue.fwd.Life() == b.by {
+		return nil
+	}
+	if b.removed() {
+		s.forget(b)
+		return nil
+	}
+	return b
+}
+
+// tell lets a containerd that asks see the exit, when it has heard of the OOM.
+func (s *Service) tell(ctx context.Context, b *buried, since time.Time) error {
+	b.asks(s.queue.fwd.Life())
+	return s.pass(ctx, b.run, since)
+}
+
+func (b *buried) connect() *taskAPI.ConnectResponse {
+	return &taskAPI.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: b.answer.Pid}
+}
+
+func (b *buried) state() *taskAPI.StateResponse {
+	return &taskAPI.StateResponse{
+		ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid, Status: tasktypes.Status_STOPPED,
+		ExitStatus: b.answer.ExitStatus, ExitedAt: b.answer.ExitedAt,
+	}
+}
+
+func (b *buried) wait() *taskAPI.WaitResponse {
+	return &taskAPI.WaitResponse{ExitStatus: b.answer.ExitStatus, ExitedAt: b.answer.ExitedAt}
+}

@@ -1,0 +1,106 @@
+//go:build linux
+
+package shim
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/stretchr/testify/require"
+)
+
+// requireGone wants every road to say that there is no such container.
+func requireGone(t *testing.T, b *bench, why string) {
+	t.Helper()
+	_, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
+	require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)), why)
+	_, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+	require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)), why)
+	_, err = b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+	require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)), why)
+}
+
+// containerd dies between the answer to its Delete and the removal of the
+// bundle: the next one is told the same once more, the OOM first.
+func TestTheNextContainerdIsToldOfADeletedContainer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end    step
+		status uint32
+		oom    int
+	}{
+		"OOM":     {isKilled, 137, 1},
+		"not OOM": {ends, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				connects(t, b)
+				tc.end(t, b)
+				asksWait(t, b)
+				first, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+				require.NoError(t, err)
+				synctest.Wait()
+				requireGone(t, b, "who deleted it")
+
+				dies(t, b)
+				isBack(t, b)
+				conn, err := b.Connect(b.ctx, &taskAPI.ConnectRequest{ID: "c"})
+				require.NoError(t, err)
+				require.Equal(t, first.Pid, conn.TaskPid)
+				require.Equal(t, []uint32{first.Pid}, pidsOf(t, b, "c"))
+				require.Zero(t, strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c"))
+				st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+				require.NoError(t, err)
+				require.Equal(t, tasktypes.Status_STOPPED, st.Status)
+				require.Equal(t, tc.status, st.ExitStatus)
+				require.Equal(t, first.ExitedAt.AsTime(), st.ExitedAt.AsTime())
+				require.Equal(t, tc.oom, strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c"), "before the answer")
+				w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+				require.NoError(t, err)
+				require.Equal(t, tc.status, w.ExitStatus)
+				again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+				require.NoError(t, err)
+				require.Equal(t, first, again)
+				require.Equal(t, tc.oom, strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c"))
+
+				require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				requireGone(t, b, "its bundle is removed")
+				require.Empty(t, b.graves)
+			})
+		})
+	}
+}
+
+func graveOf(b *bench) *buried {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.graves["c"]
+}
+
+// What is kept of deleted containers is bounded by the bundles that are there.
+func TestGravesGoWithTheirBundles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for range 3 {
+			b.create(t, "c")
+			ends(t, b)
+			deletes(t, b)
+			require.Len(t, b.graves, 1, "the ID was used again")
+		}
+		require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+		b.create(t, "d")
+		b.task.exit(t, "d", 0)
+		synctest.Wait()
+		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "d"})
+		require.NoError(t, err)
+		require.Len(t, b.graves, 1)
+		require.NotNil(t, b.graves["d"])
+	})
+}
