@@ -109,3 +109,20 @@ func TestBestTier(t *testing.T) {
 		require.Equal(t, best, b.status.Tier.String())
 	}
 }
+
+// TestRefusedTier: what a tier is refused for, where the test's caller knows that
+// this kernel refuses it: REFUSED_B is a part of tier B's error.
+func TestRefusedTier(t *testing.T) {
+	needRoot(t)
+	want := os.Getenv("REFUSED_B")
+	if want == "" {
+		t.Skip("needs a kernel that refuses tier B: REFUSED_B=part of the error")
+	}
+	require.ErrorContains(t, bpf.Trial(bpf.TierB), want)
+	o := testOptions(t)
+	o.Tier = bpf.TierB
+	_, err := bpf.Load(o)
+	require.ErrorContains(t, err, want)
+	_, err = bpf.Open(o.Dir)
+	require.ErrorIs(t, err, bpf.ErrAbsent, "nothing is left of it")
+}

@@ -20,16 +20,17 @@ import (
 )
 
 // matrix are the kernels and the tiers that each must take, the one that it
-// must choose by itself first. kprobes of 5.10 are no BPF links and can't be
-// pinned, so it has no tier B.
+// must choose by itself first, and why it refuses tier B, if it does: kprobes of
+// 5.10 are no BPF links.
 var matrix = []struct {
-	kernel string
-	tiers  []string
+	kernel   string
+	tiers    []string
+	refusedB string
 }{
-	{"5.10", []string{"A", "C"}},
-	{"6.1", []string{"A", "B", "C"}},
-	{"6.12", []string{"A", "B", "C"}},
-	{"7", []string{"A", "B", "C"}},
+	{"5.10", []string{"A", "C"}, "can't be pinned"},
+	{"6.1", []string{"A", "B", "C"}, ""},
+	{"6.12", []string{"A", "B", "C"}, ""},
+	{"7", []string{"A", "B", "C"}, ""},
 }
 
 const (
@@ -63,7 +64,7 @@ func TestKernels(t *testing.T) {
 				}
 				ran++
 				t.Run(tier, func(t *testing.T) {
-					guest{repo: repo, tests: tests, kept: kept, kernel: m.kernel, tier: tier, best: i == 0}.run(t)
+					guest{repo: repo, tests: tests, kept: kept, kernel: m.kernel, tier: tier, best: i == 0, refusedB: m.refusedB}.run(t)
 				})
 			}
 		})
@@ -101,6 +102,7 @@ type guest struct {
 	kept         string // folder for output and BTF
 	kernel, tier string
 	best         bool // the kernel must choose this tier by itself
+	refusedB     string
 }
 
 // command runs the tests. The kernel's best tier is run without force first, to
@@ -130,7 +132,7 @@ func (g guest) run(t *testing.T) {
 	defer cancel()
 	result, err := machine.Run(ctx, node.Run{
 		Args:   []string{"sh", "-c", g.command()},
-		Env:    append(counts(), "TIER="+g.tier, "OOM_NODE=1"),
+		Env:    append(counts(), "TIER="+g.tier, "OOM_NODE=1", "REFUSED_B="+g.refusedB),
 		Files:  []node.File{{Host: g.tests, Guest: "bpf.test"}},
 		Out:    g.kept,
 		Stdout: log, Stderr: log, Timeout: bootAndTests,
