@@ -164,7 +164,6 @@ func TestLedgerLost(t *testing.T) {
 // Maps and verdicts must not notice.
 func TestRingFull(t *testing.T) {
 	r := runner(t)
-	needCgroupfs(t)
 	freshLedger(t)
 	const rounds, size = 29, 100
 	c := mix.Case{
