@@ -102,7 +102,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	case last == "":
 		c.right++
 		c.off = max(c.off, m.off(m.last))
-	case f.excuse != nil && f.excuse(fl, m):
+	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(logOf(m.id), gaveUp):
 		c.excused++
 	default:
 		faults = append(faults, "CRI says "+last)
@@ -152,14 +152,11 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 		if c == nil {
 			continue
 		}
-		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
-			f.label, n.driver, n.shim, k.name, c.n, c.right, c.n-c.right-c.excused, c.dupExit, c.lateOOM, c.falseOOM,
+		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
+			f.label, n.driver, n.shim, k.name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.dupExit, c.lateOOM, c.falseOOM,
 			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
 		if f.check != nil {
 			line += fmt.Sprintf(" other=%d", c.other)
-		}
-		if f.excuse != nil {
-			line += fmt.Sprintf(" excused=%d", c.excused)
 		}
 		if f.bound {
 			line += fmt.Sprintf(" shown_after=%s", c.shown.Round(time.Millisecond))
@@ -211,4 +208,10 @@ func telling(line string) bool {
 // gone says that a shim's verdict was made without the cgroup.
 func gone(line string) bool {
 	return strings.Contains(line, "msg=verdict") && strings.Contains(line, "cgroup_gone=true")
+}
+
+// gaveUp says that CRI's recovery took longer than the 10 s that it has. CRI
+// then never asks again, whatever a shim could answer.
+func gaveUp(line string) bool {
+	return strings.Contains(line, "Failed to load container status") && strings.Contains(line, "deadline exceeded")
 }
