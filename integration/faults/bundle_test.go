@@ -22,6 +22,9 @@ import (
 // clockSet is how far the clock is set back.
 const clockSet = time.Hour
 
+// bundleTime is long enough for ends that are not at the fault's edges.
+const bundleTime = 4 * time.Second
+
 // bundlesApart puts the bundles to come on a small file system of their own.
 func bundlesApart(t *testing.T) {
 	t.Helper()
@@ -69,7 +72,7 @@ func TestBundleFull(t *testing.T) {
 	n := setUp(t)
 	bundlesApart(t)
 	n.runFault(t, fault{
-		label: "bundle-full", strike: fill, lasts: 2 * lead,
+		label: "bundle-full", strike: fill, lasts: bundleTime,
 		heal:  func(context.Context) error { return os.Remove(filler) },
 		check: logged("no space left on device"),
 	})
@@ -85,7 +88,7 @@ func TestBundleReadOnly(t *testing.T) {
 		}
 	}
 	n.runFault(t, fault{
-		label: "bundle-read-only", strike: remount(unix.MS_RDONLY), lasts: 2 * lead, heal: remount(0),
+		label: "bundle-read-only", strike: remount(unix.MS_RDONLY), lasts: bundleTime, heal: remount(0),
 		check: logged("read-only file system"),
 	})
 }
@@ -99,5 +102,5 @@ func TestClockSetBack(t *testing.T) {
 			return unix.Settimeofday(&tv)
 		}
 	}
-	n.runFault(t, fault{label: "clock-back=1h", strike: set(-clockSet), lasts: 2 * lead, heal: set(clockSet)})
+	n.runFault(t, fault{label: "clock-back=1h", strike: set(-clockSet), lasts: 2 * n.lead, heal: set(clockSet)})
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lead is the time before a fault and after its end in which containers end too.
-const lead = 3 * time.Second
-
 // fault is something that goes wrong with the node.
 type fault struct {
 	// label names it in the figures.
@@ -54,11 +51,11 @@ func (m moment) String() string {
 func (n *node) drawMoment(f fault) moment {
 	switch n.within(0, 3) {
 	case 0:
-		return moment{"before", n.within(0, lead)}
+		return moment{"before", n.within(0, n.lead)}
 	case 1:
 		return moment{"during", n.within(0, max(f.lasts, f.around))}
 	default:
-		return moment{"after", n.within(0, lead)}
+		return moment{"after", n.within(0, n.lead)}
 	}
 }
 
@@ -118,7 +115,7 @@ func (fl *fleet) play(ctx context.Context, f fault) error {
 		})
 	}
 	close(phases["before"])
-	err := pause(ctx, lead)
+	err := pause(ctx, fl.n.lead)
 	close(phases["during"])
 	if err == nil {
 		err = f.strike(ctx)

@@ -27,7 +27,7 @@ func (n *node) runFault(t *testing.T, f fault) {
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{label: "none", strike: none, heal: none, around: lead})
+	n.runFault(t, fault{label: "none", strike: none, heal: none, around: n.lead})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,

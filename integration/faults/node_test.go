@@ -63,6 +63,9 @@ type node struct {
 	seed   uint64
 	runs   int // of each kind, in each case
 	full   bool
+	// lead is the time before a fault and after its end in which containers end
+	// too.
+	lead time.Duration
 
 	mu   sync.Mutex // guards what follows
 	draw *rand.Rand
@@ -107,7 +110,10 @@ func setUp(t *testing.T) *node {
 	}
 	require.NoError(t, prepared())
 	n := &node{driver: mix.DriverHere(), shim: "oomwitness", runs: counts.FromEnv(t, "FAULT_RUNS", 1)}
-	n.full = n.runs >= 10
+	n.full, n.lead = n.runs >= 10, time.Second
+	if n.full {
+		n.lead = 3 * time.Second
+	}
 	if name := os.Getenv("FAULT_SHIM"); name != "" {
 		require.Contains(t, []string{"oomwitness", "stock"}, name, "environment variable FAULT_SHIM")
 		n.shim = name

@@ -24,13 +24,13 @@ func TestRestartsInStorm(t *testing.T) {
 				if err := restartKilled(ctx); err != nil {
 					return err
 				}
-				if err := pause(ctx, n.within(0, lead)); err != nil {
+				if err := pause(ctx, n.within(0, n.lead)); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-		heal: none, around: restarts * lead,
+		heal: none, around: restarts * n.lead,
 	})
 }
 
@@ -47,7 +47,7 @@ func TestLedgerUnloaded(t *testing.T) {
 		label:  "ledger-unloaded",
 		before: func(ctx context.Context) error { return run(ctx, command, "load") },
 		strike: func(ctx context.Context) error { return run(ctx, command, "unload") },
-		lasts:  2 * lead,
+		lasts:  2 * n.lead,
 		heal:   func(ctx context.Context) error { return run(ctx, command, "load") },
 		// systemd removes the cgroup, and the counters with it, when it pleases.
 		excuse: func(_ *fleet, m *member) bool {
@@ -74,6 +74,6 @@ func TestLedgerReplaced(t *testing.T) {
 			}
 			return nil
 		},
-		heal: none, around: 2 * lead,
+		heal: none, around: 2 * n.lead,
 	})
 }

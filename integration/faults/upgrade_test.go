@@ -64,7 +64,7 @@ func TestContainerdUpgraded(t *testing.T) {
 					return err
 				},
 				strike: func(ctx context.Context) error { return run(ctx, "node-containerd", "stop") },
-				lasts:  lead,
+				lasts:  n.lead,
 				heal: func(ctx context.Context) error {
 					if err := copyProgram(newestContainerd, containerdFile); err != nil {
 						return err
