@@ -179,9 +179,12 @@ func TestExitWithoutContainerd(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, pids.Processes, 1)
 	require.Equal(t, c.Pid, int(pids.Processes[0].Pid))
-	state, err := c.State(ctx)
+	var state *task.StateResponse
+	require.Eventually(t, func() bool { // upstream notes an exit a little later than we do
+		state, err = c.State(ctx)
+		return err != nil || state.Status == tasktypes.Status_STOPPED
+	}, shimtest.Patience, time.Millisecond)
 	require.NoError(t, err)
-	require.Equal(t, tasktypes.Status_STOPPED, state.Status)
 	require.EqualValues(t, 3, state.ExitStatus)
 	exit, err := c.Wait(ctx)
 	require.NoError(t, err)
