@@ -121,7 +121,7 @@ guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real co
 	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS FAULT_RUNS FAULT_SEED,$(if $($(v)),--env $(v)=$($(v)))) \
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' $(TESTS_$(FLAVOUR))
 	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
-GUEST_TIME ?= 20m
+GUEST_TIME ?= 35m
 
 # $(1) time, $(2) tests, $(3) more flags of the node
 FAULTS = rm -rf $(CACHE)/figures/faults-$(FLAVOUR); status=0; \
@@ -154,20 +154,19 @@ OLD_CONTAINERDS := 2.1 2.2 2.3
 test: unit root ## All tests: unit, root, and in the guest of both flavours
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
-	@$(MAKE) faults FLAVOUR=plain
-	@$(MAKE) faults FLAVOUR=systemd
 
 .PHONY: test-full
 test-full: export MIX_RUNS = 500
 test-full: export AT_ONCE = 100
 test-full: export LEAK_RUNS = 1000
-test-full: export FAULT_RUNS = 50
 test-full: export GUEST_TIME = 90m
 test-full: export FAULT_RUNS = 50
 test-full: export FAULT_TIME = 10h
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
 	@$(MAKE) ledger
+	@$(MAKE) faults FLAVOUR=plain
+	@$(MAKE) faults FLAVOUR=systemd
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table
