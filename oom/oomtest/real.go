@@ -58,7 +58,7 @@ func Join(t *testing.T, dir string, pid int) {
 // there, waits for its end and gives its PID. attr may be nil.
 func KillIn(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
 	t.Helper()
-	hog := exec.Command("sh", "-c", "read go; exec tail /dev/zero")
+	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; exec tail /dev/zero")
 	hog.SysProcAttr = attr
 	in, err := hog.StdinPipe()
 	require.NoError(t, err)
