@@ -23,7 +23,7 @@ var hintPauses = []time.Duration{
 
 // keptWait is how long a verdict waits until the exit is on record, for whoever
 // removes a dead shim's container.
-const keptWait = 100 * time.Millisecond
+const keptWait = time.Second
 
 // settle starts a run's barrier, once, with the first account of its exit.
 func (s *Service) settle(r *run, e oom.Exit) {
