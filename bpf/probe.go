@@ -121,6 +121,7 @@ func (p *probe) takeLocked(r reading) error {
 	}
 	p.seen = r.cgroup.Victims
 	p.last.Kills = r.cgroup.Victims - p.base
+	p.last.Tier = r.meta.Tier.String()
 	p.initLocked(r)
 	p.cgroups = r.meta.Cgroups
 	return nil

@@ -123,3 +123,20 @@ func TestForeignMap(t *testing.T) {
 		})
 	}
 }
+
+// TestUnloadForeign unloads a ledger whose pins are not the ledger's any more.
+func TestUnloadForeign(t *testing.T) {
+	for _, name := range []string{"by_task", "by_cgroup", "meta", "events"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			foreign, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 3, ValueSize: 3, MaxEntries: 1})
+			require.NoError(t, err)
+			defer foreign.Close()
+			pin := filepath.Join(b.opts.Dir, "current", name)
+			require.NoError(t, os.Remove(pin))
+			require.NoError(t, foreign.Pin(pin))
+			require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
+			require.NoDirExists(t, b.opts.Dir)
+		})
+	}
+}

@@ -91,6 +91,8 @@ type Target struct {
 type Evidence struct {
 	// Source names the source.
 	Source string
+	// Tier is the ledger's, in force at this reading; "" for other sources.
+	Tier string
 	// Kills counts the container's processes that the OOM killer has ended since
 	// the probe was armed.
 	Kills uint64

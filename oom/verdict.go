@@ -87,6 +87,8 @@ type Verdict struct {
 	Rule Rule `json:"rule"`
 	// Evidence names the source that decided, "none" where there was none.
 	Evidence string `json:"evidence"`
+	// Tier is the ledger's, where that decided.
+	Tier string `json:"tier,omitempty"`
 	// Gone says that the source had lost the cgroup before the last reading, so
 	// that a kill at the very end may be missing.
 	Gone bool `json:"cgroupGone,omitempty"`
@@ -104,6 +106,7 @@ func Decide(c Case) Verdict {
 		Init:     best.Init,
 		Kills:    best.Kills,
 		Evidence: best.Source,
+		Tier:     best.Tier,
 		Gone:     best.Gone,
 		Ended:    endedBy(c),
 	}

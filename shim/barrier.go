@@ -138,8 +138,8 @@ func (s *Service) read(r *run) []oom.Evidence {
 }
 
 // weaker says of a source that could not be read. A cgroup that systemd was
-// quick to remove, and a ledger that is not there, come at every exit of a node:
-// while another source answers, they are worth a line once.
+// quick to remove, and a ledger that is not there or not whole, come at every exit
+// of a node: while another source answers, they are worth a line once.
 func (s *Service) weaker(r *run, err error, all []oom.Evidence) {
 	what, level := "evidence not read", log.WarnLevel
 	switch {
@@ -149,7 +149,7 @@ func (s *Service) weaker(r *run, err error, all []oom.Evidence) {
 		what = "ledger not read"
 	}
 	total := s.counts.add(what)
-	if what != "evidence not read" && total > 1 && len(all) > 0 && !all[0].Gone {
+	if total > 1 && len(all) > 0 && !all[0].Gone {
 		level = log.DebugLevel
 	}
 	log.G(s.ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": total}).
@@ -163,7 +163,7 @@ func (s *Service) trouble(r *run, what string, err error) {
 }
 
 func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool) {
-	log.G(ctx).WithFields(log.Fields{
+	log.G(ctx).WithFields(log.Fields{ // tier is "" where the ledger did not decide
 		"container":    id,
 		"pid":          e.Pid,
 		"status":       e.Status,
@@ -174,6 +174,7 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken
 		"ended":        v.Ended,
 		"rule":         v.Rule,
 		"evidence":     v.Evidence,
+		"tier":         v.Tier,
 		"cgroup_gone":  v.Gone,
 		"acknowledged": taken,
 		"took":         time.Since(e.At).Round(time.Microsecond).String(),

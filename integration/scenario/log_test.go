@@ -63,11 +63,12 @@ func checkWhole(t *testing.T, c mix.Case, o mix.Outcome) {
 	v := o.Verdict
 	require.NotNil(t, v)
 	require.True(t, strings.HasPrefix(v.Evidence, "ledger"), "evidence %q", v.Evidence)
+	require.Contains(t, []string{"A", "B", "C"}, v.Tier)
 	require.False(t, v.Gone)
 	line := logLine(t, "verdict", o.ID)
 	for name, want := range map[string]any{
 		"status": o.Status, "oom": v.OOMKilled, "cause": v.Cause, "init_victim": v.Init, "kills": v.Kills,
-		"ended": v.Ended, "rule": v.Rule, "evidence": v.Evidence, "acknowledged": v.OOMKilled,
+		"ended": v.Ended, "rule": v.Rule, "evidence": v.Evidence, "tier": v.Tier, "acknowledged": v.OOMKilled,
 	} {
 		require.Equal(t, fmt.Sprint(want), line[name], "%s in %v", name, line)
 	}
