@@ -138,8 +138,9 @@ func (s *Service) read(r *run) []oom.Evidence {
 }
 
 // weaker says of a source that could not be read. A cgroup that systemd was
-// quick to remove, and a ledger that is not there or not whole, come at every exit
-// of a node: while another source answers, they are worth a line once.
+// quick to remove, and a ledger that is not there, come at every exit of a node:
+// while another source answers, they are worth a line once. What is wrong with one
+// container's counters is worth one for each.
 func (s *Service) weaker(r *run, err error, all []oom.Evidence) {
 	what, level := "evidence not read", log.WarnLevel
 	switch {
@@ -149,7 +150,7 @@ func (s *Service) weaker(r *run, err error, all []oom.Evidence) {
 		what = "ledger not read"
 	}
 	total := s.counts.add(what)
-	if total > 1 && len(all) > 0 && !all[0].Gone {
+	if what != "evidence not read" && total > 1 && len(all) > 0 && !all[0].Gone {
 		level = log.DebugLevel
 	}
 	log.G(s.ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": total}).
