@@ -34,6 +34,9 @@ type audience struct {
 	first time.Time
 	// known is set at the first Connect, which whoever made the container sends.
 	known bool
+	// met is set by a Connect. It is one that begins to wait, if a Wait comes next
+	// (core/runtime/v2/shim.go), and one that starts, if it goes on with Pids.
+	met bool
 }
 
 // made notes who made the container.
@@ -50,10 +53,26 @@ func (r *run) connected(life uint64) (void bool) {
 	defer r.mu.Unlock()
 	own := !r.audience.known && life == r.audience.life
 	r.audience.known = true
-	if own {
+	switch {
+	case own:
+		return false
+	case life == r.audience.life:
+		r.audience.met = true
 		return false
 	}
-	r.audience.silent = true
+	return r.silenceLocked(life)
+}
+
+// askedForPids notes that, and gives true as connected does.
+func (r *run) askedForPids(life uint64) (void bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.audience.met && r.silenceLocked(life)
+}
+
+// silenceLocked is for a containerd that starts: nobody listens yet.
+func (r *run) silenceLocked(life uint64) (void bool) {
+	r.audience.silent, r.audience.met = true, false
 	void = r.acked && r.oom.life != life
 	r.acked = r.acked && !void
 	return void
@@ -66,7 +85,7 @@ func (r *run) asks(life uint64) {
 	if r.audience.silent {
 		r.audience.first = time.Now()
 	}
-	r.audience.life, r.audience.silent = life, false
+	r.audience.life, r.audience.silent, r.audience.met = life, false, false
 }
 
 // until gives the time up to which a call that came at since may be held back. A

@@ -22,6 +22,14 @@ type step func(t *testing.T, b *bench)
 
 func connects(t *testing.T, b *bench) {
 	t.Helper()
+	meets(t, b)
+	_, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
+	require.NoError(t, err)
+}
+
+// meets is how containerd begins to wait, too.
+func meets(t *testing.T, b *bench) {
+	t.Helper()
 	_, err := b.Connect(b.ctx, &taskAPI.ConnectRequest{ID: "c"})
 	require.NoError(t, err)
 }
@@ -101,6 +109,10 @@ func TestTheContainerdThatAsksHasHeard(t *testing.T) {
 			[]step{connects, isKilled, dies, isBack, connects, asksState, dies, isBack, connects, asksState, deletes}, 1},
 		"two starts, the first unseen": {
 			[]step{connects, dies, isBack, connects, asksState, diesUnseen, isBack, connects, isKilled, asksState, deletes}, 2},
+		"killed while the one that made it begins to wait": {
+			[]step{connects, meets, isKilled, asksWait, asksState, deletes}, 1},
+		"killed while one that started before begins to wait": {
+			[]step{connects, dies, isBack, connects, asksState, meets, isKilled, asksWait, asksState, deletes}, 1},
 		"not OOM": {
 			[]step{connects, ends, asksWait, dies, isBack, connects, asksState, deletes}, 0},
 	} {

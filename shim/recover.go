@@ -19,6 +19,9 @@ func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.
 		return initAlone(b.run), nil
 	}
 	r := s.run(req.ID)
+	if r != nil && r.askedForPids(s.queue.fwd.Life()) {
+		s.keep(r)
+	}
 	if r == nil || r.initPid() == 0 {
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
