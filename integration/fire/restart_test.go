@@ -45,7 +45,7 @@ func back(t *testing.T, n *shimtest.Node, c *shimtest.Box) (before int) {
 }
 
 // recovers does what CRI does then, and compares what it was told: the TaskOOM
-// after it had asked, before it saw the exit, and no more than once.
+// after it had asked, before it saw the exit, and once more at the most.
 func recovers(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int) {
 	t.Helper()
 	asked := time.Now()
@@ -65,9 +65,10 @@ func recovers(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int) {
 			early = append(early, e)
 		}
 	}
-	require.Len(t, late, 1, "of %v", topics(n.Events.All(), c.ID))
-	require.LessOrEqual(t, len(early), 1, "of %v", topics(n.Events.All(), c.ID))
-	require.True(t, seen.at.After(late[0].Accepted), "the exit was seen before the TaskOOM was taken")
+	// One that was on its way when the question was is both unheard and late.
+	require.NotEmpty(t, late, "of %v", topics(n.Events.All(), c.ID))
+	require.LessOrEqual(t, len(early)+len(late), 2, "of %v", topics(n.Events.All(), c.ID))
+	require.True(t, seen.at.After(late[len(late)-1].Accepted), "the exit was seen before the TaskOOM was taken")
 	all := topics(n.Events.All(), c.ID)
 	require.Less(t, slices.Index(all, oomTopic), slices.Index(all, exitTopic), "%v", all)
 	require.Equal(t, deleteTopic, all[len(all)-1])
