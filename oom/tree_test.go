@@ -53,7 +53,9 @@ func (f *tree) write(t *testing.T, path string) {
 		text = fmt.Sprintf("low 0\nhigh 0\nmax 7\noom %d\noom_kill %d\noom_group_kill %d\n", c.OOM, c.OOMKill, c.OOMGroupKill)
 	}
 	for _, name := range f.files(path) {
-		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		// In one step, as a reading of the kernel's is whole.
+		require.NoError(t, os.WriteFile(name+".new", []byte(text), 0o644))
+		require.NoError(t, os.Rename(name+".new", name))
 	}
 }
 
