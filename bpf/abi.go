@@ -30,13 +30,19 @@ var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights}
 var mapShapes = map[string]struct {
 	kind    ebpf.MapType
 	keySize uint32
+	// leastValue is the part of a value that is the same in every ABI, in bytes.
+	leastValue uint32
 }{
-	mapByTask:   {ebpf.LRUHash, 16},
-	mapByCgroup: {ebpf.LRUHash, 8},
-	mapEvents:   {ebpf.RingBuf, 0},
-	mapMeta:     {ebpf.Array, 4},
-	mapFlights:  {ebpf.Array, 4},
+	mapByTask:   {ebpf.LRUHash, 16, 0},
+	mapByCgroup: {ebpf.LRUHash, 8, 0},
+	mapEvents:   {ebpf.RingBuf, 0, 0},
+	mapMeta:     {ebpf.Array, 4, metaFixed},
+	mapFlights:  {ebpf.Array, 4, 0},
 }
+
+// metaFixed are the bytes of a metaValue that are the same in every ABI: ABI,
+// state, version and tier.
+const metaFixed = 16
 
 // Keys of the map meta.
 const (

@@ -157,10 +157,11 @@ func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the OOM ledger's %s: %w", name, permission(err, capBPF))
 	}
-	if shape := mapShapes[name]; m.Type() != shape.kind || m.KeySize() != shape.keySize {
+	shape := mapShapes[name]
+	if m.Type() != shape.kind || m.KeySize() != shape.keySize || m.ValueSize() < shape.leastValue {
 		discard(m)
-		return nil, fmt.Errorf("%w: %s is a %v with keys of %d bytes, not a %v with %d",
-			ErrRetired, g.path(name), m.Type(), m.KeySize(), shape.kind, shape.keySize)
+		return nil, fmt.Errorf("%w: %s is a %v with keys of %d bytes and values of %d, not a %v with %d and at least %d",
+			ErrRetired, g.path(name), m.Type(), m.KeySize(), m.ValueSize(), shape.kind, shape.keySize, shape.leastValue)
 	}
 	return m, nil
 }
@@ -168,8 +169,8 @@ func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
 // discard closes what was only a way to look at something.
 func discard(c io.Closer) { _ = c.Close() }
 
-// about reads what userspace said of the generation. Only the first 16 bytes
-// are of every ABI: where ABI is not this one the rest may be missing.
+// about reads what userspace said of the generation. Only the first
+// metaFixed bytes are of every ABI: where ABI is not this one the rest may be missing.
 func about(meta *ebpf.Map) (metaValue, error) {
 	raw, err := meta.LookupBytes(metaAbout)
 	if err != nil {

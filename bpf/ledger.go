@@ -176,8 +176,8 @@ func (l *Ledger) Cgroup(id uint64) (Cgroup, bool, error) {
 const maxTorn = 1000
 
 func (l *Ledger) cgroup(id uint64) (Cgroup, bool, error) {
-	var e cgroupEntry
 	for range maxTorn {
+		var e, again cgroupEntry
 		err := l.byCgroup.Lookup(id, &e)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return Cgroup{}, false, nil
@@ -185,11 +185,14 @@ func (l *Ledger) cgroup(id uint64) (Cgroup, bool, error) {
 		if err != nil {
 			return Cgroup{}, false, fmt.Errorf("look a cgroup up in the OOM ledger: %w", permission(err, capBPF))
 		}
-		again := cgroupEntry{}
 		if err := l.byCgroup.Lookup(id, &again); err == nil && again == e && e.Turn%2 == 0 {
-			break
+			return e.answer(id), true, nil
 		}
 	}
+	return Cgroup{}, false, fmt.Errorf("look cgroup %d up in the OOM ledger: being written at each of %d readings", id, maxTorn)
+}
+
+func (e cgroupEntry) answer(id uint64) Cgroup {
 	return Cgroup{
 		ID: id, Parent: e.Parent,
 		Victims: e.Victims + e.CarriedVictims,
@@ -200,7 +203,7 @@ func (l *Ledger) cgroup(id uint64) (Cgroup, bool, error) {
 			BootNS: e.LastNS, Seq: e.LastSeq, Domain: e.LastDomain, Constraint: e.LastConstraint,
 			Order: e.LastOrder, TGID: e.LastTGID, StartTicks: e.LastStartTicks, Comm: e.LastComm, Flags: e.LastFlags,
 		},
-	}, true, nil
+	}
 }
 
 // Records gives all victims that the ledger still has, in no order.
@@ -273,7 +276,7 @@ func counts(meta *ebpf.Map) (metaValue, error) {
 // move.
 func decodeMeta(raw []byte) (metaValue, error) {
 	var m metaValue
-	if len(raw) < 16 {
+	if len(raw) < metaFixed {
 		return m, fmt.Errorf("%w: meta of %d bytes", ErrABI, len(raw))
 	}
 	whole := make([]byte, max(len(raw), binary.Size(m)))

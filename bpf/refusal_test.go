@@ -98,45 +98,62 @@ func (b *bench) opener(drop string) *exec.Cmd {
 	return cmd
 }
 
+// foreignMaps are maps that are not the ledger's: of another kind, and of meta's
+// kind with values that are too short for it.
+var foreignMaps = map[string]*ebpf.MapSpec{
+	"hash":  {Type: ebpf.Hash, KeySize: 3, ValueSize: 3, MaxEntries: 1},
+	"array": {Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
+}
+
+// eachForeignPin runs a test with each foreign map in the place of each of those
+// named.
+func eachForeignPin(t *testing.T, names []string, run func(*testing.T, *bench)) {
+	t.Helper()
+	for _, name := range names {
+		for kind, spec := range foreignMaps {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				b := newBench(t)
+				foreign, err := ebpf.NewMap(spec)
+				require.NoError(t, err)
+				defer foreign.Close()
+				pin := filepath.Join(b.opts.Dir, "current", name)
+				require.NoError(t, os.Remove(pin))
+				require.NoError(t, foreign.Pin(pin))
+				run(t, b)
+			})
+		}
+	}
+}
+
+// TestMissingPin: without a map there is no answer.
+func TestMissingPin(t *testing.T) {
+	for _, name := range []string{"by_task", "by_cgroup", "meta"} {
+		b := newBench(t)
+		require.NoError(t, os.Remove(filepath.Join(b.opts.Dir, "current", name)))
+		_, err := bpf.Open(b.opts.Dir)
+		require.ErrorIs(t, err, bpf.ErrRetired, name)
+	}
+}
+
 // TestForeignMap puts another map in the place of one of the ledger's: no answer
 // comes of it, and the next load makes it good.
 func TestForeignMap(t *testing.T) {
-	for _, name := range []string{"by_task", "by_cgroup", "meta"} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			foreign, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 3, ValueSize: 3, MaxEntries: 1})
-			require.NoError(t, err)
-			defer foreign.Close()
-			pin := filepath.Join(b.opts.Dir, "current", name)
-			require.NoError(t, os.Remove(pin))
-			_, err = bpf.Open(b.opts.Dir)
-			require.ErrorIs(t, err, bpf.ErrRetired, "missing")
-			require.NoError(t, foreign.Pin(pin))
-			_, err = bpf.Open(b.opts.Dir)
-			require.Error(t, err)
-			st, err := bpf.Load(b.opts)
-			require.NoError(t, err)
-			require.True(t, st.Loaded)
-			dir := b.cgroup(t, "c", 8<<20)
-			record(t, b.open(t), hog(t, dir))
-			require.Len(t, b.generations(t), 1)
-		})
-	}
+	eachForeignPin(t, []string{"by_task", "by_cgroup", "meta"}, func(t *testing.T, b *bench) {
+		_, err := bpf.Open(b.opts.Dir)
+		require.ErrorIs(t, err, bpf.ErrRetired)
+		st, err := bpf.Load(b.opts)
+		require.NoError(t, err)
+		require.True(t, st.Loaded)
+		dir := b.cgroup(t, "c", 8<<20)
+		record(t, b.open(t), hog(t, dir))
+		require.Len(t, b.generations(t), 1)
+	})
 }
 
 // TestUnloadForeign unloads a ledger whose pins are not the ledger's any more.
 func TestUnloadForeign(t *testing.T) {
-	for _, name := range []string{"by_task", "by_cgroup", "meta", "events"} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			foreign, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 3, ValueSize: 3, MaxEntries: 1})
-			require.NoError(t, err)
-			defer foreign.Close()
-			pin := filepath.Join(b.opts.Dir, "current", name)
-			require.NoError(t, os.Remove(pin))
-			require.NoError(t, foreign.Pin(pin))
-			require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
-			require.NoDirExists(t, b.opts.Dir)
-		})
-	}
+	eachForeignPin(t, []string{"by_task", "by_cgroup", "meta", "events"}, func(t *testing.T, b *bench) {
+		require.NoError(t, bpf.Unload(b.opts.Dir, b.opts.LockDir))
+		require.NoDirExists(t, b.opts.Dir)
+	})
 }
