@@ -11,16 +11,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
-
-const realLimit = 32 << 20
 
 var (
 	serial atomic.Uint64
@@ -85,36 +82,8 @@ func newBench(t *testing.T) *bench {
 func (b *bench) cgroup(t *testing.T, name string, limit int64) string {
 	t.Helper()
 	dir := filepath.Join(b.parent, name)
-	if b.h.Version == 2 {
-		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644))
-	}
-	require.NoError(t, os.Mkdir(dir, 0o755))
-	t.Cleanup(func() { removeCgroup(t, dir) })
-	if limit > 0 {
-		b.limit(t, dir, limit)
-	}
+	oomtest.MakeCgroup(t, b.h, dir, limit)
 	return dir
-}
-
-func (b *bench) limit(t *testing.T, dir string, limit int64) {
-	t.Helper()
-	file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[b.h.Version]
-	require.NoError(t, os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, limit, 10), 0o644))
-}
-
-// removeCgroup waits for the kernel to let go of a cgroup whose last process has
-// just been reaped.
-func removeCgroup(t *testing.T, dir string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		err := unix.Rmdir(dir)
-		return err == nil || err == unix.ENOENT
-	}, 10*time.Second, time.Millisecond, dir)
-}
-
-func join(t *testing.T, dir string, pid int) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o644))
 }
 
 func (b *bench) open(t *testing.T) *bpf.Ledger {
@@ -179,7 +148,7 @@ func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *proc {
 		_ = p.cmd.Wait()
 	})
 	if dir != "" && !direct {
-		join(t, dir, p.pid())
+		oomtest.Join(t, dir, p.pid())
 	}
 	p.ticks, err = bpf.StartTicks(p.pid())
 	require.NoError(t, err)

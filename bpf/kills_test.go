@@ -14,6 +14,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
 // number reads a count from the environment.
@@ -39,7 +40,7 @@ func (b *bench) needV2(t *testing.T, what string) {
 // TestRecord looks at every field of one kill.
 func TestRecord(t *testing.T) {
 	b := newBench(t)
-	dir := b.cgroup(t, "c", realLimit)
+	dir := b.cgroup(t, "c", oomtest.RealLimit)
 	before := time.Now()
 	p := hog(t, dir)
 	l := b.open(t)
@@ -56,7 +57,7 @@ func TestRecord(t *testing.T) {
 	require.EqualValues(t, 1000, r.OOMScoreAdj)
 	require.Zero(t, r.UID)
 	page := uint64(os.Getpagesize())
-	require.InDelta(t, realLimit/page, r.RSSAnon, float64(realLimit/page/4), "anon")
+	require.InDelta(t, oomtest.RealLimit/page, r.RSSAnon, float64(oomtest.RealLimit/page/4), "anon")
 	require.Greater(t, r.TotalVM, r.RSSAnon)
 	require.Positive(t, r.PageTables)
 	require.Equal(t, id, r.Cgroup)
@@ -70,7 +71,7 @@ func TestRecord(t *testing.T) {
 	require.Equal(t, id, r.Domain)
 	require.Equal(t, bpf.ConstraintMemcg, r.Constraint)
 	require.GreaterOrEqual(t, r.Order, int32(0))
-	require.EqualValues(t, realLimit/page, r.TotalPages)
+	require.EqualValues(t, oomtest.RealLimit/page, r.TotalPages)
 	require.Positive(t, r.Points)
 }
 
@@ -78,7 +79,7 @@ func TestRecord(t *testing.T) {
 // memory of all three kinds.
 func TestSizes(t *testing.T) {
 	b := newBench(t)
-	p := start(t, b.cgroup(t, "c", realLimit), "sized")
+	p := start(t, b.cgroup(t, "c", oomtest.RealLimit), "sized")
 	p.prefer(t, 555)
 	require.NoError(t, p.in.Close())
 	p.killed(t)
@@ -88,7 +89,7 @@ func TestSizes(t *testing.T) {
 	require.InDelta(t, sizedShmem/page, r.RSSShmem, 256, "shmem")
 	require.Greater(t, r.RSSFile, sizedFile/page/2)
 	require.Less(t, r.RSSFile, 8*sizedFile/page)
-	require.Greater(t, r.RSSAnon, realLimit/page/4)
+	require.Greater(t, r.RSSAnon, oomtest.RealLimit/page/4)
 	require.EqualValues(t, sizedUID, r.UID)
 	require.EqualValues(t, 555, r.OOMScoreAdj)
 }
@@ -96,7 +97,7 @@ func TestSizes(t *testing.T) {
 // TestNamespaceInit kills process 1 of a PID namespace, as a container's init is.
 func TestNamespaceInit(t *testing.T) {
 	b := newBench(t)
-	dir := b.cgroup(t, "c", realLimit)
+	dir := b.cgroup(t, "c", oomtest.RealLimit)
 	cmd := exec.Command("sh", "-c", "read go; exec tail /dev/zero")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 	p := startCommand(t, dir, cmd)
@@ -121,7 +122,7 @@ func TestGroupKill(t *testing.T) {
 func testGroupKill(t *testing.T, size int) {
 	b := newBench(t)
 	b.needV2(t, "memory.oom.group")
-	dir := b.cgroup(t, "c", 4*realLimit)
+	dir := b.cgroup(t, "c", 4*oomtest.RealLimit)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "memory.oom.group"), []byte("1"), 0o644))
 	var group []*proc
 	for range size - 1 {
@@ -164,7 +165,7 @@ func testGroupKill(t *testing.T, size int) {
 // the kernel kills too and counts nowhere.
 func TestSharer(t *testing.T) {
 	b := newBench(t)
-	dir := b.cgroup(t, "c", 2*realLimit)
+	dir := b.cgroup(t, "c", 2*oomtest.RealLimit)
 	p := start(t, dir, "sharer")
 	p.begin(t)
 	p.prefer(t, 1000)
@@ -201,7 +202,7 @@ func pidsIn(t *testing.T, dir string) []string {
 // TestLeaderExited kills a process whose first thread has ended.
 func TestLeaderExited(t *testing.T) {
 	b := newBench(t)
-	dir := b.cgroup(t, "c", 2*realLimit)
+	dir := b.cgroup(t, "c", 2*oomtest.RealLimit)
 	p := start(t, dir, "leaderless")
 	p.begin(t)
 	p.prefer(t, 1000)
@@ -235,7 +236,7 @@ func TestLookUp(t *testing.T) {
 // TestPIDReuse kills two processes with the same PID.
 func TestPIDReuse(t *testing.T) {
 	b := newBench(t)
-	dir := b.cgroup(t, "c", realLimit)
+	dir := b.cgroup(t, "c", oomtest.RealLimit)
 	first := hog(t, dir)
 	var second *proc
 	for range 200 {
@@ -264,9 +265,9 @@ func TestPIDReuse(t *testing.T) {
 // TestCauses asks for the cause of kills by limits at all levels.
 func TestCauses(t *testing.T) {
 	for want, c := range map[oom.Cause]struct{ pods, pod, container, nested int64 }{
-		oom.CauseContainer: {0, 0, realLimit, 0},
-		oom.CausePod:       {0, realLimit, 0, 0},
-		oom.CauseAncestor:  {realLimit, 0, 0, 0},
+		oom.CauseContainer: {0, 0, oomtest.RealLimit, 0},
+		oom.CausePod:       {0, oomtest.RealLimit, 0, 0},
+		oom.CauseAncestor:  {oomtest.RealLimit, 0, 0, 0},
 	} {
 		t.Run(string(want), func(t *testing.T) {
 			b := newBench(t)
@@ -278,9 +279,9 @@ func TestCauses(t *testing.T) {
 	}
 	t.Run("nested", func(t *testing.T) {
 		b := newBench(t)
-		dir := b.cgroup(t, "c", 2*realLimit)
+		dir := b.cgroup(t, "c", 2*oomtest.RealLimit)
 		init := startIdle(t, b.cgroup(t, "c/init", 0))
-		nested := b.cgroup(t, "c/nested", realLimit)
+		nested := b.cgroup(t, "c/nested", oomtest.RealLimit)
 		_ = init
 		b.checkCause(t, dir, nested, oom.CauseContainer)
 	})
@@ -297,7 +298,7 @@ func (b *bench) checkCause(t *testing.T, dir, kill string, want oom.Cause) {
 		init = startIdle(t, dir)
 	} else {
 		init = startIdle(t, "")
-		join(t, filepath.Join(dir, "init"), init.pid())
+		oomtest.Join(t, filepath.Join(dir, "init"), init.pid())
 	}
 	source := bpf.NewSource(b.opts.Dir, b.h)
 	defer source.Close()

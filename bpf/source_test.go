@@ -28,8 +28,8 @@ type container struct {
 func newContainer(t *testing.T) *container {
 	t.Helper()
 	c := &container{bench: newBench(t)}
-	c.dir = c.cgroup(t, "c", realLimit)
-	c.sib = c.cgroup(t, "other", realLimit)
+	c.dir = c.cgroup(t, "c", oomtest.RealLimit)
+	c.sib = c.cgroup(t, "other", oomtest.RealLimit)
 	c.init = startHog(t, c.dir)
 	c.source = bpf.NewSource(c.opts.Dir, c.h)
 	t.Cleanup(func() { require.NoError(t, c.source.Close()) })
@@ -53,7 +53,7 @@ func (c *container) Remove(t *testing.T) {
 	t.Helper()
 	_ = c.init.cmd.Process.Kill()
 	_ = c.init.cmd.Wait()
-	removeCgroup(t, c.dir)
+	oomtest.RemoveCgroup(t, c.dir)
 }
 
 func (c *container) Spoil(t *testing.T) bool {
