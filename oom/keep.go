@@ -55,12 +55,9 @@ func (p *counterProbe) Keep() ([]byte, error) {
 		return nil, ErrReading
 	}
 	defer p.mu.Unlock()
-	k := keptCounters{Inode: p.inode, Base: p.base, Mark: p.mark, Last: p.last}
-	switch m := p.meter.(type) {
-	case *v1Meter:
-		k.Cgroup = p.below
-	case *v2Meter:
-		k.Cgroup, k.Pod = p.below, m.pod
+	k := keptCounters{Cgroup: p.below, Inode: p.inode, Base: p.base, Mark: p.mark, Last: p.last}
+	if m, ok := p.meter.(*v2Meter); ok {
+		k.Pod = m.pod
 		for _, a := range m.ancestors {
 			k.Ancestors = append(k.Ancestors, keptAncestor{a.baseline, a.readable})
 		}
