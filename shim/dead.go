@@ -40,7 +40,7 @@ type dead struct {
 	id        string
 	bundle    string
 	cfg       config.Config
-	sources   []oom.Source
+	sources   func() []oom.Source
 	forwarder Forwarder
 	counts    *tally
 	begun     time.Time
@@ -73,7 +73,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 	cfg, _ := config.Load(config.Path()) // defaults, where it does not hold
 	d := &dead{
 		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
-		sources: Sources(ctx), forwarder: NewWire(os.Getenv("TTRPC_ADDRESS")),
+		sources: func() []oom.Source { return Sources(ctx) }, forwarder: NewWire(os.Getenv("TTRPC_ADDRESS")),
 		counts: newTally(), begun: time.Now(),
 	}
 	return d.stop(m.Shim.Stop)
@@ -113,11 +113,9 @@ func (d *dead) last() (*last, error) {
 	}
 	l := &last{}
 	recorded := d.exit(rec, l)
-	if rec.Verdict != nil {
-		l.verdict = *rec.Verdict
-	} else {
+	decided := rec.Verdict == nil
+	if decided {
 		d.decide(rec, l, recorded)
-		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
 		// containerd asks again where this process is killed: by then the cgroup
 		// may be gone.
 		rec = rec.ended(l.exit)
@@ -125,8 +123,13 @@ func (d *dead) last() (*last, error) {
 		if err := writeRecord(d.bundle, rec); err != nil {
 			log.G(d.ctx).WithError(err).Warn("dead shim: record not written")
 		}
+	} else {
+		l.verdict = *rec.Verdict
 	}
 	due := l.verdict.OOMKilled && !rec.Acknowledged
+	if due || decided {
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
+	}
 	if !due {
 		return l, nil
 	}
@@ -179,7 +182,7 @@ func (d *dead) exit(rec record, l *last) (recorded bool) {
 // look reads the evidence from where the dead shim's baselines are.
 func (d *dead) look(rec record) []oom.Evidence {
 	r := newRun(d.id, d.bundle, policy{})
-	for _, s := range d.sources {
+	for _, s := range d.sources() {
 		kept, ok := rec.Probes[s.Name()]
 		if !ok {
 			continue

@@ -52,7 +52,7 @@ func newGrave(t *testing.T) *grave {
 	}
 	g.dead = &dead{
 		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
-		cfg: config.Default(), sources: []oom.Source{g.source}, forwarder: g.events, counts: newTally(), begun: time.Now(),
+		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, forwarder: g.events, counts: newTally(), begun: time.Now(),
 	}
 	return g
 }
