@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
 // markTopic is the test's own mark in the stream: what containerd took before it
@@ -80,26 +81,13 @@ func (w *watch) stream(ctx context.Context) {
 }
 
 func (w *watch) add(topic string, body typeurl.Any) {
-	decoded, err := typeurl.UnmarshalAny(body)
-	if err != nil {
+	e, ok := mix.DecodeEvent(topic, body)
+	if !ok {
 		return
-	}
-	e := event{topic: topic}
-	switch d := decoded.(type) {
-	case *eventsapi.TaskOOM:
-		e.id = d.ContainerID
-	case *eventsapi.TaskExit:
-		if d.ID != d.ContainerID {
-			return
-		}
-		e.id = d.ContainerID
-	case *eventsapi.ContainerUpdate:
-		e.id = d.ID
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e.life = w.life
-	w.log = append(w.log, e)
+	w.log = append(w.log, event{topic: e.Topic, id: e.ID, life: w.life})
 	close(w.changed)
 	w.changed = make(chan struct{})
 }

@@ -55,22 +55,28 @@ func newRecorder(ctx context.Context, events client.EventService) *recorder {
 	return r
 }
 
-func (r *recorder) add(topic string, body typeurl.Any) {
+// DecodeEvent reads a TaskOOM, the TaskExit of an init, or a client's mark, which
+// is a ContainerUpdate. It is false for any other.
+func DecodeEvent(topic string, body typeurl.Any) (Event, bool) {
 	decoded, err := typeurl.UnmarshalAny(body)
 	if err != nil {
-		return
+		return Event{}, false
 	}
-	e := Event{Topic: topic}
 	switch d := decoded.(type) {
 	case *eventsapi.TaskOOM:
-		e.ID = d.ContainerID
+		return Event{Topic: topic, ID: d.ContainerID}, true
 	case *eventsapi.TaskExit:
-		if d.ID != d.ContainerID {
-			return
-		}
-		e.ID, e.Status = d.ContainerID, d.ExitStatus
+		return Event{Topic: topic, ID: d.ContainerID, Status: d.ExitStatus}, d.ID == d.ContainerID
 	case *eventsapi.ContainerUpdate:
-		e.ID = d.ID
+		return Event{Topic: topic, ID: d.ID}, true
+	}
+	return Event{}, false
+}
+
+func (r *recorder) add(topic string, body typeurl.Any) {
+	e, ok := DecodeEvent(topic, body)
+	if !ok {
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

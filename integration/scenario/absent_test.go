@@ -19,6 +19,7 @@ import (
 
 const (
 	counters = "memory.events"
+	ledger   = "ledger"
 	notArmed = "a source of OOM evidence can't be had for this container"
 	notRead  = "exit barrier: ledger not read"
 )
@@ -79,39 +80,38 @@ func restore(t *testing.T) {
 }
 
 // TestWithoutLedger creates containers where the ledger can't be had. Counters
-// decide then, and the shim says once why. A loader may mend what is damaged.
+// decide then, and the shim says once why. What is only damaged is mended by the
+// shim that starts.
 func TestWithoutLedger(t *testing.T) {
 	r := runner(t)
 	needCgroupfs(t)
 	for name, c := range map[string]struct {
-		spoil   func(*testing.T)
-		damaged bool
+		spoil    func(*testing.T)
+		evidence string
 	}{
-		"refused": {spoil: refuse}, "later-ABI": {spoil: laterABI},
-		"by_cgroup": {otherMap("by_cgroup"), true}, "meta": {otherMap("meta"), true},
+		"refused": {refuse, counters}, "later-ABI": {laterABI, counters},
+		"by_cgroup": {otherMap("by_cgroup"), ledger}, "meta": {otherMap("meta"), ledger},
 	} {
 		t.Run(name, func(t *testing.T) {
 			freshLedger(t)
 			t.Cleanup(func() { restore(t) })
 			c.spoil(t)
 			pod := "podwithout" + name[:2]
-			ids, evidence := []string{hold(t, r, pod).ID()}, ""
+			ids := []string{hold(t, r, pod).ID()}
 			for _, which := range []string{"child-oom-exit-1", "init-oom", "exit-3"} {
-				c, err := mix.Find(which)
+				ends, err := mix.Find(which)
 				require.NoError(t, err)
-				c.Pod = pod
-				o, err := r.Run(t.Context(), mix.Ours, c, mix.ByWait)
+				ends.Pod = pod
+				o, err := r.Run(t.Context(), mix.Ours, ends, mix.ByWait)
 				require.NoError(t, err)
-				check(t, c, o)
-				evidence = o.Verdict.Evidence
-				require.Equal(t, evidence, logLine(t, "verdict", o.ID)["evidence"])
+				check(t, ends, o)
+				require.Equal(t, c.evidence, o.Verdict.Evidence)
+				require.Equal(t, c.evidence, logLine(t, "verdict", o.ID)["evidence"])
 				ids = append(ids, o.ID)
 			}
-			if c.damaged && evidence != counters {
-				t.Logf("mended: evidence is %s", evidence)
+			if c.evidence == ledger {
 				return
 			}
-			require.Equal(t, counters, evidence)
 			for i, id := range ids {
 				line := logLine(t, notArmed, id)
 				require.Equal(t, []string{"1", "2", "3", "4"}[i], line["total"])
@@ -122,16 +122,16 @@ func TestWithoutLedger(t *testing.T) {
 }
 
 // TestLedgerLost takes the ledger away under a container that runs. A shim that
-// has its maps open may go on with them where only pins were touched.
+// has its maps open goes on with them where no map and no link has gone.
 func TestLedgerLost(t *testing.T) {
 	r := runner(t)
 	needCgroupfs(t)
 	for name, c := range map[string]struct {
-		spoil func(*testing.T)
-		open  bool
+		spoil    func(*testing.T)
+		evidence string
 	}{
-		"unloaded": {spoil: unload}, "unpinned": {spoil: unpin}, "loaded-again": {spoil: freshLedger},
-		"later-ABI": {laterABI, true}, "by_task": {otherMap("by_task"), true}, "meta": {otherMap("meta"), true},
+		"unloaded": {unload, counters}, "unpinned": {unpin, counters}, "loaded-again": {freshLedger, counters},
+		"later-ABI": {laterABI, ledger}, "by_task": {otherMap("by_task"), ledger}, "meta": {otherMap("meta"), ledger},
 	} {
 		t.Run(name, func(t *testing.T) {
 			freshLedger(t)
@@ -149,10 +149,10 @@ func TestLedgerLost(t *testing.T) {
 			require.NoError(t, err)
 			check(t, lost, o)
 			t.Logf("verdict %+v", *o.Verdict)
-			if c.open && o.Verdict.Evidence != counters {
+			require.Equal(t, c.evidence, o.Verdict.Evidence)
+			if c.evidence == ledger {
 				return
 			}
-			require.Equal(t, counters, o.Verdict.Evidence)
 			require.Equal(t, oom.Unknown, o.Verdict.Init)
 			require.Equal(t, oom.RuleWithinGrace, o.Verdict.Rule)
 			require.Equal(t, "1", logLine(t, notRead, o.ID)["total"])
