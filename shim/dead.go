@@ -13,6 +13,7 @@ import (
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	"github.com/containerd/containerd/v2/core/runtime"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
@@ -22,6 +23,10 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
+
+// ttrpcAddressEnv names the environment variable in which containerd gives a
+// shim the address of its events endpoint.
+const ttrpcAddressEnv = "TTRPC_ADDRESS"
 
 const (
 	// containerd gives the removal of a dead shim's container 5 s in all
@@ -44,6 +49,10 @@ type dead struct {
 	forwarder Forwarder
 	counts    *tally
 	begun     time.Time
+	// listens says whether there is a containerd that takes events, and send has
+	// a messenger take one there when this process is gone.
+	listens func() bool
+	send    func(*types.Envelope) error
 }
 
 // last is what a dead shim's container is said to have come to.
@@ -52,8 +61,9 @@ type last struct {
 	verdict oom.Verdict
 	// better says that exit is more than upstream can know.
 	better bool
-	// told is closed when containerd has acknowledged the TaskOOM. It is nil where
-	// none is due.
+	// due is the TaskOOM, nil where none is, and told is closed when containerd
+	// has acknowledged it.
+	due   *types.Envelope
 	told  <-chan struct{}
 	close func() error
 }
@@ -71,10 +81,12 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 		return upstream.StopStatus{}, err
 	}
 	cfg, _ := config.Load(config.Path()) // defaults, where it does not hold
+	address := os.Getenv(ttrpcAddressEnv)
 	d := &dead{
 		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
-		sources: func() []oom.Source { return Sources(ctx) }, forwarder: NewWire(os.Getenv("TTRPC_ADDRESS")),
+		sources: func() []oom.Source { return Sources(ctx) }, forwarder: NewWire(address),
 		counts: newTally(), begun: time.Now(),
+		listens: func() bool { return upstream.CanConnect(address) }, send: sendMessenger,
 	}
 	return d.stop(m.Shim.Stop)
 }
@@ -140,7 +152,7 @@ func (d *dead) last() (*last, error) {
 	q := newQueue(d.ctx, d.forwarder, d.counts)
 	it := &item{env: env, taken: make(chan struct{})}
 	q.push(d.id, it)
-	l.told, l.close = it.taken, q.close
+	l.due, l.told, l.close = env, it.taken, q.close
 	return l, nil
 }
 
@@ -216,15 +228,28 @@ func (d *dead) look(rec record) []oom.Evidence {
 }
 
 // wait waits until containerd has the TaskOOM, within what is left of the time
-// that containerd gives.
+// that containerd gives. One that is starting takes none before this process has
+// ended.
 func (d *dead) wait(l *last) {
-	if l == nil || l.told == nil {
+	if l == nil || l.due == nil {
 		return
+	}
+	left := time.Duration(0)
+	if d.listens() {
+		left = min(d.cfg.Bound, deadBound) - time.Since(d.begun)
 	}
 	select {
 	case <-l.told:
-	case <-time.After(min(d.cfg.Bound, deadBound) - time.Since(d.begun)):
-		log.G(d.ctx).WithField("container", d.id).Error("dead shim: containerd did not take the TaskOOM within the bound")
+	case <-time.After(left):
 	}
 	_ = l.close()
+	if opened(l.told) {
+		return
+	}
+	entry := log.G(d.ctx).WithField("container", d.id)
+	if err := d.send(l.due); err != nil {
+		entry.WithError(err).Error("dead shim: containerd did not take the TaskOOM, and nobody is left to tell it")
+		return
+	}
+	entry.Warn("dead shim: containerd did not take the TaskOOM yet: a messenger waits for it")
 }

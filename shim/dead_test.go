@@ -14,7 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/containerd/containerd/api/types"
 	crunc "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	runc "github.com/containerd/go-runc"
@@ -35,6 +37,8 @@ type grave struct {
 	// removed is what upstream answers, and seen what containerd had by then.
 	removed upstream.StopStatus
 	seen    []string
+	// left is what was left to a messenger.
+	left []*types.Envelope
 }
 
 const gone = 1<<22 + 7 // above the kernel's PID_MAX_LIMIT
@@ -53,6 +57,8 @@ func newGrave(t *testing.T) *grave {
 	g.dead = &dead{
 		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
 		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, forwarder: g.events, counts: newTally(), begun: time.Now(),
+		listens: func() bool { return true },
+		send:    func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
 	}
 	return g
 }
@@ -257,6 +263,8 @@ func TestTheAnswerOfADeadShimWaits(t *testing.T) {
 		require.Equal(t, deadBound, time.Since(start))
 		require.Equal(t, 137, status.ExitStatus)
 		require.Empty(t, g.events.all())
+		require.Len(t, g.left, 1)
+		require.Equal(t, runtime.TaskOOMEventTopic, g.left[0].Topic)
 
 		close(answer)
 		g.source.set("c", oom.Evidence{Gone: true})
@@ -264,6 +272,7 @@ func TestTheAnswerOfADeadShimWaits(t *testing.T) {
 		status = g.stopOnce(t)
 		require.Equal(t, 137, status.ExitStatus)
 		require.Equal(t, []string{"/tasks/oom c"}, g.seen, "sent before anything was removed")
+		require.Len(t, g.left, 1, "nothing is left to do")
 		require.Equal(t, oom.RuleInitVictim, g.verdict(t).Rule)
 	})
 }

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
@@ -14,5 +15,11 @@ import (
 )
 
 func main() {
+	if shim.IsMessenger(os.Args) {
+		if err := shim.RunMessenger(context.Background()); err != nil {
+			os.Exit(1) // it has nobody to tell
+		}
+		return
+	}
 	upstream.RunShim(context.Background(), shim.NewManager())
 }

@@ -284,30 +284,58 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 	// containerd's own bound (core/runtime/v2/shim.go, cleanupTimeout).
 	const cleanup = 5 * time.Second
 	for name, test := range map[string]struct {
-		before, after func(n *shimtest.Node)
-		ooms          int
+		spoil func(n *shimtest.Node) (mend func())
+		left  bool // to a messenger
 	}{
-		"never answers": {func(n *shimtest.Node) { n.Events.Hold(isOOM) }, func(*shimtest.Node) {}, 0},
-		"is away":       {func(n *shimtest.Node) { n.Events.StopListening() }, func(*shimtest.Node) {}, 0},
-		"is back":       {func(n *shimtest.Node) { n.Events.StopListening() }, func(n *shimtest.Node) { _ = n.Events.Resume() }, 1},
-		"refuses first": {func(n *shimtest.Node) { n.Events.Fail(isOOM, context.DeadlineExceeded, 3) }, func(*shimtest.Node) {}, 1},
+		"never answers": {func(n *shimtest.Node) func() { return n.Events.Hold(isOOM) }, true},
+		"is away": {func(n *shimtest.Node) func() {
+			n.Events.StopListening()
+			return func() { require.NoError(t, n.Events.Resume()) }
+		}, true},
+		"refuses first": {func(n *shimtest.Node) func() {
+			n.Events.Fail(isOOM, context.DeadlineExceeded, 3)
+			return func() {}
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := faulty(t, "decided")
 			c := doomed(t, n, shimtest.Args("hog"))
 			require.NoError(t, c.Shim.WaitExit(deadline(t)))
-			test.before(n)
-			back := time.AfterFunc(100*poll, func() { test.after(n) })
-			defer back.Stop()
+			mend := test.spoil(n)
 			got := remove(t, n, c.Bundle)
 			require.EqualValues(t, statusKilled, got.ExitStatus)
-			require.Equal(t, test.ooms, got.ooms, "%s", got.stderr)
 			require.Less(t, got.took, cleanup, "containerd would have killed it")
-			if test.ooms == 0 {
-				require.Contains(t, got.stderr, "containerd did not take the TaskOOM")
+			if !test.left {
+				require.Equal(t, 1, got.ooms, "%s", got.stderr)
+				require.Empty(t, messengers(t, n))
+				return
+			}
+			require.Zero(t, got.ooms)
+			require.Contains(t, got.stderr, "a messenger waits for it")
+			require.Len(t, messengers(t, n), 1)
+			mend()
+			_, err := n.Events.WaitN(deadline(t), shimtest.All(isOOM, shimtest.Container(c.ID)), 2)
+			require.NoError(t, err, "the messenger's")
+			for ctx := deadline(t); len(messengers(t, n)) > 0; {
+				require.NoError(t, pause(ctx), "the messenger lives on")
 			}
 		})
 	}
+}
+
+// messengers are the processes of a node that are left behind with a TaskOOM.
+func messengers(t *testing.T, n *shimtest.Node) (pids []string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, file := range lines {
+		line, _ := os.ReadFile(file) // it may have ended
+		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
+		if strings.HasSuffix(string(line), "\x00tell\x00") && strings.Contains(string(env), n.Dir+"/") {
+			pids = append(pids, file)
+		}
+	}
+	return pids
 }
 
 // TestAPodOfADeadShim kills a pod's shim: each container is told of by itself.

@@ -1,0 +1,69 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestShimAndContainerdKilled has containers OOM-killed while their shim cannot
+// look and containerd is dead, and kills the shim then: the containerd that comes
+// back has nobody to ask, and takes no events while it cleans up.
+func TestShimAndContainerdKilled(t *testing.T) {
+	n := setUp(t)
+	f := fault{label: "shim-and-containerd-killed"}
+	sum := newTally()
+	for left := n.runs; left > 0; left -= most {
+		t.Run("cycle", func(t *testing.T) { n.killBoth(t, f, min(left, most), sum) })
+	}
+	sum.report(t, n, f)
+}
+
+func (n *node) killBoth(t *testing.T, f fault, pods int, sum tally) {
+	t.Helper()
+	fl := n.newFleet(t, pods, []kind{kindOrphan})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	require.NoError(t, n.events.sync(ctx))
+	require.NoError(t, killContainerd(ctx))
+	look := fl.look(ctx)
+	errs := make([]error, len(fl.members))
+	var wg sync.WaitGroup
+	for i, m := range fl.members {
+		shim, after := shimPid(t, m.pod), n.within(0, n.lead)
+		wg.Go(func() { errs[i] = fl.killShim(ctx, m, shim, after) })
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, release(ctx))
+	require.NoError(t, n.ready(ctx))
+	<-look
+	if n.shim != "stock" {
+		require.NoError(t, until(ctx, "the messenger", func() error { return fl.allTold(ctx) }))
+	}
+	n.settle(t, fl)
+	for _, m := range fl.members {
+		sum.add(fl, f, m)
+	}
+}
+
+// allTold gives an error while CRI has not heard of each container's OOM. What
+// tells of it is not waited for by anyone.
+func (fl *fleet) allTold(ctx context.Context) error {
+	for _, m := range fl.members {
+		s, err := fl.n.cri.Status(ctx, m.id)
+		if err != nil {
+			return err
+		}
+		if s == nil || s.Reason != oomKilled {
+			return fmt.Errorf("CRI says %+v of %s", s, m.id)
+		}
+	}
+	return nil
+}

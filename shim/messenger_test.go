@@ -1,0 +1,98 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+func message(t testing.TB) *types.Envelope {
+	t.Helper()
+	ctx := namespaces.WithNamespace(context.Background(), "test")
+	env, err := envelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"})
+	require.NoError(t, err)
+	return env
+}
+
+// A containerd that is starting waits for the answer, and so the answer does not
+// wait for containerd.
+func TestADeadShimOfAStartingContainerd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGrave(t)
+		g.events.die()
+		g.listens = func() bool { return false }
+		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		start := time.Now()
+		require.Equal(t, 137, g.dig(t).ExitStatus)
+		require.Zero(t, time.Since(start))
+		require.Len(t, g.left, 1)
+		event := &eventsapi.TaskOOM{}
+		require.NoError(t, proto.Unmarshal(g.left[0].Event.Value, event))
+		require.Equal(t, "c", event.ContainerID)
+	})
+}
+
+// The messenger publishes when containerd takes it, and again when CRI must be
+// listening.
+func TestTheMessengerPublishesTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := &fakeEvents{}
+		events.die()
+		ended := make(chan error, 1)
+		go func() { ended <- carry(t.Context(), events, message(t)) }()
+		time.Sleep(time.Minute)
+		require.Empty(t, events.all())
+		events.back()
+		time.Sleep(lastRetry)
+		require.Equal(t, []string{"/tasks/oom c"}, events.all())
+		time.Sleep(listeningAfter)
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c"}, events.all())
+		synctest.Wait()
+		require.NoError(t, <-ended)
+	})
+}
+
+// It gives up a containerd that never comes back, or never answers.
+func TestTheMessengerGivesUp(t *testing.T) {
+	for name, spoil := range map[string]func(*fakeEvents){
+		"away":          (*fakeEvents).die,
+		"never answers": func(f *fakeEvents) { f.holdOOM() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				events := &fakeEvents{}
+				spoil(events)
+				start := time.Now()
+				require.ErrorIs(t, carry(t.Context(), events, message(t)), context.DeadlineExceeded)
+				require.Equal(t, messengerBound, time.Since(start))
+				require.Empty(t, events.all())
+			})
+		})
+	}
+}
+
+func FuzzParseMessage(f *testing.F) {
+	whole, err := proto.Marshal(message(f))
+	require.NoError(f, err)
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		env, err := parseMessage(data)
+		if err == nil && (env.Topic != runtime.TaskOOMEventTopic || env.Namespace == "") {
+			t.Fatalf("took %v", env)
+		}
+	})
+}
