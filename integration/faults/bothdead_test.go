@@ -12,6 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// kindLost is OOM-killed, and its task is gone when CRI asks for it: the status
+// and the time are what CRI puts where it has none.
+var kindLost = kind{name: "oom", code: 255, reason: oomKilled, mode: "hog", undated: true}
+
 // TestShimAndContainerdKilled has containers OOM-killed while their shim cannot
 // look and containerd is dead, and kills the shim then: the containerd that comes
 // back has nobody to ask, and takes no events while it cleans up.
@@ -27,7 +31,7 @@ func TestShimAndContainerdKilled(t *testing.T) {
 
 func (n *node) killBoth(t *testing.T, f fault, pods int, sum tally) {
 	t.Helper()
-	fl := n.newFleet(t, pods, []kind{kindOrphan})
+	fl := n.newFleet(t, pods, []kind{kindLost})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	require.NoError(t, n.events.sync(ctx))

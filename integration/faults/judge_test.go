@@ -67,7 +67,7 @@ func (m *member) judge(s *cri.Status) string {
 		return "not ended"
 	case s.Code != m.code || s.Reason != m.reason:
 		return fmt.Sprintf("%s %d", s.Reason, s.Code)
-	case m.off(s) > tolerance:
+	case m.off(s) > tolerance && !m.undated:
 		return fmt.Sprintf("%s %d at %s, %s from its end", s.Reason, s.Code, s.Finished.Format(time.StampMilli), m.off(s))
 	default:
 		return ""

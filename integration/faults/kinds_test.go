@@ -16,6 +16,8 @@ type kind struct {
 	mode string
 	// before is what the workload does from the start.
 	before []string
+	// undated says that nobody can tell CRI when it ended.
+	undated bool
 }
 
 const oomKilled = "OOMKilled"
