@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +55,17 @@ func ParseReport(s string) (Report, error) {
 	}
 }
 
+// The policies that a pod's annotations can set, by their names behind the
+// prefix.
+const (
+	PolicyOOMGroup    = "oom-group"
+	PolicyOOMExitCode = "oom-exit-code"
+	PolicyReport      = "report"
+)
+
+// Policies are all of them.
+func Policies() []string { return []string{PolicyOOMExitCode, PolicyOOMGroup, PolicyReport} }
+
 // Config is what the node's owner can set.
 type Config struct {
 	// Bound is how long all steps together may hold back an exit.
@@ -62,19 +75,25 @@ type Config struct {
 	Grace time.Duration
 	// Report is the mode of containers that carry no annotation for it.
 	Report Report
+	// Allow are the policies that annotations may set on this node.
+	Allow []string
 }
+
+// Allows says whether annotations may set a policy.
+func (c Config) Allows(policy string) bool { return slices.Contains(c.Allow, policy) }
 
 // Default is the configuration of a node without a file.
 func Default() Config {
-	return Config{Bound: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit}
+	return Config{Bound: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit, Allow: Policies()}
 }
 
 // file mirrors the TOML document. Pointers tell an absent key from an empty
 // value.
 type file struct {
-	Bound  *setting `toml:"bound"`
-	Grace  *setting `toml:"grace"`
-	Report *setting `toml:"report"`
+	Bound  *setting  `toml:"bound"`
+	Grace  *setting  `toml:"grace"`
+	Report *setting  `toml:"report"`
+	Allow  *[]string `toml:"allow"`
 }
 
 // setting checks a value while the decoder still knows its line.
@@ -150,7 +169,25 @@ func Parse(data []byte) (Config, error) {
 			return Config{}, fmt.Errorf("%d: %s: %w", lineOf(data, s.key), s.key, err)
 		}
 	}
+	if f.Allow == nil {
+		return c, nil
+	}
+	c.Allow = *f.Allow
+	for _, policy := range c.Allow {
+		if !slices.Contains(Policies(), policy) {
+			return Config{}, fmt.Errorf("%d: allow: %q is not a policy; allowed: %s", lineOf(data, "allow"), policy, Quoted(Policies()))
+		}
+	}
 	return c, nil
+}
+
+// Quoted lists words for a message: "a", "b".
+func Quoted(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	return strings.Join(quoted, ", ")
 }
 
 func parseBound(s string, least time.Duration) (time.Duration, error) {
@@ -167,7 +204,7 @@ func explain(err error) error {
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		e := strict.Errors[0]
 		line, _ := e.Position()
-		return fmt.Errorf("%d: %s: unknown key; known: bound, grace, report", line, strings.Join(e.Key(), "."))
+		return fmt.Errorf("%d: %s: unknown key; known: bound, grace, report, allow", line, strings.Join(e.Key(), "."))
 	}
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
