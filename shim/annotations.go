@@ -3,12 +3,14 @@
 package shim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -18,24 +20,53 @@ import (
 
 const (
 	annotationPrefix = "oomwitness.io/"
-	reportAnnotation = annotationPrefix + "report"
 
 	// CRI's annotations (containerd internal/cri/annotations).
 	criContainerName = "io.kubernetes.cri.container-name"
+	criContainerType = "io.kubernetes.cri.container-type"
 	criSandboxID     = "io.kubernetes.cri.sandbox-id"
+	criSandbox       = "sandbox"
 )
 
 // policy is what a container's annotations ask for.
 type policy struct {
 	report config.Report
+	// oomGroup is what memory.oom.group is to be, "0" or "1"; "" where nobody asks.
+	oomGroup string
+	// exitCode is the status to show where the verdict is OOM; 0 for the true one.
+	exitCode int
 	// pod says that the container belongs to a CRI pod, whose cgroup is the
 	// parent of the container's.
 	pod bool
 }
 
+// setters read a value of each policy. What they refuse, they say why.
+var setters = map[string]func(p *policy, value string) error{
+	config.PolicyReport: func(p *policy, value string) (err error) {
+		p.report, err = config.ParseReport(value)
+		return err
+	},
+	config.PolicyOOMGroup: func(p *policy, value string) error {
+		group, known := map[string]string{"true": "1", "false": "0"}[value]
+		if !known {
+			return fmt.Errorf("%q is not a choice; allowed: %q, %q", value, "true", "false")
+		}
+		p.oomGroup = group
+		return nil
+	},
+	config.PolicyOOMExitCode: func(p *policy, value string) error {
+		code, err := strconv.Atoi(value)
+		if err != nil || code < 1 || code > maxStatus || strconv.Itoa(code) != value {
+			return fmt.Errorf("%q is not an exit status; allowed: 1 to %d", value, maxStatus)
+		}
+		p.exitCode = code
+		return nil
+	},
+}
+
 // readAnnotations reads the annotations of the OCI spec in a bundle.
 func readAnnotations(bundle string) (map[string]string, error) {
-	f, err := os.Open(filepath.Join(bundle, "config.json"))
+	f, err := os.Open(filepath.Join(bundle, specFile))
 	if err != nil {
 		return nil, err
 	}
@@ -52,29 +83,45 @@ func readAnnotations(bundle string) (map[string]string, error) {
 // parsePolicy reads the annotations with our prefix. A name with a container's
 // name appended holds for that container and wins over the bare one; one for
 // another container of the pod is checked all the same, so that a mistake shows
-// in whichever container starts first. They come from whoever may create pods:
-// an unknown name or a bad value is an error, never ignored.
-func parsePolicy(annotations map[string]string, def config.Report) (policy, error) {
-	p := policy{report: def}
+// in whichever container starts first, which is the pod's sandbox. They come from
+// whoever may create pods: an unknown name or a bad value is an error, never
+// ignored. asked are the policies that somebody in the pod asks for.
+func parsePolicy(annotations map[string]string, cfg config.Config) (p policy, asked []string, err error) {
+	p.report = cfg.Report
 	_, p.pod = annotations[criSandboxID]
-	container := annotations[criContainerName]
+	own := annotations[criContainerName]
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(name, annotationPrefix) {
 			continue
 		}
-		base, forContainer, scoped := strings.Cut(strings.TrimPrefix(name, annotationPrefix), ".")
-		if annotationPrefix+base != reportAnnotation || (scoped && forContainer == "") {
-			return policy{}, fmt.Errorf("annotation %q is not known to this version of oomwitness; allowed: %q, or with %q appended: %w",
-				name, reportAnnotation, ".<container name>", errdefs.ErrInvalidArgument)
+		base, container, scoped := strings.Cut(strings.TrimPrefix(name, annotationPrefix), ".")
+		set := setters[base]
+		if set == nil || (scoped && container == "") {
+			return policy{}, nil, fmt.Errorf("annotation %q is not known to this version of oomwitness; allowed: %s, or one of them with %q appended: %w",
+				name, config.Quoted(annotationNames()), ".<container name>", errdefs.ErrInvalidArgument)
 		}
-		report, err := config.ParseReport(annotations[name])
-		if err != nil {
-			return policy{}, fmt.Errorf("annotation %q: %w: %w", name, err, errdefs.ErrInvalidArgument)
+		if !cfg.Allows(base) {
+			return policy{}, nil, fmt.Errorf("annotation %q is forbidden on this node; \"allow\" in %s has: %s: %w",
+				name, config.Path(), cmp.Or(config.Quoted(cfg.Allow), "nothing"), errdefs.ErrPermissionDenied)
 		}
-		// Sorted order puts the bare name before the scoped ones.
-		if !scoped || forContainer == container {
-			p.report = report
+		with := p
+		if err := set(&with, annotations[name]); err != nil {
+			return policy{}, nil, fmt.Errorf("annotation %q: %w: %w", name, err, errdefs.ErrInvalidArgument)
+		}
+		asked = append(asked, base)
+		// Sorted order puts the bare name before the scoped ones. The sandbox holds
+		// none of the pod's processes: what is said of them is not said of it.
+		if !scoped && annotations[criContainerType] != criSandbox || scoped && container == own {
+			p = with
 		}
 	}
-	return p, nil
+	return p, asked, nil
+}
+
+func annotationNames() []string {
+	names := config.Policies()
+	for i := range names {
+		names[i] = annotationPrefix + names[i]
+	}
+	return names
 }

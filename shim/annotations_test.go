@@ -3,8 +3,9 @@
 package shim
 
 import (
-	"os"
-	"path/filepath"
+	"errors"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,52 +18,111 @@ import (
 )
 
 func TestParsePolicy(t *testing.T) {
-	in := func(name string) map[string]string { return map[string]string{criContainerName: name} }
+	type m = map[string]string
+	in := func(name string) m {
+		return m{criSandboxID: "s", criContainerType: "container", criContainerName: name}
+	}
+	sandbox := m{criSandboxID: "s", criContainerType: criSandbox}
+	const oneOf = `allowed: "oomwitness.io/oom-exit-code", "oomwitness.io/oom-group", "oomwitness.io/report", or one of them with ".<container name>" appended`
 	for name, tc := range map[string]struct {
-		base        map[string]string
-		annotations map[string]string
+		base        m
+		annotations m
 		want        policy
 		err         string
 	}{
-		"none":             {nil, nil, policy{report: config.ReportExit}, ""},
-		"others":           {nil, map[string]string{"example.com/report": "x"}, policy{report: config.ReportExit}, ""},
-		"pod-wide":         {in("a"), map[string]string{"oomwitness.io/report": "live"}, policy{report: config.ReportLive}, ""},
-		"this container":   {in("a"), map[string]string{"oomwitness.io/report.a": "live"}, policy{report: config.ReportLive}, ""},
-		"another":          {in("a"), map[string]string{"oomwitness.io/report.b": "live"}, policy{report: config.ReportExit}, ""},
-		"its own wins":     {in("a"), map[string]string{"oomwitness.io/report": "live", "oomwitness.io/report.a": "exit"}, policy{report: config.ReportExit}, ""},
-		"dots in the name": {in("a.b"), map[string]string{"oomwitness.io/report.a.b": "live"}, policy{report: config.ReportLive}, ""},
-		"in a pod":         {map[string]string{criSandboxID: "s"}, nil, policy{report: config.ReportExit, pod: true}, ""},
-		"bad value": {in("a"), map[string]string{"oomwitness.io/report": "always"}, policy{},
+		"none":             {nil, nil, policy{}, ""},
+		"others":           {nil, m{"example.com/report": "x"}, policy{}, ""},
+		"no pod":           {nil, m{"oomwitness.io/oom-group": "true"}, policy{oomGroup: "1"}, ""},
+		"pod-wide":         {in("a"), m{"oomwitness.io/report": "live"}, policy{report: config.ReportLive}, ""},
+		"this container":   {in("a"), m{"oomwitness.io/report.a": "live"}, policy{report: config.ReportLive}, ""},
+		"another":          {in("a"), m{"oomwitness.io/report.b": "live"}, policy{}, ""},
+		"its own wins":     {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/report.a": "exit"}, policy{}, ""},
+		"dots in the name": {in("a.b"), m{"oomwitness.io/report.a.b": "live"}, policy{report: config.ReportLive}, ""},
+		"all three": {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/oom-group": "false", "oomwitness.io/oom-exit-code": "217"},
+			policy{report: config.ReportLive, oomGroup: "0", exitCode: 217}, ""},
+		"each its own": {in("a"), m{
+			"oomwitness.io/oom-group": "true", "oomwitness.io/oom-group.a": "false",
+			"oomwitness.io/oom-exit-code": "255", "oomwitness.io/oom-exit-code.a": "1", "oomwitness.io/oom-exit-code.b": "2",
+		}, policy{oomGroup: "0", exitCode: 1}, ""},
+		"each another's": {in("a"), m{"oomwitness.io/oom-group.b": "false", "oomwitness.io/oom-exit-code.b": "217"}, policy{}, ""},
+		"the sandbox": {sandbox, m{
+			"oomwitness.io/oom-group": "true", "oomwitness.io/oom-exit-code": "217", "oomwitness.io/report": "live",
+			"oomwitness.io/oom-group.a": "false",
+		}, policy{}, ""},
+		"the sandbox, bad value":           {sandbox, m{"oomwitness.io/oom-group": "no"}, policy{}, `"oomwitness.io/oom-group": "no"`},
+		"the sandbox, bad for a container": {sandbox, m{"oomwitness.io/oom-group.a": "no"}, policy{}, `"oomwitness.io/oom-group.a": "no"`},
+		"mode": {in("a"), m{"oomwitness.io/report": "always"}, policy{},
 			`annotation "oomwitness.io/report": "always" is not a report mode; allowed: "exit", "live"`},
-		"bad value for another": {in("a"), map[string]string{"oomwitness.io/report.b": "always"}, policy{}, `"oomwitness.io/report.b"`},
-		"unknown": {in("a"), map[string]string{"oomwitness.io/oom-grop": "true"}, policy{},
-			`annotation "oomwitness.io/oom-grop" is not known to this version of oomwitness; allowed: "oomwitness.io/report"`},
-		"no container": {in("a"), map[string]string{"oomwitness.io/report.": "live"}, policy{}, "is not known"},
+		"choice": {in("a"), m{"oomwitness.io/oom-group": "1"}, policy{},
+			`annotation "oomwitness.io/oom-group": "1" is not a choice; allowed: "true", "false"`},
+		"choice, not quite": {in("a"), m{"oomwitness.io/oom-group": "True"}, policy{}, `"True" is not a choice`},
+		"status 0": {in("a"), m{"oomwitness.io/oom-exit-code": "0"}, policy{},
+			`annotation "oomwitness.io/oom-exit-code": "0" is not an exit status; allowed: 1 to 255`},
+		"status 256":           {in("a"), m{"oomwitness.io/oom-exit-code": "256"}, policy{}, `"256" is not an exit status`},
+		"status with a sign":   {in("a"), m{"oomwitness.io/oom-exit-code": "+217"}, policy{}, `"+217" is not an exit status`},
+		"status with a zero":   {in("a"), m{"oomwitness.io/oom-exit-code": "0217"}, policy{}, `"0217" is not an exit status`},
+		"status with a blank":  {in("a"), m{"oomwitness.io/oom-exit-code": "217 "}, policy{}, `"217 " is not an exit status`},
+		"no status":            {in("a"), m{"oomwitness.io/oom-exit-code": ""}, policy{}, `"" is not an exit status`},
+		"status out of all":    {in("a"), m{"oomwitness.io/oom-exit-code": "99999999999999999999"}, policy{}, "is not an exit status"},
+		"bad value of another": {in("a"), m{"oomwitness.io/report.b": "always"}, policy{}, `"oomwitness.io/report.b"`},
+		"unknown": {in("a"), m{"oomwitness.io/oom-grop": "true"}, policy{},
+			`annotation "oomwitness.io/oom-grop" is not known to this version of oomwitness; ` + oneOf},
+		"no container": {in("a"), m{"oomwitness.io/oom-group.": "true"}, policy{}, `"oomwitness.io/oom-group." is not known`},
+		"no name":      {in("a"), m{"oomwitness.io/": "true"}, policy{}, "is not known"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := map[string]string{}
-			for _, m := range []map[string]string{tc.base, tc.annotations} {
-				for k, v := range m {
-					all[k] = v
-				}
-			}
-			got, err := parsePolicy(all, config.ReportExit)
+			all := m{}
+			maps.Copy(all, tc.base)
+			maps.Copy(all, tc.annotations)
+			got, _, err := parsePolicy(all, config.Default())
 			if tc.err != "" {
 				require.ErrorContains(t, err, tc.err)
 				require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 				return
 			}
 			require.NoError(t, err)
+			if tc.want.report == "" {
+				tc.want.report = config.ReportExit
+			}
+			tc.want.pod = tc.base != nil
 			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// What the node's owner forbids is refused, good value or bad, and in whichever
+// container of the pod comes first.
+func TestTheNodeForbids(t *testing.T) {
+	t.Setenv(config.PathEnv, "/node.toml")
+	some := config.Default()
+	some.Allow = []string{config.PolicyReport}
+	none := config.Default()
+	none.Allow = nil
+	for name, tc := range map[string]struct {
+		cfg config.Config
+		err string
+	}{
+		"oomwitness.io/report":           {some, ""},
+		"oomwitness.io/oom-group":        {some, `annotation "oomwitness.io/oom-group" is forbidden on this node; "allow" in /node.toml has: "report"`},
+		"oomwitness.io/oom-exit-code.b":  {some, `annotation "oomwitness.io/oom-exit-code.b" is forbidden`},
+		"oomwitness.io/report.b":         {none, `"allow" in /node.toml has: nothing`},
+		"oomwitness.io/oom-exit-code.":   {none, "is not known"},
+		"example.com/oomwitness.io-oops": {none, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := parsePolicy(map[string]string{name: "live"}, tc.cfg)
+			if tc.err == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tc.err)
 		})
 	}
 }
 
 func TestABadAnnotationRefusesTheContainer(t *testing.T) {
 	b := newBench(t)
-	bundle := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(bundle, "config.json"),
-		[]byte(`{"annotations":{"oomwitness.io/report":"always"}}`), 0o600))
+	bundle := annotated(t, map[string]string{"oomwitness.io/report": "always"})
 	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
 	require.ErrorContains(t, err, "oomwitness.io/report")
 	require.Nil(t, b.run("c"))
@@ -72,14 +132,38 @@ func TestABadAnnotationRefusesTheContainer(t *testing.T) {
 func FuzzParsePolicy(f *testing.F) {
 	f.Add("oomwitness.io/report", "live", "a")
 	f.Add("oomwitness.io/report.a", "exit", "a")
+	f.Add("oomwitness.io/oom-group.a", "false", "a")
+	f.Add("oomwitness.io/oom-exit-code", "217", "a")
 	f.Add("oomwitness.io/", "", "")
 	f.Fuzz(func(t *testing.T, name, value, container string) {
-		p, err := parsePolicy(map[string]string{criContainerName: container, name: value}, config.ReportExit)
-		if err == nil && strings.HasPrefix(name, annotationPrefix) && value != "exit" && value != "live" {
+		annotations := map[string]string{criContainerName: container, name: value}
+		p, asked, err := parsePolicy(annotations, config.Default())
+		if err != nil {
+			require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+			require.ErrorContains(t, err, strconv.Quote(name))
+			return
+		}
+		base, known := strings.CutPrefix(name, annotationPrefix)
+		base, _, _ = strings.Cut(base, ".")
+		switch {
+		case !known:
+			require.Empty(t, asked)
+		case base == config.PolicyReport:
+			require.Contains(t, []string{"exit", "live"}, value)
+		case base == config.PolicyOOMGroup:
+			require.Contains(t, []string{"true", "false"}, value)
+		case base == config.PolicyOOMExitCode:
+			require.Regexp(t, `^[1-9][0-9]{0,2}$`, value)
+		default:
 			t.Fatalf("%q=%q was taken", name, value)
 		}
-		if err == nil && p.report == "" {
-			t.Fatal("no report mode")
-		}
+		require.Contains(t, []config.Report{config.ReportExit, config.ReportLive}, p.report)
+		require.Contains(t, []string{"", "0", "1"}, p.oomGroup)
+		require.True(t, p.exitCode >= 0 && p.exitCode <= maxStatus)
+
+		forbidding := config.Default()
+		forbidding.Allow = nil
+		_, _, err = parsePolicy(annotations, forbidding)
+		require.Equal(t, known, errors.Is(err, errdefs.ErrPermissionDenied), "%q", name)
 	})
 }

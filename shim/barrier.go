@@ -50,6 +50,10 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	r.reach("evidence")
 	watchdog := time.AfterFunc(s.cfg.Bound, func() { s.showLate(r) })
 	defer watchdog.Stop()
+	if r.policy.exitCode != 0 {
+		late := time.AfterFunc(s.cfg.Bound-s.cfg.Bound/asIsLead, func() { s.showAsIs(r) })
+		defer late.Stop()
+	}
 	defer faultPoint("shown")
 	defer r.show()
 
@@ -88,7 +92,7 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 		s.keep(r)
 	}
 	faultPoint("before the exit is shown")
-	logVerdict(s.ctx, r.id, e, v, taken)
+	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))))
 }
 
 // first says whether c is closed, after waiting for it or for one of the others.
@@ -163,8 +167,8 @@ func (s *Service) trouble(r *run, what string, err error) {
 		Warn("exit barrier: " + what)
 }
 
-func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool) {
-	log.G(ctx).WithFields(log.Fields{ // tier is "" where the ledger did not decide
+func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool, shown int) {
+	fields := log.Fields{ // tier is "" where the ledger did not decide
 		"container":    id,
 		"pid":          e.Pid,
 		"status":       e.Status,
@@ -179,7 +183,11 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken
 		"cgroup_gone":  v.Gone,
 		"acknowledged": taken,
 		"took":         time.Since(e.At).Round(time.Microsecond).String(),
-	}).Info("verdict")
+	}
+	if shown != e.Status {
+		fields["shown"] = shown
+	}
+	log.G(ctx).WithFields(fields).Info("verdict")
 }
 
 // hint follows up what upstream's watcher says: look at once, while the cgroup

@@ -26,19 +26,19 @@ import (
 // buried is a container that was deleted.
 type buried struct {
 	*run
-	by     uint64 // the life of the containerd that deleted it
-	answer *taskAPI.DeleteResponse
+	by     uint64                  // the life of the containerd that deleted it
+	answer *taskAPI.DeleteResponse // with the true status
 }
 
-// bury keeps a container that the containerd in that life has deleted.
-func (s *Service) bury(r *run, by uint64, answer *taskAPI.DeleteResponse) {
+// bury keeps a container that was deleted.
+func (s *Service) bury(b *buried) {
 	s.forgetRemoved()
-	if !r.exited() { // it was never started: there is no exit to lose
+	if !b.exited() { // it was never started: there is no exit to lose
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.graves[r.id] = &buried{run: r, by: by, answer: answer}
+	s.graves[b.id] = b
 }
 
 // forgetRemoved forgets the containers whose bundles are gone, which bounds the
@@ -96,10 +96,16 @@ func (b *buried) connect() *taskAPI.ConnectResponse {
 func (b *buried) state() *taskAPI.StateResponse {
 	return &taskAPI.StateResponse{
 		ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid, Status: tasktypes.Status_STOPPED,
-		ExitStatus: b.answer.ExitStatus, ExitedAt: b.answer.ExitedAt,
+		ExitStatus: b.shows(b.answer.ExitStatus), ExitedAt: b.answer.ExitedAt,
 	}
 }
 
 func (b *buried) wait() *taskAPI.WaitResponse {
-	return &taskAPI.WaitResponse{ExitStatus: b.answer.ExitStatus, ExitedAt: b.answer.ExitedAt}
+	return &taskAPI.WaitResponse{ExitStatus: b.shows(b.answer.ExitStatus), ExitedAt: b.answer.ExitedAt}
+}
+
+func (b *buried) deleted() *taskAPI.DeleteResponse {
+	return &taskAPI.DeleteResponse{
+		Pid: b.answer.Pid, ExitStatus: b.shows(b.answer.ExitStatus), ExitedAt: b.answer.ExitedAt,
+	}
 }

@@ -61,6 +61,9 @@ type last struct {
 	verdict oom.Verdict
 	// better says that exit is more than upstream can know.
 	better bool
+	// code is to be shown of an OOM, unless asIs.
+	code int
+	asIs bool
 	// due is the TaskOOM, nil where none is, and told is closed when containerd
 	// has acknowledged it.
 	due   *types.Envelope
@@ -94,7 +97,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 // stop does what Stop says, around upstream's.
 func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
 	if shimAnswers(d.bundle) {
-		return remove(d.ctx, d.id)
+		return d.removeLiving(remove)
 	}
 	l, err := d.last()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it was never created, or not by us
@@ -111,7 +114,19 @@ func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, e
 	if l.better {
 		status = upstream.StopStatus{Pid: l.exit.Pid, ExitStatus: l.exit.Status, ExitedAt: l.exit.At}
 	}
+	status.ExitStatus = shownStatus(status.ExitStatus, l.code, l.verdict, l.asIs)
 	return status, nil
+}
+
+// removeLiving removes what a shim that lives has told of, and says of its exit
+// what the shim has said.
+func (d *dead) removeLiving(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
+	rec, rerr := readRecord(d.bundle)
+	status, err := remove(d.ctx, d.id)
+	if err == nil && rerr == nil && rec.ID == d.id && rec.Verdict != nil {
+		status.ExitStatus = shownStatus(status.ExitStatus, rec.OOMExitCode, *rec.Verdict, rec.AsIs)
+	}
+	return status, err
 }
 
 // last finds out what became of the container, and begins to tell containerd.
@@ -123,7 +138,7 @@ func (d *dead) last() (*last, error) {
 	if rec.ID != d.id {
 		return nil, fmt.Errorf("the record in %s is of %q", d.bundle, rec.ID)
 	}
-	l := &last{}
+	l := &last{code: rec.OOMExitCode, asIs: rec.AsIs}
 	recorded := d.exit(rec, l)
 	decided := rec.Verdict == nil
 	if decided {
@@ -140,7 +155,8 @@ func (d *dead) last() (*last, error) {
 	}
 	due := l.verdict.OOMKilled && !rec.Acknowledged
 	if due || decided {
-		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged)
+		shown := shownStatus(l.exit.Status, l.code, l.verdict, l.asIs)
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged, shown)
 	}
 	if !due {
 		return l, nil

@@ -87,6 +87,17 @@ func (g *grave) exited(t *testing.T, status int, at time.Time) {
 	require.NoError(t, crunc.WriteExitStatus(g.bundle, runc.Exit{Pid: g.rec.Pid, Status: status, Timestamp: at}))
 }
 
+// live has the container's shim answer.
+func (g *grave) live(t *testing.T) {
+	t.Helper()
+	path := filepath.Join(g.bundle, "s")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
+	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrapFile), note, 0o600))
+}
+
 func (g *grave) verdict(t *testing.T) oom.Verdict {
 	t.Helper()
 	rec, err := readRecord(g.bundle)
@@ -99,12 +110,7 @@ func (g *grave) verdict(t *testing.T) oom.Verdict {
 // nothing, and takes no time.
 func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 	g := newGrave(t)
-	path := filepath.Join(g.bundle, "s")
-	l, err := net.Listen("unix", path)
-	require.NoError(t, err)
-	defer l.Close()
-	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
-	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrapFile), note, 0o600))
+	g.live(t)
 	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 	require.NoError(t, writeRecord(g.bundle, g.rec))
 	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })

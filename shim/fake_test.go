@@ -6,7 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,6 +47,11 @@ type fakeTask struct {
 	pidsErr  error
 	onKill   func()
 	onDelete func()
+	// updates are the resources that were asked for.
+	updates   []string
+	updateErr error
+	// late has the TaskDelete wait for it, as upstream's may come at any time.
+	late chan struct{}
 }
 
 type fakeInit struct {
@@ -150,12 +158,26 @@ func (f *fakeTask) Delete(_ context.Context, r *taskAPI.DeleteRequest) (*taskAPI
 	f.mu.Lock()
 	delete(f.inits, r.ID)
 	f.mu.Unlock()
-	_ = f.pub.Publish(f.ctx, runtime.TaskDeleteEventTopic, &eventsapi.TaskDelete{
-		ContainerID: r.ID, ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
-	})
+	publish := func() {
+		_ = f.pub.Publish(f.ctx, runtime.TaskDeleteEventTopic, &eventsapi.TaskDelete{
+			ContainerID: r.ID, ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
+		})
+	}
+	if f.late != nil {
+		go func() { <-f.late; publish() }()
+	} else {
+		publish()
+	}
 	return &taskAPI.DeleteResponse{
 		Pid: uint32(i.pid), ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
 	}, nil
+}
+
+func (f *fakeTask) Update(_ context.Context, r *taskAPI.UpdateTaskRequest) (*emptyResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.updates = append(f.updates, string(r.Resources.GetValue()))
+	return &emptyResponse{}, f.updateErr
 }
 
 func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
@@ -191,10 +213,12 @@ func (f *fakeTask) tell(t *testing.T, id string, i *fakeInit) {
 type fakeEvents struct {
 	mu    sync.Mutex
 	taken []string // topic and container, in the order of acknowledgement
-	fail  int      // errors to give first
-	down  bool
-	life  uint64
-	hold  func(topic, id string) <-chan struct{}
+	// statuses are those of the TaskExits and TaskDeletes.
+	statuses []uint32
+	fail     int // errors to give first
+	down     bool
+	life     uint64
+	hold     func(topic, id string) <-chan struct{}
 }
 
 func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint64) (uint64, error) {
@@ -229,6 +253,9 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 		return 0, ttrpc.ErrClosed
 	}
 	f.taken = append(f.taken, env.Topic+" "+id)
+	if e, ok := event.(interface{ GetExitStatus() uint32 }); ok {
+		f.statuses = append(f.statuses, e.GetExitStatus())
+	}
 	return life, nil
 }
 
@@ -273,65 +300,6 @@ func (f *fakeEvents) all() []string {
 	return slices.Clone(f.taken)
 }
 
-// fakeSource is evidence that a test sets.
-type fakeSource struct {
-	mu     sync.Mutex
-	ev     map[string]oom.Evidence
-	pids   map[string]int // armed
-	err    error
-	armErr error
-	block  chan struct{} // readings hang until it is closed
-}
-
-func (f *fakeSource) Name() string { return "fake" }
-
-func (f *fakeSource) Arm(t oom.Target) (oom.Probe, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.pids[t.ID] = t.Pid
-	return &fakeProbe{f, t.ID}, f.armErr
-}
-
-func (f *fakeSource) set(id string, ev oom.Evidence) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ev.Source = "fake"
-	f.ev[id] = ev
-}
-
-func (f *fakeSource) pidOf(id string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.pids[id]
-}
-
-type fakeProbe struct {
-	f  *fakeSource
-	id string
-}
-
-func (p *fakeProbe) Read() (oom.Evidence, error) {
-	if p.f.block != nil {
-		<-p.f.block
-	}
-	p.f.mu.Lock()
-	defer p.f.mu.Unlock()
-	return p.f.ev[p.id], p.f.err
-}
-
-func (p *fakeProbe) Close() error { return nil }
-
-// Resume implements oom.Resumer.
-func (f *fakeSource) Resume(kept []byte) (oom.Probe, error) {
-	var id string
-	if err := json.Unmarshal(kept, &id); err != nil {
-		return nil, err
-	}
-	return &fakeProbe{f, id}, nil
-}
-
-func (p *fakeProbe) Keep() ([]byte, error) { return json.Marshal(p.id) }
-
 // bench is a Service between fakes.
 type bench struct {
 	*Service
@@ -356,7 +324,8 @@ func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 	}
 	o := Options{
 		Config: config.Default(), Sources: []oom.Source{b.source}, Forwarder: b.events,
-		Exits: b.exits, Shutdown: sd,
+		Hierarchy: func() (oom.Hierarchy, error) { return oom.Hierarchy{Version: 2, Mount: "/sys/fs/cgroup"}, nil },
+		Exits:     b.exits, Shutdown: sd,
 		Upstream: func(_ context.Context, p upstream.Publisher, _ shutdown.Service) (taskAPI.TTRPCTaskService, error) {
 			b.task.pub = p
 			return b.task, nil
@@ -381,4 +350,15 @@ func (b *bench) create(t *testing.T, id string) {
 	t.Helper()
 	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: id, Bundle: t.TempDir()})
 	require.NoError(t, err)
+}
+
+// annotated gives a bundle whose spec has annotations, and more of its members.
+func annotated(t *testing.T, annotations map[string]string, members ...string) string {
+	t.Helper()
+	text, err := json.Marshal(annotations)
+	require.NoError(t, err)
+	bundle := t.TempDir()
+	spec := "{" + strings.Join(append(members, `"annotations":`+string(text)), ",") + "}"
+	require.NoError(t, os.WriteFile(filepath.Join(bundle, specFile), []byte(spec), 0o640))
+	return bundle
 }

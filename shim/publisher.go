@@ -35,8 +35,12 @@ func (p *publisher) Publish(ctx context.Context, topic string, event events.Even
 	case *eventsapi.TaskExit:
 		return p.exit(ctx, topic, e)
 	case *eventsapi.TaskDelete:
-		defer p.s.pay(e.ContainerID)
-		return p.delete(ctx, topic, e)
+		r := p.s.creditor(e.ContainerID)
+		if r == nil {
+			return p.push(ctx, topic, e.ContainerID, e)
+		}
+		defer p.s.pay(r)
+		return p.delete(ctx, topic, e, r)
 	case interface{ GetContainerID() string }:
 		return p.push(ctx, topic, e.GetContainerID(), event)
 	default:
@@ -61,16 +65,20 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	p.s.queue.pushAhead(r.id, &item{
 		env: env, run: r, gate: r.shown, taken: r.exitTaken,
 		follows: r.lifeOfOOM, again: func() { p.s.publishOnceMore(r) },
+		reveal: revealing(r, env, e, &e.ExitStatus),
 	})
 	return nil
 }
 
 // delete puts a TaskDelete behind the TaskExit. Upstream carries out a delete as
 // soon as it has noted the exit, and may publish it before the exit itself.
-func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskDelete) error {
-	r := p.s.run(e.ContainerID)
-	ended := r != nil && (r.exited() || !e.ExitedAt.AsTime().IsZero())
-	if !ended || opened(r.exitTaken) {
+func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskDelete, r *run) error {
+	ended := r.exited() || !e.ExitedAt.AsTime().IsZero()
+	if !ended {
+		return p.push(ctx, topic, e.ContainerID, e)
+	}
+	if opened(r.exitTaken) {
+		e.ExitStatus = r.shows(e.ExitStatus)
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
 	env, err := envelope(ctx, topic, e)
@@ -85,8 +93,24 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 		case <-time.After(p.s.cfg.Bound): // upstream never published it
 		}
 	}()
-	p.s.queue.push(r.id, &item{env: env, run: r, gate: gate, taken: make(chan struct{})})
+	p.s.queue.push(r.id, &item{
+		env: env, run: r, gate: gate, taken: make(chan struct{}), reveal: revealing(r, env, e, &e.ExitStatus),
+	})
 	return nil
+}
+
+// revealing gives the function that puts the status to show into an event of an
+// exit, once that is certain; nil where it is the true one anyway.
+func revealing(r *run, env *types.Envelope, event events.Event, status *uint32) func() {
+	if r.policy.exitCode == 0 {
+		return nil
+	}
+	return func() {
+		*status = r.shows(*status)
+		if body, err := typeurl.MarshalAnyToProto(event); err == nil { // as it was when env was made
+			env.Event = body
+		}
+	}
 }
 
 func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {

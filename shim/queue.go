@@ -45,6 +45,8 @@ type item struct {
 	// containerd is in another life now. Either both or neither is set.
 	follows func() uint64
 	again   func()
+	// reveal, if any, is called before the item is sent, when its gate is open.
+	reveal func()
 	// sending says that it is on the wire. Guarded by queue.mu.
 	sending bool
 }
@@ -190,6 +192,9 @@ func opened(gate <-chan struct{}) bool {
 // send tries until containerd has taken the item. It gives false when the queue
 // was closed first, or when there is now an item ahead of this one.
 func (q *queue) send(it *item) bool {
+	if it.reveal != nil {
+		it.reveal()
+	}
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		listening := it.run.listening() // before it is sent
 		want := uint64(anyLife)

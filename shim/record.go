@@ -26,6 +26,9 @@ const (
 	// 2: it is there from Create on, when there is no verdict yet.
 	recordVersion = 2
 
+	// maxStatus is the largest exit status that a process can have.
+	maxStatus = 255
+
 	// maxBundleFile bounds what is read of a file in a bundle.
 	maxBundleFile = 1 << 20
 )
@@ -51,6 +54,11 @@ type record struct {
 	Verdict  *oom.Verdict `json:"verdict,omitempty"`
 	// Acknowledged says that containerd had taken the TaskOOM by then.
 	Acknowledged bool `json:"acknowledged"`
+
+	// OOMExitCode is to be shown in the place of Status where the verdict is OOM,
+	// unless AsIs says that Status may have been shown by then.
+	OOMExitCode int  `json:"oomExitCode,omitempty"`
+	AsIs        bool `json:"asIs,omitempty"`
 }
 
 // record gives what is to be recorded now.
@@ -63,6 +71,7 @@ func (r *run) record() record {
 	rec := record{
 		Version: recordVersion, ID: r.id, Boot: bootID(), Probes: r.kept,
 		Pid: r.pid, StartTicks: r.startTicks, Acknowledged: r.acked,
+		OOMExitCode: r.policy.exitCode, AsIs: r.asIs,
 	}
 	for _, s := range r.stops {
 		rec.Stops = append(rec.Stops, s.Stop)
@@ -120,8 +129,10 @@ func parseRecord(data []byte) (record, error) {
 		return record{}, errors.New("exit status without time, or time without status")
 	case rec.Status == nil && rec.Verdict != nil:
 		return record{}, errors.New("verdict without exit")
-	case rec.Status != nil && (*rec.Status < 0 || *rec.Status > 255):
-		return record{}, fmt.Errorf("exit status %d, allowed: 0 to 255", *rec.Status)
+	case rec.Status != nil && (*rec.Status < 0 || *rec.Status > maxStatus):
+		return record{}, fmt.Errorf("exit status %d, allowed: 0 to %d", *rec.Status, maxStatus)
+	case rec.OOMExitCode < 0 || rec.OOMExitCode > maxStatus:
+		return record{}, fmt.Errorf("exit code %d of an OOM, allowed: 0 to %d", rec.OOMExitCode, maxStatus)
 	case rec.Verdict != nil && (rec.Verdict.Rule < oom.RuleInitVictim || rec.Verdict.Rule > oom.RuleNothingKnown):
 		return record{}, fmt.Errorf("verdict by rule %d", rec.Verdict.Rule)
 	}
@@ -167,14 +178,23 @@ func writeRecord(bundle string, rec record) error {
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
-	name := filepath.Join(bundle, recordFile)
-	if err := os.WriteFile(name+".new", data, 0o600); err != nil {
-		return fmt.Errorf("record of %s: %w", rec.ID, err)
-	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := replaceFile(filepath.Join(bundle, recordFile), data, 0o600); err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
 	return nil
+}
+
+// replaceFile puts a file in the place of another in one step, or leaves that as
+// it was.
+func replaceFile(name string, data []byte, mode os.FileMode) error {
+	err := os.WriteFile(name+".new", data, mode)
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		_ = os.Remove(name + ".new")
+	}
+	return err
 }
 
 // bootID names the time from one boot of the node to the next; "" where it

@@ -37,7 +37,8 @@ type run struct {
 	stops    []*stop
 	asking   sync.WaitGroup // stops that the runtime has not answered yet
 	exit     *oom.Exit      // nil while init runs
-	verdict  oom.Verdict    // set before shown is closed
+	verdict  oom.Verdict    // set before shown is closed, unless the bound has passed
+	asIs     bool           // the true status is shown whatever the verdict: one came too late
 	looking  bool           // a goroutine follows up a hint
 	oom      *item          // the newest TaskOOM
 	told     uint64         // kills that TaskOOMs stand for

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"slices"
 
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
@@ -119,24 +120,36 @@ func exitOf(e runc.Exit) oom.Exit {
 }
 
 // owe says that upstream is about to publish a TaskDelete.
-func (s *Service) owe(id string) {
+func (s *Service) owe(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.owed) == 0 {
 		s.paid = make(chan struct{})
 	}
-	s.owed[id]++
+	s.owed[r.id] = append(s.owed[r.id], r)
+}
+
+// creditor gives the run whose TaskDelete upstream publishes next under an ID. It
+// may have been deleted by now, and the ID be another's.
+func (s *Service) creditor(id string) *run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.owed[id]) == 0 {
+		return s.runs[id]
+	}
+	return s.owed[id][0]
 }
 
 // pay says that it has, or won't.
-func (s *Service) pay(id string) {
+func (s *Service) pay(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owed[id] == 0 {
+	at := slices.Index(s.owed[r.id], r)
+	if at < 0 {
 		return
 	}
-	if s.owed[id]--; s.owed[id] == 0 {
-		delete(s.owed, id)
+	if s.owed[r.id] = slices.Delete(s.owed[r.id], at, at+1); len(s.owed[r.id]) == 0 {
+		delete(s.owed, r.id)
 	}
 	if len(s.owed) == 0 {
 		close(s.paid)

@@ -12,6 +12,7 @@ package shim
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type Options struct {
 	Config config.Config
 	// Sources of evidence, best first. Without any, no exit is ever called OOM.
 	Sources []oom.Source
+	// Hierarchy says where the memory controller is: oom.FindHierarchy.
+	Hierarchy func() (oom.Hierarchy, error)
 	// Forwarder takes the events to containerd. The Service closes it.
 	Forwarder Forwarder
 	// Exits gives the exits of all the shim's children, in the moment in which
@@ -59,6 +62,8 @@ type Service struct {
 	sources []oom.Source
 	queue   *queue
 	counts  *tally
+	// hierarchy says where the memory controller is.
+	hierarchy func() (oom.Hierarchy, error)
 
 	mu       sync.Mutex // guards what follows
 	runs     map[string]*run
@@ -66,7 +71,7 @@ type Service struct {
 	byPid    map[int]*run
 	spawning int               // Creates and Starts under way
 	early    map[int]runc.Exit // exits seen while some are
-	owed     map[string]int    // TaskDeletes that upstream has yet to publish
+	owed     map[string][]*run // whose TaskDeletes upstream has yet to publish, by ID
 	paid     chan struct{}     // closed when none is owed
 }
 
@@ -77,13 +82,14 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	close(paid)
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
-		queue:  newQueue(ctx, o.Forwarder, counts),
-		runs:   make(map[string]*run),
-		graves: make(map[string]*buried),
-		byPid:  make(map[int]*run),
-		early:  make(map[int]runc.Exit),
-		owed:   make(map[string]int),
-		paid:   paid,
+		hierarchy: o.Hierarchy,
+		queue:     newQueue(ctx, o.Forwarder, counts),
+		runs:      make(map[string]*run),
+		graves:    make(map[string]*buried),
+		byPid:     make(map[int]*run),
+		early:     make(map[int]runc.Exit),
+		owed:      make(map[string][]*run),
+		paid:      paid,
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {
@@ -107,12 +113,12 @@ func (s *Service) RegisterTTRPC(server *ttrpc.Server) error {
 
 // Create makes the container and arms the evidence before init can run.
 func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
-	p := policy{report: s.cfg.Report}
-	// A bundle whose spec can't be read is upstream's to refuse.
-	if annotations, err := readAnnotations(req.Bundle); err == nil {
-		if p, err = parsePolicy(annotations, s.cfg.Report); err != nil {
-			return nil, errgrpc.ToGRPC(err)
-		}
+	p, err := s.policyOf(req.Bundle)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if err := p.groupInSpec(req.Bundle); err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
 	}
 	r := newRun(req.ID, req.Bundle, p)
 	r.made(s.queue.fwd.Life())
@@ -172,7 +178,10 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
 	since := time.Now()
 	if b := s.grave(req.ID, req.ExecID); b != nil {
-		return b.wait(), s.tell(ctx, b, since)
+		if err := s.tell(ctx, b, since); err != nil {
+			return nil, err
+		}
+		return b.wait(), nil
 	}
 	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.Wait(ctx, req)
@@ -180,14 +189,21 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: r.initPid(), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	return resp, s.pass(ctx, r, since)
+	if err := s.pass(ctx, r, since); err != nil {
+		return nil, err
+	}
+	resp.ExitStatus = r.shows(resp.ExitStatus)
+	return resp, nil
 }
 
 // State is the second.
 func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
 	since := time.Now()
 	if b := s.grave(req.ID, req.ExecID); b != nil {
-		return b.state(), s.tell(ctx, b, since)
+		if err := s.tell(ctx, b, since); err != nil {
+			return nil, err
+		}
+		return b.state(), nil
 	}
 	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.State(ctx, req)
@@ -195,7 +211,11 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	return resp, s.pass(ctx, r, since)
+	if err := s.pass(ctx, r, since); err != nil {
+		return nil, err
+	}
+	resp.ExitStatus = r.shows(resp.ExitStatus)
+	return resp, nil
 }
 
 // Delete is the last (the third is TaskExit, in publisher.go). It also waits
@@ -204,7 +224,10 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
 	since, life := time.Now(), s.queue.fwd.Life()
 	if b := s.grave(req.ID, req.ExecID); b != nil {
-		return b.answer, s.tell(ctx, b, since)
+		if err := s.tell(ctx, b, since); err != nil {
+			return nil, err
+		}
+		return b.deleted(), nil
 	}
 	r := s.asked(req.ID, req.ExecID)
 	if r == nil {
@@ -214,10 +237,10 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	if err != nil {
 		return nil, err
 	}
-	s.owe(req.ID)
+	s.owe(r)
 	resp, err := s.TTRPCTaskService.Delete(ctx, req)
 	if err != nil {
-		s.pay(req.ID)
+		s.pay(r)
 		return nil, err
 	}
 	faultPoint("deleted")
@@ -226,11 +249,15 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	}
 	s.leave(r, nil)
 	r.remove()
-	s.bury(r, life, resp)
+	b := &buried{run: r, by: life, answer: resp}
+	s.bury(b)
 	if cerr := r.close(); cerr != nil {
 		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
 	}
-	return resp, err
+	if err != nil {
+		return nil, err
+	}
+	return b.deleted(), nil
 }
 
 // deleted is for a delete that found init running when it was asked for, and

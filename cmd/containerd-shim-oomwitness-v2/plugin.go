@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
@@ -43,6 +44,7 @@ func newService(ic *plugin.InitContext) (any, error) {
 	return shim.NewService(ic.Context, shim.Options{
 		Config:    cfg,
 		Sources:   shim.Sources(ic.Context),
+		Hierarchy: oom.FindHierarchy,
 		Forwarder: shim.NewWire(ic.Properties[plugins.PropertyTTRPCAddress]),
 		Exits:     reaper.Default.Subscribe(),
 		Shutdown:  sd.(shutdown.Service),

@@ -1,0 +1,310 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	runc "github.com/containerd/go-runc"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/config"
+)
+
+const ownStatus = 217
+
+// createOwn creates a container with an exit status of its own for an OOM.
+func createOwn(t *testing.T, b *bench, id string) {
+	t.Helper()
+	bundle := annotated(t, map[string]string{"oomwitness.io/oom-exit-code": "217"})
+	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: id, Bundle: bundle})
+	require.NoError(t, err)
+}
+
+// statuses are what each road says of c's exit, in this order: State, Wait,
+// Delete, TaskExit, TaskDelete, and then to another containerd State, Wait and
+// Delete.
+func statuses(t *testing.T, b *bench) []uint32 {
+	t.Helper()
+	ask := func() (all []uint32) {
+		st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+		require.NoError(t, err)
+		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+		require.NoError(t, err)
+		d, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+		require.NoError(t, err)
+		return []uint32{st.ExitStatus, w.ExitStatus, d.ExitStatus}
+	}
+	all := ask()
+	synctest.Wait()
+	all = append(all, b.events.statuses...)
+	b.events.die()
+	b.events.back()
+	return append(all, ask()...)
+}
+
+func eightTimes(status uint32) []uint32 {
+	all := make([]uint32, 8)
+	for i := range all {
+		all[i] = status
+	}
+	return all
+}
+
+// The status of the pod's choice is shown where the verdict is OOM, by every
+// road, and nowhere else.
+func TestEveryRoadShowsTheSameStatus(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end  func(t *testing.T, b *bench)
+		true int
+		want uint32
+	}{
+		"OOM": {func(t *testing.T, b *bench) {
+			b.source.set("c", killedNow())
+			b.task.exit(t, "c", 137)
+		}, 137, ownStatus},
+		"OOM of a child": {func(t *testing.T, b *bench) {
+			b.source.set("c", killedNow())
+			b.task.exit(t, "c", 1)
+		}, 1, ownStatus},
+		"SIGKILL from outside": {func(t *testing.T, b *bench) { b.task.exit(t, "c", 137) }, 137, 137},
+		"stopped": {func(t *testing.T, b *bench) {
+			b.source.set("c", killedNow())
+			_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)})
+			require.NoError(t, err)
+			b.task.exit(t, "c", 143)
+		}, 143, 143},
+		"exited 0": {func(t *testing.T, b *bench) {
+			b.source.set("c", killedNow())
+			b.task.exit(t, "c", 0)
+		}, 0, 0},
+		"exited 1": {func(t *testing.T, b *bench) { b.task.exit(t, "c", 1) }, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				createOwn(t, b, "c")
+				r := b.run("c")
+				tc.end(t, b)
+				synctest.Wait()
+				rec, err := readRecord(r.bundle)
+				require.NoError(t, err)
+				require.Equal(t, tc.true, *rec.Status, "the record has the true one")
+				require.Equal(t, ownStatus, rec.OOMExitCode)
+				require.False(t, rec.AsIs)
+				require.Equal(t, eightTimes(tc.want), statuses(t, b))
+			})
+		})
+	}
+}
+
+// An exit that ends between the question and the delete is first seen by that.
+func TestTheDeleteIsTheFirstToShowTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		answer := b.events.holdOOM()
+		createOwn(t, b, "c")
+		b.source.set("c", killedNow())
+		b.task.onDelete = func() { b.task.end(t, "c", 137) }
+		seen := make(chan uint32, 1)
+		go func() {
+			d, _ := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+			seen <- d.GetExitStatus()
+		}()
+		synctest.Wait()
+		require.Empty(t, seen)
+		close(answer)
+		require.EqualValues(t, ownStatus, <-seen)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []uint32{ownStatus}, b.events.statuses, "the TaskDelete; nobody published a TaskExit")
+	})
+}
+
+// A verdict that comes when the true status was shown changes it no more: not on
+// any road, nor for whoever removes the container of a shim that has died. Its
+// TaskOOM comes.
+func TestALateVerdictChangesNoStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(b *bench, _ *Options) { b.source.block = make(chan struct{}) })
+		createOwn(t, b, "c")
+		r := b.run("c")
+		b.source.set("c", killedNow())
+		b.task.exit(t, "c", 137)
+		start := time.Now()
+		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+		require.NoError(t, err)
+		require.EqualValues(t, 137, w.ExitStatus)
+		require.Equal(t, config.Default().Bound, time.Since(start))
+		rec, err := readRecord(r.bundle)
+		require.NoError(t, err)
+		require.True(t, rec.AsIs, "on record before it was shown")
+		require.Nil(t, rec.Verdict)
+		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "the shim dies before its verdict")
+
+		close(b.source.block)
+		synctest.Wait()
+		require.True(t, r.verdict.OOMKilled)
+		require.Contains(t, b.events.all(), "/tasks/oom c")
+		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "and after it")
+		require.Equal(t, eightTimes(137), statuses(t, b))
+	})
+}
+
+// Where the bound passes and the verdict is there, for want of an
+// acknowledgement, the status of its choice is shown.
+func TestTheBoundPassesAfterTheVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 12 })
+		createOwn(t, b, "c")
+		r := b.run("c")
+		b.source.set("c", killedNow())
+		b.task.exit(t, "c", 137)
+		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+		require.NoError(t, err)
+		require.EqualValues(t, ownStatus, w.ExitStatus)
+		require.EqualValues(t, 1, b.counts.of("bound passed"))
+		require.Equal(t, ownStatus, stopAfterDeath(t, b, r, oom.Evidence{Gone: true}))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, eightTimes(ownStatus), statuses(t, b))
+	})
+}
+
+// stopAfterDeath gives the status that a remover would give if the shim had died
+// now. It leaves the bundle as it was.
+func stopAfterDeath(t *testing.T, b *bench, r *run, ev oom.Evidence) int {
+	t.Helper()
+	g := newGrave(t)
+	rec, err := readRecord(r.bundle)
+	require.NoError(t, err)
+	g.rec = rec
+	if e, ended := rec.exit(); ended { // upstream records it too
+		g.exited(t, e.Status, e.At)
+	}
+	g.source.set("c", ev)
+	return g.dig(t).ExitStatus
+}
+
+// Upstream publishes a TaskDelete in its own time: by then the ID may be another
+// container's.
+func TestATaskDeleteOfAnEarlierContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.task.late = make(chan struct{})
+		createOwn(t, b, "c")
+		b.source.set("c", killedNow())
+		b.task.exit(t, "c", 137)
+		deletes(t, b)
+		b.source.set("c", oom.Evidence{})
+		b.create(t, "c")
+		b.task.exit(t, "c", 3)
+		asksWait(t, b)
+		close(b.task.late)
+		synctest.Wait()
+		require.Equal(t, []uint32{ownStatus, 3, ownStatus}, b.events.statuses, "exit, the other's exit, delete")
+		deletes(t, b)
+		synctest.Wait()
+		require.Equal(t, []uint32{ownStatus, 3, ownStatus, 3}, b.events.statuses)
+		require.Empty(t, b.owed)
+	})
+}
+
+// A restored container has the policy from its Start on.
+func TestARestoredContainersStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		bundle := annotated(t, map[string]string{"oomwitness.io/oom-exit-code": "217"})
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle, Checkpoint: "/image"})
+		require.NoError(t, err)
+		resp, err := b.Start(b.ctx, &taskAPI.StartRequest{ID: "c"})
+		require.NoError(t, err)
+		b.source.set("c", killedNow())
+		b.exits <- runc.Exit{Pid: int(resp.Pid), Status: 137, Timestamp: time.Now()}
+		b.task.exit(t, "c", 137)
+		require.Equal(t, eightTimes(ownStatus), statuses(t, b))
+	})
+}
+
+// What a dead shim has recorded, and what its remover says.
+func TestADeadShimsStatus(t *testing.T) {
+	victim := func() oom.Evidence {
+		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
+	}
+	verdict := &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim, Ended: oom.EndedOOM}
+	for name, tc := range map[string]struct {
+		arrange func(t *testing.T, g *grave)
+		want    int
+	}{
+		"not reaped, init was the victim": {func(_ *testing.T, g *grave) { g.source.set("c", victim()) }, ownStatus},
+		"not reaped, nothing killed":      {func(*testing.T, *grave) {}, 137},
+		"reaped, init was the victim": {func(t *testing.T, g *grave) {
+			g.exited(t, 137, time.Now())
+			g.source.set("c", victim())
+		}, ownStatus},
+		"decided": {func(_ *testing.T, g *grave) {
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = verdict
+		}, ownStatus},
+		"decided, and recorded by upstream": {func(t *testing.T, g *grave) {
+			g.exited(t, 9, time.Now())
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = verdict
+		}, ownStatus},
+		"decided too late": {func(_ *testing.T, g *grave) {
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict, g.rec.AsIs = verdict, true
+		}, 9},
+		"init runs": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = os.Getpid(), 0
+			g.source.set("c", killedNow())
+		}, 137},
+		"no exit status asked for": {func(_ *testing.T, g *grave) {
+			g.rec.OOMExitCode = 0
+			g.source.set("c", victim())
+		}, 137},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGrave(t)
+				g.rec.OOMExitCode = ownStatus
+				tc.arrange(t, g)
+				require.Equal(t, tc.want, g.dig(t).ExitStatus)
+				require.Equal(t, tc.want, g.stopOnce(t).ExitStatus, "containerd asks again where it was killed")
+			})
+		})
+	}
+}
+
+// A shim that lives has shown the status; the removal after the Delete says the
+// same.
+func TestALivingShimsStatus(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asIs bool
+		want int
+	}{
+		"shown":    {false, ownStatus},
+		"too late": {true, statusUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGrave(t)
+			g.live(t)
+			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
+			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
+			g.rec.OOMExitCode, g.rec.AsIs = ownStatus, tc.asIs
+			require.NoError(t, writeRecord(g.bundle, g.rec))
+			status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+			require.NoError(t, err)
+			require.Equal(t, tc.want, status.ExitStatus)
+			require.Empty(t, g.events.all())
+		})
+	}
+}
