@@ -29,6 +29,9 @@ var refused = map[string]struct {
 	"unknown name":       {"oomwitness.io/reprot", "live", []string{`"oomwitness.io/reprot"`, `"oomwitness.io/report"`}},
 	"no container":       {reportAnnotation + ".", "live", []string{`"oomwitness.io/report."`, `".<container name>"`}},
 	"unknown and scoped": {"oomwitness.io/colour.app", "red", []string{`"oomwitness.io/colour.app"`, `"oomwitness.io/report"`}},
+	"bad choice":         {groupAnnotation, "yes", []string{`"oomwitness.io/oom-group"`, `"yes"`, `"true"`, `"false"`}},
+	"bad status":         {codeAnnotation, "256", []string{`"oomwitness.io/oom-exit-code"`, `"256"`, "1 to 255"}},
+	"another's status":   {codeAnnotation + ".other", "0", []string{`"oomwitness.io/oom-exit-code.other"`, `"0"`, "1 to 255"}},
 	"line breaks":        {reportAnnotation, "a\nlevel=error msg=forged", []string{`"a\nlevel=error msg=forged"`}},
 	"very long":          {reportAnnotation, strings.Repeat("x", 100_000), []string{`"oomwitness.io/report"`, `"exit"`, `"live"`}},
 }

@@ -36,6 +36,8 @@ const (
 	deleteTopic = "/tasks/delete"
 
 	reportAnnotation = "oomwitness.io/report"
+	groupAnnotation  = "oomwitness.io/oom-group"
+	codeAnnotation   = "oomwitness.io/oom-exit-code"
 	nameAnnotation   = "io.kubernetes.cri.container-name"
 
 	// killed is the shim's log line at a kill that init survives.

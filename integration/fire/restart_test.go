@@ -48,11 +48,16 @@ func back(t *testing.T, n *shimtest.Node, c *shimtest.Box) (before int) {
 // after it had asked, before it saw the exit, and once more at the most.
 func recovers(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int) {
 	t.Helper()
+	recoversAs(t, n, c, before, statusKilled)
+}
+
+func recoversAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int, want uint32) {
+	t.Helper()
 	asked := time.Now()
-	seen := get(t, watch(func() (uint32, error) { return stopped(deadline(t), c) }), statusKilled)
+	seen := get(t, watch(func() (uint32, error) { return stopped(deadline(t), c) }), want)
 	status, err := deleted(deadline(t), c)
 	require.NoError(t, err)
-	require.EqualValues(t, statusKilled, status)
+	require.Equal(t, want, status)
 	shutdown(t, c)
 
 	var late, early []*shimtest.Event
