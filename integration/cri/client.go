@@ -5,6 +5,7 @@ package cri
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -61,4 +62,13 @@ func (c *Client) HasImage(ctx context.Context, ref string) (bool, error) {
 		return false, fmt.Errorf("status of image %s: %w", ref, err)
 	}
 	return resp.Image != nil, nil
+}
+
+// Driver is the cgroup driver that the runtime tells kubelet.
+func (c *Client) Driver(ctx context.Context) (string, error) {
+	resp, err := c.runtime.RuntimeConfig(ctx, &runtimeapi.RuntimeConfigRequest{})
+	if err != nil {
+		return "", fmt.Errorf("runtime config: %w", err)
+	}
+	return strings.ToLower(resp.GetLinux().GetCgroupDriver().String()), nil
 }

@@ -10,20 +10,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // kindLost is OOM-killed, and its task is gone when CRI asks for it: the status
 // and the time are what CRI puts where it has none.
-var kindLost = kind{name: "oom", code: 255, reason: oomKilled, mode: "hog", undated: true}
+var kindLost = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog", Undated: true}
 
 // TestShimAndContainerdKilled has containers OOM-killed while their shim cannot
 // look and containerd is dead, and kills the shim then: the containerd that comes
 // back has nobody to ask, and takes no events while it cleans up.
 func TestShimAndContainerdKilled(t *testing.T) {
 	n := setUp(t)
-	f := fault{label: "shim-and-containerd-killed"}
+	f := fault{Fault: faultkit.Fault{Label: "shim-and-containerd-killed"}}
 	sum := newTally()
-	for left := n.runs; left > 0; left -= most {
+	for left := n.Runs; left > 0; left -= most {
 		t.Run("cycle", func(t *testing.T) { n.killBoth(t, f, min(left, most), sum) })
 	}
 	sum.report(t, n, f)
@@ -31,25 +33,25 @@ func TestShimAndContainerdKilled(t *testing.T) {
 
 func (n *node) killBoth(t *testing.T, f fault, pods int, sum tally) {
 	t.Helper()
-	fl := n.newFleet(t, pods, []kind{kindLost})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	fl := n.newFleet(t, pods, []faultkit.Kind{kindLost})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
 	defer cancel()
 	require.NoError(t, n.events.sync(ctx))
-	require.NoError(t, killContainerd(ctx))
+	require.NoError(t, faultkit.KillContainerd(ctx))
 	look := fl.look(ctx)
 	errs := make([]error, len(fl.members))
 	var wg sync.WaitGroup
 	for i, m := range fl.members {
-		shim, after := shimPid(t, m.pod), n.within(0, n.lead)
+		shim, after := shimPid(t, m.pod), n.Within(0, n.Lead)
 		wg.Go(func() { errs[i] = fl.killShim(ctx, m, shim, after) })
 	}
 	wg.Wait()
 	require.NoError(t, errors.Join(errs...))
-	require.NoError(t, release(ctx))
+	require.NoError(t, faultkit.Release(ctx))
 	require.NoError(t, n.ready(ctx))
 	<-look
 	if n.shim != "stock" {
-		require.NoError(t, until(ctx, "the messenger", func() error { return fl.allTold(ctx) }))
+		require.NoError(t, faultkit.Until(ctx, "the messenger", func() error { return fl.allTold(ctx) }))
 	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
@@ -65,7 +67,7 @@ func (fl *fleet) allTold(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s == nil || s.Reason != oomKilled {
+		if s == nil || s.Reason != faultkit.OOMKilled {
 			return fmt.Errorf("CRI says %+v of %s", s, m.id)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
@@ -28,13 +29,13 @@ const bundleTime = 4 * time.Second
 // bundlesApart puts the bundles to come on a small file system of their own.
 func bundlesApart(t *testing.T) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(tasksDir, 0o711))
-	require.NoError(t, unix.Mount("bundles", tasksDir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=711", 4*mix.MiB)))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(tasksDir, unix.MNT_DETACH)) })
+	require.NoError(t, os.MkdirAll(faultkit.TasksDir, 0o711))
+	require.NoError(t, unix.Mount("bundles", faultkit.TasksDir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=711", 4*mix.MiB)))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(faultkit.TasksDir, unix.MNT_DETACH)) })
 }
 
 // filler is the file that takes all the room.
-var filler = filepath.Join(tasksDir, "filler")
+var filler = filepath.Join(faultkit.TasksDir, "filler")
 
 func fill(context.Context) error {
 	f, err := os.Create(filler)
@@ -59,7 +60,7 @@ func logged(reason string) func(*fleet, *member) string {
 	}
 	return func(fl *fleet, m *member) string {
 		if fl.n.shim == "stock" || !fl.during(m) || slices.ContainsFunc(fl.members, func(m *member) bool {
-			return fl.during(m) && slices.ContainsFunc(logOf(m.id), says)
+			return fl.during(m) && slices.ContainsFunc(faultkit.LogOf(m.id), says)
 		}) {
 			return ""
 		}
@@ -72,8 +73,10 @@ func TestBundleFull(t *testing.T) {
 	n := setUp(t)
 	bundlesApart(t)
 	n.runFault(t, fault{
-		label: "bundle-full", strike: fill, lasts: bundleTime,
-		heal:  func(context.Context) error { return os.Remove(filler) },
+		Fault: faultkit.Fault{
+			Label: "bundle-full", Strike: fill, Lasts: bundleTime,
+			Heal: func(context.Context) error { return os.Remove(filler) },
+		},
 		check: logged("no space left on device"),
 	})
 }
@@ -84,14 +87,15 @@ func TestBundleReadOnly(t *testing.T) {
 	bundlesApart(t)
 	remount := func(flags uintptr) func(context.Context) error {
 		return func(context.Context) error {
-			return unix.Mount("bundles", tasksDir, "tmpfs", unix.MS_REMOUNT|flags, "")
+			return unix.Mount("bundles", faultkit.TasksDir, "tmpfs", unix.MS_REMOUNT|flags, "")
 		}
 	}
 	n.runFault(t, fault{
-		label: "bundle-read-only",
+		Fault: faultkit.Fault{
+			Label: "bundle-read-only", Strike: remount(unix.MS_RDONLY), Lasts: bundleTime, Heal: remount(0),
+		},
 		// runc can't open its log there: a stop fails, and CRI never asks again.
-		kinds:  kinds[:len(kinds)-1],
-		strike: remount(unix.MS_RDONLY), lasts: bundleTime, heal: remount(0),
+		kinds: faultkit.Kinds[:len(faultkit.Kinds)-1],
 		check: logged("read-only file system"),
 	})
 }
@@ -105,5 +109,7 @@ func TestClockSetBack(t *testing.T) {
 			return unix.Settimeofday(&tv)
 		}
 	}
-	n.runFault(t, fault{label: "clock-back=1h", strike: set(-clockSet), lasts: 2 * n.lead, heal: set(clockSet)})
+	n.runFault(t, fault{Fault: faultkit.Fault{
+		Label: "clock-back=1h", Strike: set(-clockSet), Lasts: 2 * n.Lead, Heal: set(clockSet),
+	}})
 }

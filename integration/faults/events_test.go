@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
@@ -96,7 +97,7 @@ func (w *watch) add(topic string, body typeurl.Any) {
 func (w *watch) sync(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(ctx, cri.Namespace)
 	mark := fmt.Sprint(time.Now().UnixNano())
-	return until(ctx, "the mark among the events", func() error {
+	return faultkit.Until(ctx, "the mark among the events", func() error {
 		c, err := client.New(cri.Socket, client.WithTimeout(time.Second))
 		if err != nil {
 			return err

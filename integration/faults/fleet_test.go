@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,25 +17,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
-
-// controls is the folder of the pipes by which containers are told to end.
-const controls = "/run/faults"
 
 // builders is how many pods are made, or removed, at a time.
 const builders = 3
 
 // member is one container of a fleet.
 type member struct {
-	kind
+	faultkit.Kind
 	label string // its name in the pod, the same at every run
 	id    string
 	pod   string
 	pipe  *os.File // to tell it its mode; nil where the client stops it
 	pid   int
 	fd    int // pidfd of init
-	when  moment
+	when  faultkit.Moment
 
 	over chan struct{} // closed when init has ended
 	end  time.Time     // then
@@ -55,7 +51,7 @@ type fleet struct {
 	members []*member
 	wg      sync.WaitGroup // those who wait for the ends of init processes
 
-	struck, healed time.Time // when the fault had begun, and before its end
+	faultkit.Played
 }
 
 // each does something with all, a few at a time.
@@ -80,10 +76,10 @@ func each[T any](all []T, do func(T) error) error {
 
 // newFleet starts pods, with one container of each kind in every pod, and comes
 // back when all of them stand where they wait for their moment.
-func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
+func (n *node) newFleet(t *testing.T, pods int, kinds []faultkit.Kind) *fleet {
 	t.Helper()
 	fl := &fleet{n: n}
-	ctx, cancel := context.WithTimeout(t.Context(), patience+time.Duration(pods)*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), faultkit.Patience+time.Duration(pods)*time.Minute)
 	t.Cleanup(cancel)
 	t.Cleanup(func() { fl.remove(t) })
 	numbers := make([]int64, pods)
@@ -95,12 +91,12 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []kind) *fleet {
 	// The moments are drawn in this order.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
-		require.NoError(t, until(ctx, m.name+" "+m.id+" to wait for its moment", m.stands))
+		require.NoError(t, faultkit.Until(ctx, m.Name+" "+m.id+" to wait for its moment", m.stands))
 	}
 	return fl
 }
 
-func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds []kind) error {
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds []faultkit.Kind) error {
 	name := fmt.Sprintf("pod%04d", number)
 	pod, err := fl.n.newPod(ctx, name)
 	if err != nil {
@@ -110,12 +106,12 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds
 	fl.pods = append(fl.pods, pod.ID)
 	mu.Unlock()
 	for i, k := range kinds {
-		if k.name == kindStop.name && number%2 == 1 {
-			k = kindStopTainted
+		if k.Name == faultkit.KindStop.Name && number%2 == 1 {
+			k = faultkit.KindStopTainted
 		}
 		m, err := fl.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%d", name, i))
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", k.name, name, err)
+			return fmt.Errorf("%s in %s: %w", k.Name, name, err)
 		}
 		m.pod = pod.ID
 		mu.Lock()
@@ -135,91 +131,37 @@ func (n *node) newPod(ctx context.Context, name string) (*cri.Sandbox, error) {
 	return n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent})
 }
 
-func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k kind, name string) (*member, error) {
-	m := &member{kind: k, label: name, over: make(chan struct{})}
-	dir := filepath.Join(controls, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind, name string) (*member, error) {
+	m := &member{Kind: k, label: name, over: make(chan struct{})}
+	dir, err := faultkit.MakeControl(name)
+	if err != nil {
 		return nil, err
 	}
-	if err := unix.Mkfifo(filepath.Join(dir, "go"), 0o600); err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
-	}
-	var err error
 	if m.id, err = n.cri.Create(ctx, pod, cri.Container{
-		Name: name, Image: image, Command: k.line(), Limit: limit, Mounts: map[string]string{"/ctl": dir},
+		Name: name, Image: faultkit.Image, Command: k.Line(), Limit: faultkit.Limit, Mounts: map[string]string{faultkit.ControlMount: dir},
 	}); err != nil {
 		return nil, err
 	}
 	if err := n.cri.Start(ctx, m.id); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(tasksDir, m.id, "init.pid"))
-	if err != nil {
-		return nil, err
-	}
-	if m.pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+	if m.pid, err = faultkit.InitPid(m.id); err != nil {
 		return nil, err
 	}
 	if m.fd, err = unix.PidfdOpen(m.pid, 0); err != nil {
 		return nil, fmt.Errorf("init %d: %w", m.pid, err)
 	}
-	if k.mode == "" {
-		return m, nil
+	if k.Mode != "" {
+		m.pipe, err = faultkit.OpenControl(ctx, dir)
 	}
-	// It can be opened for writing once the container reads from it.
-	pipe := filepath.Join(dir, "go")
-	return m, until(ctx, "a reader of "+pipe, func() error {
-		m.pipe, err = os.OpenFile(pipe, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		return err
-	})
+	return m, err
 }
 
 // stands says that the container is where it waits for its moment.
-func (m *member) stands() error {
-	if m.mode != "" {
-		return nil // its end of the pipe is open
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
-	if err != nil {
-		return err
-	}
-	_, caught, _ := strings.Cut(string(text), "SigCgt:")
-	caught, _, _ = strings.Cut(caught, "\n")
-	mask, err := strconv.ParseUint(strings.TrimSpace(caught), 16, 64)
-	if err != nil {
-		return err
-	}
-	if mask&(1<<(unix.SIGTERM-1)) == 0 {
-		return errors.New("SIGTERM is not caught yet")
-	}
-	if m.before[1] != "child-oom-sleep" {
-		return nil
-	}
-	kills, err := m.kills()
-	if err == nil && kills == 0 {
-		err = errors.New("its child has not been killed yet")
-	}
-	return err
-}
-
-// kills is what the container's own counter says.
-func (m *member) kills() (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", m.pid))
-	if err != nil {
-		return 0, err
-	}
-	_, dir, _ := strings.Cut(strings.TrimSpace(string(text)), "0::")
-	text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", dir, "memory.events"))
-	if err != nil {
-		return 0, err
-	}
-	_, count, _ := strings.Cut(string(text), "oom_kill ")
-	count, _, _ = strings.Cut(count, "\n")
-	return strconv.Atoi(count)
-}
+func (m *member) stands() error { return m.Stands(m.pid) }
 
 func (m *member) waitEnd() {
-	_ = ended(context.Background(), m.fd) // no error but those of a wrong descriptor
+	_ = faultkit.Ended(context.Background(), m.fd) // no error but those of a wrong descriptor
 	m.end = time.Now()
 	close(m.over)
 }
@@ -227,7 +169,7 @@ func (m *member) waitEnd() {
 // during says that a container ended while the fault lasted, and not at its very
 // edges.
 func (fl *fleet) during(m *member) bool {
-	return m.end.After(fl.struck) && m.end.Before(fl.healed.Add(-edge))
+	return m.end.After(fl.Struck) && m.end.Before(fl.Healed.Add(-edge))
 }
 
 // edge is what a shim may need to see an end.
@@ -235,21 +177,18 @@ const edge = time.Second
 
 // fire lets the container end.
 func (fl *fleet) fire(ctx context.Context, m *member) error {
-	if m.mode == "" {
-		return until(ctx, "a stop of "+m.id, func() error { return fl.n.cri.Stop(ctx, m.id, int64(patience.Seconds())) })
+	if m.Mode == "" {
+		return faultkit.Until(ctx, "a stop of "+m.id, func() error { return fl.n.cri.Stop(ctx, m.id, int64(faultkit.Patience.Seconds())) })
 	}
-	if _, err := m.pipe.WriteString(m.mode + "\n"); err != nil {
-		return fmt.Errorf("tell %s %s to end: %w", m.name, m.id, err)
-	}
-	return m.pipe.Close()
+	return m.Tell(m.pipe)
 }
 
 // remove ends and removes what is left of the fleet.
 func (fl *fleet) remove(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), faultkit.Patience)
 	defer cancel()
 	err := each(fl.pods, func(id string) error {
-		return until(ctx, "pod to go", func() error { return fl.n.cri.RemovePod(ctx, id) })
+		return faultkit.Until(ctx, "pod to go", func() error { return fl.n.cri.RemovePod(ctx, id) })
 	})
 	switch {
 	case err == nil:
@@ -266,5 +205,5 @@ func (fl *fleet) remove(t *testing.T) {
 	for _, m := range fl.members {
 		_ = unix.Close(m.fd)
 	}
-	require.NoError(t, os.RemoveAll(controls))
+	require.NoError(t, os.RemoveAll(faultkit.Controls))
 }

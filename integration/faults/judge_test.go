@@ -3,9 +3,7 @@
 package faults
 
 import (
-	"bufio"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,14 +12,12 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // tolerance is how far finished_at may be from the end of the init process, as
 // the test sees it by a pidfd: the shim has to be scheduled to reap it.
 const tolerance = 2 * time.Second
-
-// evidenceLines bounds what is printed of a wrong verdict.
-const evidenceLines = 30
 
 // count is what was reported of the containers of one kind.
 type count struct {
@@ -65,9 +61,9 @@ func (m *member) judge(s *cri.Status) string {
 	switch {
 	case s == nil:
 		return "not ended"
-	case s.Code != m.code || s.Reason != m.reason:
+	case s.Code != m.Code || s.Reason != m.Reason:
 		return fmt.Sprintf("%s %d", s.Reason, s.Code)
-	case m.off(s) > tolerance && !m.undated:
+	case m.off(s) > tolerance && !m.Undated:
 		return fmt.Sprintf("%s %d at %s, %s from its end", s.Reason, s.Code, s.Finished.Format(time.StampMilli), m.off(s))
 	default:
 		return ""
@@ -85,10 +81,10 @@ func (m *member) off(s *cri.Status) time.Duration {
 
 func (s tally) add(fl *fleet, f fault, m *member) {
 	n := fl.n
-	c := s.counts[m.name]
+	c := s.counts[m.Name]
 	if c == nil {
 		c = &count{}
-		s.counts[m.name] = c
+		s.counts[m.Name] = c
 	}
 	c.n++
 	ooms, exits := n.counted(m)
@@ -102,7 +98,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	case last == "":
 		c.right++
 		c.off = max(c.off, m.off(m.last))
-	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(logOf(m.id), gaveUp):
+	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(faultkit.LogOf(m.id), gaveUp):
 		c.excused++
 	default:
 		faults = append(faults, "CRI says "+last)
@@ -119,7 +115,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	if ooms > 1 { // wanted for a new containerd, and harmless
 		c.oomAgain++
 	}
-	if m.reason != oomKilled && ooms > 0 {
+	if m.Reason != faultkit.OOMKilled && ooms > 0 {
 		fault(&c.falseOOM, "%d TaskOOMs", ooms)
 	}
 	if n.late(m) {
@@ -139,21 +135,21 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	}
 	if len(faults) > 0 {
 		*s.wrongs = append(*s.wrongs, fmt.Sprintf("%s %s, want %s %d, ended %s at %s: %s\n  events %v\n  %s",
-			m.name, m.id, m.reason, m.code, m.when, m.end.Format(time.StampMilli), strings.Join(faults, "; "),
-			n.events.of(m.id), strings.Join(logOf(m.id), "\n  ")))
+			m.Name, m.id, m.Reason, m.Code, m.when, m.end.Format(time.StampMilli), strings.Join(faults, "; "),
+			n.events.of(m.id), strings.Join(faultkit.LogOf(m.id), "\n  ")))
 	}
 }
 
 // report prints a line for each kind, and wants all right of our shim.
 func (s tally) report(t *testing.T, n *node, f fault) {
 	t.Helper()
-	for _, k := range kinds {
-		c := s.counts[k.name]
+	for _, k := range faultkit.Kinds {
+		c := s.counts[k.Name]
 		if c == nil {
 			continue
 		}
 		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
-			f.label, n.driver, n.shim, k.name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.dupExit, c.lateOOM, c.falseOOM,
+			f.Label, n.driver, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.dupExit, c.lateOOM, c.falseOOM,
 			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
 		if f.check != nil {
 			line += fmt.Sprintf(" other=%d", c.other)
@@ -161,48 +157,14 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 		if f.bound {
 			line += fmt.Sprintf(" shown_after=%s", c.shown.Round(time.Millisecond))
 		}
-		keep(t, fmt.Sprintf("%s seed=%d", line, n.seed))
+		faultkit.Keep(t, fmt.Sprintf("%s seed=%d", line, n.Seed))
 	}
 	for _, wrong := range *s.wrongs {
 		t.Log(wrong)
 	}
 	if n.shim != "stock" {
-		assert.Zero(t, len(*s.wrongs), "wrong verdicts of %s, seed %d", f.label, n.seed)
+		assert.Zero(t, len(*s.wrongs), "wrong verdicts of %s, seed %d", f.Label, n.Seed)
 	}
-}
-
-// logOf gives what containerd's log, which has the shims' too, says of a
-// container.
-func logOf(id string) (lines []string) {
-	file, err := os.Open(containerdLog)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	defer file.Close()
-	scan := bufio.NewScanner(file)
-	scan.Buffer(nil, 1<<20)
-	for scan.Scan() {
-		if line := scan.Text(); strings.Contains(line, id) && telling(line) {
-			lines = append(lines, line[:min(len(line), 600)])
-		}
-	}
-	if len(lines) > evidenceLines {
-		lines = lines[len(lines)-evidenceLines:]
-	}
-	return lines
-}
-
-// telling leaves out what is said of every container before its end.
-func telling(line string) bool {
-	for _, dull := range []string{
-		"ContainerStatus", "CreateContainer", "StartContainer", "ListContainers", "Container spec", `\" spec"`, "CDI devices",
-		"creating task", "activating mount", "Use OCI runtime", "Loaded container", "Finish piping",
-	} {
-		if strings.Contains(line, dull) {
-			return false
-		}
-	}
-	return true
 }
 
 // gone says that a shim's verdict was made without the cgroup.

@@ -5,9 +5,6 @@ package faults
 import (
 	"fmt"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // most is how many pods go through one cycle; each has a container of each kind.
@@ -18,7 +15,7 @@ const most = 3
 func (n *node) runFault(t *testing.T, f fault) {
 	t.Helper()
 	sum := newTally()
-	for left := n.runs; left > 0; left -= most {
+	for left := n.Runs; left > 0; left -= most {
 		t.Run("cycle", func(t *testing.T) { n.cycle(t, f, min(left, most), sum) })
 	}
 	sum.report(t, n, f)
@@ -27,23 +24,16 @@ func (n *node) runFault(t *testing.T, f fault) {
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{label: "none", strike: none, heal: none, around: n.lead})
+	n.runFault(t, fault{Fault: n.NoFault()})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,
 // and lets it come back after a while.
 func TestContainerdKilled(t *testing.T) {
 	n := setUp(t)
-	backs := []time.Duration{0, 5 * time.Second}
-	if n.full {
-		backs = append(backs, 30*time.Second, 90*time.Second)
-	}
-	for _, back := range backs {
+	for _, back := range n.Backs() {
 		t.Run(fmt.Sprint("back-", back), func(t *testing.T) {
-			n.runFault(t, fault{
-				label:  fmt.Sprintf("containerd-killed back=%s", back),
-				strike: killContainerd, lasts: back, heal: release, around: 2 * time.Second,
-			})
+			n.runFault(t, fault{Fault: n.ContainerdKilled(back)})
 		})
 	}
 }
@@ -52,12 +42,5 @@ func TestContainerdKilled(t *testing.T) {
 // shims' events, and they must show the exits all the same.
 func TestContainerdStopped(t *testing.T) {
 	n := setUp(t)
-	lasts := 8 * time.Second
-	if n.full {
-		lasts = 30 * time.Second
-	}
-	n.runFault(t, fault{
-		label:  fmt.Sprintf("containerd-sigstop for=%s", lasts),
-		strike: signalContainerd(unix.SIGSTOP), lasts: lasts, heal: signalContainerd(unix.SIGCONT), bound: true,
-	})
+	n.runFault(t, fault{Fault: n.ContainerdStopped(), bound: true})
 }

@@ -12,11 +12,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // kindOrphan is OOM-killed as any, but CRI's Wait breaks with the shim, and then
 // it says 255 by itself.
-var kindOrphan = kind{name: "oom", code: 255, reason: oomKilled, mode: "hog"}
+var kindOrphan = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog"}
 
 // TestShimKilled has containers OOM-killed while their shim cannot look, and
 // then kills the shim: what it would have said is for the binary to say that
@@ -25,10 +27,10 @@ var kindOrphan = kind{name: "oom", code: 255, reason: oomKilled, mode: "hog"}
 func TestShimKilled(t *testing.T) {
 	n := setUp(t)
 	for _, restarted := range []bool{false, true} {
-		f := fault{label: fmt.Sprintf("shim-killed containerd-restarted=%t", restarted)}
+		f := fault{Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed containerd-restarted=%t", restarted)}}
 		t.Run(fmt.Sprintf("restarted-%t", restarted), func(t *testing.T) {
 			sum := newTally()
-			for left := n.runs; left > 0; left -= most {
+			for left := n.Runs; left > 0; left -= most {
 				t.Run("cycle", func(t *testing.T) { n.killShims(t, f, min(left, most), restarted, sum) })
 			}
 			sum.report(t, n, f)
@@ -38,11 +40,11 @@ func TestShimKilled(t *testing.T) {
 
 func (n *node) killShims(t *testing.T, f fault, pods int, restarted bool, sum tally) {
 	t.Helper()
-	fl := n.newFleet(t, pods, []kind{kindOrphan})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	fl := n.newFleet(t, pods, []faultkit.Kind{kindOrphan})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
 	defer cancel()
 	if restarted {
-		require.NoError(t, restartKilled(ctx))
+		require.NoError(t, faultkit.RestartKilled(ctx))
 		require.NoError(t, n.ready(ctx))
 	}
 	require.NoError(t, n.events.sync(ctx))
@@ -50,7 +52,7 @@ func (n *node) killShims(t *testing.T, f fault, pods int, restarted bool, sum ta
 	errs := make([]error, len(fl.members))
 	var wg sync.WaitGroup
 	for i, m := range fl.members {
-		shim, after := shimPid(t, m.pod), n.within(0, time.Second)
+		shim, after := shimPid(t, m.pod), n.Within(0, time.Second)
 		wg.Go(func() { errs[i] = fl.killShim(ctx, m, shim, after) })
 	}
 	wg.Wait()
@@ -75,7 +77,7 @@ func (fl *fleet) killShim(ctx context.Context, m *member, shim int, after time.D
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := pause(ctx, after); err != nil {
+	if err := faultkit.Pause(ctx, after); err != nil {
 		return err
 	}
 	if err := unix.Kill(shim, unix.SIGKILL); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // bound is the time in which a shim must show an exit: the barrier's own, and
@@ -55,7 +56,7 @@ func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan str
 
 // dialShim connects to the shim of a container.
 func dialShim(ctx context.Context, id string) (net.Conn, error) {
-	text, err := os.ReadFile(filepath.Join(tasksDir, id, "bootstrap.json"))
+	text, err := os.ReadFile(filepath.Join(faultkit.TasksDir, id, "bootstrap.json"))
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/integration/counts"
 	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 const (
@@ -49,7 +50,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{n: n, made: map[string]int{}}
 	fl := &fleet{n: n} // its pods are removed like any
 	t.Cleanup(func() { fl.remove(t) })
-	ctx, cancel := context.WithTimeout(t.Context(), lasts+4*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), lasts+4*faultkit.Patience)
 	defer cancel()
 
 	var sandboxes []*cri.Sandbox
@@ -77,7 +78,7 @@ func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int
 	for i, pod := range pods {
 		wg.Go(func() {
 			for done := 0; errs[i] == nil && more(done); done++ {
-				errs[i] = s.one(ctx, pod, kinds[(i+done)%len(kinds)])
+				errs[i] = s.one(ctx, pod, faultkit.Kinds[(i+done)%len(faultkit.Kinds)])
 			}
 		})
 	}
@@ -86,15 +87,15 @@ func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int
 }
 
 // one is the whole life of a container.
-func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k kind) error {
+func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind) error {
 	name := fmt.Sprintf("soak%d", serial.Add(1))
 	m, err := s.n.newMember(ctx, pod, k, name)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", k.name, name, err)
+		return fmt.Errorf("%s %s: %w", k.Name, name, err)
 	}
 	fl := &fleet{n: s.n, members: []*member{m}}
 	fl.wg.Go(m.waitEnd)
-	if err := until(ctx, m.id+" to stand", m.stands); err != nil {
+	if err := faultkit.Until(ctx, m.id+" to stand", m.stands); err != nil {
 		return err
 	}
 	look := fl.look(ctx)
@@ -104,16 +105,16 @@ func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k kind) error {
 	<-look
 	fl.wg.Wait()
 	if wrong := m.judge(m.first); wrong != "" {
-		return fmt.Errorf("%s %s: CRI says %s, want %s %d", k.name, m.id, wrong, k.reason, k.code)
+		return fmt.Errorf("%s %s: CRI says %s, want %s %d", k.Name, m.id, wrong, k.Reason, k.Code)
 	}
 	if err := s.n.cri.Remove(ctx, m.id); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.made[k.name]++
+	s.made[k.Name]++
 	s.members = append(s.members, m)
-	return errors.Join(os.RemoveAll(controls+"/"+name), closed(m.fd))
+	return errors.Join(os.RemoveAll(faultkit.Controls+"/"+name), closed(m.fd))
 }
 
 // agree wants one TaskExit for each container, and one TaskOOM for each that was
@@ -128,26 +129,26 @@ func (s *soak) agree(t *testing.T, lasts time.Duration) {
 		if s.n.late(m) {
 			late++
 		}
-		if want := m.reason == oomKilled; e != 1 || o > 1 || (o == 1) != want {
+		if want := m.Reason == faultkit.OOMKilled; e != 1 || o > 1 || (o == 1) != want {
 			wrong++
-			t.Logf("%s %s: %d TaskOOMs, %d TaskExits", m.name, m.id, o, e)
+			t.Logf("%s %s: %d TaskOOMs, %d TaskExits", m.Name, m.id, o, e)
 		}
 	}
-	keep(t, fmt.Sprintf("soak driver=%s shim=%s for=%s containers=%d oom_made=%d task_oom=%d task_exit=%d late_oom=%d seed=%d",
-		s.n.driver, s.n.shim, lasts, len(s.members), s.made[kindOOM.name], ooms, exits, late, s.n.seed))
+	faultkit.Keep(t, fmt.Sprintf("soak driver=%s shim=%s for=%s containers=%d oom_made=%d task_oom=%d task_exit=%d late_oom=%d seed=%d",
+		s.n.driver, s.n.shim, lasts, len(s.members), s.made[faultkit.KindOOM.Name], ooms, exits, late, s.n.Seed))
 	if s.n.shim == "stock" {
 		return
 	}
 	assert.Zero(t, wrong, "containers with wrong events")
 	assert.Zero(t, late, "TaskOOMs after the TaskExit")
-	assert.Equal(t, s.made[kindOOM.name], ooms, "TaskOOMs")
+	assert.Equal(t, s.made[faultkit.KindOOM.Name], ooms, "TaskOOMs")
 	assert.Equal(t, len(s.members), exits, "TaskExits")
 }
 
 // flat wants nothing grown.
 func (s *soak) flat(t *testing.T, before, after usage) {
 	t.Helper()
-	keep(t, fmt.Sprintf("soak-usage driver=%s shim=%s before: %s after: %s", s.n.driver, s.n.shim, before, after))
+	faultkit.Keep(t, fmt.Sprintf("soak-usage driver=%s shim=%s before: %s after: %s", s.n.driver, s.n.shim, before, after))
 	if s.n.shim == "stock" {
 		return
 	}

@@ -7,34 +7,19 @@ import (
 	"slices"
 	"testing"
 	"time"
-)
 
-// restarts is how often containerd is killed in a row.
-const restarts = 5
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
 
 // TestRestartsInStorm kills containerd five times in a row, as it pleases also
 // before it has recovered, while many containers are OOM-killed.
 func TestRestartsInStorm(t *testing.T) {
 	n := setUp(t)
 	n.runFault(t, fault{
-		label: "containerd-restarts=5 storm",
-		kinds: slices.Repeat([]kind{kindOOM}, 5),
-		strike: func(ctx context.Context) error {
-			for range restarts {
-				if err := restartKilled(ctx); err != nil {
-					return err
-				}
-				if err := pause(ctx, n.within(0, n.lead)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		heal: none, around: restarts * n.lead,
+		Fault: n.ContainerdRestarts(),
+		kinds: slices.Repeat([]faultkit.Kind{faultkit.KindOOM}, 5),
 	})
 }
-
-func none(context.Context) error { return nil }
 
 // tiers are the forms of the ledger that take each other's place.
 var tiers = []string{"C", "A", "C", "A"}
@@ -44,14 +29,16 @@ var tiers = []string{"C", "A", "C", "A"}
 func TestLedgerUnloaded(t *testing.T) {
 	n := setUp(t)
 	n.runFault(t, fault{
-		label:  "ledger-unloaded",
-		before: func(ctx context.Context) error { return run(ctx, command, "load") },
-		strike: func(ctx context.Context) error { return run(ctx, command, "unload") },
-		lasts:  2 * n.lead,
-		heal:   func(ctx context.Context) error { return run(ctx, command, "load") },
+		Fault: faultkit.Fault{
+			Label:  "ledger-unloaded",
+			Strike: func(ctx context.Context) error { return faultkit.Run(ctx, faultkit.Command, "unload") },
+			Lasts:  2 * n.Lead,
+			Heal:   load,
+		},
+		before: load,
 		// systemd removes the cgroup, and the counters with it, when it pleases.
 		excuse: func(_ *fleet, m *member) bool {
-			return slices.ContainsFunc(logOf(m.id), gone)
+			return slices.ContainsFunc(faultkit.LogOf(m.id), gone)
 		},
 	})
 }
@@ -61,19 +48,23 @@ func TestLedgerUnloaded(t *testing.T) {
 func TestLedgerReplaced(t *testing.T) {
 	n := setUp(t)
 	n.runFault(t, fault{
-		label:  "ledger-replaced",
-		before: func(ctx context.Context) error { return run(ctx, command, "load") },
-		strike: func(ctx context.Context) error {
-			for _, tier := range tiers {
-				if err := run(ctx, command, "load", "--tier", tier); err != nil {
-					return err
+		Fault: faultkit.Fault{
+			Label: "ledger-replaced",
+			Strike: func(ctx context.Context) error {
+				for _, tier := range tiers {
+					if err := faultkit.Run(ctx, faultkit.Command, "load", "--tier", tier); err != nil {
+						return err
+					}
+					if err := faultkit.Pause(ctx, n.Within(0, time.Second)); err != nil {
+						return err
+					}
 				}
-				if err := pause(ctx, n.within(0, time.Second)); err != nil {
-					return err
-				}
-			}
-			return nil
+				return nil
+			},
+			Heal: func(context.Context) error { return nil }, Around: 2 * n.Lead,
 		},
-		heal: none, around: 2 * n.lead,
+		before: load,
 	})
 }
+
+func load(ctx context.Context) error { return faultkit.Run(ctx, faultkit.Command, "load") }

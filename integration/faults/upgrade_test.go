@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 const (
@@ -32,15 +34,15 @@ func TestContainerdUpgraded(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, found, "older containerds in %s", olderContainerds)
 	slices.Sort(found)
-	if !n.full {
+	if !n.Full {
 		found = found[len(found)-1:]
 	}
 	require.NoError(t, copyProgram(containerdFile, newestContainerd))
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		require.NoError(t, run(ctx, "node-containerd", "stop"))
+		require.NoError(t, faultkit.Run(ctx, "node-containerd", "stop"))
 		require.NoError(t, copyProgram(newestContainerd, containerdFile))
-		require.NoError(t, run(ctx, "node-containerd", "start"))
+		require.NoError(t, faultkit.Run(ctx, "node-containerd", "start"))
 		require.NoError(t, n.ready(ctx))
 	})
 	for _, file := range found {
@@ -54,7 +56,17 @@ func TestContainerdUpgraded(t *testing.T) {
 				return
 			}
 			n.runFault(t, fault{
-				label: "containerd-upgraded from=" + from,
+				Fault: faultkit.Fault{
+					Label:  "containerd-upgraded from=" + from,
+					Strike: func(ctx context.Context) error { return faultkit.Run(ctx, "node-containerd", "stop") },
+					Lasts:  n.Lead,
+					Heal: func(ctx context.Context) error {
+						if err := copyProgram(newestContainerd, containerdFile); err != nil {
+							return err
+						}
+						return faultkit.Run(ctx, "node-containerd", "start")
+					},
+				},
 				before: func(ctx context.Context) error {
 					if err := replaceContainerd(ctx, file); err != nil {
 						return err
@@ -63,27 +75,19 @@ func TestContainerdUpgraded(t *testing.T) {
 					t.Logf("containerd %s", version)
 					return err
 				},
-				strike: func(ctx context.Context) error { return run(ctx, "node-containerd", "stop") },
-				lasts:  n.lead,
-				heal: func(ctx context.Context) error {
-					if err := copyProgram(newestContainerd, containerdFile); err != nil {
-						return err
-					}
-					return run(ctx, "node-containerd", "start")
-				},
 			})
 		})
 	}
 }
 
 func replaceContainerd(ctx context.Context, with string) error {
-	if err := run(ctx, "node-containerd", "stop"); err != nil {
+	if err := faultkit.Run(ctx, "node-containerd", "stop"); err != nil {
 		return err
 	}
 	if err := copyProgram(with, containerdFile); err != nil {
 		return err
 	}
-	return run(ctx, "node-containerd", "start")
+	return faultkit.Run(ctx, "node-containerd", "start")
 }
 
 // copyProgram puts a program in another's place, also of one that runs.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // usage is what a node holds for its pods.
@@ -41,7 +43,7 @@ func (u usage) String() string {
 func measure(t *testing.T, pods []string) (u usage) {
 	t.Helper()
 	u.pins = countFiles(t, "/sys/fs/bpf/oomwitness")
-	bundles, err := os.ReadDir(tasksDir)
+	bundles, err := os.ReadDir(faultkit.TasksDir)
 	require.NoError(t, err)
 	u.bundles = len(bundles)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -105,14 +107,14 @@ var goroutineHead = regexp.MustCompile(`goroutine [0-9]+ [^\[]*\[`)
 // goroutines counts those of a shim, in the dump that it makes on request.
 func goroutines(t *testing.T, pid int) int {
 	t.Helper()
-	log, err := os.Open(containerdLog)
+	log, err := os.Open(faultkit.ContainerdLog)
 	require.NoError(t, err)
 	defer log.Close()
 	from, err := log.Seek(0, 2)
 	require.NoError(t, err)
 	require.NoError(t, unix.Kill(pid, unix.SIGUSR1))
 	var dump string
-	require.NoError(t, until(t.Context(), fmt.Sprintf("the stacks of shim %d", pid), func() error {
+	require.NoError(t, faultkit.Until(t.Context(), fmt.Sprintf("the stacks of shim %d", pid), func() error {
 		text := make([]byte, 1<<20)
 		got, _ := log.ReadAt(text, from)
 		_, after, _ := strings.Cut(string(text[:got]), "=== BEGIN goroutine stack dump ===")

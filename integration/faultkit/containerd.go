@@ -1,6 +1,9 @@
 //go:build linux
 
-package faults
+// Package faultkit is what tests share that have containers end while containerd
+// fails: the faults, the ways and moments to end, and the figures. They run in
+// the node's guest.
+package faultkit
 
 import (
 	"context"
@@ -20,8 +23,8 @@ const (
 	pidFile  = "/run/containerd.pid"
 )
 
-// containerdPid is the pid of the containerd that runs.
-func containerdPid() (int, error) {
+// ContainerdPid is the pid of the containerd that runs.
+func ContainerdPid() (int, error) {
 	text, err := os.ReadFile(pidFile)
 	if err != nil {
 		return 0, err
@@ -41,12 +44,12 @@ func containerdPid() (int, error) {
 	return pid, nil
 }
 
-// killContainerd kills it, and keeps it away until [release].
-func killContainerd(ctx context.Context) error {
+// KillContainerd kills it, and keeps it away until [Release].
+func KillContainerd(ctx context.Context) error {
 	if err := os.WriteFile(holdFile, nil, 0o644); err != nil {
 		return err
 	}
-	pid, err := containerdPid()
+	pid, err := ContainerdPid()
 	if err != nil {
 		return err
 	}
@@ -58,27 +61,28 @@ func killContainerd(ctx context.Context) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
 		return fmt.Errorf("kill containerd %d: %w", pid, err)
 	}
-	return ended(ctx, fd)
+	return Ended(ctx, fd)
 }
 
-// release lets containerd start, and comes back at once.
-func release(context.Context) error { return os.Remove(holdFile) }
+// Release lets containerd start, and comes back at once.
+func Release(context.Context) error { return os.Remove(holdFile) }
 
-// restartKilled kills containerd, also one that is still starting, and lets it
+// RestartKilled kills containerd, also one that is still starting, and lets it
 // start again at once.
-func restartKilled(ctx context.Context) error {
-	if err := until(ctx, "containerd to be there", func() error { _, err := containerdPid(); return err }); err != nil {
+func RestartKilled(ctx context.Context) error {
+	if err := Until(ctx, "containerd to be there", func() error { _, err := ContainerdPid(); return err }); err != nil {
 		return err
 	}
-	if err := killContainerd(ctx); err != nil {
+	if err := KillContainerd(ctx); err != nil {
 		return err
 	}
-	return release(ctx)
+	return Release(ctx)
 }
 
-func signalContainerd(sig unix.Signal) func(context.Context) error {
+// SignalContainerd sends it a signal.
+func SignalContainerd(sig unix.Signal) func(context.Context) error {
 	return func(context.Context) error {
-		pid, err := containerdPid()
+		pid, err := ContainerdPid()
 		if err != nil {
 			return err
 		}
@@ -86,11 +90,11 @@ func signalContainerd(sig unix.Signal) func(context.Context) error {
 	}
 }
 
-// ended waits until the process of a pidfd has ended.
-func ended(ctx context.Context, fd int) error {
+// Ended waits until the process of a pidfd has ended.
+func Ended(ctx context.Context, fd int) error {
 	for {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		got, err := unix.Poll(fds, int(poll.Milliseconds()))
+		got, err := unix.Poll(fds, int(Poll.Milliseconds()))
 		switch {
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("poll pidfd: %w", err)

@@ -1,0 +1,76 @@
+//go:build linux
+
+package faultkit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+)
+
+const (
+	// Image is the workload's, also of the container that holds a pod.
+	Image = "oomwitness.test/workload:1"
+	// Command is oomwitness.
+	Command = "/opt/oomwitness/bin/oomwitness"
+	// TasksDir has the bundles of CRI's containers.
+	TasksDir = "/run/containerd/io.containerd.runtime.v2.task/" + cri.Namespace
+	// ContainerdLog has the shims' lines too.
+	ContainerdLog = "/var/log/containerd.log"
+
+	workloadFile = "/opt/oomwitness/rootfs/workload"
+	busyboxFile  = "/opt/workload-rootfs/bin/busybox"
+	shimFile     = "/opt/oomwitness/bin/containerd-shim-oomwitness-v2"
+	binDir       = "/usr/local/bin"
+)
+
+// Install gives containerd the image and the shim, and restarts it.
+func Install(ctx context.Context) error {
+	workload, err := os.ReadFile(workloadFile)
+	if err != nil {
+		return err
+	}
+	shell, err := os.ReadFile(busyboxFile)
+	if err != nil {
+		return err
+	}
+	if err := cri.Import(ctx, cri.Socket, cri.Image{
+		Ref: Image, Programs: map[string][]byte{"workload": workload, "bin/sh": shell},
+		Folders:    []string{"proc", "sys", "dev", "tmp", "bin", filepath.Base(ControlMount), "etc"},
+		Entrypoint: []string{"/workload", "sleep", "1000000"},
+	}); err != nil {
+		return err
+	}
+	if err := Run(ctx, Command, "install", "--bin-dir", binDir, "--shim", shimFile, "--systemd-unit", "false"); err != nil {
+		return err
+	}
+	return Run(ctx, "node-containerd", "restart")
+}
+
+// Ready waits until CRI answers from what it has recovered.
+func Ready(ctx context.Context, client *cri.Client) error {
+	return Until(ctx, "CRI to answer", func() error {
+		if _, err := client.Ended(ctx); err != nil {
+			return err
+		}
+		known, err := client.HasImage(ctx, Image)
+		if err == nil && !known {
+			err = fmt.Errorf("image %s is not known", Image)
+		}
+		return err
+	})
+}
+
+// InitPid is the init of one of CRI's containers, by its bundle.
+func InitPid(id string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(TasksDir, id, "init.pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package faultkit
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/counts"
+)
+
+// Plan is how often and when things happen in a test.
+type Plan struct {
+	Seed uint64
+	Runs int // of each kind, in each case
+	Full bool
+	// Lead is the time before a fault and after its end in which containers end
+	// too.
+	Lead time.Duration
+
+	mu   sync.Mutex // guards what follows
+	draw *rand.Rand
+}
+
+// NewPlan reads the environment variables PREFIX_RUNS and PREFIX_SEED.
+func NewPlan(t *testing.T, prefix string) *Plan {
+	t.Helper()
+	p := &Plan{Runs: counts.FromEnv(t, prefix+"_RUNS", 1), Lead: time.Second}
+	if p.Full = p.Runs >= 10; p.Full {
+		p.Lead = 3 * time.Second
+	}
+	name := prefix + "_SEED"
+	p.Seed = uint64(time.Now().UnixNano()) % 1e9
+	if text := os.Getenv(name); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "environment variable %s", name)
+		p.Seed = seed
+	}
+	p.draw = rand.New(rand.NewPCG(p.Seed, 0))
+	t.Logf("seed %d: %s=%d draws the same moments", p.Seed, name, p.Seed)
+	return p
+}
+
+// Within draws a time between two others.
+func (p *Plan) Within(from, to time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return from + time.Duration(p.draw.Int64N(int64(to-from)))
+}
+
+// Moment is when a container ends.
+type Moment struct {
+	Phase string // before, during or after the fault
+	After time.Duration
+}
+
+func (m Moment) String() string {
+	return fmt.Sprintf("%s+%s", m.Phase, m.After.Round(time.Millisecond))
+}
+
+// Moment draws when a container ends: a third each before, during and after.
+func (p *Plan) Moment(f Fault) Moment {
+	switch p.Within(0, 3) {
+	case 0:
+		return Moment{"before", p.Within(0, p.Lead)}
+	case 1:
+		return Moment{"during", p.Within(0, max(f.Lasts, f.Around))}
+	default:
+		return Moment{"after", p.Within(0, p.Lead)}
+	}
+}

@@ -1,0 +1,74 @@
+//go:build linux
+
+package faultkit
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// Patience bounds every wait: emulated machines are slow.
+	Patience = 3 * time.Minute
+	// Poll is how often another process is asked, where it can't tell.
+	Poll = 50 * time.Millisecond
+
+	figures = "/var/log/oomwitness/figures"
+)
+
+// Until asks again until there is no error, for as long as patience lasts.
+func Until(ctx context.Context, what string, ask func() error) error {
+	late := time.Now().Add(Patience)
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(late) {
+			return fmt.Errorf("wait %s for %s: %w", Patience, what, err)
+		}
+		select {
+		case <-time.After(Poll):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %w", what, ctx.Err(), err)
+		}
+	}
+}
+
+// Pause waits, as the moments are what the tests are about.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run runs a program.
+func Run(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", name, args, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Keep adds a line to the figures that the host prints at the end.
+func Keep(t *testing.T, line string) {
+	t.Helper()
+	t.Log(line)
+	require.NoError(t, os.MkdirAll(filepath.Dir(figures), 0o755))
+	f, err := os.OpenFile(figures, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	_, err = f.WriteString(line + "\n")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
