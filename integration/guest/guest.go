@@ -10,13 +10,17 @@ import (
 	"io/fs"
 )
 
-// AgentPackage is the import path of the agent.
-const AgentPackage = "github.com/oomwitness/oomwitness/integration/guest/agent"
+// Import paths of the agent, and of what makes the cluster's certificates.
+const (
+	AgentPackage = "github.com/oomwitness/oomwitness/integration/guest/agent"
+	PKIPackage   = "github.com/oomwitness/oomwitness/integration/guest/pki"
+)
 
-// files also has the agent's source, so that the hash of all files changes
-// with it. Folders: initramfs, common (both flavours), plain, systemd.
+// files also has the source of the guest's programs, so that the hash of all
+// files changes with it. Folders: initramfs, common (all flavours), plain,
+// systemd, kube (on top of systemd).
 //
-//go:embed initramfs common plain systemd agent wire
+//go:embed initramfs common plain systemd kube agent wire pki
 var files embed.FS
 
 // Tree returns one of the folders.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// The suite of the systemd flavour, and what it has beside the essential
+// The suite of the flavours with systemd, and what it has beside the essential
 // packages. udev is not needed: devtmpfs makes the devices.
 const (
 	guestSuite    = "bookworm"
@@ -19,7 +19,7 @@ const (
 )
 
 // errNeedsRoot reports what only root can make.
-var errNeedsRoot = errors.New("the systemd flavour must be prepared as root")
+var errNeedsRoot = errors.New("a flavour with systemd must be prepared as root")
 
 // maskedUnits are not started: a node lives for minutes, without users,
 // network or clock drift.

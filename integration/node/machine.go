@@ -5,6 +5,8 @@ package node
 import (
 	"context"
 	"fmt"
+
+	"github.com/oomwitness/oomwitness/integration/guest"
 )
 
 // Machine is a prepared node: it can be run any number of times, also at once.
@@ -53,8 +55,16 @@ func (c Config) prepare(ctx context.Context) (*Machine, error) {
 	if in.tools, err = c.ensureTools(ctx); err != nil {
 		return nil, err
 	}
-	if in.agent, err = c.ensureAgent(ctx); err != nil {
+	if in.agent, err = c.ensureProgram(ctx, guest.AgentPackage, "agent", "wire"); err != nil {
 		return nil, err
+	}
+	if c.Flavour == Kube {
+		if in.cluster, err = c.ensureCluster(ctx); err != nil {
+			return nil, err
+		}
+		if in.pki, err = c.ensureProgram(ctx, guest.PKIPackage, "pki"); err != nil {
+			return nil, err
+		}
 	}
 	if m.base, err = c.ensureBase(ctx, in); err != nil {
 		return nil, err

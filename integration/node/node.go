@@ -18,16 +18,36 @@ import (
 // Flavour is the kind of guest.
 type Flavour string
 
-// The flavours: busybox as init with the cgroupfs driver, and systemd.
+// The flavours: busybox as init with the cgroupfs driver, systemd, and systemd
+// with a Kubernetes cluster of this one node.
 const (
 	Plain   Flavour = "plain"
 	Systemd Flavour = "systemd"
+	Kube    Flavour = "kube"
 )
+
+// debian says that the guest is a Debian with systemd.
+func (f Flavour) debian() bool { return f == Systemd || f == Kube }
+
+// trees are the folders of the guest's own files.
+func (f Flavour) trees() []string {
+	if f == Kube {
+		return []string{"common", string(Systemd), string(Kube)}
+	}
+	return []string{"common", string(f)}
+}
+
+// DefaultMemory is what the guest needs, MiB.
+func (f Flavour) DefaultMemory() int {
+	if f == Kube {
+		return 4096
+	}
+	return 2048
+}
 
 // Defaults of Config.
 const (
 	DefaultFlavour = Plain
-	DefaultMemory  = 2048
 	DefaultTimeout = 20 * time.Minute
 )
 
@@ -70,8 +90,8 @@ func (c Config) secondNode() int {
 
 // Validate reports the first setting that cannot work.
 func (c Config) Validate() error {
-	if c.Flavour != Plain && c.Flavour != Systemd {
-		return fmt.Errorf("unknown flavour %q: have %s, %s", c.Flavour, Plain, Systemd)
+	if c.Flavour != Plain && !c.Flavour.debian() {
+		return fmt.Errorf("unknown flavour %q: have %s, %s, %s", c.Flavour, Plain, Systemd, Kube)
 	}
 	if _, err := kernelByName(c.Kernel); err != nil {
 		return err

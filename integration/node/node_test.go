@@ -10,7 +10,7 @@ import (
 )
 
 func valid() Config {
-	return Config{Flavour: Plain, Kernel: DefaultKernel, Memory: DefaultMemory, Accel: AccelAuto}
+	return Config{Flavour: Plain, Kernel: DefaultKernel, Memory: DefaultFlavour.DefaultMemory(), Accel: AccelAuto}
 }
 
 func TestValidate(t *testing.T) {

@@ -39,7 +39,7 @@ func prerequisites(flavour Flavour) []prerequisite {
 		{debianKeyring, "debian-archive-keyring"},
 		{"/usr/share/seabios/bios-256k.bin", "seabios"},
 	}
-	if flavour == Systemd {
+	if flavour.debian() {
 		list = append(list, prerequisite{"mmdebstrap", "mmdebstrap"}, prerequisite{"tar", "tar"})
 	}
 	return list

@@ -23,6 +23,9 @@ type rootfsInputs struct {
 	busybox string
 	tools   string // folder
 	agent   string
+	// Those of the cluster, empty without one.
+	cluster string // folder
+	pki     string
 }
 
 // ensureBase builds the base disk of the flavour unless the cache has it.
@@ -59,7 +62,7 @@ func (c Config) ensureBase(ctx context.Context, in rootfsInputs) (string, error)
 }
 
 func (c Config) baseKey(in rootfsInputs) (string, error) {
-	hash, err := guest.Hash("common", string(c.Flavour))
+	hash, err := guest.Hash(c.Flavour.trees()...)
 	if err != nil {
 		return "", err
 	}
@@ -68,8 +71,11 @@ func (c Config) baseKey(in rootfsInputs) (string, error) {
 		return "", err
 	}
 	inputs := []string{hash, busybox, filepath.Base(in.tools), filepath.Base(filepath.Dir(in.agent)), rootfsLayout}
-	if c.Flavour == Systemd {
+	if c.Flavour.debian() {
 		inputs = append(inputs, debianKey(), strings.Join(maskedUnits, " "))
+	}
+	if in.cluster != "" {
+		inputs = append(inputs, filepath.Base(in.cluster), filepath.Base(filepath.Dir(in.pki)))
 	}
 	return key(inputs...), nil
 }
@@ -81,7 +87,7 @@ const rootfsLayout = "1"
 func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) error {
 	c.step(4, "base disk %s: filling it", c.Flavour)
 	var err error
-	if c.Flavour == Systemd {
+	if c.Flavour.debian() {
 		err = c.fillSystemd(ctx, root)
 	} else {
 		err = fillPlain(ctx, root, in.busybox)
@@ -89,7 +95,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 	if err != nil {
 		return err
 	}
-	for _, tree := range []string{"common", string(c.Flavour)} {
+	for _, tree := range c.Flavour.trees() {
 		if err := writeTree(tree, root); err != nil {
 			return err
 		}
@@ -99,6 +105,14 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 	}
 	if err := copyTree(in.tools, filepath.Join(root, "usr/local/bin")); err != nil {
 		return err
+	}
+	if in.cluster != "" {
+		if err := copyTree(in.cluster, filepath.Join(root, "usr/local/bin")); err != nil {
+			return err
+		}
+		if err := copyFile(in.pki, filepath.Join(root, "usr/local/lib/node/pki")); err != nil {
+			return err
+		}
 	}
 	// Mount points of the initramfs, and where logs go.
 	for _, dir := range []string{"dev", "proc", "sys", "usr/lib/modules", "opt/oomwitness", "var/log/oomwitness", "root"} {

@@ -13,9 +13,16 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
+// Shell is a root shell in a fresh guest.
+type Shell struct {
+	Files []File
+	Env   []string
+	First string // a command to run before, empty for none
+}
+
 // Shell boots a guest with a root shell on this process's terminal. It
 // returns when the shell ends.
-func (m *Machine) Shell(ctx context.Context, files []File, env []string) (err error) {
+func (m *Machine) Shell(ctx context.Context, s Shell) (err error) {
 	use, err := useCache(m.config.Cache)
 	if err != nil {
 		return err
@@ -26,12 +33,12 @@ func (m *Machine) Shell(ctx context.Context, files []File, env []string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	spec := wire.Spec{Env: env, Out: GuestOut}
+	spec := wire.Spec{Env: s.Env, First: s.First, Out: GuestOut}
 	if cols, rows, err := term.GetSize(int(os.Stdin.Fd())); err == nil {
 		spec.Rows, spec.Cols = rows, cols
 	}
-	m.config.step(5, "payload: %d files", len(files))
-	payload, err := makePayload(ctx, dir, spec, files)
+	m.config.step(5, "payload: %d files", len(s.Files))
+	payload, err := makePayload(ctx, dir, spec, s.Files)
 	if err != nil {
 		return err
 	}

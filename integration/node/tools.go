@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 
@@ -24,26 +25,22 @@ const (
 // the same go.mod and go.sum. It returns the folder of the programs.
 func (c Config) ensureTools(ctx context.Context) (string, error) {
 	module := filepath.Join(c.Repo, "integration")
-	inputs := []string{runtime.Version()}
-	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile(filepath.Join(module, name))
-		if err != nil {
-			return "", fmt.Errorf("read module: %w", err)
-		}
-		inputs = append(inputs, string(text))
+	inputs, err := moduleKey(module)
+	if err != nil {
+		return "", err
 	}
-	dir := filepath.Join(c.Cache, "tools-"+key(inputs...))
+	dir := filepath.Join(c.Cache, "tools-"+inputs)
 	if exists(dir) {
 		c.step(3, "tools")
 		return dir, used(dir, "tools-")
 	}
-	err := build(dir, func(tmp string) error {
+	err = build(dir, func(tmp string) error {
 		c.step(3, "tools: building containerd, ctr and the stock shim")
-		if err := goBuild(ctx, module, tmp, false, containerdCmd, ctrCmd, runcShimCmd); err != nil {
+		if err := (goBuild{module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd, runcShimCmd); err != nil {
 			return err
 		}
 		c.step(3, "tools: building runc")
-		return goBuild(ctx, module, tmp, true, runcCmd)
+		return goBuild{module: module, dir: tmp, cgo: true}.run(ctx, runcCmd)
 	})
 	if err != nil {
 		return "", fmt.Errorf("tools: %w", err)
@@ -51,39 +48,66 @@ func (c Config) ensureTools(ctx context.Context) (string, error) {
 	return dir, used(dir, "tools-")
 }
 
-// ensureAgent builds the guest's agent unless the cache has it.
-func (c Config) ensureAgent(ctx context.Context) (string, error) {
-	hash, err := guest.Hash("agent", "wire")
+// ensureProgram builds one of the guest's own programs unless the cache has it
+// of the same sources.
+func (c Config) ensureProgram(ctx context.Context, pkg string, sources ...string) (string, error) {
+	hash, err := guest.Hash(sources...)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.Cache, "agent-"+key(runtime.Version(), hash))
+	name := path.Base(pkg)
+	dir := filepath.Join(c.Cache, name+"-"+key(runtime.Version(), hash))
 	if exists(dir) {
-		return filepath.Join(dir, "agent"), used(dir, "agent-")
+		return filepath.Join(dir, name), used(dir, name+"-")
 	}
-	c.step(3, "tools: building the guest's agent")
+	c.step(3, "tools: building the guest's %s", name)
 	err = build(dir, func(tmp string) error {
-		return goBuild(ctx, filepath.Join(c.Repo, "integration"), tmp, false, guest.AgentPackage)
+		return goBuild{module: filepath.Join(c.Repo, "integration"), dir: tmp}.run(ctx, pkg)
 	})
 	if err != nil {
-		return "", fmt.Errorf("agent: %w", err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return filepath.Join(dir, "agent"), used(dir, "agent-")
+	return filepath.Join(dir, name), used(dir, name+"-")
 }
 
-// goBuild builds static, stripped programs into a folder. Only runc has C.
-func goBuild(ctx context.Context, module, dir string, cgo bool, packages ...string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// moduleKey identifies what this Go builds of modules, given by folder.
+func moduleKey(modules ...string) (string, error) {
+	inputs := []string{runtime.Version()}
+	for _, module := range modules {
+		for _, name := range []string{"go.mod", "go.sum"} {
+			text, err := os.ReadFile(filepath.Join(module, name))
+			if err != nil {
+				return "", fmt.Errorf("read module: %w", err)
+			}
+			inputs = append(inputs, string(text))
+		}
+	}
+	return key(inputs...), nil
+}
+
+// goBuild builds static, stripped programs into a folder.
+type goBuild struct {
+	module string // folder
+	dir    string
+	cgo    bool     // only runc has C
+	set    []string // variables to set, PACKAGE.NAME=VALUE
+}
+
+func (b goBuild) run(ctx context.Context, packages ...string) error {
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return fmt.Errorf("make tools folder: %w", err)
 	}
 	enabled, flags := "CGO_ENABLED=0", "-s -w"
-	if cgo {
+	if b.cgo {
 		enabled, flags = "CGO_ENABLED=1", "-s -w -extldflags -static"
 	}
-	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-o", dir + "/"}, packages...)
+	for _, variable := range b.set {
+		flags += " -X " + variable
+	}
+	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-o", b.dir + "/"}, packages...)
 	// An empty GOFLAGS: a caller's -race or -cover would need libraries.
 	env := []string{enabled, "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
-	if _, err := output(ctx, module, env, "go", args...); err != nil {
+	if _, err := output(ctx, b.module, env, "go", args...); err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
 	return nil

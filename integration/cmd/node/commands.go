@@ -25,6 +25,9 @@ root gets missing Debian packages installed.
 Flavours:
   plain    busybox as init, cgroupfs driver; starts fast
   systemd  systemd as init, systemd driver possible
+  kube     the same with a Kubernetes cluster of this node: etcd, API server,
+           controller manager, scheduler and kubelet; systemd driver, or
+           cgroupfs with --append node.driver=cgroupfs
 
 The machine has two CPUs and two NUMA nodes, each with half of the memory.
 
@@ -37,7 +40,8 @@ Environment (flags win):
   OOMWITNESS_DEBIAN_MIRROR and      where Debian's packages are, for machines
   OOMWITNESS_DEBIAN_SECURITY_MIRROR whose own apt does not know`
 
-const runHelp = `run boots a fresh guest, waits for containerd and runs the command as root.
+const runHelp = `run boots a fresh guest, waits for containerd, or for the cluster to be ready
+for pods, and runs the command as root.
 Its output is streamed. In the guest:
 
   /opt/oomwitness        files given with --file; its bin is first on PATH,
@@ -48,6 +52,7 @@ Its output is streamed. In the guest:
   /etc/containerd        config.toml; drop-ins in conf.d, also in
                          /opt/oomwitness/conf.d
   /run/containerd/containerd.sock, /var/log/containerd.log
+  /etc/kubernetes        admin.conf is KUBECONFIG, with flavour kube
   /var/log/oomwitness    files to copy back, to the folder of --out
 
 The exit status is the command's, 124 after the time limit, or 125 when the
@@ -127,23 +132,27 @@ func newRun(o *options) *cobra.Command {
 }
 
 func newShell(o *options) *cobra.Command {
-	var files, env []string
+	var (
+		files []string
+		shell node.Shell
+	)
 	cmd := &cobra.Command{
 		Use: "shell", Short: "Open a root shell in a fresh guest", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			parsed, err := parseFiles(files)
-			if err != nil {
+			var err error
+			if shell.Files, err = parseFiles(files); err != nil {
 				return err
 			}
 			machine, err := o.prepare(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return machine.Shell(cmd.Context(), parsed, env)
+			return machine.Shell(cmd.Context(), shell)
 		},
 	}
 	cmd.Flags().StringArrayVar(&files, "file", nil, "file or folder `HOST=GUEST`, guest path relative to /opt/oomwitness; repeatable")
-	cmd.Flags().StringArrayVar(&env, "env", nil, "environment `NAME=VALUE` of the shell; repeatable")
+	cmd.Flags().StringArrayVar(&shell.Env, "env", nil, "environment `NAME=VALUE` of the shell; repeatable")
+	cmd.Flags().StringVar(&shell.First, "first", "", "`command` to run before the shell")
 	return cmd
 }
 
@@ -208,14 +217,11 @@ type options struct {
 }
 
 func (o *options) register(root *cobra.Command) {
-	memory, err := strconv.Atoi(os.Getenv("MEMORY"))
-	if err != nil {
-		memory = node.DefaultMemory
-	}
+	memory, _ := strconv.Atoi(os.Getenv("MEMORY"))
 	flags := root.PersistentFlags()
-	flags.StringVar(&o.flavour, "flavour", env("FLAVOUR", string(node.DefaultFlavour)), "`plain` or systemd")
+	flags.StringVar(&o.flavour, "flavour", env("FLAVOUR", string(node.DefaultFlavour)), "`plain`, systemd or kube")
 	flags.StringVar(&o.kernel, "kernel", env("KERNEL", node.DefaultKernel), "`line` of kernels")
-	flags.IntVar(&o.memory, "memory", memory, "memory of the guest, `MiB`")
+	flags.IntVar(&o.memory, "memory", memory, "memory of the guest, `MiB`; 0 for what the flavour needs")
 	flags.StringVar(&o.append, "append", os.Getenv("APPEND"), "`words` for the end of the kernel's command line, such as cgroup.memory=nokmem")
 	flags.StringVar(&o.cache, "cache", "", "`folder` of downloads, builds and logs (default .cache/node in the repository)")
 }
@@ -243,8 +249,13 @@ func (o *options) config() (node.Config, error) {
 	if cache, err = filepath.Abs(cache); err != nil {
 		return node.Config{}, fmt.Errorf("find cache: %w", err)
 	}
+	flavour := node.Flavour(o.flavour)
+	memory := o.memory
+	if memory == 0 {
+		memory = flavour.DefaultMemory()
+	}
 	return node.Config{
-		Repo: repo, Cache: cache, Flavour: node.Flavour(o.flavour), Kernel: o.kernel, Memory: o.memory,
+		Repo: repo, Cache: cache, Flavour: flavour, Kernel: o.kernel, Memory: memory,
 		Append: strings.Fields(o.append), Accel: env("OOMWITNESS_ACCEL", node.AccelAuto), Progress: os.Stderr,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +24,12 @@ const (
 	containerdSocket = "/run/containerd/containerd.sock"
 	containerdLog    = "/var/log/containerd.log"
 	containerdWait   = 90 * time.Second
+
+	// readyScript is of flavours with more than containerd to wait for.
+	readyScript = "/usr/local/lib/node/ready"
+	readyWait   = 8 * time.Minute
+	// kubeconfig is the administrator's, where there is a cluster.
+	kubeconfig = "/etc/kubernetes/admin.conf"
 
 	// stopGrace is what a stopped command has between SIGTERM and SIGKILL.
 	stopGrace = 3 * time.Second
@@ -79,8 +86,7 @@ func serve(h *host, spec wire.Spec) error {
 }
 
 func runCommand(ctx context.Context, h *host, spec wire.Spec) int {
-	h.note("waiting for containerd")
-	if err := waitContainerd(ctx); err != nil {
+	if err := waitReady(ctx, h.note); err != nil {
 		h.note("%v", err)
 		return wire.StatusNode
 	}
@@ -123,7 +129,42 @@ func command(ctx context.Context, spec wire.Spec) *exec.Cmd {
 }
 
 func environment() []string {
-	return []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "TERM=linux", "LANG=C.UTF-8", "TMPDIR=/tmp"}
+	env := []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "TERM=linux", "LANG=C.UTF-8", "TMPDIR=/tmp"}
+	if _, err := os.Stat(kubeconfig); err == nil {
+		env = append(env, "KUBECONFIG="+kubeconfig)
+	}
+	return env
+}
+
+// waitReady waits until the node can do what it is for.
+func waitReady(ctx context.Context, note func(string, ...any)) error {
+	note("waiting for containerd")
+	if err := waitContainerd(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat(readyScript); err != nil {
+		return nil //nolint:nilerr // most flavours have none
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, readyScript)
+	cmd.Env = environment()
+	cmd.Stdout = noteWriter(note)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", readyScript, errors.Join(err, ctx.Err()))
+	}
+	return nil
+}
+
+// noteWriter makes the lines of a program notes.
+type noteWriter func(string, ...any)
+
+func (w noteWriter) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		w("%s", strings.TrimSpace(line))
+	}
+	return len(p), nil
 }
 
 // waitContainerd waits until containerd takes connections.
@@ -152,13 +193,17 @@ func shell(spec wire.Spec) error {
 		return fmt.Errorf("open console: %w", err)
 	}
 	defer console.Close()
-	if err := waitContainerd(context.Background()); err != nil {
-		fmt.Fprintf(console, "%v\r\n", err)
+	note := func(format string, args ...any) { fmt.Fprintf(console, format+"\r\n", args...) }
+	if err := waitReady(context.Background(), note); err != nil {
+		note("%v", err)
 	}
-	const script = `echo 0 >/proc/self/oom_score_adj; stty sane; stty rows "$1" cols "$2"; exec $(command -v bash || command -v sh) -il`
+	if spec.First != "" {
+		note("running %s", spec.First)
+	}
+	const script = `echo 0 >/proc/self/oom_score_adj; stty sane; stty rows "$1" cols "$2"; $3; exec $(command -v bash || command -v sh) -il`
 	rows, cols := max(spec.Rows, 24), max(spec.Cols, 80)
 	//nolint:noctx // it ends with whoever sits at the console
-	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(rows), strconv.Itoa(cols))
+	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(rows), strconv.Itoa(cols), spec.First)
 	cmd.Dir = "/root"
 	cmd.Env = append(environment(), spec.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = console, console, console

@@ -52,6 +52,8 @@ var ErrFrame = errors.New("bad frame")
 type Spec struct {
 	// Args is the command; none means an interactive shell on the console.
 	Args []string `json:"args,omitempty"`
+	// First is a command that is run before the shell, empty for none.
+	First string `json:"first,omitempty"`
 	// Env is added to the environment of the command.
 	Env []string `json:"env,omitempty"`
 	// Out is the folder whose files are copied back.

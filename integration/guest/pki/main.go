@@ -1,0 +1,83 @@
+// Command pki makes what the parts of the guest's cluster know each other by:
+// certificates of three authorities, the key of service accounts, and a
+// kubeconfig for each client.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+const (
+	dir    = "/etc/kubernetes"
+	server = "https://10.0.0.1:6443"
+)
+
+// serverNames are what the API server, etcd and kubelet may be called.
+var serverNames = []string{
+	"node", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+	"kubernetes.default.svc.cluster.local", "127.0.0.1", "10.0.0.1", "10.96.0.1",
+}
+
+// servers and clients are the certificates, by authority. etcd and the front
+// proxy have their own, since who has one of the cluster's is no client of them.
+var (
+	servers = map[string][]string{"ca": {"apiserver", "kubelet-server"}, "etcd-ca": {"etcd-server"}}
+	clients = map[string][]subject{
+		"ca":             {{file: "apiserver-kubelet-client", name: "kube-apiserver-kubelet-client"}},
+		"etcd-ca":        {{file: "apiserver-etcd-client", name: "kube-apiserver"}},
+		"front-proxy-ca": {{file: "front-proxy-client", name: "front-proxy-client"}},
+	}
+	kubeconfigs = []subject{
+		{file: "admin", name: "kubernetes-admin", group: "system:masters"},
+		{file: "controller-manager", name: "system:kube-controller-manager"},
+		{file: "scheduler", name: "system:kube-scheduler"},
+		{file: "kubelet", name: "system:node:node", group: "system:nodes"},
+	}
+)
+
+// subject is a client: who it is, and the name of its files.
+type subject struct{ file, name, group string }
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "pki:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	pki := filepath.Join(dir, "pki")
+	if err := os.MkdirAll(pki, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	for _, name := range []string{"ca", "etcd-ca", "front-proxy-ca"} {
+		authority, err := newAuthority(name)
+		if err != nil {
+			return fmt.Errorf("authority %s: %w", name, err)
+		}
+		if err := authority.write(filepath.Join(pki, name)); err != nil {
+			return err
+		}
+		for _, file := range servers[name] {
+			if err := authority.issue(filepath.Join(pki, file), subject{name: "node"}, serverNames); err != nil {
+				return err
+			}
+		}
+		for _, client := range clients[name] {
+			if err := authority.issue(filepath.Join(pki, client.file), client, nil); err != nil {
+				return err
+			}
+		}
+		if name != "ca" {
+			continue
+		}
+		for _, client := range kubeconfigs {
+			if err := authority.kubeconfig(client); err != nil {
+				return err
+			}
+		}
+	}
+	return writeServiceAccounts(filepath.Join(pki, "sa"))
+}
