@@ -8,7 +8,7 @@ MAKEFLAGS  += --no-print-directory
 GO       ?= go
 FLAVOUR  ?= plain
 KERNEL   ?= 6.1
-MEMORY   ?= 3072
+MEMORY   ?= $(if $(filter kube,$(FLAVOUR)),4096,3072)
 N        ?= 40
 SCENARIO ?= .
 FUZZTIME ?= 1m
@@ -25,7 +25,7 @@ say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := scenario fire differential faults
+GUEST_TESTS   := scenario fire differential faults kube
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario differential fire
 TESTS_systemd := scenario
@@ -36,7 +36,7 @@ help: ## Show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  FLAVOUR=plain|systemd  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
+	@echo "  FLAVOUR=plain|systemd|kube  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
 	@echo "  APPEND='cgroup.memory=nokmem'  words for the kernel's command line"
 	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
 	@echo
@@ -94,6 +94,7 @@ prepare: $(NODE) ## Install what the node VM needs and build it
 	@$(call say,node VM)
 	$(NODE) prepare --flavour plain
 	$(NODE) prepare --flavour systemd
+	$(NODE) prepare --flavour kube
 
 .PHONY: $(NODE)
 $(NODE):
@@ -108,7 +109,7 @@ payload: build $(NODE)
 	$(STATIC) -tags faultpoints -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 ./cmd/containerd-shim-oomwitness-v2
 	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
-	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix
+	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix ./cmd/cluster
 	for t in $(ROOT_TESTS); do CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
 	@cp integration/scenario/run.sh $(PAYLOAD)/tests/
 	cd integration && for t in $(GUEST_TESTS); do CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
@@ -144,6 +145,18 @@ soak: payload ## Containers at full speed for MIN minutes: nothing grows, the co
 	@$(call say,soak: $(FLAVOUR), $(MIN) minutes)
 	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
 MIN ?= 10
+
+.PHONY: kube
+kube: FLAVOUR = kube
+kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroupfs; KUBE_RUNS=50, KUBE_SEED, KUBE_SHIM=stock
+	@$(call say,tests by the real kubelet: $(DRIVER))
+	@rm -rf $(CACHE)/figures/kube-$(DRIVER); status=0; \
+	  $(call RUN,kube,$(KUBE_TIME)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/kube-$(DRIVER) \
+	  $(foreach v,KUBE_RUNS KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) \
+	  -- /opt/oomwitness/tests/kube.test -test.v -test.timeout 0 -test.run '$(SCENARIO)' || status=$$?; \
+	  cat $(CACHE)/figures/kube-$(DRIVER)/figures 2>/dev/null || true; exit $$status
+KUBE_TIME ?= 60m
+DRIVER    ?= systemd
 
 # The containerds that a node is upgraded from.
 .PHONY: containerds
@@ -186,6 +199,12 @@ compare: payload ## Count what both shims report of N runs of each case
 .PHONY: shell
 shell: payload ## A shell in the guest; containerd runs, our shim is on PATH
 	$(NODE) shell --flavour $(FLAVOUR) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/rootfs=rootfs
+
+.PHONY: cluster
+cluster: FLAVOUR = kube
+cluster: payload ## A shell in the guest with kubectl, a cluster of one node and the RuntimeClass oomwitness; DRIVER=systemd|cgroupfs
+	$(NODE) shell --flavour kube --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
+	  --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/rootfs=rootfs --first cluster
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME

@@ -1,0 +1,95 @@
+//go:build linux
+
+// Package kube has pods of the guest's cluster end under the shim, and asks the
+// API what it shows of them: what the real kubelet makes of the shim's word.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	nodev1client "k8s.io/client-go/kubernetes/typed/node/v1"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+const (
+	// Namespace is where all pods are made.
+	Namespace = metav1.NamespaceDefault
+	// Class is the RuntimeClass of the shim.
+	Class = "oomwitness"
+
+	nodeName = "node"
+)
+
+// Cluster is the guest's.
+type Cluster struct {
+	core  corev1client.CoreV1Interface
+	nodes nodev1client.NodeV1Interface
+	cri   *cri.Client
+}
+
+// Connect makes a client by the environment variable KUBECONFIG.
+func Connect() (*Cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	config.QPS = -1 // no limit: tests make many pods at once
+	c := &Cluster{}
+	if c.core, err = corev1client.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if c.nodes, err = nodev1client.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if c.cri, err = cri.Dial(cri.Socket); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends the connection to containerd.
+func (c *Cluster) Close() error { return c.cri.Close() }
+
+// SetUp puts the shim and the workload's image onto the node, and makes the
+// RuntimeClass. Doing it again is no error.
+func (c *Cluster) SetUp(ctx context.Context) error {
+	if err := faultkit.Install(ctx); err != nil {
+		return err
+	}
+	class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: Class}, Handler: Class}
+	_, err := c.nodes.RuntimeClasses().Create(ctx, class, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create RuntimeClass %s: %w", Class, err)
+	}
+	return c.Ready(ctx)
+}
+
+// Ready waits until the node runs pods.
+func (c *Cluster) Ready(ctx context.Context) error {
+	if err := faultkit.Ready(ctx, c.cri); err != nil {
+		return err
+	}
+	return faultkit.Until(ctx, "node to be ready", func() error {
+		node, err := c.core.Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+				return errors.New(condition.Message)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,101 @@
+//go:build linux
+
+package kube
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+// TestOOMKilledAtFirstSight has many pods reach their limits at once.
+func TestOOMKilledAtFirstSight(t *testing.T) {
+	s := setUp(t)
+	s.oomAtOnce(t)
+}
+
+// TestStock is the same under the stock shim, and counts only.
+func TestStock(t *testing.T) {
+	s := setUp(t)
+	s.shim = "stock"
+	s.oomAtOnce(t)
+}
+
+func (s *suite) oomAtOnce(t *testing.T) {
+	t.Helper()
+	pods := 5
+	if s.Full {
+		pods = 50
+	}
+	var subjects []*subject
+	for range pods {
+		subjects = append(subjects, s.pod(t, s.class(), faultkit.KindOOM)...)
+	}
+	require.NoError(t, s.stand(t.Context(), startTime(pods), subjects))
+	s.endAll(t, "oom-at-once", subjects)
+}
+
+// endAll lets all containers end at the same time, and judges.
+func (s *suite) endAll(t *testing.T, label string, subjects []*subject) {
+	t.Helper()
+	var wg sync.WaitGroup
+	errs := make([]error, len(subjects))
+	for i, m := range subjects {
+		wg.Go(func() { errs[i] = s.end(t.Context(), m) })
+	}
+	wg.Wait()
+	require.Empty(t, slices.DeleteFunc(errs, func(err error) bool { return err == nil }))
+	require.NoError(t, s.over(t.Context(), startTime(len(subjects)), subjects))
+	s.judge(t, label, subjects)
+}
+
+// TestCleanEnds has children OOM-killed whose parents then end well: the kill is
+// no reason for the container. kubelet must leave the killing of the others to
+// them.
+func TestCleanEnds(t *testing.T) {
+	s := setUp(t)
+	s.setKubelet(t, "singleProcessOOMKill: true")
+	kinds := []faultkit.Kind{
+		{Name: "child-oom-exit0", Reason: "Completed", Before: []string{"/workload", "child-oom-exit", "0"}},
+		{Name: "child-oom-stop", Code: 143, Reason: "Error", Before: faultkit.KindStopTainted.Before},
+		{Name: "exit3", Code: 3, Reason: "Error", Before: []string{"/workload", "exit", "3"}},
+	}
+	var all, toStop []*subject
+	for range s.Runs {
+		for _, k := range kinds {
+			m := s.pod(t, s.class(), k)
+			all = append(all, m...)
+			if k.Before[1] == faultkit.KindStopTainted.Before[1] {
+				toStop = append(toStop, m...)
+			}
+		}
+	}
+	patience := startTime(len(all))
+	require.NoError(t, s.stand(t.Context(), patience, toStop))
+	for _, m := range toStop {
+		require.NoError(t, s.end(t.Context(), m))
+	}
+	require.NoError(t, s.over(t.Context(), patience, all))
+	s.judge(t, "clean-ends", all)
+}
+
+// kubeletTime is how long kubelet may take to start.
+const kubeletTime = 2 * time.Minute
+
+// setKubelet starts kubelet again with lines of configuration on top, until the
+// test is over.
+func (s *suite) setKubelet(t *testing.T, lines string) {
+	t.Helper()
+	require.NoError(t, ConfigureKubelet(t.Context(), lines))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), kubeletTime)
+		defer cancel()
+		require.NoError(t, ConfigureKubelet(ctx, ""))
+	})
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package kube
+
+import (
+	"context"
+	"fmt"
+	"path"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+// NewPod is a pod that runs once, under a RuntimeClass, or with none under the
+// node's default: the stock shim. Its network is the node's, so that none has to
+// be set up.
+func NewPod(name, class string, containers ...corev1.Container) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: Namespace},
+		Spec: corev1.PodSpec{
+			HostNetwork: true, RestartPolicy: corev1.RestartPolicyNever, Containers: containers,
+		},
+	}
+	if class != "" {
+		pod.Spec.RuntimeClassName = &class
+	}
+	return pod
+}
+
+// NewContainer is a container of the workload with a memory limit in bytes.
+func NewContainer(name string, limit int64, command ...string) corev1.Container {
+	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
+	return corev1.Container{
+		Name: name, Image: faultkit.Image, Command: command,
+		Resources: corev1.ResourceRequirements{Limits: memory, Requests: memory},
+	}
+}
+
+// mountControl gives a pod's container the folder by which it is told to end.
+func mountControl(pod *corev1.Pod, container int, dir string) {
+	volume := path.Base(dir)
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
+		Name: volume, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
+	})
+	pod.Spec.Containers[container].VolumeMounts = []corev1.VolumeMount{{Name: volume, MountPath: faultkit.ControlMount}}
+}
+
+// Create makes a pod.
+func (c *Cluster) Create(ctx context.Context, pod *corev1.Pod) error {
+	if _, err := c.core.Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create pod %s: %w", pod.Name, err)
+	}
+	return nil
+}
+
+// Delete has a pod stopped, with so many seconds between SIGTERM and SIGKILL, and
+// removed. It comes back at once; one that is gone is no error.
+func (c *Cluster) Delete(ctx context.Context, name string, seconds int64) error {
+	err := c.core.Pods(Namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &seconds})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete pod %s: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteAll has all pods stopped and removed, and comes back at once.
+func (c *Cluster) DeleteAll(ctx context.Context, seconds int64) error {
+	err := c.core.Pods(Namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &seconds}, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("delete pods: %w", err)
+	}
+	return nil
+}
