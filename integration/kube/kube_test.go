@@ -222,6 +222,12 @@ func (s *suite) end(ctx context.Context, m *subject) error {
 // pod makes a pod with a container of each kind, which wait for their moments.
 func (s *suite) pod(t *testing.T, class string, kinds ...faultkit.Kind) []*subject {
 	t.Helper()
+	return s.podWith(t, class, func(*corev1.Pod) {}, kinds...)
+}
+
+// podWith makes one that is changed first.
+func (s *suite) podWith(t *testing.T, class string, change func(*corev1.Pod), kinds ...faultkit.Kind) []*subject {
+	t.Helper()
 	name := fmt.Sprintf("pod%04d", serial.Add(1))
 	pod := NewPod(name, class)
 	subjects := make([]*subject, len(kinds))
@@ -237,6 +243,7 @@ func (s *suite) pod(t *testing.T, class string, kinds ...faultkit.Kind) []*subje
 		require.NoError(t, err)
 		mountControl(pod, i, m.dir)
 	}
+	change(pod)
 	require.NoError(t, s.Create(t.Context(), pod))
 	return subjects
 }

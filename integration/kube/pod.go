@@ -4,6 +4,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path"
 
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
@@ -74,4 +76,35 @@ func (c *Cluster) DeleteAll(ctx context.Context, seconds int64) error {
 		return fmt.Errorf("delete pods: %w", err)
 	}
 	return nil
+}
+
+// Resize sets the memory limit of a container that runs, in bytes.
+func (c *Cluster) Resize(ctx context.Context, pod, container string, limit int64) error {
+	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"containers": []any{map[string]any{
+		"name": container, "resources": corev1.ResourceRequirements{Limits: memory, Requests: memory},
+	}}}})
+	if err != nil {
+		return err
+	}
+	_, err = c.core.Pods(Namespace).Patch(ctx, pod, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "resize")
+	if err != nil {
+		return fmt.Errorf("resize %s of pod %s: %w", container, pod, err)
+	}
+	return nil
+}
+
+// Messages gives what the Events of a reason say of a pod.
+func (c *Cluster) Messages(ctx context.Context, pod, reason string) ([]string, error) {
+	events, err := c.core.Events(Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list events of pod %s: %w", pod, err)
+	}
+	var messages []string
+	for _, e := range events.Items {
+		messages = append(messages, e.Message)
+	}
+	return messages, nil
 }

@@ -1,0 +1,43 @@
+//go:build linux
+
+package faultkit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+)
+
+// Kill is a victim, as far as oomwitness trace is asked for it.
+type Kill struct {
+	Scope  string
+	Victim struct {
+		Comm string
+		// Init says that it was process 1 of its container.
+		Init bool
+	}
+	// Domain is what ran out of memory.
+	Domain struct {
+		Path string
+		// Size in bytes.
+		Size uint64 `json:"size_bytes"`
+	}
+}
+
+// Kills gives the ledger's victims of a container, oldest first.
+func Kills(ctx context.Context, id string) (kills []Kill, err error) {
+	out, err := exec.CommandContext(ctx, Command, "trace", "--follow=false", "-o", "json", "--container", id).Output()
+	if err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	for line := range bytes.Lines(out) {
+		var k Kill
+		if err := json.Unmarshal(line, &k); err != nil {
+			return nil, fmt.Errorf("trace: %w: %s", err, line)
+		}
+		kills = append(kills, k)
+	}
+	return kills, nil
+}
