@@ -36,6 +36,8 @@ func prerequisites(flavour Flavour) []prerequisite {
 		{"apt-get", "apt"},
 		{"gcc", "gcc"},
 		{"/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"},
+		{"/usr/lib/x86_64-linux-gnu/libseccomp.a", "libseccomp-dev"},
+		{"pkg-config", "pkg-config"},
 		{debianKeyring, "debian-archive-keyring"},
 		{"/usr/share/seabios/bios-256k.bin", "seabios"},
 	}

@@ -21,6 +21,9 @@ const (
 	runcCmd       = "github.com/opencontainers/runc"
 )
 
+// runcTags are those of runc: kubelet asks for a seccomp profile.
+const runcTags = "seccomp"
+
 // ensureTools builds the tools of this module unless the cache has those of
 // the same go.mod and go.sum. It returns the folder of the programs.
 func (c Config) ensureTools(ctx context.Context) (string, error) {
@@ -29,7 +32,7 @@ func (c Config) ensureTools(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.Cache, "tools-"+inputs)
+	dir := filepath.Join(c.Cache, "tools-"+key(inputs, runcTags))
 	if exists(dir) {
 		c.step(3, "tools")
 		return dir, used(dir, "tools-")
@@ -40,7 +43,7 @@ func (c Config) ensureTools(ctx context.Context) (string, error) {
 			return err
 		}
 		c.step(3, "tools: building runc")
-		return goBuild{module: module, dir: tmp, cgo: true}.run(ctx, runcCmd)
+		return goBuild{module: module, dir: tmp, cgo: true, tags: runcTags}.run(ctx, runcCmd)
 	})
 	if err != nil {
 		return "", fmt.Errorf("tools: %w", err)
@@ -89,7 +92,8 @@ func moduleKey(modules ...string) (string, error) {
 type goBuild struct {
 	module string // folder
 	dir    string
-	cgo    bool     // only runc has C
+	cgo    bool // only runc has C
+	tags   string
 	set    []string // variables to set, PACKAGE.NAME=VALUE
 }
 
@@ -104,7 +108,7 @@ func (b goBuild) run(ctx context.Context, packages ...string) error {
 	for _, variable := range b.set {
 		flags += " -X " + variable
 	}
-	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-o", b.dir + "/"}, packages...)
+	args := append([]string{"build", "-trimpath", "-tags", b.tags, "-ldflags", flags, "-o", b.dir + "/"}, packages...)
 	// An empty GOFLAGS: a caller's -race or -cover would need libraries.
 	env := []string{enabled, "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
 	if _, err := output(ctx, b.module, env, "go", args...); err != nil {
