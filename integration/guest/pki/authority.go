@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -139,14 +138,14 @@ contexts:
 current-context: node
 `
 
-func (a *authority) kubeconfig(who subject) error {
+func (a *authority) kubeconfig(file string, who subject) error {
 	p, err := a.certify(who, nil)
 	if err != nil {
 		return err
 	}
 	b64 := base64.StdEncoding.EncodeToString
 	text := fmt.Sprintf(kubeconfigText, server, b64(a.certPEM), who.name, b64(p.certPEM), b64(p.keyPEM))
-	if err := os.WriteFile(filepath.Join(dir, who.file+".conf"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	dir    = "/etc/kubernetes"
+	folder = "/etc/kubernetes"
 	server = "https://10.0.0.1:6443"
 )
 
@@ -41,13 +41,13 @@ var (
 type subject struct{ file, name, group string }
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(folder); err != nil {
 		fmt.Fprintln(os.Stderr, "pki:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(dir string) error {
 	pki := filepath.Join(dir, "pki")
 	if err := os.MkdirAll(pki, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -74,7 +74,7 @@ func run() error {
 			continue
 		}
 		for _, client := range kubeconfigs {
-			if err := authority.kubeconfig(client); err != nil {
+			if err := authority.kubeconfig(filepath.Join(dir, client.file+".conf"), client); err != nil {
 				return err
 			}
 		}
