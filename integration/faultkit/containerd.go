@@ -45,7 +45,7 @@ func ContainerdPid() (int, error) {
 }
 
 // KillContainerd kills it, and keeps it away until [Release].
-func KillContainerd(ctx context.Context) error {
+func KillContainerd(ctx context.Context) (err error) {
 	if err := os.WriteFile(holdFile, nil, 0o644); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func KillContainerd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("containerd %d: %w", pid, err)
 	}
-	defer unix.Close(fd)
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
 		return fmt.Errorf("kill containerd %d: %w", pid, err)
 	}

@@ -40,7 +40,7 @@ var prepared = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // nothing is left to lose
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*faultkit.Patience)
 	defer cancel()
 	return c.SetUp(ctx)

@@ -31,10 +31,19 @@ type Sight struct {
 func (s *Sight) End(container string) *corev1.ContainerStateTerminated {
 	for _, status := range statuses(s.Pod) {
 		if status.Name == container {
-			return status.State.Terminated
+			return ended(status)
 		}
 	}
 	return nil
+}
+
+// ended is the end that a status shows: that of the run before, once the
+// container is started again.
+func ended(status corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	if status.State.Terminated != nil {
+		return status.State.Terminated
+	}
+	return status.LastTerminationState.Terminated
 }
 
 // Over says that the pod and what the API shows of it has come to its end.
@@ -108,8 +117,10 @@ func (w *Watch) take(event watch.Event) {
 		maps.Copy(sight.First, old.First)
 	}
 	for _, status := range statuses(pod) {
-		if _, known := sight.First[status.Name]; !known && status.State.Terminated != nil {
-			sight.First[status.Name] = *status.State.Terminated
+		if end := ended(status); end != nil {
+			if _, known := sight.First[status.Name]; !known {
+				sight.First[status.Name] = *end
+			}
 		}
 	}
 	w.pods[pod.Name] = sight

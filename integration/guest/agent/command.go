@@ -143,7 +143,7 @@ func waitReady(ctx context.Context, note func(string, ...any)) error {
 		return err
 	}
 	if _, err := os.Stat(readyScript); err != nil {
-		return nil //nolint:nilerr // most flavours have none
+		return nil // most flavours have none
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
