@@ -209,7 +209,7 @@ cluster: payload ## A shell in the guest with kubectl, a cluster of one node and
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
 	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd | while IFS=: read -r file _ f; do \
-	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) || exit 1; done
+	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
 
 .PHONY: model
 model: ## Check the barrier and the queue in every interleaving, with spin

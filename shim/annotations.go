@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -71,13 +72,20 @@ func readAnnotations(bundle string) (map[string]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	annotations, err := parseAnnotations(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return annotations, nil
+}
+
+// parseAnnotations finds the annotations in an OCI spec.
+func parseAnnotations(r io.Reader) (map[string]string, error) {
 	var spec struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	if err := json.NewDecoder(f).Decode(&spec); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return spec.Annotations, nil
+	err := json.NewDecoder(r).Decode(&spec)
+	return spec.Annotations, err
 }
 
 // parsePolicy reads the annotations with our prefix. A name with a container's

@@ -3,6 +3,8 @@
 package shim
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"maps"
 	"strconv"
@@ -127,6 +129,27 @@ func TestABadAnnotationRefusesTheContainer(t *testing.T) {
 	require.ErrorContains(t, err, "oomwitness.io/report")
 	require.Nil(t, b.run("c"))
 	require.Empty(t, b.task.inits, "nothing was made")
+}
+
+// Whatever stands in a bundle's spec, what is taken of it is the same when it
+// is written again, and asks for nothing but what there is.
+func FuzzParseAnnotations(f *testing.F) {
+	f.Add([]byte(`{"ociVersion":"1.2.1","annotations":{"oomwitness.io/report":"live","io.kubernetes.cri.container-name":"a"}}`))
+	f.Add([]byte(`{"annotations":{"oomwitness.io/report.a":"exit"},"Annotations":{"oomwitness.io/report":"x"}} {}`))
+	f.Add([]byte(`{"annotations":[1]}`))
+	f.Fuzz(func(t *testing.T, spec []byte) {
+		annotations, err := parseAnnotations(bytes.NewReader(spec))
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(map[string]any{"annotations": annotations})
+		require.NoError(t, err)
+		same, err := parseAnnotations(bytes.NewReader(again))
+		require.NoError(t, err)
+		require.Equal(t, annotations, same, "%q", spec)
+		p, _, err := parsePolicy(annotations, config.Default())
+		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, spec)
+	})
 }
 
 func FuzzParsePolicy(f *testing.F) {

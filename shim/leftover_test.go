@@ -3,12 +3,17 @@
 package shim
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // A dead shim's socket goes, one that is answered on stays, and so does all that
@@ -44,6 +49,31 @@ func FuzzParseSocket(f *testing.F) {
 		if err == nil && (path == "" || path[0] != '/' || filepath.Clean(path) != path) {
 			t.Fatalf("%q from %q", path, data)
 		}
+	})
+}
+
+// Whatever stands in a dead shim's bundle, its container is removed, and has a
+// status and a time.
+func FuzzDeadShimsBundle(f *testing.F) {
+	record := `{"version":2,"id":"c","boot":"` + bootID() + `","pid":4194311,"probes":{"fake":"c"}`
+	socket := []byte(`{"address":"unix:///nowhere/s"}`)
+	f.Add([]byte(record+`}`), socket, []byte(`{"Pid":4194311,"Status":137,"Timestamp":"2026-01-01T00:00:00Z"}`))
+	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
+	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"0001-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
+	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`), []byte(``), []byte(`{`))
+	f.Fuzz(func(t *testing.T, record, bootstrap, exit []byte) {
+		g := newGrave(t)
+		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		for name, data := range map[string][]byte{
+			recordFile: record, bootstrapFile: bootstrap, "exit.json": exit,
+		} {
+			require.NoError(t, os.WriteFile(filepath.Join(g.bundle, name), data, 0o600))
+		}
+		status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+		require.NoError(t, err)
+		require.False(t, status.ExitedAt.IsZero(), "%+v", status)
+		require.True(t, status.ExitStatus >= 0 && status.ExitStatus <= 255, "%+v", status)
+		require.LessOrEqual(t, len(g.events.all()), 1)
 	})
 }
 

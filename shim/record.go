@@ -127,6 +127,8 @@ func parseRecord(data []byte) (record, error) {
 	switch {
 	case (rec.Status == nil) != (rec.ExitedAt == nil):
 		return record{}, errors.New("exit status without time, or time without status")
+	case rec.ExitedAt != nil && rec.ExitedAt.IsZero():
+		return record{}, errors.New("exit at no time")
 	case rec.Status == nil && rec.Verdict != nil:
 		return record{}, errors.New("verdict without exit")
 	case rec.Status != nil && (*rec.Status < 0 || *rec.Status > maxStatus):
