@@ -21,12 +21,13 @@ import (
 // asks the shim for the container's Pids and, finding none, calls the exit
 // Unknown, 255. So a deleted container is kept for as long as its bundle is
 // there, and told of to another containerd than the one that deleted it, which
-// sees no difference.
+// sees no difference. So is one whose Delete took longer than containerd waits: it
+// asks again, and would give a second TaskExit of its own to a "not found".
 
 // buried is a container that was deleted.
 type buried struct {
 	*run
-	by     uint64                  // the life of the containerd that deleted it
+	by     uint64                  // the life of the containerd that has the answer, or anyLife for none
 	answer *taskAPI.DeleteResponse // with the true status
 }
 

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -102,5 +103,27 @@ func TestGravesGoWithTheirBundles(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, b.graves, 1)
 		require.NotNil(t, b.graves["d"])
+	})
+}
+
+// containerd gives a Delete up that takes too long, and asks again when the
+// container is gone: it gets the answer that was lost.
+func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		connects(t, b)
+		isKilled(t, b)
+		asksWait(t, b)
+		ctx, giveUp := context.WithCancel(b.ctx)
+		b.task.onDelete = giveUp
+		lost, err := b.Delete(ctx, &taskAPI.DeleteRequest{ID: "c"})
+		require.NoError(t, err)
+		again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+		require.NoError(t, err)
+		require.Equal(t, lost, again)
+		require.EqualValues(t, 137, again.ExitStatus)
+		require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+		requireGone(t, b, "its bundle is removed")
 	})
 }

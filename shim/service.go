@@ -249,6 +249,9 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	}
 	s.leave(r, nil)
 	r.remove()
+	if ctx.Err() != nil { // nobody has the answer: it is for whoever asks again
+		life = anyLife
+	}
 	b := &buried{run: r, by: life, answer: resp}
 	s.bury(b)
 	if cerr := r.close(); cerr != nil {
