@@ -117,3 +117,20 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		require.Contains(t, help, "Usage:")
 	}
 }
+
+func TestNodeAndClusterFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--node: has to name this Node":                        {"node", "setup", "--node", ""},
+		`--restart "maybe": allowed are systemd and none`:      {"node", "setup", "--node", "a", "--restart", "maybe"},
+		"--timeout 0s: has to be more than nothing":            {"node", "remove", "--node", "a", "--timeout", "0s"},
+		`--host "host": has to be an absolute path`:            {"node", "remove", "--node", "a", "--host", "host"},
+		`runtime name "runc": containerd has its own`:          {"node", "setup", "--node", "a", "--runtime-name", "runc"},
+		"--namespace and --daemonset: have to name":            {"cluster", "remove"},
+		"--timeout -1s: has to be more than nothing":           {"cluster", "remove", "--namespace", "a", "--timeout", "-1s"},
+		`runtime name "default": containerd has its own`:       {"cluster", "remove", "--namespace", "a", "--runtime-name", "default"},
+		"API server: stat /nowhere: no such file or directory": {"cluster", "remove", "--namespace", "a", "--kubeconfig", "/nowhere"},
+	} {
+		_, err := execute(t, args...)
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -33,7 +33,7 @@ Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	k := realKernel()
-	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newInstall(), newUninstall(k), newVersion())
+	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newInstall(), newUninstall(k), newNode(k), newCluster(), newVersion())
 	return root
 }
 

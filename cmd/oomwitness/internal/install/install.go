@@ -165,9 +165,7 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		return result, err
 	}
 	if len(pids) > 0 && !o.Force {
-		return result, fmt.Errorf("%d shims run from %s (pids %s): delete their pods first; "+
-			"--force removes the binary all the same, and containerd then cannot clean up after them",
-			len(pids), o.shimPath(), strings.Join(pids, ", "))
+		return result, &RunningError{Path: o.shimPath(), Pids: pids}
 	}
 	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
 		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
@@ -182,6 +180,18 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		}
 	}
 	return result, o.finish(ctx, &result)
+}
+
+// RunningError refuses to take the binary away from under shims that run.
+type RunningError struct {
+	Path string
+	Pids []string
+}
+
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("%d shims run from %s (pids %s): delete their pods first; "+
+		"--force removes the binary all the same, and containerd then cannot clean up after them",
+		len(e.Pids), e.Path, strings.Join(e.Pids, ", "))
 }
 
 // otherShim gives the shim of a drop-in of ours if it is not the one at path.

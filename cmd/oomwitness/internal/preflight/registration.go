@@ -35,7 +35,7 @@ func (c Checker) registration() []Finding {
 	return append(findings,
 		c.dropin(config, dropinPath, shim, data),
 		c.included(config, loadErr, dropinPath),
-		c.restart(dropinPath))
+		c.Restart())
 }
 
 // shim finds the shim's binary. Missing is a failure only where containerd
@@ -117,9 +117,10 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 	return bad(status, name, config.ImportHint(c.ConfDir), "%s does not import %s", config.Path, c.ConfDir)
 }
 
-// restart says whether the running containerd is older than its files.
-func (c Checker) restart(dropin string) Finding {
+// Restart says whether the running containerd is older than its files.
+func (c Checker) Restart() Finding {
 	const name = "restart"
+	dropin := path.Join(c.ConfDir, criconf.DropinName)
 	started, known := c.startedAt("containerd")
 	if !known {
 		return ok(name, "containerd does not run here, it reads the drop-in when it starts")

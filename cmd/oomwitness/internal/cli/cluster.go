@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+)
+
+func newCluster() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Take oomwitness off a cluster",
+	}
+	cmd.AddCommand(newClusterRemove())
+	return cmd
+}
+
+func newClusterRemove() *cobra.Command {
+	var (
+		a access
+		r cluster.Removal
+	)
+	cmd := &cobra.Command{
+		Use:   "remove",
+		Short: "Have every node remove the shim, unless pods still use it",
+		Long: `Have every node remove the shim, its registration and the ledger. The Helm chart
+runs this ahead of its uninstall.
+
+While pods use the runtime handler, by whichever RuntimeClass, it refuses with their
+names and changes nothing; with --drain it evicts them instead, heeding disruption
+budgets, until there are none.
+
+The pods of the chart's DaemonSet do the work: they are replaced by ones that run
+"oomwitness node remove". Where a node has not done so in time, it is named with what
+its pod says, and the DaemonSet is put back: all nodes are set up again.
+
+Of Kubernetes it needs "list" on pods, nodes and runtimeclasses, "get" and "patch" on
+the DaemonSet, and for --drain "create" on pods/eviction.`,
+		Example: `  oomwitness cluster remove --namespace oomwitness
+  oomwitness cluster remove --namespace oomwitness --drain --timeout 30m`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.Namespace == "" || r.DaemonSet == "" {
+				return errors.New("--namespace and --daemonset: have to name the chart's DaemonSet")
+			}
+			if r.Patience <= 0 {
+				return fmt.Errorf("--timeout %s: has to be more than nothing", r.Patience)
+			}
+			if err := criconf.CheckHandler(r.Handler); err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			r.Client = client
+			r.Say = func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
+			return r.Run(cmd.Context())
+		},
+	}
+	a.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&r.Namespace, "namespace", "", "namespace of the DaemonSet")
+	flags.StringVar(&r.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
+	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler")
+	flags.StringVar(&r.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
+	flags.BoolVar(&r.Drain, "drain", false, "evict the pods that use the handler")
+	flags.DurationVar(&r.Patience, "timeout", 10*time.Minute, "how long all may take")
+	return cmd
+}

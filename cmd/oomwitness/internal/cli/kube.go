@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// access is how the API server is reached.
+type access struct{ kubeconfig string }
+
+func (a *access) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
+}
+
+// client reads all that it needs from files now, so that it works below another
+// root as well. Its token is not read again: it is for commands that end.
+func (a *access) client() (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", a.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	config.CAFile, config.CertFile, config.KeyFile, config.BearerTokenFile = "", "", "", ""
+	config.UserAgent = "oomwitness"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	return client, nil
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+)
+
+func newNode(k kernel) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Put this node of a cluster to use, or take it out",
+		Long: `Put this node of a Kubernetes cluster to use, or take it out. The pods of the Helm
+chart's DaemonSet run these: setup as their init step, then stay, which does
+nothing; and remove instead of setup, when the chart is uninstalled.
+
+On a node without the chart, as root:
+
+  oomwitness node setup --host / --node NAME --kubeconfig FILE`,
+	}
+	cmd.AddCommand(newNodeSetup(k), newNodeRemove(k), newNodeStay())
+	return cmd
+}
+
+// nodeFlags are what setup and remove have in common.
+type nodeFlags struct {
+	access
+	name, host, label, restart, unit, address string
+
+	patience time.Duration
+	unload   bool
+	install  install.Options
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	f.access.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "node", os.Getenv("NODE_NAME"), "name of this Node (default: $NODE_NAME)")
+	flags.StringVar(&f.host, "host", "/host", "where the host's root is mounted; / where this is the host")
+	flags.StringVar(&f.label, "label", node.DefaultLabel, "label of the nodes that carry the shim; its value is \"true\"")
+	flags.StringVar(&f.restart, "restart", "systemd",
+		"who restarts containerd: systemd, or none to wait until somebody did")
+	flags.StringVar(&f.unit, "containerd-unit", node.DefaultUnit, "containerd's systemd unit")
+	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket")
+	flags.DurationVar(&f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
+	flags.StringVar(&f.install.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim on the host")
+	flags.StringVar(&f.install.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in on the host")
+	flags.StringVar(&f.install.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file on the host (only read)")
+	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
+	flags.StringVar(&f.install.SystemdCgroup, "systemd-cgroup", "auto",
+		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
+	flags.BoolVar(&f.unload, "unload", true, "remove: take the ledger out of the kernel as well")
+}
+
+func (f *nodeFlags) check() error {
+	switch {
+	case f.name == "":
+		return errors.New("--node: has to name this Node, as $NODE_NAME may")
+	case f.restart != "systemd" && f.restart != "none":
+		return fmt.Errorf("--restart %q: allowed are systemd and none", f.restart)
+	case f.patience <= 0:
+		return fmt.Errorf("--timeout %s: has to be more than nothing", f.patience)
+	}
+	return errors.Join(absolute("host", f.host, "address", f.address), criconf.CheckHandler(f.install.Handler))
+}
+
+// node goes to the host and gives the node as seen from there. What comes from
+// this process's own tree is read before.
+func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	client, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	binaries, err := node.Enter(f.host, "")
+	if err != nil {
+		return nil, err
+	}
+	f.install.ConfigVersion, f.install.SystemdUnit = "auto", "auto"
+	f.install.Shim, f.install.Command, f.install.Root = binaries.Shim, binaries.Command, "/"
+	checker := preflight.Checker{
+		Root: "/", ContainerdConfig: f.install.MainConfig, Address: f.address, BinDir: f.install.BinDir,
+		ConfDir: f.install.ConfDir, Handler: f.install.Handler, LedgerDir: bpf.DefaultDir, ConfigCheck: loads, Ledger: k.meta,
+	}
+	n := &node.Node{
+		Install: f.install, Check: checker.Check, Stale: checker.Restart, Unit: f.unit, Patience: f.patience,
+		Handlers: func(ctx context.Context) ([]string, error) { return node.Handlers(ctx, f.address) },
+		Load:     func() (string, error) { return k.loaded() },
+		Mark: func(ctx context.Context, carries bool) error {
+			return node.Label(ctx, client.CoreV1().Nodes(), f.name, f.label, carries)
+		},
+		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
+	}
+	if f.restart == "systemd" {
+		n.Systemctl = node.Systemctl
+	}
+	if f.unload {
+		n.Unload = func() (string, error) { return k.unloaded(pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}) }
+	}
+	return n, nil
+}
+
+// loaded loads the ledger onto the host, and says what that took.
+func (k kernel) loaded() (string, error) {
+	if !node.BPFMounted() {
+		return "", errors.New("the BPF file system is not mounted on /sys/fs/bpf; the shim does that, and loads it with its first container")
+	}
+	st, err := k.load(bpf.Options{})
+	if err != nil {
+		return "", hinted(refused(st, err))
+	}
+	verb := map[bool]string{true: "loaded the ledger", false: "the ledger is loaded already"}[st.Loaded]
+	return fmt.Sprintf("%s: tier %s", verb, cmp.Or(st.Tier.String(), "unknown")), nil
+}
+
+func newNodeSetup(k kernel) *cobra.Command {
+	var f nodeFlags
+	cmd := &cobra.Command{
+		Use:   "setup",
+		Short: "Install the shim on this node, load the ledger, label the node",
+		Long: `Install the shim on this node, load the ledger, and label the node.
+
+In this order, and each only when the one before succeeded:
+
+  1. the checks of "oomwitness check"; nothing is written where one fails
+  2. what "oomwitness install" does: shim, drop-in, systemd unit of the ledger
+  3. the checks again, with what is there now
+  4. containerd is restarted, where it does not have the handler yet or is older
+     than its files (--restart systemd), or waited for (--restart none);
+     running containers go on
+  5. the ledger is loaded; without it the cgroups' counters are what is known
+  6. the Node is labelled, so that pods of the RuntimeClass come
+
+Running it again changes nothing. In a container it wants the host's root at
+--host and works there (chroot), with the host's own programs. It needs:
+
+  CAP_SYS_CHROOT          chroot(2) to the host's root
+  CAP_SYS_PTRACE          readlink(2) of /proc/PID/exe and reads of /proc/PID/environ
+                          of the host's processes
+  CAP_SYS_ADMIN           systemd's leave to restart a unit; not with --restart none
+  CAP_BPF, CAP_PERFMON    bpf(2), for the ledger
+  CAP_SYS_RESOURCE        prlimit(2) for it before Linux 5.11
+
+of a root user, whom the files belong to. It needs no privileged container and no
+namespace of the host. Of Kubernetes it needs "patch" on nodes.`,
+		Example: `  oomwitness node setup --node worker-1
+  oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := f.node(cmd, k)
+			if err != nil {
+				return err
+			}
+			return n.Setup(cmd.Context())
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newNodeRemove(k kernel) *cobra.Command {
+	var f nodeFlags
+	cmd := &cobra.Command{
+		Use:   "remove",
+		Short: "Take the node's label, and remove what setup put there",
+		Long: `Take the node's label, so that no more pods of the RuntimeClass come, and remove
+what setup put on this node.
+
+It waits until no shim runs: containerd needs the binary to clean up after them. It
+does not end them; "oomwitness cluster remove --drain" evicts their pods. Then it
+does what "oomwitness uninstall" does, restarts containerd where that still has the
+handler, and takes the ledger out of the kernel, unless --unload=false.
+
+It takes the flags of setup and needs the same rights. Running it again is not an
+error.`,
+		Example: `  oomwitness node remove --node worker-1 --timeout 10m
+  oomwitness node remove --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := f.node(cmd, k)
+			if err != nil {
+				return err
+			}
+			return n.Remove(cmd.Context())
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newNodeStay() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stay",
+		Short: "Do nothing until told to end: keeps a pod of the DaemonSet alive",
+		Long: `Do nothing until told to end by SIGTERM or SIGINT. The pods of the DaemonSet run it
+after setup, as a pod of a DaemonSet has to go on running. It holds no rights, and
+removes nothing when it ends: an upgrade of the chart ends it as well.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			<-cmd.Context().Done()
+			return nil
+		},
+	}
+}

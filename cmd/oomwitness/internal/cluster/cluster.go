@@ -1,0 +1,156 @@
+// Package cluster takes oomwitness off a cluster: it refuses while pods use it, or
+// evicts them if told so, has every node remove its part, and says which nodes did
+// not.
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+)
+
+// ActionAnnotation of the DaemonSet's pods chooses the subcommand of "oomwitness
+// node" that their init step runs. Its prefix is not the one that containerd hands
+// to the shim.
+const ActionAnnotation = "node.oomwitness.io/action"
+
+// every is how often the cluster is asked how far it is, and back how long there
+// is to put the DaemonSet back after a failure, whatever ended it.
+const (
+	every = 2 * time.Second
+	back  = 30 * time.Second
+)
+
+// Removal takes oomwitness off a cluster.
+type Removal struct {
+	Client kubernetes.Interface
+	// Namespace and DaemonSet are those of the chart.
+	Namespace, DaemonSet string
+	// Handler is the runtime handler: every RuntimeClass with it counts.
+	Handler string
+	// Label is that of the nodes that carry the shim.
+	Label string
+	// Drain evicts the pods that use the handler.
+	Drain bool
+	// Patience is how long all may take.
+	Patience time.Duration
+	// Say tells the operator how it goes.
+	Say func(format string, args ...any)
+}
+
+// Run refuses while pods use the handler, unless it is to drain them, and changes
+// nothing then. Otherwise the DaemonSet's pods are replaced by ones that remove what
+// they had put on their nodes. Where that does not succeed everywhere in time, the
+// DaemonSet is put back, and with it the nodes.
+func (r *Removal) Run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Patience)
+	defer cancel()
+	pods, err := r.pods(ctx)
+	if err != nil {
+		return err
+	}
+	if len(pods) > 0 && !r.Drain {
+		return fmt.Errorf("%d pods run under the handler %q: delete them first, or have them evicted (uninstall.drain, --drain):\n%s",
+			len(pods), r.Handler, strings.Join(names(pods), "\n"))
+	}
+	set, err := r.turn(ctx, "remove")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.putBack(ctx))
+		}
+	}()
+	r.Say("daemonset %s/%s: its pods remove the shim from their nodes now", r.Namespace, r.DaemonSet)
+	if err := r.drain(ctx); err != nil {
+		return err
+	}
+	if err := r.rollout(ctx, set.Generation); err != nil {
+		return err
+	}
+	return r.left(ctx)
+}
+
+// turn gives the DaemonSet's pods another action, all nodes at once.
+func (r *Removal) turn(ctx context.Context, action string) (*appsv1.DaemonSet, error) {
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{ActionAnnotation: action}},
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	set, err := r.Client.AppsV1().DaemonSets(r.Namespace).Patch(ctx, r.DaemonSet, types.StrategicMergePatchType, patch,
+		metav1.PatchOptions{FieldManager: "oomwitness"})
+	if err != nil {
+		return nil, fmt.Errorf("daemonset %s/%s: %w", r.Namespace, r.DaemonSet, err)
+	}
+	return set, nil
+}
+
+// putBack has the nodes set up again, also when the time is over.
+func (r *Removal) putBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), back)
+	defer cancel()
+	if _, err := r.turn(ctx, "setup"); err != nil {
+		return err
+	}
+	r.Say("daemonset %s/%s: put back; its pods set their nodes up again", r.Namespace, r.DaemonSet)
+	return nil
+}
+
+// rollout waits until every node's pod is of this generation and has done its part.
+func (r *Removal) rollout(ctx context.Context, generation int64) error {
+	var last *appsv1.DaemonSet
+	err := r.until(ctx, func(ctx context.Context) (bool, error) {
+		set, err := r.Client.AppsV1().DaemonSets(r.Namespace).Get(ctx, r.DaemonSet, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		last = set
+		want := set.Status.DesiredNumberScheduled
+		return set.Status.ObservedGeneration >= generation && set.Status.UpdatedNumberScheduled == want &&
+			set.Status.NumberReady == want, nil
+	})
+	if err == nil {
+		r.Say("%d nodes have removed the shim", last.Status.DesiredNumberScheduled)
+		return nil
+	}
+	if last == nil {
+		return fmt.Errorf("daemonset %s/%s: %w", r.Namespace, r.DaemonSet, err)
+	}
+	late, listErr := r.late(context.WithoutCancel(ctx), last.Spec.Selector)
+	return errors.Join(fmt.Errorf("these nodes have not removed the shim in time: %w\n%s", err, strings.Join(late, "\n")), listErr)
+}
+
+// left refuses to end well while a node is labelled: one where the DaemonSet has
+// no pod any more.
+func (r *Removal) left(ctx context.Context) error {
+	list, err := r.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: r.Label + "=true"})
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	var nodes []string
+	for i := range list.Items {
+		nodes = append(nodes, list.Items[i].Name)
+	}
+	if len(nodes) > 0 {
+		return fmt.Errorf("these nodes still carry the shim, and have no pod of daemonset %s/%s that could remove it: %s; "+
+			"run there: oomwitness node remove", r.Namespace, r.DaemonSet, strings.Join(nodes, ", "))
+	}
+	return nil
+}
+
+// until asks again and again, within ctx.
+func (r *Removal) until(ctx context.Context, done wait.ConditionWithContextFunc) error {
+	return wait.PollUntilContextCancel(ctx, every, true, done)
+}

@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// Binaries are what is installed, by paths that stay good when the root changes.
+type Binaries struct{ Command, Shim string }
+
+// Enter makes the host's tree, mounted at dir, the root of this process: what
+// follows sees the host's files, processes and sockets by the host's own paths,
+// and runs the host's programs with the host's libraries. "/" changes nothing.
+// The binaries to install are opened before, from this process's own tree; an
+// empty shim is the one beside this command.
+func Enter(dir, shim string) (Binaries, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return Binaries{}, fmt.Errorf("find this command's file: %w", err)
+	}
+	if shim == "" {
+		shim = filepath.Join(filepath.Dir(self), criconf.ShimName)
+	}
+	b := Binaries{Command: self, Shim: shim}
+	if dir == "/" {
+		return b, nil
+	}
+	if b.Command, err = hold(self); err != nil {
+		return b, err
+	}
+	if b.Shim, err = hold(shim); err != nil {
+		return b, err
+	}
+	if err := unix.Chroot(dir); err != nil {
+		return b, fmt.Errorf("chroot %s: %w; it needs CAP_SYS_CHROOT", dir, err)
+	}
+	return b, os.Chdir("/")
+}
+
+// hold opens a file for the life of this process and gives a path to it that any
+// root with /proc in it resolves.
+func hold(name string) (string, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", name, err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
+}
+
+// Systemctl runs systemctl. It would refuse to work below another root than that
+// of PID 1, which the host's tree may seem to be.
+func Systemctl(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "systemctl", args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_IGNORE_CHROOT=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// BPFMounted says whether the BPF file system is on /sys/fs/bpf. One that a
+// container mounts there is its own, and ends with it.
+func BPFMounted() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/sys/fs/bpf", &fs) == nil && fs.Type == unix.BPF_FS_MAGIC
+}

@@ -1,0 +1,238 @@
+// Package node puts a node of a cluster to use and takes it out again: the shim,
+// its registration with containerd, the ledger and the node's label, each in its
+// order, so that no pod is ever sent to a node that cannot run it.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+)
+
+// DefaultLabel is the label of the nodes that carry the shim; its value is true.
+const DefaultLabel = "oomwitness.io/shim"
+
+// DefaultUnit is containerd's systemd unit.
+const DefaultUnit = "containerd.service"
+
+// every is how often a process outside of this one is asked whether it is there
+// yet, or gone.
+const every = time.Second
+
+// Node is one node, as seen from itself.
+type Node struct {
+	// Install says what goes where.
+	Install install.Options
+	// Check looks at the whole node, Stale only at whether containerd is older
+	// than its configuration.
+	Check func(context.Context) preflight.Report
+	Stale func() preflight.Finding
+	// Handlers are the runtime handlers that the running containerd has.
+	Handlers func(context.Context) ([]string, error)
+	// Systemctl talks to the node's systemd; nil where somebody else restarts
+	// containerd, whose unit Unit is.
+	Systemctl func(ctx context.Context, args ...string) error
+	Unit      string
+	// Load and Unload are the ledger's, and say what they did. A nil Unload
+	// leaves it.
+	Load, Unload func() (string, error)
+	// Mark sets the node's label or removes it.
+	Mark func(ctx context.Context, carries bool) error
+	// Patience bounds each wait: for containerd to come back, for shims to end.
+	Patience time.Duration
+	// Say tells the operator what was done.
+	Say func(format string, args ...any)
+}
+
+// registration are the checks of what Setup is about to write.
+var registration = []string{"shim", "drop-in", "imports", "restart"}
+
+// Setup checks the node, installs, has containerd restarted where it does not
+// have the handler yet, loads the ledger, and labels the node at last. It can be
+// repeated: what is in place stays untouched.
+func (n *Node) Setup(ctx context.Context) error {
+	if err := n.passes(ctx, registration); err != nil {
+		return err
+	}
+	result, err := install.Install(ctx, n.Install)
+	n.told(result)
+	if err != nil {
+		return err
+	}
+	if err := n.passes(ctx, nil); err != nil {
+		return err
+	}
+	if result.HasUnit() && result.Changed() && n.Systemctl != nil {
+		if err := n.Systemctl(ctx, "daemon-reload"); err != nil {
+			return err
+		}
+	}
+	if err := n.settle(ctx, n.registered); err != nil {
+		return err
+	}
+	// Without the ledger the counters are there, and the shim tries again.
+	if text, err := n.Load(); err != nil {
+		n.Say("note: no ledger: %v", err)
+	} else {
+		n.Say("%s", text)
+	}
+	if err := n.Mark(ctx, true); err != nil {
+		return err
+	}
+	n.Say("labelled the node")
+	return nil
+}
+
+// passes runs all checks but those left out.
+func (n *Node) passes(ctx context.Context, without []string) error {
+	var failed []string
+	for _, f := range n.Check(ctx).Findings {
+		if slices.Contains(without, f.Name) {
+			continue
+		}
+		switch f.Status {
+		case preflight.Fail:
+			failed = append(failed, fmt.Sprintf("%s: %s; %s", f.Name, f.Found, f.Do))
+		case preflight.Warn:
+			if without == nil {
+				n.Say("note: %s: %s", f.Name, f.Found)
+			}
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("this node cannot run the shim: %s", strings.Join(failed, "\n"))
+	}
+	return nil
+}
+
+// registered says what the running containerd lacks of the registration, "" for
+// nothing.
+func (n *Node) registered(ctx context.Context) string {
+	handlers, err := n.Handlers(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	if !slices.Contains(handlers, n.Install.Handler) {
+		return fmt.Sprintf("containerd has no runtime handler %q", n.Install.Handler)
+	}
+	if f := n.Stale(); f.Status != preflight.OK {
+		return f.Found
+	}
+	return ""
+}
+
+// deregistered says what the running containerd still has, "" for nothing.
+func (n *Node) deregistered(ctx context.Context) string {
+	handlers, err := n.Handlers(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	if slices.Contains(handlers, n.Install.Handler) {
+		return fmt.Sprintf("containerd still has the runtime handler %q", n.Install.Handler)
+	}
+	return ""
+}
+
+// settle has containerd restarted where its state is not what its files say, and
+// returns when it is.
+func (n *Node) settle(ctx context.Context, lacks func(context.Context) string) error {
+	why := lacks(ctx)
+	if why == "" {
+		return nil
+	}
+	if n.Systemctl == nil {
+		n.Say("%s: waiting until it is restarted", why)
+	} else {
+		n.Say("%s: restarting %s", why, n.Unit)
+		if err := n.Systemctl(ctx, "restart", n.Unit); err != nil {
+			return err
+		}
+	}
+	return n.until(ctx, "containerd to be restarted", func(ctx context.Context) (string, error) {
+		return lacks(ctx), nil
+	})
+}
+
+// until waits for a thing that is outside of this process, until it is not
+// lacking any more.
+func (n *Node) until(ctx context.Context, what string, lacks func(context.Context) (string, error)) error {
+	var why string
+	err := wait.PollUntilContextTimeout(ctx, every, n.Patience, true, func(ctx context.Context) (done bool, err error) {
+		why, err = lacks(ctx)
+		return why == "", err
+	})
+	if wait.Interrupted(err) {
+		return fmt.Errorf("waited %s for %s: %s: %w", n.Patience, what, why, err)
+	}
+	return err
+}
+
+// Remove takes the node's label first, so that no more pods come, waits until no
+// shim runs, and then removes what Setup put in place. It can be repeated.
+func (n *Node) Remove(ctx context.Context) error {
+	if err := n.Mark(ctx, false); err != nil {
+		return err
+	}
+	n.Say("removed the node's label")
+	if n.Systemctl != nil {
+		// Stopped while systemd still knows it. One that is not there needs none.
+		if err := n.Systemctl(ctx, "stop", install.UnitName); err != nil {
+			n.Say("note: %v", err)
+		}
+	}
+	if err := n.uninstall(ctx); err != nil {
+		return err
+	}
+	if n.Systemctl != nil {
+		if err := n.Systemctl(ctx, "daemon-reload"); err != nil {
+			return err
+		}
+	}
+	if err := n.settle(ctx, n.deregistered); err != nil {
+		return err
+	}
+	if n.Unload == nil {
+		return nil
+	}
+	text, err := n.Unload()
+	if err != nil {
+		return err
+	}
+	n.Say("%s", text)
+	return nil
+}
+
+// uninstall removes the files as soon as no shim runs.
+func (n *Node) uninstall(ctx context.Context) error {
+	said := false
+	return n.until(ctx, "the shims to end", func(ctx context.Context) (string, error) {
+		result, err := install.Uninstall(ctx, n.Install)
+		if running, ok := errors.AsType[*install.RunningError](err); ok {
+			if !said {
+				n.Say("%d shims run (pids %s): waiting until they have ended", len(running.Pids), strings.Join(running.Pids, ", "))
+				said = true
+			}
+			return running.Error(), nil
+		}
+		n.told(result)
+		return "", err
+	})
+}
+
+// told says what install did.
+func (n *Node) told(result install.Result) {
+	for _, action := range result.Actions {
+		n.Say("%-9s %s", action.Verb, action.Path)
+	}
+	for _, note := range result.Notes {
+		n.Say("note: %s", note)
+	}
+}
