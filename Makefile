@@ -48,13 +48,24 @@ build: ## Build static binaries into bin/
 	@mkdir -p bin
 	$(STATIC) -o bin/ ./cmd/...
 
+.PHONY: image
+image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
+	@$(call say,container image: $(IMAGE))
+	for arch in amd64 arm64; do GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ ./cmd/...; done
+	@cd integration && $(GO) run ./cmd/image --out ../$(CACHE)/image --ref $(IMAGE) --license ../LICENSE \
+	  --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
+	  --bin amd64=../$(CACHE)/image/amd64 --bin arm64=../$(CACHE)/image/arm64
+VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Chart.yaml)
+COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+IMAGE     ?= ghcr.io/oomwitness/oomwitness:$(VERSION)
+
 .PHONY: unit
 unit: ## Unit tests with the race detector; as root also those on this machine's cgroups
 	@$(call say,unit tests of the project)
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	@$(call say,unit tests of the node VM)
-	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/...
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./image/...
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
