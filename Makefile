@@ -52,9 +52,9 @@ build: ## Build static binaries into bin/
 image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
 	for arch in amd64 arm64; do GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ ./cmd/...; done
-	@cd integration && $(GO) run ./cmd/image --out ../$(CACHE)/image --ref $(IMAGE) --license ../LICENSE \
-	  --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
-	  --bin amd64=../$(CACHE)/image/amd64 --bin arm64=../$(CACHE)/image/arm64
+	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
+	@$(CACHE)/bin/image --out $(CACHE)/image --ref $(IMAGE) --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
+	  --bin amd64=$(CACHE)/image/amd64 --bin arm64=$(CACHE)/image/arm64
 VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Chart.yaml)
 COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= ghcr.io/oomwitness/oomwitness:$(VERSION)
