@@ -59,6 +59,18 @@ VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Char
 COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= ghcr.io/oomwitness/oomwitness:$(VERSION)
 
+HELM := $(CACHE)/bin/helm
+
+.PHONY: chart
+chart: $(HELM) ## Lint and test the Helm chart; builds Helm at the first time, which takes minutes
+	@$(call say,Helm chart)
+	$(HELM) lint --strict runtime-class/chart
+	$(GO) test -count=1 ./runtime-class
+
+$(HELM): .ci/helm/go.mod
+	@mkdir -p $(@D)
+	cd .ci/helm && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(HELM) helm.sh/helm/v4/cmd/helm
+
 .PHONY: unit
 unit: ## Unit tests with the race detector; as root also those on this machine's cgroups
 	@$(call say,unit tests of the project)

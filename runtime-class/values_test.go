@@ -1,0 +1,164 @@
+package runtimeclass
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// change is another value than the default, and a line that the chart has with it
+// and has not without.
+type change struct {
+	value, want string
+}
+
+var changes = map[string]change{
+	"image.repository": {value: `"example.org/x"`, want: "image: example.org/x:0.1.0"},
+	"image.tag":        {value: `"9"`, want: "image: ghcr.io/oomwitness/oomwitness:9"},
+	"image.digest": {
+		value: `"sha256:` + strings.Repeat("a", 64) + `"`,
+		want:  "image: ghcr.io/oomwitness/oomwitness@sha256:" + strings.Repeat("a", 64),
+	},
+	"image.pullPolicy":            {value: `"Always"`, want: "imagePullPolicy: Always"},
+	"imagePullSecrets":            {value: `[{"name":"s3cret"}]`, want: "- name: s3cret"},
+	"handler":                     {value: `"other"`, want: "- --runtime-name=other"},
+	"runtimeClass.create":         {value: `false`},
+	"runtimeClass.name":           {value: `"other"`, want: "name: other"},
+	"runtimeClass.overhead":       {value: `{"memory":"99Mi"}`, want: "memory: 99Mi"},
+	"runtimeClass.tolerations":    {value: `[{"key":"gpu"}]`, want: "- key: gpu"},
+	"node.label":                  {value: `"example.org/l"`, want: `example.org/l: "true"`},
+	"node.binDir":                 {value: `"/opt/bin"`, want: "- --bin-dir=/opt/bin"},
+	"node.confDir":                {value: `"/etc/c.d"`, want: "- --conf-dir=/etc/c.d"},
+	"node.containerdConfig":       {value: `"/etc/c.toml"`, want: "- --containerd-config=/etc/c.toml"},
+	"node.containerdSocket":       {value: `"/run/c.sock"`, want: "- --address=/run/c.sock"},
+	"node.containerdUnit":         {value: `"k3s.service"`, want: "- --containerd-unit=k3s.service"},
+	"node.restart":                {value: `"none"`, want: "- --restart=none"},
+	"node.systemdCgroup":          {value: `"true"`, want: "- --systemd-cgroup=true"},
+	"node.timeout":                {value: `"9m"`, want: "- --timeout=9m"},
+	"node.seLinuxOptions":         {value: `{"type":"spc_t"}`, want: "type: spc_t"},
+	"api.host":                    {value: `"10.0.0.1"`, want: `- {name: KUBERNETES_SERVICE_HOST, value: "10.0.0.1"}`},
+	"api.port":                    {value: `"6443"`, want: `- {name: KUBERNETES_SERVICE_PORT, value: "6443"}`},
+	"hostNetwork":                 {value: `true`, want: "hostNetwork: true"},
+	"daemonSet.nodeSelector":      {value: `{"pool":"a"}`, want: "pool: a"},
+	"daemonSet.affinity":          {value: `{"nodeAffinity":{}}`, want: "nodeAffinity: {}"},
+	"daemonSet.tolerations":       {value: `[{"key":"only"}]`, want: "- key: only"},
+	"daemonSet.priorityClassName": {value: `"low"`, want: "priorityClassName: low"},
+	"daemonSet.maxUnavailable":    {value: `3`, want: "maxUnavailable: 3"},
+	"daemonSet.podAnnotations":    {value: `{"a":"b"}`, want: "a: b"},
+	"daemonSet.podLabels":         {value: `{"c":"d"}`, want: "c: d"},
+	"daemonSet.setupResources":    {value: `{"limits":{"memory":"77Mi"}}`, want: "memory: 77Mi"},
+	"daemonSet.resources":         {value: `{"limits":{"memory":"78Mi"}}`, want: "memory: 78Mi"},
+	"serviceAccount.create":       {value: `false`},
+	"serviceAccount.name":         {value: `"me"`, want: "serviceAccountName: me"},
+	"serviceAccount.annotations":  {value: `{"e":"f"}`, want: "e: f"},
+	"rbac.create":                 {value: `false`},
+	"admissionPolicy.create":      {value: `false`},
+	"uninstall.enabled":           {value: `false`},
+	"uninstall.drain":             {value: `true`, want: "resources: [pods/eviction]"},
+	"uninstall.timeout":           {value: `"8m"`, want: "- --timeout=8m"},
+	"uninstall.unloadLedger":      {value: `false`, want: "- --unload=false"},
+	"uninstall.nodeSelector":      {value: `{"pool":"b"}`, want: "pool: b"},
+	"uninstall.tolerations":       {value: `[{"key":"here"}]`, want: "- key: here"},
+}
+
+// TestEveryValueDoesSomething: no value of the chart is there for nothing, and none
+// is left out of this test.
+func TestEveryValueDoesSomething(t *testing.T) {
+	plain := render(t, nil)
+	for _, path := range leaves(t, "", readValues(t)) {
+		t.Run(path, func(t *testing.T) {
+			c, tested := changes[path]
+			require.True(t, tested, "no test for this value")
+			changed := render(t, map[string]string{path: c.value})
+			require.NotEqual(t, plain, changed, "it changes nothing")
+			require.NotEmpty(t, decode(t, changed))
+			if c.want == "" {
+				require.Less(t, len(changed), len(plain), "it leaves nothing out")
+				return
+			}
+			require.True(t, hasLine(changed, c.want), "no line %q in\n%s", c.want, changed)
+			require.False(t, hasLine(plain, c.want), "there also by default")
+		})
+	}
+}
+
+func hasLine(text, want string) bool {
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) == want {
+			return true
+		}
+	}
+	return false
+}
+
+func readValues(t *testing.T) map[string]any {
+	t.Helper()
+	text, err := os.ReadFile("chart/values.yaml")
+	require.NoError(t, err)
+	values := map[string]any{}
+	require.NoError(t, yaml.Unmarshal(text, &values))
+	return values
+}
+
+// leaves are the paths of values that are set as a whole.
+func leaves(t *testing.T, above string, values map[string]any) (paths []string) {
+	t.Helper()
+	for key, value := range values {
+		path := strings.TrimPrefix(above+"."+key, ".")
+		below, isMap := value.(map[string]any)
+		if _, whole := changes[path]; whole || !isMap || len(below) == 0 {
+			paths = append(paths, path)
+			continue
+		}
+		paths = append(paths, leaves(t, path, below)...)
+	}
+	return paths
+}
+
+// TestEveryValueIsExplained: each has a comment above it, or is one of several below
+// one.
+func TestEveryValueIsExplained(t *testing.T) {
+	text, err := os.ReadFile("chart/values.yaml")
+	require.NoError(t, err)
+	explained := false
+	for line := range strings.Lines(string(text)) {
+		word := strings.TrimSpace(line)
+		switch {
+		case word == "":
+			explained = false
+		case strings.HasPrefix(word, "#"):
+			explained = true
+		case !strings.HasSuffix(word, ":"): // a value, and not a heading
+			require.True(t, explained || strings.HasPrefix(line, "  "), "not explained: %s", line)
+		}
+	}
+}
+
+func TestRefusedValues(t *testing.T) {
+	for path, value := range map[string]string{
+		"handler": `"runc"`, "node.restart": `"maybe"`, "node.binDir": `"bin"`, "node.systemdCgroup": `true`,
+		"node.timeout": `"soon"`, "uninstall.timeout": `5`, "image.digest": `"abc"`, "node.label": `"a b"`,
+		"node.confDir": `"/opt/conf.d"`, "unknown": `1`, "node.unknown": `1`, "daemonSet.maxUnavailable": `"some"`,
+		"runtimeClass.name": `"Upper"`, "api.port": `6443`,
+	} {
+		t.Run(path, func(t *testing.T) {
+			_, err := helm(t, templateArgs(map[string]string{path: value})...)
+			last := path[strings.LastIndex(path, ".")+1:]
+			require.ErrorContains(t, err, last)
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	for name, values := range combinations {
+		args := []string{"lint", "--strict", "chart"}
+		for path, value := range values {
+			args = append(args, "--set-json", path+"="+value)
+		}
+		_, err := helm(t, args...)
+		require.NoError(t, err, name)
+	}
+}
