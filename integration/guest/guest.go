@@ -10,17 +10,17 @@ import (
 	"io/fs"
 )
 
-// Import paths of the agent, and of what makes the cluster's certificates.
+// Import paths of the agent, and of what makes a cluster.
 const (
-	AgentPackage = "github.com/oomwitness/oomwitness/integration/guest/agent"
-	PKIPackage   = "github.com/oomwitness/oomwitness/integration/guest/pki"
+	AgentPackage     = "github.com/oomwitness/oomwitness/integration/guest/agent"
+	BootstrapPackage = "github.com/oomwitness/oomwitness/integration/guest/bootstrap"
 )
 
 // files also has the source of the guest's programs, so that the hash of all
 // files changes with it. Folders: initramfs, common (all flavours), plain,
 // systemd, kube (on top of systemd).
 //
-//go:embed initramfs common plain systemd kube agent wire pki
+//go:embed initramfs common plain systemd kube agent wire bootstrap
 var files embed.FS
 
 // Tree returns one of the folders.

@@ -62,7 +62,7 @@ func (c Config) prepare(ctx context.Context) (*Machine, error) {
 		if in.cluster, err = c.ensureCluster(ctx); err != nil {
 			return nil, err
 		}
-		if in.pki, err = c.ensureProgram(ctx, guest.PKIPackage, "pki"); err != nil {
+		if in.bootstrap, err = c.ensureProgram(ctx, guest.BootstrapPackage, "bootstrap"); err != nil {
 			return nil, err
 		}
 	}

@@ -24,8 +24,8 @@ type rootfsInputs struct {
 	tools   string // folder
 	agent   string
 	// Those of the cluster, empty without one.
-	cluster string // folder
-	pki     string
+	cluster   string // folder
+	bootstrap string
 }
 
 // ensureBase builds the base disk of the flavour unless the cache has it.
@@ -75,7 +75,7 @@ func (c Config) baseKey(in rootfsInputs) (string, error) {
 		inputs = append(inputs, debianKey(), strings.Join(maskedUnits, " "))
 	}
 	if in.cluster != "" {
-		inputs = append(inputs, filepath.Base(in.cluster), filepath.Base(filepath.Dir(in.pki)))
+		inputs = append(inputs, filepath.Base(in.cluster), filepath.Base(filepath.Dir(in.bootstrap)))
 	}
 	return key(inputs...), nil
 }
@@ -110,7 +110,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 		if err := copyTree(in.cluster, filepath.Join(root, "usr/local/bin")); err != nil {
 			return err
 		}
-		if err := copyFile(in.pki, filepath.Join(root, "usr/local/lib/node/pki")); err != nil {
+		if err := copyFile(in.bootstrap, filepath.Join(root, "usr/local/lib/node/bootstrap")); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ const (
 
 	// readyScript is of flavours with more than containerd to wait for.
 	readyScript = "/usr/local/lib/node/ready"
-	readyWait   = 8 * time.Minute
+	readyWait   = 15 * time.Minute
 	// kubeconfig is the administrator's, where there is a cluster.
 	kubeconfig = "/etc/kubernetes/admin.conf"
 

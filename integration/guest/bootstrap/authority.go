@@ -166,6 +166,7 @@ func writeServiceAccounts(name string) error {
 		return fmt.Errorf("encode key of service accounts: %w", err)
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	// The key is last: with it all is there.
 	if err := os.WriteFile(name+".pub", public, 0o644); err != nil {
 		return fmt.Errorf("write key: %w", err)
 	}

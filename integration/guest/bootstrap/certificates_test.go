@@ -38,7 +38,7 @@ func pool(t *testing.T, file string) *x509.CertPool {
 
 func TestCertificates(t *testing.T) {
 	dir := t.TempDir()
-	if err := run(dir); err != nil {
+	if err := makeCertificates(dir); err != nil {
 		t.Fatal(err)
 	}
 	pki := filepath.Join(dir, "pki")
@@ -70,7 +70,7 @@ func TestCertificates(t *testing.T) {
 
 func TestKubeconfigs(t *testing.T) {
 	dir := t.TempDir()
-	if err := run(dir); err != nil {
+	if err := makeCertificates(dir); err != nil {
 		t.Fatal(err)
 	}
 	data := regexp.MustCompile(`client-certificate-data: (\S+), client-key-data: (\S+)}`)

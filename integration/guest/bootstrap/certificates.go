@@ -1,17 +1,9 @@
-// Command pki makes what the parts of the guest's cluster know each other by:
-// certificates of three authorities, the key of service accounts, and a
-// kubeconfig for each client.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-)
-
-const (
-	folder = "/etc/kubernetes"
-	server = "https://10.0.0.1:6443"
 )
 
 // serverNames are what the API server, etcd and kubelet may be called.
@@ -25,7 +17,10 @@ var serverNames = []string{
 var (
 	servers = map[string][]string{"ca": {"apiserver", "kubelet-server"}, "etcd-ca": {"etcd-server"}}
 	clients = map[string][]subject{
-		"ca":             {{file: "apiserver-kubelet-client", name: "kube-apiserver-kubelet-client"}},
+		"ca": {
+			{file: "apiserver-kubelet-client", name: apiServer},
+			{file: admin, name: "kubernetes-admin", group: "system:masters"},
+		},
 		"etcd-ca":        {{file: "apiserver-etcd-client", name: "kube-apiserver"}},
 		"front-proxy-ca": {{file: "front-proxy-client", name: "front-proxy-client"}},
 	}
@@ -37,17 +32,16 @@ var (
 	}
 )
 
+// serviceAccounts is the name of their key's files.
+const serviceAccounts = "sa"
+
 // subject is a client: who it is, and the name of its files.
 type subject struct{ file, name, group string }
 
-func main() {
-	if err := run(folder); err != nil {
-		fmt.Fprintln(os.Stderr, "pki:", err)
-		os.Exit(1)
-	}
-}
-
-func run(dir string) error {
+// makeCertificates makes what the parts of the cluster know each other by:
+// certificates of three authorities, the key of service accounts, and a
+// kubeconfig for each client.
+func makeCertificates(dir string) error {
 	pki := filepath.Join(dir, "pki")
 	if err := os.MkdirAll(pki, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -79,5 +73,5 @@ func run(dir string) error {
 			}
 		}
 	}
-	return writeServiceAccounts(filepath.Join(pki, "sa"))
+	return writeServiceAccounts(filepath.Join(pki, serviceAccounts))
 }
