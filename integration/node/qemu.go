@@ -40,6 +40,7 @@ type vm struct {
 	append    []string // to the kernel's command line
 	console   string   // file of the console; empty for the terminal
 	port      bool     // has the agent's port
+	reboots   bool     // starts again when the guest reboots, instead of ending
 }
 
 // commandLine is the kernel's.
@@ -66,9 +67,12 @@ func (v vm) args() []string {
 	}
 	args := []string{
 		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(v.memory),
-		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+		"-nodefaults", "-no-user-config", "-display", "none",
 		"-kernel", v.kernel, "-initrd", v.initramfs, "-append", v.commandLine(),
 		"-device", "virtio-rng-pci",
+	}
+	if !v.reboots {
+		args = append(args, "-no-reboot")
 	}
 	if v.console == "" {
 		args = append(args, "-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console")

@@ -28,7 +28,10 @@ type Run struct {
 	Env   []string // added to the command's
 	Files []File
 	// Out is a folder of the host for the files of GuestOut; empty for none.
-	Out     string
+	Out string
+	// Reboots says that the guest may reboot, on the same disk. The command is
+	// then run again, with wire.BootEnv.
+	Reboots bool
 	Timeout time.Duration
 	Stdout  io.Writer
 	Stderr  io.Writer
@@ -92,7 +95,7 @@ func (m *Machine) boot(ctx context.Context, r Run, dir string) (status int, err 
 	defer func() { err = errors.Join(err, sink.close()) }()
 
 	v := m.vm(payload)
-	v.console, v.port = filepath.Join(dir, "console.log"), true
+	v.console, v.port, v.reboots = filepath.Join(dir, "console.log"), true, r.Reboots
 	c.step(6, "boot: %s, kernel %s, %s", c.Flavour, m.kernel.version, m.accel)
 	process, err := start(ctx, v, dir)
 	if err != nil {

@@ -127,6 +127,7 @@ func newRun(o *options) *cobra.Command {
 	flags.StringArrayVar(&files, "file", nil, "file or folder `HOST=GUEST`, guest path relative to /opt/oomwitness; repeatable")
 	flags.StringArrayVar(&env, "env", nil, "environment `NAME=VALUE` of the command; repeatable")
 	flags.StringVar(&run.Out, "out", "", "`folder` for the files of the guest's "+node.GuestOut)
+	flags.BoolVar(&run.Reboots, "reboots", false, "let the guest reboot on the same disk, and run the command again with "+wire.BootEnv+"=2")
 	flags.DurationVar(&run.Timeout, "timeout", node.DefaultTimeout, "time limit of the boot and the command, 0 for none")
 	return cmd
 }

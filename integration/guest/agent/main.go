@@ -5,10 +5,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
 // lingerTime is how long the host has to take the last frame and end QEMU
@@ -26,6 +30,22 @@ func main() {
 	}
 }
 
+// bootsFile counts the boots of this disk.
+const bootsFile = "/var/lib/node-boots"
+
+func countBoot() (int, error) {
+	text, err := os.ReadFile(bootsFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("read count of boots: %w", err)
+	}
+	// One byte for each.
+	text = append(text, '.')
+	if err := os.WriteFile(bootsFile, text, 0o644); err != nil {
+		return 0, fmt.Errorf("write count of boots: %w", err)
+	}
+	return len(text), nil
+}
+
 func run() error {
 	spec, err := readSpec()
 	if err != nil {
@@ -39,6 +59,11 @@ func run() error {
 		}
 		return err
 	}
+	boot, err := countBoot()
+	if err != nil {
+		return err
+	}
+	spec.Env = append(spec.Env, fmt.Sprintf("%s=%d", wire.BootEnv, boot))
 	host, err := openHost()
 	if err != nil {
 		return err

@@ -48,6 +48,9 @@ const (
 // ErrFrame reports a stream that is not frames.
 var ErrFrame = errors.New("bad frame")
 
+// BootEnv is the command's environment variable with the number of the boot, from 1.
+const BootEnv = "NODE_BOOT"
+
 // Spec is what the agent has to do. It is on the payload disk, in SpecFile.
 type Spec struct {
 	// Args is the command; none means an interactive shell on the console.
