@@ -169,17 +169,26 @@ soak: payload ## Containers at full speed for MIN minutes: nothing grows, the co
 	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
 MIN ?= 10
 
+# $(1) time, $(2) tests, $(3) name of the figures, $(4) more flags of the node
+KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
+	  $(call RUN,kube,$(1)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/$(3) \
+	  $(foreach v,KUBE_RUNS KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(4) \
+	  -- /opt/oomwitness/tests/kube.test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
+	  cat $(CACHE)/figures/$(3)/figures 2>/dev/null || true; exit $$status
+
 .PHONY: kube
 kube: FLAVOUR = kube
 kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroupfs; KUBE_RUNS=50, KUBE_SEED, KUBE_SHIM=stock
 	@$(call say,tests by the real kubelet: $(DRIVER))
-	@rm -rf $(CACHE)/figures/kube-$(DRIVER); status=0; \
-	  $(call RUN,kube,$(KUBE_TIME)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/kube-$(DRIVER) \
-	  $(foreach v,KUBE_RUNS KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) \
-	  -- /opt/oomwitness/tests/kube.test -test.v -test.timeout 0 -test.run '$(SCENARIO)' || status=$$?; \
-	  cat $(CACHE)/figures/kube-$(DRIVER)/figures 2>/dev/null || true; exit $$status
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER))
 KUBE_TIME ?= 60m
 DRIVER    ?= systemd
+
+.PHONY: kube-reboot
+kube-reboot: FLAVOUR = kube
+kube-reboot: payload ## The same for a node that reboots on its disk
+	@$(call say,a reboot of the node: $(DRIVER))
+	@$(call KUBE,$(KUBE_TIME),^TestReboot$$,kube-reboot-$(DRIVER),--reboots --env KUBE_REBOOT=1)
 
 # The containerds that a node is upgraded from.
 .PHONY: containerds

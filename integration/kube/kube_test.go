@@ -22,7 +22,7 @@ import (
 
 // startTime is how long so many pods may take to run, or to be gone.
 func startTime(pods int) time.Duration {
-	return faultkit.Patience + time.Duration(pods)*20*time.Second
+	return 2*faultkit.Patience + time.Duration(pods)*30*time.Second
 }
 
 // suite is the cluster under test, and what its API shows.

@@ -108,3 +108,12 @@ func (c *Cluster) Messages(ctx context.Context, pod, reason string) ([]string, e
 	}
 	return messages, nil
 }
+
+// Get gives a pod as the API shows it now.
+func (c *Cluster) Get(ctx context.Context, name string) (*corev1.Pod, error) {
+	pod, err := c.core.Pods(Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("get pod %s: %w", name, err)
+	}
+	return pod, nil
+}

@@ -1,0 +1,164 @@
+//go:build linux
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+var (
+	// kindHog reaches its limit from the start.
+	kindHog   = faultkit.Kind{Name: "oom", Code: 137, Reason: faultkit.OOMKilled, Before: []string{"/workload", "hog"}}
+	kindExit0 = faultkit.Kind{Name: "exit0", Reason: "Completed", Mode: "exit 0"}
+)
+
+// asInit makes the first container of a pod an init container, which is a sidecar
+// with the restart policy Always.
+func asInit(pod *corev1.Pod, restart *corev1.ContainerRestartPolicy) {
+	pod.Spec.InitContainers, pod.Spec.Containers = pod.Spec.Containers[:1:1], pod.Spec.Containers[1:]
+	pod.Spec.InitContainers[0].RestartPolicy = restart
+}
+
+// TestInitContainer has an init container reach its limit: the pod fails by it,
+// and the container after it never runs.
+func TestInitContainer(t *testing.T) {
+	s := setUp(t)
+	var ends []*subject
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) { asInit(pod, nil) }, kindHog, kindExit0)
+		ends = append(ends, m[0])
+	}
+	require.NoError(t, s.over(t.Context(), startTime(len(ends)), ends))
+	for _, m := range ends {
+		require.Len(t, s.Pods()[m.pod].First, 1, "containers that ended")
+		require.Equal(t, corev1.PodFailed, s.Pods()[m.pod].Pod.Status.Phase)
+	}
+	s.judge(t, "init-container", ends)
+}
+
+// TestSidecar has a sidecar reach its limit, which is started again while the
+// container beside it goes on, and ends well.
+func TestSidecar(t *testing.T) {
+	s := setUp(t)
+	always, grace := corev1.ContainerRestartPolicyAlways, int64(1)
+	var sidecars, others []*subject
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			asInit(pod, &always)
+			pod.Spec.TerminationGracePeriodSeconds = &grace
+		}, faultkit.KindOOM, kindExit0)
+		sidecars, others = append(sidecars, m[0]), append(others, m[1])
+	}
+	patience := startTime(len(sidecars))
+	require.NoError(t, s.stand(t.Context(), patience, append(others, sidecars...)))
+	for _, m := range sidecars {
+		require.NoError(t, s.end(t.Context(), m))
+	}
+	_, err := s.Until(t.Context(), patience, "sidecars to be started again", func(pods map[string]*Sight) error {
+		for _, m := range sidecars {
+			if status := pods[m.pod].Pod.Status.InitContainerStatuses[0]; status.RestartCount == 0 {
+				return fmt.Errorf("sidecar of %s: %v", m.pod, status.State)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	s.judge(t, "sidecar", sidecars)
+	for _, m := range others {
+		require.NoError(t, s.end(t.Context(), m))
+	}
+	require.NoError(t, s.over(t.Context(), patience, others))
+	s.judge(t, "beside-sidecar", others)
+}
+
+// TestPodLimit has a container reach the limit that its pod has as a whole.
+func TestPodLimit(t *testing.T) {
+	s := setUp(t)
+	var ends, others []*subject
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			limits := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(3*faultkit.Limit, resource.BinarySI)}
+			pod.Spec.Resources = &corev1.ResourceRequirements{Limits: limits, Requests: limits}
+			for i := range pod.Spec.Containers {
+				pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
+			}
+		}, faultkit.KindOOM, kindExit0)
+		ends, others = append(ends, m[0]), append(others, m[1])
+	}
+	all := append(ends, others...)
+	require.NoError(t, s.stand(t.Context(), startTime(len(all)), all))
+	for _, m := range ends {
+		require.NoError(t, s.end(t.Context(), m))
+		s.wantCause(t, m, "pod")
+	}
+	for _, m := range others {
+		require.NoError(t, s.end(t.Context(), m))
+	}
+	require.NoError(t, s.over(t.Context(), startTime(len(all)), all))
+	s.judge(t, "pod-limit", all)
+}
+
+// TestNodeWide has a pod without a limit take the memory of the whole node, with
+// a kubelet that does not evict it before.
+func TestNodeWide(t *testing.T) {
+	s := setUp(t)
+	s.setKubelet(t, "evictionHard: {memory.available: 0%, nodefs.available: 5%}")
+	var ends []*subject
+	for range s.Runs {
+		kind := faultkit.KindOOM
+		kind.Mode = "gulp"
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+		}, kind)
+		require.NoError(t, s.stand(t.Context(), startTime(1), m))
+		require.NoError(t, s.end(t.Context(), m[0]))
+		require.NoError(t, s.over(t.Context(), startTime(1), m))
+		s.wantCause(t, m[0], "node")
+		ends = append(ends, m...)
+	}
+	s.judge(t, "node-wide", ends)
+}
+
+var causeOf = regexp.MustCompile(`msg=verdict .*\bcause=(\S+)`)
+
+// wantCause wants our shim's verdict of an OOM to name whose limit fired.
+func (s *suite) wantCause(t *testing.T, m *subject, cause string) {
+	t.Helper()
+	if s.shim == "stock" {
+		return
+	}
+	id := s.Pods()[m.pod].ID(m.container)
+	require.NoError(t, faultkit.Until(t.Context(), "a verdict of "+id, func() error {
+		found := causeOf.FindStringSubmatch(strings.Join(faultkit.LogOf(id), "\n"))
+		switch {
+		case found == nil:
+			return errors.New("none in the log")
+		case found[1] != cause:
+			require.Equal(t, cause, found[1], "cause of the OOM of %s", id)
+		}
+		return nil
+	}))
+}
+
+// TestKubeletRestarted takes kubelet away while containers end.
+func TestKubeletRestarted(t *testing.T) {
+	s := setUp(t)
+	s.runFault(t, faultkit.Fault{
+		Label:  "kubelet-restarted",
+		Strike: func(ctx context.Context) error { return faultkit.Run(ctx, "systemctl", "stop", "kubelet") },
+		Lasts:  5 * time.Second,
+		Heal:   func(ctx context.Context) error { return ConfigureKubelet(ctx, "") },
+	}, faultkit.Kinds)
+}
