@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 
@@ -150,6 +152,27 @@ func FuzzParseAnnotations(f *testing.F) {
 		p, _, err := parsePolicy(annotations, config.Default())
 		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, spec)
 	})
+}
+
+// Kubernetes bounds the part of a name behind the slash; README.md says what that
+// leaves for a container's name.
+func TestAContainersNameInAnAnnotation(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	words := strings.Join(strings.Fields(string(readme)), " ")
+	for _, tc := range []struct {
+		policy, says string
+		room         int
+	}{
+		{config.PolicyOOMGroup, "that leaves 53 for the name of a container with `oom-group`", 53},
+		{config.PolicyOOMExitCode, "49 with `oom-exit-code`", 49},
+		{config.PolicyReport, "56 with `report`", 56},
+	} {
+		name := annotationPrefix + tc.policy + "." + strings.Repeat("a", tc.room)
+		require.Empty(t, validation.IsQualifiedName(name))
+		require.NotEmpty(t, validation.IsQualifiedName(name+"a"))
+		require.Contains(t, words, tc.says)
+	}
 }
 
 func FuzzParsePolicy(f *testing.F) {
