@@ -14,6 +14,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	batchv1client "k8s.io/client-go/kubernetes/typed/batch/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	nodev1client "k8s.io/client-go/kubernetes/typed/node/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -34,6 +35,7 @@ const (
 // Cluster is the guest's.
 type Cluster struct {
 	core  corev1client.CoreV1Interface
+	batch batchv1client.BatchV1Interface
 	nodes nodev1client.NodeV1Interface
 	cri   *cri.Client
 }
@@ -47,6 +49,9 @@ func Connect() (*Cluster, error) {
 	config.QPS = -1 // no limit: tests make many pods at once
 	c := &Cluster{}
 	if c.core, err = corev1client.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if c.batch, err = batchv1client.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	if c.nodes, err = nodev1client.NewForConfig(config); err != nil {
