@@ -35,7 +35,8 @@ import (
 // it is reloaded, and with the policy "kill" that came from kubelet's 1 it ends
 // the whole scope itself (systemd, src/core/scope.c). An Update goes the same
 // way: containerd sends the spec's resources, the shim puts its value in, and runc
-// has systemd set the limits first and writes the unified files last.
+// has systemd set the limits first and writes the unified files last. What an older
+// systemd writes by itself is guard's to undo.
 
 const (
 	// specFile is the OCI spec in a bundle.

@@ -79,6 +79,11 @@ func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 		log.G(ctx).WithError(err).WithFields(log.Fields{"container": r.id, "total": total}).
 			Log(level, "a source of OOM evidence can't be had for this container")
 	}
+	if r.policy.oomGroup != "" {
+		if err := s.guard(r, pid); err != nil {
+			log.G(ctx).WithError(err).WithField("container", r.id).Warn("memory.oom.group is set, and nobody sees to it that it stays")
+		}
+	}
 	ticks, _ := bpf.StartTicks(pid) // 0 of an init that was reaped already
 	r.mu.Lock()
 	r.pid, r.startTicks = pid, ticks

@@ -64,6 +64,7 @@ type Service struct {
 	counts  *tally
 	// hierarchy says where the memory controller is.
 	hierarchy func() (oom.Hierarchy, error)
+	guards    *guard
 
 	mu       sync.Mutex // guards what follows
 	runs     map[string]*run
@@ -83,6 +84,7 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
 		hierarchy: o.Hierarchy,
+		guards:    newGuard(ctx, counts),
 		queue:     newQueue(ctx, o.Forwarder, counts),
 		runs:      make(map[string]*run),
 		graves:    make(map[string]*buried),
@@ -98,6 +100,7 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.TTRPCTaskService = inner
 	o.Shutdown.RegisterCallback(s.flush)
+	o.Shutdown.RegisterCallback(func(context.Context) error { return s.guards.close() })
 	if o.Exits != nil {
 		go s.reaped(o.Exits)
 	}
@@ -248,6 +251,7 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 		err = s.deleted(ctx, r, resp, since)
 	}
 	s.leave(r, nil)
+	s.guards.forget(r.id)
 	r.remove()
 	if ctx.Err() != nil { // nobody has the answer: it is for whoever asks again
 		life = anyLife
