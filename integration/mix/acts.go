@@ -36,6 +36,12 @@ func Then(acts ...act) act { return then(append([]act{saidReady}, acts...)...) }
 // ChildDied waits until init says that its child was killed.
 func ChildDied(ctx context.Context, r *Running) error { return childDied(ctx, r) }
 
+// ClientKill has containerd send a signal to init.
+func ClientKill(s syscall.Signal) func(context.Context, *Running) error { return clientKill(s) }
+
+// ExecKilled runs an exec that hogs until it is killed.
+func ExecKilled(ctx context.Context, r *Running) error { return execKilled(ctx, r) }
+
 // KillFromHost sends a signal to init past containerd.
 func KillFromHost(s syscall.Signal) func(context.Context, *Running) error {
 	return func(_ context.Context, r *Running) error { return syscall.Kill(int(r.Task.Pid()), s) }

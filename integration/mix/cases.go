@@ -42,6 +42,8 @@ type Container struct {
 	Mems    string // NUMA nodes whose memory it may have
 	Nested  bool   // gets its cgroup tree writable
 	Output  bool   // what it prints is read
+	// Annotations of the spec, beside the one that names the pod.
+	Annotations map[string]string
 }
 
 // Case is one way for a container to end.

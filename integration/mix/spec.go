@@ -5,6 +5,7 @@ package mix
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,7 @@ func (c Container) spec(d Driver, rootfs, pod, id string) *specs.Spec {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 		s.Mounts = append([]specs.Mount{{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}}}, s.Mounts...)
 	}
+	maps.Copy(s.Annotations, c.Annotations)
 	if pod != "" {
 		s.Annotations["io.kubernetes.cri.sandbox-id"] = pod
 	}
