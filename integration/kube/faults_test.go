@@ -55,7 +55,7 @@ func (s *suite) cycle(t *testing.T, f faultkit.Fault, runs int, own, stopped []f
 		m.when = s.Moment(f)
 	}
 	t.Logf("%s: %d containers stand after %s", f.Label, len(subjects), time.Since(began).Round(time.Second))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience+f.Lasts)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*faultkit.Patience+f.Lasts)
 	defer cancel()
 	actors := make([]faultkit.Actor, len(subjects))
 	for i, m := range subjects {
@@ -63,7 +63,7 @@ func (s *suite) cycle(t *testing.T, f faultkit.Fault, runs int, own, stopped []f
 	}
 	_, err := s.Play(ctx, f, func(ctx context.Context) error { return faultkit.Ready(ctx, s.cri) }, actors)
 	require.NoError(t, err)
-	require.NoError(t, s.over(ctx, faultkit.Patience, subjects))
+	require.NoError(t, s.over(ctx, 2*faultkit.Patience, subjects))
 	t.Logf("%s: judged after %s", f.Label, time.Since(began).Round(time.Second))
 	return subjects
 }
