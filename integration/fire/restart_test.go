@@ -140,17 +140,23 @@ func TestContainerdRestarts(t *testing.T) {
 	}
 }
 
-// TestContainerdRestartsAtRandom has it go away and another come at random
-// moments. FAULT_RUNS says how often, FAULT_SEED repeats a run.
-func TestContainerdRestartsAtRandom(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+// faultSeed is what random moments are drawn from.
+func faultSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano()) % 1e9
 	if text := os.Getenv("FAULT_SEED"); text != "" {
 		var err error
 		seed, err = strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err, "FAULT_SEED")
 	}
 	t.Logf("FAULT_SEED=%d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	return seed
+}
+
+// TestContainerdRestartsAtRandom has it go away and another come at random
+// moments. FAULT_RUNS says how often, FAULT_SEED repeats a run.
+func TestContainerdRestartsAtRandom(t *testing.T) {
+	rng := rand.New(rand.NewPCG(faultSeed(t), 0))
 	for i := range counts.FromEnv(t, "FAULT_RUNS", 3) {
 		away := time.Duration(rng.Int64N(int64(150 * time.Millisecond)))
 		down := time.Duration(rng.Int64N(int64(300 * time.Millisecond)))
