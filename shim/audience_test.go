@@ -144,7 +144,7 @@ func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
 		answer := b.events.holdOOM()
 		connects(t, b)
 		start := time.Now()
-		asksState(t, b)
+		require.NoError(t, asksUntilStopped(b))
 		require.Equal(t, config.Default().Bound, time.Since(start))
 		require.Empty(t, b.events.all())
 

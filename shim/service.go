@@ -199,12 +199,33 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	return resp, nil
 }
 
-// State is the second.
+// stateBound is how long State is held back. containerd gives it 2 s
+// (plugins/services/tasks/local.go); where that does not do, CRI's recovery fails
+// and the container runs for ever, as it says.
+const stateBound = time.Second
+
+// State is the second. A container whose exit may not be seen by then is still
+// running: whoever asked goes on with Wait.
 func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	soon, cancel := context.WithTimeout(ctx, stateBound)
+	defer cancel()
+	resp, err := s.state(ctx, soon, req)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil && resp != nil {
+		return &taskAPI.StateResponse{
+			ID: resp.ID, Bundle: resp.Bundle, Pid: resp.Pid, Status: tasktypes.Status_RUNNING,
+			Stdin: resp.Stdin, Stdout: resp.Stdout, Stderr: resp.Stderr, Terminal: resp.Terminal, ExecID: resp.ExecID,
+		}, nil
+	}
+	return resp, err
+}
+
+// state is held back until the other context ends. What it gives with an error
+// is who the container is, not how it ended.
+func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
 	since := time.Now()
 	if b := s.grave(req.ID, req.ExecID); b != nil {
-		if err := s.tell(ctx, b, since); err != nil {
-			return nil, err
+		if err := s.tell(hold, b, since); err != nil {
+			return &taskAPI.StateResponse{ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid}, err
 		}
 		return b.state(), nil
 	}
@@ -214,8 +235,8 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	if err := s.pass(ctx, r, since); err != nil {
-		return nil, err
+	if err := s.pass(hold, r, since); err != nil {
+		return resp, err
 	}
 	resp.ExitStatus = r.shows(resp.ExitStatus)
 	return resp, nil
@@ -285,7 +306,7 @@ func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteRespo
 // exitTaken says whether the container has stopped, and waits in that case until
 // its exit was shown and its TaskExit taken, or the bound has passed.
 func (s *Service) exitTaken(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
-	st, err := s.State(ctx, &taskAPI.StateRequest{ID: r.id})
+	st, err := s.state(ctx, ctx, &taskAPI.StateRequest{ID: r.id})
 	if err != nil || st.Status != tasktypes.Status_STOPPED {
 		return false, ctx.Err() // not stopped: Delete itself says what is wrong
 	}
