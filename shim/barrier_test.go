@@ -86,6 +86,8 @@ func TestStateIsAnsweredInTime(t *testing.T) {
 		giveUp()
 		_, err = b.State(ctx, &taskAPI.StateRequest{ID: "c"})
 		require.Error(t, err, "nobody asks any more")
+		require.NoError(t, asksUntilStopped(b))
+		require.Equal(t, config.Default().Bound, time.Since(start), "held back once")
 		close(answer)
 		st, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
 		require.NoError(t, err)

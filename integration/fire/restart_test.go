@@ -209,7 +209,8 @@ func TestExitWithoutContainerd(t *testing.T) {
 	require.Equal(t, c.Pid, int(gone.Pid))
 	require.Equal(t, state.ExitedAt.AsTime(), gone.ExitedAt.AsTime())
 	shutdown(t, c)
-	wantEvents(t, n, c, quiet...)
+	// The answer to TaskStart may have been lost with its containerd.
+	require.Equal(t, quiet, slices.Compact(topics(n.Events.All(), c.ID)))
 }
 
 // TestAnsweredLate has the endpoint take 20 s for TaskOOM: the exit shows at the
