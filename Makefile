@@ -182,6 +182,16 @@ kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroup
 	@$(call say,tests by the real kubelet: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER))
 KUBE_TIME ?= 60m
+
+.PHONY: kube-chart
+kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed, used, upgraded, refused its uninstall, taken off
+	@$(call say,the Helm chart on a cluster: $(DRIVER))
+	@mkdir -p $(PAYLOAD)/tests
+	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/chart.test ./chart
+	$(NODE) run --flavour kube --timeout $(KUBE_TIME) --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
+	  --file $(PAYLOAD)/tests/chart.test=tests/chart.test --file $(HELM)=bin/helm \
+	  --file $(CACHE)/image/oomwitness.tar=image/oomwitness.tar --file runtime-class=runtime-class \
+	  -- /opt/oomwitness/tests/chart.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'
 DRIVER    ?= systemd
 
 .PHONY: kube-reboot
