@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/CycloneDX/cyclonedx-go"
 )
@@ -64,7 +65,7 @@ func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 
 // add notes a module and gives its reference.
 func add(modules map[string]cyclonedx.Component, name, version string) string {
-	purl := "pkg:golang/" + name + "@" + version
+	purl := "pkg:golang/" + name + "@" + strings.ReplaceAll(version, "+", "%2B") // purl escapes it
 	modules[purl] = cyclonedx.Component{
 		BOMRef: purl, Type: cyclonedx.ComponentTypeLibrary, Name: name, Version: version, PackageURL: purl,
 	}
