@@ -57,7 +57,7 @@ image: ## The container image for amd64 and arm64 as an OCI archive, with its bi
 	  --bin amd64=$(CACHE)/image/amd64 --bin arm64=$(CACHE)/image/arm64
 VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Chart.yaml)
 COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-IMAGE     ?= ghcr.io/oomwitness/oomwitness:$(VERSION)
+IMAGE     ?= localhost/oomwitness:$(VERSION)
 
 HELM := $(CACHE)/bin/helm
 

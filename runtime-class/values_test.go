@@ -17,10 +17,10 @@ type change struct {
 
 var changes = map[string]change{
 	"image.repository": {value: `"example.org/x"`, want: "image: example.org/x:0.1.0"},
-	"image.tag":        {value: `"9"`, want: "image: ghcr.io/oomwitness/oomwitness:9"},
+	"image.tag":        {value: `"9"`, want: "image: localhost/oomwitness:9"},
 	"image.digest": {
 		value: `"sha256:` + strings.Repeat("a", 64) + `"`,
-		want:  "image: ghcr.io/oomwitness/oomwitness@sha256:" + strings.Repeat("a", 64),
+		want:  "image: localhost/oomwitness@sha256:" + strings.Repeat("a", 64),
 	},
 	"image.pullPolicy":            {value: `"Always"`, want: "imagePullPolicy: Always"},
 	"imagePullSecrets":            {value: `[{"name":"s3cret"}]`, want: "- name: s3cret"},
