@@ -94,7 +94,7 @@ func SignalContainerd(sig unix.Signal) func(context.Context) error {
 func Ended(ctx context.Context, fd int) error {
 	for {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		got, err := unix.Poll(fds, int(Poll.Milliseconds()))
+		got, err := unix.Poll(fds, 1000)
 		switch {
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("poll pidfd: %w", err)

@@ -22,16 +22,17 @@ const (
 	TasksDir = "/run/containerd/io.containerd.runtime.v2.task/" + cri.Namespace
 	// ContainerdLog has the shims' lines too.
 	ContainerdLog = "/var/log/containerd.log"
+	// WorkloadFile is the workload in the guest.
+	WorkloadFile = "/opt/oomwitness/rootfs/workload"
 
-	workloadFile = "/opt/oomwitness/rootfs/workload"
-	busyboxFile  = "/opt/workload-rootfs/bin/busybox"
-	shimFile     = "/opt/oomwitness/bin/containerd-shim-oomwitness-v2"
-	binDir       = "/usr/local/bin"
+	busyboxFile = "/opt/workload-rootfs/bin/busybox"
+	shimFile    = "/opt/oomwitness/bin/containerd-shim-oomwitness-v2"
+	binDir      = "/usr/local/bin"
 )
 
 // Install gives containerd the image and the shim, and restarts it.
 func Install(ctx context.Context) error {
-	workload, err := os.ReadFile(workloadFile)
+	workload, err := os.ReadFile(WorkloadFile)
 	if err != nil {
 		return err
 	}

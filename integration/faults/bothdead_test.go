@@ -4,9 +4,7 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,30 +21,22 @@ var kindLost = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled,
 // back has nobody to ask, and takes no events while it cleans up.
 func TestShimAndContainerdKilled(t *testing.T) {
 	n := setUp(t)
-	f := fault{Fault: faultkit.Fault{Label: "shim-and-containerd-killed"}}
-	sum := newTally()
-	for left := n.Runs; left > 0; left -= most {
-		t.Run("cycle", func(t *testing.T) { n.killBoth(t, f, min(left, most), sum) })
+	f := fault{
+		Fault: faultkit.Fault{Label: "shim-and-containerd-killed"},
+		kinds: []faultkit.Kind{kindLost},
 	}
-	sum.report(t, n, f)
+	n.repeat(t, f, n.killBoth)
 }
 
-func (n *node) killBoth(t *testing.T, f fault, pods int, sum tally) {
+func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	t.Helper()
-	fl := n.newFleet(t, pods, []faultkit.Kind{kindLost})
+	fl := n.newFleet(t, now, f.kinds)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
 	defer cancel()
 	require.NoError(t, n.events.sync(ctx))
 	require.NoError(t, faultkit.KillContainerd(ctx))
 	look := fl.look(ctx)
-	errs := make([]error, len(fl.members))
-	var wg sync.WaitGroup
-	for i, m := range fl.members {
-		shim, after := shimPid(t, m.pod), n.Within(0, n.Lead)
-		wg.Go(func() { errs[i] = fl.killShim(ctx, m, shim, after) })
-	}
-	wg.Wait()
-	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, fl.orphanAll(ctx, t, n.Lead, killShim))
 	require.NoError(t, faultkit.Release(ctx))
 	require.NoError(t, n.ready(ctx))
 	<-look

@@ -30,7 +30,7 @@ const bundleTime = 4 * time.Second
 func bundlesApart(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(faultkit.TasksDir, 0o711))
-	require.NoError(t, unix.Mount("bundles", faultkit.TasksDir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=711", 4*mix.MiB)))
+	require.NoError(t, unix.Mount("bundles", faultkit.TasksDir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=711", 8*mix.MiB)))
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(faultkit.TasksDir, unix.MNT_DETACH)) })
 }
 
@@ -77,6 +77,7 @@ func TestBundleFull(t *testing.T) {
 			Label: "bundle-full", Strike: fill, Lasts: bundleTime,
 			Heal: func(context.Context) error { return os.Remove(filler) },
 		},
+		size:  many,
 		check: logged("no space left on device"),
 	})
 }
@@ -96,6 +97,7 @@ func TestBundleReadOnly(t *testing.T) {
 		},
 		// runc can't open its log there: a stop fails, and CRI never asks again.
 		kinds: faultkit.Kinds[:len(faultkit.Kinds)-1],
+		size:  many,
 		check: logged("read-only file system"),
 	})
 }
@@ -109,7 +111,8 @@ func TestClockSetBack(t *testing.T) {
 			return unix.Settimeofday(&tv)
 		}
 	}
-	n.runFault(t, fault{Fault: faultkit.Fault{
-		Label: "clock-back=1h", Strike: set(-clockSet), Lasts: 2 * n.Lead, Heal: set(clockSet),
-	}})
+	n.runFault(t, fault{
+		Fault: faultkit.Fault{Label: "clock-back=1h", Strike: set(-clockSet), Lasts: 2 * n.Lead, Heal: set(clockSet)},
+		size:  many,
+	})
 }

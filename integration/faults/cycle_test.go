@@ -15,8 +15,10 @@ import (
 // fault is something that goes wrong with the node, and what is wanted then.
 type fault struct {
 	faultkit.Fault
-	// kinds of containers in each pod, one of each if empty.
+	// kinds of containers in each pod, all if empty.
 	kinds []faultkit.Kind
+	// size of a cycle, [few] if empty.
+	size size
 	// before prepares the node for each cycle, ahead of its pods.
 	before func(context.Context) error
 	// bound says that a shim must show the exit in time, whatever the fault does.
@@ -28,7 +30,7 @@ type fault struct {
 }
 
 // cycle runs a fault once, with all the containers of a fleet ending around it.
-func (n *node) cycle(t *testing.T, f fault, pods int, sum tally) {
+func (n *node) cycle(t *testing.T, f fault, now size, sum tally) {
 	t.Helper()
 	use := f.kinds
 	if len(use) == 0 {
@@ -39,7 +41,7 @@ func (n *node) cycle(t *testing.T, f fault, pods int, sum tally) {
 		require.NoError(t, f.before(t.Context()))
 		require.NoError(t, n.ready(t.Context()))
 	}
-	fl := n.newFleet(t, pods, use)
+	fl := n.newFleet(t, now, use)
 	require.NoError(t, n.events.sync(t.Context()))
 	for _, m := range fl.members {
 		m.when = n.Moment(f.Fault)
@@ -51,6 +53,8 @@ func (n *node) cycle(t *testing.T, f fault, pods int, sum tally) {
 	look := fl.look(ctx)
 	asked := fl.askShims(ctx, t, f)
 	require.NoError(t, fl.play(ctx, f))
+	// What CRI gave up in its recovery runs for ever, as it says.
+	defer time.AfterFunc(lateStatus, cancel).Stop()
 	<-look
 	<-asked
 	n.settle(t, fl)
@@ -122,6 +126,10 @@ func (n *node) settle(t *testing.T, fl *fleet) {
 		}
 	}
 }
+
+// lateStatus is how long CRI may take to show the ends of all, when it answers
+// again and the last has ended.
+const lateStatus = time.Minute
 
 // lateExit is how long a TaskExit may come after the status by CRI.
 const lateExit = 3 * time.Second

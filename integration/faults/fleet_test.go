@@ -22,7 +22,7 @@ import (
 )
 
 // builders is how many pods are made, or removed, at a time.
-const builders = 3
+const builders = 6
 
 // member is one container of a fleet.
 type member struct {
@@ -74,20 +74,21 @@ func each[T any](all []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// newFleet starts pods, with one container of each kind in every pod, and comes
-// back when all of them stand where they wait for their moment.
-func (n *node) newFleet(t *testing.T, pods int, kinds []faultkit.Kind) *fleet {
+// newFleet starts pods with containers of each kind, and comes back when all of
+// them stand where they wait for their moment.
+func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
 	t.Helper()
 	fl := &fleet{n: n}
-	ctx, cancel := context.WithTimeout(t.Context(), faultkit.Patience+time.Duration(pods)*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), faultkit.Patience+time.Duration(now.pods)*time.Minute)
 	t.Cleanup(cancel)
 	t.Cleanup(func() { fl.remove(t) })
-	numbers := make([]int64, pods)
+	numbers := make([]int64, now.pods)
 	for i := range numbers {
 		numbers[i] = serial.Add(1)
 	}
 	var mu sync.Mutex
-	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, kinds) }))
+	use = slices.Repeat(use, now.each)
+	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use) }))
 	// The moments are drawn in this order.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
@@ -96,7 +97,7 @@ func (n *node) newFleet(t *testing.T, pods int, kinds []faultkit.Kind) *fleet {
 	return fl
 }
 
-func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds []faultkit.Kind) error {
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use []faultkit.Kind) error {
 	name := fmt.Sprintf("pod%04d", number)
 	pod, err := fl.n.newPod(ctx, name)
 	if err != nil {
@@ -105,11 +106,11 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, kinds
 	mu.Lock()
 	fl.pods = append(fl.pods, pod.ID)
 	mu.Unlock()
-	for i, k := range kinds {
-		if k.Name == faultkit.KindStop.Name && number%2 == 1 {
+	for i, k := range use {
+		if k.Name == faultkit.KindStop.Name && (int(number)+i/len(faultkit.Kinds))%2 == 1 {
 			k = faultkit.KindStopTainted
 		}
-		m, err := fl.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%d", name, i))
+		m, err := fl.n.newMember(ctx, pod, k, fmt.Sprintf("%s-%02d", name, i))
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", k.Name, name, err)
 		}

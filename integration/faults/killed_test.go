@@ -7,16 +7,43 @@ import (
 	"testing"
 )
 
-// most is how many pods go through one cycle; each has a container of each kind.
-// CRI gives all that it recovers 10 s: more are too much for emulated CPUs.
-const most = 3
+// size is how many pods go through one cycle, and how many containers of each
+// kind are in each.
+type size struct{ pods, each int }
 
-// runFault runs a fault as often as asked for, and judges.
+var (
+	// few are as many as a containerd that starts can recover: CRI gives all of
+	// them 10 s together, and the CPUs are emulated.
+	few = size{pods: 2, each: 2}
+	// many are for faults through which containerd lives.
+	many = size{pods: 5, each: 2}
+)
+
+// upTo is a size that has no more of each kind.
+func (s size) upTo(left int) size {
+	s.each = min(s.each, left)
+	s.pods = min(s.pods, (left+s.each-1)/s.each)
+	return s
+}
+
+// runFault runs a fault until as many containers of each kind as asked for have
+// gone through it, and judges.
 func (n *node) runFault(t *testing.T, f fault) {
 	t.Helper()
+	n.repeat(t, f, n.cycle)
+}
+
+// repeat does it with cycles that may be of another make.
+func (n *node) repeat(t *testing.T, f fault, cycle func(*testing.T, fault, size, tally)) {
+	t.Helper()
+	if f.size == (size{}) {
+		f.size = few
+	}
 	sum := newTally()
-	for left := n.Runs; left > 0; left -= most {
-		t.Run("cycle", func(t *testing.T) { n.cycle(t, f, min(left, most), sum) })
+	for left := n.Runs; left > 0; {
+		now := f.size.upTo(left)
+		left -= now.pods * now.each
+		t.Run("cycle", func(t *testing.T) { cycle(t, f, now, sum) })
 	}
 	sum.report(t, n, f)
 }
@@ -24,7 +51,7 @@ func (n *node) runFault(t *testing.T, f fault) {
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{Fault: n.NoFault()})
+	n.runFault(t, fault{Fault: n.NoFault(), size: many})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,
@@ -42,5 +69,5 @@ func TestContainerdKilled(t *testing.T) {
 // shims' events, and they must show the exits all the same.
 func TestContainerdStopped(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{Fault: n.ContainerdStopped(), bound: true})
+	n.runFault(t, fault{Fault: n.ContainerdStopped(), size: many, bound: true})
 }

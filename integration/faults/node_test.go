@@ -33,6 +33,7 @@ const settings = `version = 3
 
 // node is the guest, set up for pods under one shim.
 type node struct {
+	t      *testing.T
 	cri    *cri.Client
 	events *watch
 	driver mix.Driver
@@ -61,7 +62,7 @@ func setUp(t *testing.T) *node {
 		t.Skip("needs the node's guest, with containerd and cgroup v2: make faults")
 	}
 	require.NoError(t, prepared())
-	n := &node{driver: mix.DriverHere(), shim: "oomwitness", Plan: faultkit.NewPlan(t, "FAULT")}
+	n := &node{t: t, driver: mix.DriverHere(), shim: "oomwitness", Plan: faultkit.NewPlan(t, "FAULT")}
 	if name := os.Getenv("FAULT_SHIM"); name != "" {
 		require.Contains(t, []string{"oomwitness", "stock"}, name, "environment variable FAULT_SHIM")
 		n.shim = name

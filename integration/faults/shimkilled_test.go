@@ -6,6 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -14,33 +18,47 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
+	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// kindOrphan is OOM-killed as any, but CRI's Wait breaks with the shim, and then
-// it says 255 by itself.
-var kindOrphan = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog"}
+// CRI's Wait breaks with the shim, and then it says 255 by itself. Some of
+// a pod's containers are OOM-killed behind the shim's back. Others, a child of
+// which was, live until they are removed because their shim is dead.
+var (
+	kindOrphan  = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog"}
+	kindRemoved = faultkit.Kind{Name: "removed", Code: 255, Reason: "Error", Before: faultkit.KindStopTainted.Before}
+)
 
 // TestShimKilled has containers OOM-killed while their shim cannot look, and
-// then kills the shim: what it would have said is for the binary to say that
-// containerd runs with "delete". A containerd that has restarted finds that
-// binary in another way.
+// then kills the shim, by a signal or by the OOM killer: what it would have said
+// is for the binary to say that containerd runs with "delete". A containerd that
+// has restarted finds that binary in another way.
 func TestShimKilled(t *testing.T) {
 	n := setUp(t)
-	for _, restarted := range []bool{false, true} {
-		f := fault{Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed containerd-restarted=%t", restarted)}}
-		t.Run(fmt.Sprintf("restarted-%t", restarted), func(t *testing.T) {
-			sum := newTally()
-			for left := n.Runs; left > 0; left -= most {
-				t.Run("cycle", func(t *testing.T) { n.killShims(t, f, min(left, most), restarted, sum) })
+	for _, how := range []struct {
+		name string
+		kill func(context.Context, int) error
+	}{
+		{"signal", killShim},
+		{"oom", oomKillShim},
+	} {
+		for _, restarted := range []bool{false, true} {
+			f := fault{
+				Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed by=%s containerd-restarted=%t", how.name, restarted)},
+				kinds: []faultkit.Kind{kindOrphan, kindRemoved}, size: many,
 			}
-			sum.report(t, n, f)
-		})
+			t.Run(fmt.Sprintf("%s/restarted-%t", how.name, restarted), func(t *testing.T) {
+				n.repeat(t, f, func(t *testing.T, f fault, now size, sum tally) {
+					n.killShims(t, f, now, sum, restarted, how.kill)
+				})
+			})
+		}
 	}
 }
 
-func (n *node) killShims(t *testing.T, f fault, pods int, restarted bool, sum tally) {
+func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted bool, kill func(context.Context, int) error) {
 	t.Helper()
-	fl := n.newFleet(t, pods, []faultkit.Kind{kindOrphan})
+	fl := n.newFleet(t, now, f.kinds)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
 	defer cancel()
 	if restarted {
@@ -49,14 +67,7 @@ func (n *node) killShims(t *testing.T, f fault, pods int, restarted bool, sum ta
 	}
 	require.NoError(t, n.events.sync(ctx))
 	look := fl.look(ctx)
-	errs := make([]error, len(fl.members))
-	var wg sync.WaitGroup
-	for i, m := range fl.members {
-		shim, after := shimPid(t, m.pod), n.Within(0, time.Second)
-		wg.Go(func() { errs[i] = fl.killShim(ctx, m, shim, after) })
-	}
-	wg.Wait()
-	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, fl.orphanAll(ctx, t, time.Second, kill))
 	<-look
 	n.settle(t, fl)
 	for _, m := range fl.members {
@@ -64,24 +75,91 @@ func (n *node) killShims(t *testing.T, f fault, pods int, restarted bool, sum ta
 	}
 }
 
-// killShim ends a container behind the back of its shim, and the shim after it.
-func (fl *fleet) killShim(ctx context.Context, m *member, shim int, after time.Duration) error {
+// orphanAll has containers of each pod end behind its shim's back, and kills the
+// shim within a while after.
+func (fl *fleet) orphanAll(ctx context.Context, t *testing.T, soon time.Duration, kill func(context.Context, int) error) error {
+	t.Helper()
+	errs := make([]error, len(fl.pods))
+	var wg sync.WaitGroup
+	for i, pod := range fl.pods {
+		shim, after := shimPid(t, pod), fl.n.Within(0, soon)
+		wg.Go(func() {
+			err := fl.orphan(ctx, pod, shim)
+			if err == nil {
+				err = faultkit.Pause(ctx, after)
+			}
+			if err == nil {
+				err = kill(ctx, shim)
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// orphan stops a shim, and has containers of its pod end behind its back.
+func (fl *fleet) orphan(ctx context.Context, pod string, shim int) error {
 	if err := unix.Kill(shim, unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop shim %d: %w", shim, err)
 	}
-	if err := fl.fire(ctx, m); err != nil {
-		return err
+	for _, m := range fl.members {
+		if m.pod != pod || m.Mode == "" {
+			continue
+		}
+		if err := fl.fire(ctx, m); err != nil {
+			return err
+		}
+		select {
+		case <-m.over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	select {
-	case <-m.over:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := faultkit.Pause(ctx, after); err != nil {
-		return err
-	}
+	return nil
+}
+
+func killShim(_ context.Context, shim int) error {
 	if err := unix.Kill(shim, unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill shim %d: %w", shim, err)
 	}
+	return nil
+}
+
+// oomKillShim has the OOM killer do it: the shim goes to a small cgroup in which
+// another, that it may not kill, takes all the memory.
+func oomKillShim(ctx context.Context, shim int) error {
+	dir := filepath.Join("/sys/fs/cgroup", fmt.Sprintf("oomw-shim-%d", shim))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	defer os.Remove(dir)
+	for file, text := range map[string]string{
+		filepath.Join(dir, "memory.max"):            strconv.Itoa(8 * mix.MiB),
+		filepath.Join(dir, "cgroup.procs"):          strconv.Itoa(shim),
+		fmt.Sprintf("/proc/%d/oom_score_adj", shim): "1000",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	pidfd, err := unix.PidfdOpen(shim, 0)
+	if err != nil {
+		return fmt.Errorf("shim %d: %w", shim, err)
+	}
+	defer unix.Close(pidfd)
+	hog := exec.CommandContext(ctx, "/bin/sh", "-c", `echo -1000 >/proc/self/oom_score_adj; echo $$ >"$0/cgroup.procs"; exec "$1" hog`, dir, faultkit.WorkloadFile)
+	if err := hog.Start(); err != nil {
+		return err
+	}
+	err = faultkit.Ended(ctx, pidfd)
+	return errors.Join(err, killAndReap(hog))
+}
+
+func killAndReap(cmd *exec.Cmd) error {
+	if err := cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = cmd.Wait() // says that it was killed
 	return nil
 }

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -15,10 +16,14 @@ import (
 // before it has recovered, while many containers are OOM-killed.
 func TestRestartsInStorm(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{
-		Fault: n.ContainerdRestarts(),
-		kinds: slices.Repeat([]faultkit.Kind{faultkit.KindOOM}, 5),
-	})
+	storm := size{pods: 1, each: 5}
+	if n.Full {
+		storm.pods = 10
+	}
+	n.Runs = max(n.Runs, storm.pods*storm.each)
+	f := n.ContainerdRestarts()
+	f.Label = fmt.Sprintf("%s=%d", f.Label, storm.pods*storm.each)
+	n.runFault(t, fault{Fault: f, kinds: []faultkit.Kind{faultkit.KindOOM}, size: storm})
 }
 
 // tiers are the forms of the ledger that take each other's place.
@@ -35,6 +40,7 @@ func TestLedgerUnloaded(t *testing.T) {
 			Lasts:  2 * n.Lead,
 			Heal:   load,
 		},
+		size:   many,
 		before: load,
 		// systemd removes the cgroup, and the counters with it, when it pleases.
 		excuse: func(_ *fleet, m *member) bool {
@@ -63,6 +69,7 @@ func TestLedgerReplaced(t *testing.T) {
 			},
 			Heal: func(context.Context) error { return nil }, Around: 2 * n.Lead,
 		},
+		size:   many,
 		before: load,
 	})
 }
