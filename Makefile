@@ -28,7 +28,7 @@ say      = printf '\n== %s\n' "$(1)"
 GUEST_TESTS   := scenario fire differential faults kube
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario differential fire
-TESTS_systemd := scenario
+TESTS_systemd := scenario faults-short
 
 .PHONY: help
 help: ## Show this list

@@ -29,10 +29,14 @@ type Plan struct {
 	draw *rand.Rand
 }
 
-// NewPlan reads the environment variables PREFIX_RUNS and PREFIX_SEED.
+// NewPlan reads the environment variables PREFIX_RUNS and PREFIX_SEED. In the
+// short part of the tests each case runs once.
 func NewPlan(t *testing.T, prefix string) *Plan {
 	t.Helper()
 	p := &Plan{Runs: counts.FromEnv(t, prefix+"_RUNS", 1), Lead: time.Second}
+	if testing.Short() {
+		p.Runs = 1
+	}
 	if p.Full = p.Runs >= 10; p.Full {
 		p.Lead = 3 * time.Second
 	}

@@ -57,7 +57,7 @@ func TestPod(t *testing.T) {
 // TestContainerdKilled kills containerd before, while and after containers end,
 // and lets it come back after a while.
 func TestContainerdKilled(t *testing.T) {
-	n := setUp(t)
+	n := setUpShort(t)
 	for _, back := range n.Backs() {
 		t.Run(fmt.Sprint("back-", back), func(t *testing.T) {
 			n.runFault(t, fault{Fault: n.ContainerdKilled(back)})
@@ -68,6 +68,6 @@ func TestContainerdKilled(t *testing.T) {
 // TestContainerdStopped stops containerd with SIGSTOP. Nothing can take the
 // shims' events, and they must show the exits all the same.
 func TestContainerdStopped(t *testing.T) {
-	n := setUp(t)
+	n := setUpShort(t)
 	n.runFault(t, fault{Fault: n.ContainerdStopped(), size: many, bound: true})
 }

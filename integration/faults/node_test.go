@@ -58,6 +58,15 @@ var prepared = sync.OnceValue(func() error {
 // setUp connects to the guest.
 func setUp(t *testing.T) *node {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("not in the short part: make faults")
+	}
+	return setUpShort(t)
+}
+
+// setUpShort is for the tests of the short part too, which runs each fault once.
+func setUpShort(t *testing.T) *node {
+	t.Helper()
 	if _, err := os.Stat(cri.Socket); err != nil {
 		t.Skip("needs the node's guest, with containerd and cgroup v2: make faults")
 	}

@@ -34,7 +34,7 @@ var (
 // is for the binary to say that containerd runs with "delete". A containerd that
 // has restarted finds that binary in another way.
 func TestShimKilled(t *testing.T) {
-	n := setUp(t)
+	n := setUpShort(t)
 	for _, how := range []struct {
 		name string
 		kill func(context.Context, int) error
@@ -43,6 +43,9 @@ func TestShimKilled(t *testing.T) {
 		{"oom", oomKillShim},
 	} {
 		for _, restarted := range []bool{false, true} {
+			if testing.Short() && restarted != (how.name == "oom") {
+				continue // two of the four
+			}
 			f := fault{
 				Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed by=%s containerd-restarted=%t", how.name, restarted)},
 				kinds: []faultkit.Kind{kindOrphan, kindRemoved}, size: many,

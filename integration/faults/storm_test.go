@@ -15,7 +15,7 @@ import (
 // TestRestartsInStorm kills containerd five times in a row, as it pleases also
 // before it has recovered, while many containers are OOM-killed.
 func TestRestartsInStorm(t *testing.T) {
-	n := setUp(t)
+	n := setUpShort(t)
 	storm := size{pods: 1, each: 5}
 	if n.Full {
 		storm.pods = 10
@@ -32,7 +32,7 @@ var tiers = []string{"C", "A", "C", "A"}
 // TestLedgerUnloaded takes the ledger away, and brings it back. What the
 // cgroup's counters can tell is still told.
 func TestLedgerUnloaded(t *testing.T) {
-	n := setUp(t)
+	n := setUpShort(t)
 	n.runFault(t, fault{
 		Fault: faultkit.Fault{
 			Label:  "ledger-unloaded",
