@@ -31,6 +31,13 @@ type buried struct {
 	answer *taskAPI.DeleteResponse // with the true status
 }
 
+// late says whether who called then may have given up before the answer is there:
+// the time that it gave begins there, and the way takes some of it.
+func late(ctx context.Context, since time.Time) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Since(since) > end.Sub(since)/2
+}
+
 // bury keeps a container that was deleted.
 func (s *Service) bury(b *buried) {
 	s.forgetRemoved()

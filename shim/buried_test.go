@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	tasktypes "github.com/containerd/containerd/api/types/task"
@@ -109,21 +110,36 @@ func TestGravesGoWithTheirBundles(t *testing.T) {
 // containerd gives a Delete up that takes too long, and asks again when the
 // container is gone: it gets the answer that was lost.
 func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.create(t, "c")
-		connects(t, b)
-		isKilled(t, b)
-		asksWait(t, b)
-		ctx, giveUp := context.WithCancel(b.ctx)
-		b.task.onDelete = giveUp
-		lost, err := b.Delete(ctx, &taskAPI.DeleteRequest{ID: "c"})
-		require.NoError(t, err)
-		again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
-		require.NoError(t, err)
-		require.Equal(t, lost, again)
-		require.EqualValues(t, 137, again.ExitStatus)
-		require.NoError(t, os.RemoveAll(graveOf(b).bundle))
-		requireGone(t, b, "its bundle is removed")
-	})
+	const given = 10 * time.Second
+	for name, tc := range map[string]struct {
+		slow func(giveUp func())
+		lost bool
+	}{
+		"given up":   {func(giveUp func()) { giveUp() }, true},
+		"nearly":     {func(func()) { time.Sleep(given * 3 / 4) }, true},
+		"soon there": {func(func()) { time.Sleep(given / 4) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				connects(t, b)
+				isKilled(t, b)
+				asksWait(t, b)
+				ctx, giveUp := context.WithTimeout(b.ctx, given)
+				defer giveUp()
+				b.task.onDelete = func() { tc.slow(giveUp) }
+				first, err := b.Delete(ctx, &taskAPI.DeleteRequest{ID: "c"})
+				require.NoError(t, err)
+				if tc.lost {
+					again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+					require.NoError(t, err)
+					require.Equal(t, first, again)
+					require.EqualValues(t, 137, again.ExitStatus)
+					require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				}
+				requireGone(t, b, "nobody asks again")
+			})
+		})
+	}
 }

@@ -274,7 +274,7 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	s.leave(r, nil)
 	s.guards.forget(r.id)
 	r.remove()
-	if ctx.Err() != nil { // nobody has the answer: it is for whoever asks again
+	if late(ctx, since) { // nobody may have the answer: it is for whoever asks again
 		life = anyLife
 	}
 	b := &buried{run: r, by: life, answer: resp}
