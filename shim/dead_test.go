@@ -90,12 +90,16 @@ func (g *grave) exited(t *testing.T, status int, at time.Time) {
 // live has the container's shim answer.
 func (g *grave) live(t *testing.T) {
 	t.Helper()
+	listen(t, g.socket(t))
+}
+
+// socket gives the path of the shim's socket, which the bundle has noted.
+func (g *grave) socket(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(g.bundle, "s")
-	l, err := net.Listen("unix", path)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
 	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
 	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrapFile), note, 0o600))
+	return path
 }
 
 func (g *grave) verdict(t *testing.T) oom.Verdict {
@@ -120,6 +124,20 @@ func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 	rec, err := readRecord(g.bundle)
 	require.NoError(t, err)
 	require.Nil(t, rec.Verdict)
+}
+
+// A socket that takes connections is no shim: a dead one's child may hold it.
+func TestASocketThatNobodyAnswersOnIsADeadShims(t *testing.T) {
+	g := newGrave(t)
+	l, err := net.Listen("unix", g.socket(t))
+	require.NoError(t, err)
+	defer l.Close()
+	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+	require.NoError(t, writeRecord(g.bundle, g.rec))
+	_, err = g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	require.NoError(t, err)
+	require.Equal(t, []string{"/tasks/oom c"}, g.events.all())
+	require.True(t, g.verdict(t).OOMKilled)
 }
 
 // What is known of an exit when its shim is dead, and what is said of it then.

@@ -3,14 +3,20 @@
 package shim
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -54,19 +60,42 @@ func socketOf(bundle string) string {
 	return path
 }
 
-// shimAnswers says whether the bundle's shim is there.
+// answerTime is what a shim that lives may take to answer.
+const answerTime = time.Second
+
+// shimAnswers says whether the bundle's shim is there. That its socket takes a
+// connection does not tell: what the shim was about to run when it was killed
+// holds the socket too, until it has become another program.
 func shimAnswers(bundle string) bool {
 	path := socketOf(bundle)
-	return path != "" && upstream.CanConnect("unix://"+path)
+	if path == "" {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", path, dialTimeout)
+	if err != nil {
+		return false
+	}
+	client := ttrpc.NewClient(conn)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	// No shim has this service, and each says so.
+	err = client.Call(ctx, "oomwitness.Ping", "Ping", &emptyResponse{}, &emptyResponse{})
+	return err == nil || errdefs.IsNotImplemented(errgrpc.ToNative(err))
 }
 
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
 // until the next shim of that name, and a pod's name does not come again. One
-// that a shim answers on stays: a pod's containers share it.
+// that takes connections stays: a pod's containers share it.
 func removeSocket(bundle string) {
 	path := socketOf(bundle)
-	if path == "" || shimAnswers(bundle) {
+	if path == "" {
 		return
+	}
+	for late := time.Now().Add(heldTime); upstream.CanConnect("unix://" + path); time.Sleep(heldPoll) {
+		if time.Now().After(late) {
+			return
+		}
 	}
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
 		_ = os.Remove(path)
@@ -87,6 +116,13 @@ func parseSocket(data []byte) (string, error) {
 	}
 	return path, nil
 }
+
+// heldTime is how long a dead shim's child may hold the socket, and heldPoll how
+// often it is looked at.
+const (
+	heldTime = 500 * time.Millisecond
+	heldPoll = 20 * time.Millisecond
+)
 
 // runs says whether a process that began then still runs. One that could not be
 // told apart by its beginning does if any has its pid.

@@ -87,8 +87,10 @@ func TestBundleReadOnly(t *testing.T) {
 	n := setUp(t)
 	bundlesApart(t)
 	remount := func(flags uintptr) func(context.Context) error {
-		return func(context.Context) error {
-			return unix.Mount("bundles", faultkit.TasksDir, "tmpfs", unix.MS_REMOUNT|flags, "")
+		return func(ctx context.Context) error {
+			return faultkit.Until(ctx, "the moment in which nobody writes", func() error {
+				return unix.Mount("bundles", faultkit.TasksDir, "tmpfs", unix.MS_REMOUNT|flags, "")
+			})
 		}
 	}
 	n.runFault(t, fault{
