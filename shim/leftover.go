@@ -71,14 +71,14 @@ func shimAnswers(bundle string) bool {
 	if path == "" {
 		return false
 	}
-	conn, err := net.DialTimeout("unix", path, dialTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return false
 	}
 	client := ttrpc.NewClient(conn)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	defer cancel()
+	defer func() { _ = client.Close() }()
 	// No shim has this service, and each says so.
 	err = client.Call(ctx, "oomwitness.Ping", "Ping", &emptyResponse{}, &emptyResponse{})
 	return err == nil || errdefs.IsNotImplemented(errgrpc.ToNative(err))
