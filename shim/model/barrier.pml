@@ -132,7 +132,8 @@ end:	do
 	od
 }
 
-/* One of Wait, State and Delete, asked by CRI of the life that is now. */
+/* One of Wait, State and Delete, asked by CRI of the life that is now. A State that
+ * says running has shown nothing: it is one that was not asked. */
 proctype road(byte asker) {
 	bool excused = false;
 	atomic {
