@@ -31,19 +31,21 @@ func TestTheSpecHasTheGroupBeforeUpstreamSeesIt(t *testing.T) {
 		annotations map[string]string
 		linux       string
 		want        string
+		checkpoint  string // of a container that runc makes at its Start
 	}{
 		"in the place of kubelet's": {wantsNoGroup, asksGroup,
-			`{"resources":{"memory":{"limit":9007199254740993},"unified":{"memory.high":"max","memory.oom.group":"0"}},"new":1.50}`},
+			`{"resources":{"memory":{"limit":9007199254740993},"unified":{"memory.high":"max","memory.oom.group":"0"}},"new":1.50}`, ""},
+		"restored": {wantsNoGroup, `"linux":{"resources":{}}`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`, "/image"},
 		"kubelet asks for none": {map[string]string{"oomwitness.io/oom-group": "true"}, `"linux":{"resources":{}}`,
-			`{"resources":{"unified":{"memory.oom.group":"1"}}}`},
-		"nulls":           {wantsNoGroup, `"linux":{"resources":null}`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`},
-		"no linux at all": {wantsNoGroup, `"x":1`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`},
-		"of another":      {map[string]string{"oomwitness.io/oom-group.b": "false"}, asksGroup, asksGroup[len(`"linux":`):]},
+			`{"resources":{"unified":{"memory.oom.group":"1"}}}`, ""},
+		"nulls":           {wantsNoGroup, `"linux":{"resources":null}`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`, ""},
+		"no linux at all": {wantsNoGroup, `"x":1`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`, ""},
+		"of another":      {map[string]string{"oomwitness.io/oom-group.b": "false"}, asksGroup, asksGroup[len(`"linux":`):], ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			bundle := annotated(t, tc.annotations, tc.linux)
-			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle, Checkpoint: tc.checkpoint})
 			require.NoError(t, err)
 			data, err := os.ReadFile(filepath.Join(bundle, specFile))
 			require.NoError(t, err)

@@ -95,7 +95,9 @@ func FuzzParseRecord(f *testing.F) {
 	ended := rec.ended(oom.Exit{Pid: 7, Status: 137, At: at})
 	decided := ended
 	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
-	for _, r := range []record{rec, ended, decided} {
+	own := decided
+	own.OOMExitCode, own.AsIs = ownStatus, true
+	for _, r := range []record{rec, ended, decided, own} {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)
 		f.Add(data)
@@ -109,6 +111,7 @@ func FuzzParseRecord(f *testing.F) {
 		if e, ok := rec.exit(); rec.Pid <= 0 || rec.ID == "" || ok && (e.Status < 0 || e.Status > 255) {
 			t.Fatalf("%+v from %q", rec, data)
 		}
+		require.True(t, rec.OOMExitCode >= 0 && rec.OOMExitCode <= maxStatus, "%q", data)
 		again, err := json.Marshal(rec)
 		require.NoError(t, err)
 		_, err = parseRecord(again)

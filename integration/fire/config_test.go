@@ -27,6 +27,7 @@ func TestBadConfig(t *testing.T) {
 		"mode":      {"\n\nreport = 'loud'\n", []string{":3: report: ", `"loud"`, `"exit"`, `"live"`}},
 		"type":      {"grace = '5s'\nbound = 5\n", []string{":2: bound"}},
 		"key":       {"grace = '5s'\nbond = '5s'\n", []string{":2: bond: ", "unknown key", "bound, grace, report"}},
+		"policy":    {"\nallow = ['report', 'oom-grop']\n", []string{":2: allow: ", `"oom-grop"`, `"oom-exit-code", "oom-group", "report"`}},
 		"syntax":    {"grace = '5s'\nreport\n", []string{":2: "}},
 		"binary":    {"\x00\xff", []string{":1: "}},
 		"too large": {strings.Repeat("#", 65<<10), []string{"larger than 65536 bytes"}},
