@@ -72,6 +72,10 @@ func (c *Cluster) SetUp(ctx context.Context) error {
 	if err := faultkit.Install(ctx); err != nil {
 		return err
 	}
+	// As the unit of a node that is set up for good does at boot.
+	if err := faultkit.Run(ctx, faultkit.Command, "load"); err != nil {
+		return err
+	}
 	class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: Class}, Handler: Class}
 	_, err := c.nodes.RuntimeClasses().Create(ctx, class, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
