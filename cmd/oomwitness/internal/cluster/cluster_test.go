@@ -176,3 +176,13 @@ func TestStoppedMidway(t *testing.T) {
 	require.ErrorIs(t, w.Run(ctx), context.Canceled)
 	require.Equal(t, "setup", w.action(t))
 }
+
+// TestPodThatComesLate: made after the refusal was decided, and not to be evicted.
+func TestPodThatComesLate(t *testing.T) {
+	w := newWorld(class("oomwitness", "oomwitness"))
+	w.client.PrependReactor("patch", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return false, nil, w.client.Tracker().Add(pod("late", "oomwitness", corev1.PodRunning))
+	})
+	require.ErrorContains(t, w.Run(t.Context()), "pod apps/late came while the shim was being removed")
+	require.Equal(t, "setup", w.action(t))
+}
