@@ -25,6 +25,7 @@ var combinations = map[string]map[string]string{
 	"drain":          {"uninstall.drain": "true"},
 	"only the node":  {"uninstall.enabled": "false", "runtimeClass.create": "false", "rbac.create": "false", "serviceAccount.create": "false"},
 	"own account":    {"serviceAccount.create": "false", "serviceAccount.name": `"mine"`},
+	"settings":       {"settings": `"report = \"live\"\n"`},
 	"no rbac":        {"rbac.create": "false", "admissionPolicy.create": "false", "uninstall.drain": "true"},
 	"no proxy":       {"hostNetwork": "true", "api.host": `"10.0.0.1"`, "api.port": `"6443"`},
 	"everything set": {"imagePullSecrets": `[{"name":"a"}]`, "daemonSet.affinity": `{"nodeAffinity":{}}`, "node.seLinuxOptions": `{"type":"spc_t"}`, "runtimeClass.tolerations": `[{"operator":"Exists"}]`, "uninstall.tolerations": `[{"operator":"Exists"}]`, "runtimeClass.overhead": `{}`},
@@ -43,6 +44,10 @@ func TestCombinations(t *testing.T) {
 				require.Equal(t, "mine", set.Spec.Template.Spec.ServiceAccountName)
 			}
 			flags := set.Spec.Template.Spec.InitContainers[0].Args[2:]
+			if last := len(flags) - 1; values["settings"] != "" {
+				require.Equal(t, "--settings=/settings/config.toml", flags[last])
+				flags = flags[:last] // that file is in the pod alone
+			}
 			requireFlags(t, append([]string{"node", "setup"}, flags...))
 			requireFlags(t, append([]string{"node", "remove"}, flags...))
 			evictions := strings.Contains(render(t, values), "pods/eviction")

@@ -25,6 +25,7 @@ var changes = map[string]change{
 	"image.pullPolicy":            {value: `"Always"`, want: "imagePullPolicy: Always"},
 	"imagePullSecrets":            {value: `[{"name":"s3cret"}]`, want: "- name: s3cret"},
 	"handler":                     {value: `"other"`, want: "- --runtime-name=other"},
+	"settings":                    {value: `"report = \"live\"\n"`, want: `config.toml: "report = \"live\"\n"`},
 	"runtimeClass.create":         {value: `false`},
 	"runtimeClass.name":           {value: `"other"`, want: "name: other"},
 	"runtimeClass.overhead":       {value: `{"memory":"99Mi"}`, want: "memory: 99Mi"},

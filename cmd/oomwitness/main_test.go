@@ -118,6 +118,13 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	}
 }
 
+func TestSettingsThatTheShimWouldRefuse(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	require.NoError(t, os.WriteFile(file, []byte("\nreport = \"sometimes\"\n"), 0o644))
+	_, err := execute(t, "node", "setup", "--node", "a", "--settings", file)
+	require.ErrorContains(t, err, "--settings "+file+":2: report: ")
+}
+
 func TestNodeAndClusterFlags(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--node: has to name this Node":                        {"node", "setup", "--node", ""},
@@ -125,6 +132,7 @@ func TestNodeAndClusterFlags(t *testing.T) {
 		"--timeout 0s: has to be more than nothing":            {"node", "remove", "--node", "a", "--timeout", "0s"},
 		`--host "host": has to be an absolute path`:            {"node", "remove", "--node", "a", "--host", "host"},
 		`runtime name "runc": containerd has its own`:          {"node", "setup", "--node", "a", "--runtime-name", "runc"},
+		"--settings: open /nowhere":                            {"node", "setup", "--node", "a", "--settings", "/nowhere"},
 		"--namespace and --daemonset: have to name":            {"cluster", "remove"},
 		"--timeout -1s: has to be more than nothing":           {"cluster", "remove", "--namespace", "a", "--timeout", "-1s"},
 		`runtime name "default": containerd has its own`:       {"cluster", "remove", "--namespace", "a", "--runtime-name", "default"},

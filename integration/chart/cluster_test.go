@@ -69,9 +69,12 @@ func helm(t *testing.T, args ...string) (string, error) {
 	return try(t, "", payload+"bin/helm", args...)
 }
 
-// values are for a cluster without kube-proxy.
+// values are for a cluster without kube-proxy, and settings for its nodes.
 func values(more ...string) []string {
-	args := []string{"--set", "hostNetwork=true", "--set", "api.host=10.0.0.1", "--set-string", "api.port=6443"}
+	args := []string{
+		"--set", "hostNetwork=true", "--set", "api.host=10.0.0.1", "--set-string", "api.port=6443",
+		"--set-json", `settings="grace = \"4s\"\n"`,
+	}
 	for _, value := range more {
 		args = append(args, "--set", value)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/shim/config"
 )
 
 func newNode(k kernel) *cobra.Command {
@@ -36,7 +37,7 @@ On a node without the chart, as root:
 // nodeFlags are what setup and remove have in common.
 type nodeFlags struct {
 	access
-	name, host, label, restart, unit, address string
+	name, host, label, restart, unit, address, settings string
 
 	patience time.Duration
 	unload   bool
@@ -60,6 +61,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
 	flags.StringVar(&f.install.SystemdCgroup, "systemd-cgroup", "auto",
 		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
+	flags.StringVar(&f.settings, "settings", "", "setup: file with the shim's settings, for all nodes alike; "+install.SettingsPath+" on the host")
 	flags.BoolVar(&f.unload, "unload", true, "remove: take the ledger out of the kernel as well")
 }
 
@@ -79,6 +81,9 @@ func (f *nodeFlags) check() error {
 // this process's own tree is read before.
 func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if err := f.readSettings(); err != nil {
 		return nil, err
 	}
 	client, err := f.client()
@@ -113,6 +118,23 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 	return n, nil
 }
 
+// readSettings refuses what the shim would refuse, with every container.
+func (f *nodeFlags) readSettings() error {
+	text := []byte{}
+	if f.settings != "" {
+		var err error
+		if text, err = os.ReadFile(f.settings); err != nil {
+			return fmt.Errorf("--settings: %w", err)
+		}
+		if _, err := config.Parse(text); err != nil {
+			return fmt.Errorf("--settings %s:%w", f.settings, err)
+		}
+	}
+	f.install.Settings = new(string)
+	*f.install.Settings = string(text)
+	return nil
+}
+
 // loaded loads the ledger onto the host, and says what that took.
 func (k kernel) loaded() (string, error) {
 	if !node.BPFMounted() {
@@ -136,7 +158,8 @@ func newNodeSetup(k kernel) *cobra.Command {
 In this order, and each only when the one before succeeded:
 
   1. the checks of "oomwitness check"; nothing is written where one fails
-  2. what "oomwitness install" does: shim, drop-in, systemd unit of the ledger
+  2. what "oomwitness install" does: shim, drop-in, systemd unit of the ledger; and
+     the shim's settings, with --settings
   3. the checks again, with what is there now
   4. containerd is restarted, where it does not have the handler yet or is older
      than its files (--restart systemd), or waited for (--restart none);

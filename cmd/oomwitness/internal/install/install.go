@@ -32,6 +32,9 @@ func Install(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	if err := o.installSettings(&result); err != nil {
+		return result, err
+	}
 	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
 		return result, fmt.Errorf("install the shim: %w", err)
 	}
@@ -85,6 +88,9 @@ func (o Options) plan() (plan, error) {
 		p.notes = append(p.notes, fmt.Sprintf("%s disables the CRI plugin: Kubernetes cannot use this containerd until it is enabled", file))
 	}
 	if err := o.checkForeign(); err != nil {
+		return p, err
+	}
+	if err := o.checkSettings(); err != nil {
 		return p, err
 	}
 	if p.command, err = o.planUnit(); err != nil {
@@ -145,7 +151,7 @@ func (o Options) write(result *Result, name string, from source, mode fs.FileMod
 }
 
 // Uninstall removes the drop-in and the shim, in this order, and then the systemd
-// unit with the command, if install put one there. It refuses while
+// unit with the command, and the settings, if install put them there. It refuses while
 // shims run from the binary, and to remove a drop-in that install did not
 // write, unless forced. Nothing there is not an error.
 func Uninstall(ctx context.Context, o Options) (Result, error) {
@@ -178,6 +184,9 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}
+	}
+	if err := o.removeSettings(&result); err != nil {
+		return result, err
 	}
 	return result, o.finish(ctx, &result)
 }

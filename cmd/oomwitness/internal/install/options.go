@@ -35,6 +35,9 @@ type Options struct {
 	// SystemdUnit is "auto", "true" or "false": whether to install the unit that
 	// loads the ledger at boot, and this command for it to start.
 	SystemdUnit string
+	// Settings are the shim's, for all nodes alike; "" removes those that were put
+	// there so, nil leaves what is there.
+	Settings *string
 	// Shim is the binary to copy, a path outside Root; "" is the one beside
 	// this executable.
 	Shim string
