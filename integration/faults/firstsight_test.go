@@ -1,0 +1,60 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/cri"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+// TestFirstSight is what the CRI's text asks for: the reason is OOMKilled of
+// a container that the OOM killer has ended, and of no other. It holds from the
+// runtime's own event of the end on, ahead of which nobody can ask.
+func TestFirstSight(t *testing.T) {
+	n := setUpShort(t)
+	fl := n.newFleet(t, many.upTo(max(n.Runs, many.each)), faultkit.Kinds)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
+	defer cancel()
+	ends, err := n.cri.Ends(ctx)
+	require.NoError(t, err)
+
+	var wg sync.WaitGroup
+	errs := make([]error, len(fl.members))
+	for i, m := range fl.members {
+		wg.Go(func() { errs[i] = fl.fire(ctx, m) })
+	}
+	first := map[string]cri.End{}
+	for len(first) < len(fl.members) {
+		end, open := <-ends
+		require.True(t, open, "the events ended with %d of %d ends", len(first), len(fl.members))
+		if _, seen := first[end.ID]; !seen {
+			first[end.ID] = end
+		}
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	right := map[string]int{}
+	for _, m := range fl.members {
+		end := first[m.id]
+		ok := end.Reason == m.Reason && end.Code == m.Code
+		if n.shim != "stock" {
+			assert.True(t, ok, "%s %s: first seen as %s %d, want %s %d", m.Name, m.id, end.Reason, end.Code, m.Reason, m.Code)
+		}
+		if ok {
+			right[m.Name]++
+		}
+	}
+	for _, k := range faultkit.Kinds {
+		faultkit.Keep(t, fmt.Sprintf("first-sight driver=%s shim=%s kind=%s n=%d right=%d",
+			n.driver, n.shim, k.Name, len(fl.members)/len(faultkit.Kinds), right[k.Name]))
+	}
+}
