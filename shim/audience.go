@@ -37,10 +37,6 @@ type audience struct {
 	// met is set by a Connect. It is one that begins to wait, if a Wait comes next
 	// (core/runtime/v2/shim.go), and one that starts, if it goes on with Pids.
 	met bool
-	// stated is when the ended task's State was first asked for, since the last
-	// Connect and in that life.
-	stated   time.Time
-	statedIn uint64
 }
 
 // made notes who made the container.
@@ -56,7 +52,7 @@ func (r *run) connected(life uint64) (void bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := !r.audience.known && life == r.audience.life
-	r.audience.known, r.audience.stated = true, time.Time{}
+	r.audience.known = true
 	switch {
 	case own:
 		return false
@@ -109,15 +105,16 @@ func (r *run) until(since time.Time, bound time.Duration) time.Time {
 	return since.Add(bound)
 }
 
-// stateSince gives when a life of containerd first asked for the state of what
-// has ended: it asks again, and is held back once.
-func (r *run) stateSince(life uint64, now time.Time) time.Time {
+// stateSince gives from when on an answer of State may be held back at this stage.
+// The containerd that made the container has been, by the barrier: what Wait has
+// shown it must not seem to run.
+func (r *run) stateSince(now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a := &r.audience; a.stated.IsZero() || a.statedIn != life {
-		a.stated, a.statedIn = now, life
+	if r.audience.first.IsZero() {
+		return time.Time{}
 	}
-	return r.audience.stated
+	return now
 }
 
 // listening gives the function that says whether what is sent from now on is

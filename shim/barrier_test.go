@@ -88,11 +88,14 @@ func TestStateIsAnsweredInTime(t *testing.T) {
 		require.Error(t, err, "nobody asks any more")
 		require.NoError(t, asksUntilStopped(b))
 		require.Equal(t, config.Default().Bound, time.Since(start), "held back once")
-		close(answer)
+		asksWait(t, b)
+		start = time.Now()
 		st, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
 		require.NoError(t, err)
-		require.Equal(t, tasktypes.Status_STOPPED, st.Status)
+		require.Equal(t, tasktypes.Status_STOPPED, st.Status, "Wait has shown the exit")
 		require.EqualValues(t, 137, st.ExitStatus)
+		require.Zero(t, time.Since(start))
+		close(answer)
 	})
 }
 

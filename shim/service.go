@@ -222,9 +222,10 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 // state is held back until the other context ends. What it gives with an error
 // is who the container is, not how it ended.
 func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	life, now := s.queue.fwd.Life(), time.Now()
+	now := time.Now()
 	if b := s.grave(req.ID, req.ExecID); b != nil {
-		if err := s.tell(hold, b, b.stateSince(life, now)); err != nil {
+		b.asks(s.queue.fwd.Life())
+		if err := s.tell(hold, b, b.stateSince(now)); err != nil {
 			return &taskAPI.StateResponse{ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid}, err
 		}
 		return b.state(), nil
@@ -235,7 +236,7 @@ func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*
 		return resp, err
 	}
 	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	if err := s.pass(hold, r, r.stateSince(life, now)); err != nil {
+	if err := s.pass(hold, r, r.stateSince(now)); err != nil {
 		return resp, err
 	}
 	resp.ExitStatus = r.shows(resp.ExitStatus)
