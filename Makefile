@@ -209,9 +209,11 @@ containerds:
 OLD_CONTAINERDS := 2.1 2.2 2.3
 
 .PHONY: test
-test: unit root ## All tests: unit, root, and in the guest of both flavours
+test: unit root ## All tests: unit, root, in the guest of both flavours, and some by the real kubelet
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
+	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
+KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full
 test-full: export MIX_RUNS = 500
@@ -221,11 +223,17 @@ test-full: export GUEST_TIME = 90m
 test-full: export GUEST_SKIP =
 test-full: export FAULT_RUNS = 50
 test-full: export FAULT_TIME = 10h
+test-full: export KUBE_RUNS = 50
+test-full: export KUBE_TIME = 10h
+test-full: export KUBE_SHORT = .
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
 	@$(MAKE) ledger
 	@$(MAKE) faults FLAVOUR=plain
 	@$(MAKE) faults FLAVOUR=systemd
+	@$(MAKE) kube DRIVER=cgroupfs
+	@$(MAKE) kube-reboot
+	@$(MAKE) kube-chart
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table
