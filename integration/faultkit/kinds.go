@@ -24,8 +24,9 @@ type Kind struct {
 	Mode string
 	// Before is what the workload does from the start.
 	Before []string
-	// Undated says that nobody can tell CRI when it ended.
-	Undated bool
+	// Lost says that its task is gone when CRI asks: the status, the time and the
+	// first word of the reason are CRI's own.
+	Lost bool
 }
 
 // OOMKilled is the reason of an OOM.

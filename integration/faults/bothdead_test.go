@@ -14,7 +14,7 @@ import (
 
 // kindLost is OOM-killed, and its task is gone when CRI asks for it: the status
 // and the time are what CRI puts where it has none.
-var kindLost = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog", Undated: true}
+var kindLost = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog", Lost: true}
 
 // TestShimAndContainerdKilled has containers OOM-killed while their shim cannot
 // look and containerd is dead, and kills the shim then: the containerd that comes

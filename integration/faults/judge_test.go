@@ -63,7 +63,7 @@ func (m *member) judge(s *cri.Status) string {
 		return "not ended"
 	case s.Code != m.Code || s.Reason != m.Reason:
 		return fmt.Sprintf("%s %d", s.Reason, s.Code)
-	case m.off(s) > tolerance && !m.Undated:
+	case m.off(s) > tolerance && !m.Lost:
 		return fmt.Sprintf("%s %d at %s, %s from its end", s.Reason, s.Code, s.Finished.Format(time.StampMilli), m.off(s))
 	default:
 		return ""
@@ -104,7 +104,11 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	default:
 		faults = append(faults, "CRI says "+last)
 	}
-	if first != "" && last == "" {
+	switch {
+	case first == "" || last != "":
+	case m.Lost:
+		c.firstWrong++
+	default:
 		fault(&c.firstWrong, "CRI first said %s", first)
 	}
 	if exits > 1 {
@@ -177,7 +181,7 @@ func gone(line string) bool {
 // written the exit down: the next one has nobody to ask. Where the shim is dead as
 // well, there is one who tells it all the same.
 func (m *member) lost() bool {
-	if m.last == nil || m.last.Reason != "Unknown" || m.Undated {
+	if m.last == nil || m.last.Reason != "Unknown" || m.Lost {
 		return false
 	}
 	last := func(text string) (at int) {
