@@ -45,7 +45,11 @@ func try(t *testing.T, stdin, name string, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	err := cmd.Run()
-	t.Logf("$ %s %s (%.1fs)\n%s", name, strings.Join(args, " "), time.Since(start).Seconds(), &out)
+	told := out.String()
+	if len(told) > 4<<10 {
+		told = told[:4<<10] + "..."
+	}
+	t.Logf("$ %s %s (%.1fs)\n%s", name, strings.Join(args, " "), time.Since(start).Seconds(), told)
 	if err != nil {
 		err = fmt.Errorf("%s %v: %w: %s", name, args, err, &out)
 	}
