@@ -4,6 +4,7 @@ package shimtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,14 +92,29 @@ func (b *binary) lookup(ctx context.Context) (string, error) {
 	return buildCached(ctx, b.name, b.build)
 }
 
-// buildCached builds into the user's cache, where another test process may be
-// doing the same or running the file.
-func buildCached(ctx context.Context, name string, build func(context.Context, string) error) (string, error) {
-	cache, err := os.UserCacheDir()
+// buildDir is in the cache of the clone: another may have other sources.
+func buildDir() (string, error) {
+	dir, err := os.Getwd()
 	if err != nil {
-		cache = os.TempDir()
+		return "", err
 	}
-	dir := filepath.Join(cache, "oomwitness-shimtest")
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(filepath.Dir(dir), ".cache", "shimtest"), nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the working directory: run the tests in their folder")
+		}
+	}
+}
+
+// buildCached builds where another test process may be doing the same or running
+// the file.
+func buildCached(ctx context.Context, name string, build func(context.Context, string) error) (string, error) {
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
