@@ -19,7 +19,11 @@ func (a *access) add(cmd *cobra.Command) {
 // client reads all that it needs from files now, so that it works below another
 // root as well. Its token is not read again: it is for commands that end.
 func (a *access) client() (kubernetes.Interface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", a.kubeconfig)
+	load := rest.InClusterConfig
+	if a.kubeconfig != "" {
+		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", a.kubeconfig) }
+	}
+	config, err := load()
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}

@@ -16,6 +16,9 @@ import (
 // Binaries are what is installed, by paths that stay good when the root changes.
 type Binaries struct{ Command, Shim string }
 
+// hostPath is where a host has systemctl.
+const hostPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // Enter makes the host's tree, mounted at dir, the root of this process: what
 // follows sees the host's files, processes and sockets by the host's own paths,
 // and runs the host's programs with the host's libraries. "/" changes nothing.
@@ -42,6 +45,10 @@ func Enter(dir, shim string) (Binaries, error) {
 	if err := unix.Chroot(dir); err != nil {
 		return b, fmt.Errorf("chroot %s: %w; it needs CAP_SYS_CHROOT", dir, err)
 	}
+	// The image's own PATH leads nowhere here, and exec looks at this process's.
+	if err := os.Setenv("PATH", hostPath); err != nil {
+		return b, err
+	}
 	return b, os.Chdir("/")
 }
 
@@ -59,7 +66,7 @@ func hold(name string) (string, error) {
 // of PID 1, which the host's tree may seem to be.
 func Systemctl(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "systemctl", args...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_IGNORE_CHROOT=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	cmd.Env = append(os.Environ(), "SYSTEMD_IGNORE_CHROOT=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}

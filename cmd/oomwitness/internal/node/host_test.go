@@ -1,0 +1,43 @@
+package node_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+)
+
+// TestSystemctlOfTheHost: found by the host's PATH, whatever the image's is.
+func TestSystemctlOfTheHost(t *testing.T) {
+	if root := os.Getenv("TEST_HOST_ROOT"); root != "" {
+		_, err := node.Enter(root, os.Args[0])
+		require.NoError(t, err)
+		require.NoError(t, node.Systemctl(t.Context(), "restart"))
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for chroot(2)")
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("needs a static busybox")
+	}
+	program, err := os.ReadFile(busybox)
+	require.NoError(t, err)
+	root := t.TempDir()
+	for name, content := range map[string][]byte{
+		"usr/bin/sh": program, "dev/null": nil, "usr/bin/systemctl": []byte("#!/usr/bin/sh\ntest \"$SYSTEMD_IGNORE_CHROOT\" = 1\n"),
+	} {
+		file := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, content, 0o755))
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSystemctlOfTheHost$")
+	cmd.Env = []string{"TEST_HOST_ROOT=" + root, "PATH=/nowhere"}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
