@@ -193,9 +193,10 @@ func (m *member) lost() bool {
 		}
 		return at
 	}
-	// It runs the shim's program with "delete" before it removes the bundle, and
-	// where there is a bundle the next one connects.
-	return last("cleaning up dead shim") > last("connecting to shim")
+	// CRI had the exit, and the shim's program had run with "delete", which comes
+	// before the removal of the bundle. Where there is one the next connects.
+	had, ran := last("received container exit event"), last("cleaning up dead shim")
+	return last("connecting to shim") < had && had < ran
 }
 
 // gaveUp says that CRI's recovery took longer than the 10 s that it has. CRI
