@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +30,10 @@ type fakeNode struct {
 	steps    []string
 	said     []string
 	findings []preflight.Finding
-	handlers []string
 	fail     map[string]error
+
+	mu       sync.Mutex // guards what follows: somebody else may restart containerd
+	handlers []string
 }
 
 func newFake(t *testing.T) *fakeNode {
@@ -48,8 +52,12 @@ func newFake(t *testing.T) *fakeNode {
 			f.step("check")
 			return preflight.Report{Findings: f.findings}
 		},
-		Stale:    func() preflight.Finding { return preflight.Finding{Status: preflight.OK} },
-		Handlers: func(context.Context) ([]string, error) { return f.handlers, f.fail["handlers"] },
+		Stale: func() preflight.Finding { return preflight.Finding{Status: preflight.OK} },
+		Handlers: func(context.Context) ([]string, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return slices.Clone(f.handlers), f.fail["handlers"]
+		},
 		Systemctl: func(_ context.Context, args ...string) error {
 			f.step("systemctl " + strings.Join(args, " "))
 			if args[0] == "restart" {
@@ -81,6 +89,8 @@ func (f *fakeNode) put(t *testing.T, name, text string) {
 
 // restarted is what containerd does when it starts.
 func (f *fakeNode) restarted() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.handlers = []string{"runc"}
 	if f.exists("etc/containerd/conf.d/oomwitness.toml") {
 		f.handlers = append(f.handlers, "oomwitness")
