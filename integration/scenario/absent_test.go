@@ -35,14 +35,15 @@ func needCgroupfs(t *testing.T) {
 
 func current(name string) string { return filepath.Join(bpf.DefaultDir, "current", name) }
 
+// refusal is what makes a shim not try again to load the ledger.
+var refusal = filepath.Join(bpf.DefaultLockDir, "refused")
+
 // refuse takes the ledger away, and has shims take it for one that this node
 // can't have.
 func refuse(t *testing.T) {
 	t.Helper()
 	output(t, oomwitness, "unload")
-	name := filepath.Join(bpf.DefaultLockDir, "refused")
-	require.NoError(t, os.WriteFile(name, []byte("for a test\n"), 0o600))
-	t.Cleanup(func() { require.NoError(t, os.Remove(name)) })
+	require.NoError(t, os.WriteFile(refusal, []byte("for a test\n"), 0o600))
 }
 
 // laterABI makes the ledger one of a later oomwitness.
@@ -72,9 +73,11 @@ func unpin(t *testing.T) { require.NoError(t, os.RemoveAll(bpf.DefaultDir)) }
 
 func unload(t *testing.T) { output(t, oomwitness, "unload") }
 
-// restore puts a ledger back in the place of whatever is there.
+// restore puts a ledger back in the place of whatever is there, and has shims
+// forget that one was refused: they would mend none for minutes.
 func restore(t *testing.T) {
 	t.Helper()
+	require.NoError(t, os.RemoveAll(refusal))
 	unpin(t)
 	output(t, oomwitness, "load")
 }
