@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"

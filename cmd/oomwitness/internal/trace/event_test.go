@@ -8,24 +8,25 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
 // keep are the events of a trace.
-type keep struct{ events []trace.Event }
+type keep struct{ events []kill.Event }
 
 func (*keep) Begin() error { return nil }
 
-func (k *keep) Write(e *trace.Event) error {
+func (k *keep) Write(e *kill.Event) error {
 	k.events = append(k.events, *e)
 	return nil
 }
 
 // show traces one record over a tree with a pod's container in it.
-func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) trace.Event {
+func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) kill.Event {
 	t.Helper()
 	tree := &cgroups.Tree{Mount: t.TempDir()}
 	pod := filepath.Join(tree.Mount, "kubepods/podabc")

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -57,7 +58,7 @@ func (f Filter) Check() error {
 func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
 // shows says whether an event is asked for.
-func (f Filter) shows(e *Event) bool {
+func (f Filter) shows(e *kill.Event) bool {
 	if len(f.Scopes) > 0 && !slices.Contains(f.Scopes, e.Scope) {
 		return false
 	}

@@ -1,3 +1,5 @@
+// Package trace shows the ledger's records with the names that an operator
+// knows.
 package trace
 
 import (
@@ -6,16 +8,15 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Writer shows events one by one.
 type Writer interface {
 	Begin() error
-	Write(*Event) error
+	Write(*kill.Event) error
 }
 
 // NewWriter gives the writer of a format, "json" or "text".
@@ -30,7 +31,7 @@ type jsonWriter struct{ *json.Encoder }
 
 func (jsonWriter) Begin() error { return nil }
 
-func (w jsonWriter) Write(e *Event) error { return w.Encode(e) }
+func (w jsonWriter) Write(e *kill.Event) error { return w.Encode(e) }
 
 // textWriter writes a table. The widths are fixed, since the rows to come are
 // not known; what may be long comes last.
@@ -49,14 +50,14 @@ func (w *textWriter) Begin() error {
 	return err
 }
 
-func (w *textWriter) Write(e *Event) error {
-	_, err := fmt.Fprintf(w.w, row, e.Time.In(w.zone).Format(timeFormat), e.Scope, clean(e.Victim.Comm),
-		fmt.Sprint(e.Victim.PID), sizeOf(e.Memory.RSS), e.limit(), e.Tier, e.Victim.role(), clean(e.owner()+e.elsewhere()))
+func (w *textWriter) Write(e *kill.Event) error {
+	_, err := fmt.Fprintf(w.w, row, e.Time.In(w.zone).Format(timeFormat), e.Scope, kill.Clean(e.Victim.Comm),
+		fmt.Sprint(e.Victim.PID), sizeOf(e.Memory.RSS), limit(e), e.Tier, role(e.Victim), kill.Clean(owner(e)+elsewhere(e)))
 	return err
 }
 
 // role is what tells the victim from any process of its container.
-func (v Victim) role() string {
+func role(v kill.Victim) string {
 	switch {
 	case v.Init:
 		return "init"
@@ -71,32 +72,19 @@ func sizeOf(bytes *uint64) string {
 	if bytes == nil {
 		return "?"
 	}
-	return size(*bytes)
-}
-
-// size is a number of bytes in four digits or fewer.
-func size(bytes uint64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	value, unit := float64(bytes), 0
-	for value >= 1000 && unit < len(units)-1 {
-		value, unit = value/1024, unit+1
-	}
-	if unit == 0 || value >= 100 {
-		return fmt.Sprintf("%.0f %s", value, units[unit])
-	}
-	return fmt.Sprintf("%.1f %s", value, units[unit])
+	return kill.Size(*bytes)
 }
 
 // limit says how much there was.
-func (e *Event) limit() string {
+func limit(e *kill.Event) string {
 	if e.Domain == nil {
 		return "?"
 	}
-	return size(e.Domain.Size)
+	return kill.Size(e.Domain.Size)
 }
 
 // elsewhere says whose limit fired, where the scope leaves that open.
-func (e *Event) elsewhere() string {
+func elsewhere(e *kill.Event) string {
 	d := e.Domain
 	switch {
 	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID || e.Scope == oom.CausePod:
@@ -112,7 +100,7 @@ func (e *Event) elsewhere() string {
 const shortID = 12
 
 // owner names the container, as well as it is known, or else the cgroup.
-func (e *Event) owner() string {
+func owner(e *kill.Event) string {
 	var parts []string
 	if e.Pod != nil && e.Pod.Name != "" {
 		parts = append(parts, e.Pod.Namespace+"/"+e.Pod.Name+"/"+e.Container.Name)
@@ -120,7 +108,7 @@ func (e *Event) owner() string {
 		parts = append(parts, "pod "+e.Pod.UID)
 	}
 	if e.Container == nil {
-		return strings.Join(append(parts, e.Cgroup.text(e.Pod != nil)), " ")
+		return strings.Join(append(parts, cgroupText(e.Cgroup, e.Pod != nil)), " ")
 	}
 	id := e.Container.ID
 	if len(id) == 64 {
@@ -133,9 +121,9 @@ func (e *Event) owner() string {
 	return strings.Join(parts, " ")
 }
 
-// text is the path, or what is known of it; of a removed one the pod says where
+// cgroupText is the path, or what is known of it; of a removed one the pod says where
 // it was, if there is one.
-func (c Cgroup) text(pod bool) string {
+func cgroupText(c kill.Cgroup, pod bool) string {
 	switch {
 	case c.Path != "":
 		return c.Path
@@ -144,21 +132,4 @@ func (c Cgroup) text(pod bool) string {
 	default:
 		return fmt.Sprintf("%s/? (removed cgroup %d)", c.Ancestor, c.ID)
 	}
-}
-
-// clean makes text of others safe for a terminal and for one line: a process
-// may call itself anything.
-func clean(s string) string {
-	var out strings.Builder
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			fmt.Fprintf(&out, `\x%02x`, s[i])
-		case !unicode.IsPrint(r):
-			fmt.Fprintf(&out, `\u%04x`, r)
-		default:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
 }

@@ -8,9 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
 )
 
 // Source gives records as they happen.
@@ -172,13 +173,13 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 	if t.Filter.old(r) {
 		return nil
 	}
-	e := newEvent(r, t.name(r.Cgroup, r), t.name(r.Domain, r))
+	e := kill.NewEvent(r, t.name(r.Cgroup, r), t.name(r.Domain, r))
 	if !t.Filter.shows(&e) {
 		return nil
 	}
 	if e.Container != nil && t.Containers != nil {
 		if info, ok := t.Containers.Lookup(ctx, e.Container.ID); ok {
-			e.named(info)
+			e.Named(info)
 		}
 	}
 	if err := t.Out.Write(&e); err != nil {

@@ -14,8 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -67,7 +68,7 @@ type names struct{ pids []uint32 }
 
 func (*names) Begin() error { return nil }
 
-func (n *names) Write(e *trace.Event) error {
+func (n *names) Write(e *kill.Event) error {
 	n.pids = append(n.pids, e.Victim.PID)
 	return nil
 }
@@ -175,41 +176,41 @@ func bootNow(t *testing.T) uint64 {
 }
 
 // events are one of each kind, as the writers get them.
-func events() []trace.Event {
+func events() []kill.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	rss, part := uint64(64<<20), uint64(32<<20)
-	pod := trace.Event{
-		Schema: trace.Schema, Time: at, BootNS: 5, Event: 7, Index: 1, Scope: oom.CausePod, Tier: "A",
-		Victim: trace.Victim{
-			Process: trace.Process{PID: 4711, TID: 4711, Comm: "java"}, StartTicks: 99, UID: 1000, OOMScoreAdj: -5, Init: true, OOMGroup: true,
+	pod := kill.Event{
+		Schema: kill.Schema, Time: at, BootNS: 5, Event: 7, Index: 1, Scope: oom.CausePod, Tier: "A",
+		Victim: kill.Victim{
+			Process: kill.Process{PID: 4711, TID: 4711, Comm: "java"}, StartTicks: 99, UID: 1000, OOMScoreAdj: -5, Init: true, OOMGroup: true,
 		},
-		Memory:    trace.Memory{RSS: &rss, Anon: &part, File: &part, Shmem: new(uint64), PageTables: 4096, TotalVM: 1 << 30},
-		Cgroup:    trace.Cgroup{ID: 12, Path: "/kubepods/pod1/3f2a"},
-		Domain:    &trace.Domain{Constraint: "memcg", ID: 11, Path: "/kubepods/pod1", Size: 64 << 20, Points: 17},
-		Trigger:   trace.Process{PID: 4712, TID: 4713, Comm: "python3"},
-		Container: &trace.Container{ID: strings.Repeat("3f", 32), Name: "app", Image: "shop:1", Namespace: "k8s.io"},
-		Pod:       &trace.Pod{UID: "1", Name: "web-1", Namespace: "shop"},
+		Memory:    kill.Memory{RSS: &rss, Anon: &part, File: &part, Shmem: new(uint64), PageTables: 4096, TotalVM: 1 << 30},
+		Cgroup:    kill.Cgroup{ID: 12, Path: "/kubepods/pod1/3f2a"},
+		Domain:    &kill.Domain{Constraint: "memcg", ID: 11, Path: "/kubepods/pod1", Size: 64 << 20, Points: 17},
+		Trigger:   kill.Process{PID: 4712, TID: 4713, Comm: "python3"},
+		Container: &kill.Container{ID: strings.Repeat("3f", 32), Name: "app", Image: "shop:1", Namespace: "k8s.io"},
+		Pod:       &kill.Pod{UID: "1", Name: "web-1", Namespace: "shop"},
 	}
 	above := pod
-	above.Scope, above.Domain = oom.CauseAncestor, &trace.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
-	above.Container, above.Pod = &trace.Container{ID: strings.Repeat("3f", 32)}, &trace.Pod{UID: "1"}
-	node := trace.Event{
-		Schema: trace.Schema, Time: at, Scope: oom.CauseNode, Tier: "B",
-		Victim: trace.Victim{Process: trace.Process{PID: 1 << 22, TID: 1 << 22, Comm: "evil\x1b[2J\xff"}, SharedMemory: true},
-		Cgroup: trace.Cgroup{ID: 9, Path: "/user.slice"}, Domain: &trace.Domain{Constraint: "none", Size: 1000 << 30},
+	above.Scope, above.Domain = oom.CauseAncestor, &kill.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
+	above.Container, above.Pod = &kill.Container{ID: strings.Repeat("3f", 32)}, &kill.Pod{UID: "1"}
+	node := kill.Event{
+		Schema: kill.Schema, Time: at, Scope: oom.CauseNode, Tier: "B",
+		Victim: kill.Victim{Process: kill.Process{PID: 1 << 22, TID: 1 << 22, Comm: "evil\x1b[2J\xff"}, SharedMemory: true},
+		Cgroup: kill.Cgroup{ID: 9, Path: "/user.slice"}, Domain: &kill.Domain{Constraint: "none", Size: 1000 << 30},
 	}
-	ctr := trace.Event{
-		Schema: trace.Schema, Time: at, Scope: oom.CauseUnknown, Tier: "C",
-		Victim: trace.Victim{Process: trace.Process{PID: 5, TID: 5, Comm: "sh"}}, Memory: trace.Memory{RSS: new(uint64)},
-		Cgroup: trace.Cgroup{ID: 8, Path: "/default/web"}, Container: &trace.Container{ID: "web", Image: "busybox", Namespace: "default"},
+	ctr := kill.Event{
+		Schema: kill.Schema, Time: at, Scope: oom.CauseUnknown, Tier: "C",
+		Victim: kill.Victim{Process: kill.Process{PID: 5, TID: 5, Comm: "sh"}}, Memory: kill.Memory{RSS: new(uint64)},
+		Cgroup: kill.Cgroup{ID: 8, Path: "/default/web"}, Container: &kill.Container{ID: "web", Image: "busybox", Namespace: "default"},
 	}
 	gone := ctr
-	gone.Container, gone.Cgroup = nil, trace.Cgroup{ID: 8, Ancestor: "/kubepods/pod1"}
+	gone.Container, gone.Cgroup = nil, kill.Cgroup{ID: 8, Ancestor: "/kubepods/pod1"}
 	lost := gone
 	lost.Cgroup.Ancestor = "/"
 	inPod := gone
-	inPod.Pod = &trace.Pod{UID: "1"}
-	return []trace.Event{pod, above, node, ctr, gone, lost, inPod}
+	inPod.Pod = &kill.Pod{UID: "1"}
+	return []kill.Event{pod, above, node, ctr, gone, lost, inPod}
 }
 
 // TestGolden holds the output still. UPDATE=1 writes it anew.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
+	"github.com/oomwitness/oomwitness/agent/containers"
 )
 
 // fake is a containerd with two namespaces.

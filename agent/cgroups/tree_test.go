@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
 )
 
 // mkdir makes a directory below the mount and gives its ID.

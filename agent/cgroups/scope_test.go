@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
 	"github.com/oomwitness/oomwitness/oom"
 )
 

@@ -1,14 +1,14 @@
-// Package trace shows the ledger's records with the names that an operator
-// knows.
-package trace
+// Package kill is one victim of the OOM killer as operators and programs see it:
+// a record of the ledger with the names of its cgroup, container and pod.
+package kill
 
 import (
 	"os"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cgroups"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containers"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -99,12 +99,15 @@ type Domain struct {
 	Points int64 `json:"points"`
 }
 
-// Container is the victim's, by its cgroup's path, and as containerd knows it.
+// Container is the victim's, by its cgroup's path, and as containerd or
+// Kubernetes knows it.
 type Container struct {
 	ID        string `json:"id"`
 	Name      string `json:"name,omitempty"`
 	Image     string `json:"image,omitempty"`
 	Namespace string `json:"namespace,omitempty"` // containerd's
+	// Kind is init, sidecar, container or ephemeral, "" where it isn't known.
+	Kind string `json:"kind,omitempty"`
 }
 
 // Pod is the container's.
@@ -119,8 +122,8 @@ var constraints = map[uint32]string{
 	bpf.ConstraintMempolicy: "mempolicy", bpf.ConstraintMemcg: "memcg",
 }
 
-// newEvent puts a record and the names of its cgroups together.
-func newEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
+// NewEvent puts a record and the names of its cgroups together.
+func NewEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
 	e := Event{
 		Schema: Schema, Time: r.Time().UTC().Truncate(time.Millisecond), BootNS: r.BootNS,
 		Event: r.Seq, Index: r.Index, Tier: r.Tier.String(), Scope: cgroups.Scope(r, victim, domain),
@@ -151,8 +154,8 @@ func newEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
 	return e
 }
 
-// named adds what containerd knows.
-func (e *Event) named(info containers.Info) {
+// Named adds what containerd knows.
+func (e *Event) Named(info containers.Info) {
 	e.Container.Name, e.Container.Image, e.Container.Namespace = info.Name, info.Image, info.Namespace
 	if info.Pod == "" {
 		return

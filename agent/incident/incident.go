@@ -1,0 +1,75 @@
+// Package incident is one OOM event of the kernel with all its victims, as the
+// agent's log, its API, Kubernetes and the metrics are told of it.
+package incident
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Schema is the version of Incident's JSON form: it stays as long as fields are
+// only added.
+const Schema = 1
+
+// Incident is one OOM event: the kernel was out of memory once, and killed one
+// or more processes for it.
+type Incident struct {
+	Schema int `json:"schema"`
+	// ID is the same for the same event after a restart of the agent, and no
+	// other event of any node has it: see NewID.
+	ID string `json:"id"`
+	// Time of the first kill by the clock as it was set when the agent read it,
+	// BootNS by CLOCK_BOOTTIME.
+	Time   time.Time `json:"time"`
+	BootNS uint64    `json:"boot_ns"`
+	// Event is the ledger's number of it.
+	Event uint64 `json:"event"`
+	// Scope is whose limit fired, seen from the first victim.
+	Scope oom.Cause `json:"scope"`
+	// Tier of the programs that saw it.
+	Tier string `json:"tier"`
+	// Domain is what ran out of memory, null in tier C.
+	Domain *kill.Domain `json:"domain"`
+	// Trigger is who asked for the memory.
+	Trigger kill.Process `json:"trigger"`
+	// Victims are in the order in which they were killed, at least one.
+	Victims []Victim `json:"victims"`
+}
+
+// Victim is one process that was killed.
+type Victim struct {
+	kill.Victim
+	// Index is its place among the victims of the event, from 0.
+	Index  uint32      `json:"index"`
+	Memory kill.Memory `json:"memory"`
+	Cgroup kill.Cgroup `json:"cgroup"`
+	// Container and Pod are null for a process outside of them. Their names are
+	// empty where nobody could be asked in time.
+	Container *kill.Container `json:"container"`
+	Pod       *kill.Pod       `json:"pod"`
+	// Unit is the systemd unit of a process that is in no container.
+	Unit string `json:"unit,omitempty"`
+}
+
+// New begins an incident with its first victim.
+func New(boot string, e kill.Event) Incident {
+	in := Incident{
+		Schema: Schema, ID: NewID(boot, e.Event), Time: e.Time, BootNS: e.BootNS, Event: e.Event,
+		Scope: e.Scope, Tier: e.Tier, Domain: e.Domain, Trigger: e.Trigger,
+	}
+	in.Add(e)
+	return in
+}
+
+// Add adds a further victim of the same event.
+func (in *Incident) Add(e kill.Event) {
+	in.Victims = append(in.Victims, Victim{
+		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod,
+	})
+}
+
+// NewID names an event of the boot whose ID is /proc/sys/kernel/random/boot_id.
+func NewID(boot string, event uint64) string { return fmt.Sprintf("%s-%d", boot, event) }
