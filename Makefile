@@ -124,6 +124,16 @@ $(NODE):
 	@mkdir -p $(CACHE)/bin
 	cd integration && $(GO) build -o ../$(NODE) ./cmd/node
 
+.PHONY: cluster-programs
+cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on this machine; some minutes at the first time
+	@$(call say,programs of a cluster)
+	@$(NODE) cluster
+
+.PHONY: api
+api: cluster-programs ## The agent against a real API server on this machine: Events, marks, evictions, the descheduler
+	@$(call say,the agent and a real API server)
+	cd integration && $(GO) test -count=1 -timeout 30m ./controlplane ./agentapi
+
 .PHONY: payload
 payload: build $(NODE)
 	@$(call say,what runs in the guest)
