@@ -34,8 +34,8 @@ import (
 // Limits of the requests to the API server, and how long one may take. On a
 // cluster of a thousand nodes every one of them has an agent.
 const (
-	DefaultQPS     = 10
-	DefaultBurst   = 20
+	DefaultQPS     = 20
+	DefaultBurst   = 40
 	requestTimeout = 10 * time.Second
 )
 
