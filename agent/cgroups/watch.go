@@ -1,6 +1,7 @@
 package cgroups
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,13 +33,8 @@ const (
 // has a name also when it was removed at once. Where the kernel gives no more
 // watches it walks the tree each second. Its methods may be called concurrently.
 type Watcher struct {
-	// Appeared is called with the path of each cgroup that is new, and must not
-	// wait. It may be nil.
-	Appeared func(path string)
-
-	keep    time.Duration
-	watches int
-	file    *os.File
+	o    WatchOptions
+	file *os.File
 
 	// mu guards what follows. It is held while directories are read, never while
 	// waiting.
@@ -55,34 +51,34 @@ type Watcher struct {
 type WatchOptions struct {
 	Keep    time.Duration
 	Watches int
+	// Appeared is called with the path of each cgroup that is new, by one
+	// goroutine at a time, and must not wait. It may be nil.
+	Appeared func(path string)
 }
 
-// NewWatcher watches the hierarchy mounted where the tree says, and has looked
-// through it when it returns. An error means that there is nothing to watch.
-func NewWatcher(tree *Tree, o WatchOptions) (*Watcher, error) {
-	w := &Watcher{
-		keep: o.Keep, watches: o.Watches, fd: -1,
-		tree: tree, byPath: map[string]uint64{}, dirs: map[int]string{},
-	}
-	if w.keep == 0 {
-		w.keep = DefaultKeep
-	}
-	if w.watches == 0 {
-		w.watches = DefaultWatches
-	}
+// NewWatcher makes one of the hierarchy mounted where the tree says. The tree is
+// the watcher's from now on.
+func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
+	o.Keep, o.Watches = cmp.Or(o.Keep, DefaultKeep), cmp.Or(o.Watches, DefaultWatches)
+	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]uint64{}, dirs: map[int]string{}}
+}
+
+// Start begins to watch, and has looked through the tree when it returns. An
+// error means that there is nothing to watch.
+func (w *Watcher) Start() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
 		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
 	} // else the tree is walked
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if err := w.scanLocked(); err != nil {
-		return nil, errors.Join(err, w.closeLocked())
+		return errors.Join(err, w.closeLocked())
 	}
-	return w, nil
+	return nil
 }
 
-// Run follows the tree until ctx ends.
-func (w *Watcher) Run(ctx context.Context) error {
+// Run follows the tree until ctx ends. A tree that can't be read is tried again.
+func (w *Watcher) Run(ctx context.Context) {
 	var following sync.WaitGroup
 	if w.file != nil {
 		following.Go(w.follow)
@@ -95,15 +91,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-old.C:
 			w.mu.Lock()
-			w.tree.expire(time.Now().Add(-w.keep))
+			w.tree.expire(time.Now().Add(-w.o.Keep))
 			w.mu.Unlock()
 		case <-walk.C:
-			if err := w.walkAgain(); err != nil {
-				return err
-			}
+			w.walkAgain()
 		}
 	}
 }
@@ -132,13 +126,12 @@ func (w *Watcher) Size() (known, watched int) {
 // Mount is where the hierarchy is.
 func (w *Watcher) Mount() string { return w.tree.Mount }
 
-func (w *Watcher) walkAgain() error {
+func (w *Watcher) walkAgain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.whole {
-		return nil
+	if !w.whole && w.scanLocked() != nil {
+		w.whole = false
 	}
-	return w.scanLocked()
 }
 
 // follow takes events until the file is closed.
@@ -203,8 +196,8 @@ func (w *Watcher) enterLocked(path string) error {
 	}
 	if w.byPath[path] != st.Ino {
 		w.byPath[path] = st.Ino
-		if w.Appeared != nil {
-			w.Appeared(path)
+		if w.o.Appeared != nil {
+			w.o.Appeared(path)
 		}
 	}
 	w.tree.add(st.Ino, path)
@@ -232,7 +225,7 @@ func (w *Watcher) watchLocked(dir, path string) {
 	if w.fd < 0 {
 		return
 	}
-	if len(w.dirs) >= w.watches {
+	if len(w.dirs) >= w.o.Watches {
 		w.whole = false
 		return
 	}

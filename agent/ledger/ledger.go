@@ -73,7 +73,9 @@ func (l *Ledger) Records() (list []bpf.Record, err error) {
 // Meta describes it and counts what it saw.
 func (l *Ledger) Meta() (m bpf.Meta, err error) {
 	err = l.ask(func(b *bpf.Ledger) (err error) {
-		m, err = b.Meta()
+		if m, err = b.Meta(); err == nil {
+			err = b.Whole() // one that was replaced counts no more
+		}
 		return err
 	})
 	return m, err
