@@ -1,0 +1,184 @@
+// Package metrics is what the agent tells Prometheus. Everything is in a registry
+// of its own; the labels that would grow with pods are bounded in number and time.
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Options of New. The zero value of each has a default.
+type Options struct {
+	// Version and Commit are of the build.
+	Version, Commit string
+	// SeriesTTL is how long a container's series is shown after its last kill;
+	// 24 h by default. Queries may look back that far: see kills.go.
+	SeriesTTL time.Duration
+	// MaxSeries is how many containers have a series of their own, 500 by default.
+	MaxSeries int
+	// Ledger, Journal and Queues are asked at each scrape, and must not block.
+	// Those that are nil leave their metrics out.
+	Ledger  func() Ledger
+	Journal func() Journal
+	Queues  func() []Queue
+}
+
+// Defaults of Options.
+const (
+	DefaultSeriesTTL = 24 * time.Hour
+	DefaultMaxSeries = 500
+)
+
+// scopes are those that have a counter from the start.
+var scopes = []oom.Cause{
+	oom.CauseContainer, oom.CausePod, oom.CauseAncestor, oom.CauseNode,
+	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
+}
+
+// Metrics counts. It is safe for concurrent use, and implements outcome.Counter.
+type Metrics struct {
+	registry *prometheus.Registry
+	delay    prometheus.Histogram
+	o        Options
+
+	// mu guards what follows.
+	mu      sync.Mutex
+	victims map[oom.Cause]uint64
+	events  map[outcomeKey]uint64
+	marked  map[outcomeKey]uint64
+	kills   kills
+	started time.Time
+}
+
+type outcomeKey struct {
+	stage  outcome.Stage
+	reason outcome.Reason
+}
+
+var _ outcome.Counter = (*Metrics)(nil)
+
+// New makes metrics that are all zero.
+func New(o Options) *Metrics {
+	if o.SeriesTTL <= 0 {
+		o.SeriesTTL = DefaultSeriesTTL
+	}
+	if o.MaxSeries <= 0 {
+		o.MaxSeries = DefaultMaxSeries
+	}
+	now := time.Now()
+	m := &Metrics{
+		registry: prometheus.NewPedanticRegistry(), o: o, started: now,
+		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{},
+		kills: newKills(o.SeriesTTL, o.MaxSeries, now),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "oomwitness_kill_to_event_seconds",
+			Help:    "Time from a kill until the API server had an Event of it.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 600},
+		}),
+	}
+	for _, scope := range scopes {
+		m.victims[scope] = 0
+	}
+	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Told} {
+		m.events[outcomeKey{stage: stage}] = 0
+	}
+	m.marked[outcomeKey{stage: outcome.Marked}] = 0
+	m.registry.MustRegister(m.delay, collector{m}, buildInfo(o),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector())
+	return m
+}
+
+func buildInfo(o Options) prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "oomwitness_build_info", Help: "What the agent was built from; always 1.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "commit": o.Commit, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}
+
+// Registry has all of the metrics, and nothing else.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Bounds of a scrape.
+const (
+	maxScrapes    = 4
+	scrapeTimeout = 10 * time.Second
+)
+
+// Handler serves them. What goes wrong is written to errors, a line each.
+func (m *Metrics) Handler(errors io.Writer) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog: log.New(errors, "metrics: ", 0), ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout, EnableOpenMetrics: true,
+	})
+}
+
+// Killed counts the victims of one event. An event that is told again with more
+// victims is counted by what is new of it: seen are those counted before.
+func (m *Metrics) Killed(in *incident.Incident, seen int) {
+	if seen < 0 || seen > len(in.Victims) {
+		panic(fmt.Sprintf("metrics: %d of %d victims seen", seen, len(in.Victims)))
+	}
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range in.Victims[seen:] {
+		m.victims[known(in.Scope)]++
+		m.kills.add(keyOf(in.Scope, &in.Victims[seen+i]), now)
+	}
+}
+
+// known keeps the label's values to those there are.
+func known(scope oom.Cause) oom.Cause {
+	for _, s := range scopes {
+		if s == scope {
+			return scope
+		}
+	}
+	return oom.CauseUnknown
+}
+
+// Event counts what became of an OOM event.
+func (m *Metrics) Event(stage outcome.Stage, reason outcome.Reason) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	count(m.events, stage, reason, 1)
+}
+
+// Mark counts what became of marking or evicting a pod.
+func (m *Metrics) Mark(stage outcome.Stage, reason outcome.Reason) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	count(m.marked, stage, reason, 1)
+}
+
+// TellDelay is the time from a kill to the Event that has it. A clock that was set
+// back in between gives 0.
+func (m *Metrics) TellDelay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }
+
+// maxOutcomes bounds the pairs of stage and reason. There are about 100 in all; a
+// journal that was written by another version may name others.
+const maxOutcomes = 256
+
+func count(into map[outcomeKey]uint64, stage outcome.Stage, reason outcome.Reason, n uint64) {
+	key := outcomeKey{stage, reason}
+	if _, ok := into[key]; !ok && len(into) >= maxOutcomes {
+		key = outcomeKey{outcome.Stage(overflow), outcome.Reason(overflow)}
+	}
+	into[key] += n
+}
