@@ -112,9 +112,14 @@ type Container struct {
 
 // Pod is the container's.
 type Pod struct {
+	// UID is the API object's where Kubernetes was asked: a static pod's mirror's.
+	// Its cgroup has another.
 	UID       string `json:"uid,omitempty"`
 	Name      string `json:"name,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
+	// Static says that it comes from the node's own files: the pod of the API
+	// server is a mirror.
+	Static bool `json:"static,omitempty"`
 }
 
 var constraints = map[uint32]string{
