@@ -27,7 +27,7 @@ type Entry struct {
 	Killed int
 }
 
-// History is safe for concurrent use.
+// History is safe for concurrent use. The zero value is empty.
 type History struct {
 	// mu guards what follows.
 	mu      sync.RWMutex
@@ -36,9 +36,18 @@ type History struct {
 	dropped uint64
 }
 
-// Add keeps one event. An event that is kept already, by its ID, is replaced: more
-// victims of it have become known. The oldest make room.
-func (h *History) Add(in incident.Incident) {
+// Restore takes the events that an agent before this one has told of.
+func (h *History) Restore(_ incident.Totals, past []incident.Incident) {
+	for _, in := range past {
+		h.add(in)
+	}
+}
+
+// Take keeps one event. One that is kept already, by its ID, is replaced. The oldest
+// make room.
+func (h *History) Take(in incident.Incident, _ bool) { h.add(in) }
+
+func (h *History) add(in incident.Incident) {
 	e := &Entry{Incident: in, Killed: len(in.Victims)}
 	e.Victims = slices.Clone(in.Victims[:min(len(in.Victims), MaxEventVictims)])
 	h.mu.Lock()
@@ -62,6 +71,8 @@ func (h *History) removeLocked(i int) {
 	h.victims -= len(h.entries[i].Victims)
 	h.entries = slices.Delete(h.entries, i, i+1)
 }
+
+var _ incident.Restorer = (*History)(nil)
 
 func older(a, b *Entry) int {
 	if c := a.Time.Compare(b.Time); c != 0 {

@@ -35,7 +35,7 @@ func ids(h *history.History) (list []string) {
 func TestNewestFirst(t *testing.T) {
 	var h history.History
 	for _, n := range []int{2, 1, 4, 3} { // as they are told, not as they were
-		h.Add(event(n, 1))
+		h.Take(event(n, 1), false)
 	}
 	require.Equal(t, []string{"b-0004", "b-0003", "b-0002", "b-0001"}, ids(&h))
 	require.Equal(t, history.Extent{Events: 4, Oldest: start.Add(time.Second)}, h.Extent())
@@ -43,24 +43,32 @@ func TestNewestFirst(t *testing.T) {
 
 func TestEventToldAgain(t *testing.T) {
 	var h history.History
-	h.Add(event(1, 1))
-	h.Add(event(2, 1))
-	h.Add(event(1, 3))
+	h.Take(event(1, 1), false)
+	h.Take(event(2, 1), false)
+	h.Take(event(1, 3), false)
 	require.Equal(t, []string{"b-0002", "b-0001"}, ids(&h))
 	require.Len(t, h.Newest()[1].Victims, 3)
 	require.Zero(t, h.Extent().Dropped)
 }
 
+func TestRestore(t *testing.T) {
+	var h history.History
+	h.Restore(incident.Totals{}, []incident.Incident{event(1, 1), event(2, 1)})
+	h.Take(event(2, 1), true)
+	h.Take(event(3, 1), false)
+	require.Equal(t, []string{"b-0003", "b-0002", "b-0001"}, ids(&h))
+}
+
 func TestBounds(t *testing.T) {
 	var h history.History
 	for n := range history.MaxEvents + 5 {
-		h.Add(event(n, 1))
+		h.Take(event(n, 1), false)
 	}
 	require.Equal(t, history.Extent{Events: history.MaxEvents, Oldest: start.Add(5 * time.Second), Dropped: 5}, h.Extent())
 
 	h = history.History{}
 	for n := range 100 {
-		h.Add(event(n, 1000))
+		h.Take(event(n, 1000), false)
 	}
 	require.Equal(t, history.MaxVictims/history.MaxEventVictims, h.Extent().Events)
 	require.Equal(t, 1000, h.Newest()[0].Killed)
@@ -71,7 +79,7 @@ func TestBounds(t *testing.T) {
 func TestNobodyElsesSlice(t *testing.T) {
 	var h history.History
 	in := event(1, 2)
-	h.Add(in)
+	h.Take(in, false)
 	in.Victims[0].Comm = "other"
 	require.Empty(t, h.Newest()[0].Victims[0].Comm)
 }
@@ -82,7 +90,7 @@ func TestConcurrent(t *testing.T) {
 	for w := range 4 {
 		wg.Go(func() {
 			for n := range 200 {
-				h.Add(event(w*200+n, 2))
+				h.Take(event(w*200+n, 2), false)
 				require.NotEmpty(t, h.Newest())
 			}
 		})
@@ -98,12 +106,12 @@ func TestMemory(t *testing.T) {
 	for n := range history.MaxVictims {
 		in := event(n, 1)
 		in.Victims = full(in.Victims, n)
-		h.Add(in)
+		h.Take(in, false)
 	}
 	for n := range history.MaxVictims / history.MaxEventVictims {
 		in := event(10000+n, history.MaxEventVictims)
 		in.Victims = full(in.Victims, n)
-		h.Add(in)
+		h.Take(in, false)
 	}
 	took := heap() - before
 	t.Logf("metric=history_bytes events=%d bytes=%d", h.Extent().Events, took)

@@ -4,35 +4,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-)
 
-// Ledger is what is asked of the ledger at a scrape.
-type Ledger struct {
-	// Tier is "A", "B" or "C"; "D" where there is no ledger, and then all else is
-	// left out, so that no counter goes back to 0.
-	Tier string
-	// Victims it has written down, and those that no map or ring had room for.
-	Victims, LostRing, LostTask, LostCgroup uint64
-	// NoControl are victims whose limit was not seen.
-	NoControl uint64
-	// Read are the records that the agent took from the ring.
-	Read uint64
-	// Unread are those that wait in it.
-	Unread uint64
-	// Lag is how long after its kill the newest record was read.
-	Lag time.Duration
-}
+	"github.com/oomwitness/oomwitness/agent/incident"
+)
 
 // tiers of oomwitness_ledger_tier; D is none.
 var tiers = []string{"A", "B", "C", "D"}
-
-// Journal is what is asked of the journal at a scrape.
-type Journal struct {
-	// Size of its files in bytes.
-	Size int64
-	// Written are its records since the start, Errors the writes that failed.
-	Written, Errors uint64
-}
 
 // Queue is a bounded one.
 type Queue struct {
@@ -56,27 +33,27 @@ var (
 	killsDesc   = desc("oom_kills_total", "Processes that the OOM killer ended, by whose limit fired and the container; see the documentation for how long a series is kept.", "scope", "namespace", "pod", "container")
 	victimsDesc = desc("oom_victims_total", "Processes that the OOM killer ended, by whose limit fired.", "scope")
 
-	tierDesc    = desc("ledger_tier", "1 for the tier of the ledger that is in force; D is none.", "tier")
-	seenDesc    = desc("ledger_victims_total", "Victims that the ledger has written down since it was loaded.")
-	lostDesc    = desc("ledger_lost_total", "Records for which the ledger had no room, by the map that was full.", "map")
-	blindDesc   = desc("ledger_without_limit_total", "Victims of which the ledger has not seen whose limit fired.")
-	readDesc    = desc("ledger_records_read_total", "Records that the agent has read.")
-	unreadDesc  = desc("ledger_records_unread", "Records that wait to be read.")
-	lagDesc     = desc("ledger_lag_seconds", "How long after its kill the newest record was read.")
-	sizeDesc    = desc("journal_size_bytes", "Size of the agent's journal.")
-	writtenDesc = desc("journal_records_written_total", "Records written to the journal since the agent started.")
-	errorsDesc  = desc("journal_errors_total", "Writes to the journal that failed since the agent started.")
-	lengthDesc  = desc("queue_length", "What waits in a queue of the agent.", "queue")
-	roomDesc    = desc("queue_capacity", "What the queue has room for.", "queue")
-	droppedDesc = desc("queue_dropped_total", "What found no room in the queue.", "queue")
-	seriesDesc  = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
+	readyDesc    = desc("ready", "1 while the agent reads the ledger.")
+	tierDesc     = desc("ledger_tier", "1 for the tier of the ledger that is in force; D is none.", "tier")
+	seenDesc     = desc("ledger_victims_total", "Victims that the ledger has counted since it was loaded.")
+	lostDesc     = desc("ledger_lost_total", "Victims that are counted and in no record any more.")
+	ringFullDesc = desc("ledger_ring_full_total", "Records for which the ring was full; they are read from the map of victims.")
+	lagDesc      = desc("ledger_lag_seconds", "How long after its kill the newest record was read.")
+	journalDesc  = desc("journal_up", "1 while the position in the ledger is kept over a restart.")
+	openDesc     = desc("incidents_open", "OOM events that Kubernetes has not been told of yet.")
+	cgroupsDesc  = desc("cgroups", "Cgroups that the agent knows.")
+	watchedDesc  = desc("cgroups_watched", "Cgroups that the agent watches.")
+	lengthDesc   = desc("queue_length", "What waits in a queue of the agent.", "queue")
+	roomDesc     = desc("queue_capacity", "What the queue has room for.", "queue")
+	droppedDesc  = desc("queue_dropped_total", "What found no room in the queue.", "queue")
+	seriesDesc   = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
 )
 
 // Describe says what there may be.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		eventsDesc, markedDesc, killsDesc, victimsDesc, tierDesc, seenDesc, lostDesc, blindDesc, readDesc, unreadDesc, lagDesc,
-		sizeDesc, writtenDesc, errorsDesc, lengthDesc, roomDesc, droppedDesc, seriesDesc,
+		eventsDesc, markedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
+		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, lengthDesc, roomDesc, droppedDesc,
 	} {
 		to <- d
 	}
@@ -84,12 +61,8 @@ func (c collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect gives them. The sources are asked before the lock is taken.
 func (c collector) Collect(to chan<- prometheus.Metric) {
-	c.ledger(to)
-	if c.m.o.Journal != nil {
-		j := c.m.o.Journal()
-		to <- gauge(sizeDesc, float64(j.Size))
-		to <- counter(writtenDesc, j.Written)
-		to <- counter(errorsDesc, j.Errors)
+	if c.m.o.Health != nil {
+		health(to, c.m.o.Health())
 	}
 	if c.m.o.Queues != nil {
 		for _, q := range c.m.o.Queues() {
@@ -103,29 +76,33 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-func (c collector) ledger(to chan<- prometheus.Metric) {
-	if c.m.o.Ledger == nil {
-		return
+func health(to chan<- prometheus.Metric, h incident.Health) {
+	to <- gauge(readyDesc, number(h.Ready))
+	to <- gauge(journalDesc, number(h.Journal == ""))
+	to <- gauge(openDesc, float64(h.Open))
+	to <- gauge(cgroupsDesc, float64(h.Cgroups))
+	to <- gauge(watchedDesc, float64(h.Watched))
+	tier := h.Tier
+	if tier == "" {
+		tier = "D"
 	}
-	l := c.m.o.Ledger()
-	for _, tier := range tiers {
-		is := 0.0
-		if tier == l.Tier {
-			is = 1
-		}
-		to <- gauge(tierDesc, is, tier)
+	for _, name := range tiers {
+		to <- gauge(tierDesc, number(name == tier), name)
 	}
-	to <- counter(readDesc, l.Read)
-	if l.Tier == "D" {
-		return
+	if tier == "D" {
+		return // else its counters would go back to 0
 	}
-	to <- counter(seenDesc, l.Victims)
-	to <- counter(lostDesc, l.LostRing, "ring")
-	to <- counter(lostDesc, l.LostTask, "by_task")
-	to <- counter(lostDesc, l.LostCgroup, "by_cgroup")
-	to <- counter(blindDesc, l.NoControl)
-	to <- gauge(unreadDesc, float64(l.Unread))
-	to <- gauge(lagDesc, l.Lag.Seconds())
+	to <- counter(seenDesc, h.Seen)
+	to <- counter(lostDesc, h.Lost)
+	to <- counter(ringFullDesc, h.RingFull)
+	to <- gauge(lagDesc, h.Lag.Seconds())
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // counters are those that agree with each other: all of one moment.

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -47,17 +48,15 @@ func label(name string) string {
 //
 // A counter that is taken away and comes back lies where it comes back at the value
 // that it had: Prometheus then sees no kill at all. So a series is shown for ttl
-// after its last kill, and its count kept for as long again. One that comes back
-// within that time goes on where it was; one that comes back later starts from 1,
-// and no query over ttl or less sees both lives. Both are counted against the cap
-// (of what is kept, twice as many as may be shown), and what finds no room goes to
-// one series: nothing is forgotten early.
+// after its last kill and then kept, unseen: when it comes back it goes on where it
+// was. It is forgotten only for want of room, and not before as much time has gone by
+// again; it then starts from 1, and no query over ttl or less sees both lives. What
+// finds no room goes to one series: nothing is forgotten early.
 type kills struct {
 	ttl      time.Duration
-	max      int
+	max      int // of those that are shown; twice as many are kept
 	series   map[killKey]*series
 	overflow series
-	next     time.Time // when expire has to look again
 }
 
 type series struct {
@@ -71,7 +70,6 @@ func newKills(ttl time.Duration, most int, now time.Time) kills {
 
 // add counts one kill.
 func (k *kills) add(key killKey, now time.Time) {
-	k.expire(now)
 	s, ok := k.series[key]
 	if !ok {
 		if !k.room(now) {
@@ -100,26 +98,54 @@ func (k *kills) visible(now time.Time) (n int) {
 	return n
 }
 
+// room makes room for one more series, and says whether it could.
 func (k *kills) room(now time.Time) bool {
-	return len(k.series) < 2*k.max && k.visible(now) < k.max
+	if k.visible(now) >= k.max {
+		return false
+	}
+	if len(k.series) < 2*k.max {
+		return true
+	}
+	var oldest killKey
+	last := now
+	for key, s := range k.series {
+		if !s.last.After(last) {
+			oldest, last = key, s.last
+		}
+	}
+	if now.Sub(last) < 2*k.ttl {
+		return false
+	}
+	delete(k.series, oldest)
+	return true
 }
 
-// expire forgets what no query can see any more.
-func (k *kills) expire(now time.Time) {
-	if now.Before(k.next) {
-		return
+// restore takes those with the newest kills, as far as there is room. The others are
+// not added to the overflow, where they would look like kills of now.
+func (k *kills) restore(totals incident.Totals, now time.Time) {
+	type old struct {
+		key   killKey
+		count incident.Count
 	}
-	k.next = now.Add(k.ttl / 100)
-	for key, s := range k.series {
-		if now.Sub(s.last) >= 2*k.ttl {
-			delete(k.series, key)
+	var list []old
+	for s, c := range totals.Series {
+		key := killKey{known(oom.Cause(s.Scope)), label(s.Namespace), label(s.Pod), label(s.Container)}
+		if c.Last.After(now) {
+			c.Last = now // one of the future would never expire
 		}
+		list = append(list, old{key, c})
+	}
+	slices.SortFunc(list, func(a, b old) int { return b.count.Last.Compare(a.count.Last) })
+	for _, o := range list {
+		if !k.room(now) {
+			return
+		}
+		k.series[o.key] = &series{count: o.count.Victims, created: totals.Since, last: o.count.Last}
 	}
 }
 
 // each gives the series to be shown, the overflow last.
 func (k *kills) each(now time.Time, f func(killKey, series)) {
-	k.expire(now)
 	for key, s := range k.series {
 		if k.shown(s, now) {
 			f(key, *s)

@@ -3,7 +3,6 @@
 package metrics
 
 import (
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -29,11 +28,10 @@ type Options struct {
 	SeriesTTL time.Duration
 	// MaxSeries is how many containers have a series of their own, 500 by default.
 	MaxSeries int
-	// Ledger, Journal and Queues are asked at each scrape, and must not block.
-	// Those that are nil leave their metrics out.
-	Ledger  func() Ledger
-	Journal func() Journal
-	Queues  func() []Queue
+	// Health and Queues are asked at each scrape, and must not block. Those that
+	// are nil leave their metrics out.
+	Health func() incident.Health
+	Queues func() []Queue
 }
 
 // Defaults of Options.
@@ -48,7 +46,8 @@ var scopes = []oom.Cause{
 	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
 }
 
-// Metrics counts. It is safe for concurrent use, and implements outcome.Counter.
+// Metrics counts what it is told of incidents, and what became of them. It is safe
+// for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	delay    prometheus.Histogram
@@ -60,7 +59,6 @@ type Metrics struct {
 	events  map[outcomeKey]uint64
 	marked  map[outcomeKey]uint64
 	kills   kills
-	started time.Time
 }
 
 type outcomeKey struct {
@@ -68,7 +66,10 @@ type outcomeKey struct {
 	reason outcome.Reason
 }
 
-var _ outcome.Counter = (*Metrics)(nil)
+var (
+	_ outcome.Counter   = (*Metrics)(nil)
+	_ incident.Restorer = (*Metrics)(nil)
+)
 
 // New makes metrics that are all zero.
 func New(o Options) *Metrics {
@@ -80,7 +81,7 @@ func New(o Options) *Metrics {
 	}
 	now := time.Now()
 	m := &Metrics{
-		registry: prometheus.NewPedanticRegistry(), o: o, started: now,
+		registry: prometheus.NewPedanticRegistry(), o: o,
 		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{},
 		kills: newKills(o.SeriesTTL, o.MaxSeries, now),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -128,19 +129,26 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 	})
 }
 
-// Killed counts the victims of one event. An event that is told again with more
-// victims is counted by what is new of it: seen are those counted before.
-func (m *Metrics) Killed(in *incident.Incident, seen int) {
-	if seen < 0 || seen > len(in.Victims) {
-		panic(fmt.Sprintf("metrics: %d of %d victims seen", seen, len(in.Victims)))
-	}
+// Take counts an event and its victims.
+func (m *Metrics) Take(in incident.Incident, _ bool) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range in.Victims[seen:] {
+	for i := range in.Victims {
 		m.victims[known(in.Scope)]++
-		m.kills.add(keyOf(in.Scope, &in.Victims[seen+i]), now)
+		m.kills.add(keyOf(in.Scope, &in.Victims[i]), now)
 	}
+}
+
+// Restore sets the counts of kills. Those of outcomes begin anew.
+func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for scope, n := range totals.Victims {
+		m.victims[known(oom.Cause(scope))] += n
+	}
+	m.kills.restore(totals, now)
 }
 
 // known keeps the label's values to those there are.
@@ -157,28 +165,16 @@ func known(scope oom.Cause) oom.Cause {
 func (m *Metrics) Event(stage outcome.Stage, reason outcome.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	count(m.events, stage, reason, 1)
+	m.events[outcomeKey{stage, reason}]++
 }
 
 // Mark counts what became of marking or evicting a pod.
 func (m *Metrics) Mark(stage outcome.Stage, reason outcome.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	count(m.marked, stage, reason, 1)
+	m.marked[outcomeKey{stage, reason}]++
 }
 
 // TellDelay is the time from a kill to the Event that has it. A clock that was set
 // back in between gives 0.
 func (m *Metrics) TellDelay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }
-
-// maxOutcomes bounds the pairs of stage and reason. There are about 100 in all; a
-// journal that was written by another version may name others.
-const maxOutcomes = 256
-
-func count(into map[outcomeKey]uint64, stage outcome.Stage, reason outcome.Reason, n uint64) {
-	key := outcomeKey{stage, reason}
-	if _, ok := into[key]; !ok && len(into) >= maxOutcomes {
-		key = outcomeKey{outcome.Stage(overflow), outcome.Reason(overflow)}
-	}
-	into[key] += n
-}
