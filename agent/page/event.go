@@ -24,9 +24,12 @@ type Event struct {
 	Scope oom.Cause `json:"scope"`
 	// Tier of the programs that saw it.
 	Tier string `json:"tier"`
-	// LimitBytes is the size of what was full: a limit of memory and swap together,
-	// or the node's. Null where it is not known, or is of something in no pod.
+	// SizeBytes is the size of what was full: a limit of memory and swap together,
+	// or the node's. LimitBytes is the limit without swap, UsageBytes the most that
+	// was used of it. Null where it is not known, or is of something in no pod.
+	SizeBytes  *uint64 `json:"size_bytes"`
 	LimitBytes *uint64 `json:"limit_bytes"`
+	UsageBytes *uint64 `json:"usage_bytes"`
 	// Killed counts all victims. Those that are not in Victims are in Hidden, or in
 	// Omitted: of one event the first 64 are kept.
 	Killed  int      `json:"killed"`
@@ -77,8 +80,11 @@ func shown(e *history.Entry, all bool) Event {
 			out.Hidden++
 		}
 	}
-	if e.Domain != nil && (all || out.Hidden == 0 || ofNode(e.Scope)) {
-		out.LimitBytes = &e.Domain.Size
+	if all || out.Hidden == 0 || ofNode(e.Scope) {
+		out.LimitBytes, out.UsageBytes = e.Limit, e.Usage
+		if e.Domain != nil {
+			out.SizeBytes = &e.Domain.Size
+		}
 	}
 	if all {
 		out.Domain, out.Trigger = e.Domain, &e.Trigger

@@ -173,6 +173,9 @@ func (q *query) with(pairs ...string) string {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		set(pairs[i], pairs[i+1])
 	}
+	if len(values) == 0 {
+		return "?" // a link to "" would be to the page as it was asked for
+	}
 	return "?" + values.Encode()
 }
 
