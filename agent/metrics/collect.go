@@ -16,8 +16,6 @@ type Queue struct {
 	// Name is a word of the program.
 	Name             string
 	Length, Capacity int
-	// Dropped counts what found no room.
-	Dropped uint64
 }
 
 // collector makes the metrics of each scrape out of one moment's state.
@@ -53,7 +51,7 @@ var (
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		eventsDesc, markedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
-		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, lengthDesc, roomDesc, droppedDesc,
+		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, lengthDesc, roomDesc,
 	} {
 		to <- d
 	}
@@ -68,7 +66,6 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		for _, q := range c.m.o.Queues() {
 			to <- gauge(lengthDesc, float64(q.Length), q.Name)
 			to <- gauge(roomDesc, float64(q.Capacity), q.Name)
-			to <- counter(droppedDesc, q.Dropped, q.Name)
 		}
 	}
 	for _, metric := range c.counters() {

@@ -20,19 +20,20 @@ type killKey struct {
 	namespace, pod, container string
 }
 
-func keyOf(scope oom.Cause, v *incident.Victim) killKey {
-	key := killKey{scope: known(scope)}
-	if v.Pod == nil {
-		return key
+// keyOf makes labels of what a victim is counted by.
+func keyOf(of incident.Series, v *incident.Victim) killKey {
+	if of.Pod == "" && v.Pod != nil {
+		of.Pod = v.Pod.UID // nobody could be asked
 	}
-	key.namespace, key.pod = label(v.Pod.Namespace), label(v.Pod.Name)
-	if key.pod == "" {
-		key.pod = label(v.Pod.UID) // nobody could be asked
+	return labelled(of)
+}
+
+// labelled leaves out containers in no pod: nothing bounds their names.
+func labelled(of incident.Series) killKey {
+	if of.Pod == "" {
+		return killKey{scope: known(oom.Cause(of.Scope))}
 	}
-	if v.Container != nil {
-		key.container = label(v.Container.Name)
-	}
-	return key
+	return killKey{known(oom.Cause(of.Scope)), label(of.Namespace), label(of.Pod), label(of.Container)}
 }
 
 // maxLabel is the longest name that Kubernetes has.
@@ -129,18 +130,21 @@ func (k *kills) restore(totals incident.Totals, now time.Time) {
 	}
 	var list []old
 	for s, c := range totals.Series {
-		key := killKey{known(oom.Cause(s.Scope)), label(s.Namespace), label(s.Pod), label(s.Container)}
 		if c.Last.After(now) {
 			c.Last = now // one of the future would never expire
 		}
-		list = append(list, old{key, c})
+		list = append(list, old{labelled(s), c})
 	}
 	slices.SortFunc(list, func(a, b old) int { return b.count.Last.Compare(a.count.Last) })
 	for _, o := range list {
-		if !k.room(now) {
-			return
+		if s := k.series[o.key]; s != nil {
+			s.count += o.count.Victims // of containers in no pod
+			continue
 		}
-		k.series[o.key] = &series{count: o.count.Victims, created: totals.Since, last: o.count.Last}
+		s := &series{count: o.count.Victims, created: totals.Since, last: o.count.Last}
+		if len(k.series) < 2*k.max && (!k.shown(s, now) || k.visible(now) < k.max) {
+			k.series[o.key] = s
+		}
 	}
 }
 

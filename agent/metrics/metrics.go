@@ -24,7 +24,7 @@ type Options struct {
 	// Version and Commit are of the build.
 	Version, Commit string
 	// SeriesTTL is how long a container's series is shown after its last kill;
-	// 24 h by default. Queries may look back that far: see kills.go.
+	// an hour by default. Queries may look back that far: see kills.go.
 	SeriesTTL time.Duration
 	// MaxSeries is how many containers have a series of their own, 500 by default.
 	MaxSeries int
@@ -36,7 +36,7 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultSeriesTTL = 24 * time.Hour
+	DefaultSeriesTTL = time.Hour
 	DefaultMaxSeries = 500
 )
 
@@ -129,18 +129,26 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 	})
 }
 
-// Take counts an event and its victims.
+// Take counts an event and its victims. It is identified where all of them have a
+// name in Kubernetes, or as a unit of systemd.
 func (m *Metrics) Take(in incident.Incident, _ bool) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.events[outcomeKey{stage: outcome.Observed}]++
+	identified := true
 	for i := range in.Victims {
+		v := &in.Victims[i]
 		m.victims[known(in.Scope)]++
-		m.kills.add(keyOf(in.Scope, &in.Victims[i]), now)
+		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), now)
+		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
+	}
+	if identified {
+		m.events[outcomeKey{stage: outcome.Identified}]++
 	}
 }
 
-// Restore sets the counts of kills. Those of outcomes begin anew.
+// Restore sets the counts of kills and of events observed. Other outcomes begin anew.
 func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
 	now := time.Now()
 	m.mu.Lock()
@@ -148,6 +156,7 @@ func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
 	for scope, n := range totals.Victims {
 		m.victims[known(oom.Cause(scope))] += n
 	}
+	m.events[outcomeKey{stage: outcome.Observed}] += totals.Incidents
 	m.kills.restore(totals, now)
 }
 
@@ -161,7 +170,7 @@ func known(scope oom.Cause) oom.Cause {
 	return oom.CauseUnknown
 }
 
-// Event counts what became of an OOM event.
+// Event counts what became of an OOM event. What Take counts is not told here.
 func (m *Metrics) Event(stage outcome.Stage, reason outcome.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -71,7 +71,7 @@ func full(t *testing.T) *metrics.Metrics {
 				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20,
 			}
 		},
-		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "events", Length: 1, Capacity: 10, Dropped: 2}} },
+		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "events", Length: 1, Capacity: 10}} },
 	})
 	m.Take(hit(oom.CauseContainer, "web-1"), false)
 	m.Event(outcome.Skipped, outcome.PodGone)
@@ -89,8 +89,8 @@ func TestLint(t *testing.T) {
 func TestEveryMetric(t *testing.T) {
 	m := full(t)
 	for name, want := range map[string]string{
-		"oomwitness_events_total": `{reason="",stage="identified"} 0
-{reason="",stage="observed"} 0
+		"oomwitness_events_total": `{reason="",stage="identified"} 1
+{reason="",stage="observed"} 1
 {reason="",stage="told"} 0
 {reason="pod_gone",stage="skipped"} 1`,
 		"oomwitness_marked_victims_total": `{reason="",stage="marked"} 0
@@ -109,7 +109,6 @@ func TestEveryMetric(t *testing.T) {
 		"oomwitness_cgroups_watched":             "20",
 		"oomwitness_queue_length":                `{queue="events"} 1`,
 		"oomwitness_queue_capacity":              `{queue="events"} 10`,
-		"oomwitness_queue_dropped_total":         `{queue="events"} 2`,
 		"oomwitness_kill_to_event_seconds_count": "1",
 		"oomwitness_build_info":                  `{commit="abc",goversion="` + runtime.Version() + `",version="v1"} 1`,
 	} {
@@ -134,6 +133,13 @@ func TestKilled(t *testing.T) {
 	in.Victims = append(in.Victims, incident.Victim{Pod: &kill.Pod{UID: "77"}})
 	m.Take(in, false)
 	m.Take(hit("martian", ""), false)
+	require.Equal(t, "{reason=\"\",stage=\"identified\"} 0\n{reason=\"\",stage=\"observed\"} 2\n{reason=\"\",stage=\"told\"} 0",
+		read(t, m, "oomwitness_events_total"), "a UID is no name")
+	unit := hit(oom.CauseNode, "web-1", "")
+	unit.Victims[1].Unit = "postgresql.service"
+	n := metrics.New(metrics.Options{})
+	n.Take(unit, false)
+	require.Contains(t, read(t, n, "oomwitness_events_total"), `{reason="",stage="identified"} 1`)
 	require.Equal(t, strings.Join([]string{
 		`{container="",namespace="",pod="",scope="node"} 1`,
 		`{container="",namespace="",pod="",scope="unknown"} 1`,
@@ -235,10 +241,12 @@ func TestRestart(t *testing.T) {
 		of := func(pod string) incident.Series {
 			return incident.Series{Scope: "container", Namespace: "shop", Pod: pod, Container: "app"}
 		}
-		totals := incident.Totals{Since: since, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[incident.Series]incident.Count{
+		totals := incident.Totals{Since: since, Incidents: 7, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[incident.Series]incident.Count{
 			of("web-1"):                           {Victims: 6, Last: time.Now().Add(-time.Minute)},
 			of("ahead"):                           {Victims: 2, Last: time.Now().Add(1000 * time.Hour)}, // the clock was set back
 			of("ended"):                           {Victims: 1, Last: time.Now().Add(-90 * time.Minute)},
+			{Scope: "pod", Container: "web"}:      {Victims: 1, Last: time.Now().Add(-80 * time.Hour)},
+			{Scope: "pod"}:                        {Victims: 2, Last: time.Now().Add(-80 * time.Hour)},
 			of("\xff" + strings.Repeat("x", 300)): {Victims: 1, Last: time.Now().Add(-100 * time.Hour)},
 		}}
 		m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 2})
@@ -247,6 +255,7 @@ func TestRestart(t *testing.T) {
 		require.Equal(t, since.UTC(), createdOf(t, m))
 		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="container"} 9`)
 		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="unknown"} 1`)
+		require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 7`)
 
 		time.Sleep(59 * time.Minute)
 		require.Equal(t, over(0)+"\n"+series("ahead", 2), read(t, m, kills))
@@ -254,6 +263,8 @@ func TestRestart(t *testing.T) {
 		require.Equal(t, over(0), read(t, m, kills))
 		m.Take(hit(oom.CauseContainer, "web-1"), false)
 		require.Equal(t, over(0)+"\n"+series("web-1", 7), read(t, m, kills))
+		m.Take(hit(oom.CausePod, ""), false)
+		require.Contains(t, read(t, m, kills), `{container="",namespace="",pod="",scope="pod"} 4`)
 	})
 }
 
@@ -276,7 +287,7 @@ func TestConcurrent(t *testing.T) {
 		wg.Go(func() {
 			for i := range 50 {
 				m.Take(hit(oom.CauseContainer, fmt.Sprintf("p%d-%d", w, i)), false)
-				m.Event(outcome.Observed, outcome.None)
+				m.Event(outcome.Told, outcome.None)
 				_, err := m.Registry().Gather()
 				require.NoError(t, err)
 			}
@@ -284,7 +295,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	require.Equal(t, "201", read(t, m, "oomwitness_oom_kills_series"))
-	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 200`)
+	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 201`)
 }
 
 // TestMemory says what a series costs, between scrapes.
