@@ -273,7 +273,7 @@ cluster: payload ## A shell in the guest with kubectl, a cluster of one node and
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
-	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure | while IFS=: read -r file _ f; do \
+	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
 	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
 
 .PHONY: model

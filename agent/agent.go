@@ -38,6 +38,8 @@ type Config struct {
 	// may be nil.
 	Consumers []incident.Consumer
 	Tracked   incident.Tracked
+	// Beside are run beside, and have ended when the position is closed.
+	Beside []func(ctx context.Context)
 	// Log is told of every incident and of what goes wrong.
 	Log *logrus.Logger
 }
@@ -158,6 +160,9 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	defer parts.Wait()
 	parts.Go(func() { a.watcher.Run(ctx) })
 	parts.Go(func() { namer.Run(ctx) })
+	for _, beside := range a.c.Beside {
+		parts.Go(func() { beside(ctx) })
+	}
 	if a.c.Synced != nil {
 		syncing, cancel := context.WithTimeout(ctx, syncWait)
 		a.c.Synced(syncing)
