@@ -17,6 +17,8 @@ export KERNEL MEMORY APPEND
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
 STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# Shims speak ttrpc alone: containerd builds its own with this tag too.
+SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
 PAYLOAD := $(CACHE)/payload
 NODE    := $(CACHE)/bin/node
@@ -46,12 +48,14 @@ help: ## Show this list
 build: ## Build static binaries into bin/
 	@$(call say,bin/: containerd-shim-oomwitness-v2 and oomwitness)
 	@mkdir -p bin
-	$(STATIC) -o bin/ ./cmd/...
+	$(STATIC) -o bin/ $(SHIM)
+	$(STATIC) -o bin/ ./cmd/oomwitness
 
 .PHONY: image
 image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
-	for arch in amd64 arm64; do GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ ./cmd/...; done
+	for arch in amd64 arm64; do for program in "$(SHIM)" ./cmd/oomwitness; do \
+	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ $$program; done; done
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
 	@$(CACHE)/bin/image --out $(CACHE)/image --ref $(IMAGE) --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
 	  --bin amd64=$(CACHE)/image/amd64 --bin arm64=$(CACHE)/image/arm64
@@ -129,7 +133,7 @@ payload: build $(NODE)
 	@$(call say,what runs in the guest)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
 	@cp bin/* $(PAYLOAD)/bin/
-	$(STATIC) -tags faultpoints -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 ./cmd/containerd-shim-oomwitness-v2
+	$(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
 	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix ./cmd/cluster
