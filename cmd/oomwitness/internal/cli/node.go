@@ -110,7 +110,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}
 	if f.restart == "systemd" {
-		n.Systemctl = node.Systemctl
+		n.Systemd = node.HostSystemd{}
 	}
 	if f.unload {
 		n.Unload = func() (string, error) { return k.unloaded(pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}) }
