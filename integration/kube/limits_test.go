@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
@@ -129,6 +131,56 @@ func TestNodeWide(t *testing.T) {
 		ends = append(ends, m...)
 	}
 	s.judge(t, "node-wide", ends)
+}
+
+// TestNodeAllocatable has a pod without a limit take all that the node's pods may
+// have together, while the node itself has plenty.
+func TestNodeAllocatable(t *testing.T) {
+	s := setUp(t)
+	memory, err := s.Memory(t.Context())
+	require.NoError(t, err)
+	const forPods = 512 << 20
+	s.setKubelet(t, fmt.Sprintf("kubeReserved: {memory: %q}\nevictionHard: {memory.available: 0%%, nodefs.available: 5%%}",
+		fmt.Sprint(memory-forPods)))
+	var ends []*subject
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+		}, faultkit.KindOOM)
+		require.NoError(t, s.stand(t.Context(), startTime(1), m))
+		require.NoError(t, s.end(t.Context(), m[0]))
+		require.NoError(t, s.over(t.Context(), startTime(1), m))
+		s.wantCause(t, m[0], "ancestor")
+		if s.shim != "stock" {
+			kill := s.killed(t, s.Pods()[m[0].pod].ID(m[0].container))
+			require.Contains(t, []string{"/kubepods.slice", "/kubepods"}, kill.Domain.Path)
+			require.EqualValues(t, forPods, kill.Domain.Size)
+		}
+		ends = append(ends, m...)
+	}
+	s.judge(t, "node-allocatable", ends)
+}
+
+// TestWhoseLimit has the only container of a pod reach its limit. kubelet gives the
+// pod the sum of its containers' limits, of which the sandbox takes its part: with
+// nothing on top the pod's limit fires first. The RuntimeClass's overhead is such a
+// thing.
+func TestWhoseLimit(t *testing.T) {
+	s := setUp(t)
+	bare := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "bare"}, Handler: Class}
+	require.NoError(t, s.CreateClass(t.Context(), bare))
+	t.Cleanup(func() { require.NoError(t, s.DeleteClass(context.WithoutCancel(t.Context()), bare.Name)) })
+	for class, cause := range map[string]string{Class: "container", bare.Name: "pod"} {
+		var ends []*subject
+		for range s.Runs {
+			ends = append(ends, s.pod(t, class, faultkit.KindOOM)...)
+		}
+		require.NoError(t, s.stand(t.Context(), startTime(len(ends)), ends))
+		s.endAll(t, "whose-limit-"+class, ends)
+		for _, m := range ends {
+			s.wantCause(t, m, cause)
+		}
+	}
 }
 
 var causeOf = regexp.MustCompile(`msg=verdict .*\bcause=(\S+)`)
