@@ -190,7 +190,7 @@ kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed
 	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/chart.test ./chart
 	$(NODE) run --flavour kube --timeout $(KUBE_TIME) --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
 	  --file $(PAYLOAD)/tests/chart.test=tests/chart.test --file $(HELM)=bin/helm \
-	  --file $(CACHE)/image/oomwitness.tar=image/oomwitness.tar --file runtime-class=runtime-class \
+	  --file $(CACHE)/image/oomwitness.tar=.cache/image/oomwitness.tar --file runtime-class=runtime-class --file docs=docs \
 	  -- /opt/oomwitness/tests/chart.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'
 DRIVER    ?= systemd
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,9 +87,12 @@ func TestSidecar(t *testing.T) {
 	s.judge(t, "beside-sidecar", others)
 }
 
-// TestPodLimit has a container reach the limit that its pod has as a whole.
+// TestPodLimit has two containers reach the limit that their pod has as a whole,
+// neither of which takes that much. (kubelet gives each container without a limit
+// that of the pod: one that takes all by itself meets its own.)
 func TestPodLimit(t *testing.T) {
 	s := setUp(t)
+	holder := faultkit.Kind{Name: "holder", Code: 143, Reason: "Error", Before: []string{"/workload", "hog", fmt.Sprint(faultkit.Limit >> 20)}}
 	var ends, others []*subject
 	for range s.Runs {
 		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
@@ -97,11 +101,14 @@ func TestPodLimit(t *testing.T) {
 			for i := range pod.Spec.Containers {
 				pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
 			}
-		}, faultkit.KindOOM, kindExit0)
+		}, faultkit.KindOOM, holder)
 		ends, others = append(ends, m[0]), append(others, m[1])
 	}
 	all := append(ends, others...)
 	require.NoError(t, s.stand(t.Context(), startTime(len(all)), all))
+	for _, m := range others {
+		s.holds(t, m, faultkit.Limit)
+	}
 	for _, m := range ends {
 		require.NoError(t, s.end(t.Context(), m))
 		s.wantCause(t, m, "pod")
@@ -111,6 +118,19 @@ func TestPodLimit(t *testing.T) {
 	}
 	require.NoError(t, s.over(t.Context(), startTime(len(all)), all))
 	s.judge(t, "pod-limit", all)
+}
+
+// holds waits until a container holds so much memory.
+func (s *suite) holds(t *testing.T, m *subject, bytes int64) {
+	t.Helper()
+	id := s.Pods()[m.pod].ID(m.container)
+	require.NoError(t, faultkit.Until(t.Context(), m.container+" to hold its memory", func() error {
+		now, err := strconv.ParseInt(cgroupFile(t, id, "memory.current"), 10, 64)
+		if err == nil && now < bytes {
+			err = fmt.Errorf("%d bytes", now)
+		}
+		return err
+	}))
 }
 
 // TestNodeWide has a pod without a limit take the memory of the whole node, with
