@@ -95,13 +95,7 @@ func TestPodLimit(t *testing.T) {
 	holder := faultkit.Kind{Name: "holder", Code: 143, Reason: "Error", Before: []string{"/workload", "hog", fmt.Sprint(faultkit.Limit >> 20)}}
 	var ends, others []*subject
 	for range s.Runs {
-		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
-			limits := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(3*faultkit.Limit, resource.BinarySI)}
-			pod.Spec.Resources = &corev1.ResourceRequirements{Limits: limits, Requests: limits}
-			for i := range pod.Spec.Containers {
-				pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
-			}
-		}, faultkit.KindOOM, holder)
+		m := s.podWith(t, s.class(), limitPodAlone, faultkit.KindOOM, holder)
 		ends, others = append(ends, m[0]), append(others, m[1])
 	}
 	all := append(ends, others...)
@@ -180,25 +174,46 @@ func TestNodeAllocatable(t *testing.T) {
 	s.judge(t, "node-allocatable", ends)
 }
 
-// TestWhoseLimit has the only container of a pod reach its limit. kubelet gives the
-// pod the sum of its containers' limits, of which the sandbox takes its part: with
-// nothing on top the pod's limit fires first. The RuntimeClass's overhead is such a
-// thing.
+// TestWhoseLimit has the only container of a pod take all of its memory. kubelet
+// gives the pod the sum of its containers' limits, of which the sandbox takes its
+// part: with nothing on top the pod's limit fires first. The RuntimeClass's overhead
+// is such a thing. A container without a limit gets that of its pod.
 func TestWhoseLimit(t *testing.T) {
 	s := setUp(t)
 	bare := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "bare"}, Handler: Class}
 	require.NoError(t, s.CreateClass(t.Context(), bare))
 	t.Cleanup(func() { require.NoError(t, s.DeleteClass(context.WithoutCancel(t.Context()), bare.Name)) })
-	for class, cause := range map[string]string{Class: "container", bare.Name: "pod"} {
-		var ends []*subject
-		for range s.Runs {
-			ends = append(ends, s.pod(t, class, faultkit.KindOOM)...)
-		}
-		require.NoError(t, s.stand(t.Context(), startTime(len(ends)), ends))
-		s.endAll(t, "whose-limit-"+class, ends)
-		for _, m := range ends {
-			s.wantCause(t, m, cause)
-		}
+	asShipped := func(*corev1.Pod) {}
+	for _, c := range []struct {
+		label, class string
+		change       func(*corev1.Pod)
+		cause        string
+	}{
+		{"limit-overhead", Class, asShipped, "container"},
+		{"limit-bare", bare.Name, asShipped, "pod"},
+		{"pod-limit-overhead", Class, limitPodAlone, "container"},
+		{"pod-limit-bare", bare.Name, limitPodAlone, "pod"},
+	} {
+		t.Run(c.label, func(t *testing.T) {
+			var ends []*subject
+			for range s.Runs {
+				ends = append(ends, s.podWith(t, c.class, c.change, faultkit.KindOOM)...)
+			}
+			require.NoError(t, s.stand(t.Context(), startTime(len(ends)), ends))
+			s.endAll(t, c.label, ends)
+			for _, m := range ends {
+				s.wantCause(t, m, c.cause)
+			}
+		})
+	}
+}
+
+// limitPodAlone takes the limits from containers and gives the pod one for all.
+func limitPodAlone(pod *corev1.Pod) {
+	limits := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(3*faultkit.Limit, resource.BinarySI)}
+	pod.Spec.Resources = &corev1.ResourceRequirements{Limits: limits, Requests: limits}
+	for i := range pod.Spec.Containers {
+		pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
 	}
 }
 
