@@ -55,7 +55,7 @@ type Victim struct {
 	// empty where nobody could be asked in time.
 	Container *kill.Container `json:"container"`
 	Pod       *kill.Pod       `json:"pod"`
-	// Unit is the systemd unit of a process that is in no container.
+	// Unit is the systemd unit of a process that is in no container and no pod.
 	Unit string `json:"unit,omitempty"`
 }
 
@@ -72,7 +72,7 @@ func New(boot string, e kill.Event) Incident {
 // Add adds a further victim of the same event.
 func (in *Incident) Add(e kill.Event) {
 	in.Victims = append(in.Victims, Victim{
-		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod,
+		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod, Unit: e.Unit,
 	})
 }
 

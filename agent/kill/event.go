@@ -37,6 +37,8 @@ type Event struct {
 	Trigger   Process    `json:"trigger"`
 	Container *Container `json:"container"`
 	Pod       *Pod       `json:"pod"`
+	// Unit is the systemd unit of a process that is in no container and no pod.
+	Unit string `json:"unit,omitempty"`
 }
 
 // Process is one by its IDs on the node.
