@@ -17,6 +17,8 @@ export KERNEL MEMORY APPEND
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
 STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# Shims speak ttrpc alone: containerd builds its own with this tag too.
+SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
 PAYLOAD := $(CACHE)/payload
 NODE    := $(CACHE)/bin/node
@@ -46,15 +48,18 @@ help: ## Show this list
 build: ## Build static binaries into bin/
 	@$(call say,bin/: containerd-shim-oomwitness-v2 and oomwitness)
 	@mkdir -p bin
-	$(STATIC) -o bin/ ./cmd/...
+	$(STATIC) -o bin/ $(SHIM)
+	$(STATIC) -o bin/ ./cmd/oomwitness
 
 .PHONY: image
 image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
-	for arch in amd64 arm64; do GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ ./cmd/...; done
+	for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitness; do \
+	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ $$program; done; done
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
 	@$(CACHE)/bin/image --out $(CACHE)/image --ref $(IMAGE) --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
-	  --bin amd64=$(CACHE)/image/amd64 --bin arm64=$(CACHE)/image/arm64
+	  $(foreach arch,$(ARCHES),--bin $(arch)=$(CACHE)/image/$(arch))
+ARCHES    ?= amd64 arm64
 VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Chart.yaml)
 COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= localhost/oomwitness:$(VERSION)
@@ -129,7 +134,7 @@ payload: build $(NODE)
 	@$(call say,what runs in the guest)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
 	@cp bin/* $(PAYLOAD)/bin/
-	$(STATIC) -tags faultpoints -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 ./cmd/containerd-shim-oomwitness-v2
+	$(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
 	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix ./cmd/cluster
@@ -184,13 +189,14 @@ kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroup
 KUBE_TIME ?= 60m
 
 .PHONY: kube-chart
+kube-chart: ARCHES = $(shell $(GO) env GOARCH)
 kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed, used, upgraded, refused its uninstall, taken off
 	@$(call say,the Helm chart on a cluster: $(DRIVER))
 	@mkdir -p $(PAYLOAD)/tests
 	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/chart.test ./chart
 	$(NODE) run --flavour kube --timeout $(KUBE_TIME) --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
 	  --file $(PAYLOAD)/tests/chart.test=tests/chart.test --file $(HELM)=bin/helm \
-	  --file $(CACHE)/image/oomwitness.tar=image/oomwitness.tar --file runtime-class=runtime-class \
+	  --file $(CACHE)/image/oomwitness.tar=.cache/image/oomwitness.tar --file runtime-class=runtime-class --file docs=docs \
 	  -- /opt/oomwitness/tests/chart.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'
 DRIVER    ?= systemd
 
@@ -209,10 +215,12 @@ containerds:
 OLD_CONTAINERDS := 2.1 2.2 2.3
 
 .PHONY: test
-test: unit root ## All tests: unit, root, in the guest of both flavours, and some by the real kubelet
+test: unit root ## All tests: unit, root, in the guest of both flavours, some by the real kubelet, and the chart's life
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
+	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
+CHART_SHORT ?= TestLife
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full
@@ -226,6 +234,7 @@ test-full: export FAULT_TIME = 10h
 test-full: export KUBE_RUNS = 50
 test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
+test-full: export CHART_SHORT = .
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
 	@$(MAKE) ledger
@@ -233,7 +242,6 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) faults FLAVOUR=systemd
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
-	@$(MAKE) kube-chart
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table

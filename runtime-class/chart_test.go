@@ -36,9 +36,9 @@ func TestCombinations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			objects := decode(t, render(t, values))
 			set := one[*appsv1.DaemonSet](t, objects)
-			requireHarmless(t, values, set.Spec.Template.Spec)
+			requireHarmless(t, set.Spec.Template.Spec)
 			if values["uninstall.enabled"] == "" {
-				requireHarmless(t, values, one[*batchv1.Job](t, objects).Spec.Template.Spec)
+				requireHarmless(t, one[*batchv1.Job](t, objects).Spec.Template.Spec)
 			}
 			if values["serviceAccount.name"] != "" {
 				require.Equal(t, "mine", set.Spec.Template.Spec.ServiceAccountName)
@@ -57,7 +57,7 @@ func TestCombinations(t *testing.T) {
 }
 
 // requireHarmless allows the init step, and nothing else, more than nothing.
-func requireHarmless(t *testing.T, values map[string]string, pod corev1.PodSpec) {
+func requireHarmless(t *testing.T, pod corev1.PodSpec) {
 	t.Helper()
 	require.False(t, pod.HostPID || pod.HostIPC)
 	require.False(t, *pod.AutomountServiceAccountToken)
@@ -70,9 +70,6 @@ func requireHarmless(t *testing.T, values map[string]string, pod corev1.PodSpec)
 		require.NotEmpty(t, c.Resources.Limits.Memory().Value())
 		if c.Name == "node" {
 			want := []corev1.Capability{"SYS_CHROOT", "SYS_PTRACE", "BPF", "PERFMON", "SYS_RESOURCE"}
-			if values["node.restart"] == "" {
-				want = append(want, "SYS_ADMIN")
-			}
 			require.Equal(t, want, security.Capabilities.Add)
 			require.False(t, *security.Privileged)
 			continue

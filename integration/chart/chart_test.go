@@ -15,6 +15,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // TestServerTakesIt has the API server judge every object of the chart, changing
@@ -51,7 +53,9 @@ func TestLife(t *testing.T) {
 	before, daemon := state(t), containerd(t)
 
 	install(t)
-	require.Equal(t, "true", nodeLabel(t))
+	nodes, err := typed(t, labelled)
+	require.NoError(t, err)
+	require.Contains(t, nodes, node)
 	require.NotEqual(t, daemon, containerd(t), "restarted")
 	require.Contains(t, kubectl(t, "get", "node", node, "-o", "jsonpath={.status.runtimeHandlers[*].name}"), "oomwitness")
 	run(t, "/usr/local/bin/oomwitness", "check")
@@ -66,7 +70,7 @@ func TestLife(t *testing.T) {
 	refused(t, before)
 
 	kubectl(t, "delete", "pod", "sleeper", "--grace-period=1")
-	_, err := helm(t, "uninstall", "oomwitness", "-n", "oomwitness", "--wait", "--timeout", "5m")
+	_, err = typed(t, uninstall)
 	require.NoError(t, err)
 	require.Equal(t, before, state(t), "the node is not what it was")
 	require.Zero(t, pod(t, "stock").Status.ContainerStatuses[0].RestartCount)
@@ -76,9 +80,7 @@ func TestLife(t *testing.T) {
 
 func install(t *testing.T, more ...string) {
 	t.Helper()
-	_, err := helm(t, append([]string{
-		"install", "oomwitness", chart, "-n", "oomwitness", "--create-namespace", "--wait", "--timeout", "5m",
-	}, values(more...)...)...)
+	_, err := typed(t, installChart, values(more...)...)
 	logs(t)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -90,20 +92,23 @@ func install(t *testing.T, more ...string) {
 
 func logs(t *testing.T) {
 	t.Helper()
-	_, _ = try(t, "", "kubectl", "-n", "oomwitness", "logs", "daemonset/oomwitness", "-c", "node")
+	_, _ = typed(t, setupLog)
 	_, _ = try(t, "", "kubectl", "-n", "oomwitness", "get", "pods", "-o", "wide")
 }
 
 // oomKilled: a pod under the class says so.
 func oomKilled(t *testing.T) {
 	t.Helper()
-	applied(t, strings.Replace(strings.Replace(sleeper("hog", "oomwitness"), `[sleep, "100000"]`, "[tail, /dev/zero]", 1),
-		"spec:", "spec:\n  restartPolicy: Never", 1))
+	applied(t, documentedPod(t))
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/hog", "--timeout=3m")
+	reason, err := typed(t, reasonOfHog)
+	require.NoError(t, err)
+	require.Equal(t, "OOMKilled", reason)
 	p := pod(t, "hog")
 	end := p.Status.ContainerStatuses[0].State.Terminated
-	require.Equal(t, "OOMKilled", end.Reason)
 	require.EqualValues(t, 137, end.ExitCode)
+	_, id, _ := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "://")
+	require.Regexp(t, "msg=verdict .*cause=container .*container="+id, run(t, "cat", faultkit.ContainerdLog))
 	require.Equal(t, "10Mi", p.Spec.Overhead.Memory().String())
 	require.Equal(t, map[string]string{label: "true"}, p.Spec.NodeSelector)
 }
@@ -112,9 +117,7 @@ func oomKilled(t *testing.T) {
 func upgrade(t *testing.T) {
 	t.Helper()
 	files, daemon := state(t), containerd(t)
-	_, err := helm(t, append([]string{
-		"upgrade", "oomwitness", chart, "-n", "oomwitness", "--wait", "--timeout", "5m",
-	}, values("daemonSet.podAnnotations.new=yes")...)...)
+	_, err := typed(t, upgradeChart, values("daemonSet.podAnnotations.new=yes")...)
 	require.NoError(t, err)
 	require.Equal(t, files, state(t))
 	require.Equal(t, daemon, containerd(t), "not restarted")
@@ -125,7 +128,7 @@ func refused(t *testing.T, before string) {
 	t.Helper()
 	files := state(t)
 	require.NotEqual(t, before, files)
-	out, err := helm(t, "uninstall", "oomwitness", "-n", "oomwitness", "--timeout", "5m")
+	out, err := typed(t, uninstall)
 	require.Error(t, err)
 	require.Contains(t, out, "default/sleeper on node", "Helm prints the hook's log")
 	require.Contains(t, kubectl(t, "-n", "oomwitness", "logs", "job/oomwitness-uninstall"), "1 pods run under the handler")
@@ -140,7 +143,11 @@ func TestExamples(t *testing.T) {
 	images(t)
 	install(t)
 	for _, name := range []string{"job", "workers", "strict", "pod-limit"} {
-		applied(t, example(t, name+".yaml"))
+		_, err := typed(t, strings.Replace(tryExample, "NAME", name, 1))
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, _ = try(t, example(t, name+".yaml"), "kubectl", "delete", "--grace-period=1", "-f", "-")
+		})
 	}
 	kubectl(t, "wait", "--for=condition=Failed", "job/report", "--timeout=3m")
 	require.Contains(t, kubectl(t, "get", "job", "report", "-o", `jsonpath={.status.conditions[?(@.type=="Failed")].message}`),
@@ -150,12 +157,13 @@ func TestExamples(t *testing.T) {
 	kubectl(t, "wait", "--for=jsonpath={.status.containerStatuses[0].lastState.terminated.reason}=OOMKilled", "pod/strict", "--timeout=3m")
 
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/pod-limit", "--timeout=3m")
-	ends := map[string]string{}
+	ends, ids := map[string]string{}, map[string]string{}
 	for _, status := range pod(t, "pod-limit").Status.ContainerStatuses {
 		ends[status.Name] = status.State.Terminated.Reason
+		_, ids[status.Name], _ = strings.Cut(status.ContainerID, "://")
 	}
-	require.Equal(t, map[string]string{"hog": "OOMKilled", "bystander": "Completed"}, ends)
-	require.Contains(t, run(t, "grep", "msg=verdict", "/var/log/containerd.log"), "cause=pod")
+	require.Equal(t, map[string]string{"hog": "OOMKilled", "holder": "Completed"}, ends)
+	require.Regexp(t, "msg=verdict .*cause=pod .*container="+ids["hog"], run(t, "grep", "msg=verdict", faultkit.ContainerdLog))
 
 	workers := func() string { return kubectl(t, "logs", "workers") }
 	require.Eventually(t, func() bool { return strings.Contains(workers(), "worker 4 ended with 137") }, patience, time.Second)
@@ -168,10 +176,12 @@ func TestExamples(t *testing.T) {
 func TestDrain(t *testing.T) {
 	images(t)
 	before := state(t)
-	install(t, "uninstall.drain=true")
+	install(t)
 	applied(t, sleeper("sleeper", "oomwitness"))
 	kubectl(t, "wait", "--for=condition=Ready", "pod/sleeper", "--timeout=3m")
-	_, err := helm(t, "uninstall", "oomwitness", "-n", "oomwitness", "--wait", "--timeout", "5m")
+	_, err := typed(t, drainFirst)
+	require.NoError(t, err)
+	_, err = typed(t, uninstall)
 	require.NoError(t, err)
 	require.Equal(t, before, state(t))
 	require.Empty(t, strings.TrimSpace(kubectl(t, "get", "pod", "sleeper", "--ignore-not-found")))

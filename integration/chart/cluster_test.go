@@ -40,6 +40,7 @@ func try(t *testing.T, stdin, name string, args ...string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "HOME="+os.TempDir()) // Helm wants one
+	cmd.Dir = payload
 	cmd.Stdin = strings.NewReader(stdin)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -68,9 +69,15 @@ func kubectl(t *testing.T, args ...string) string {
 	return run(t, "kubectl", args...)
 }
 
+// typed runs a command of the document, with more at its end.
+func typed(t *testing.T, command string, more ...string) (string, error) {
+	t.Helper()
+	return try(t, "", "sh", append([]string{"-c", command + ` "$@"`, "sh"}, more...)...)
+}
+
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	return try(t, "", payload+"bin/helm", args...)
+	return try(t, "", "helm", args...)
 }
 
 // values are for a cluster without kube-proxy, and settings for its nodes.
@@ -125,12 +132,6 @@ func pod(t *testing.T, name string) (p corev1.Pod) {
 	return p
 }
 
-// nodeLabel gives the value of the label on the node, "" for none.
-func nodeLabel(t *testing.T) string {
-	t.Helper()
-	return strings.TrimSpace(kubectl(t, "get", "node", node, "-o", `jsonpath={.metadata.labels.oomwitness\.io/shim}`))
-}
-
 // containerd is the process that runs.
 func containerd(t *testing.T) string {
 	t.Helper()
@@ -157,11 +158,12 @@ func images(t *testing.T) {
 	for _, plugin := range []string{"none", "loopback"} {
 		require.NoError(t, os.WriteFile("/opt/cni/bin/"+plugin, []byte(cni), 0o755))
 	}
-	run(t, "ctr", "-n", cri.Namespace, "images", "import", payload+"image/oomwitness.tar")
+	_, err := typed(t, importImage)
+	require.NoError(t, err)
 	shell, err := os.ReadFile(busybox)
 	require.NoError(t, err)
 	img := cri.Image{Programs: map[string][]byte{}, Entrypoint: []string{"sh"}, Folders: []string{"bin", "dev", "etc", "proc", "sys", "tmp"}}
-	for _, applet := range []string{"sh", "sleep", "tail"} {
+	for _, applet := range []string{"dd", "sh", "sleep", "tail"} {
 		img.Programs["bin/"+applet] = shell
 	}
 	for _, ref := range []string{"docker.io/library/busybox:1.37", "oomwitness.test/workload:1"} {

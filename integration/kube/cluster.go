@@ -6,6 +6,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	batchv1client "k8s.io/client-go/kubernetes/typed/batch/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	nodev1client "k8s.io/client-go/kubernetes/typed/node/v1"
@@ -21,6 +24,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/integration/cri"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
+	runtimeclass "github.com/oomwitness/oomwitness/runtime-class"
 )
 
 const (
@@ -67,7 +71,7 @@ func Connect() (*Cluster, error) {
 func (c *Cluster) Close() error { return c.cri.Close() }
 
 // SetUp puts the shim and the workload's image onto the node, and makes the
-// RuntimeClass. Doing it again is no error.
+// RuntimeClass as it is shipped. Doing it again is no error.
 func (c *Cluster) SetUp(ctx context.Context) error {
 	if err := faultkit.Install(ctx); err != nil {
 		return err
@@ -76,12 +80,55 @@ func (c *Cluster) SetUp(ctx context.Context) error {
 	if err := faultkit.Run(ctx, faultkit.Command, "load"); err != nil {
 		return err
 	}
-	class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: Class}, Handler: Class}
-	_, err := c.nodes.RuntimeClasses().Create(ctx, class, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create RuntimeClass %s: %w", Class, err)
+	class, err := shipped()
+	if err != nil {
+		return err
+	}
+	if err := c.CreateClass(ctx, class); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	labels, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": class.Scheduling.NodeSelector}})
+	if err != nil {
+		return err
+	}
+	if _, err := c.core.Nodes().Patch(ctx, nodeName, types.MergePatchType, labels, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("label node %s: %w", nodeName, err)
 	}
 	return c.Ready(ctx)
+}
+
+// shipped is the RuntimeClass of the repository.
+func shipped() (*nodev1.RuntimeClass, error) {
+	class := &nodev1.RuntimeClass{}
+	if err := yaml.UnmarshalStrict(runtimeclass.Manifest, class); err != nil {
+		return nil, fmt.Errorf("RuntimeClass as shipped: %w", err)
+	}
+	return class, nil
+}
+
+// CreateClass makes a RuntimeClass.
+func (c *Cluster) CreateClass(ctx context.Context, class *nodev1.RuntimeClass) error {
+	if _, err := c.nodes.RuntimeClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create RuntimeClass %s: %w", class.Name, err)
+	}
+	return nil
+}
+
+// DeleteClass removes one.
+func (c *Cluster) DeleteClass(ctx context.Context, name string) error {
+	if err := c.nodes.RuntimeClasses().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete RuntimeClass %s: %w", name, err)
+	}
+	return nil
+}
+
+// Memory gives what the node has, in bytes.
+func (c *Cluster) Memory(ctx context.Context) (int64, error) {
+	node, err := c.core.Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("get node %s: %w", nodeName, err)
+	}
+	return node.Status.Capacity.Memory().Value(), nil
 }
 
 // Ready waits until the node runs pods.

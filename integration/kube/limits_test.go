@@ -6,14 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
@@ -83,22 +87,22 @@ func TestSidecar(t *testing.T) {
 	s.judge(t, "beside-sidecar", others)
 }
 
-// TestPodLimit has a container reach the limit that its pod has as a whole.
+// TestPodLimit has two containers reach the limit that their pod has as a whole,
+// neither of which takes that much. (kubelet gives each container without a limit
+// that of the pod: one that takes all by itself meets its own.)
 func TestPodLimit(t *testing.T) {
 	s := setUp(t)
+	holder := faultkit.Kind{Name: "holder", Code: 143, Reason: "Error", Before: []string{"/workload", "hog", fmt.Sprint(faultkit.Limit >> 20)}}
 	var ends, others []*subject
 	for range s.Runs {
-		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
-			limits := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(3*faultkit.Limit, resource.BinarySI)}
-			pod.Spec.Resources = &corev1.ResourceRequirements{Limits: limits, Requests: limits}
-			for i := range pod.Spec.Containers {
-				pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
-			}
-		}, faultkit.KindOOM, kindExit0)
+		m := s.podWith(t, s.class(), limitPodAlone, faultkit.KindOOM, holder)
 		ends, others = append(ends, m[0]), append(others, m[1])
 	}
 	all := append(ends, others...)
 	require.NoError(t, s.stand(t.Context(), startTime(len(all)), all))
+	for _, m := range others {
+		s.holds(t, m, faultkit.Limit)
+	}
 	for _, m := range ends {
 		require.NoError(t, s.end(t.Context(), m))
 		s.wantCause(t, m, "pod")
@@ -108,6 +112,19 @@ func TestPodLimit(t *testing.T) {
 	}
 	require.NoError(t, s.over(t.Context(), startTime(len(all)), all))
 	s.judge(t, "pod-limit", all)
+}
+
+// holds waits until a container holds so much memory.
+func (s *suite) holds(t *testing.T, m *subject, bytes int64) {
+	t.Helper()
+	id := s.Pods()[m.pod].ID(m.container)
+	require.NoError(t, faultkit.Until(t.Context(), m.container+" to hold its memory", func() error {
+		now, err := strconv.ParseInt(cgroupFile(t, id, "memory.current"), 10, 64)
+		if err == nil && now < bytes {
+			err = fmt.Errorf("%d bytes", now)
+		}
+		return err
+	}))
 }
 
 // TestNodeWide has a pod without a limit take the memory of the whole node, with
@@ -129,6 +146,75 @@ func TestNodeWide(t *testing.T) {
 		ends = append(ends, m...)
 	}
 	s.judge(t, "node-wide", ends)
+}
+
+// TestNodeAllocatable has a pod without a limit take all that the node's pods may
+// have together, while the node itself has plenty.
+func TestNodeAllocatable(t *testing.T) {
+	s := setUp(t)
+	memory, err := s.Memory(t.Context())
+	require.NoError(t, err)
+	const forPods = 512 << 20
+	s.setKubelet(t, fmt.Sprintf("kubeReserved: {memory: %q}\nevictionHard: {memory.available: 0%%, nodefs.available: 5%%}",
+		fmt.Sprint(memory-forPods)))
+	var ends []*subject
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+		}, faultkit.KindOOM)
+		require.NoError(t, s.stand(t.Context(), startTime(1), m))
+		limit, err := os.ReadFile("/sys/fs/cgroup/" + map[string]string{"systemd": "kubepods.slice", "cgroupfs": "kubepods"}[s.driver] + "/memory.max")
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintln(forPods), string(limit))
+		require.NoError(t, s.end(t.Context(), m[0]))
+		require.NoError(t, s.over(t.Context(), startTime(1), m))
+		s.wantCause(t, m[0], "ancestor")
+		ends = append(ends, m...)
+	}
+	s.judge(t, "node-allocatable", ends)
+}
+
+// TestWhoseLimit has the only container of a pod take all of its memory. kubelet
+// gives the pod the sum of its containers' limits, of which the sandbox takes its
+// part: with nothing on top the pod's limit fires first. The RuntimeClass's overhead
+// is such a thing. A container without a limit gets that of its pod.
+func TestWhoseLimit(t *testing.T) {
+	s := setUp(t)
+	bare := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "bare"}, Handler: Class}
+	require.NoError(t, s.CreateClass(t.Context(), bare))
+	t.Cleanup(func() { require.NoError(t, s.DeleteClass(context.WithoutCancel(t.Context()), bare.Name)) })
+	asShipped := func(*corev1.Pod) {}
+	for _, c := range []struct {
+		label, class string
+		change       func(*corev1.Pod)
+		cause        string
+	}{
+		{"limit-overhead", Class, asShipped, "container"},
+		{"limit-bare", bare.Name, asShipped, "pod"},
+		{"pod-limit-overhead", Class, limitPodAlone, "container"},
+		{"pod-limit-bare", bare.Name, limitPodAlone, "pod"},
+	} {
+		t.Run(c.label, func(t *testing.T) {
+			var ends []*subject
+			for range s.Runs {
+				ends = append(ends, s.podWith(t, c.class, c.change, faultkit.KindOOM)...)
+			}
+			require.NoError(t, s.stand(t.Context(), startTime(len(ends)), ends))
+			s.endAll(t, c.label, ends)
+			for _, m := range ends {
+				s.wantCause(t, m, c.cause)
+			}
+		})
+	}
+}
+
+// limitPodAlone takes the limits from containers and gives the pod one for all.
+func limitPodAlone(pod *corev1.Pod) {
+	limits := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(3*faultkit.Limit, resource.BinarySI)}
+	pod.Spec.Resources = &corev1.ResourceRequirements{Limits: limits, Requests: limits}
+	for i := range pod.Spec.Containers {
+		pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
+	}
 }
 
 var causeOf = regexp.MustCompile(`msg=verdict .*\bcause=(\S+)`)

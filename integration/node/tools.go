@@ -21,8 +21,12 @@ const (
 	runcCmd       = "github.com/opencontainers/runc"
 )
 
-// runcTags are those of runc: kubelet asks for a seccomp profile.
-const runcTags = "seccomp"
+const (
+	// runcTags are those of runc: kubelet asks for a seccomp profile.
+	runcTags = "seccomp"
+	// shimTags are those of the stock shim in containerd's own Makefile.
+	shimTags = "no_grpc"
+)
 
 // ensureTools builds the tools of this module unless the cache has those of
 // the same go.mod and go.sum. It returns the folder of the programs.
@@ -32,14 +36,17 @@ func (c Config) ensureTools(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.Cache, "tools-"+key(inputs, runcTags))
+	dir := filepath.Join(c.Cache, "tools-"+key(inputs, runcTags, shimTags))
 	if exists(dir) {
 		c.step(3, "tools")
 		return dir, used(dir, "tools-")
 	}
 	err = build(dir, func(tmp string) error {
 		c.step(3, "tools: building containerd, ctr and the stock shim")
-		if err := (goBuild{module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd, runcShimCmd); err != nil {
+		if err := (goBuild{module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd); err != nil {
+			return err
+		}
+		if err := (goBuild{module: module, dir: tmp, tags: shimTags}).run(ctx, runcShimCmd); err != nil {
 			return err
 		}
 		c.step(3, "tools: building runc")

@@ -30,15 +30,15 @@ type binary struct {
 var (
 	ours = &binary{
 		env: "OOMWITNESS_SHIM", name: "containerd-shim-oomwitness-v2",
-		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0"),
+		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=no_grpc"),
 	}
 	faults = &binary{
 		env: "OOMWITNESS_SHIM_FAULTS", name: "containerd-shim-oomwitness-faults-v2",
-		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=faultpoints"),
+		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=no_grpc,faultpoints"),
 	}
 	stock = &binary{
 		env: "STOCK_SHIM", name: "containerd-shim-runc-v2",
-		build: goBuild("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "CGO_ENABLED=0"),
+		build: goBuild("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "CGO_ENABLED=0", "-tags=no_grpc"),
 	}
 	runc = &binary{
 		env: "RUNC", name: "runc",

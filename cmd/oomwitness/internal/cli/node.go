@@ -110,7 +110,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}
 	if f.restart == "systemd" {
-		n.Systemctl = node.Systemctl
+		n.Systemd = node.HostSystemd{}
 	}
 	if f.unload {
 		n.Unload = func() (string, error) { return k.unloaded(pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}) }
@@ -171,9 +171,8 @@ Running it again changes nothing. In a container it wants the host's root at
 --host and works there (chroot), with the host's own programs. It needs:
 
   CAP_SYS_CHROOT          chroot(2) to the host's root
-  CAP_SYS_PTRACE          readlink(2) of /proc/PID/exe and reads of /proc/PID/environ
-                          of the host's processes
-  CAP_SYS_ADMIN           systemd's leave to restart a unit; not with --restart none
+  CAP_SYS_PTRACE          readlink(2) of /proc/PID/exe of the host's processes, when the
+                          shim is removed; reads of /proc/PID/environ
   CAP_BPF, CAP_PERFMON    bpf(2), for the ledger
   CAP_SYS_RESOURCE        prlimit(2) for it before Linux 5.11
 

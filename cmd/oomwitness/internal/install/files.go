@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // source is a file's new content; each call gives a fresh reader.
@@ -105,14 +108,12 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// running lists the processes below proc that execute the file at path, also
-// those that execute a version of it that was replaced since (the kernel
-// appends " (deleted)" to the link). Processes that this user may not look at
-// are left out.
-func running(proc, path string) ([]string, error) {
-	if proc == "" {
-		proc = "/proc"
-	}
+// running lists the processes that execute the installed shim, also those that
+// execute a version of it that was replaced since (the kernel appends " (deleted)"
+// to the link). One that can't be looked at is an error, but below a root that
+// runs nothing.
+func (o Options) running() ([]string, error) {
+	proc, path := cmp.Or(o.Proc, "/proc"), o.Root.Path(o.shimPath())
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
@@ -123,7 +124,14 @@ func running(proc, path string) ([]string, error) {
 	var pids []int
 	for _, link := range links {
 		exe, err := os.Readlink(link)
-		if err != nil || strings.TrimSuffix(exe, " (deleted)") != path {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
+			continue // one of the kernel's, or it has ended
+		case errors.Is(err, fs.ErrPermission) && !o.Root.Running():
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("see which shims run: %w; it needs CAP_SYS_PTRACE", err)
+		case strings.TrimSuffix(exe, " (deleted)") != path:
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {

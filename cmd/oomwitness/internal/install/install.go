@@ -166,8 +166,8 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err == nil && !criconf.Ours(data) && !o.Force {
 		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
-	pids, err := running(o.Proc, o.Root.Path(o.shimPath()))
-	if err != nil {
+	pids, err := o.running()
+	if err != nil && !o.Force {
 		return result, err
 	}
 	if len(pids) > 0 && !o.Force {

@@ -257,6 +257,18 @@ func TestRefusals(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, files(t, o.Root))
 	})
+	t.Run("a process that cannot be looked at", func(t *testing.T) {
+		o := tree(t)
+		_, err := install.Install(t.Context(), o)
+		require.NoError(t, err)
+		put(t, rootfs.Dir(o.Proc), "42/exe", "no link: readlink fails")
+		_, err = install.Uninstall(t.Context(), o)
+		require.ErrorContains(t, err, "see which shims run: ")
+		require.Len(t, files(t, o.Root), 2)
+		o.Force = true
+		_, err = install.Uninstall(t.Context(), o)
+		require.NoError(t, err)
+	})
 }
 
 func TestUninstallNamesAShimElsewhere(t *testing.T) {

@@ -1,12 +1,9 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +13,7 @@ import (
 // Binaries are what is installed, by paths that stay good when the root changes.
 type Binaries struct{ Command, Shim string }
 
-// hostPath is where a host has systemctl.
+// hostPath is where a host has its programs.
 const hostPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Enter makes the host's tree, mounted at dir, the root of this process: what
@@ -60,17 +57,6 @@ func hold(name string) (string, error) {
 		return "", fmt.Errorf("open %s: %w", name, err)
 	}
 	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
-}
-
-// Systemctl runs systemctl. It would refuse to work below another root than that
-// of PID 1, which the host's tree may seem to be.
-func Systemctl(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "systemctl", args...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_IGNORE_CHROOT=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
 }
 
 // BPFMounted says whether the BPF file system is on /sys/fs/bpf. One that a

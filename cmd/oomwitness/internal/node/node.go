@@ -37,19 +37,28 @@ type Node struct {
 	Stale func() preflight.Finding
 	// Handlers are the runtime handlers that the running containerd has.
 	Handlers func(context.Context) ([]string, error)
-	// Systemctl talks to the node's systemd; nil where somebody else restarts
-	// containerd, whose unit Unit is.
-	Systemctl func(ctx context.Context, args ...string) error
-	Unit      string
+	// Systemd is the node's; nil where somebody else restarts containerd, whose unit
+	// Unit is.
+	Systemd Systemd
+	Unit    string
 	// Load and Unload are the ledger's, and say what they did. A nil Unload
 	// leaves it.
 	Load, Unload func() (string, error)
 	// Mark sets the node's label or removes it.
 	Mark func(ctx context.Context, carries bool) error
-	// Patience bounds each wait: for containerd to come back, for shims to end.
+	// Patience bounds each wait: for systemd, for containerd to come back, for shims
+	// to end.
 	Patience time.Duration
 	// Say tells the operator what was done.
 	Say func(format string, args ...any)
+}
+
+// Systemd is what is asked of a service manager. Each request is over when what it
+// asks for is so.
+type Systemd interface {
+	Reload(ctx context.Context) error
+	Restart(ctx context.Context, unit string) error
+	Stop(ctx context.Context, unit string) error
 }
 
 // registration are the checks of what Setup is about to write.
@@ -70,8 +79,8 @@ func (n *Node) Setup(ctx context.Context) error {
 	if err := n.passes(ctx, nil); err != nil {
 		return err
 	}
-	if result.HasUnit() && result.Changed() && n.Systemctl != nil {
-		if err := n.Systemctl(ctx, "daemon-reload"); err != nil {
+	if result.HasUnit() && result.Changed() {
+		if err := n.systemd(ctx, Systemd.Reload); err != nil {
 			return err
 		}
 	}
@@ -148,17 +157,28 @@ func (n *Node) settle(ctx context.Context, lacks func(context.Context) string) e
 	if why == "" {
 		return nil
 	}
-	if n.Systemctl == nil {
+	if n.Systemd == nil {
 		n.Say("%s: waiting until it is restarted", why)
 	} else {
 		n.Say("%s: restarting %s", why, n.Unit)
-		if err := n.Systemctl(ctx, "restart", n.Unit); err != nil {
-			return err
-		}
+	}
+	err := n.systemd(ctx, func(s Systemd, ctx context.Context) error { return s.Restart(ctx, n.Unit) })
+	if err != nil {
+		return err
 	}
 	return n.until(ctx, "containerd to be restarted", func(ctx context.Context) (string, error) {
 		return lacks(ctx), nil
 	})
+}
+
+// systemd makes a request, where there is somebody to ask.
+func (n *Node) systemd(ctx context.Context, request func(Systemd, context.Context) error) error {
+	if n.Systemd == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.Patience)
+	defer cancel()
+	return request(n.Systemd, ctx)
 }
 
 // until waits for a thing that is outside of this process, until it is not
@@ -182,19 +202,16 @@ func (n *Node) Remove(ctx context.Context) error {
 		return err
 	}
 	n.Say("removed the node's label")
-	if n.Systemctl != nil {
-		// Stopped while systemd still knows it. One that is not there needs none.
-		if err := n.Systemctl(ctx, "stop", install.UnitName); err != nil {
-			n.Say("note: %v", err)
-		}
+	// Stopped while systemd still knows it. One that is not there needs none.
+	err := n.systemd(ctx, func(s Systemd, ctx context.Context) error { return s.Stop(ctx, install.UnitName) })
+	if err != nil {
+		n.Say("note: %v", err)
 	}
 	if err := n.uninstall(ctx); err != nil {
 		return err
 	}
-	if n.Systemctl != nil {
-		if err := n.Systemctl(ctx, "daemon-reload"); err != nil {
-			return err
-		}
+	if err := n.systemd(ctx, Systemd.Reload); err != nil {
+		return err
 	}
 	if err := n.settle(ctx, n.deregistered); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -58,13 +57,6 @@ func newFake(t *testing.T) *fakeNode {
 			defer f.mu.Unlock()
 			return slices.Clone(f.handlers), f.fail["handlers"]
 		},
-		Systemctl: func(_ context.Context, args ...string) error {
-			f.step("systemctl " + strings.Join(args, " "))
-			if args[0] == "restart" {
-				f.restarted()
-			}
-			return f.fail["systemctl "+args[0]]
-		},
 		Unit:   node.DefaultUnit,
 		Load:   func() (string, error) { f.step("load"); return "loaded", f.fail["load"] },
 		Unload: func() (string, error) { f.step("unload"); return "unloaded", f.fail["unload"] },
@@ -75,7 +67,27 @@ func newFake(t *testing.T) *fakeNode {
 		Patience: time.Minute,
 		Say:      func(format string, args ...any) { f.said = append(f.said, fmt.Sprintf(format, args...)) },
 	}
+	f.Systemd = fakeSystemd{f}
 	return f
+}
+
+// fakeSystemd is the node's.
+type fakeSystemd struct{ f *fakeNode }
+
+func (s fakeSystemd) Reload(context.Context) error {
+	s.f.step("systemd reload")
+	return s.f.fail["systemd reload"]
+}
+
+func (s fakeSystemd) Restart(_ context.Context, unit string) error {
+	s.f.step("systemd restart " + unit)
+	s.f.restarted()
+	return s.f.fail["systemd restart"]
+}
+
+func (s fakeSystemd) Stop(_ context.Context, unit string) error {
+	s.f.step("systemd stop " + unit)
+	return s.f.fail["systemd stop"]
 }
 
 func (f *fakeNode) step(name string) { f.steps = append(f.steps, name) }
@@ -111,13 +123,13 @@ func (f *fakeNode) shim(t *testing.T, pid string) string {
 	return dir
 }
 
-const restart = "systemctl restart containerd.service"
+const restart = "systemd restart containerd.service"
 
 func TestSetupTwiceAndBack(t *testing.T) {
 	f := newFake(t)
 	f.put(t, "usr/lib/systemd/systemd", "")
 	require.NoError(t, f.Setup(t.Context()))
-	require.Equal(t, []string{"check", "check", "systemctl daemon-reload", restart, "load", "mark true"}, f.steps)
+	require.Equal(t, []string{"check", "check", "systemd reload", restart, "load", "mark true"}, f.steps)
 
 	f.steps = nil
 	require.NoError(t, f.Setup(t.Context()))
@@ -125,7 +137,7 @@ func TestSetupTwiceAndBack(t *testing.T) {
 
 	f.steps = nil
 	require.NoError(t, f.Remove(t.Context()))
-	require.Equal(t, []string{"mark false", "systemctl stop oomwitness-ledger.service", "systemctl daemon-reload", restart, "unload"}, f.steps)
+	require.Equal(t, []string{"mark false", "systemd stop oomwitness-ledger.service", "systemd reload", restart, "unload"}, f.steps)
 	require.False(t, f.exists("usr/local/bin/"+criconf.ShimName))
 
 	f.steps = nil
@@ -153,7 +165,7 @@ func TestSetupNotRead(t *testing.T) {
 }
 
 func TestSetupFailsAheadOfTheLabel(t *testing.T) {
-	for _, step := range []string{"systemctl restart", "mark"} {
+	for _, step := range []string{"systemd restart", "mark"} {
 		f := newFake(t)
 		f.fail[step] = errors.New("boom")
 		require.ErrorContains(t, f.Setup(t.Context()), "boom", step)
@@ -167,7 +179,7 @@ func TestSetupFailsAheadOfTheLabel(t *testing.T) {
 func TestSetupWaitsForSomebodyElsesRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.Systemctl = nil
+		f.Systemd = nil
 		go func() {
 			time.Sleep(30 * time.Second)
 			f.restarted()
@@ -181,7 +193,7 @@ func TestSetupWaitsForSomebodyElsesRestart(t *testing.T) {
 func TestSetupGivesUpWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.Systemctl = nil
+		f.Systemd = nil
 		err := f.Setup(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, `waited 1m0s for containerd to be restarted: containerd has no runtime handler "oomwitness"`)
