@@ -65,6 +65,7 @@ COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= localhost/oomwitness:$(VERSION)
 
 HELM := $(CACHE)/bin/helm
+DESCHEDULER := $(CACHE)/bin/descheduler
 
 .PHONY: chart
 chart: $(HELM) ## Lint and test the Helm chart; builds Helm at the first time, which takes minutes
@@ -128,6 +129,20 @@ prepare: $(NODE) ## Install what the node VM needs and build it
 $(NODE):
 	@mkdir -p $(CACHE)/bin
 	cd integration && $(GO) build -o ../$(NODE) ./cmd/node
+
+.PHONY: cluster-programs
+cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on this machine; some minutes at the first time
+	@$(call say,programs of a cluster)
+	@$(NODE) cluster
+
+.PHONY: api
+api: cluster-programs $(DESCHEDULER) ## The agent against a real API server on this machine: Events, marks, evictions, the descheduler
+	@$(call say,the agent and a real API server)
+	cd integration && $(GO) test -count=1 -timeout 30m ./controlplane ./agentapi
+
+$(DESCHEDULER): integration/descheduler/go.mod
+	@mkdir -p $(@D)
+	cd integration/descheduler && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(DESCHEDULER) sigs.k8s.io/descheduler/cmd/descheduler
 
 .PHONY: payload
 payload: build $(NODE)

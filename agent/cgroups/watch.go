@@ -67,14 +67,15 @@ func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 // error means that there is nothing to watch.
 func (w *Watcher) Start() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
 		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
 	} // else the tree is walked
-	if err := w.scanLocked(); err != nil {
-		return errors.Join(err, w.closeLocked())
+	err := w.scanLocked()
+	w.mu.Unlock()
+	if err != nil {
+		w.close()
 	}
-	return nil
+	return err
 }
 
 // Run follows the tree until ctx ends. A tree that can't be read is tried again.
@@ -149,18 +150,16 @@ func (w *Watcher) follow() {
 	}
 }
 
+// close ends watching. The file is closed without the lock: its Close waits for
+// follow, which takes the lock.
 func (w *Watcher) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	_ = w.closeLocked() // nothing was written to it
-}
-
-func (w *Watcher) closeLocked() error {
-	if w.fd < 0 {
-		return nil
-	}
+	open := w.fd >= 0
 	w.fd, w.whole = -1, false
-	return w.file.Close()
+	w.mu.Unlock()
+	if open {
+		_ = w.file.Close() // nothing was written to it
+	}
 }
 
 // scanLocked looks through the whole tree, watches what is not watched yet, and

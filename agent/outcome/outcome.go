@@ -55,6 +55,8 @@ const (
 	StaticPod Reason = "static_pod"
 	// DaemonSetPod: its controller would put it on the same node again.
 	DaemonSetPod Reason = "daemonset_pod"
+	// UnmanagedPod: nothing would make it again.
+	UnmanagedPod Reason = "unmanaged_pod"
 	// CriticalPod: its priority class is system-node-critical or
 	// system-cluster-critical.
 	CriticalPod Reason = "critical_pod"
@@ -74,7 +76,7 @@ const (
 	Unavailable Reason = "unavailable"
 	// QueueFull: too much is waiting for the API server.
 	QueueFull Reason = "queue_full"
-	// TooLate: it could not be done in its time.
+	// TooLate: the kill is too long ago for it to help.
 	TooLate Reason = "too_late"
 )
 
