@@ -27,7 +27,7 @@ say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := scenario fire differential faults kube
+GUEST_TESTS   := scenario fire differential faults kube agent
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario differential fire
 TESTS_systemd := scenario faults-short
@@ -189,11 +189,12 @@ soak: payload ## Containers at full speed for MIN minutes: nothing grows, the co
 	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
 MIN ?= 10
 
-# $(1) time, $(2) tests, $(3) name of the figures, $(4) more flags of the node
+# $(1) time, $(2) tests, $(3) name of the figures, $(4) more flags of the node,
+# $(5) the program of the tests, kube if empty
 KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
 	  $(call RUN,kube,$(1)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/$(3) \
 	  $(foreach v,KUBE_RUNS KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(4) \
-	  -- /opt/oomwitness/tests/kube.test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
+	  -- /opt/oomwitness/tests/$(or $(5),kube).test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
 	  cat $(CACHE)/figures/$(3)/figures 2>/dev/null || true; exit $$status
 
 .PHONY: kube
@@ -202,6 +203,12 @@ kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroup
 	@$(call say,tests by the real kubelet: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER))
 KUBE_TIME ?= 60m
+
+.PHONY: kube-agent
+kube-agent: FLAVOUR = kube
+kube-agent: payload ## The agent on a real cluster's node, told of each scope; AGENT_FULL=1 for the full counts, which take an hour
+	@$(call say,the agent on a node of a cluster: $(DRIVER))
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
 .PHONY: kube-chart
 kube-chart: ARCHES = $(shell $(GO) env GOARCH)
@@ -235,7 +242,10 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
+	@$(MAKE) kube-agent SCENARIO='$(AGENT_SHORT)'
 CHART_SHORT ?= TestLife
+# The scopes that take no memory of the whole node.
+AGENT_SHORT ?= TestScopes/(container|pod|ancestor)|TestOutside
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full
@@ -249,6 +259,8 @@ test-full: export FAULT_TIME = 10h
 test-full: export KUBE_RUNS = 50
 test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
+test-full: export AGENT_SHORT = .
+test-full: export AGENT_FULL = 1
 test-full: export CHART_SHORT = .
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144

@@ -5,6 +5,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -38,6 +39,8 @@ type Config struct {
 	// may be nil.
 	Consumers []incident.Consumer
 	Tracked   incident.Tracked
+	// Beside are run beside, and have ended when the position is closed.
+	Beside []func(ctx context.Context)
 	// Log is told of every incident and of what goes wrong.
 	Log *logrus.Logger
 }
@@ -93,7 +96,7 @@ func (a *Agent) Done(id string) {
 	if j == nil {
 		return
 	}
-	if err := j.Done(id); err != nil {
+	if err := j.Done(id); err != nil && !errors.Is(err, os.ErrClosed) {
 		a.c.Log.WithError(err).Error("the end of a delivery is not written down: it may be made again after a restart")
 	}
 }
@@ -158,6 +161,9 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	defer parts.Wait()
 	parts.Go(func() { a.watcher.Run(ctx) })
 	parts.Go(func() { namer.Run(ctx) })
+	for _, beside := range a.c.Beside {
+		parts.Go(func() { beside(ctx) })
+	}
 	if a.c.Synced != nil {
 		syncing, cancel := context.WithTimeout(ctx, syncWait)
 		a.c.Synced(syncing)

@@ -80,7 +80,9 @@ func (e *Evicter) Patience() time.Duration { return patience }
 func (e *Evicter) Done() outcome.Stage { return outcome.Evicted }
 
 // Count counts a pod.
-func (e *Evicter) Count(stage outcome.Stage, reason outcome.Reason) { e.Options.Count.Mark(stage, reason) }
+func (e *Evicter) Count(stage outcome.Stage, reason outcome.Reason) {
+	e.Options.Count.Mark(stage, reason)
+}
 
 // Plan has a task for each pod with victims.
 func (e *Evicter) Plan(in *incident.Incident) []deliver.Item {

@@ -62,7 +62,9 @@ func (m *Marker) Patience() time.Duration { return MaxAge }
 func (m *Marker) Done() outcome.Stage { return outcome.Marked }
 
 // Count counts a pod.
-func (m *Marker) Count(stage outcome.Stage, reason outcome.Reason) { m.Options.Count.Mark(stage, reason) }
+func (m *Marker) Count(stage outcome.Stage, reason outcome.Reason) {
+	m.Options.Count.Mark(stage, reason)
+}
 
 // Plan has a task for each pod with victims.
 func (m *Marker) Plan(in *incident.Incident) []deliver.Item {

@@ -102,7 +102,9 @@ func (t *Teller) Patience() time.Duration { return patience }
 func (t *Teller) Done() outcome.Stage { return outcome.Told }
 
 // Count counts an OOM event.
-func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) { t.Options.Count.Event(stage, reason) }
+func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) {
+	t.Options.Count.Event(stage, reason)
+}
 
 // Plan has a task for each container with victims, and one for the node if there
 // are victims in no pod.

@@ -115,7 +115,9 @@ func loaded(t *testing.T) []string {
 func TestAgentTellsOnce(t *testing.T) {
 	args := append(loaded(t), "--state-dir", filepath.Join(t.TempDir(), "state"))
 	s := newScene(t)
-	ours := func(line logLine) bool { return line.Victims[0].Container != nil && line.Victims[0].Container.ID == s.id }
+	ours := func(line logLine) bool {
+		return line.Victims[0].Container != nil && line.Victims[0].Container.ID == s.id
+	}
 	nextOf := func(a *agentProcess) logLine {
 		for {
 			line, ok := a.next(t)

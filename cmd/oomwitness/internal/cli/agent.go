@@ -1,17 +1,6 @@
 package cli
 
-import (
-	"fmt"
-	"os"
-	"runtime/debug"
-	"strconv"
-	"strings"
-
-	"github.com/sirupsen/logrus"
-	"github.com/spf13/cobra"
-
-	"github.com/oomwitness/oomwitness/agent"
-)
+import "github.com/spf13/cobra"
 
 func newAgent() *cobra.Command {
 	var f agentFlags
@@ -57,44 +46,4 @@ limit of its cgroup that is above --memory-limit; the unit and the chart give bo
 	}
 	f.add(cmd.Flags())
 	return cmd
-}
-
-func runAgent(cmd *cobra.Command, f agentFlags) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	log, err := f.logger()
-	if err != nil {
-		return err
-	}
-	log.SetOutput(cmd.ErrOrStderr())
-	limit, err := f.memoryBytes()
-	if err != nil {
-		return err
-	}
-	if limit > 0 {
-		debug.SetMemoryLimit(limit)
-	}
-	warnOfScore(log)
-	b := thisBuild()
-	log.WithFields(logrus.Fields{"version": b.Version, "commit": b.Commit}).Info("agent starts")
-	return agent.New(agent.Config{
-		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Log: log,
-	}).Run(cmd.Context())
-}
-
-// protected is an oom_score_adj at which the OOM killer takes others first.
-const protected = -900
-
-// warnOfScore says where the agent may be the victim itself.
-func warnOfScore(log *logrus.Logger) {
-	data, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
-		log.WithError(err).Warn("whether the agent is safe from the OOM killer is not known")
-		return
-	}
-	adj, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || adj > protected {
-		log.WithField("oom_score_adj", adj).Warn(fmt.Sprintf("the agent may be the OOM killer's victim itself: run it with oom_score_adj %d or less", protected))
-	}
 }

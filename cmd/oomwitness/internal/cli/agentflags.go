@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,7 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/oomwitness/oomwitness/agent/evict"
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/mark"
+	"github.com/oomwitness/oomwitness/agent/metrics"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
@@ -31,6 +35,7 @@ type agentFlags struct {
 	annotation, label                string
 	markScopes                       []string
 	evict, dryRun                    bool
+	evictEvery                       time.Duration
 
 	metricsAddress string
 	page, pageAll  bool
@@ -65,14 +70,15 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
 	flags.StringSliceVar(&f.markScopes, "mark-scopes", []string{"node", "pod", "ancestor"}, "scopes of which victims are marked and evicted, separated by commas")
 	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
+	flags.DurationVar(&f.evictEvery, "evict-every", evict.DefaultEvery, "time between two evictions at least")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only log which marks and evictions there would be")
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
 		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
 	flags.BoolVar(&f.pageAll, "page-all", false, "show on page and API what a pod's owner may not see: the node's processes and paths")
-	flags.DurationVar(&f.seriesTTL, "series-ttl", time.Hour, "how long after its last kill a container's series of the metrics is kept")
-	flags.IntVar(&f.maxSeries, "max-series", 500, "containers with a series of their own in the metrics; those above are counted together")
+	flags.DurationVar(&f.seriesTTL, "series-ttl", metrics.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")
+	flags.IntVar(&f.maxSeries, "max-series", metrics.DefaultMaxSeries, "containers with a series of their own in the metrics; those above are counted together")
 	f.addTo(flags)
 }
 
@@ -97,10 +103,14 @@ func (f *agentFlags) check() error {
 	if f.qps <= 0 || f.burst <= 0 {
 		errs = append(errs, fmt.Errorf("--kube-api-qps %v, --kube-api-burst %d: have to be above 0", f.qps, f.burst))
 	}
+	if f.evictEvery <= 0 {
+		errs = append(errs, fmt.Errorf("--evict-every %v: has to be above 0", f.evictEvery))
+	}
 	if f.seriesTTL <= 0 || f.maxSeries <= 0 {
 		errs = append(errs, fmt.Errorf("--series-ttl %v, --max-series %d: have to be above 0", f.seriesTTL, f.maxSeries))
 	}
-	return errors.Join(append(errs, checkMark("victim-annotation", f.annotation, false), checkMark("victim-label", f.label, true))...)
+	return errors.Join(append(errs, flagError("victim-annotation", second(mark.ParseAnnotation(f.annotation))),
+		flagError("victim-label", second(mark.ParseLabel(f.label))))...)
 }
 
 func (f *agentFlags) level() (logrus.Level, error) {
@@ -131,36 +141,51 @@ func (f *agentFlags) node() (string, error) {
 	return name, nil
 }
 
-func (f *agentFlags) logger() (*logrus.Logger, error) {
+// logger writes to where the command's errors go.
+func (f *agentFlags) logger(to io.Writer) (*logrus.Logger, error) {
 	level, err := f.level()
 	if err != nil {
 		return nil, err
 	}
 	log := logrus.New()
 	log.SetLevel(level)
-	if f.logFormat == "json" || f.logFormat == auto && !term.IsTerminal(int(os.Stderr.Fd())) {
+	log.SetOutput(to)
+	file, ok := to.(*os.File)
+	terminal := ok && term.IsTerminal(int(file.Fd()))
+	if f.logFormat == "json" || f.logFormat == auto && !terminal {
 		log.SetFormatter(&logrus.JSONFormatter{})
 	}
 	return log, nil
 }
 
-// checkMark checks key=value as Kubernetes would.
-func checkMark(flag, text string, label bool) error {
-	if text == "" {
+// wantsKubernetes says whether to talk to an API server.
+func (f *agentFlags) wantsKubernetes() bool {
+	if f.kubernetes == auto {
+		return f.kubeconfig != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	}
+	return f.kubernetes == "true"
+}
+
+// listenAddress is where the metrics are, "" for nowhere.
+func (f *agentFlags) listenAddress() string {
+	switch {
+	case f.metricsAddress != auto:
+		return f.metricsAddress
+	case f.wantsKubernetes():
+		return metricsInCluster
+	default:
+		return metricsOnNode
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// flagError names the flag that an error is of.
+func flagError(flag string, err error) error {
+	if err == nil {
 		return nil
 	}
-	key, value, ok := strings.Cut(text, "=")
-	if !ok {
-		return fmt.Errorf("--%s %q: has to be key=value", flag, text)
-	}
-	problems := validation.IsQualifiedName(key)
-	if label {
-		problems = append(problems, validation.IsValidLabelValue(value)...)
-	}
-	if len(problems) > 0 {
-		return fmt.Errorf("--%s %q: %s", flag, text, strings.Join(problems, "; "))
-	}
-	return nil
+	return fmt.Errorf("--%s: %w", flag, err)
 }
 
 func oneOf(flag, value string, allowed ...string) error {
