@@ -75,6 +75,7 @@ var changes = map[string]change{
 	"agent.mark.label":            agent(`"example.org/l=m"`, "- --victim-label=example.org/l=m"),
 	"agent.mark.scopes":           agent(`["node","pod"]`, "- --mark-scopes=node,pod"),
 	"agent.evict":                 agent(`true`, "- --evict=true"),
+	"agent.evictEvery":            agent(`"5m"`, "- --evict-every=5m"),
 	"agent.dryRun":                agent(`true`, "- --dry-run=true"),
 	"agent.api.qps":               agent(`2.5`, "- --kube-api-qps=2.5"),
 	"agent.api.burst":             agent(`9`, "- --kube-api-burst=9"),
