@@ -181,3 +181,23 @@ func anAgent() *metrics.Metrics {
 	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)
 	return m
 }
+
+// TestMetricsAreDocumented compares docs/agent.md with the registry, both ways.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/agent.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(doc), "\n## Metrics\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\nScrape")
+	documented := map[string]bool{}
+	for _, name := range regexp.MustCompile("`(oomwitness_[a-z_]+)`").FindAllStringSubmatch(table, -1) {
+		documented[name[1]] = true
+	}
+	there := map[string]bool{}
+	for name := range exposed(t) {
+		if strings.HasPrefix(name, "oomwitness_") && !strings.HasSuffix(name, "_bucket") {
+			there[name] = true
+		}
+	}
+	require.Equal(t, there, documented)
+}
