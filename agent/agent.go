@@ -5,6 +5,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -95,7 +96,7 @@ func (a *Agent) Done(id string) {
 	if j == nil {
 		return
 	}
-	if err := j.Done(id); err != nil {
+	if err := j.Done(id); err != nil && !errors.Is(err, os.ErrClosed) {
 		a.c.Log.WithError(err).Error("the end of a delivery is not written down: it may be made again after a restart")
 	}
 }

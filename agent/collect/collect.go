@@ -182,7 +182,7 @@ func (c *Collector) makeRoom() {
 	}
 	var oldest *group
 	for _, g := range c.pending {
-		if oldest == nil || g.first.Before(oldest.first) {
+		if oldest == nil || g.events[0].BootNS < oldest.events[0].BootNS {
 			oldest = g
 		}
 	}

@@ -29,7 +29,7 @@ const (
 	nextName = "journal.next"
 	lockName = "lock"
 
-	// maxFile is when the journal is written anew, in bytes.
+	// maxFile is how much is added before the journal is written anew, in bytes.
 	maxFile = 4 << 20
 	// maxPast are the incidents that are kept, for the page.
 	maxPast = 500
@@ -54,8 +54,12 @@ type Journal struct {
 	mu    sync.Mutex // guards what follows
 	file  *os.File   // nil where it could not be written
 	size  int64
+	begun int64 // size as the journal was begun
 	state state
 	err   error // of the last write
+
+	closed bool
+	fault  error // for tests: what every write gives
 }
 
 // Open reads the journal in dir, which it makes if need be, and begins a new
@@ -67,30 +71,37 @@ func Open(dir, boot string, now time.Time) (j *Journal, fresh bool, damaged int,
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, false, 0, fmt.Errorf("state directory: %w", err)
 	}
-	j = &Journal{dir: dir, state: newState(boot, now)}
-	if j.lock, err = lock(filepath.Join(dir, lockName)); err != nil {
+	held, err := lock(filepath.Join(dir, lockName))
+	if err != nil {
 		return nil, false, 0, fmt.Errorf("state directory %s: %w", dir, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, j.Close())
-		}
-	}()
-	f, err := os.OpenFile(j.path(fileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, true, 0, j.renewLocked()
+	j = &Journal{dir: dir, lock: held, state: newState(boot, now)}
+	if damaged, err = j.read(boot, now); err == nil {
+		err = j.renewLocked() // nobody else has it yet
 	}
 	if err != nil {
-		return nil, false, 0, fmt.Errorf("journal: %w", err)
+		return nil, false, damaged, errors.Join(err, j.Close())
+	}
+	return j, j.state.empty(), damaged, nil
+}
+
+// read reads what an earlier agent has left, if there was one.
+func (j *Journal) read(boot string, now time.Time) (damaged int, err error) {
+	f, err := os.OpenFile(j.path(fileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("journal: %w", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, false, 0, errors.Join(fmt.Errorf("journal: %s is not a regular file", f.Name()), err)
+		return 0, errors.Join(fmt.Errorf("journal: %s is not a regular file", f.Name()), err)
 	}
 	if j.state, damaged, err = parse(f, boot, now); err != nil {
-		return nil, false, damaged, fmt.Errorf("journal: %w", err)
+		return damaged, fmt.Errorf("journal: %w", err)
 	}
-	return j, j.state.empty(), damaged, j.renewLocked()
+	return damaged, nil
 }
 
 func lock(path string) (*os.File, error) {
@@ -120,7 +131,7 @@ func (j *Journal) Close() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	j.file, j.lock = nil, nil
+	j.file, j.lock, j.closed = nil, nil, true
 	return errors.Join(errs...)
 }
 
@@ -201,7 +212,13 @@ func (j *Journal) writeLocked(l line) error {
 }
 
 func (j *Journal) tryLocked(l line) error {
-	if j.file == nil || j.size > maxFile {
+	if j.closed {
+		return fmt.Errorf("journal: %w", os.ErrClosed)
+	}
+	if j.fault != nil {
+		return j.dropLocked(j.fault)
+	}
+	if j.file == nil || j.size > j.begun+maxFile {
 		return j.renewLocked()
 	}
 	data, err := l.encode()
@@ -211,11 +228,18 @@ func (j *Journal) tryLocked(l line) error {
 	n, err := j.file.Write(data)
 	j.size += int64(n)
 	if err != nil {
-		err = errors.Join(err, j.file.Close())
-		j.file = nil
-		return fmt.Errorf("journal: %w", err)
+		return j.dropLocked(err)
 	}
 	return nil
+}
+
+// dropLocked lets go of a file that takes no more.
+func (j *Journal) dropLocked(err error) error {
+	if j.file != nil {
+		err = errors.Join(err, j.file.Close())
+		j.file = nil
+	}
+	return fmt.Errorf("journal: %w", err)
 }
 
 // renewLocked writes the state to a new file and goes on in that.
@@ -241,7 +265,7 @@ func (j *Journal) renewLocked() (err error) {
 		return errors.Join(err, f.Close())
 	}
 	old := j.file
-	j.file, j.size = f, size
+	j.file, j.size, j.begun = f, size, size
 	if old != nil {
 		return old.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/oom"
@@ -40,10 +42,10 @@ const (
 	DefaultMaxSeries = 500
 )
 
-// scopes are those that have a counter from the start.
-var scopes = []oom.Cause{
-	oom.CauseContainer, oom.CausePod, oom.CauseAncestor, oom.CauseNode,
-	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
+// troubles are reasons for which there is a counter from the start, since increase()
+// does not see the first count of a series: what an alert is for.
+var troubles = []outcome.Reason{
+	outcome.Forbidden, outcome.Refused, outcome.Conflict, outcome.Throttled, outcome.Unavailable, outcome.QueueFull, outcome.TooLate,
 }
 
 // Metrics counts what it is told of incidents, and what became of them. It is safe
@@ -90,8 +92,13 @@ func New(o Options) *Metrics {
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 600},
 		}),
 	}
-	for _, scope := range scopes {
+	for _, scope := range cgroups.Scopes {
 		m.victims[scope] = 0
+	}
+	for _, reason := range troubles {
+		for _, stage := range []outcome.Stage{outcome.Error, outcome.Skipped} {
+			m.events[outcomeKey{stage, reason}], m.marked[outcomeKey{stage, reason}] = 0, 0
+		}
 	}
 	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Told} {
 		m.events[outcomeKey{stage: stage}] = 0
@@ -162,10 +169,8 @@ func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
 
 // known keeps the label's values to those there are.
 func known(scope oom.Cause) oom.Cause {
-	for _, s := range scopes {
-		if s == scope {
-			return scope
-		}
+	if slices.Contains(cgroups.Scopes, scope) {
+		return scope
 	}
 	return oom.CauseUnknown
 }

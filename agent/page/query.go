@@ -34,7 +34,7 @@ type query struct {
 // Bounds of a query's values.
 const (
 	maxName   = 253 // of Kubernetes
-	maxID     = 80  // a boot's ID and a number
+	maxID     = 128 // of an incident
 	maxAgo    = 10 * 366 * 24 * time.Hour
 	maxLength = 2048 // of all of it
 )

@@ -352,7 +352,7 @@ func sizes(e *Event) string {
 	if e.LimitBytes != nil {
 		text += ", limit " + kill.Size(*e.LimitBytes)
 	}
-	if e.SizeBytes != nil {
+	if e.SizeBytes != nil && (e.LimitBytes == nil || *e.LimitBytes != *e.SizeBytes) {
 		text += ", " + kill.Size(*e.SizeBytes) + " with swap"
 	}
 	if e.UsageBytes != nil {

@@ -54,12 +54,19 @@ type Process struct {
 	changed chan struct{}
 }
 
-// Start starts the agent with more flags, and comes back when it reads the ledger.
-func Start(ctx context.Context, state string, flags ...string) (*Process, error) {
-	cmd := exec.Command(faultkit.Command, append([]string{
-		"agent", "--state-dir", state, "--log-format", "json", "--metrics-address", address, "--page-all",
-		"--kubeconfig", os.Getenv("KUBECONFIG"), "--node-name", "node",
-	}, flags...)...)
+// Options say how an agent is started.
+type Options struct {
+	// Program is the command; Node the name that it has in Kubernetes.
+	Program, Kubeconfig, Node, State string
+	Flags                            []string
+}
+
+// Start starts the agent, and comes back when it reads the ledger.
+func Start(ctx context.Context, o Options) (*Process, error) {
+	cmd := exec.Command(o.Program, append([]string{
+		"agent", "--state-dir", o.State, "--log-format", "json", "--metrics-address", address, "--page-all",
+		"--kubeconfig", o.Kubeconfig, "--node-name", o.Node,
+	}, o.Flags...)...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -73,7 +73,10 @@ func setUp(t *testing.T, flags ...string) *node {
 func (n *node) start(t *testing.T, flags ...string) {
 	t.Helper()
 	var err error
-	n.agent, err = Start(t.Context(), n.state, flags...)
+	n.agent, err = Start(t.Context(), Options{
+		Program: faultkit.Command, Kubeconfig: os.Getenv(clientcmd.RecommendedConfigPathEnvVar), Node: "node",
+		State: n.state, Flags: flags,
+	})
 	require.NoError(t, err)
 }
 

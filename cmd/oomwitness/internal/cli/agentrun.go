@@ -69,14 +69,14 @@ func newDaemon(f *agentFlags, log *logrus.Logger) (*daemon, error) {
 	})
 	c := agent.Config{
 		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Log: log,
-		Consumers: []incident.Consumer{d.metrics, d.history},
+		Consumers: []incident.Consumer{d.metrics, d.history}, Beside: []func(context.Context){slim},
 	}
 	if err := d.connect(); err != nil {
 		return nil, err
 	}
 	if d.kube != nil {
 		c.Pods, c.Tracked = d.kube.Pods, d.kube.Queue
-		c.Synced, c.Beside = d.synced, []func(context.Context){d.kube.Run}
+		c.Synced, c.Beside = d.synced, append(c.Beside, d.kube.Run)
 	}
 	d.agent = agent.New(c)
 	return d, nil
@@ -97,6 +97,7 @@ func (d *daemon) connect() error {
 	if err != nil {
 		return err
 	}
+	kubeapi.LogTo(d.log)
 	kubeapi.LogTo(d.log)
 	client, err := kubeapi.Connect(kubeapi.Options{
 		Kubeconfig: d.f.kubeconfig, QPS: d.f.qps, Burst: d.f.burst, UserAgent: "oomwitness-agent",
