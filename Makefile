@@ -136,7 +136,7 @@ cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on th
 	@$(NODE) cluster
 
 .PHONY: api
-api: cluster-programs ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
+api: cluster-programs $(HELM) ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
 	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi
 

@@ -3,6 +3,9 @@
 package agentapi
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -10,21 +13,37 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/oomwitness/oomwitness/agent/kube"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Rules of the agent's role: package kubeapi says them in words.
-var (
-	always = []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list", "watch"}},
-		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+// chartRules are those of the agent's role as the Helm chart grants it.
+func chartRules(t *testing.T, values ...string) []rbacv1.PolicyRule {
+	t.Helper()
+	const program = "../../.cache/bin/helm"
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("Helm is not built: %v\n\"make chart\" builds it, which takes minutes", err)
 	}
-	forMarks     = rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"patch"}}
-	forEvictions = rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods/eviction"}, Verbs: []string{"create"}}
-)
+	args := []string{"template", "oomwitness", "../../runtime-class/chart", "--show-only", "templates/agent.yaml", "--set", "agent.enabled=true"}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	out, err := exec.CommandContext(t.Context(), program, args...).Output()
+	if err != nil {
+		t.Fatalf("helm: %v\n%s", err, out)
+	}
+	for text := range bytes.SplitSeq(out, []byte("\n---\n")) {
+		role := &rbacv1.ClusterRole{}
+		if err := yaml.Unmarshal(text, role); err == nil && role.Kind == "ClusterRole" {
+			return role.Rules
+		}
+	}
+	t.Fatalf("the chart has no ClusterRole:\n%s", out)
+	return nil
+}
 
 // asServiceAccount gives a service account rules, and returns its configuration.
 func asServiceAccount(t *testing.T, p *controlplane.Plane, name string, rules ...rbacv1.PolicyRule) *rest.Config {
@@ -71,10 +90,10 @@ func may(t *testing.T, config *rest.Config, rule rbacv1.PolicyRule) bool {
 	return answer.Status.Allowed
 }
 
-// With the role and nothing more the agent does all that it can do, and more is
+// With the chart's role and nothing more the agent does all that it can do, and more is
 // denied to it.
 func roles(t *testing.T, p *controlplane.Plane) {
-	config := asServiceAccount(t, p, "agent-all", append(always[:2:2], forMarks, forEvictions)...)
+	config := asServiceAccount(t, p, "agent-all", chartRules(t, "agent.mark.label=example.com/oom-victim=true", "agent.evict=true")...)
 	pod := makePod(t, p, "role", managed)
 	a := startAgent(t, config, func(o *kube.Options) {
 		withMarks(o)
@@ -107,7 +126,7 @@ func roles(t *testing.T, p *controlplane.Plane) {
 
 // Without the rights to mark and evict it still tells, and says what was denied.
 func roleWithoutMarks(t *testing.T, p *controlplane.Plane) {
-	config := asServiceAccount(t, p, "agent-tells", always...)
+	config := asServiceAccount(t, p, "agent-tells", chartRules(t)...)
 	pod := makePod(t, p, "poor", managed)
 	a := startAgent(t, config, func(o *kube.Options) {
 		withMarks(o)
