@@ -286,7 +286,10 @@ func startStorm(t *testing.T, n int) *storm {
 func smallKill(t *testing.T, dir string) int {
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
 	in, err := hog.StdinPipe()
-	if err != nil || hog.Start() != nil {
+	if err == nil {
+		err = hog.Start()
+	}
+	if err != nil {
 		t.Errorf("start a hog: %v", err)
 		return 0
 	}
