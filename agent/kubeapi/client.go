@@ -31,11 +31,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Limits of the requests to the API server, and how long one may take. On a
-// cluster of a thousand nodes every one of them has an agent.
+// Limits of the requests to the API server, those of the seed tracer, and how long
+// one may take.
 const (
-	DefaultQPS     = 20
-	DefaultBurst   = 40
+	DefaultQPS     = 50
+	DefaultBurst   = 100
 	requestTimeout = 10 * time.Second
 )
 

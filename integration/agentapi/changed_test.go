@@ -70,12 +70,12 @@ func namespaceGone(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// An API server that answers 429, 500 and 503 and breaks connections, in turn, for
-// three of four requests that write: all is told and marked, once.
+// An API server that answers 429, 500 and 503 in turn, to three of seven requests
+// that write: all is told and marked, once.
 func refusals(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 24, 6
 	pods, list := burst(t, p, "refused", 3000, kills, onPods)
-	answers := []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable, 0}
+	answers := []int{http.StatusTooManyRequests, 0, http.StatusInternalServerError, 0, http.StatusServiceUnavailable, 0, 0}
 	var n atomic.Uint64
 	config := rest.CopyConfig(p.Config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/evict"
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/mark"
 	"github.com/oomwitness/oomwitness/agent/metrics"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
@@ -64,14 +65,14 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kubernetes, "kubernetes", auto, "true, false, or auto: where there is --kubeconfig or a service account")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
 	flags.StringVar(&f.nodeName, "node-name", "", "this node's name in Kubernetes (default: $"+nodeNameEnv+"); needed there")
-	flags.Float32Var(&f.qps, "kube-api-qps", 50, "requests to the API server in a second")
-	flags.IntVar(&f.burst, "kube-api-burst", 100, "requests to the API server at once")
+	flags.Float32Var(&f.qps, "kube-api-qps", kubeapi.DefaultQPS, "requests to the API server in a second")
+	flags.IntVar(&f.burst, "kube-api-burst", kubeapi.DefaultBurst, "requests to the API server at once")
 	flags.StringVar(&f.annotation, "victim-annotation", "", "annotation key=value that marks the victim's pod; empty for none")
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
 	flags.StringSliceVar(&f.markScopes, "mark-scopes", []string{"node", "pod", "ancestor"}, "scopes of which victims are marked and evicted, separated by commas")
 	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
 	flags.DurationVar(&f.evictEvery, "evict-every", evict.DefaultEvery, "time between two evictions at least")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only log which marks and evictions there would be")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions that there would be, and make none")
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
 		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
