@@ -136,9 +136,14 @@ cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on th
 	@$(NODE) cluster
 
 .PHONY: api
-api: cluster-programs $(DESCHEDULER) ## The agent against a real API server on this machine: Events, marks, evictions, the descheduler
+api: cluster-programs ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
-	cd integration && $(GO) test -count=1 -timeout 30m ./controlplane ./agentapi
+	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi
+
+.PHONY: descheduler
+descheduler: cluster-programs $(DESCHEDULER) ## The stock descheduler evicts what the agent has marked; builds it at the first time, which takes minutes
+	@$(call say,the agent and the stock descheduler)
+	cd integration && $(GO) test -count=1 -timeout 30m -run '^TestDescheduler$$' -v ./agentapi
 
 $(DESCHEDULER): integration/descheduler/go.mod
 	@mkdir -p $(@D)
@@ -241,6 +246,7 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
+	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
 	@$(MAKE) kube-agent SCENARIO='$(AGENT_SHORT)'
 CHART_SHORT ?= TestLife
@@ -269,6 +275,8 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) faults FLAVOUR=systemd
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
+	@$(MAKE) api API_AWAY=5m
+	@$(MAKE) descheduler
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table

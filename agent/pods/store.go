@@ -164,7 +164,9 @@ func (s *Store) setLocked(obj any) string {
 		s.unlinkLocked(before)
 	}
 	s.pods[uid] = e
-	if e.hash != "" {
+	// The mirror that came last has the hash, not one that is on its way out.
+	holder := s.hashes[e.hash]
+	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || before == nil && !e.Finished) {
 		s.hashes[e.hash] = uid
 	}
 	for _, c := range e.Containers {

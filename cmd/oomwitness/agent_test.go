@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(commandEnv) == "" {
 		os.Exit(m.Run())
 	}
+	if caps, ok := os.LookupEnv(capsEnv); ok {
+		fmt.Fprintln(os.Stderr, confined(caps)) // it comes back with an error alone
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -52,12 +56,18 @@ type agentProcess struct {
 
 func startAgent(t *testing.T, args ...string) *agentProcess {
 	t.Helper()
+	return startAgentIn(t, nil, args...)
+}
+
+// startAgentIn starts it with more environment variables.
+func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), self, append([]string{
 		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
 	}, args...)...)
-	cmd.Env = append(os.Environ(), commandEnv+"=1")
+	cmd.Env = append(append(os.Environ(), commandEnv+"=1"), env...)
 	out, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

@@ -32,7 +32,7 @@ const (
 	nodeName = "node-a"
 	bootID   = "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
 	// deadline bounds every wait for the API server.
-	deadline = 3 * time.Minute
+	deadline = 5 * time.Minute
 	poll     = 50 * time.Millisecond
 )
 

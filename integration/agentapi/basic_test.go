@@ -25,6 +25,7 @@ func TestAPI(t *testing.T) {
 		run  func(*testing.T, *controlplane.Plane)
 	}{
 		{"event", event}, {"event on the node", eventOnNode}, {"told once", toldOnce}, {"dry run", dryRun},
+		{"event changed by others", eventChanged}, {"event expired", eventExpired}, {"namespace gone", namespaceGone},
 		{"mark", marked}, {"pod recreated", recreated}, {"pod gone", podGone}, {"mark beside others", markConflict},
 		{"evict", evicted}, {"evict within a budget", budget}, {"spared", spared},
 		{"roles", roles}, {"role without marks", roleWithoutMarks}, {"storm", storm}, {"pods", watchedPods},

@@ -24,7 +24,7 @@ import (
 func TestDescheduler(t *testing.T) {
 	const program, policy = "../../.cache/bin/descheduler", "../../runtime-class/descheduler/policy.yaml"
 	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("the descheduler is not built: %v\n\"make api\" builds it, which takes minutes", err)
+		t.Fatalf("the descheduler is not built: %v\n\"make descheduler\" builds it, which takes minutes", err)
 	}
 	p := ready(t)
 	p.StartControllers(t, "replicaset-controller,disruption-controller,namespace-controller")

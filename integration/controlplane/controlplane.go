@@ -31,8 +31,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/node"
 )
 
-// startTime is how long a program may take to be ready.
-const startTime = 2 * time.Minute
+// startTime is how long a program may take to be ready: seconds, unless virtual
+// machines run beside it.
+const startTime = 5 * time.Minute
 
 // Plane is a control plane of one test.
 type Plane struct {
@@ -163,7 +164,7 @@ func (p *Plane) URL() string { return "https://" + p.Address() }
 // Address of the API server, host and port.
 func (p *Plane) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
 
-// WaitReady waits until the API server answers that it is ready, at most two minutes.
+// WaitReady waits until the API server answers that it is ready, at most five minutes.
 func (p *Plane) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
