@@ -185,6 +185,7 @@ kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroup
 KUBE_TIME ?= 60m
 
 .PHONY: kube-chart
+kube-chart: FLAVOUR = kube
 kube-chart: ARCHES = $(shell $(GO) env GOARCH)
 kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed, used, upgraded, refused its uninstall, taken off
 	@$(call say,the Helm chart on a cluster: $(DRIVER))
