@@ -27,6 +27,7 @@ const (
 	criContainerType = "io.kubernetes.cri.container-type"
 	criSandboxID     = "io.kubernetes.cri.sandbox-id"
 	criSandbox       = "sandbox"
+	criContainer     = "container"
 )
 
 // policy is what a container's annotations ask for.
@@ -39,6 +40,9 @@ type policy struct {
 	// pod says that the container belongs to a CRI pod, whose cgroup is the
 	// parent of the container's.
 	pod bool
+	// waited says that it is an ordinary container of a pod, for which CRI waits
+	// as long as it runs.
+	waited bool
 }
 
 // setters read a value of each policy. What they refuse, they say why.
@@ -97,6 +101,7 @@ func parseAnnotations(r io.Reader) (map[string]string, error) {
 func parsePolicy(annotations map[string]string, cfg config.Config) (p policy, asked []string, err error) {
 	p.report = cfg.Report
 	_, p.pod = annotations[criSandboxID]
+	p.waited = annotations[criContainerType] == criContainer
 	own := annotations[criContainerName]
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(name, annotationPrefix) {

@@ -88,7 +88,7 @@ func TestParsePolicy(t *testing.T) {
 			if tc.want.report == "" {
 				tc.want.report = config.ReportExit
 			}
-			tc.want.pod = tc.base != nil
+			tc.want.pod, tc.want.waited = tc.base != nil, tc.base[criContainerType] == criContainer
 			require.Equal(t, tc.want, got)
 		})
 	}
