@@ -43,6 +43,10 @@ type audience struct {
 	// its has been answered.
 	recovers  bool
 	recoverer uint64
+	// begun is closed when a containerd that starts has asked for the task, or has
+	// had the bound for it; nil where none has started. asked closes it.
+	begun <-chan struct{}
+	asked context.CancelFunc
 }
 
 // made notes who made the container.
@@ -85,6 +89,8 @@ func (r *run) askedForPids(life uint64) (void, starts bool) {
 func (r *run) silenceLocked(life uint64) (void bool) {
 	r.audience.silent, r.audience.met = true, false
 	r.audience.recovers, r.audience.recoverer = true, life
+	begun, asked := context.WithTimeout(context.Background(), r.bound)
+	r.audience.begun, r.audience.asked = begun.Done(), asked
 	void = r.acked && r.oom.life != life
 	r.acked = r.acked && !void
 	return void
@@ -96,6 +102,7 @@ func (r *run) asks(life uint64) {
 	defer r.mu.Unlock()
 	if r.audience.silent {
 		r.audience.first = time.Now()
+		r.audience.asked()
 	}
 	r.audience.life, r.audience.silent, r.audience.met = life, false, false
 }
@@ -148,6 +155,24 @@ func (r *run) stateSince(now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now
+}
+
+// unbegun gives what is closed when the containerd that starts listens, or has had
+// the bound for it, and nil where there is nothing to wait for.
+func (r *run) unbegun() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.audience.begun == nil || opened(r.audience.begun) {
+		return nil
+	}
+	return r.audience.begun
+}
+
+// missed says that somebody listens who has taken the TaskOOM before.
+func (r *run) missed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.verdict.OOMKilled && !r.audience.silent && r.oom != nil && opened(r.oom.taken) && !r.oom.heard
 }
 
 // listening gives the function that says whether what is sent from now on is

@@ -40,6 +40,9 @@ type item struct {
 	// have had listeners by then. Set before taken is closed.
 	life  uint64
 	heard bool
+	// held waits, for a TaskExit, until a containerd that starts listens, and says
+	// whether it had to: there may be another item ahead of it by then.
+	held func() bool
 	// follows gives, for a TaskExit, the life of the containerd that has its
 	// TaskOOM, or anyLife; and again puts that in front of it once more, where
 	// containerd is in another life now. Either both or neither is set.
@@ -196,6 +199,9 @@ func (q *queue) send(it *item) bool {
 		it.reveal()
 	}
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		if it.held != nil && it.held() {
+			return false
+		}
 		listening := it.run.listening() // before it is sent
 		want := uint64(anyLife)
 		if it.follows != nil {

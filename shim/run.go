@@ -22,6 +22,7 @@ type run struct {
 	id     string
 	bundle string
 	policy policy
+	bound  time.Duration
 	stdio  stdio.Stdio // as Create asked for
 
 	// armed is closed when the probes are in place, or could not be had.
@@ -64,9 +65,9 @@ type stop struct {
 	sent bool
 }
 
-func newRun(id, bundle string, p policy) *run {
+func newRun(id, bundle string, p policy, bound time.Duration) *run {
 	return &run{
-		id: id, bundle: bundle, policy: p,
+		id: id, bundle: bundle, policy: p, bound: bound,
 		armed:     make(chan struct{}),
 		shown:     make(chan struct{}),
 		exitTaken: make(chan struct{}),

@@ -19,6 +19,7 @@ import (
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/containerd/v2/pkg/stdio"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
@@ -123,7 +124,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err := p.groupInSpec(req.Bundle); err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
 	}
-	r := newRun(req.ID, req.Bundle, p)
+	r := newRun(req.ID, req.Bundle, p, s.cfg.Bound)
 	r.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	r.made(s.queue.fwd.Life())
 	old := s.enter(r)
@@ -159,11 +160,16 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 	return resp, err
 }
 
-// Kill notes that containerd asked for init's stop, before it is sent.
+// Kill notes that containerd asked for init's stop, before it is sent. One whose
+// exit is shown is not there any more, and nothing else of its container: CRI sends
+// a SIGKILL ahead of each Delete, and upstream starts runc for the same answer.
 func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyResponse, error) {
 	r := s.run(req.ID)
 	if r == nil || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
+	}
+	if r.policy.ownPids && opened(r.shown) && r.exited() {
+		return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "process already finished")
 	}
 	answered := r.askStop(signalOf(req.Signal))
 	if answered == nil {
