@@ -11,13 +11,9 @@ import (
 // kind are in each.
 type size struct{ pods, each int }
 
-var (
-	// few are as many as a containerd that starts can recover: CRI gives all of
-	// them 10 s together, and the CPUs are emulated.
-	few = size{pods: 2, each: 2}
-	// many are for faults through which containerd lives.
-	many = size{pods: 5, each: 2}
-)
+// many is as much as a cycle takes: few pods, since each costs what two containers
+// do. containerd recovers them all in the 10 s that CRI has on emulated CPUs.
+var many = size{pods: 3, each: 4}
 
 // upTo is a size that has no more of each kind.
 func (s size) upTo(left int) size {
@@ -37,7 +33,7 @@ func (n *node) runFault(t *testing.T, f fault) {
 func (n *node) repeat(t *testing.T, f fault, cycle func(*testing.T, fault, size, tally)) {
 	t.Helper()
 	if f.size == (size{}) {
-		f.size = few
+		f.size = many
 	}
 	sum := newTally()
 	for left := n.Runs; left > 0; {
@@ -51,7 +47,7 @@ func (n *node) repeat(t *testing.T, f fault, cycle func(*testing.T, fault, size,
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{Fault: n.NoFault(), size: many})
+	n.runFault(t, fault{Fault: n.NoFault()})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,
@@ -69,5 +65,5 @@ func TestContainerdKilled(t *testing.T) {
 // shims' events, and they must show the exits all the same.
 func TestContainerdStopped(t *testing.T) {
 	n := setUpShort(t)
-	n.runFault(t, fault{Fault: n.ContainerdStopped(), size: many, bound: true})
+	n.runFault(t, fault{Fault: n.ContainerdStopped(), bound: true})
 }

@@ -40,7 +40,6 @@ func TestLedgerUnloaded(t *testing.T) {
 			Lasts:  2 * n.Lead,
 			Heal:   load,
 		},
-		size:   many,
 		before: load,
 		// systemd removes the cgroup, and the counters with it, when it pleases.
 		excuse: func(_ *fleet, m *member) bool {
@@ -69,7 +68,6 @@ func TestLedgerReplaced(t *testing.T) {
 			},
 			Heal: func(context.Context) error { return nil }, Around: 2 * n.Lead,
 		},
-		size:   many,
 		before: load,
 	})
 }
