@@ -172,7 +172,8 @@ func (r *run) unbegun() <-chan struct{} {
 func (r *run) missed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.verdict.OOMKilled && !r.audience.silent && r.oom != nil && opened(r.oom.taken) && !r.oom.heard
+	taken := r.verdict.OOMKilled && r.oom != nil && opened(r.oom.taken)
+	return taken && !r.oom.heard && r.oom.life == r.audience.life && !r.audience.silent
 }
 
 // listening gives the function that says whether what is sent from now on is

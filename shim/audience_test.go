@@ -308,3 +308,25 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 		})
 	}
 }
+
+// The same where the TaskOOM is on the wire when the task is asked for, and taken
+// after that.
+func TestATaskOOMIsTakenWhileTheTaskIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.createInPod(t, "c")
+		connects(t, b)
+		dies(t, b)
+		isKilled(t, b)
+		connects(t, b)
+		answer := b.events.holdOOM()
+		isBack(t, b)
+		time.Sleep(lastRetry)
+		requireState(t, b, tasktypes.Status_RUNNING)
+		close(answer)
+		synctest.Wait()
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c"}, b.events.all())
+		asksWait(t, b)
+		require.Len(t, b.events.all(), 3)
+	})
+}

@@ -72,21 +72,21 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 }
 
 // holdExit waits until a containerd that starts listens, or has had the bound for
-// it, and gives false where there is nothing to wait for. What it took before is
-// forgotten: a TaskOOM is published once more, ahead of the TaskExit.
+// it. What it took before is forgotten: a TaskOOM is published once more, ahead of
+// the TaskExit. It gives false where the TaskExit may go.
 func (s *Service) holdExit(r *run) bool {
 	begun := r.unbegun()
-	if begun == nil {
-		return false
+	if begun != nil {
+		select {
+		case <-begun:
+		case <-s.queue.ctx.Done():
+		}
 	}
-	select {
-	case <-begun:
-	case <-s.queue.ctx.Done():
-	}
-	if r.missed() {
+	missed := r.missed()
+	if missed {
 		s.publishOnceMore(r)
 	}
-	return true
+	return begun != nil || missed
 }
 
 // delete puts a TaskDelete behind the TaskExit. Upstream carries out a delete as

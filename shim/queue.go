@@ -198,7 +198,8 @@ func (q *queue) send(it *item) bool {
 	if it.reveal != nil {
 		it.reveal()
 	}
-	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+	pause := firstRetry
+	for try := 1; ; try++ {
 		if it.held != nil && it.held() {
 			return false
 		}
@@ -220,11 +221,16 @@ func (q *queue) send(it *item) bool {
 			it.again()
 			return false
 		}
-		log.G(q.ctx).WithError(err).WithFields(log.Fields{
-			"topic": it.env.Topic, "total": q.counts.add("event retried"),
-		}).Warn("containerd did not take an event: trying again")
+		total := q.counts.add("event retried")
+		// Not each time: the events of a node full of containers all wait for
+		// a containerd that starts, which has the lines to copy.
+		if try&(try-1) == 0 {
+			log.G(q.ctx).WithError(err).WithFields(log.Fields{"topic": it.env.Topic, "try": try, "total": total}).
+				Warn("containerd did not take an event: trying again")
+		}
 		select {
 		case <-time.After(pause):
+			pause = min(2*pause, lastRetry)
 		case <-q.ctx.Done():
 			return false
 		}
