@@ -77,6 +77,7 @@ func TestBundleFull(t *testing.T) {
 			Label: "bundle-full", Strike: fill, Lasts: bundleTime,
 			Heal: func(context.Context) error { return os.Remove(filler) },
 		},
+		size:  many,
 		check: logged("no space left on device"),
 	})
 }
@@ -98,6 +99,7 @@ func TestBundleReadOnly(t *testing.T) {
 		},
 		// runc can't open its log there: a stop fails, and CRI never asks again.
 		kinds: faultkit.Kinds[:len(faultkit.Kinds)-1],
+		size:  many,
 		check: logged("read-only file system"),
 	})
 }
@@ -113,5 +115,6 @@ func TestClockSetBack(t *testing.T) {
 	}
 	n.runFault(t, fault{
 		Fault: faultkit.Fault{Label: "clock-back=1h", Strike: set(-clockSet), Lasts: 2 * n.Lead, Heal: set(clockSet)},
+		size:  many,
 	})
 }

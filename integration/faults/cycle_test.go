@@ -17,7 +17,7 @@ type fault struct {
 	faultkit.Fault
 	// kinds of containers in each pod, all if empty.
 	kinds []faultkit.Kind
-	// size of a cycle, [many] if empty.
+	// size of a cycle, [few] if empty.
 	size size
 	// before prepares the node for each cycle, ahead of its pods.
 	before func(context.Context) error

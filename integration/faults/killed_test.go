@@ -11,9 +11,14 @@ import (
 // kind are in each.
 type size struct{ pods, each int }
 
-// many is as much as a cycle takes: few pods, since each costs what two containers
-// do. containerd recovers them all in the 10 s that CRI has on emulated CPUs.
-var many = size{pods: 3, each: 4}
+var (
+	// few are as many as a containerd that starts can ask for their states in the
+	// 10 s that CRI gives all of them, on emulated CPUs that others use as well.
+	few = size{pods: 2, each: 3}
+	// many are for faults through which containerd lives; in few pods, since each
+	// costs what two containers do.
+	many = size{pods: 3, each: 4}
+)
 
 // upTo is a size that has no more of each kind.
 func (s size) upTo(left int) size {
@@ -33,7 +38,7 @@ func (n *node) runFault(t *testing.T, f fault) {
 func (n *node) repeat(t *testing.T, f fault, cycle func(*testing.T, fault, size, tally)) {
 	t.Helper()
 	if f.size == (size{}) {
-		f.size = many
+		f.size = few
 	}
 	sum := newTally()
 	for left := n.Runs; left > 0; {
@@ -47,7 +52,7 @@ func (n *node) repeat(t *testing.T, f fault, cycle func(*testing.T, fault, size,
 // TestPod is one pod of each kind without any fault: the control.
 func TestPod(t *testing.T) {
 	n := setUp(t)
-	n.runFault(t, fault{Fault: n.NoFault()})
+	n.runFault(t, fault{Fault: n.NoFault(), size: many})
 }
 
 // TestContainerdKilled kills containerd before, while and after containers end,
@@ -65,5 +70,5 @@ func TestContainerdKilled(t *testing.T) {
 // shims' events, and they must show the exits all the same.
 func TestContainerdStopped(t *testing.T) {
 	n := setUpShort(t)
-	n.runFault(t, fault{Fault: n.ContainerdStopped(), bound: true})
+	n.runFault(t, fault{Fault: n.ContainerdStopped(), size: many, bound: true})
 }

@@ -48,7 +48,7 @@ func TestShimKilled(t *testing.T) {
 			}
 			f := fault{
 				Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed by=%s containerd-restarted=%t", how.name, restarted)},
-				kinds: []faultkit.Kind{kindOrphan, kindRemoved},
+				kinds: []faultkit.Kind{kindOrphan, kindRemoved}, size: many,
 			}
 			t.Run(fmt.Sprintf("%s/restarted-%t", how.name, restarted), func(t *testing.T) {
 				n.repeat(t, f, func(t *testing.T, f fault, now size, sum tally) {

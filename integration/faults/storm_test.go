@@ -40,6 +40,7 @@ func TestLedgerUnloaded(t *testing.T) {
 			Lasts:  2 * n.Lead,
 			Heal:   load,
 		},
+		size:   many,
 		before: load,
 		// systemd removes the cgroup, and the counters with it, when it pleases.
 		excuse: func(_ *fleet, m *member) bool {
@@ -68,6 +69,7 @@ func TestLedgerReplaced(t *testing.T) {
 			},
 			Heal: func(context.Context) error { return nil }, Around: 2 * n.Lead,
 		},
+		size:   many,
 		before: load,
 	})
 }
