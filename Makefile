@@ -27,7 +27,7 @@ say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := scenario fire differential faults kube
+GUEST_TESTS   := scenario fire differential faults kube agent
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario differential fire
 TESTS_systemd := scenario faults-short
@@ -65,6 +65,7 @@ COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= localhost/oomwitness:$(VERSION)
 
 HELM := $(CACHE)/bin/helm
+DESCHEDULER := $(CACHE)/bin/descheduler
 
 .PHONY: chart
 chart: $(HELM) ## Lint and test the Helm chart; builds Helm at the first time, which takes minutes
@@ -129,6 +130,25 @@ $(NODE):
 	@mkdir -p $(CACHE)/bin
 	cd integration && $(GO) build -o ../$(NODE) ./cmd/node
 
+.PHONY: cluster-programs
+cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on this machine; some minutes at the first time
+	@$(call say,programs of a cluster)
+	@$(NODE) cluster
+
+.PHONY: api
+api: cluster-programs ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
+	@$(call say,the agent and a real API server)
+	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi
+
+.PHONY: descheduler
+descheduler: cluster-programs $(DESCHEDULER) ## The stock descheduler evicts what the agent has marked; builds it at the first time, which takes minutes
+	@$(call say,the agent and the stock descheduler)
+	cd integration && $(GO) test -count=1 -timeout 30m -run '^TestDescheduler$$' -v ./agentapi
+
+$(DESCHEDULER): integration/descheduler/go.mod
+	@mkdir -p $(@D)
+	cd integration/descheduler && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(DESCHEDULER) sigs.k8s.io/descheduler/cmd/descheduler
+
 .PHONY: payload
 payload: build $(NODE)
 	@$(call say,what runs in the guest)
@@ -174,11 +194,12 @@ soak: payload ## Containers at full speed for MIN minutes: nothing grows, the co
 	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
 MIN ?= 10
 
-# $(1) time, $(2) tests, $(3) name of the figures, $(4) more flags of the node
+# $(1) time, $(2) tests, $(3) name of the figures, $(4) more flags of the node,
+# $(5) the program of the tests, kube if empty
 KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
 	  $(call RUN,kube,$(1)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/$(3) \
 	  $(foreach v,KUBE_RUNS KUBE_AT_ONCE KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(4) \
-	  -- /opt/oomwitness/tests/kube.test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
+	  -- /opt/oomwitness/tests/$(or $(5),kube).test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
 	  cat $(CACHE)/figures/$(3)/figures 2>/dev/null || true; exit $$status
 
 .PHONY: kube
@@ -187,6 +208,12 @@ kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroup
 	@$(call say,tests by the real kubelet: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER))
 KUBE_TIME ?= 60m
+
+.PHONY: kube-agent
+kube-agent: FLAVOUR = kube
+kube-agent: payload ## The agent on a real cluster's node, told of each scope; AGENT_FULL=1 for the full counts, which take an hour
+	@$(call say,the agent on a node of a cluster: $(DRIVER))
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
 .PHONY: kube-chart
 kube-chart: FLAVOUR = kube
@@ -220,8 +247,12 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
+	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
+	@$(MAKE) kube-agent SCENARIO='$(AGENT_SHORT)'
 CHART_SHORT ?= TestLife
+# The scopes that take no memory of the whole node.
+AGENT_SHORT ?= TestScopes/(container|pod|ancestor)|TestOutside
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full
@@ -236,6 +267,8 @@ test-full: export KUBE_RUNS = 50
 test-full: export KUBE_AT_ONCE = 10
 test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
+test-full: export AGENT_SHORT = .
+test-full: export AGENT_FULL = 1
 test-full: export CHART_SHORT = .
 test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
@@ -244,6 +277,8 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) faults FLAVOUR=systemd
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
+	@$(MAKE) api API_AWAY=5m
+	@$(MAKE) descheduler
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table
@@ -268,7 +303,7 @@ cluster: payload ## A shell in the guest with kubectl, a cluster of one node and
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
-	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure | while IFS=: read -r file _ f; do \
+	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
 	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
 
 .PHONY: model

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	sigsyaml "sigs.k8s.io/yaml"
 )
 
 const (
@@ -75,9 +76,33 @@ func decode(t *testing.T, text string) (objects []runtime.Object) {
 		if json, err := yaml.ToJSON(document); err == nil && string(json) == "null" {
 			continue // comments alone
 		}
+		if bytes.Contains(document, []byte("\nkind: PodMonitor\n")) {
+			require.NoError(t, sigsyaml.UnmarshalStrict(document, &podMonitor{}))
+			continue
+		}
 		object, _, err := decoder.Decode(document, nil, nil)
 		require.NoError(t, err, "%s", document)
 		objects = append(objects, object)
+	}
+}
+
+// podMonitor is as much of the Prometheus operator's type as the chart uses.
+type podMonitor struct {
+	APIVersion, Kind string
+	Metadata         struct {
+		Name, Namespace string
+		Labels          map[string]string
+	}
+	Spec struct {
+		Selector            struct{ MatchLabels map[string]string }
+		PodMetricsEndpoints []struct {
+			Port, Interval string
+			HonorLabels    bool
+			Relabelings    []struct {
+				SourceLabels []string
+				TargetLabel  string
+			}
+		}
 	}
 }
 

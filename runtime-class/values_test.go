@@ -1,6 +1,7 @@
 package runtimeclass
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,17 @@ import (
 // and has not without.
 type change struct {
 	value, want string
+	// with are further values that it needs to be seen.
+	with map[string]string
+}
+
+// agent is a change of what the agent's DaemonSet has.
+func agent(value, want string) change {
+	return change{value: value, want: want, with: map[string]string{"agent.enabled": "true"}}
+}
+
+func monitor(value, want string) change {
+	return change{value: value, want: want, with: map[string]string{"agent.enabled": "true", "agent.podMonitor.create": "true"}}
 }
 
 var changes = map[string]change{
@@ -52,6 +64,28 @@ var changes = map[string]change{
 	"daemonSet.podLabels":         {value: `{"c":"d"}`, want: "c: d"},
 	"daemonSet.setupResources":    {value: `{"limits":{"memory":"77Mi"}}`, want: "memory: 77Mi"},
 	"daemonSet.resources":         {value: `{"limits":{"memory":"78Mi"}}`, want: "memory: 78Mi"},
+	"agent.enabled":               {value: `true`, want: "- agent"},
+	"agent.logLevel":              agent(`"debug"`, "- --log-level=debug"),
+	"agent.port":                  agent(`9100`, "- --metrics-address=:9100"),
+	"agent.page":                  agent(`false`, "- --page=false"),
+	"agent.pageAll":               agent(`true`, "- --page-all=true"),
+	"agent.seriesTTL":             agent(`"3h"`, "- --series-ttl=3h"),
+	"agent.maxSeries":             agent(`7`, "- --max-series=7"),
+	"agent.mark.annotation":       agent(`"example.org/a=b"`, "- --victim-annotation=example.org/a=b"),
+	"agent.mark.label":            agent(`"example.org/l=m"`, "- --victim-label=example.org/l=m"),
+	"agent.mark.scopes":           agent(`["node","pod"]`, "- --mark-scopes=node,pod"),
+	"agent.evict":                 agent(`true`, "- --evict=true"),
+	"agent.evictEvery":            agent(`"5m"`, "- --evict-every=5m"),
+	"agent.dryRun":                agent(`true`, "- --dry-run=true"),
+	"agent.api.qps":               agent(`2.5`, "- --kube-api-qps=2.5"),
+	"agent.api.burst":             agent(`9`, "- --kube-api-burst=9"),
+	"agent.memoryLimit":           agent(`"21Mi"`, "- --memory-limit=21Mi"),
+	"agent.resources":             agent(`{"limits":{"memory":"79Mi"}}`, "memory: 79Mi"),
+	"agent.podAnnotations":        agent(`{"g":"h"}`, "g: h"),
+	"agent.serviceAccountName":    agent(`"its"`, "serviceAccountName: its"),
+	"agent.podMonitor.create":     agent(`true`, "kind: PodMonitor"),
+	"agent.podMonitor.interval":   monitor(`"7s"`, "interval: 7s"),
+	"agent.podMonitor.labels":     monitor(`{"team":"x"}`, "team: x"),
 	"serviceAccount.create":       {value: `false`},
 	"serviceAccount.name":         {value: `"me"`, want: "serviceAccountName: me"},
 	"serviceAccount.annotations":  {value: `{"e":"f"}`, want: "e: f"},
@@ -68,12 +102,17 @@ var changes = map[string]change{
 // TestEveryValueDoesSomething: no value of the chart is there for nothing, and none
 // is left out of this test.
 func TestEveryValueDoesSomething(t *testing.T) {
-	plain := render(t, nil)
 	for _, path := range leaves(t, "", readValues(t)) {
 		t.Run(path, func(t *testing.T) {
 			c, tested := changes[path]
 			require.True(t, tested, "no test for this value")
-			changed := render(t, map[string]string{path: c.value})
+			plain := render(t, c.with)
+			values := maps.Clone(c.with)
+			if values == nil {
+				values = map[string]string{}
+			}
+			values[path] = c.value
+			changed := render(t, values)
 			require.NotEqual(t, plain, changed, "it changes nothing")
 			require.NotEmpty(t, decode(t, changed))
 			if c.want == "" {
@@ -144,6 +183,8 @@ func TestRefusedValues(t *testing.T) {
 		"node.timeout": `"soon"`, "uninstall.timeout": `5`, "image.digest": `"abc"`, "node.label": `"a b"`,
 		"node.confDir": `"/opt/conf.d"`, "unknown": `1`, "node.unknown": `1`, "daemonSet.maxUnavailable": `"some"`,
 		"runtimeClass.name": `"Upper"`, "api.port": `6443`,
+		"agent.port": `"8080"`, "agent.logLevel": `"trace"`, "agent.mark.label": `"noequals"`, "agent.mark.scopes": `["galaxy"]`,
+		"agent.seriesTTL": `"soon"`, "agent.maxSeries": `0`, "agent.memoryLimit": `"lots"`, "agent.unknown": `1`,
 	} {
 		t.Run(path, func(t *testing.T) {
 			_, err := helm(t, templateArgs(map[string]string{path: value})...)

@@ -32,7 +32,8 @@ type Tree struct {
 
 type known struct {
 	path string
-	walk int // in which it was last there
+	walk int       // in which it was last there
+	gone time.Time // when it was found removed
 }
 
 // Name is what is known of one cgroup.
@@ -65,15 +66,23 @@ func (n Name) Place() Place {
 // Name names the cgroup that a record of the time at has. A cgroup that was not
 // there at a walk that began after that is gone: no other walk finds it.
 func (t *Tree) Name(id uint64, at time.Time) (Name, error) {
-	n := Name{ID: id}
 	if id == 0 {
-		return n, nil
+		return Name{}, nil
 	}
 	_, ok := t.paths[id]
 	if !ok && !t.walked.After(at) {
 		if err := t.Refresh(); err != nil {
-			return n, err
+			return Name{ID: id}, err
 		}
+	}
+	return t.nameOf(id), nil
+}
+
+// nameOf is what is known already.
+func (t *Tree) nameOf(id uint64) Name {
+	n := Name{ID: id}
+	if id == 0 {
+		return n
 	}
 	n.Path = t.paths[id].path
 	n.Above = t.above(id)
@@ -82,7 +91,7 @@ func (t *Tree) Name(id uint64, at time.Time) (Name, error) {
 			n.Nearest = t.paths[above].path
 		}
 	}
-	return n, nil
+	return n
 }
 
 // maxDepth bounds the way up: cgroups are never nested so deep.
@@ -103,14 +112,11 @@ func (t *Tree) above(id uint64) []uint64 {
 
 // Refresh walks the tree, so that cgroups have a name when they are removed.
 func (t *Tree) Refresh() error {
-	if t.paths == nil {
-		t.paths = map[uint64]known{}
-	}
+	begin, limit := time.Now(), cmp.Or(t.Max, DefaultMax)
+	t.begin()
 	if t.Mount == "" {
 		return nil
 	}
-	begin, limit := time.Now(), cmp.Or(t.Max, DefaultMax)
-	t.walks++
 	found := 0
 	err := filepath.WalkDir(t.Mount, func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -124,7 +130,7 @@ func (t *Tree) Refresh() error {
 			return fs.SkipAll
 		}
 		if id, ok := inode(d); ok {
-			t.paths[id] = known{path: t.below(name), walk: t.walks}
+			t.add(id, t.below(name))
 			found++
 		}
 		return nil
@@ -135,6 +141,50 @@ func (t *Tree) Refresh() error {
 	t.walked = begin
 	t.forget(limit)
 	return nil
+}
+
+// begin begins a walk.
+func (t *Tree) begin() {
+	if t.paths == nil {
+		t.paths = map[uint64]known{}
+	}
+	t.walks++
+}
+
+// add notes a cgroup that is there. One more than the limit takes the place of
+// one that was removed.
+func (t *Tree) add(id uint64, path string) {
+	t.paths[id] = known{path: path, walk: t.walks}
+	if limit := cmp.Or(t.Max, DefaultMax); len(t.paths) > limit+limit/8 {
+		t.forget(limit)
+	}
+}
+
+// left notes a cgroup that was removed.
+func (t *Tree) left(id uint64, at time.Time) {
+	k, ok := t.paths[id]
+	if ok {
+		k.gone = at
+		t.paths[id] = k
+	}
+}
+
+// missing notes as removed what the walk that ends has not met.
+func (t *Tree) missing(at time.Time) {
+	for id, k := range t.paths {
+		if k.gone.IsZero() && k.walk != t.walks {
+			t.left(id, at)
+		}
+	}
+}
+
+// expire forgets what was removed before a time.
+func (t *Tree) expire(before time.Time) {
+	for id, k := range t.paths {
+		if !k.gone.IsZero() && k.gone.Before(before) {
+			delete(t.paths, id)
+		}
+	}
 }
 
 // below is the path as /proc/PID/cgroup has it.
@@ -168,9 +218,22 @@ func (t *Tree) forget(limit int) {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b uint64) int {
-		return cmp.Or(cmp.Compare(t.paths[a].walk, t.paths[b].walk), cmp.Compare(a, b))
+		x, y := t.paths[a], t.paths[b]
+		return cmp.Or(removedFirst(x, y), cmp.Compare(x.walk, y.walk), cmp.Compare(a, b))
 	})
 	for _, id := range ids[:len(ids)-limit] {
 		delete(t.paths, id)
+	}
+}
+
+// removedFirst orders those that were removed before those that are there.
+func removedFirst(a, b known) int {
+	switch {
+	case a.gone.IsZero() == b.gone.IsZero():
+		return a.gone.Compare(b.gone)
+	case b.gone.IsZero():
+		return -1
+	default:
+		return 1
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
@@ -46,13 +47,17 @@ const (
 )
 
 // Client asks one containerd. Its absence is no error: nothing is known then.
-// It is not for concurrent use.
+// Its methods may be called concurrently.
 type Client struct {
 	address string
-	conn    *grpc.ClientConn
-	known   map[string]Info
-	order   []string // of known, oldest first
-	silent  time.Time
+
+	// mu guards what follows. It is held while containerd is asked, which is
+	// bounded: one that does not answer is not asked by the next either.
+	mu     sync.Mutex
+	conn   *grpc.ClientConn
+	known  map[string]Info
+	order  []string // of known, oldest first
+	silent time.Time
 }
 
 // New makes a client of the containerd at a socket, "" for none. It connects
@@ -63,6 +68,8 @@ func New(address string) *Client {
 
 // Close ends the connection.
 func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.conn == nil {
 		return nil
 	}
@@ -72,6 +79,8 @@ func (c *Client) Close() error {
 // Lookup gives what containerd knows of a container by its ID. What it has
 // answered once is known also when the container is gone.
 func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if info, ok := c.known[id]; ok {
 		return info, true
 	}

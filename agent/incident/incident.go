@@ -33,6 +33,11 @@ type Incident struct {
 	Tier string `json:"tier"`
 	// Domain is what ran out of memory, null in tier C.
 	Domain *kill.Domain `json:"domain"`
+	// Limit is the domain's memory limit without swap, and Usage the most that it
+	// has used, in bytes, both read right after the kill; null where they could
+	// not be: the cgroup is gone, or the limit is nobody's.
+	Limit *uint64 `json:"limit_bytes"`
+	Usage *uint64 `json:"usage_bytes"`
 	// Trigger is who asked for the memory.
 	Trigger kill.Process `json:"trigger"`
 	// Victims are in the order in which they were killed, at least one.
@@ -50,14 +55,14 @@ type Victim struct {
 	// empty where nobody could be asked in time.
 	Container *kill.Container `json:"container"`
 	Pod       *kill.Pod       `json:"pod"`
-	// Unit is the systemd unit of a process that is in no container.
+	// Unit is the systemd unit of a process that is in no container and no pod.
 	Unit string `json:"unit,omitempty"`
 }
 
 // New begins an incident with its first victim.
 func New(boot string, e kill.Event) Incident {
 	in := Incident{
-		Schema: Schema, ID: NewID(boot, e.Event), Time: e.Time, BootNS: e.BootNS, Event: e.Event,
+		Schema: Schema, ID: NewID(boot, e), Time: e.Time, BootNS: e.BootNS, Event: e.Event,
 		Scope: e.Scope, Tier: e.Tier, Domain: e.Domain, Trigger: e.Trigger,
 	}
 	in.Add(e)
@@ -67,9 +72,13 @@ func New(boot string, e kill.Event) Incident {
 // Add adds a further victim of the same event.
 func (in *Incident) Add(e kill.Event) {
 	in.Victims = append(in.Victims, Victim{
-		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod,
+		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod, Unit: e.Unit,
 	})
 }
 
-// NewID names an event of the boot whose ID is /proc/sys/kernel/random/boot_id.
-func NewID(boot string, event uint64) string { return fmt.Sprintf("%s-%d", boot, event) }
+// NewID names the event whose first victim e is, in the boot whose ID is
+// /proc/sys/kernel/random/boot_id. The number of the event alone would not do: a
+// ledger that was unloaded and loaded again begins anew.
+func NewID(boot string, e kill.Event) string {
+	return fmt.Sprintf("%s-%d-%d", boot, e.BootNS, e.Event)
+}

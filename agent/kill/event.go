@@ -37,6 +37,8 @@ type Event struct {
 	Trigger   Process    `json:"trigger"`
 	Container *Container `json:"container"`
 	Pod       *Pod       `json:"pod"`
+	// Unit is the systemd unit of a process that is in no container and no pod.
+	Unit string `json:"unit,omitempty"`
 }
 
 // Process is one by its IDs on the node.
@@ -112,9 +114,14 @@ type Container struct {
 
 // Pod is the container's.
 type Pod struct {
+	// UID is the API object's where Kubernetes was asked: a static pod's mirror's.
+	// Its cgroup has another.
 	UID       string `json:"uid,omitempty"`
 	Name      string `json:"name,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
+	// Static says that it comes from the node's own files: the pod of the API
+	// server is a mirror.
+	Static bool `json:"static,omitempty"`
 }
 
 var constraints = map[uint32]string{

@@ -241,7 +241,7 @@ func (s *suite) podWith(t *testing.T, class string, change func(*corev1.Pod), ki
 		var err error
 		m.dir, err = faultkit.MakeControl(name + "-" + m.container)
 		require.NoError(t, err)
-		mountControl(pod, i, m.dir)
+		MountControl(pod, i, m.dir)
 	}
 	change(pod)
 	require.NoError(t, s.Create(t.Context(), pod))

@@ -42,8 +42,8 @@ func NewContainer(name string, limit int64, command ...string) corev1.Container 
 	}
 }
 
-// mountControl gives a pod's container the folder by which it is told to end.
-func mountControl(pod *corev1.Pod, container int, dir string) {
+// MountControl gives a pod's container the folder by which it is told to end.
+func MountControl(pod *corev1.Pod, container int, dir string) {
 	volume := path.Base(dir)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
 		Name: volume, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
@@ -107,6 +107,21 @@ func (c *Cluster) Messages(ctx context.Context, pod, reason string) ([]string, e
 		messages = append(messages, e.Message)
 	}
 	return messages, nil
+}
+
+// EventCount sums the counts of the Events of a reason about a pod.
+func (c *Cluster) EventCount(ctx context.Context, pod, reason string) (int32, error) {
+	events, err := c.core.Events(Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list events of pod %s: %w", pod, err)
+	}
+	var sum int32
+	for _, e := range events.Items {
+		sum += e.Count
+	}
+	return sum, nil
 }
 
 // Get gives a pod as the API shows it now.

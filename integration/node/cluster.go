@@ -22,15 +22,43 @@ var kubernetesCmds = []string{
 	"k8s.io/kubernetes/cmd/kube-scheduler", "k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes/cmd/kubelet",
 }
 
-// ensureCluster builds the cluster's programs unless the cache has them. It
-// returns their folder.
-func (c Config) ensureCluster(ctx context.Context) (string, error) {
-	etcd, kubernetes := filepath.Join(c.Repo, "integration/etcd"), filepath.Join(c.Repo, "integration/kubernetes")
-	modules, err := moduleKey(etcd, kubernetes)
+// clusterModules are the folders of etcd's module and Kubernetes'.
+func (c Config) clusterModules() (etcd, kubernetes string) {
+	return filepath.Join(c.Repo, "integration/etcd"), filepath.Join(c.Repo, "integration/kubernetes")
+}
+
+// ClusterDir is the folder of the cluster's programs, whether they are built or
+// not. They run on this machine too.
+func (c Config) ClusterDir() (string, error) {
+	modules, err := moduleKey(c.clusterModules())
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.Cache, "cluster-"+modules)
+	return filepath.Join(c.Cache, "cluster-"+modules), nil
+}
+
+// PrepareCluster builds the cluster's programs and nothing else of the node, unless
+// the cache has them. It returns their folder.
+func PrepareCluster(ctx context.Context, c Config) (string, error) {
+	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
+		return "", fmt.Errorf("make cache folder: %w", err)
+	}
+	lock, err := lockCache(ctx, c.Cache, c.Progress)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	return c.ensureCluster(ctx)
+}
+
+// ensureCluster builds the cluster's programs unless the cache has them. It
+// returns their folder.
+func (c Config) ensureCluster(ctx context.Context) (string, error) {
+	dir, err := c.ClusterDir()
+	if err != nil {
+		return "", err
+	}
+	etcd, kubernetes := c.clusterModules()
 	if exists(dir) {
 		c.step(3, "cluster")
 		return dir, used(dir, "cluster-")

@@ -36,6 +36,10 @@ var (
 		env: "OOMWITNESS_SHIM_FAULTS", name: "containerd-shim-oomwitness-faults-v2",
 		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=no_grpc,faultpoints"),
 	}
+	command = &binary{
+		env: "OOMWITNESS_COMMAND", name: "oomwitness",
+		build: goBuild("github.com/oomwitness/oomwitness/cmd/oomwitness", "CGO_ENABLED=0"),
+	}
 	stock = &binary{
 		env: "STOCK_SHIM", name: "containerd-shim-runc-v2",
 		build: goBuild("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "CGO_ENABLED=0", "-tags=no_grpc"),
@@ -58,6 +62,10 @@ func Ours(t testing.TB) string { return ours.find(t) }
 // says (shim/faultpoint.go): $OOMWITNESS_SHIM_FAULTS, or
 // containerd-shim-oomwitness-faults-v2 from PATH, or built with go.
 func OursWithFaults(t testing.TB) string { return faults.find(t) }
+
+// Command is the path of this project's command: $OOMWITNESS_COMMAND, or
+// oomwitness from PATH, or built with go.
+func Command(t testing.TB) string { return command.find(t) }
 
 // Stock is the path of upstream's shim: $STOCK_SHIM, or
 // containerd-shim-runc-v2 from PATH, or built with go.

@@ -95,7 +95,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	o.register(root)
-	root.AddCommand(newPrepare(o), newRun(o), newShell(o), newClean(o))
+	root.AddCommand(newPrepare(o), newCluster(o), newRun(o), newShell(o), newClean(o))
 	return root
 }
 
@@ -105,6 +105,24 @@ func newPrepare(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := o.prepare(cmd.Context())
 			return err
+		},
+	}
+}
+
+func newCluster(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "cluster", Short: "Build the programs of a cluster, for tests that need no guest, and print their folder", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := o.config()
+			if err != nil {
+				return err
+			}
+			dir, err := node.PrepareCluster(cmd.Context(), config)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), dir)
+			return nil
 		},
 	}
 }

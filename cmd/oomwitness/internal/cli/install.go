@@ -35,6 +35,14 @@ before the first container:
   /etc/systemd/system/multi-user.target.wants/` + install.UnitName + `
       the link that enables it
 
+With --agent also a unit that runs "oomwitness agent", for a node without
+Kubernetes, confined to what the agent needs; where there is Kubernetes the Helm
+chart runs it. The agent takes more flags from OOMWITNESS_AGENT_FLAGS in
+` + install.AgentEnvironment + `, which is yours:
+
+  /etc/systemd/system/` + install.AgentUnitName + `
+  /etc/systemd/system/multi-user.target.wants/` + install.AgentUnitName + `
+
 The drop-in adds one runtime handler beside those that are there. It takes over
 the plain settings of the node's own runc handler, so that a pod that uses it
 differs in nothing but the shim. Your containerd configuration is read and never
@@ -50,6 +58,9 @@ starts: restart it, or use --restart-containerd.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result, err := install.Install(cmd.Context(), o)
 			if result.HasUnit() && o.Root.Running() && !o.DryRun && err == nil {
+				if o.Agent {
+					result.Notes = append(result.Notes, "the agent starts at the next boot; for now: systemctl daemon-reload && systemctl start "+install.AgentUnitName)
+				}
 				result.Notes = append(result.Notes, "the ledger is loaded at the next boot, or when the shim first starts a container; for now: oomwitness load")
 			}
 			return report(cmd, result, o.DryRun, err)
@@ -63,6 +74,7 @@ starts: restart it, or use --restart-containerd.`,
 		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
 	flags.StringVar(&o.SystemdUnit, "systemd-unit", "auto",
 		"load the ledger at boot by a systemd unit: true, false, or auto for where systemd is PID 1")
+	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
 	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write")
 	return cmd
@@ -76,8 +88,9 @@ func newUninstall(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove what install wrote",
-		Long: `Remove what install wrote: the drop-in and the shim, the systemd unit with this
-command if install put one there, and nothing else. Use the same directories as for
+		Long: `Remove what install wrote: the drop-in and the shim, the systemd units with this
+command if install put them there, and nothing else. An agent that runs goes on
+until it is stopped; its journal stays in ` + defaultStateDir + `. Use the same directories as for
 install. Running it again is not an error.
 
 The ledger stays in the kernel, where it harms nothing, until a reboot or

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -36,8 +37,9 @@ func readMeta(dir string) (bpf.Meta, error) {
 // pins are the flags for where the ledger is.
 type pins struct{ dir, lockDir string }
 
-func (p *pins) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
+func (p *pins) add(cmd *cobra.Command) { p.addTo(cmd.Flags()) }
+
+func (p *pins) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&p.dir, "dir", bpf.DefaultDir, "directory of the pinned ledger, on a BPF file system")
 	flags.StringVar(&p.lockDir, "lock-dir", bpf.DefaultLockDir, "directory of the lock files")
 }

@@ -26,6 +26,7 @@ On a new node:
   oomwitness load                            the kernel's own record of OOM kills
   oomwitness check                           everything "ok" now
   oomwitness trace                           OOM kills, as they happen
+  oomwitness agent                           the same for log, metrics and Kubernetes
 
 Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
 		SilenceUsage:  true,
@@ -33,7 +34,7 @@ Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	k := realKernel()
-	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newInstall(), newUninstall(k), newNode(k), newCluster(), newVersion())
+	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newAgent(), newInstall(), newUninstall(k), newNode(k), newCluster(), newVersion())
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
@@ -126,9 +127,9 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		defer closing(reader, &err)
 		live = reader
 	}
-	b := &book{dir: f.dir}
-	defer b.close()
-	past, err := b.records()
+	b := ledger.New(f.dir, f.lockDir)
+	defer b.Close()
+	past, err := b.Records()
 	if err != nil {
 		return hinted(err)
 	}
@@ -136,8 +137,8 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	defer closing(names, &err)
 	stderr := sticky{w: cmd.ErrOrStderr()}
 	tracer := trace.Tracer{
-		Tree: &cgroups.Tree{Parent: b.parent}, Containers: names, Filter: filter,
-		Out: trace.NewWriter(cmd.OutOrStdout(), f.output), Ahead: ahead, Lost: b.lost,
+		Tree: &cgroups.Tree{Parent: b.Parent}, Containers: names, Filter: filter,
+		Out: trace.NewWriter(cmd.OutOrStdout(), f.output), Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil },
 		Warn: func(err error) { stderr.printf("warning: %v\n", err) },
 	}
 	h, err := oom.FindHierarchy()
@@ -145,7 +146,7 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		tracer.Warn(err) // cgroups go by their numbers then
 	}
 	tracer.Tree.Mount = h.Mount
-	if m, err := b.meta(); err == nil && f.follow && f.output == "text" {
+	if m, err := b.Meta(); err == nil && f.follow && f.output == "text" {
 		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
 	}
 	return ended(tracer.Run(cmd.Context(), past, live))
@@ -172,69 +173,4 @@ func ended(err error) error {
 		return fmt.Errorf("the ledger was unloaded: %w", err)
 	}
 	return err
-}
-
-// book is the ledger in force, opened again where it was replaced.
-type book struct {
-	dir    string
-	ledger *bpf.Ledger
-}
-
-func (b *book) close() {
-	if b.ledger != nil {
-		_ = b.ledger.Close() // it was only read
-		b.ledger = nil
-	}
-}
-
-// ask runs f on the ledger in force, on the next one if need be.
-func (b *book) ask(f func(*bpf.Ledger) error) error {
-	const tries = 2
-	var err error
-	for range tries {
-		if b.ledger == nil {
-			if b.ledger, err = bpf.Open(b.dir); err != nil {
-				b.ledger = nil
-				return err
-			}
-		}
-		if err = f(b.ledger); !errors.Is(err, bpf.ErrRetired) {
-			return err
-		}
-		b.close()
-	}
-	return err
-}
-
-func (b *book) records() (list []bpf.Record, err error) {
-	err = b.ask(func(l *bpf.Ledger) (err error) {
-		list, err = l.Records()
-		return err
-	})
-	return list, err
-}
-
-func (b *book) meta() (m bpf.Meta, err error) {
-	err = b.ask(func(l *bpf.Ledger) (err error) {
-		m, err = l.Meta()
-		return err
-	})
-	return m, err
-}
-
-// lost counts what the ring had no room for.
-func (b *book) lost() (uint64, bool) {
-	m, err := b.meta()
-	return m.LostRing, err == nil
-}
-
-// parent gives the cgroup above another, as far as the ledger knows.
-func (b *book) parent(id uint64) (uint64, bool) {
-	var above uint64
-	err := b.ask(func(l *bpf.Ledger) error {
-		c, _, err := l.Cgroup(id)
-		above = c.Parent
-		return err
-	})
-	return above, err == nil && above != 0
 }

@@ -64,6 +64,12 @@ func buildOf(info *debug.BuildInfo, version, commit string) build {
 	return b
 }
 
+// thisBuild is what this binary was made from.
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(info, version, commit)
+}
+
 func newVersion() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
@@ -77,8 +83,7 @@ version of the containerd that runs on the node: see "oomwitness check".`,
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			info, _ := debug.ReadBuildInfo()
-			b := buildOf(info, version, commit)
+			b := thisBuild()
 			if output == "json" {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
 			}

@@ -35,6 +35,9 @@ type Options struct {
 	// SystemdUnit is "auto", "true" or "false": whether to install the unit that
 	// loads the ledger at boot, and this command for it to start.
 	SystemdUnit string
+	// Agent is whether to install the unit that runs the agent as well. Uninstall
+	// removes it in any case.
+	Agent bool
 	// Settings are the shim's, for all nodes alike; "" removes those that were put
 	// there so, nil leaves what is there.
 	Settings *string

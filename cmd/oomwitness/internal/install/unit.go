@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 )
 
-// UnitName is the systemd unit that loads the ledger at boot.
-const UnitName = "oomwitness-ledger.service"
+// UnitName is the systemd unit that loads the ledger at boot, AgentUnitName the
+// one that runs the agent.
+const (
+	UnitName      = "oomwitness-ledger.service"
+	AgentUnitName = "oomwitness-agent.service"
+)
 
 // CommandName is this command's own binary.
 const CommandName = "oomwitness"
@@ -24,12 +29,12 @@ const (
 	unitMarker = "# Written by \"oomwitness install\""
 )
 
-// unitPath and wantPath are the unit and the link that enables it, commandPath
-// is what it starts, all as seen from inside the root.
-func (o Options) unitPath() string { return path.Join(o.unitDir(), UnitName) }
+// unitPath and wantPath are a unit and the link that enables it, commandPath is
+// what it starts, all as seen from inside the root.
+func (o Options) unitPath(name string) string { return path.Join(o.unitDir(), name) }
 
-func (o Options) wantPath() string {
-	return path.Join(o.unitDir(), "multi-user.target.wants", UnitName)
+func (o Options) wantPath(name string) string {
+	return path.Join(o.unitDir(), "multi-user.target.wants", name)
 }
 
 func (o Options) unitDir() string { return cmp.Or(o.UnitDir, defaultUnitDir) }
@@ -80,11 +85,16 @@ func (o Options) wantsUnit() (bool, error) {
 // planUnit gives the file to copy for the unit, "" where there is to be none.
 func (o Options) planUnit() (string, error) {
 	wanted, err := o.wantsUnit()
+	if err == nil && o.Agent && !wanted {
+		err = errors.New("--agent: the agent is started by systemd, and there is to be no unit: see --systemd-unit")
+	}
 	if err != nil || !wanted {
 		return "", err
 	}
-	if _, err := o.unitState(); err != nil {
-		return "", err
+	for name := range o.units() {
+		if _, err := o.unitState(name); err != nil {
+			return "", err
+		}
 	}
 	return o.commandSource()
 }
@@ -103,8 +113,8 @@ func (o Options) commandSource() (string, error) {
 
 // unitState says whether there is a unit, and refuses one that install did not
 // write.
-func (o Options) unitState() (there bool, err error) {
-	data, err := o.Root.ReadFile(o.unitPath())
+func (o Options) unitState(name string) (there bool, err error) {
+	data, err := o.Root.ReadFile(o.unitPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -112,22 +122,33 @@ func (o Options) unitState() (there bool, err error) {
 		return false, fmt.Errorf("systemd unit: %w", err)
 	}
 	if !bytes.HasPrefix(data, []byte(unitMarker)) && !o.Force {
-		return true, fmt.Errorf("%s was not written by oomwitness install: move it away, or use --force", o.unitPath())
+		return true, fmt.Errorf("%s was not written by oomwitness install: move it away, or use --force", o.unitPath(name))
 	}
 	return true, nil
 }
 
-// installUnit puts the command, the unit that starts it and the link that
-// enables the unit in place, in this order.
+// units are the units to install, by name.
+func (o Options) units() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		if yield(UnitName, o.unit()) && o.Agent {
+			yield(AgentUnitName, o.agentUnit())
+		}
+	}
+}
+
+// installUnit puts the command, the units that start it and the links that
+// enable them in place, in this order.
 func (o Options) installUnit(result *Result, command string) error {
 	if err := o.write(result, o.commandPath(), fileSource(command), 0o755); err != nil {
 		return fmt.Errorf("install the command: %w", err)
 	}
-	if err := o.write(result, o.unitPath(), bytesSource(o.unit()), 0o644); err != nil {
-		return fmt.Errorf("install the systemd unit: %w", err)
-	}
-	if err := o.link(result, o.wantPath(), o.unitPath()); err != nil {
-		return fmt.Errorf("enable the systemd unit: %w", err)
+	for name, text := range o.units() {
+		if err := o.write(result, o.unitPath(name), bytesSource(text), 0o644); err != nil {
+			return fmt.Errorf("install the systemd unit: %w", err)
+		}
+		if err := o.link(result, o.wantPath(name), o.unitPath(name)); err != nil {
+			return fmt.Errorf("enable the systemd unit: %w", err)
+		}
 	}
 	return nil
 }
@@ -178,20 +199,30 @@ func relink(target, to string) error {
 	return syncDir(dir)
 }
 
-// unitFiles are what uninstall removes of the unit, the unit itself last: it is
+// unitFiles are what uninstall removes of the units, the ledger's last: it is
 // the sign that the command beside it was put there by install.
 func (o Options) unitFiles() ([]string, error) {
-	there, err := o.unitState()
-	if err != nil || !there {
-		return nil, err
-	}
 	var files []string
-	for _, name := range []string{o.wantPath(), o.commandPath()} {
-		if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
-			files = append(files, name)
+	for _, name := range []string{AgentUnitName, UnitName} {
+		there, err := o.unitState(name)
+		if err != nil {
+			return nil, err
 		}
+		if !there {
+			continue
+		}
+		beside := []string{o.wantPath(name)}
+		if name == UnitName {
+			beside = append(beside, o.commandPath())
+		}
+		for _, name := range beside {
+			if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
+				files = append(files, name)
+			}
+		}
+		files = append(files, o.unitPath(name))
 	}
-	return append(files, o.unitPath()), nil
+	return files, nil
 }
 
 // HasUnit says whether the systemd unit was among what was done.

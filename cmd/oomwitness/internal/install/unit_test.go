@@ -134,3 +134,37 @@ func TestUnitQuotesItsPath(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, get(t, o.Root, unitPath), `ExecStart="/opt/100%% \"x/oomwitness" load`)
 }
+
+func TestAgentUnit(t *testing.T) {
+	const (
+		agentPath = "/etc/systemd/system/oomwitness-agent.service"
+		agentWant = "/etc/systemd/system/multi-user.target.wants/oomwitness-agent.service"
+	)
+	o := systemdTree(t)
+	before := files(t, o.Root)
+	o.Agent = true
+	result, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, actions("create", shimPath, dropinPath, commandPath, unitPath, wantPath, agentPath, agentWant), result.Actions)
+	unit := get(t, o.Root, agentPath)
+	for _, line := range []string{
+		"Wants=oomwitness-ledger.service", "After=oomwitness-ledger.service containerd.service", "OOMScoreAdjust=-999",
+		"ExecStart=/usr/local/bin/oomwitness agent --kubernetes=false $OOMWITNESS_AGENT_FLAGS", "CapabilityBoundingSet=CAP_BPF",
+		"ProtectSystem=strict", "MemoryMax=64M",
+	} {
+		require.Contains(t, unit, "\n"+line+"\n")
+	}
+	o.Agent = false // what is there stays, and goes with the rest
+	_, err = install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.True(t, o.Root.Exists(agentPath))
+	result, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, actions("remove", dropinPath, shimPath, agentWant, agentPath, wantPath, commandPath, unitPath), result.Actions)
+	require.Equal(t, before, files(t, o.Root))
+
+	o.Agent, o.SystemdUnit = true, "false"
+	_, err = install.Install(t.Context(), o)
+	require.ErrorContains(t, err, "--agent")
+	require.Equal(t, before, files(t, o.Root))
+}

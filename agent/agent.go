@@ -1,0 +1,247 @@
+// Package agent tells of every OOM kill on the node: it reads the ledger, names
+// the victims, keeps its position, and hands each OOM event to whoever is to know.
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/collect"
+	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/agent/ledger"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Config says what an Agent is to do.
+type Config struct {
+	// Dir is where the ledger is pinned, LockDir its locks; the usual ones if empty.
+	Dir, LockDir string
+	// StateDir is where the position is kept.
+	StateDir string
+	// Containerd is its socket, "" to do without.
+	Containerd string
+	// Pods are the node's, nil without Kubernetes. Synced waits until they are
+	// known, or ctx ends; may be nil.
+	Pods   identity.Pods
+	Synced func(ctx context.Context)
+	// Consumers are told of every incident; Tracked until it has done with each,
+	// may be nil.
+	Consumers []incident.Consumer
+	Tracked   incident.Tracked
+	// Beside are run beside, and have ended when the position is closed.
+	Beside []func(ctx context.Context)
+	// Log is told of every incident and of what goes wrong.
+	Log *logrus.Logger
+}
+
+const (
+	// syncWait is how long the pods are waited for at the start. Kills meanwhile
+	// stay in the ledger.
+	syncWait = 10 * time.Second
+	// worthTelling is how old an incident may be to be told of in log and
+	// Kubernetes: an Event's usual life. Without a journal it is less, since an
+	// earlier agent may have told of it. Older ones are counted.
+	worthTelling      = time.Hour
+	worthTellingFresh = 10 * time.Minute
+)
+
+// Agent is one. Run is called once; Health and Done at any time.
+type Agent struct {
+	c      Config
+	worth  time.Duration
+	silent int // incidents that were only counted
+
+	mu        sync.Mutex // guards what follows
+	collector *collect.Collector
+	journal   *journal.Journal
+	watcher   *cgroups.Watcher
+}
+
+// New makes one.
+func New(c Config) *Agent { return &Agent{c: c, worth: worthTelling} }
+
+// Health is how it is at the moment.
+func (a *Agent) Health() incident.Health {
+	a.mu.Lock()
+	collector, j, watcher := a.collector, a.journal, a.watcher
+	a.mu.Unlock()
+	if collector == nil {
+		return incident.Health{Why: "starting"}
+	}
+	h := collector.Health()
+	h.Open = j.OpenCount()
+	h.Cgroups, h.Watched = watcher.Size()
+	if err := j.Err(); err != nil {
+		h.Journal = err.Error()
+	}
+	return h
+}
+
+// Done ends the delivery of an incident to the Tracked consumer.
+func (a *Agent) Done(id string) {
+	a.mu.Lock()
+	j := a.journal
+	a.mu.Unlock()
+	if j == nil {
+		return
+	}
+	if err := j.Done(id); err != nil && !errors.Is(err, os.ErrClosed) {
+		a.c.Log.WithError(err).Error("the end of a delivery is not written down: it may be made again after a restart")
+	}
+}
+
+// Run works until ctx ends, which is no error. Errors are of the start alone.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	j, fresh, damaged, err := journal.Open(a.c.StateDir, boot, time.Now())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := j.Close(); err == nil {
+			err = e
+		}
+	}()
+	if damaged > 0 {
+		a.c.Log.WithField("lines", damaged).Warn("the journal is damaged: some kills may be counted again")
+	}
+	if fresh {
+		a.worth = worthTellingFresh
+	}
+	l := ledger.New(a.c.Dir, a.c.LockDir)
+	defer l.Close()
+	names := containers.New(a.c.Containerd)
+	defer names.Close()
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		return err
+	}
+	watcher, namer, err := a.identity(h, l, names)
+	if err != nil {
+		return err
+	}
+	collector := collect.New(collect.Options{
+		Ledger: source{l}, Namer: namer, Limits: limitsOf(watcher), Boot: boot,
+		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
+	})
+	a.mu.Lock()
+	a.collector, a.journal, a.watcher = collector, j, watcher
+	a.mu.Unlock()
+	a.serve(ctx, j, namer)
+	return nil
+}
+
+// identity learns what runs on the node before the first kill is named.
+func (a *Agent) identity(h oom.Hierarchy, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer, error) {
+	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent}
+	var namer *identity.Namer
+	appeared := func(path string) { namer.Appeared(path) }
+	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
+	namer = identity.NewNamer(watcher, names, a.c.Pods)
+	return watcher, namer, watcher.Start()
+}
+
+// serve runs the parts until ctx ends, and all have.
+func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.Namer) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { a.watcher.Run(ctx) })
+	parts.Go(func() { namer.Run(ctx) })
+	for _, beside := range a.c.Beside {
+		parts.Go(func() { beside(ctx) })
+	}
+	if a.c.Synced != nil {
+		syncing, cancel := context.WithTimeout(ctx, syncWait)
+		a.c.Synced(syncing)
+		cancel()
+	}
+	a.resume(j)
+	a.collector.Run(ctx)
+	if a.silent > 0 {
+		a.c.Log.WithField("incidents", a.silent).Info("some OOM kills were older than what is told: they are only counted")
+	}
+}
+
+// resume has the consumers go on where an earlier agent has ended.
+func (a *Agent) resume(j *journal.Journal) {
+	for _, c := range a.c.Consumers {
+		if r, ok := c.(incident.Restorer); ok {
+			r.Restore(j.Totals(), j.Past())
+		}
+	}
+	if a.c.Tracked == nil {
+		return
+	}
+	a.c.Tracked.Start(a.Done)
+	for _, in := range j.Open() {
+		if time.Since(in.Time) > a.worth {
+			a.c.Log.WithField("id", in.ID).Warn("an OOM kill is too old to tell Kubernetes of")
+			a.Done(in.ID)
+			continue
+		}
+		a.c.Tracked.Take(in, true)
+	}
+}
+
+// deliver counts an incident and then tells of it.
+func (a *Agent) deliver(in incident.Incident) {
+	old := time.Since(in.Time) > a.worth
+	tracked := a.c.Tracked != nil && !old
+	if err := a.journal.Add(in, tracked); err != nil {
+		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
+	}
+	if old {
+		a.silent++
+	} else {
+		logIncident(a.c.Log, &in)
+	}
+	for _, c := range a.c.Consumers {
+		c.Take(in, false)
+	}
+	if tracked {
+		a.c.Tracked.Take(in, false)
+	}
+}
+
+// source is a ledger whose reader is a Ring.
+type source struct{ *ledger.Ledger }
+
+func (s source) Reader() (collect.Ring, error) {
+	r, err := s.Ledger.Reader()
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("find the boot's ID: %w", err)
+	}
+	return string(bytes.TrimSpace(data)), nil
+}
+
+// limitsOf reads a cgroup's limits, and for "" the node's memory.
+func limitsOf(w *cgroups.Watcher) collect.Limits {
+	return func(path string) (limit, usage *uint64) {
+		if path != "" {
+			return w.Limits(path)
+		}
+		return nodeMemory(), nil
+	}
+}

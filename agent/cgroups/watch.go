@@ -1,0 +1,237 @@
+package cgroups
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// DefaultKeep is how long a removed cgroup is remembered.
+	DefaultKeep = 10 * time.Minute
+	// DefaultWatches bounds the kernel's memory for them, about 1 KiB each.
+	DefaultWatches = 1 << 14
+	// rescan is how often the tree is walked where it can't be watched as a whole.
+	rescan = time.Second
+	// atMost bounds the walks in a storm of kills whose cgroups are gone.
+	atMost = rescan / 10
+	// expiry is how often removed cgroups are looked through.
+	expiry = time.Minute
+
+	watchMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVE | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW | unix.IN_EXCL_UNLINK
+)
+
+// Watcher knows the cgroups of the node, as they come and go: a kill's cgroup
+// has a name also when it was removed at once. Where the kernel gives no more
+// watches it walks the tree each second. Its methods may be called concurrently.
+type Watcher struct {
+	o    WatchOptions
+	file *os.File
+
+	// mu guards what follows. It is held while directories are read, never while
+	// waiting.
+	mu     sync.Mutex
+	fd     int // of file, -1 once closed
+	tree   *Tree
+	byPath map[string]uint64 // those that are there
+	dirs   map[int]string    // by watch
+	whole  bool              // every cgroup is watched, and no event was lost
+	buf    [16 << 10]byte
+}
+
+// WatchOptions say how much a Watcher may take; zero values are the defaults.
+type WatchOptions struct {
+	Keep    time.Duration
+	Watches int
+	// Appeared is called with the path of each cgroup that is new, by one
+	// goroutine at a time, and must not wait. It may be nil.
+	Appeared func(path string)
+}
+
+// NewWatcher makes one of the hierarchy mounted where the tree says. The tree is
+// the watcher's from now on.
+func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
+	o.Keep, o.Watches = cmp.Or(o.Keep, DefaultKeep), cmp.Or(o.Watches, DefaultWatches)
+	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]uint64{}, dirs: map[int]string{}}
+}
+
+// Start begins to watch, and has looked through the tree when it returns. An
+// error means that there is nothing to watch.
+func (w *Watcher) Start() error {
+	w.mu.Lock()
+	if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
+		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
+	} // else the tree is walked
+	err := w.scanLocked()
+	w.mu.Unlock()
+	if err != nil {
+		w.close()
+	}
+	return err
+}
+
+// Run follows the tree until ctx ends. A tree that can't be read is tried again.
+func (w *Watcher) Run(ctx context.Context) {
+	var following sync.WaitGroup
+	if w.file != nil {
+		following.Go(w.follow)
+	}
+	defer following.Wait()
+	defer w.close()
+	walk, old := time.NewTicker(rescan), time.NewTicker(expiry)
+	defer walk.Stop()
+	defer old.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-old.C:
+			w.mu.Lock()
+			w.tree.expire(time.Now().Add(-w.o.Keep))
+			w.mu.Unlock()
+		case <-walk.C:
+			w.walkAgain()
+		}
+	}
+}
+
+// Name names the cgroup that a record of the time at has.
+func (w *Watcher) Name(id uint64, at time.Time) (Name, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var err error
+	if _, ok := w.tree.paths[id]; !ok && id != 0 {
+		w.drainLocked() // it may be new
+		if _, ok := w.tree.paths[id]; !ok && !w.whole && w.tree.walked.Before(at) && time.Since(w.tree.walked) > atMost {
+			err = w.scanLocked()
+		}
+	}
+	return w.tree.nameOf(id), err
+}
+
+// Size gives how many cgroups are known and how many are watched.
+func (w *Watcher) Size() (known, watched int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tree.paths), len(w.dirs)
+}
+
+// Mount is where the hierarchy is.
+func (w *Watcher) Mount() string { return w.tree.Mount }
+
+func (w *Watcher) walkAgain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.whole && w.scanLocked() != nil {
+		w.whole = false
+	}
+}
+
+// follow takes events until the file is closed.
+func (w *Watcher) follow() {
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	for err == nil {
+		err = raw.Read(func(uintptr) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.drainLocked()
+		})
+	}
+}
+
+// close ends watching. The file is closed without the lock: its Close waits for
+// follow, which takes the lock.
+func (w *Watcher) close() {
+	w.mu.Lock()
+	open := w.fd >= 0
+	w.fd, w.whole = -1, false
+	w.mu.Unlock()
+	if open {
+		_ = w.file.Close() // nothing was written to it
+	}
+}
+
+// scanLocked looks through the whole tree, watches what is not watched yet, and
+// notes what is gone.
+func (w *Watcher) scanLocked() error {
+	begin := time.Now()
+	w.tree.begin()
+	w.whole = w.fd >= 0
+	if w.tree.Mount == "" {
+		return nil
+	}
+	if err := w.enterLocked("/"); err != nil {
+		return fmt.Errorf("walk the cgroups at %s: %w", w.tree.Mount, err)
+	}
+	w.tree.walked = begin
+	w.tree.missing(begin)
+	for path, id := range w.byPath {
+		if !w.tree.paths[id].gone.IsZero() {
+			delete(w.byPath, path)
+		}
+	}
+	return nil
+}
+
+// enterLocked adds a cgroup and all below it. It is watched before it is read,
+// so that none is missed that comes meanwhile.
+func (w *Watcher) enterLocked(path string) error {
+	dir := filepath.Join(w.tree.Mount, path)
+	w.watchLocked(dir, path)
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	if w.byPath[path] != st.Ino {
+		w.byPath[path] = st.Ino
+		if w.o.Appeared != nil {
+			w.o.Appeared(path)
+		}
+	}
+	w.tree.add(st.Ino, path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if err := w.enterLocked(filepath.Join(path, e.Name())); err != nil && !removed(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removed says that a cgroup went away while it was looked at.
+func removed(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV)
+}
+
+func (w *Watcher) watchLocked(dir, path string) {
+	if w.fd < 0 {
+		return
+	}
+	if len(w.dirs) >= w.o.Watches {
+		w.whole = false
+		return
+	}
+	switch wd, err := unix.InotifyAddWatch(w.fd, dir, watchMask); {
+	case err == nil:
+		w.dirs[wd] = path
+	case !errors.Is(err, os.ErrNotExist):
+		w.whole = false
+	}
+}

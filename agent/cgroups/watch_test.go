@@ -1,0 +1,178 @@
+package cgroups_test
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+)
+
+// watched gives a watcher of a tree, not running: Name takes what came since.
+func watched(t *testing.T, o cgroups.WatchOptions) (*cgroups.Tree, *cgroups.Watcher) {
+	t.Helper()
+	tree := &cgroups.Tree{Mount: t.TempDir()}
+	w := cgroups.NewWatcher(tree, o)
+	require.NoError(t, w.Start())
+	t.Cleanup(func() { // Run closes it
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		w.Run(ctx)
+	})
+	return tree, w
+}
+
+func pathOf(t *testing.T, w *cgroups.Watcher, id uint64) string {
+	t.Helper()
+	name, err := w.Name(id, time.Now())
+	require.NoError(t, err)
+	return name.Path
+}
+
+// TestWatcherKnowsWhatWasRemovedAtOnce: no walk could find it.
+func TestWatcherKnowsWhatWasRemovedAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	var appeared []string
+	tree, w := watched(t, cgroups.WatchOptions{Appeared: func(path string) {
+		mu.Lock()
+		defer mu.Unlock()
+		appeared = append(appeared, path)
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	id := mkdir(t, tree, "kubepods/pod1/c")
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(appeared) == 4
+	}, 10*time.Second, time.Millisecond, "events, with nobody asking")
+	require.NoError(t, os.RemoveAll(filepath.Join(tree.Mount, "kubepods")))
+	require.Equal(t, "/kubepods/pod1/c", pathOf(t, w, id))
+	cancel()
+	running.Wait()
+	require.Equal(t, []string{"/", "/kubepods", "/kubepods/pod1", "/kubepods/pod1/c"}, appeared)
+	require.Equal(t, "/kubepods/pod1/c", pathOf(t, w, id), "also when it has ended")
+}
+
+// TestWatcherTakesEventsWhenAsked: a kill may be read before the goroutine has
+// had its turn.
+func TestWatcherTakesEventsWhenAsked(t *testing.T) {
+	tree, w := watched(t, cgroups.WatchOptions{})
+	id := mkdir(t, tree, "a/b/c")
+	require.Equal(t, "/a/b/c", pathOf(t, w, id))
+	known, dirs := w.Size()
+	require.Equal(t, 4, known)
+	require.Equal(t, 4, dirs)
+	require.NoError(t, os.Rename(filepath.Join(tree.Mount, "a"), filepath.Join(tree.Mount, "z")))
+	late := mkdir(t, tree, "z/late")
+	require.Equal(t, "/z/late", pathOf(t, w, late), "moved as a whole")
+	require.Equal(t, "/z/b/c", pathOf(t, w, id))
+}
+
+// TestWatcherWithoutWatches walks instead.
+func TestWatcherWithoutWatches(t *testing.T) {
+	tree, w := watched(t, cgroups.WatchOptions{Watches: 2})
+	mkdir(t, tree, "a/b")
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	id := mkdir(t, tree, "a/b/c")
+	require.Eventually(t, func() bool { known, _ := w.Size(); return known == 4 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, os.Remove(filepath.Join(tree.Mount, "a/b/c")))
+	require.Equal(t, "/a/b/c", pathOf(t, w, id))
+	_, dirs := w.Size()
+	require.LessOrEqual(t, dirs, 2)
+	cancel()
+	running.Wait()
+}
+
+// TestWatcherOverflow: the kernel's queue had no room for what came.
+func TestWatcherOverflow(t *testing.T) {
+	tree, w := watched(t, cgroups.WatchOptions{})
+	old := mkdir(t, tree, "old")
+	require.Equal(t, "/old", pathOf(t, w, old))
+	w.Deaf()
+	id := mkdir(t, tree, "behind/it")
+	require.Empty(t, pathOf(t, w, id), "nothing told of it")
+	overflow := binary.NativeEndian.AppendUint32(nil, 1<<32-1) // watch -1
+	overflow = binary.NativeEndian.AppendUint32(overflow, unix.IN_Q_OVERFLOW)
+	w.Inject(append(overflow, make([]byte, 8)...))
+	require.Equal(t, "/behind/it", pathOf(t, w, id))
+	require.Equal(t, "/old", pathOf(t, w, old))
+}
+
+func FuzzEvents(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, unix.SizeofInotifyEvent))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x01\x00\x40\x00\x00\x00\x00\x10\x00\x00\x00../../../../etc\x00"))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x01\x00\x40\x00\x00\x00\x00\xff\xff\xff\xffx"))
+	tree := &cgroups.Tree{Mount: f.TempDir()}
+	w := cgroups.NewWatcher(tree, cgroups.WatchOptions{})
+	require.NoError(f, w.Start())
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		w.Inject(raw)
+		known, dirs := w.Size()
+		require.LessOrEqual(t, known, 1)
+		require.LessOrEqual(t, dirs, 1)
+	})
+}
+
+func TestWatcherOfNothing(t *testing.T) {
+	w := cgroups.NewWatcher(&cgroups.Tree{Mount: "/nowhere"}, cgroups.WatchOptions{})
+	require.ErrorContains(t, w.Start(), "/nowhere")
+}
+
+func TestLimits(t *testing.T) {
+	tree, w := watched(t, cgroups.WatchOptions{})
+	for name, files := range map[string]map[string]string{
+		"v2":        {"memory.max": "1048576\n", "memory.peak": "1048000\n", "memory.current": "1\n"},
+		"old v2":    {"memory.max": "1048576\n", "memory.current": "1048000\n"},
+		"v1":        {"memory.limit_in_bytes": "1048576\n", "memory.max_usage_in_bytes": "1048000\n"},
+		"none":      {"memory.max": "max\n"},
+		"none v1":   {"memory.limit_in_bytes": "9223372036854771712\n"},
+		"not there": {},
+		"rubbish":   {"memory.max": "-1\n", "memory.peak": "x"},
+	} {
+		mkdir(t, tree, name)
+		for file, text := range files {
+			require.NoError(t, os.WriteFile(filepath.Join(tree.Mount, name, file), []byte(text), 0o644))
+		}
+		limit, usage := w.Limits("/" + name)
+		if name[:1] == "v" || name == "old v2" {
+			require.EqualValues(t, 1048576, *limit, name)
+			require.EqualValues(t, 1048000, *usage, name)
+			continue
+		}
+		require.Nil(t, limit, name)
+		require.Nil(t, usage, name)
+	}
+	limit, usage := w.Limits("")
+	require.True(t, limit == nil && usage == nil)
+}
+
+func TestUnit(t *testing.T) {
+	for path, want := range map[string]string{
+		"/system.slice/ssh.service":                                       "ssh.service",
+		"/system.slice/ssh.service/inner":                                 "ssh.service",
+		"/system.slice/system-getty.slice/getty@tty1.service":             "getty@tty1.service",
+		"/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope": "user@1000.service",
+		"/user.slice/user-0.slice/session-1.scope":                        "session-1.scope",
+		"/init.scope":                   "init.scope",
+		"/system.slice":                 "system.slice",
+		"/system.slice/_cgroup.service": "cgroup.service",
+		"/a.slice/b/c.service":          "a.slice",
+		"/docker/x":                     "",
+		"/":                             "",
+		"":                              "",
+	} {
+		require.Equal(t, want, cgroups.Unit(path), path)
+	}
+}

@@ -1,0 +1,199 @@
+// Package collect makes incidents of the ledger's records: each victim once, the
+// victims of one OOM event together.
+package collect
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+// Ring gives records as they are written: a bpf.Reader.
+type Ring interface {
+	Read(context.Context) (bpf.Record, error)
+	Close() error
+}
+
+// Ledger is the one in force.
+type Ledger interface {
+	Reader() (Ring, error)
+	Records() ([]bpf.Record, error)
+	Meta() (bpf.Meta, error)
+}
+
+// Namer puts names to a record's victim: an identity.Namer.
+type Namer interface {
+	Name(context.Context, *bpf.Record) (kill.Event, error)
+	Complete(*kill.Event)
+}
+
+// Limits reads the memory limit and the most that was used of a cgroup by its
+// path, or of the node for "", in bytes; nil where it can't be read.
+type Limits func(path string) (limit, usage *uint64)
+
+// Options of a Collector. All but Limits are needed.
+type Options struct {
+	Ledger Ledger
+	Namer  Namer
+	Limits Limits
+	// Boot is the boot's ID.
+	Boot string
+	// Counted says whether a victim is in an incident that was given out, by this
+	// or an earlier agent.
+	Counted func(*bpf.Record) bool
+	// Out is given each incident when its event has settled, by one goroutine. Its
+	// victims are Counted when it returns.
+	Out func(incident.Incident)
+	// Warn is told what goes wrong and ends nothing.
+	Warn func(error)
+}
+
+const (
+	// settle is how long after its last victim an event is over: the kernel ends
+	// those of one event one right after the other.
+	settle = 150 * time.Millisecond
+	// longest is how long an event may go on.
+	longest = time.Second
+	// maxPending events are held at once.
+	maxPending = 256
+)
+
+// Collector reads the ledger. Run is called once; Health at any time.
+type Collector struct {
+	o Options
+
+	pending map[eventKey]*group
+	held    map[bpf.TaskKey]struct{} // the victims of pending
+
+	mu     sync.Mutex // guards what follows
+	health incident.Health
+}
+
+// New makes one.
+func New(o Options) *Collector {
+	if o.Limits == nil {
+		o.Limits = func(string) (limit, usage *uint64) { return nil, nil }
+	}
+	return &Collector{
+		o: o, pending: map[eventKey]*group{}, held: map[bpf.TaskKey]struct{}{},
+		health: incident.Health{Why: "starting"},
+	}
+}
+
+// Health is how the ledger and its reading are.
+func (c *Collector) Health() incident.Health {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.health
+}
+
+func (c *Collector) setHealth(f func(*incident.Health)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.health)
+}
+
+// Run collects until ctx ends, and then gives out what has not settled yet.
+func (c *Collector) Run(ctx context.Context) {
+	batches := make(chan batch)
+	f := feeder{Collector: c, to: batches}
+	var feeding sync.WaitGroup
+	feeding.Go(func() { f.run(ctx) })
+	feeding.Go(func() { f.watch(ctx) })
+	defer feeding.Wait()
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.flush(func(*group) bool { return true })
+			return
+		case b := <-batches:
+			c.takeAll(ctx, b)
+		case <-timer.C:
+		}
+		now := time.Now()
+		c.flush(func(g *group) bool { return !now.Before(g.due()) })
+		timer.Reset(c.next(now))
+	}
+}
+
+// takeAll takes the records of a batch, and counts those that are lost for good.
+func (c *Collector) takeAll(ctx context.Context, b batch) {
+	var fresh uint64
+	for i := range b.records {
+		if ctx.Err() != nil {
+			return // they are read again after the start
+		}
+		if c.take(ctx, &b.records[i]) {
+			fresh++
+		}
+	}
+	if b.live {
+		c.setHealth(func(h *incident.Health) { h.Lag = time.Since(b.records[0].Time()) })
+	}
+	if b.missing > fresh {
+		c.setHealth(func(h *incident.Health) { h.Lost += b.missing - fresh })
+	}
+}
+
+// take gives false for a victim that is known.
+func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
+	if _, ok := c.held[r.Key()]; ok || c.o.Counted(r) {
+		return false
+	}
+	e, err := c.o.Namer.Name(ctx, r)
+	if err != nil {
+		c.o.Warn(err)
+	}
+	key := eventKey{r.Seq, r.TriggerTID}
+	g := c.pending[key]
+	if g == nil {
+		c.makeRoom()
+		g = &group{first: time.Now()}
+		c.pending[key] = g
+	}
+	if g.limit == nil && g.usage == nil && e.Domain != nil {
+		g.limit, g.usage = c.limits(e.Domain)
+	}
+	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
+	c.held[r.Key()] = struct{}{}
+	if len(g.events) >= incident.MaxVictims {
+		c.give(key, g)
+	}
+	return true
+}
+
+func (c *Collector) limits(d *kill.Domain) (limit, usage *uint64) {
+	if d.ID != 0 && d.Path == "" {
+		return nil, nil
+	}
+	return c.o.Limits(d.Path)
+}
+
+// makeRoom gives the oldest event out where there are too many.
+func (c *Collector) makeRoom() {
+	if len(c.pending) < maxPending {
+		return
+	}
+	var oldest *group
+	for _, g := range c.pending {
+		if oldest == nil || g.events[0].BootNS < oldest.events[0].BootNS {
+			oldest = g
+		}
+	}
+	c.flush(func(g *group) bool { return g == oldest })
+}
+
+// next is when something will be due.
+func (c *Collector) next(now time.Time) time.Duration {
+	wait := longest
+	for _, g := range c.pending {
+		wait = min(wait, g.due().Sub(now))
+	}
+	return max(wait, 0)
+}

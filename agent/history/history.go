@@ -1,0 +1,117 @@
+// Package history keeps the newest OOM events of the node in memory, for the page
+// and the API. It is bounded in events and in victims, so that no storm makes the
+// agent grow.
+package history
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+)
+
+const (
+	// MaxEvents and MaxVictims are kept in all; of one event the first
+	// MaxEventVictims. A victim takes about 1 KiB with its names.
+	MaxEvents       = 1000
+	MaxVictims      = 4096
+	MaxEventVictims = 64
+)
+
+// Entry is one event that is kept. It is never changed: who has one may read it
+// without a lock.
+type Entry struct {
+	incident.Incident
+	// Killed is the number of all victims. Victims has the first MaxEventVictims.
+	Killed int
+}
+
+// History is safe for concurrent use. The zero value is empty.
+type History struct {
+	// mu guards what follows.
+	mu      sync.RWMutex
+	entries []*Entry // oldest first, by time and then by ID
+	victims int      // of all entries
+	dropped uint64
+}
+
+// Restore takes the events that an agent before this one has told of.
+func (h *History) Restore(_ incident.Totals, past []incident.Incident) {
+	for _, in := range past {
+		h.add(in)
+	}
+}
+
+// Take keeps one event. One that is kept already, by its ID, is replaced. The oldest
+// make room.
+func (h *History) Take(in incident.Incident, _ bool) { h.add(in) }
+
+func (h *History) add(in incident.Incident) {
+	e := &Entry{Incident: in, Killed: len(in.Victims)}
+	e.Victims = slices.Clone(in.Victims[:min(len(in.Victims), MaxEventVictims)])
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, old := range slices.Backward(h.entries) {
+		if old.ID == in.ID {
+			h.removeLocked(i)
+			break
+		}
+	}
+	at, _ := slices.BinarySearchFunc(h.entries, e, older)
+	h.entries = slices.Insert(h.entries, at, e)
+	h.victims += len(e.Victims)
+	for len(h.entries) > MaxEvents || h.victims > MaxVictims {
+		h.removeLocked(0)
+		h.dropped++
+	}
+}
+
+func (h *History) removeLocked(i int) {
+	h.victims -= len(h.entries[i].Victims)
+	h.entries = slices.Delete(h.entries, i, i+1)
+}
+
+var _ incident.Restorer = (*History)(nil)
+
+func older(a, b *Entry) int {
+	if c := a.Time.Compare(b.Time); c != 0 {
+		return c
+	}
+	switch {
+	case a.ID < b.ID:
+		return -1
+	case a.ID > b.ID:
+		return 1
+	}
+	return 0
+}
+
+// Newest gives the events that are kept, newest first.
+func (h *History) Newest() []*Entry {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	list := slices.Clone(h.entries)
+	slices.Reverse(list)
+	return list
+}
+
+// Extent says how much is kept.
+type Extent struct {
+	Events int
+	// Oldest is the time of the oldest event, zero where there is none.
+	Oldest time.Time
+	// Dropped counts events that had to make room.
+	Dropped uint64
+}
+
+// Extent of the history now.
+func (h *History) Extent() Extent {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	x := Extent{Events: len(h.entries), Dropped: h.dropped}
+	if len(h.entries) > 0 {
+		x.Oldest = h.entries[0].Time
+	}
+	return x
+}

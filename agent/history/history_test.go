@@ -1,0 +1,140 @@
+package history_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/history"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func event(n, victims int) incident.Incident {
+	in := incident.Incident{ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Second)}
+	for i := range victims {
+		in.Victims = append(in.Victims, incident.Victim{Index: uint32(i)})
+	}
+	return in
+}
+
+func ids(h *history.History) (list []string) {
+	for _, e := range h.Newest() {
+		list = append(list, e.ID)
+	}
+	return list
+}
+
+func TestNewestFirst(t *testing.T) {
+	var h history.History
+	for _, n := range []int{2, 1, 4, 3} { // as they are told, not as they were
+		h.Take(event(n, 1), false)
+	}
+	require.Equal(t, []string{"b-0004", "b-0003", "b-0002", "b-0001"}, ids(&h))
+	require.Equal(t, history.Extent{Events: 4, Oldest: start.Add(time.Second)}, h.Extent())
+}
+
+func TestEventToldAgain(t *testing.T) {
+	var h history.History
+	h.Take(event(1, 1), false)
+	h.Take(event(2, 1), false)
+	h.Take(event(1, 3), false)
+	require.Equal(t, []string{"b-0002", "b-0001"}, ids(&h))
+	require.Len(t, h.Newest()[1].Victims, 3)
+	require.Zero(t, h.Extent().Dropped)
+}
+
+func TestRestore(t *testing.T) {
+	var h history.History
+	h.Restore(incident.Totals{}, []incident.Incident{event(1, 1), event(2, 1)})
+	h.Take(event(2, 1), true)
+	h.Take(event(3, 1), false)
+	require.Equal(t, []string{"b-0003", "b-0002", "b-0001"}, ids(&h))
+}
+
+func TestBounds(t *testing.T) {
+	var h history.History
+	for n := range history.MaxEvents + 5 {
+		h.Take(event(n, 1), false)
+	}
+	require.Equal(t, history.Extent{Events: history.MaxEvents, Oldest: start.Add(5 * time.Second), Dropped: 5}, h.Extent())
+
+	h = history.History{}
+	for n := range 100 {
+		h.Take(event(n, 1000), false)
+	}
+	require.Equal(t, history.MaxVictims/history.MaxEventVictims, h.Extent().Events)
+	require.Equal(t, 1000, h.Newest()[0].Killed)
+	require.Len(t, h.Newest()[0].Victims, history.MaxEventVictims)
+}
+
+// TestNobodyElsesSlice: what the caller does to its event later changes nothing.
+func TestNobodyElsesSlice(t *testing.T) {
+	var h history.History
+	in := event(1, 2)
+	h.Take(in, false)
+	in.Victims[0].Comm = "other"
+	require.Empty(t, h.Newest()[0].Victims[0].Comm)
+}
+
+func TestConcurrent(t *testing.T) {
+	var h history.History
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for n := range 200 {
+				h.Take(event(w*200+n, 2), false)
+				require.NotEmpty(t, h.Newest())
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 800, h.Extent().Events)
+}
+
+// TestMemory: a full history with long names stays within what is said of it.
+func TestMemory(t *testing.T) {
+	var h history.History
+	before := heap()
+	for n := range history.MaxVictims {
+		in := event(n, 1)
+		in.Victims = full(in.Victims, n)
+		h.Take(in, false)
+	}
+	for n := range history.MaxVictims / history.MaxEventVictims {
+		in := event(10000+n, history.MaxEventVictims)
+		in.Victims = full(in.Victims, n)
+		h.Take(in, false)
+	}
+	took := heap() - before
+	t.Logf("metric=history_bytes events=%d bytes=%d", h.Extent().Events, took)
+	require.Less(t, took, int64(history.MaxVictims*1100))
+	runtime.KeepAlive(&h)
+}
+
+func full(victims []incident.Victim, n int) []incident.Victim {
+	name := func(size int) string { return fmt.Sprint(n) + strings.Repeat("x", size) }
+	for i := range victims {
+		v := &victims[i]
+		v.Comm = name(10)
+		v.Memory = kill.Memory{RSS: new(uint64), Anon: new(uint64), File: new(uint64), Shmem: new(uint64)}
+		v.Cgroup.Path = name(170)
+		v.Container = &kill.Container{ID: name(60), Name: name(15), Image: name(60), Namespace: "k8s.io", Kind: "container"}
+		v.Pod = &kill.Pod{UID: name(30), Name: name(40), Namespace: name(20)}
+	}
+	return victims
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

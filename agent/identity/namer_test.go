@@ -1,0 +1,148 @@
+package identity_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+const (
+	id   = "3f2a9c1b2d4e5f60718293a4b5c6d7e8f90112233445566778899aabbccddeef"
+	uid  = "0f7a2b1c-1234-4abc-8def-0123456789ab"
+	hash = "5f2a9c1b2d4e5f60718293a4b5c6d7e8"
+	pod  = "/kubepods/burstable/pod" + uid
+)
+
+type paths map[uint64]string
+
+func (p paths) Name(id uint64, _ time.Time) (cgroups.Name, error) {
+	return cgroups.Name{ID: id, Path: p[id]}, nil
+}
+
+// containerd has the names of its containers until they are gone.
+type containerd struct {
+	mu    sync.Mutex // guards what follows
+	names map[string]containers.Info
+	asked []string
+}
+
+func (c *containerd) Lookup(_ context.Context, id string) (containers.Info, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, id)
+	info, ok := c.names[id]
+	return info, ok
+}
+
+type pods []identity.Pod
+
+func (p pods) ByUID(uid string) (identity.Pod, bool) {
+	for _, one := range p {
+		if one.UID == uid || one.Static && uid == hash {
+			return one, true
+		}
+	}
+	return identity.Pod{}, false
+}
+
+func (p pods) ByContainer(id string) (identity.Pod, identity.Container, bool) {
+	for _, one := range p {
+		for _, c := range one.Containers {
+			for _, known := range c.IDs {
+				if known == id {
+					return one, c, true
+				}
+			}
+		}
+	}
+	return identity.Pod{}, identity.Container{}, false
+}
+
+func TestName(t *testing.T) {
+	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop"}
+	spec := identity.Container{Name: "app", Image: "shop:1", Kind: identity.KindSidecar}
+	withID := spec
+	withID.IDs = []string{id}
+	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1"}
+	known, early := web, web
+	known.Containers, early.Containers = []identity.Container{withID}, []identity.Container{spec}
+	static := identity.Pod{UID: "mirror", Namespace: "kube-system", Name: "etcd-node", Static: true, Containers: []identity.Container{spec}}
+	wantPod := &kill.Pod{UID: uid, Name: "web-1", Namespace: "shop"}
+	for name, test := range map[string]struct {
+		path       string
+		containerd map[string]containers.Info
+		pods       identity.Pods
+		container  *kill.Container
+		pod        *kill.Pod
+		unit       string
+	}{
+		"the store knows it": {
+			path: pod + "/" + id, containerd: map[string]containers.Info{id: info}, pods: pods{known},
+			container: &kill.Container{ID: id, Name: "app", Image: "shop:1", Namespace: "k8s.io", Kind: "sidecar"}, pod: wantPod,
+		},
+		"the store alone": {
+			path: pod + "/" + id, pods: pods{known},
+			container: &kill.Container{ID: id, Name: "app", Image: "shop:1", Kind: "sidecar"}, pod: wantPod,
+		},
+		"a container that the API server does not know yet": {
+			path: pod + "/" + id, containerd: map[string]containers.Info{id: info}, pods: pods{early},
+			container: &kill.Container{ID: id, Name: "app", Image: "shop:1", Namespace: "k8s.io", Kind: "sidecar"}, pod: wantPod,
+		},
+		"containerd alone": {
+			path: pod + "/" + id, containerd: map[string]containers.Info{id: info},
+			container: &kill.Container{ID: id, Name: "app", Image: "sha256:1", Namespace: "k8s.io"}, pod: wantPod,
+		},
+		"nobody": {
+			path: pod + "/" + id, pods: pods{},
+			container: &kill.Container{ID: id}, pod: &kill.Pod{UID: uid},
+		},
+		"a static pod": {
+			path: "/kubepods/pod" + hash + "/" + id, containerd: map[string]containers.Info{id: info}, pods: pods{static},
+			container: &kill.Container{ID: id, Name: "app", Image: "shop:1", Namespace: "k8s.io", Kind: "sidecar"},
+			pod:       &kill.Pod{UID: "mirror", Name: "etcd-node", Namespace: "kube-system", Static: true},
+		},
+		"in the pod, in no container": {path: pod, pods: pods{known}, pod: wantPod},
+		"a service":                   {path: "/system.slice/ssh.service", pods: pods{known}, unit: "ssh.service"},
+		"gone":                        {pods: pods{known}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := identity.NewNamer(paths{1: test.path}, &containerd{names: test.containerd}, test.pods)
+			e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+			require.NoError(t, err)
+			require.Equal(t, test.container, e.Container)
+			require.Equal(t, test.pod, e.Pod)
+			require.Equal(t, test.unit, e.Unit)
+			require.Equal(t, test.path, e.Cgroup.Path)
+		})
+	}
+}
+
+// TestAhead: a container's names are asked for when it appears.
+func TestAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &containerd{}
+		n := identity.NewNamer(paths{}, c, nil)
+		for _, path := range []string{"/", "/kubepods", pod, pod + "/" + id, pod + "/" + id + "/nested", "/system.slice/ssh.service"} {
+			n.Appeared(path)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go n.Run(ctx)
+		synctest.Wait()
+		require.Equal(t, []string{id}, c.asked)
+		cancel()
+		synctest.Wait()
+		for range 3000 { // nobody takes them: it does not wait
+			n.Appeared(pod + "/" + id)
+		}
+	})
+}

@@ -1,0 +1,44 @@
+// Package identity names the victims of the OOM killer: container, pod, image,
+// or systemd unit, from what was learned before the kill.
+package identity
+
+// Kinds of a pod's containers. A sidecar is an init container that restarts
+// always.
+const (
+	KindInit      = "init"
+	KindSidecar   = "sidecar"
+	KindContainer = "container"
+	KindEphemeral = "ephemeral"
+)
+
+// Pods knows the pods of this node, and those that were removed in the last
+// minutes. Its methods may be called concurrently and never wait.
+type Pods interface {
+	// ByUID finds a pod by the UID in its cgroup's path: the pod's own, or the
+	// hash of its manifest for a static pod (annotation kubernetes.io/config.hash
+	// of its mirror).
+	ByUID(uid string) (Pod, bool)
+	// ByContainer finds a container by its ID, without the runtime's prefix, of
+	// the current or the last state.
+	ByContainer(id string) (Pod, Container, bool)
+}
+
+// Pod is one as the API server has it.
+type Pod struct {
+	// UID is the API object's: a static pod's is its mirror's.
+	UID, Namespace, Name string
+	// Static says that the pod comes from the node, and this is its mirror.
+	Static bool
+	// Containers are those of the spec, also before they have an ID.
+	Containers []Container
+}
+
+// Container is one of a pod's.
+type Container struct {
+	Name, Image string
+	// Kind is one of the Kinds.
+	Kind string
+	// IDs are those of the current and the last state, without the runtime's
+	// prefix.
+	IDs []string
+}

@@ -1,0 +1,51 @@
+package incident
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+)
+
+const (
+	// MaxVictims of one incident. An event that has more makes further incidents.
+	MaxVictims = 512
+	maxID      = 128
+)
+
+// ScopeNames are what Scope may be.
+func ScopeNames() []string {
+	names := make([]string, 0, len(cgroups.Scopes))
+	for _, scope := range cgroups.Scopes {
+		names = append(names, string(scope))
+	}
+	return names
+}
+
+// Check says what is wrong with an incident that comes from a file.
+func (in *Incident) Check() error {
+	switch {
+	case in.Schema != Schema:
+		return fmt.Errorf("schema %d", in.Schema)
+	case in.ID == "" || len(in.ID) > maxID:
+		return fmt.Errorf("ID of %d bytes", len(in.ID))
+	case len(in.Victims) == 0 || len(in.Victims) > MaxVictims:
+		return fmt.Errorf("%d victims", len(in.Victims))
+	case !slices.Contains(cgroups.Scopes, in.Scope):
+		return errors.New("unknown scope")
+	}
+	return nil
+}
+
+// SeriesOf is what a victim is counted by.
+func SeriesOf(in *Incident, v *Victim) Series {
+	s := Series{Scope: string(in.Scope)}
+	if v.Pod != nil {
+		s.Namespace, s.Pod = v.Pod.Namespace, v.Pod.Name
+	}
+	if v.Container != nil {
+		s.Container = v.Container.Name
+	}
+	return s
+}

@@ -1,0 +1,78 @@
+package incident
+
+import "time"
+
+// Consumer is told of every incident. Take is called by one goroutine at a time
+// and never waits: what takes time is queued within a bound. The incident is not
+// changed afterwards, by nobody.
+//
+// After a start the agent tells of what the ledger has written down meanwhile,
+// so that Time may be long ago. again says that an agent before this one may
+// have told of it already: it is so for a Tracked consumer alone.
+type Consumer interface {
+	Take(in Incident, again bool)
+}
+
+// Tracked is a Consumer whose deliveries are open until it has called done with
+// the incident's ID, in this life of the agent or a later one: Kubernetes. Those
+// that are open are told again after a restart, oldest first.
+type Tracked interface {
+	Consumer
+	// Start is called once, before the first Take. done may be called at any time,
+	// by any goroutine, and more than once; it does not wait.
+	Start(done func(id string))
+}
+
+// Restorer is a Consumer that goes on counting where the agent before this one
+// has ended. Restore is called once, before the first Take.
+type Restorer interface {
+	Consumer
+	// Restore gets the counts up to now and the last incidents of them, oldest
+	// first; none of these is told by Take.
+	Restore(totals Totals, past []Incident)
+}
+
+// Totals are what was counted since the agent's state was begun.
+type Totals struct {
+	// Since is when that was.
+	Since time.Time
+	// Incidents, and Victims by scope (an oom.Cause).
+	Incidents uint64
+	Victims   map[string]uint64
+	// Series are victims by container, those with the newest kill if they are too
+	// many.
+	Series map[Series]Count
+}
+
+// Series is what victims are counted by. Namespace, Pod and Container are the
+// names in Kubernetes, empty outside it.
+type Series struct{ Scope, Namespace, Pod, Container string }
+
+// Count is one series' value.
+type Count struct {
+	Victims uint64
+	// Last is the time of the newest kill.
+	Last time.Time
+}
+
+// Health is how the agent is at the moment.
+type Health struct {
+	// Ready says that the ledger is read.
+	Ready bool
+	// Why not, "" if Ready.
+	Why string
+	// Tier of the ledger, "" without one.
+	Tier string
+	// Seen are the victims that the ledger has counted; Lost those that neither
+	// the ring nor the map of victims had any more; RingFull the records for which
+	// the ring was full, which are read from the map of victims.
+	Seen, Lost, RingFull uint64
+	// Lag is how long after its kill the newest record was read.
+	Lag time.Duration
+	// Journal is why the position can't be kept, "" if it can.
+	Journal string
+	// Open are the incidents that a Tracked consumer has not done with.
+	Open int
+	// Cgroups are known, Watched are watched.
+	Cgroups, Watched int
+}

@@ -1,0 +1,287 @@
+// Package journal keeps the agent's position: which victims were counted, the
+// counts, and what has not been delivered yet.
+//
+// It is a file of lines of JSON, each written in one step before an incident is
+// told of, so that an agent that was killed at any moment goes on where it was. A
+// victim is counted when its incident is in the journal, and then never again: it
+// is known by its process, {pid, start}, for as long as the ledger may name it. A
+// journal that has grown is written anew, shorter, and renamed over the old one.
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+const (
+	fileName = "journal"
+	nextName = "journal.next"
+	lockName = "lock"
+
+	// maxFile is how much is added before the journal is written anew, in bytes.
+	maxFile = 4 << 20
+	// maxPast are the incidents that are kept, for the page.
+	maxPast = 500
+	// maxOpen are the deliveries that are kept; the oldest goes first.
+	maxOpen = 1000
+	// maxSeen are the victims that are known one by one: twice what the ledger's
+	// map holds. An older one than all of them counts as seen.
+	maxSeen = 8192
+	// maxSeries bounds Totals.Series; the one with the oldest kill goes first.
+	maxSeries = 2000
+)
+
+// ErrBusy says that another agent has the state directory.
+var ErrBusy = errors.New("another agent uses it")
+
+// Journal is the position. Its methods may be called concurrently; they wait for
+// a write to the file at most.
+type Journal struct {
+	dir  string
+	lock *os.File
+
+	mu    sync.Mutex // guards what follows
+	file  *os.File   // nil where it could not be written
+	size  int64
+	begun int64 // size as the journal was begun
+	state state
+	err   error // of the last write
+
+	closed bool
+	fault  error // for tests: what every write gives
+}
+
+// Open reads the journal in dir, which it makes if need be, and begins a new
+// one. boot is /proc/sys/kernel/random/boot_id: what was seen in another boot
+// says nothing of this one's processes. now is when counting began where there
+// is no journal yet, and fresh says so. damaged are the lines that could not be
+// read: they are left out, as is what a crash of the node cut off.
+func Open(dir, boot string, now time.Time) (j *Journal, fresh bool, damaged int, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, false, 0, fmt.Errorf("state directory: %w", err)
+	}
+	held, err := lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, false, 0, fmt.Errorf("state directory %s: %w", dir, err)
+	}
+	j = &Journal{dir: dir, lock: held, state: newState(boot, now)}
+	if damaged, err = j.read(boot, now); err == nil {
+		err = j.renewLocked() // nobody else has it yet
+	}
+	if err != nil {
+		return nil, false, damaged, errors.Join(err, j.Close())
+	}
+	return j, j.state.empty(), damaged, nil
+}
+
+// read reads what an earlier agent has left, if there was one.
+func (j *Journal) read(boot string, now time.Time) (damaged int, err error) {
+	f, err := os.OpenFile(j.path(fileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("journal: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0, errors.Join(fmt.Errorf("journal: %s is not a regular file", f.Name()), err)
+	}
+	if j.state, damaged, err = parse(f, boot, now); err != nil {
+		return damaged, fmt.Errorf("journal: %w", err)
+	}
+	return damaged, nil
+}
+
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
+
+// Close ends writing.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var errs []error
+	for _, f := range []*os.File{j.file, j.lock} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	j.file, j.lock, j.closed = nil, nil, true
+	return errors.Join(errs...)
+}
+
+// Has says whether a victim was counted.
+func (j *Journal) Has(r *bpf.Record) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.seen.has(r.Key(), r.BootNS)
+}
+
+// Add counts an incident, before anybody is told of it. open says that it stays
+// so until Done. An error says that it will be counted again after a restart;
+// it is counted in memory all the same.
+func (j *Journal) Add(in incident.Incident, open bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.state.add(in, open)
+	return j.writeLocked(line{Kind: kindIncident, Incident: &in, Open: open})
+}
+
+// Done ends a delivery. One that is not open is no error.
+func (j *Journal) Done(id string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.state.done(id) {
+		return nil
+	}
+	return j.writeLocked(line{Kind: kindDone, ID: id})
+}
+
+// Open are the incidents whose delivery is open, oldest first.
+func (j *Journal) Open() []incident.Incident {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.openList()
+}
+
+// OpenCount is how many they are.
+func (j *Journal) OpenCount() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.state.open)
+}
+
+// Dropped counts the deliveries that were given up since they were too many.
+func (j *Journal) Dropped() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.dropped
+}
+
+// Past are the last incidents, oldest first.
+func (j *Journal) Past() []incident.Incident {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]incident.Incident(nil), j.state.past...)
+}
+
+// Totals are a copy of the counts.
+func (j *Journal) Totals() incident.Totals {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.copyTotals()
+}
+
+// Err is why the last write failed, nil if it did not.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
+}
+
+// writeLocked appends a line. Where it can't, the next one writes the journal
+// anew, with all that the lines missed.
+func (j *Journal) writeLocked(l line) error {
+	j.err = j.tryLocked(l)
+	return j.err
+}
+
+func (j *Journal) tryLocked(l line) error {
+	if j.closed {
+		return fmt.Errorf("journal: %w", os.ErrClosed)
+	}
+	if j.fault != nil {
+		return j.dropLocked(j.fault)
+	}
+	if j.file == nil || j.size > j.begun+maxFile {
+		return j.renewLocked()
+	}
+	data, err := l.encode()
+	if err != nil {
+		return err
+	}
+	n, err := j.file.Write(data)
+	j.size += int64(n)
+	if err != nil {
+		return j.dropLocked(err)
+	}
+	return nil
+}
+
+// dropLocked lets go of a file that takes no more.
+func (j *Journal) dropLocked(err error) error {
+	if j.file != nil {
+		err = errors.Join(err, j.file.Close())
+		j.file = nil
+	}
+	return fmt.Errorf("journal: %w", err)
+}
+
+// renewLocked writes the state to a new file and goes on in that.
+func (j *Journal) renewLocked() (err error) {
+	next := j.path(nextName)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("journal: %w", err)
+		}
+	}()
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	size, err := j.fillLocked(f)
+	if err == nil {
+		err = os.Rename(next, j.path(fileName))
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := j.file
+	j.file, j.size, j.begun = f, size, size
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
+
+// fillLocked writes the state, and has it on disk before the old journal goes.
+func (j *Journal) fillLocked(f *os.File) (int64, error) {
+	size, err := j.state.writeTo(f)
+	if err != nil {
+		return size, err
+	}
+	return size, f.Sync()
+}
+
+// maxSize bounds what is read: a journal as large as this was not written here.
+const maxSize = 64 << 20
+
+func bounded(r io.Reader) io.Reader { return io.LimitReader(r, maxSize) }

@@ -1,0 +1,144 @@
+package journal
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+// state is what the journal says.
+type state struct {
+	boot    string
+	seen    seen
+	totals  incident.Totals
+	past    []incident.Incident          // the last, oldest first
+	open    map[string]incident.Incident // by ID
+	order   []string                     // of open, oldest first; may hold others
+	dropped uint64
+}
+
+func newState(boot string, now time.Time) state {
+	return state{
+		boot: boot, seen: seen{known: map[bpf.TaskKey]struct{}{}},
+		totals: incident.Totals{
+			Since: now, Victims: map[string]uint64{}, Series: map[incident.Series]incident.Count{},
+		},
+		open: map[string]incident.Incident{},
+	}
+}
+
+func (s *state) empty() bool { return s.totals.Incidents == 0 }
+
+// add counts an incident, with its victims.
+func (s *state) add(in incident.Incident, open bool) {
+	s.totals.Incidents++
+	for _, v := range in.Victims {
+		s.seen.add(bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}, in.BootNS)
+		s.totals.Victims[string(in.Scope)]++
+		key := incident.SeriesOf(&in, &v)
+		count := s.totals.Series[key]
+		count.Victims++
+		count.Last = in.Time
+		s.totals.Series[key] = count
+	}
+	s.boundSeries()
+	s.keep(in, open)
+}
+
+// keep adds one to the past, and to what is open.
+func (s *state) keep(in incident.Incident, open bool) {
+	if len(s.past) >= maxPast {
+		s.past = slices.Delete(s.past, 0, len(s.past)-maxPast+1)
+	}
+	s.past = append(s.past, in)
+	if open {
+		s.opened(in)
+	}
+}
+
+func (s *state) opened(in incident.Incident) {
+	if _, ok := s.open[in.ID]; ok {
+		return
+	}
+	s.open[in.ID] = in
+	s.order = append(s.order, in.ID)
+	for len(s.open) > maxOpen {
+		delete(s.open, s.order[0])
+		s.order = s.order[1:]
+		s.dropped++
+	}
+}
+
+// done gives false where it was not open.
+func (s *state) done(id string) bool {
+	if _, ok := s.open[id]; !ok {
+		return false
+	}
+	delete(s.open, id)
+	s.order = slices.DeleteFunc(s.order, func(other string) bool { return other == id })
+	return true
+}
+
+func (s *state) openList() []incident.Incident {
+	list := make([]incident.Incident, 0, len(s.order))
+	for _, id := range s.order {
+		list = append(list, s.open[id])
+	}
+	return list
+}
+
+func (s *state) boundSeries() {
+	for len(s.totals.Series) > maxSeries {
+		var (
+			oldest incident.Series
+			last   time.Time
+		)
+		for key, count := range s.totals.Series {
+			if last.IsZero() || count.Last.Before(last) {
+				oldest, last = key, count.Last
+			}
+		}
+		delete(s.totals.Series, oldest)
+	}
+}
+
+func (s *state) copyTotals() incident.Totals {
+	t := s.totals
+	t.Victims, t.Series = maps.Clone(t.Victims), maps.Clone(t.Series)
+	return t
+}
+
+// seen are the victims that were counted in this boot.
+type seen struct {
+	known map[bpf.TaskKey]struct{}
+	order []seenKey // of known, oldest first
+	// horizon is the newest time, CLOCK_BOOTTIME in ns, of those that were
+	// forgotten: the ledger can't name an older one that is not known.
+	horizon uint64
+}
+
+type seenKey struct {
+	bpf.TaskKey
+	bootNS uint64
+}
+
+func (s *seen) has(key bpf.TaskKey, bootNS uint64) bool {
+	_, ok := s.known[key]
+	return ok || bootNS <= s.horizon
+}
+
+func (s *seen) add(key bpf.TaskKey, bootNS uint64) {
+	if _, ok := s.known[key]; ok {
+		return
+	}
+	s.known[key] = struct{}{}
+	s.order = append(s.order, seenKey{key, bootNS})
+	if len(s.order) > maxSeen {
+		s.horizon = max(s.horizon, s.order[0].bootNS)
+		delete(s.known, s.order[0].TaskKey)
+		s.order = s.order[1:]
+	}
+}

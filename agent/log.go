@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// Message is that of the line of an OOM event in the log, and of no other.
+const Message = "OOM kill"
+
+// logIncident writes one line for the OOM event with all its victims.
+func logIncident(log *logrus.Logger, in *incident.Incident) {
+	fields := logrus.Fields{
+		"id": in.ID, "at": in.Time, "event": in.Event, "scope": string(in.Scope), "tier": in.Tier,
+		"trigger": process{in.Trigger}, "victims": victims(in.Victims),
+	}
+	if in.Domain != nil {
+		fields["constraint"], fields["domain"] = in.Domain.Constraint, in.Domain.Path
+		fields["domain_bytes"] = size(in.Domain.Size)
+	}
+	if in.Limit != nil {
+		fields["limit_bytes"] = size(*in.Limit)
+	}
+	if in.Usage != nil {
+		fields["usage_bytes"] = size(*in.Usage)
+	}
+	log.WithFields(fields).Warn(Message)
+}
+
+// The fields' types are numbers and objects in JSON, and short in text.
+type (
+	size    uint64
+	victims []incident.Victim
+	process struct{ kill.Process }
+)
+
+func (s size) String() string { return kill.Size(uint64(s)) }
+
+func (p process) String() string { return fmt.Sprintf("%s[%d]", kill.Clean(p.Comm), p.PID) }
+
+func (vs victims) String() string {
+	list := make([]string, 0, len(vs))
+	for i := range vs {
+		list = append(list, victimText(&vs[i]))
+	}
+	return strings.Join(list, "; ")
+}
+
+// victimText is such as java[123] rss=61.2 MiB pod=shop/web container=app.
+func victimText(v *incident.Victim) string {
+	text := process{v.Process}.String()
+	if v.Memory.RSS != nil {
+		text += " rss=" + kill.Size(*v.Memory.RSS)
+	}
+	if p := v.Pod; p != nil {
+		text += " pod=" + kill.Clean(or(p.Namespace+"/"+p.Name, "/", p.UID))
+	}
+	if c := v.Container; c != nil {
+		text += " container=" + kill.Clean(or(c.Name, "", c.ID))
+		if c.Image != "" {
+			text += " image=" + kill.Clean(c.Image)
+		}
+	}
+	if v.Unit != "" {
+		text += " unit=" + kill.Clean(v.Unit)
+	}
+	if v.Container == nil && v.Unit == "" {
+		text += " cgroup=" + kill.Clean(or(v.Cgroup.Path, "", v.Cgroup.Ancestor))
+	}
+	return text
+}
+
+// or gives other where text is empty, as none says.
+func or(text, none, other string) string {
+	if text == none {
+		return other
+	}
+	return text
+}
+
+// nodeMemory is the node's, in bytes.
+func nodeMemory() *uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return nil
+	}
+	return new(info.Totalram * uint64(info.Unit))
+}

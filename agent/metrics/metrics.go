@@ -1,0 +1,194 @@
+// Package metrics is what the agent tells Prometheus. Everything is in a registry
+// of its own; the labels that would grow with pods are bounded in number and time.
+package metrics
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Options of New. The zero value of each has a default.
+type Options struct {
+	// Version and Commit are of the build.
+	Version, Commit string
+	// SeriesTTL is how long a container's series is shown after its last kill;
+	// an hour by default. Queries may look back that far: see kills.go.
+	SeriesTTL time.Duration
+	// MaxSeries is how many containers have a series of their own, 500 by default.
+	MaxSeries int
+	// Health and Queues are asked at each scrape, and must not block. Those that
+	// are nil leave their metrics out.
+	Health func() incident.Health
+	Queues func() []Queue
+}
+
+// Defaults of Options.
+const (
+	DefaultSeriesTTL = time.Hour
+	DefaultMaxSeries = 500
+)
+
+// troubles are reasons for which there is a counter from the start, since increase()
+// does not see the first count of a series: what an alert is for.
+var troubles = []outcome.Reason{
+	outcome.Forbidden, outcome.Refused, outcome.Conflict, outcome.Throttled, outcome.Unavailable, outcome.QueueFull, outcome.TooLate,
+}
+
+// Metrics counts what it is told of incidents, and what became of them. It is safe
+// for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	delay    prometheus.Histogram
+	o        Options
+
+	// mu guards what follows.
+	mu      sync.Mutex
+	victims map[oom.Cause]uint64
+	events  map[outcomeKey]uint64
+	marked  map[outcomeKey]uint64
+	kills   kills
+}
+
+type outcomeKey struct {
+	stage  outcome.Stage
+	reason outcome.Reason
+}
+
+var (
+	_ outcome.Counter   = (*Metrics)(nil)
+	_ incident.Restorer = (*Metrics)(nil)
+)
+
+// New makes metrics that are all zero.
+func New(o Options) *Metrics {
+	if o.SeriesTTL <= 0 {
+		o.SeriesTTL = DefaultSeriesTTL
+	}
+	if o.MaxSeries <= 0 {
+		o.MaxSeries = DefaultMaxSeries
+	}
+	now := time.Now()
+	m := &Metrics{
+		registry: prometheus.NewPedanticRegistry(), o: o,
+		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{},
+		kills: newKills(o.SeriesTTL, o.MaxSeries, now),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "oomwitness_kill_to_event_seconds",
+			Help:    "Time from a kill until the API server had an Event of it.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 600},
+		}),
+	}
+	for _, scope := range cgroups.Scopes {
+		m.victims[scope] = 0
+	}
+	for _, reason := range troubles {
+		for _, stage := range []outcome.Stage{outcome.Error, outcome.Skipped} {
+			m.events[outcomeKey{stage, reason}], m.marked[outcomeKey{stage, reason}] = 0, 0
+		}
+	}
+	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Told} {
+		m.events[outcomeKey{stage: stage}] = 0
+	}
+	m.marked[outcomeKey{stage: outcome.Marked}] = 0
+	m.registry.MustRegister(m.delay, collector{m}, buildInfo(o),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector())
+	return m
+}
+
+func buildInfo(o Options) prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "oomwitness_build_info", Help: "What the agent was built from; always 1.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "commit": o.Commit, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}
+
+// Registry has all of the metrics, and nothing else.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Bounds of a scrape.
+const (
+	maxScrapes    = 4
+	scrapeTimeout = 10 * time.Second
+)
+
+// Handler serves them. What goes wrong is written to errors, a line each.
+func (m *Metrics) Handler(errors io.Writer) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog: log.New(errors, "metrics: ", 0), ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout, EnableOpenMetrics: true,
+	})
+}
+
+// Take counts an event and its victims. It is identified where all of them have a
+// name in Kubernetes, or as a unit of systemd.
+func (m *Metrics) Take(in incident.Incident, _ bool) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events[outcomeKey{stage: outcome.Observed}]++
+	identified := true
+	for i := range in.Victims {
+		v := &in.Victims[i]
+		m.victims[known(in.Scope)]++
+		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), now)
+		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
+	}
+	if identified {
+		m.events[outcomeKey{stage: outcome.Identified}]++
+	}
+}
+
+// Restore sets the counts of kills and of events observed. Other outcomes begin anew.
+func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for scope, n := range totals.Victims {
+		m.victims[known(oom.Cause(scope))] += n
+	}
+	m.events[outcomeKey{stage: outcome.Observed}] += totals.Incidents
+	m.kills.restore(totals, now)
+}
+
+// known keeps the label's values to those there are.
+func known(scope oom.Cause) oom.Cause {
+	if slices.Contains(cgroups.Scopes, scope) {
+		return scope
+	}
+	return oom.CauseUnknown
+}
+
+// Event counts what became of an OOM event. What Take counts is not told here.
+func (m *Metrics) Event(stage outcome.Stage, reason outcome.Reason) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events[outcomeKey{stage, reason}]++
+}
+
+// Mark counts what became of marking or evicting a pod.
+func (m *Metrics) Mark(stage outcome.Stage, reason outcome.Reason) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.marked[outcomeKey{stage, reason}]++
+}
+
+// TellDelay is the time from a kill to the Event that has it. A clock that was set
+// back in between gives 0.
+func (m *Metrics) TellDelay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }

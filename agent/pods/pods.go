@@ -1,0 +1,168 @@
+// Package pods knows the pods of one node as the API server has them, and those
+// that were removed in the last minutes.
+//
+// Of each pod it keeps what names its containers and says whether it may be
+// evicted, and nothing else. There is no cache of the cluster.
+package pods
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
+)
+
+// configHash is an annotation of a mirror pod: the UID that kubelet gives the
+// static pod, which its cgroup has (pkg/kubelet/types in Kubernetes).
+const configHash = "kubernetes.io/config.hash"
+
+// maxIDs is how many IDs are kept of one container: its current state's, the last
+// one's, and those before that the watch has seen.
+const maxIDs = 4
+
+// Pod is one with what decides about its eviction.
+type Pod struct {
+	identity.Pod
+	// Managed says that a controller would make it again, DaemonSet that this is a
+	// DaemonSet.
+	Managed, DaemonSet bool
+	// Critical says that its priority class is one of the system's.
+	Critical bool
+	// Finished says that it is being deleted, has ended, or is gone.
+	Finished bool
+}
+
+// entry is a pod in the store.
+type entry struct {
+	Pod
+	// hash is a static pod's UID on the node, "" for others.
+	hash string
+}
+
+// compact takes from a pod what is kept. before is the same pod's entry, if any:
+// the IDs that its containers had stay.
+func compact(pod *corev1.Pod, before *entry) *entry {
+	e := &entry{hash: pod.Annotations[configHash]}
+	e.UID, e.Namespace, e.Name = string(pod.UID), pod.Namespace, pod.Name
+	_, e.Static = pod.Annotations[corev1.MirrorPodAnnotationKey]
+	owner := metav1.GetControllerOfNoCopy(pod)
+	e.Managed = owner != nil
+	e.DaemonSet = owner != nil && owner.Kind == "DaemonSet" && strings.HasPrefix(owner.APIVersion, "apps/")
+	e.Critical = pod.Spec.PriorityClassName == "system-node-critical" || pod.Spec.PriorityClassName == "system-cluster-critical"
+	e.Finished = pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	for _, c := range pod.Spec.InitContainers {
+		kind := identity.KindInit
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			kind = identity.KindSidecar
+		}
+		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: kind})
+	}
+	for _, c := range pod.Spec.Containers {
+		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: identity.KindContainer})
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: identity.KindEphemeral})
+	}
+	for i := range e.Containers {
+		c := &e.Containers[i]
+		c.IDs = idsOf(pod, c.Name)
+		if before != nil {
+			c.IDs = withFormer(c.IDs, before.Containers, c.Name)
+		}
+	}
+	return e
+}
+
+// idsOf gives a container's IDs, the current first.
+func idsOf(pod *corev1.Pod, name string) []string {
+	var ids []string
+	add := func(id string) {
+		if _, bare, ok := strings.Cut(id, "://"); ok && bare != "" && !slices.Contains(ids, bare) {
+			ids = append(ids, bare)
+		}
+	}
+	status := &pod.Status
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
+		for _, s := range list {
+			if s.Name != name {
+				continue
+			}
+			add(s.ContainerID)
+			for _, state := range []corev1.ContainerState{s.State, s.LastTerminationState} {
+				if state.Terminated != nil {
+					add(state.Terminated.ContainerID)
+				}
+			}
+		}
+	}
+	return ids
+}
+
+func withFormer(ids []string, before []identity.Container, name string) []string {
+	for _, c := range before {
+		if c.Name != name {
+			continue
+		}
+		for _, id := range c.IDs {
+			if len(ids) < maxIDs && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// strip takes all off a pod that compact has no use for, so that a list of pods
+// weighs little also while it is read.
+func strip(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	out := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
+		DeletionTimestamp: pod.DeletionTimestamp, OwnerReferences: pod.OwnerReferences,
+	}}
+	for _, key := range []string{configHash, corev1.MirrorPodAnnotationKey} {
+		if value, ok := pod.Annotations[key]; ok {
+			metav1.SetMetaDataAnnotation(&out.ObjectMeta, key, value)
+		}
+	}
+	out.Spec.PriorityClassName = pod.Spec.PriorityClassName
+	for _, c := range pod.Spec.InitContainers {
+		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: c.Image, RestartPolicy: c.RestartPolicy})
+	}
+	for _, c := range pod.Spec.Containers {
+		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		common := corev1.EphemeralContainerCommon{Name: c.Name, Image: c.Image}
+		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: common})
+	}
+	out.Status.Phase = pod.Status.Phase
+	out.Status.InitContainerStatuses = stripStatuses(pod.Status.InitContainerStatuses)
+	out.Status.ContainerStatuses = stripStatuses(pod.Status.ContainerStatuses)
+	out.Status.EphemeralContainerStatuses = stripStatuses(pod.Status.EphemeralContainerStatuses)
+	return out, nil
+}
+
+func stripStatuses(list []corev1.ContainerStatus) []corev1.ContainerStatus {
+	out := make([]corev1.ContainerStatus, 0, len(list))
+	for _, s := range list {
+		out = append(out, corev1.ContainerStatus{
+			Name: s.Name, ContainerID: s.ContainerID,
+			State: stripState(s.State), LastTerminationState: stripState(s.LastTerminationState),
+		})
+	}
+	return out
+}
+
+func stripState(s corev1.ContainerState) corev1.ContainerState {
+	if s.Terminated == nil {
+		return corev1.ContainerState{}
+	}
+	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ContainerID: s.Terminated.ContainerID}}
+}

@@ -1,0 +1,215 @@
+package pods
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
+)
+
+// Keep is how long a pod is known after its removal, and MaxRemoved how many such
+// at most: the newest.
+const (
+	Keep       = 10 * time.Minute
+	MaxRemoved = 1024
+)
+
+// Store has the pods of the node. All its methods may be called concurrently, and
+// none waits for the API server.
+type Store struct {
+	mu sync.RWMutex
+	// pods by the UID of the API server.
+	pods map[string]*entry
+	// hashes gives the UID of the newest mirror of a static pod, containers that
+	// of the pod with a container's ID.
+	hashes, containers map[string]string
+	// removed are pods that the API server has no more, oldest first.
+	removed []removal
+	gone    map[string]bool
+	// synced is closed when the first list was read.
+	synced chan struct{}
+	once   sync.Once
+}
+
+type removal struct {
+	uid string
+	at  time.Time
+}
+
+var (
+	_ identity.Pods           = (*Store)(nil)
+	_ cache.TransformingStore = (*Store)(nil)
+)
+
+// NewStore makes an empty one. Watch fills it.
+func NewStore() *Store {
+	return &Store{
+		pods: map[string]*entry{}, hashes: map[string]string{}, containers: map[string]string{},
+		gone: map[string]bool{}, synced: make(chan struct{}),
+	}
+}
+
+// Synced is closed when all pods of the node were read once.
+func (s *Store) Synced() <-chan struct{} { return s.synced }
+
+// ByUID is identity.Pods'.
+func (s *Store) ByUID(uid string) (identity.Pod, bool) {
+	pod, ok := s.Lookup(uid)
+	return pod.Pod, ok
+}
+
+// Lookup finds a pod by its own UID, or a static one by that in its cgroup's path.
+func (s *Store) Lookup(uid string) (Pod, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.pods[uid]
+	if e == nil {
+		uid = s.hashes[uid]
+		e = s.pods[uid]
+	}
+	if e == nil {
+		return Pod{}, false
+	}
+	pod := e.Pod
+	pod.Finished = pod.Finished || s.gone[uid]
+	return pod, true
+}
+
+// ByContainer is identity.Pods'.
+func (s *Store) ByContainer(id string) (identity.Pod, identity.Container, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.pods[s.containers[id]]
+	if e == nil {
+		return identity.Pod{}, identity.Container{}, false
+	}
+	for _, c := range e.Containers {
+		for _, known := range c.IDs {
+			if known == id {
+				return e.Pod.Pod, c, true
+			}
+		}
+	}
+	return identity.Pod{}, identity.Container{}, false
+}
+
+// Len is the number of pods known, those removed included.
+func (s *Store) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.pods)
+}
+
+// Add is called by the watch for a new pod.
+func (s *Store) Add(obj any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setLocked(obj)
+	s.forgetLocked()
+	return nil
+}
+
+// Update is called by the watch for a pod that has changed.
+func (s *Store) Update(obj any) error { return s.Add(obj) }
+
+// Delete is called by the watch for a pod that was removed.
+func (s *Store) Delete(obj any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Its last state has the IDs of containers that ended with it.
+	if uid := s.setLocked(obj); uid != "" {
+		s.removeLocked(uid)
+	}
+	s.forgetLocked()
+	return nil
+}
+
+// Replace is called by the watch with all the pods that there are.
+func (s *Store) Replace(list []any, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	present := map[string]bool{}
+	for _, obj := range list {
+		present[s.setLocked(obj)] = true
+	}
+	for uid := range s.pods {
+		if !present[uid] {
+			s.removeLocked(uid)
+		}
+	}
+	s.forgetLocked()
+	s.once.Do(func() { close(s.synced) })
+	return nil
+}
+
+// Resync has no meaning here.
+func (s *Store) Resync() error { return nil }
+
+// Transformer makes pods small before they are kept anywhere.
+func (s *Store) Transformer() cache.TransformFunc { return strip }
+
+// setLocked takes a pod and returns its UID.
+func (s *Store) setLocked(obj any) string {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok || pod.UID == "" {
+		return ""
+	}
+	uid := string(pod.UID)
+	before := s.pods[uid]
+	e := compact(pod, before)
+	if before != nil {
+		s.unlinkLocked(before)
+	}
+	s.pods[uid] = e
+	// The mirror that came last has the hash, not one that is on its way out.
+	holder := s.hashes[e.hash]
+	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || before == nil && !e.Finished) {
+		s.hashes[e.hash] = uid
+	}
+	for _, c := range e.Containers {
+		for _, id := range c.IDs {
+			s.containers[id] = uid
+		}
+	}
+	if s.gone[uid] { // it is there after all
+		delete(s.gone, uid)
+	}
+	return uid
+}
+
+func (s *Store) removeLocked(uid string) {
+	if !s.gone[uid] {
+		s.gone[uid] = true
+		s.removed = append(s.removed, removal{uid, time.Now()})
+	}
+}
+
+// forgetLocked drops the removed pods whose time is over, or which are too many.
+func (s *Store) forgetLocked() {
+	for len(s.removed) > 0 && (len(s.gone) > MaxRemoved || time.Since(s.removed[0].at) >= Keep) {
+		uid := s.removed[0].uid
+		s.removed = s.removed[1:]
+		if e := s.pods[uid]; e != nil && s.gone[uid] {
+			s.unlinkLocked(e)
+			delete(s.pods, uid)
+			delete(s.gone, uid)
+		}
+	}
+}
+
+// unlinkLocked takes a pod out of the indices. Another pod's entries stay.
+func (s *Store) unlinkLocked(e *entry) {
+	if s.hashes[e.hash] == e.UID {
+		delete(s.hashes, e.hash)
+	}
+	for _, c := range e.Containers {
+		for _, id := range c.IDs {
+			if s.containers[id] == e.UID {
+				delete(s.containers, id)
+			}
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package pods
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
+)
+
+// made is a pod with one container, whose current ID is given.
+func made(uid, id string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-" + uid, UID: types.UID(uid)},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app:1"}}},
+		Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app", ContainerID: "containerd://" + id}}},
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A container has its former IDs, four at most, while it restarts.
+func TestFormerIDs(t *testing.T) {
+	s := NewStore()
+	for _, id := range []string{"c1", "c2", "c3", "c4", "c5"} {
+		must(t, s.Update(made("u", id)))
+	}
+	if _, _, ok := s.ByContainer("c1"); ok {
+		t.Error("the fifth last ID is known")
+	}
+	for _, id := range []string{"c2", "c5"} {
+		pod, c, ok := s.ByContainer(id)
+		if !ok || pod.Name != "cart-u" || c.Name != "app" || c.Kind != identity.KindContainer || c.IDs[0] != "c5" {
+			t.Errorf("%s: %+v, %+v, %v", id, pod, c, ok)
+		}
+	}
+	if len(s.containers) != maxIDs {
+		t.Errorf("%d IDs in the index", len(s.containers))
+	}
+}
+
+// A removed pod is known for ten minutes, also if it was missed by the watch.
+func TestRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore()
+		must(t, s.Replace([]any{made("u", "c1"), made("v", "c2"), made("w", "c3")}, ""))
+		<-s.Synced()
+		must(t, s.Delete(made("u", "c9")))
+		must(t, s.Replace([]any{made("w", "c3")}, ""))
+		time.Sleep(Keep - time.Second)
+		for id, finished := range map[string]bool{"c1": true, "c9": true, "c2": true, "c3": false} {
+			pod, _, ok := s.ByContainer(id)
+			if known, _ := s.Lookup(pod.UID); !ok || known.Finished != finished {
+				t.Errorf("%s: %+v, %v", id, known, ok)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		must(t, s.Update(made("w", "c3")))
+		if _, ok := s.ByUID("u"); ok || s.Len() != 1 || len(s.containers) != 1 || len(s.gone) != 0 {
+			t.Errorf("after ten minutes: %d pods, %v, %v", s.Len(), s.containers, s.gone)
+		}
+	})
+}
+
+// A static pod is found by its own UID, which its cgroup has, and by its mirror's,
+// also after the mirror was made again.
+func TestStatic(t *testing.T) {
+	s := NewStore()
+	mirror := func(uid string) *corev1.Pod {
+		pod := made(uid, "c-"+uid)
+		pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash", "kubernetes.io/config.hash": "hash"}
+		return pod
+	}
+	must(t, s.Add(mirror("m1")))
+	must(t, s.Add(mirror("m2")))
+	must(t, s.Delete(mirror("m1")))
+	for _, uid := range []string{"hash", "m2"} {
+		if pod, ok := s.ByUID(uid); !ok || pod.UID != "m2" || !pod.Static {
+			t.Errorf("%s: %+v, %v", uid, pod, ok)
+		}
+	}
+}
+
+// Removed pods are bounded.
+func TestManyRemoved(t *testing.T) {
+	s := NewStore()
+	for i := range MaxRemoved + 50 {
+		must(t, s.Delete(made(fmt.Sprint(i), fmt.Sprintf("c%d", i))))
+	}
+	if _, ok := s.ByUID(fmt.Sprint(MaxRemoved + 49)); !ok || s.Len() != MaxRemoved || len(s.containers) != MaxRemoved {
+		t.Errorf("%d pods, %d containers", s.Len(), len(s.containers))
+	}
+}
+
+// What is stripped loses nothing that is kept.
+func TestStrip(t *testing.T) {
+	pod := made("u", "c2")
+	pod.Labels = map[string]string{"a": "b"}
+	pod.Annotations = map[string]string{"large": "text", corev1.MirrorPodAnnotationKey: "h", "kubernetes.io/config.hash": "h"}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Controller: new(true)}}
+	pod.Spec.PriorityClassName = "system-node-critical"
+	pod.Spec.InitContainers = []corev1.Container{{Name: "i"}, {Name: "s", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "e"}}}
+	pod.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "e", ContainerID: "containerd://c3"}}
+	pod.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ContainerID: "containerd://c1"}
+	pod.Status.Phase = corev1.PodFailed
+	small, err := strip(pod)
+	must(t, err)
+	if got := small.(*corev1.Pod); got.Annotations["large"] != "" || len(got.Labels) != 0 {
+		t.Errorf("kept %+v", got.ObjectMeta)
+	}
+	got, want := compact(small.(*corev1.Pod), nil), compact(pod, nil)
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if !want.DaemonSet || !want.Managed || !want.Critical || !want.Finished || !want.Static || want.hash != "h" || len(want.Containers) != 4 {
+		t.Errorf("compact: %+v", want)
+	}
+}

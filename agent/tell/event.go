@@ -1,0 +1,170 @@
+package tell
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/oomwitness/oomwitness/agent/deliver"
+	"github.com/oomwitness/oomwitness/agent/kubeapi"
+	"github.com/oomwitness/oomwitness/agent/outcome"
+)
+
+// Reason and Component of all Events.
+const (
+	Reason    = "OOMKilling"
+	Component = "oomwitness"
+)
+
+// maxName is how long an Event's name may be.
+const maxName = 253
+
+// object is what the Event of a lane is about.
+func (t *Teller) object(lane deliver.Lane, tasks []deliver.Task) (corev1.ObjectReference, error) {
+	if lane.Target.Node() {
+		// As kubelet's own Events on its node: kubectl looks for both UIDs.
+		return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: t.Node, UID: types.UID(t.Node)}, nil
+	}
+	object := corev1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: lane.Target.Namespace, Name: lane.Target.Name, UID: types.UID(lane.Target.UID),
+	}
+	if pod, ok := t.Pods.Lookup(lane.Target.UID); ok {
+		object.Namespace, object.Name, object.UID = pod.Namespace, pod.Name, types.UID(pod.UID)
+		for _, c := range pod.Containers {
+			if c.Name == lane.Container {
+				object.FieldPath = fmt.Sprintf("%s{%s}", fieldOf[c.Kind], c.Name)
+			}
+		}
+	} else if lane.Container != "" {
+		object.FieldPath = fmt.Sprintf("spec.containers{%s}", lane.Container)
+	}
+	if object.Namespace == "" || object.Name == "" {
+		return object, deliver.Unknown(lane, tasks)
+	}
+	return object, nil
+}
+
+// fieldOf says where in a pod a container is, by its kind.
+var fieldOf = map[string]string{
+	"init": "spec.initContainers", "sidecar": "spec.initContainers",
+	"container": "spec.containers", "ephemeral": "spec.ephemeralContainers",
+}
+
+// seen is an Event as the API server had it last.
+type seen struct {
+	version string
+	count   int32
+	told    told
+}
+
+func seenOf(e *corev1.Event) seen {
+	return seen{version: e.ResourceVersion, count: e.Count, told: parseTold(e.Annotations[annotationTold])}
+}
+
+// tell changes the lane's Event if it is there, and creates it if not.
+func (t *Teller) tell(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
+	namespace, eventName := object.Namespace, eventName(lane, object)
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	known, ok := t.events.Get(lane)
+	if !ok {
+		event := t.event(namespace, eventName, object, tasks)
+		created := &corev1.Event{}
+		err := t.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
+		if err == nil {
+			t.events.Add(lane, seenOf(created))
+			return nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return kubeapi.Judge(err)
+		}
+		// By an agent before this one, or by a call whose answer was lost.
+		read, err := t.patch(ctx, namespace, eventName, []byte("{}"))
+		if err != nil {
+			return t.forget(lane, err)
+		}
+		known = seenOf(read)
+	}
+	return t.count(ctx, lane, namespace, eventName, known.(seen), tasks)
+}
+
+// count has an Event count the tasks that it does not yet.
+func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
+	news := known.told.news(tasks)
+	if len(news) == 0 {
+		t.events.Add(lane, known)
+		return nil
+	}
+	last := news[len(news)-1]
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"resourceVersion": known.version,
+			"annotations":     map[string]string{annotationTold: known.told.with(news).String()},
+		},
+		"count":         known.count + int32(len(news)),
+		"lastTimestamp": metav1.NewTime(last.Time),
+		"message":       last.Text,
+	})
+	if err != nil {
+		return &outcome.SkipError{Reason: outcome.Refused, Err: err}
+	}
+	changed, err := t.patch(ctx, namespace, eventName, body)
+	if err != nil {
+		return t.forget(lane, err)
+	}
+	t.events.Add(lane, seenOf(changed))
+	return nil
+}
+
+// patch changes an Event, and returns it. An empty patch reads it with no more
+// rights than those to patch.
+func (t *Teller) patch(ctx context.Context, namespace, eventName string, body []byte) (*corev1.Event, error) {
+	event := &corev1.Event{}
+	err := t.Client.Patch(types.MergePatchType).Namespace(namespace).Resource("events").Name(eventName).
+		Body(body).MaxRetries(0).Do(ctx).Into(event)
+	return event, err
+}
+
+// forget says what a failed change means. The next attempt looks anew: the Event
+// may have been changed by a call whose answer was lost, or its time is over.
+func (t *Teller) forget(lane deliver.Lane, err error) error {
+	t.events.Remove(lane)
+	if apierrors.IsNotFound(err) {
+		return &outcome.RetryError{Reason: outcome.Conflict, Err: err}
+	}
+	return kubeapi.Judge(err)
+}
+
+// event is a new Event for tasks.
+func (t *Teller) event(namespace, eventName string, object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
+	first, last := tasks[0], tasks[len(tasks)-1]
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: eventName,
+			Annotations: map[string]string{annotationTold: told(nil).with(tasks).String()},
+		},
+		InvolvedObject: object, Reason: Reason, Message: last.Text, Type: corev1.EventTypeWarning,
+		Source:         corev1.EventSource{Component: Component, Host: t.Node},
+		FirstTimestamp: metav1.NewTime(first.Time), LastTimestamp: metav1.NewTime(last.Time),
+		Count: int32(len(tasks)), ReportingController: Component, ReportingInstance: t.Node,
+	}
+}
+
+// eventName is the same for the same lane in every life of the agent.
+func eventName(lane deliver.Lane, object corev1.ObjectReference) string {
+	h := fnv.New64a()
+	for _, part := range []string{string(object.UID), lane.Container, lane.Group} {
+		_, _ = h.Write(append([]byte(part), 0))
+	}
+	suffix := fmt.Sprintf(".%016x", h.Sum64())
+	prefix := object.Name[:min(len(object.Name), maxName-len(suffix))]
+	return strings.TrimRight(prefix, "-.") + suffix
+}

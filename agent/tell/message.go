@@ -1,0 +1,105 @@
+package tell
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+const (
+	// maxMessage is how long a message of an Event may be: what the newer API,
+	// events.k8s.io, allows.
+	maxMessage = 1024
+	// maxNamed is how many victims are named beside the first.
+	maxNamed = 3
+)
+
+// message says what was killed and why. victims are those of one container, at
+// least one; in is the incident, which may have others.
+func message(in *incident.Incident, victims []incident.Victim) string {
+	var out strings.Builder
+	first := victims[0]
+	fmt.Fprintf(&out, "Killed process %s", process(first.Process))
+	if rss := first.Memory.RSS; rss != nil {
+		fmt.Fprintf(&out, ", which had %s of memory%s", kill.Size(*rss), parts(first.Memory))
+	}
+	fmt.Fprintf(&out, ": %s", cause(in))
+	if others := victims[1:]; len(others) > 0 {
+		out.WriteString("; and with it ")
+		for i, v := range others[:min(len(others), maxNamed)] {
+			if i > 0 {
+				out.WriteString(", ")
+			}
+			out.WriteString(process(v.Process))
+		}
+		if more := len(others) - maxNamed; more > 0 {
+			fmt.Fprintf(&out, " and %d more", more)
+		}
+	}
+	if elsewhere := len(in.Victims) - len(victims); elsewhere > 0 {
+		fmt.Fprintf(&out, "; %d killed elsewhere", elsewhere)
+	}
+	return short(out.String(), maxMessage)
+}
+
+func process(p kill.Process) string { return fmt.Sprintf("%s (pid %d)", kill.Clean(p.Comm), p.PID) }
+
+func parts(m kill.Memory) string {
+	if m.Anon == nil || m.File == nil || m.Shmem == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (anonymous %s, file %s, shared %s)", kill.Size(*m.Anon), kill.Size(*m.File), kill.Size(*m.Shmem))
+}
+
+// cause says whose limit fired, seen from the victims.
+func cause(in *incident.Incident) string {
+	switch in.Scope {
+	case oom.CauseContainer:
+		return "the container's memory limit" + limit(in) + " was reached"
+	case oom.CausePod:
+		return "the pod's memory limit" + limit(in) + " was reached"
+	case oom.CauseAncestor:
+		return "the memory limit" + limit(in) + " of a cgroup above the pod was reached" + domain(in)
+	case oom.CauseNode:
+		return "the node was out of memory"
+	case oom.CauseCpuset:
+		return "the memory of the NUMA nodes that its cpuset allows was used up"
+	case oom.CauseMempolicy:
+		return "the memory of the NUMA nodes that its memory policy allows was used up"
+	case oom.CauseSysrq:
+		return "somebody asked the kernel for an OOM kill (sysrq f)"
+	default:
+		return "whose memory limit it was is not known"
+	}
+}
+
+func limit(in *incident.Incident) string {
+	switch {
+	case in.Limit != nil:
+		return " of " + kill.Size(*in.Limit)
+	case in.Domain != nil && in.Domain.Size != 0:
+		return " of " + kill.Size(in.Domain.Size)
+	default:
+		return ""
+	}
+}
+
+func domain(in *incident.Incident) string {
+	if in.Domain == nil || in.Domain.Path == "" {
+		return ""
+	}
+	return ": " + kill.Clean(in.Domain.Path)
+}
+
+// short cuts text, which is printable, at a rune.
+func short(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
+	}
+	const dots = "..."
+	cut := strings.ToValidUTF8(text[:bytes-len(dots)], "")
+	return cut + dots
+}

@@ -1,0 +1,93 @@
+package tell
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+func victim(comm string, pid uint32, pod, container string) incident.Victim {
+	v := incident.Victim{Victim: kill.Victim{Process: kill.Process{PID: pid, Comm: comm}}}
+	if pod != "" {
+		v.Pod = &kill.Pod{UID: pod, Namespace: "shop", Name: "cart"}
+	}
+	if container != "" {
+		v.Container = &kill.Container{Name: container}
+	}
+	return v
+}
+
+func TestMessage(t *testing.T) {
+	java := victim("java", 4242, "u", "app")
+	java.Memory = kill.Memory{RSS: new(uint64(600 << 20)), Anon: new(uint64(500 << 20)), File: new(uint64(100 << 20)), Shmem: new(uint64(0))}
+	for _, test := range []struct {
+		name    string
+		in      incident.Incident
+		victims []incident.Victim
+		want    string
+	}{
+		{
+			"container", incident.Incident{Scope: oom.CauseContainer, Limit: new(uint64(512 << 20)), Victims: []incident.Victim{java}},
+			[]incident.Victim{java},
+			"Killed process java (pid 4242), which had 600 MiB of memory (anonymous 500 MiB, file 100 MiB, shared 0 B): the container's memory limit of 512 MiB was reached",
+		},
+		{
+			"size of the domain", incident.Incident{Scope: oom.CausePod, Domain: &kill.Domain{Size: 1 << 30}, Victims: make([]incident.Victim, 1)},
+			[]incident.Victim{victim("a", 1, "u", "")},
+			"Killed process a (pid 1): the pod's memory limit of 1.0 GiB was reached",
+		},
+		{
+			"ancestor", incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/kubepods.slice"}, Victims: make([]incident.Victim, 1)},
+			[]incident.Victim{victim("a", 1, "u", "")},
+			"Killed process a (pid 1): the memory limit of a cgroup above the pod was reached: /kubepods.slice",
+		},
+		{
+			"many victims", incident.Incident{Scope: oom.CauseNode, Victims: make([]incident.Victim, 9)},
+			[]incident.Victim{victim("a", 1, "", ""), victim("b", 2, "", ""), victim("c", 3, "", ""), victim("d", 4, "", ""), victim("e", 5, "", "")},
+			"Killed process a (pid 1): the node was out of memory; and with it b (pid 2), c (pid 3), d (pid 4) and 1 more; 4 killed elsewhere",
+		},
+		{
+			"a name made to deceive", incident.Incident{Scope: oom.CauseSysrq, Victims: make([]incident.Victim, 1)},
+			[]incident.Victim{victim("a\n\x1b[31m", 1, "", "")},
+			`Killed process a\u000a\u001b[31m (pid 1): somebody asked the kernel for an OOM kill (sysrq f)`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := message(&test.in, test.victims); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestMessageIsShort(t *testing.T) {
+	in := incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/" + strings.Repeat("ä", 2000)}}
+	got := message(&in, []incident.Victim{victim("a", 1, "u", "")})
+	if len(got) > maxMessage || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
+		t.Errorf("%d bytes: %s", len(got), got)
+	}
+}
+
+// An incident with victims in two containers, a second pod and outside has four
+// Events, named the same after a restart.
+func TestPlan(t *testing.T) {
+	in := incident.Incident{ID: "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071-1-1", Scope: oom.CauseNode, Victims: []incident.Victim{
+		victim("a", 1, "u", "app"), victim("b", 2, "u", "app"), victim("c", 3, "u", "proxy"), victim("d", 4, "v", "app"), victim("e", 5, "", ""),
+	}}
+	first, second := New(Options{}).Plan(&in), New(Options{}).Plan(&in)
+	if len(first) != 4 || len(second) != 4 {
+		t.Fatalf("planned %+v", first)
+	}
+	for i := range first {
+		if first[i].Lane != second[i].Lane {
+			t.Errorf("lanes %+v and %+v", first[i].Lane, second[i].Lane)
+		}
+	}
+	if !strings.Contains(first[0].Task.Text, "and with it b (pid 2); 3 killed elsewhere") || !first[3].Lane.Target.Node() {
+		t.Errorf("planned %+v", first)
+	}
+}

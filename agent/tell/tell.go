@@ -1,0 +1,180 @@
+// Package tell makes Events of OOM kills: on the pod of the victims, and on the
+// node for victims in no pod.
+//
+// # Reason
+//
+// The reason is OOMKilling, the word that kubelet's and the node problem detector's
+// Events have on the node, and that people and alerts look for. OOMKilled, which a
+// container's status has, would be wrong: many a victim is a child whose container
+// goes on.
+//
+// # One Event for many kills
+//
+// There is one Event for the OOM events of one pod, container and scope in ten
+// minutes, the time in which client-go's EventCorrelator aggregates. Its count,
+// last time and message are those of the OOM events up to now. An OOM event that
+// comes later changes it. Of one pod or the node at most 25 calls are made at
+// once, as client-go has it, and then one in 30 seconds; what comes meanwhile is
+// counted by the next one. So a storm of N OOM events over P pods costs at most
+// min(N, P*(25 + minutes*2)) Events created or changed, nothing is left uncounted
+// (client-go drops what is over its limit), and an Event is late by 30 seconds at
+// most for this reason.
+//
+// # Never twice
+//
+// An agent may die between the API server's answer and its note of it, and then
+// tells again. The name of the Event follows from boot, pod, container, scope and
+// the ten minutes; the Event names the OOM events that it counts; and it is changed
+// only as it was read. So an OOM event is counted once, whatever died when, as long
+// as the API server keeps the Event (an hour by default) and no more than 64 OOM
+// events of the same Event came between: one that is older than the newest 64 is
+// taken for told.
+//
+// client-go's EventBroadcaster can do neither: its counts and names live in memory.
+package tell
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/lru"
+
+	"github.com/oomwitness/oomwitness/agent/deliver"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/agent/pods"
+)
+
+const (
+	name = "tell"
+	// window is the time whose OOM events have one Event.
+	window = 10 * time.Minute
+	// patience outlasts an API server that is away while it is upgraded.
+	patience = 30 * time.Minute
+	// maxRemembered bounds what is remembered of Events and of pods' rates.
+	maxRemembered = 1024
+)
+
+// Pods finds pods by UID; *pods.Store does.
+type Pods interface {
+	Lookup(uid string) (pods.Pod, bool)
+}
+
+// Options of New.
+type Options struct {
+	Client rest.Interface // of the core group
+	Pods   Pods
+	// Node is this node's name.
+	Node   string
+	Count  outcome.Counter
+	Log    logrus.FieldLogger
+	DryRun bool
+}
+
+// Teller is the action that tells.
+type Teller struct {
+	Options
+	// rates limits the calls of one pod or of the node; events is what the Events
+	// of a lane looked like when they were last seen. Both are safe for concurrent
+	// use, and what they hold is used by one worker at a time.
+	rates, events *lru.Cache
+}
+
+var _ deliver.Action = (*Teller)(nil)
+
+// New makes one.
+func New(o Options) *Teller {
+	return &Teller{Options: o, rates: lru.New(maxRemembered), events: lru.New(maxRemembered)}
+}
+
+// Name is "tell".
+func (t *Teller) Name() string { return name }
+
+// Patience is half an hour.
+func (t *Teller) Patience() time.Duration { return patience }
+
+// Done is outcome.Told.
+func (t *Teller) Done() outcome.Stage { return outcome.Told }
+
+// Count counts an OOM event.
+func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) {
+	t.Options.Count.Event(stage, reason)
+}
+
+// Plan has a task for each container with victims, and one for the node if there
+// are victims in no pod.
+func (t *Teller) Plan(in *incident.Incident) []deliver.Item {
+	var items []deliver.Item
+	at := map[deliver.Lane]int{}
+	victims := map[deliver.Lane][]incident.Victim{}
+	for _, v := range in.Victims {
+		lane := t.lane(in, v)
+		if _, ok := at[lane]; !ok {
+			at[lane] = len(items)
+			items = append(items, deliver.Item{Lane: lane})
+		}
+		victims[lane] = append(victims[lane], v)
+	}
+	for lane, i := range at {
+		items[i].Task = deliver.Task{
+			ID: in.ID, BootNS: in.BootNS, Time: in.Time, Scope: string(in.Scope), Text: message(in, victims[lane]),
+		}
+	}
+	return items
+}
+
+// lane is that of one victim. Two of its groups are two Events.
+func (t *Teller) lane(in *incident.Incident, v incident.Victim) deliver.Lane {
+	lane := deliver.Lane{Action: name, Group: group(in)}
+	if v.Pod != nil && v.Pod.UID != "" {
+		lane.Target = deliver.Target{Namespace: v.Pod.Namespace, Name: v.Pod.Name, UID: v.Pod.UID}
+		if v.Container != nil {
+			lane.Container = v.Container.Name
+		}
+	}
+	return lane
+}
+
+// group is the boot, the scope and the window.
+func group(in *incident.Incident) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(boot(in.ID)))
+	return fmt.Sprintf("%016x/%s/%s", h.Sum64(), in.Scope, strconv.FormatUint(in.BootNS/uint64(window), 36))
+}
+
+// boot is the boot ID at the beginning of an incident's ID.
+func boot(id string) string {
+	const bootID = len("00000000-0000-0000-0000-000000000000")
+	return id[:min(len(id), bootID)]
+}
+
+// Do creates the lane's Event, or has it count further OOM events.
+func (t *Teller) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task) error {
+	object, err := t.object(lane, tasks)
+	if err != nil {
+		return err
+	}
+	if t.DryRun {
+		for _, task := range tasks {
+			t.Log.WithFields(logrus.Fields{
+				"kind": object.Kind, "namespace": object.Namespace, "name": object.Name, "incident": task.ID, "message": task.Text,
+			}).Info("dry run: would make an Event")
+		}
+		return &outcome.SkipError{Reason: outcome.DryRun}
+	}
+	if wait := t.wait(lane.Target); wait > 0 {
+		return &outcome.WaitError{After: wait}
+	}
+	if err := t.tell(ctx, lane, object, tasks); err != nil {
+		return err
+	}
+	for _, task := range tasks {
+		t.Options.Count.TellDelay(time.Since(task.Time))
+	}
+	return nil
+}

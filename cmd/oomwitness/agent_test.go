@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/oomtest"
+)
+
+// commandEnv has the test binary be the command.
+const commandEnv = "OOMWITNESS_TEST_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(commandEnv) == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// agentProcess is the agent in a process of its own.
+type agentProcess struct {
+	cmd *exec.Cmd
+	log *bufio.Scanner
+}
+
+func startAgent(t *testing.T, args ...string) *agentProcess {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, append([]string{
+		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
+	}, args...)...)
+	cmd.Env = append(os.Environ(), commandEnv+"=1")
+	out, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	return &agentProcess{cmd: cmd, log: bufio.NewScanner(out)}
+}
+
+// logLine is what the tests read of the agent's log.
+type logLine struct {
+	Msg, Scope, Tier, ID string
+	Victims              []incident.Victim
+}
+
+// next gives the next OOM event of the log, false at the log's end.
+func (a *agentProcess) next(t *testing.T) (logLine, bool) {
+	t.Helper()
+	for a.log.Scan() {
+		var line logLine
+		require.NoError(t, json.Unmarshal(a.log.Bytes(), &line), "%s", a.log.Bytes())
+		if line.Msg == agent.Message {
+			return line, true
+		}
+	}
+	return logLine{}, false
+}
+
+// end ends it by a signal, reads its log to the end and waits.
+func (a *agentProcess) end(t *testing.T, s syscall.Signal) (rest []logLine) {
+	t.Helper()
+	require.NoError(t, a.cmd.Process.Signal(s))
+	for {
+		line, ok := a.next(t)
+		if !ok {
+			break
+		}
+		rest = append(rest, line)
+	}
+	err := a.cmd.Wait()
+	if s == syscall.SIGTERM {
+		require.NoError(t, err)
+	}
+	return rest
+}
+
+// loaded gives the flags of a ledger of the test's own, loaded.
+func loaded(t *testing.T) []string {
+	t.Helper()
+	pins := pinned(t)
+	_, err := execute(t, append([]string{"load"}, pins...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = execute(t, append([]string{"unload"}, pins...)...) })
+	return pins
+}
+
+// TestAgentTellsOnce: kills before, while and after an agent runs are told once.
+func TestAgentTellsOnce(t *testing.T) {
+	args := append(loaded(t), "--state-dir", filepath.Join(t.TempDir(), "state"))
+	s := newScene(t)
+	ours := func(line logLine) bool {
+		return line.Victims[0].Container != nil && line.Victims[0].Container.ID == s.id
+	}
+	nextOf := func(a *agentProcess) logLine {
+		for {
+			line, ok := a.next(t)
+			require.True(t, ok, "the log has ended")
+			if ours(line) {
+				return line
+			}
+		}
+	}
+	first := s.kill(t)
+	a := startAgent(t, args...)
+	line := nextOf(a)
+	require.EqualValues(t, first, line.Victims[0].PID, "of the time before")
+	second := s.kill(t)
+	line = nextOf(a)
+	require.EqualValues(t, second, line.Victims[0].PID)
+	require.Equal(t, s.uid, line.Victims[0].Pod.UID)
+	require.True(t, line.Victims[0].Init)
+	if line.Tier == "C" {
+		require.Equal(t, string(oom.CauseUnknown), line.Scope)
+	} else {
+		require.Equal(t, string(oom.CauseContainer), line.Scope)
+	}
+	a.end(t, syscall.SIGTERM)
+	third := s.kill(t)
+	a = startAgent(t, args...)
+	line = nextOf(a)
+	require.EqualValues(t, third, line.Victims[0].PID, "of the time between, and none again")
+	for _, line := range a.end(t, syscall.SIGTERM) {
+		require.False(t, ours(line), "%v", line)
+	}
+}
+
+// TestAgentKilled ends the agent by SIGKILL at random moments of a storm of
+// kills: each kill is counted once, and none is told of twice.
+func TestAgentKilled(t *testing.T) {
+	const (
+		kills = 200
+		lives = 50
+	)
+	state := filepath.Join(t.TempDir(), "state")
+	args := append(loaded(t), "--state-dir", state)
+	storm := startStorm(t, kills)
+	told := map[uint32]int{}
+	note := func(lines []logLine) {
+		for _, line := range lines {
+			for _, v := range line.Victims {
+				if storm.own[v.Cgroup.ID] {
+					told[v.PID]++
+				}
+			}
+		}
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range lives {
+		a := startAgent(t, args...)
+		for range kills / lives {
+			time.AfterFunc(time.Duration(random.IntN(400))*time.Millisecond, storm.step)
+		}
+		time.AfterFunc(time.Duration(random.IntN(400))*time.Millisecond, func() { _ = a.cmd.Process.Kill() })
+		for {
+			line, ok := a.next(t)
+			if !ok {
+				break
+			}
+			note([]logLine{line})
+		}
+		_ = a.cmd.Wait()
+	}
+	pids := storm.wait(t)
+	a := startAgent(t, args...)
+	deadline := time.AfterFunc(30*time.Second, func() { _ = a.cmd.Process.Kill() })
+	last := oomtest.KillIn(t, storm.dirs[0], nil) // the last that it tells
+	for {
+		line, ok := a.next(t)
+		require.True(t, ok, "the last kill was not told")
+		note([]logLine{line})
+		if told[uint32(last)] > 0 {
+			break
+		}
+	}
+	require.True(t, deadline.Stop())
+	note(a.end(t, syscall.SIGTERM))
+
+	counted := countedIn(t, state, storm.own)
+	for _, pid := range append(pids, last) {
+		require.Equal(t, 1, counted[uint32(pid)], "victim %d", pid)
+		require.LessOrEqual(t, told[uint32(pid)], 1, "victim %d", pid)
+		delete(counted, uint32(pid))
+	}
+	require.Empty(t, counted)
+	t.Logf("metric=agent-killed lives=%d kills=%d told=%d", lives, len(pids)+1, len(told))
+}
+
+// countedIn gives how often each victim in cgroups of the test is in the journal.
+func countedIn(t *testing.T, state string, own map[uint64]bool) map[uint32]int {
+	t.Helper()
+	j, _, damaged, err := journal.Open(state, "", time.Now())
+	require.NoError(t, err)
+	require.Zero(t, damaged)
+	defer func() { require.NoError(t, j.Close()) }()
+	counted := map[uint32]int{}
+	for _, in := range j.Past() {
+		for _, v := range in.Victims {
+			if own[v.Cgroup.ID] {
+				counted[v.PID]++
+			}
+		}
+	}
+	return counted
+}
+
+// storm is kills in a few cgroups at once.
+type storm struct {
+	dirs  []string
+	own   map[uint64]bool
+	steps chan struct{} // one for each kill that there is to be
+	pids  chan int
+	n     int
+}
+
+func startStorm(t *testing.T, n int) *storm {
+	t.Helper()
+	h, err := oom.FindHierarchy()
+	require.NoError(t, err)
+	s := &storm{own: map[uint64]bool{}, steps: make(chan struct{}, n), pids: make(chan int, n), n: n}
+	parent := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-storm-%d", time.Now().UnixNano()))
+	oomtest.MakeCgroup(t, h, parent, 0)
+	for i := range 4 {
+		dir := filepath.Join(parent, strconv.Itoa(i))
+		oomtest.MakeCgroup(t, h, dir, 4<<20)
+		id, err := bpf.CgroupID(dir)
+		require.NoError(t, err)
+		s.dirs, s.own[id] = append(s.dirs, dir), true
+	}
+	var workers sync.WaitGroup
+	for _, dir := range s.dirs {
+		workers.Go(func() {
+			for {
+				select {
+				case <-s.steps:
+					s.pids <- smallKill(t, dir)
+				case <-t.Context().Done():
+					return
+				}
+			}
+		})
+	}
+	t.Cleanup(workers.Wait)
+	return s
+}
+
+// smallKill has the OOM killer end a process that is at its limit in no time.
+func smallKill(t *testing.T, dir string) int {
+	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
+	in, err := hog.StdinPipe()
+	if err != nil || hog.Start() != nil {
+		t.Errorf("start a hog: %v", err)
+		return 0
+	}
+	pid := strconv.Itoa(hog.Process.Pid)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0o644); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.WriteString(in, "go\n")
+	_ = hog.Wait()
+	return hog.Process.Pid
+}
+
+// step has one more process killed.
+func (s *storm) step() { s.steps <- struct{}{} }
+
+func (s *storm) wait(t *testing.T) []int {
+	t.Helper()
+	var pids []int
+	for range s.n {
+		select {
+		case pid := <-s.pids:
+			pids = append(pids, pid)
+		case <-time.After(time.Minute):
+			t.Fatalf("%d kills of %d", len(pids), s.n)
+		}
+	}
+	return pids
+}

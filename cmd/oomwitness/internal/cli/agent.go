@@ -1,0 +1,49 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func newAgent() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Tell log, metrics and Kubernetes of every OOM kill on this node",
+		Long: `Tell log, metrics and Kubernetes of every OOM kill on this node, in a container or
+not, until Ctrl-C or SIGTERM. It needs a ledger (oomwitness load), and waits for
+one. One agent runs on a node: as a pod of the Helm chart's DaemonSet, or as the
+systemd unit that "oomwitness install --agent" writes.
+
+Of each OOM event it tells
+
+  log          one line with all victims: whose limit, the process, its sizes, pod
+               and container; JSON unless on a terminal
+  Prometheus   /metrics at --metrics-address
+  page         / and /api/v1/events at the same address; --page=false without.
+               What a pod's owner may not see is left out, but for --page-all
+  Kubernetes   an Event on the pod, or on the Node for what is in no pod
+
+Where a limit above the container's was the cause, another node may be better for
+the pod. --mark-scopes says at which causes it is marked by an annotation or a label
+(--victim-annotation, --victim-label), for which a descheduler may look, and with
+--evict evicted through the Eviction API. Without these nothing is changed;
+--dry-run says what would be.
+
+Names come from the cgroups, which are watched; from containerd, if --address
+answers; and from the API server, which is asked for the pods of this node alone.
+Without Kubernetes, or while the API server is away, all the rest works.
+
+Its position is a journal in --state-dir: an incident is written down before it is
+told of, so that an agent that was killed goes on where it was. It counts each kill
+once, and what Kubernetes was not told of yet is told after the restart. The
+ledger keeps some 4,000 kills for an agent that is away.
+
+To live through the OOM itself it wants an oom_score_adj near -1000, and a memory
+limit of its cgroup that is above --memory-limit; the unit and the chart give both.`,
+		Example: `  oomwitness agent
+  oomwitness agent --log-format json --metrics-address '' --kubernetes=false
+  oomwitness agent --victim-label example.com/oom=true --mark-scopes node --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
+	}
+	f.add(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/oomwitness/oomwitness/agent/evict"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/mark"
+	"github.com/oomwitness/oomwitness/agent/metrics"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+)
+
+// agentFlags are the agent's.
+type agentFlags struct {
+	pins
+	stateDir, address   string
+	logLevel, logFormat string
+	memoryLimit         string
+
+	kubernetes, kubeconfig, nodeName string
+	qps                              float32
+	burst                            int
+	annotation, label                string
+	markScopes                       []string
+	evict, dryRun                    bool
+	evictEvery                       time.Duration
+
+	metricsAddress string
+	page, pageAll  bool
+	seriesTTL      time.Duration
+	maxSeries      int
+}
+
+const (
+	defaultStateDir = "/var/lib/oomwitness/agent"
+	auto            = "auto"
+	// Where the metrics are by --metrics-address auto.
+	metricsInCluster = ":8080"
+	metricsOnNode    = "127.0.0.1:8080"
+	// defaultMemoryLimit leaves room below 30 MiB for what Go does not count.
+	defaultMemoryLimit = "20Mi"
+	nodeNameEnv        = "NODE_NAME"
+)
+
+func (f *agentFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal, made if need be")
+	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket, for names; empty to do without")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
+	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")
+	flags.StringVar(&f.memoryLimit, "memory-limit", defaultMemoryLimit, "Go's soft memory limit (GOMEMLIMIT), a quantity such as 20Mi, below the cgroup's; 0 for none")
+
+	flags.StringVar(&f.kubernetes, "kubernetes", auto, "true, false, or auto: where there is --kubeconfig or a service account")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
+	flags.StringVar(&f.nodeName, "node-name", "", "this node's name in Kubernetes (default: $"+nodeNameEnv+"); needed there")
+	flags.Float32Var(&f.qps, "kube-api-qps", 50, "requests to the API server in a second")
+	flags.IntVar(&f.burst, "kube-api-burst", 100, "requests to the API server at once")
+	flags.StringVar(&f.annotation, "victim-annotation", "", "annotation key=value that marks the victim's pod; empty for none")
+	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
+	flags.StringSliceVar(&f.markScopes, "mark-scopes", []string{"node", "pod", "ancestor"}, "scopes of which victims are marked and evicted, separated by commas")
+	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
+	flags.DurationVar(&f.evictEvery, "evict-every", evict.DefaultEvery, "time between two evictions at least")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only log which marks and evictions there would be")
+
+	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
+		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
+	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
+	flags.BoolVar(&f.pageAll, "page-all", false, "show on page and API what a pod's owner may not see: the node's processes and paths")
+	flags.DurationVar(&f.seriesTTL, "series-ttl", metrics.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")
+	flags.IntVar(&f.maxSeries, "max-series", metrics.DefaultMaxSeries, "containers with a series of their own in the metrics; those above are counted together")
+	f.addTo(flags)
+}
+
+// check refuses what can't be meant, all of it at once.
+func (f *agentFlags) check() error {
+	errs := []error{f.pins.check(), absolute("state-dir", f.stateDir)}
+	if f.address != "" {
+		errs = append(errs, absolute("address", f.address))
+	}
+	if _, err := f.level(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs,
+		oneOf("log-format", f.logFormat, auto, "json", "text"),
+		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
+	for _, scope := range f.markScopes {
+		errs = append(errs, oneOf("mark-scopes", scope, incident.ScopeNames()...))
+	}
+	if _, err := f.memoryBytes(); err != nil {
+		errs = append(errs, err)
+	}
+	if f.qps <= 0 || f.burst <= 0 {
+		errs = append(errs, fmt.Errorf("--kube-api-qps %v, --kube-api-burst %d: have to be above 0", f.qps, f.burst))
+	}
+	if f.evictEvery <= 0 {
+		errs = append(errs, fmt.Errorf("--evict-every %v: has to be above 0", f.evictEvery))
+	}
+	if f.seriesTTL <= 0 || f.maxSeries <= 0 {
+		errs = append(errs, fmt.Errorf("--series-ttl %v, --max-series %d: have to be above 0", f.seriesTTL, f.maxSeries))
+	}
+	return errors.Join(append(errs, flagError("victim-annotation", second(mark.ParseAnnotation(f.annotation))),
+		flagError("victim-label", second(mark.ParseLabel(f.label))))...)
+}
+
+func (f *agentFlags) level() (logrus.Level, error) {
+	level, err := logrus.ParseLevel(f.logLevel)
+	if err != nil || level < logrus.ErrorLevel || level > logrus.DebugLevel {
+		return level, fmt.Errorf("--log-level %q: allowed are debug, info, warning and error", f.logLevel)
+	}
+	return level, nil
+}
+
+func (f *agentFlags) memoryBytes() (int64, error) {
+	q, err := resource.ParseQuantity(f.memoryLimit)
+	if err != nil || q.Sign() < 0 {
+		return 0, fmt.Errorf("--memory-limit %q: has to be a quantity of bytes, such as 20Mi", f.memoryLimit)
+	}
+	return q.Value(), nil
+}
+
+// node is the node's name.
+func (f *agentFlags) node() (string, error) {
+	name := f.nodeName
+	if name == "" {
+		name = os.Getenv(nodeNameEnv)
+	}
+	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		return "", fmt.Errorf("--node-name or $%s %q: has to be this node's name in Kubernetes: %s", nodeNameEnv, name, problems[0])
+	}
+	return name, nil
+}
+
+// logger writes to where the command's errors go.
+func (f *agentFlags) logger(to io.Writer) (*logrus.Logger, error) {
+	level, err := f.level()
+	if err != nil {
+		return nil, err
+	}
+	log := logrus.New()
+	log.SetLevel(level)
+	log.SetOutput(to)
+	file, ok := to.(*os.File)
+	terminal := ok && term.IsTerminal(int(file.Fd()))
+	if f.logFormat == "json" || f.logFormat == auto && !terminal {
+		log.SetFormatter(&logrus.JSONFormatter{})
+	}
+	return log, nil
+}
+
+// wantsKubernetes says whether to talk to an API server.
+func (f *agentFlags) wantsKubernetes() bool {
+	if f.kubernetes == auto {
+		return f.kubeconfig != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	}
+	return f.kubernetes == "true"
+}
+
+// listenAddress is where the metrics are, "" for nowhere.
+func (f *agentFlags) listenAddress() string {
+	switch {
+	case f.metricsAddress != auto:
+		return f.metricsAddress
+	case f.wantsKubernetes():
+		return metricsInCluster
+	default:
+		return metricsOnNode
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// flagError names the flag that an error is of.
+func flagError(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s: %w", flag, err)
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s %q: allowed are %s", flag, value, strings.Join(allowed, ", "))
+}

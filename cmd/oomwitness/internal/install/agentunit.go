@@ -1,0 +1,60 @@
+package install
+
+import "fmt"
+
+// AgentEnvironment is a file of the node's owner, where
+// OOMWITNESS_AGENT_FLAGS=--flag... adds flags to the agent's.
+const AgentEnvironment = "/etc/default/oomwitness-agent"
+
+// agentUnit is the unit file of the agent on a node without Kubernetes. CAP_BPF is
+// for the ledger's maps; root, without any other capability, owns the cgroups,
+// containerd's socket and the ledger's folder.
+func (o Options) agentUnit() []byte {
+	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
+# The agent tells log and metrics of every OOM kill. It must live through the OOM
+# itself: the OOM killer takes it last, and what it needs is kept for it.
+[Unit]
+Description=Agent that tells of OOM kills (oomwitness)
+Wants=%s
+After=%s containerd.service
+
+[Service]
+Type=exec
+EnvironmentFile=-%s
+ExecStart=%s agent --kubernetes=false $OOMWITNESS_AGENT_FLAGS
+Restart=always
+RestartSec=2s
+OOMScoreAdjust=-999
+MemoryMin=16M
+MemoryHigh=48M
+MemoryMax=64M
+StateDirectory=oomwitness/agent
+StateDirectoryMode=0700
+RuntimeDirectory=oomwitness
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+CapabilityBoundingSet=CAP_BPF
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+ProtectHostname=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service bpf
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+`, unitMarker, UnitName, UnitName, AgentEnvironment, execWord(o.commandPath()))
+}

@@ -1,0 +1,120 @@
+//go:build linux
+
+package agent
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+)
+
+// TestKilled ends the agent by SIGKILL at random moments of a storm in a pod: all
+// kills are counted once, by metrics and Events.
+func TestKilled(t *testing.T) {
+	n := setUp(t)
+	lives, kills := 5, 100
+	if n.full {
+		lives, kills = 50, 1000
+	}
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	m := n.pod(t, "storm", nil)
+	began := time.Now()
+	m.tell(t, fmt.Sprintf("storm %d 0", kills))
+	for range lives {
+		require.NoError(t, faultkit.Pause(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
+		require.NoError(t, n.agent.End(syscall.SIGKILL))
+		n.start(t)
+	}
+	var counted float64
+	require.NoError(t, faultkit.Until(t.Context(), "all kills to be counted", func() error {
+		var err error
+		if counted, err = Counted(t.Context(), `pod="`+m.pod+`"`); err == nil && counted < float64(kills) {
+			err = fmt.Errorf("%v of %d", counted, kills)
+		}
+		return err
+	}))
+	require.EqualValues(t, kills, counted)
+	var told int32
+	require.NoError(t, faultkit.Until(t.Context(), "all kills to be told", func() error {
+		var err error
+		if told, err = n.EventCount(t.Context(), m.pod, "OOMKilling"); err == nil && told < int32(kills) {
+			err = fmt.Errorf("%d of %d", told, kills)
+		}
+		return err
+	}))
+	require.EqualValues(t, kills, told)
+	faultkit.Keep(t, fmt.Sprintf("agent killed lives=%d kills=%d counted=%v told=%d ms=%d seed=%d", lives, kills, counted, told, took(began), seed))
+}
+
+// TestNodeExhausted fills the node's memory over and over: the agent is never the
+// victim, and misses none.
+func TestNodeExhausted(t *testing.T) {
+	n := setUp(t)
+	times := 2
+	if n.full {
+		times = 20
+	}
+	for i := range times {
+		m := n.pod(t, "full", bestEffort)
+		m.tell(t, "gulp")
+		line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
+		require.NoError(t, err)
+		require.Equal(t, "node", line.Scope)
+		require.NoError(t, syscall.Kill(n.agent.PID(), 0), "after %d", i+1)
+		require.NoError(t, n.Delete(t.Context(), m.pod, 0))
+	}
+	for _, line := range n.agent.Lines() {
+		for _, v := range line.Victims {
+			require.NotEqual(t, n.agent.PID(), int(v.PID))
+		}
+	}
+	faultkit.Keep(t, fmt.Sprintf("agent exhausted=%d rss=%s", times, rss(t, n.agent.PID())))
+}
+
+// rss is VmRSS of a process, as the kernel writes it.
+func rss(t *testing.T, pid int) string {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(data), "VmRSS:")
+	require.True(t, ok)
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.ReplaceAll(strings.TrimSpace(line), " ", "")
+}
+
+// TestAPIServerAway: log and metrics go on, and the Events come when it is back.
+func TestAPIServerAway(t *testing.T) {
+	n := setUp(t)
+	away := 20 * time.Second
+	if n.full {
+		away = 5 * time.Minute
+	}
+	m := n.pod(t, "away", func(*corev1.Pod) {})
+	require.NoError(t, faultkit.Run(t.Context(), "systemctl", "stop", "kube-apiserver"))
+	stopped := time.Now()
+	back := func() {
+		require.NoError(t, faultkit.Run(t.Context(), "systemctl", "start", "kube-apiserver"))
+	}
+	m.tell(t, "hog")
+	line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
+	require.NoError(t, err)
+	require.Equal(t, "app", line.Victims[0].Container.Name)
+	require.NoError(t, n.agent.End(syscall.SIGKILL), "and the agent dies meanwhile")
+	n.start(t)
+	require.NoError(t, faultkit.Pause(t.Context(), away-time.Since(stopped)))
+	back()
+	n.event(t, m.pod, "workload (pid ")
+	told, err := n.EventCount(t.Context(), m.pod, "OOMKilling")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, told)
+}

@@ -1,0 +1,255 @@
+//go:build linux
+
+// Package agentapi has tests of what the agent does with Kubernetes, against a real
+// API server. OOM events are made up: those of a kernel are for the node VM.
+package agentapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/kubeapi"
+	"github.com/oomwitness/oomwitness/agent/mark"
+	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/integration/controlplane"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+const (
+	nodeName = "node-a"
+	bootID   = "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
+	// deadline bounds every wait for the API server.
+	deadline = 5 * time.Minute
+	poll     = 50 * time.Millisecond
+)
+
+// agent is one life of the agent's part in Kubernetes.
+type agent struct {
+	*kube.Kube
+	counts *counts
+	calls  *calls
+	done   chan string // IDs of incidents of which all is done
+	stop   func()
+}
+
+// startAgent starts one that knows the pods of its node, and ends it with the test.
+func startAgent(t *testing.T, config *rest.Config, change func(*kube.Options)) *agent {
+	t.Helper()
+	a := &agent{counts: newCounts(), calls: &calls{by: map[string]int{}}, done: make(chan string, 10000)}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = kubeapi.DefaultQPS, kubeapi.DefaultBurst
+	config.Wrap(a.calls.wrap)
+	client, err := kubeapi.ForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	o := kube.Options{Node: nodeName, Scopes: mark.DefaultScopes, EvictEvery: time.Millisecond, Count: a.counts, Log: log}
+	if change != nil {
+		change(&o)
+	}
+	if a.Kube, err = kube.New(client, o); err != nil {
+		t.Fatal(err)
+	}
+	a.Queue.Start(func(id string) { a.done <- id })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.Run(ctx)
+	}()
+	a.stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
+	t.Cleanup(a.stop)
+	select {
+	case <-a.Pods.Synced():
+	case <-time.After(deadline):
+		t.Fatal("the node's pods were not read")
+	}
+	return a
+}
+
+// take takes incidents, and waits until all is done for them.
+func (a *agent) take(t *testing.T, again bool, list ...incident.Incident) {
+	t.Helper()
+	for _, in := range list {
+		a.Queue.Take(in, again)
+	}
+	a.wait(t, len(list))
+}
+
+// wait waits until so many more incidents are done.
+func (a *agent) wait(t *testing.T, n int) {
+	t.Helper()
+	late := time.After(deadline)
+	for i := range n {
+		select {
+		case <-a.done:
+		case <-late:
+			t.Fatalf("%d of %d incidents are done; %d tasks wait; %v", i, n, a.Queue.Waiting(), a.counts.all())
+		}
+	}
+}
+
+// until asks until there is an answer, or fails the test.
+func until(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	late := time.After(deadline)
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("not in %s: %s", deadline, what)
+		}
+	}
+}
+
+// counts is an outcome.Counter that says what it has counted.
+type counts struct {
+	mu sync.Mutex
+	of map[string]int // "event told", "mark skipped pod_gone"
+}
+
+var _ outcome.Counter = (*counts)(nil)
+
+func newCounts() *counts { return &counts{of: map[string]int{}} }
+
+func (c *counts) add(what string, stage outcome.Stage, reason outcome.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of[strings.TrimSpace(fmt.Sprintf("%s %s %s", what, stage, reason))]++
+}
+
+func (c *counts) Event(stage outcome.Stage, reason outcome.Reason) { c.add("event", stage, reason) }
+func (c *counts) Mark(stage outcome.Stage, reason outcome.Reason)  { c.add("mark", stage, reason) }
+func (c *counts) TellDelay(time.Duration)                          {}
+
+func (c *counts) get(what string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of[what]
+}
+
+func (c *counts) all() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprint(c.of)
+}
+
+// calls counts requests by method and resource.
+type calls struct {
+	mu sync.Mutex
+	by map[string]int
+}
+
+func (c *calls) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		what := r.Method + " pods"
+		switch {
+		case strings.Contains(r.URL.Path, "/events"):
+			what = r.Method + " events"
+		case strings.HasSuffix(r.URL.Path, "/eviction"):
+			what = r.Method + " eviction"
+		}
+		c.mu.Lock()
+		c.by[what]++
+		c.mu.Unlock()
+		return next.RoundTrip(r)
+	})
+}
+
+func (c *calls) get(what string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.by[what]
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// oomEvent makes up an OOM event with one victim, in the container app of a pod or
+// in none.
+func oomEvent(n uint64, scope oom.Cause, pod *corev1.Pod) incident.Incident {
+	const gigabyte = 1 << 30
+	e := kill.Event{
+		Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Scope: scope, Tier: "A",
+		Victim:  kill.Victim{Process: kill.Process{PID: 4000 + uint32(n), TID: 4000 + uint32(n), Comm: "python3"}},
+		Memory:  kill.Memory{RSS: new(uint64(gigabyte)), Anon: new(uint64(gigabyte)), File: new(uint64(0)), Shmem: new(uint64(0))},
+		Domain:  &kill.Domain{Constraint: "memcg", Size: gigabyte},
+		Trigger: kill.Process{PID: 1, Comm: "python3"},
+	}
+	if pod != nil {
+		e.Container = &kill.Container{ID: fmt.Sprintf("%064x", n), Name: "app", Kind: "container"}
+		e.Pod = &kill.Pod{UID: string(pod.UID), Name: pod.Name, Namespace: pod.Namespace}
+	}
+	return incident.New(bootID, e)
+}
+
+// makePod makes a pod on a node.
+func makePod(t *testing.T, p *controlplane.Plane, name string, change func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{
+			NodeName: nodeName, Containers: []corev1.Container{{Name: "app", Image: "registry.invalid/app:1"}},
+			TerminationGracePeriodSeconds: new(int64(0)),
+		},
+	}
+	if change != nil {
+		change(pod)
+	}
+	made, err := p.Client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// deletePod deletes a pod at once, as kubelet does in the end.
+func deletePod(t *testing.T, p *controlplane.Plane, name string) {
+	t.Helper()
+	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
+	if err := p.Client.CoreV1().Pods("default").Delete(t.Context(), name, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// getPod reads a pod.
+func getPod(t *testing.T, p *controlplane.Plane, name string) *corev1.Pod {
+	t.Helper()
+	pod, err := p.Client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// ready prepares a plane for pods.
+func ready(t *testing.T) *controlplane.Plane {
+	t.Helper()
+	p := controlplane.Start(t)
+	until(t, "the namespace default", func() bool {
+		_, err := p.Client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
+		return err == nil
+	})
+	return p
+}

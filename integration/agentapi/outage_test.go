@@ -1,0 +1,203 @@
+//go:build linux
+
+package agentapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/integration/controlplane"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// away is how long the API server is away: the variable API_AWAY, such as 5m, or
+// long enough for some tries.
+func away(t *testing.T) time.Duration {
+	text := os.Getenv("API_AWAY")
+	if text == "" {
+		return 5 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("API_AWAY: %v", err)
+	}
+	return d
+}
+
+// counted is the number of OOM events that the Events on pods count.
+func counted(t *testing.T, p *controlplane.Plane, pods []*corev1.Pod) int {
+	t.Helper()
+	total := 0
+	for _, pod := range pods {
+		for _, e := range eventsOf(t, p, "default", pod.Name) {
+			total += int(e.Count)
+		}
+	}
+	return total
+}
+
+// burst are OOM events over fresh pods.
+func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kills, onPods int) ([]*corev1.Pod, []incident.Incident) {
+	t.Helper()
+	var pods []*corev1.Pod
+	for i := range onPods {
+		pods = append(pods, makePod(t, p, fmt.Sprintf("%s-%d", prefix, i), nil))
+	}
+	var list []incident.Incident
+	for i := range kills {
+		list = append(list, oomEvent(first+uint64(i), oom.CauseNode, pods[i%onPods]))
+	}
+	return pods, list
+}
+
+// The API server is killed and comes back: what happened meanwhile is told, once.
+func TestAPIServerAway(t *testing.T) {
+	const kills, onPods = 100, 20
+	p := ready(t)
+	pods, list := burst(t, p, "away", 1, kills, onPods)
+	a := startAgent(t, p.Config, withMarks)
+	p.KillAPI()
+	gone := time.Now()
+	longest := time.Duration(0)
+	for _, in := range list {
+		began := time.Now()
+		a.Queue.Take(in, false)
+		longest = max(longest, time.Since(began))
+	}
+	until(t, "a failure", func() bool { return a.counts.get("event error unavailable") > 0 })
+	<-time.After(away(t) - time.Since(gone))
+	tries := a.calls.get("POST events") + a.calls.get("PATCH pods")
+	if err := p.StartAPI(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	a.wait(t, kills)
+	caughtUp := time.Since(back)
+	t.Logf("metric=away away=%s kills=%d pods=%d tries=%d longest_take=%s caught_up=%s",
+		back.Sub(gone).Round(time.Second), kills, onPods, tries, longest.Round(time.Microsecond), caughtUp.Round(100*time.Millisecond))
+	if got := counted(t, p, pods); got != kills {
+		t.Errorf("the Events count %d, want %d; %s", got, kills, a.counts.all())
+	}
+	for _, pod := range pods {
+		if getPod(t, p, pod.Name).Labels["example.com/oom-victim"] != "true" {
+			t.Errorf("%s is not marked", pod.Name)
+		}
+	}
+	// Every lane has its first pauses, and then one try in 24 seconds at least.
+	if most := 2 * onPods * (7 + int(back.Sub(gone)/(24*time.Second))); tries > most {
+		t.Errorf("%d requests while it was away, want at most %d", tries, most)
+	}
+	// Pods that come later are seen: the watch is there again.
+	later := makePod(t, p, "later", nil)
+	until(t, "a new pod", func() bool { _, ok := a.Pods.ByUID(string(later.UID)); return ok })
+}
+
+// TestTrouble shares one control plane among tests between whose agent and the API
+// server something is wrong.
+func TestTrouble(t *testing.T) {
+	p := ready(t)
+	t.Run("slow", func(t *testing.T) { slow(t, p) })
+	t.Run("answers lost", func(t *testing.T) { answersLost(t, p) })
+	t.Run("refusals", func(t *testing.T) { refusals(t, p) })
+	t.Run("hanging", func(t *testing.T) { hanging(t, p) })
+}
+
+// A slow API server makes all late and nothing wrong.
+func slow(t *testing.T, p *controlplane.Plane) {
+	const kills, onPods = 20, 5
+	pods, list := burst(t, p, "slow", 1, kills, onPods)
+	config := rest.CopyConfig(p.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method != http.MethodGet {
+				<-time.After(time.Second)
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	a := startAgent(t, config, withMarks)
+	a.take(t, false, list...)
+	if got := counted(t, p, pods); got != kills || a.counts.get("mark marked") != kills {
+		t.Errorf("the Events count %d, want %d; %s", got, kills, a.counts.all())
+	}
+}
+
+// The API server has done what was asked, and its answer is lost: for every third
+// request that writes. It is as if the agent was killed at that moment.
+func answersLost(t *testing.T, p *controlplane.Plane) {
+	const kills, onPods = 60, 10
+	pods, list := burst(t, p, "lost", 1000, kills, onPods)
+	config := rest.CopyConfig(p.Config)
+	var (
+		mu   sync.Mutex
+		n    int
+		lost int
+	)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			answer, err := next.RoundTrip(r)
+			if err != nil || r.Method == http.MethodGet {
+				return answer, err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if n++; n%3 != 0 {
+				return answer, nil
+			}
+			lost++
+			_ = answer.Body.Close()
+			return nil, errors.New("connection reset")
+		})
+	})
+	a := startAgent(t, config, withMarks)
+	for i := range list {
+		a.Queue.Take(list[i], false)
+		if i%20 == 19 {
+			a.wait(t, 20)
+		}
+	}
+	if got := counted(t, p, pods); got != kills || lost == 0 {
+		t.Errorf("%d answers lost; the Events count %d, want %d; %s", lost, got, kills, a.counts.all())
+	}
+	t.Logf("metric=lost answers=%d kills=%d counted=%d", lost, kills, counted(t, p, pods))
+}
+
+// An API server that takes requests and answers none holds a request up for its
+// time, and no pod's forever.
+func hanging(t *testing.T, p *controlplane.Plane) {
+	pods, list := burst(t, p, "hang", 2000, 4, 4)
+	config := rest.CopyConfig(p.Config)
+	hang := make(chan struct{})
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "/events") {
+				select {
+				case <-hang:
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	a := startAgent(t, config, withMarks)
+	for _, in := range list {
+		a.Queue.Take(in, false)
+	}
+	until(t, "a request given up", func() bool { return a.counts.get("event error unavailable") > 0 })
+	close(hang)
+	a.wait(t, len(list))
+	if got := counted(t, p, pods); got != len(list) || a.counts.get("mark marked") != len(list) {
+		t.Errorf("the Events count %d, want %d; %s", got, len(list), a.counts.all())
+	}
+}

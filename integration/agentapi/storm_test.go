@@ -1,0 +1,94 @@
+//go:build linux
+
+package agentapi
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/integration/controlplane"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// A thousand OOM events over 200 pods: each is counted once, in one Event per pod,
+// with no more requests than the bound of package tell.
+func storm(t *testing.T, p *controlplane.Plane) {
+	const kills, onPods = 1000, 200
+	var pods []*corev1.Pod
+	for i := range onPods {
+		pods = append(pods, makePod(t, p, fmt.Sprintf("storm-%03d", i), nil))
+	}
+	var list []incident.Incident
+	for i := range kills {
+		list = append(list, oomEvent(uint64(1000+i), oom.CauseNode, pods[i%onPods]))
+	}
+	a := startAgent(t, p.Config, withMarks)
+	a.take(t, false, list...)
+	total := int32(0)
+	for _, pod := range pods {
+		events := eventsOf(t, p, "default", pod.Name)
+		if len(events) != 1 {
+			t.Errorf("%s has %d Events, want 1", pod.Name, len(events))
+		}
+		for _, e := range events {
+			total += e.Count
+		}
+		if getPod(t, p, pod.Name).Labels["example.com/oom-victim"] != "true" {
+			t.Errorf("%s is not marked", pod.Name)
+		}
+	}
+	created, changed, marks := a.calls.get("POST events"), a.calls.get("PATCH events"), a.calls.get("PATCH pods")
+	t.Logf("metric=storm kills=%d pods=%d counted=%d events_created=%d events_changed=%d marks=%d", kills, onPods, total, created, changed, marks)
+	if total != kills || created != onPods || created+changed > kills || marks > kills {
+		t.Errorf("counted %d, want %d; %d Events created, want %d; %d changed, %d marks; %s",
+			total, kills, created, onPods, changed, marks, a.counts.all())
+	}
+}
+
+// The store has the pods of its node and of no other, with all their containers.
+func watchedPods(t *testing.T, p *controlplane.Plane) {
+	a := startAgent(t, p.Config, nil)
+	pod := makePod(t, p, "kinds", func(pod *corev1.Pod) {
+		pod.Spec.InitContainers = []corev1.Container{
+			{Name: "setup", Image: "registry.invalid/setup:1"},
+			{Name: "proxy", Image: "registry.invalid/proxy:1", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)},
+		}
+	})
+	other := makePod(t, p, "elsewhere", func(pod *corev1.Pod) { pod.Spec.NodeName = "node-b" })
+	status := func(name, id, last string) corev1.ContainerStatus {
+		s := corev1.ContainerStatus{Name: name, Image: "i", ImageID: "i", ContainerID: "containerd://" + id}
+		if last != "" {
+			s.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ContainerID: "containerd://" + last}
+		}
+		return s
+	}
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{status("setup", "a1", ""), status("proxy", "b1", "")}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{status("app", "c2", "c1")}
+	if _, err := p.Client.CoreV1().Pods("default").UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{
+		"a1": identity.KindInit, "b1": identity.KindSidecar, "c1": identity.KindContainer, "c2": identity.KindContainer,
+	} {
+		until(t, "container "+id, func() bool {
+			found, c, ok := a.Pods.ByContainer(id)
+			return ok && found.UID == string(pod.UID) && c.Kind == want
+		})
+	}
+	deletePod(t, p, pod.Name)
+	until(t, "the removal", func() bool {
+		kept, ok := a.Pods.Lookup(string(pod.UID))
+		return ok && kept.Finished
+	})
+	if _, ok := a.Pods.ByUID(string(other.UID)); ok {
+		t.Error("a pod of another node is known")
+	}
+	if _, _, ok := a.Pods.ByContainer("c1"); !ok {
+		t.Error("a container of a removed pod is not known any more")
+	}
+}

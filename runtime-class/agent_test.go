@@ -1,0 +1,145 @@
+package runtimeclass
+
+import (
+	"context"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const agentName = release + "-agent"
+
+// agentObjects are the chart's with the agent, and of them what the agent has.
+func agentObjects(t *testing.T, values map[string]string) (set *appsv1.DaemonSet, role *rbacv1.ClusterRole, all []runtime.Object) {
+	t.Helper()
+	with := map[string]string{"agent.enabled": "true"}
+	for path, value := range values {
+		with[path] = value
+	}
+	all = decode(t, render(t, with))
+	for _, object := range all {
+		switch o := object.(type) {
+		case *appsv1.DaemonSet:
+			if o.Name == agentName {
+				set = o
+			}
+		case *rbacv1.ClusterRole:
+			if o.Name == namespace+"-"+agentName {
+				role = o
+			}
+		}
+	}
+	require.NotNil(t, set)
+	return set, role, all
+}
+
+// TestAgentMayLittle: one capability, a root file system that is read-only, and two
+// folders of its own to write to.
+func TestAgentMayLittle(t *testing.T) {
+	set, _, _ := agentObjects(t, nil)
+	pod := set.Spec.Template.Spec
+	require.False(t, pod.HostPID || pod.HostIPC || pod.HostNetwork || *pod.AutomountServiceAccountToken)
+	require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
+	require.Len(t, pod.Containers, 1)
+	c := pod.Containers[0]
+	require.False(t, *c.SecurityContext.Privileged || *c.SecurityContext.AllowPrivilegeEscalation)
+	require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
+	require.Nil(t, c.SecurityContext.AppArmorProfile, "the default one")
+	require.Equal(t, []corev1.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop)
+	require.Equal(t, []corev1.Capability{"BPF"}, c.SecurityContext.Capabilities.Add)
+	var writable []string
+	for _, m := range c.VolumeMounts {
+		if !m.ReadOnly {
+			writable = append(writable, m.MountPath)
+		}
+	}
+	require.Equal(t, []string{"/run/oomwitness", "/var/lib/oomwitness"}, writable)
+	require.Equal(t, "system-node-critical", pod.PriorityClassName, "and so oom_score_adj -997")
+}
+
+// TestAgentHasRoom: Go's limit is far enough below the cgroup's.
+func TestAgentHasRoom(t *testing.T) {
+	set, _, _ := agentObjects(t, nil)
+	c := set.Spec.Template.Spec.Containers[0]
+	var limit resource.Quantity
+	for _, arg := range c.Args {
+		if text, ok := strings.CutPrefix(arg, "--memory-limit="); ok {
+			limit = resource.MustParse(text)
+		}
+	}
+	require.Positive(t, limit.Value())
+	require.Greater(t, c.Resources.Limits.Memory().Value(), 2*limit.Value())
+	require.Equal(t, c.Resources.Limits.Memory().Value(), c.Resources.Requests.Memory().Value(), "what it may have is its own")
+}
+
+// TestAgentRights: no more than what the values ask for, and no right of the init step.
+func TestAgentRights(t *testing.T) {
+	core := []string{""}
+	pods := func(verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: core, Resources: []string{"pods"}, Verbs: verbs}
+	}
+	events := rbacv1.PolicyRule{APIGroups: core, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}
+	evict := rbacv1.PolicyRule{APIGroups: core, Resources: []string{"pods/eviction"}, Verbs: []string{"create"}}
+	for name, c := range map[string]struct {
+		values map[string]string
+		want   []rbacv1.PolicyRule
+	}{
+		"observe":    {nil, []rbacv1.PolicyRule{pods("list", "watch"), events}},
+		"annotation": {map[string]string{"agent.mark.annotation": `"a/b=c"`}, []rbacv1.PolicyRule{pods("list", "watch", "patch"), events}},
+		"label":      {map[string]string{"agent.mark.label": `"a/b=c"`}, []rbacv1.PolicyRule{pods("list", "watch", "patch"), events}},
+		"evict":      {map[string]string{"agent.evict": "true"}, []rbacv1.PolicyRule{pods("list", "watch"), events, evict}},
+	} {
+		_, role, all := agentObjects(t, c.values)
+		require.Equal(t, c.want, role.Rules, name)
+		for _, object := range all {
+			if b, ok := object.(*rbacv1.ClusterRoleBinding); ok && b.RoleRef.Name == role.Name {
+				require.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: agentName, Namespace: namespace}}, b.Subjects)
+			}
+		}
+	}
+	_, role, _ := agentObjects(t, map[string]string{"rbac.create": "false"})
+	require.Nil(t, role)
+}
+
+// TestAgentFlags has the command check what the chart gives it: what it finds wrong is
+// only what is added here.
+func TestAgentFlags(t *testing.T) {
+	for _, values := range []map[string]string{
+		nil,
+		{"agent.mark.annotation": `"example.org/a=b"`, "agent.mark.label": `"example.org/l=m"`, "agent.evict": "true", "agent.dryRun": "true"},
+		{"agent.port": "0", "agent.page": "false", "agent.pageAll": "true", "agent.seriesTTL": `"3h"`, "agent.maxSeries": "7"},
+		{"agent.api.qps": "2.5", "agent.api.burst": "9", "agent.memoryLimit": `"20971520"`, "agent.logLevel": `"debug"`, "agent.mark.scopes": `["sysrq","cpuset"]`},
+	} {
+		set, _, _ := agentObjects(t, values)
+		c := set.Spec.Template.Spec.Containers[0]
+		require.Equal(t, values["agent.port"] == "", len(c.Ports) == 1 && c.LivenessProbe != nil && c.ReadinessProbe != nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, command(t), append(c.Args, "--lock-dir=relative")...).CombinedOutput()
+		require.Error(t, err)
+		require.Equal(t, "oomwitness: --lock-dir \"relative\": has to be an absolute path\n", string(out))
+	}
+}
+
+func TestAgentSelectsItsOwnPods(t *testing.T) {
+	_, _, all := agentObjects(t, nil)
+	var selectors []map[string]string
+	for _, object := range all {
+		if set, ok := object.(*appsv1.DaemonSet); ok {
+			selectors = append(selectors, set.Spec.Selector.MatchLabels)
+			for name, value := range set.Spec.Selector.MatchLabels {
+				require.Equal(t, value, set.Spec.Template.Labels[name])
+			}
+		}
+	}
+	require.Len(t, selectors, 2)
+	require.NotEqual(t, selectors[0]["app.kubernetes.io/component"], selectors[1]["app.kubernetes.io/component"])
+}

@@ -1,0 +1,203 @@
+package runtimeclass
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/metrics"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// promtool runs Prometheus' own check.
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("needs promtool: apt-get install prometheus")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+func TestAlerts(t *testing.T) {
+	promtool(t, "check", "rules", "alerts.yaml")
+	promtool(t, "test", "rules", "alerts.test.yaml")
+}
+
+type rule struct {
+	Record, Alert, Expr string
+	Annotations         map[string]string
+}
+
+func rules(t *testing.T) (list []rule) {
+	t.Helper()
+	text, err := os.ReadFile("alerts.yaml")
+	require.NoError(t, err)
+	var file struct{ Groups []struct{ Rules []rule } }
+	require.NoError(t, yaml.Unmarshal(text, &file))
+	for _, group := range file.Groups {
+		list = append(list, group.Rules...)
+	}
+	require.Len(t, list, 15)
+	return list
+}
+
+// TestEveryAlertIsTested, and its runbook is there.
+func TestEveryAlertIsTested(t *testing.T) {
+	tests, err := os.ReadFile("alerts.test.yaml")
+	require.NoError(t, err)
+	doc, err := os.ReadFile("../docs/agent.md")
+	require.NoError(t, err)
+	for _, r := range rules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		require.Contains(t, string(tests), "alertname: "+r.Alert+"\n        exp_alerts:", r.Alert)
+		_, anchor, _ := strings.Cut(r.Annotations["runbook_url"], "/docs/agent.md#")
+		require.Equal(t, strings.ToLower(r.Alert), anchor)
+		require.Contains(t, string(doc), "\n#### "+r.Alert+"\n")
+	}
+}
+
+// dashboard is what of Grafana's model is looked at.
+type dashboard struct {
+	UID    string
+	Panels []struct {
+		ID      int
+		Title   string
+		GridPos struct{ X, Y, W, H int }
+		Targets []struct{ Expr string }
+	}
+	Templating struct {
+		List []struct {
+			Name  string
+			Query any
+		}
+	}
+}
+
+// expressions of the dashboard, with Grafana's variables as it sets them.
+func expressions(t *testing.T) (list []string) {
+	t.Helper()
+	text, err := os.ReadFile("dashboard.json")
+	require.NoError(t, err)
+	var d dashboard
+	require.NoError(t, json.Unmarshal(text, &d))
+	require.NotEmpty(t, d.UID)
+	for i, p := range d.Panels {
+		require.NotEmpty(t, p.Targets, p.Title)
+		require.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+		for _, other := range d.Panels[:i] {
+			a, b := p.GridPos, other.GridPos
+			apart := a.X+a.W <= b.X || b.X+b.W <= a.X || a.Y+a.H <= b.Y || b.Y+b.H <= a.Y
+			require.True(t, apart && p.ID != other.ID, "%s over %s", p.Title, other.Title)
+		}
+		for _, target := range p.Targets {
+			list = append(list, strings.NewReplacer("$__rate_interval", "4m", "$__range", "24h", "$instance", ".*", "$namespace", ".*").Replace(target.Expr))
+		}
+	}
+	return list
+}
+
+// TestDashboard: Prometheus can read all of its queries.
+func TestDashboard(t *testing.T) {
+	var file strings.Builder
+	file.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	for i, expr := range expressions(t) {
+		require.NotContains(t, expr, "$")
+		fmt.Fprintf(&file, "  - {record: r%d, expr: %q}\n", i, expr)
+	}
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(file.String()), 0o600))
+	promtool(t, "check", "rules", path)
+}
+
+var metricName = regexp.MustCompile(`\b(?:oomwitness[_:][a-z0-9_:]+|process_[a-z_]+|up)\b`)
+
+// TestNamesThatThereAre: rules and dashboard ask for nothing that the agent does not
+// have, and no rule is left unused.
+func TestNamesThatThereAre(t *testing.T) {
+	there := exposed(t)
+	there["up"] = true
+	var used []string
+	for _, r := range rules(t) {
+		used = append(used, r.Expr)
+		if r.Record != "" {
+			there[r.Record] = true
+		}
+	}
+	all := strings.Join(append(used, expressions(t)...), "\n")
+	for _, name := range metricName.FindAllString(all, -1) {
+		require.True(t, there[name], name)
+	}
+	for _, r := range rules(t) {
+		require.Contains(t, all, orWord(r.Record, "up"))
+	}
+}
+
+func orWord(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// exposed are the names of an agent's metrics, as the registry has them.
+func exposed(t *testing.T) map[string]bool {
+	t.Helper()
+	families, err := anAgent().Registry().Gather()
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, f := range families {
+		names[f.GetName()] = true
+		if f.GetType().String() == "HISTOGRAM" {
+			names[f.GetName()+"_bucket"] = true
+		}
+	}
+	return names
+}
+
+// anAgent has every metric, and one kill.
+func anAgent() *metrics.Metrics {
+	m := metrics.New(metrics.Options{
+		Version: "v1", Commit: "c",
+		Health: func() incident.Health { return incident.Health{Ready: true, Tier: "A"} },
+		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "kubernetes", Capacity: 10}} },
+	})
+	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)
+	return m
+}
+
+// TestMetricsAreDocumented compares docs/agent.md with the registry, both ways.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/agent.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(doc), "\n## Metrics\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\nScrape")
+	documented := map[string]bool{}
+	for _, name := range regexp.MustCompile("`(oomwitness_[a-z_]+)`").FindAllStringSubmatch(table, -1) {
+		documented[name[1]] = true
+	}
+	there := map[string]bool{}
+	for name := range exposed(t) {
+		if strings.HasPrefix(name, "oomwitness_") && !strings.HasSuffix(name, "_bucket") {
+			there[name] = true
+		}
+	}
+	require.Equal(t, there, documented)
+}
