@@ -64,7 +64,8 @@ type Options struct {
 
 // Start starts the agent, and comes back when it reads the ledger.
 func Start(ctx context.Context, o Options) (*Process, error) {
-	cmd := exec.Command(o.Program, append([]string{
+	// It is the test that ends it, also after ctx.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Program, append([]string{
 		"agent", "--state-dir", o.State, "--log-format", "json", "--metrics-address", address, "--page-all",
 		"--kubeconfig", o.Kubeconfig, "--node-name", o.Node,
 	}, o.Flags...)...)
