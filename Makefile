@@ -198,13 +198,13 @@ MIN ?= 10
 # $(5) the program of the tests, kube if empty
 KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
 	  $(call RUN,kube,$(1)) --append '$(strip node.driver=$(DRIVER) $(APPEND))' --out $(CACHE)/figures/$(3) \
-	  $(foreach v,KUBE_RUNS KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(4) \
+	  $(foreach v,KUBE_RUNS KUBE_AT_ONCE KUBE_SEED KUBE_SHIM,$(if $($(v)),--env $(v)=$($(v)))) $(4) \
 	  -- /opt/oomwitness/tests/$(or $(5),kube).test -test.v -test.timeout 0 -test.run '$(2)' || status=$$?; \
 	  cat $(CACHE)/figures/$(3)/figures 2>/dev/null || true; exit $$status
 
 .PHONY: kube
 kube: FLAVOUR = kube
-kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroupfs; KUBE_RUNS=50, KUBE_SEED, KUBE_SHIM=stock
+kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroupfs; KUBE_RUNS=50, KUBE_AT_ONCE=10, KUBE_SEED, KUBE_SHIM=stock
 	@$(call say,tests by the real kubelet: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER))
 KUBE_TIME ?= 60m
@@ -216,6 +216,7 @@ kube-agent: payload ## The agent on a real cluster's node, told of each scope; A
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
 .PHONY: kube-chart
+kube-chart: FLAVOUR = kube
 kube-chart: ARCHES = $(shell $(GO) env GOARCH)
 kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed, used, upgraded, refused its uninstall, taken off
 	@$(call say,the Helm chart on a cluster: $(DRIVER))
@@ -263,6 +264,7 @@ test-full: export GUEST_SKIP =
 test-full: export FAULT_RUNS = 50
 test-full: export FAULT_TIME = 10h
 test-full: export KUBE_RUNS = 50
+test-full: export KUBE_AT_ONCE = 10
 test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
 test-full: export AGENT_SHORT = .

@@ -61,6 +61,8 @@ type Agent struct {
 	c      Config
 	worth  time.Duration
 	silent int // incidents that were only counted
+	// dropped are the deliveries that the journal has given up, as last seen.
+	dropped uint64
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector
@@ -125,7 +127,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	l := ledger.New(a.c.Dir, a.c.LockDir)
 	defer l.Close()
 	names := containers.New(a.c.Containerd)
-	defer names.Close()
+	defer func() { _ = names.Close() }() // it has only asked
 	h, err := oom.FindHierarchy()
 	if err != nil {
 		return err
@@ -169,6 +171,7 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 		a.c.Synced(syncing)
 		cancel()
 	}
+	a.dropped = j.Dropped()
 	a.resume(j)
 	a.collector.Run(ctx)
 	if a.silent > 0 {
@@ -203,6 +206,10 @@ func (a *Agent) deliver(in incident.Incident) {
 	tracked := a.c.Tracked != nil && !old
 	if err := a.journal.Add(in, tracked); err != nil {
 		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
+	}
+	if dropped := a.journal.Dropped(); dropped > a.dropped {
+		a.c.Log.WithField("incidents", dropped-a.dropped).Warn("too much waits for Kubernetes: the oldest will not be told again after a restart")
+		a.dropped = dropped
 	}
 	if old {
 		a.silent++

@@ -26,7 +26,7 @@ import (
 )
 
 func killOf(pod string, scope oom.Cause) incident.Incident {
-	return incident.Incident{Scope: scope, Victims: []incident.Victim{{
+	return incident.Incident{Scope: scope, Time: time.Now(), Victims: []incident.Victim{{
 		Pod: &kill.Pod{Namespace: "shop", Name: pod}, Container: &kill.Container{Name: "app"},
 	}}}
 }

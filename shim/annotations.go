@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oomwitness/oomwitness/shim/config"
 )
@@ -27,6 +28,7 @@ const (
 	criContainerType = "io.kubernetes.cri.container-type"
 	criSandboxID     = "io.kubernetes.cri.sandbox-id"
 	criSandbox       = "sandbox"
+	criContainer     = "container"
 )
 
 // policy is what a container's annotations ask for.
@@ -39,6 +41,11 @@ type policy struct {
 	// pod says that the container belongs to a CRI pod, whose cgroup is the
 	// parent of the container's.
 	pod bool
+	// waited says that it is an ordinary container of a pod, for which CRI waits
+	// as long as it runs.
+	waited bool
+	// ownPids says that nothing of the container outlives its init.
+	ownPids bool
 }
 
 // setters read a value of each policy. What they refuse, they say why.
@@ -65,27 +72,44 @@ var setters = map[string]func(p *policy, value string) error{
 	},
 }
 
-// readAnnotations reads the annotations of the OCI spec in a bundle.
-func readAnnotations(bundle string) (map[string]string, error) {
-	f, err := os.Open(filepath.Join(bundle, specFile))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	annotations, err := parseAnnotations(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return annotations, nil
+// spec is what is taken of an OCI spec.
+type spec struct {
+	Annotations map[string]string `json:"annotations"`
+	Linux       json.RawMessage   `json:"linux"`
 }
 
-// parseAnnotations finds the annotations in an OCI spec.
-func parseAnnotations(r io.Reader) (map[string]string, error) {
-	var spec struct {
-		Annotations map[string]string `json:"annotations"`
+// readSpec reads the OCI spec in a bundle.
+func readSpec(bundle string) (spec, error) {
+	f, err := os.Open(filepath.Join(bundle, specFile))
+	if err != nil {
+		return spec{}, err
 	}
-	err := json.NewDecoder(r).Decode(&spec)
-	return spec.Annotations, err
+	defer f.Close()
+	sp, err := parseSpec(f)
+	if err != nil {
+		return spec{}, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return sp, nil
+}
+
+func parseSpec(r io.Reader) (sp spec, err error) {
+	err = json.NewDecoder(r).Decode(&sp)
+	return sp, err
+}
+
+// ownPids says that the container is made with a pid namespace of its own, none of
+// whose processes outlives init.
+func (sp spec) ownPids() bool {
+	var linux specs.Linux
+	if json.Unmarshal(sp.Linux, &linux) != nil { // upstream's to refuse
+		return false
+	}
+	for _, ns := range linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path == ""
+		}
+	}
+	return false
 }
 
 // parsePolicy reads the annotations with our prefix. A name with a container's
@@ -97,6 +121,7 @@ func parseAnnotations(r io.Reader) (map[string]string, error) {
 func parsePolicy(annotations map[string]string, cfg config.Config) (p policy, asked []string, err error) {
 	p.report = cfg.Report
 	_, p.pod = annotations[criSandboxID]
+	p.waited = annotations[criContainerType] == criContainer
 	own := annotations[criContainerName]
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(name, annotationPrefix) {

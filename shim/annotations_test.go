@@ -88,7 +88,7 @@ func TestParsePolicy(t *testing.T) {
 			if tc.want.report == "" {
 				tc.want.report = config.ReportExit
 			}
-			tc.want.pod = tc.base != nil
+			tc.want.pod, tc.want.waited = tc.base != nil, tc.base[criContainerType] == criContainer
 			require.Equal(t, tc.want, got)
 		})
 	}
@@ -139,18 +139,20 @@ func FuzzParseAnnotations(f *testing.F) {
 	f.Add([]byte(`{"ociVersion":"1.2.1","annotations":{"oomwitness.io/report":"live","io.kubernetes.cri.container-name":"a"}}`))
 	f.Add([]byte(`{"annotations":{"oomwitness.io/report.a":"exit"},"Annotations":{"oomwitness.io/report":"x"}} {}`))
 	f.Add([]byte(`{"annotations":[1]}`))
-	f.Fuzz(func(t *testing.T, spec []byte) {
-		annotations, err := parseAnnotations(bytes.NewReader(spec))
+	f.Add([]byte(`{"linux":{"namespaces":[{"type":"ipc"},{"type":"pid","path":"/proc/1/ns/pid"}]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		sp, err := parseSpec(bytes.NewReader(text))
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(map[string]any{"annotations": annotations})
+		again, err := json.Marshal(sp)
 		require.NoError(t, err)
-		same, err := parseAnnotations(bytes.NewReader(again))
+		same, err := parseSpec(bytes.NewReader(again))
 		require.NoError(t, err)
-		require.Equal(t, annotations, same, "%q", spec)
-		p, _, err := parsePolicy(annotations, config.Default())
-		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, spec)
+		require.Equal(t, sp.Annotations, same.Annotations, "%q", text)
+		require.Equal(t, sp.ownPids(), same.ownPids(), "%q", text)
+		p, _, err := parsePolicy(sp.Annotations, config.Default())
+		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, text)
 	})
 }
 

@@ -37,6 +37,16 @@ type audience struct {
 	// met is set by a Connect. It is one that begins to wait, if a Wait comes next
 	// (core/runtime/v2/shim.go), and one that starts, if it goes on with Pids.
 	met bool
+	// loading is set by the Connect of another containerd, which goes on with Pids.
+	loading bool
+	// recovers is set when another has connected, in life recoverer, and no Wait of
+	// its has been answered.
+	recovers  bool
+	recoverer uint64
+	// begun is closed when a containerd that starts has asked for the task, or has
+	// had the bound for it; nil where none has started. asked closes it.
+	begun <-chan struct{}
+	asked context.CancelFunc
 }
 
 // made notes who made the container.
@@ -60,19 +70,27 @@ func (r *run) connected(life uint64) (void bool) {
 		r.audience.met = true
 		return false
 	}
+	r.audience.loading = true
 	return r.silenceLocked(life)
 }
 
-// askedForPids notes that, and gives true as connected does.
-func (r *run) askedForPids(life uint64) (void bool) {
+// askedForPids notes that, and gives true as connected does. Whoever starts wants
+// to know whether there is anything in the container, and not what.
+func (r *run) askedForPids(life uint64) (void, starts bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.audience.met && r.silenceLocked(life)
+	starts = r.audience.met || r.audience.loading
+	void = r.audience.met && r.silenceLocked(life)
+	r.audience.loading = false
+	return void, starts
 }
 
 // silenceLocked is for a containerd that starts: nobody listens yet.
 func (r *run) silenceLocked(life uint64) (void bool) {
 	r.audience.silent, r.audience.met = true, false
+	r.audience.recovers, r.audience.recoverer = true, life
+	begun, asked := context.WithTimeout(context.Background(), r.bound)
+	r.audience.begun, r.audience.asked = begun.Done(), asked
 	void = r.acked && r.oom.life != life
 	r.acked = r.acked && !void
 	return void
@@ -84,8 +102,30 @@ func (r *run) asks(life uint64) {
 	defer r.mu.Unlock()
 	if r.audience.silent {
 		r.audience.first = time.Now()
+		r.audience.asked()
 	}
 	r.audience.life, r.audience.silent, r.audience.met = life, false, false
+}
+
+// recovered notes that a containerd asks for the state, and says whether that is
+// one that recovers a container of CRI and has yet to wait for it.
+func (r *run) recovered(life uint64) bool {
+	if !r.policy.waited {
+		return false
+	}
+	r.asks(life)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.audience.recovers && time.Since(r.audience.first) < recovery
+}
+
+// showed notes that a Wait was answered in a life of containerd.
+func (r *run) showed(life uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if life == r.audience.recoverer {
+		r.audience.recovers = false
+	}
 }
 
 // until gives the time up to which a call that came at since may be held back. A
@@ -115,6 +155,25 @@ func (r *run) stateSince(now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now
+}
+
+// unbegun gives what is closed when the containerd that starts listens, or has had
+// the bound for it, and nil where there is nothing to wait for.
+func (r *run) unbegun() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.audience.begun == nil || opened(r.audience.begun) {
+		return nil
+	}
+	return r.audience.begun
+}
+
+// missed says that somebody listens who has taken the TaskOOM before.
+func (r *run) missed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := r.verdict.OOMKilled && r.oom != nil && opened(r.oom.taken)
+	return taken && !r.oom.heard && r.oom.life == r.audience.life && !r.audience.silent
 }
 
 // listening gives the function that says whether what is sent from now on is

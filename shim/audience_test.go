@@ -271,3 +271,62 @@ func TestAnExitSurvivesTheRestart(t *testing.T) {
 		require.Equal(t, state.ExitedAt, gone.ExitedAt)
 	})
 }
+
+// A containerd that starts takes events before anybody listens: the TaskExit waits
+// for who asks, and comes behind the TaskOOM that is published again for them; or
+// for the bound, where nobody asks.
+func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
+	const oom, exit = "/tasks/oom c", "/tasks/exit c"
+	for name, tc := range map[string]struct {
+		end    step
+		road   step
+		before []string
+		after  []string
+	}{
+		"OOM, state":  {isKilled, asksState, []string{oom}, []string{oom, oom, exit}},
+		"OOM, wait":   {isKilled, asksWait, []string{oom}, []string{oom, oom, exit}},
+		"OOM, nobody": {isKilled, settles, []string{oom}, []string{oom, exit}},
+		"no OOM":      {ends, asksState, nil, []string{exit}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				connects(t, b)
+				dies(t, b)
+				tc.end(t, b) // its events wait
+				connects(t, b)
+				isBack(t, b)
+				time.Sleep(lastRetry)
+				synctest.Wait()
+				require.Equal(t, tc.before, b.events.all())
+				tc.road(t, b)
+				synctest.Wait()
+				require.Equal(t, tc.after, b.events.all())
+				asksState(t, b)
+			})
+		})
+	}
+}
+
+// The same where the TaskOOM is on the wire when the task is asked for, and taken
+// after that.
+func TestATaskOOMIsTakenWhileTheTaskIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.createInPod(t, "c")
+		connects(t, b)
+		dies(t, b)
+		isKilled(t, b)
+		connects(t, b)
+		answer := b.events.holdOOM()
+		isBack(t, b)
+		time.Sleep(lastRetry)
+		requireState(t, b, tasktypes.Status_RUNNING)
+		close(answer)
+		synctest.Wait()
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c"}, b.events.all())
+		asksWait(t, b)
+		require.Len(t, b.events.all(), 3)
+	})
+}

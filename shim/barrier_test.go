@@ -326,6 +326,20 @@ func TestShutdownWaitsForTheEvents(t *testing.T) {
 	})
 }
 
+// One that takes nothing holds the shim's end up for the bound.
+func TestShutdownIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 1 << 30 })
+		b.create(t, "c")
+		ends(t, b)
+		start := time.Now()
+		b.sd.Shutdown()
+		<-b.sd.Done()
+		require.Equal(t, config.Default().Bound, time.Since(start))
+		require.Empty(t, b.events.all())
+	})
+}
+
 func TestAClientThatGoesAwayWaitsNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 1 << 30 })

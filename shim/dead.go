@@ -209,7 +209,7 @@ func (d *dead) exit(rec record, l *last) (recorded bool) {
 
 // look reads the evidence from where the dead shim's baselines are.
 func (d *dead) look(rec record) []oom.Evidence {
-	r := newRun(d.id, d.bundle, policy{})
+	r := newRun(d.id, d.bundle, policy{}, 0)
 	for _, s := range d.sources() {
 		kept, ok := rec.Probes[s.Name()]
 		if !ok {

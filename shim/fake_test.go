@@ -45,6 +45,7 @@ type fakeTask struct {
 	inits    map[string]*fakeInit
 	killErr  error
 	pidsErr  error
+	stateErr error
 	onKill   func()
 	onDelete func()
 	// updates are the resources that were asked for.
@@ -109,6 +110,9 @@ func (f *fakeTask) State(_ context.Context, r *taskAPI.StateRequest) (*taskAPI.S
 	i, err := f.init(r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if f.stateErr != nil {
+		return nil, f.stateErr
 	}
 	resp := &taskAPI.StateResponse{ID: r.ID, Pid: uint32(i.pid), Status: tasktypes.Status_RUNNING}
 	if opened(i.done) {

@@ -47,11 +47,12 @@ const (
 
 // policyOf reads a bundle's policy, and refuses one that this node can't keep.
 func (s *Service) policyOf(bundle string) (policy, error) {
-	annotations, err := readAnnotations(bundle)
+	sp, err := readSpec(bundle)
 	if err != nil {
 		return policy{report: s.cfg.Report}, nil //nolint:nilerr // a spec that can't be read is upstream's to refuse
 	}
-	p, asked, err := parsePolicy(annotations, s.cfg)
+	p, asked, err := parsePolicy(sp.Annotations, s.cfg)
+	p.ownPids = sp.ownPids()
 	if err != nil || !slices.Contains(asked, config.PolicyOOMGroup) {
 		return p, err
 	}

@@ -64,10 +64,29 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
 	p.s.queue.pushAhead(r.id, &item{
 		env: env, run: r, gate: r.shown, taken: r.exitTaken,
+		held:    func() bool { return p.s.holdExit(r) },
 		follows: r.lifeOfOOM, again: func() { p.s.publishOnceMore(r) },
 		reveal: revealing(r, env, e, &e.ExitStatus),
 	})
 	return nil
+}
+
+// holdExit waits until a containerd that starts listens, or has had the bound for
+// it. What it took before is forgotten: a TaskOOM is published once more, ahead of
+// the TaskExit. It gives false where the TaskExit may go.
+func (s *Service) holdExit(r *run) bool {
+	begun := r.unbegun()
+	if begun != nil {
+		select {
+		case <-begun:
+		case <-s.queue.ctx.Done():
+		}
+	}
+	missed := r.missed()
+	if missed {
+		s.publishOnceMore(r)
+	}
+	return begun != nil || missed
 }
 
 // delete puts a TaskDelete behind the TaskExit. Upstream carries out a delete as
@@ -143,7 +162,7 @@ func (s *Service) publishOnceMore(r *run) {
 	old := r.oom
 	r.mu.Unlock()
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM again")}).
-		Info("the TaskExit goes to another containerd than the TaskOOM went to: TaskOOM is published again")
+		Info("whoever gets the TaskExit has not heard of the OOM: TaskOOM is published again")
 	s.publishAgain(r, old)
 }
 

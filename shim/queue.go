@@ -40,6 +40,9 @@ type item struct {
 	// have had listeners by then. Set before taken is closed.
 	life  uint64
 	heard bool
+	// held waits, for a TaskExit, until a containerd that starts listens, and says
+	// whether it had to: there may be another item ahead of it by then.
+	held func() bool
 	// follows gives, for a TaskExit, the life of the containerd that has its
 	// TaskOOM, or anyLife; and again puts that in front of it once more, where
 	// containerd is in another life now. Either both or neither is set.
@@ -195,7 +198,11 @@ func (q *queue) send(it *item) bool {
 	if it.reveal != nil {
 		it.reveal()
 	}
-	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+	pause := firstRetry
+	for try := 1; ; try++ {
+		if it.held != nil && it.held() {
+			return false
+		}
 		listening := it.run.listening() // before it is sent
 		want := uint64(anyLife)
 		if it.follows != nil {
@@ -214,11 +221,16 @@ func (q *queue) send(it *item) bool {
 			it.again()
 			return false
 		}
-		log.G(q.ctx).WithError(err).WithFields(log.Fields{
-			"topic": it.env.Topic, "total": q.counts.add("event retried"),
-		}).Warn("containerd did not take an event: trying again")
+		total := q.counts.add("event retried")
+		// Not each time: the events of a node full of containers all wait for
+		// a containerd that starts, which has the lines to copy.
+		if try&(try-1) == 0 {
+			log.G(q.ctx).WithError(err).WithFields(log.Fields{"topic": it.env.Topic, "try": try, "total": total}).
+				Warn("containerd did not take an event: trying again")
+		}
 		select {
 		case <-time.After(pause):
+			pause = min(2*pause, lastRetry)
 		case <-q.ctx.Done():
 			return false
 		}

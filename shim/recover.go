@@ -13,19 +13,21 @@ import (
 
 // Pids answers with init for as long as the container has not been deleted. A
 // containerd that starts throws away, with its exit, each shim that knows of no
-// process (core/runtime/v2/shim_load.go, shouldCleanupShim).
+// process (core/runtime/v2/shim_load.go, shouldCleanupShim). It gives each 5 s in
+// all, and asks for no more than that: so it is not runc that is asked.
 func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
 	if b := s.grave(req.ID, ""); b != nil {
 		return initAlone(b.run), nil
 	}
 	r := s.run(req.ID)
-	if r != nil && r.askedForPids(s.queue.fwd.Life()) {
-		s.keep(r)
-	}
 	if r == nil || r.initPid() == 0 {
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
-	if !r.exited() { // else there is no need to run runc, which may take its time
+	void, starts := r.askedForPids(s.queue.fwd.Life())
+	if void {
+		s.keep(r)
+	}
+	if !r.exited() && !starts { // else there is no need to run runc, which may take its time
 		resp, err := s.TTRPCTaskService.Pids(ctx, req)
 		if err == nil && len(resp.Processes) > 0 {
 			return resp, nil

@@ -54,3 +54,27 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 		require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)), "deleted")
 	})
 }
+
+// A containerd that starts gives each shim 5 s in all, and only wants to know
+// whether there is anything: runc is not asked.
+func TestPidsDoesNotKeepAStartWaiting(t *testing.T) {
+	for name, starts := range map[string][]step{
+		"another":                              {connects, dies, isBack, meets},
+		"one that can't be told from the last": {connects, meets},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.create(t, "c")
+				init := uint32(b.run("c").initPid())
+				for _, s := range starts {
+					s(t, b)
+				}
+				b.task.pidsErr = errors.New("runc is busy")
+				require.Equal(t, []uint32{init}, pidsOf(t, b, "c"))
+				b.task.pidsErr = nil
+				require.Equal(t, []uint32{init, 42}, pidsOf(t, b, "c"), "who asks later wants all")
+			})
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/pkg/stdio"
 	"github.com/containerd/typeurl/v2"
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,8 @@ type run struct {
 	id     string
 	bundle string
 	policy policy
+	bound  time.Duration
+	stdio  stdio.Stdio // as Create asked for
 
 	// armed is closed when the probes are in place, or could not be had.
 	armed chan struct{}
@@ -46,7 +49,8 @@ type run struct {
 	step     string         // what the barrier waits for
 	shownAt  time.Time
 	audience audience
-	acked    bool // the audience has heard oom, which was taken
+	acked    bool      // the audience has heard oom, which was taken
+	deletion *deletion // nil where none is under way, or done
 	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
 	startTicks uint64
 
@@ -61,9 +65,9 @@ type stop struct {
 	sent bool
 }
 
-func newRun(id, bundle string, p policy) *run {
+func newRun(id, bundle string, p policy, bound time.Duration) *run {
 	return &run{
-		id: id, bundle: bundle, policy: p,
+		id: id, bundle: bundle, policy: p, bound: bound,
 		armed:     make(chan struct{}),
 		shown:     make(chan struct{}),
 		exitTaken: make(chan struct{}),

@@ -18,12 +18,13 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/pkg/stdio"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
 
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -123,7 +124,8 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err := p.groupInSpec(req.Bundle); err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
 	}
-	r := newRun(req.ID, req.Bundle, p)
+	r := newRun(req.ID, req.Bundle, p, s.cfg.Bound)
+	r.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	r.made(s.queue.fwd.Life())
 	old := s.enter(r)
 	defer s.spawn()()
@@ -158,11 +160,16 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 	return resp, err
 }
 
-// Kill notes that containerd asked for init's stop, before it is sent.
+// Kill notes that containerd asked for init's stop, before it is sent. One whose
+// exit is shown is not there any more, and nothing else of its container: CRI sends
+// a SIGKILL ahead of each Delete, and upstream starts runc for the same answer.
 func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyResponse, error) {
 	r := s.run(req.ID)
 	if r == nil || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
+	}
+	if r.policy.ownPids && opened(r.shown) && r.exited() {
+		return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "process already finished")
 	}
 	answered := r.askStop(signalOf(req.Signal))
 	if answered == nil {
@@ -186,6 +193,7 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 		}
 		return b.wait(), nil
 	}
+	life := s.queue.fwd.Life()
 	r := s.asked(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.Wait(ctx, req)
 	if err != nil || r == nil {
@@ -195,138 +203,9 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	if err := s.pass(ctx, r, since); err != nil {
 		return nil, err
 	}
+	r.showed(life)
 	resp.ExitStatus = r.shows(resp.ExitStatus)
 	return resp, nil
-}
-
-// stateBound is how long State is held back. containerd gives it 2 s
-// (plugins/services/tasks/local.go); where that does not do, CRI's recovery fails
-// and the container runs for ever, as it says.
-const stateBound = time.Second
-
-// State is the second. A container whose exit may not be seen by then is still
-// running: whoever asked goes on with Wait.
-func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	soon, cancel := context.WithTimeout(ctx, stateBound)
-	defer cancel()
-	resp, err := s.state(ctx, soon, req)
-	if err != nil && soon.Err() != nil && ctx.Err() == nil && resp != nil {
-		return &taskAPI.StateResponse{
-			ID: resp.ID, Bundle: resp.Bundle, Pid: resp.Pid, Status: tasktypes.Status_RUNNING,
-			Stdin: resp.Stdin, Stdout: resp.Stdout, Stderr: resp.Stderr, Terminal: resp.Terminal, ExecID: resp.ExecID,
-		}, nil
-	}
-	return resp, err
-}
-
-// state is held back until the other context ends. What it gives with an error
-// is who the container is, not how it ended.
-func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	now := time.Now()
-	if b := s.grave(req.ID, req.ExecID); b != nil {
-		b.asks(s.queue.fwd.Life())
-		if err := s.tell(hold, b, b.stateSince(now)); err != nil {
-			return &taskAPI.StateResponse{ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid}, err
-		}
-		return b.state(), nil
-	}
-	r := s.asked(req.ID, req.ExecID)
-	resp, err := s.TTRPCTaskService.State(ctx, req)
-	if err != nil || r == nil || resp.Status != tasktypes.Status_STOPPED {
-		return resp, err
-	}
-	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	if err := s.pass(hold, r, r.stateSince(now)); err != nil {
-		return resp, err
-	}
-	resp.ExitStatus = r.shows(resp.ExitStatus)
-	return resp, nil
-}
-
-// Delete is the last (the third is TaskExit, in publisher.go). It also waits
-// until containerd has taken the TaskExit, which upstream loses when the shim
-// is shut down right after.
-func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
-	since, life := time.Now(), s.queue.fwd.Life()
-	if b := s.grave(req.ID, req.ExecID); b != nil {
-		if err := s.tell(ctx, b, since); err != nil {
-			return nil, err
-		}
-		return b.deleted(), nil
-	}
-	r := s.asked(req.ID, req.ExecID)
-	if r == nil {
-		return s.TTRPCTaskService.Delete(ctx, req)
-	}
-	stopped, err := s.exitTaken(ctx, r, since)
-	if err != nil {
-		return nil, err
-	}
-	s.owe(r)
-	resp, err := s.TTRPCTaskService.Delete(ctx, req)
-	if err != nil {
-		s.pay(r)
-		return nil, err
-	}
-	faultPoint("deleted")
-	if !stopped {
-		err = s.deleted(ctx, r, resp, since)
-	}
-	s.leave(r, nil)
-	s.guards.forget(r.id)
-	r.remove()
-	if late(ctx, since) { // nobody may have the answer: it is for whoever asks again
-		life = anyLife
-	}
-	b := &buried{run: r, by: life, answer: resp}
-	s.bury(b)
-	if cerr := r.close(); cerr != nil {
-		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b.deleted(), nil
-}
-
-// deleted is for a delete that found init running when it was asked for, and
-// ended when it was carried out: the answer is the first sight of the exit, and
-// waits like any other. A container that was never started has no exit.
-func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteResponse, since time.Time) error {
-	at := resp.ExitedAt.AsTime()
-	if at.IsZero() {
-		return nil
-	}
-	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
-	if err := s.pass(ctx, r, since); err != nil {
-		return err
-	}
-	return s.taken(ctx, r, since)
-}
-
-// exitTaken says whether the container has stopped, and waits in that case until
-// its exit was shown and its TaskExit taken, or the bound has passed.
-func (s *Service) exitTaken(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
-	st, err := s.state(ctx, ctx, &taskAPI.StateRequest{ID: r.id})
-	if err != nil || st.Status != tasktypes.Status_STOPPED {
-		return false, ctx.Err() // not stopped: Delete itself says what is wrong
-	}
-	return true, s.taken(ctx, r, since)
-}
-
-// taken waits until containerd has the TaskExit, or the bound has passed.
-func (s *Service) taken(ctx context.Context, r *run, since time.Time) error {
-	bound := time.NewTimer(time.Until(r.until(since, s.cfg.Bound)))
-	defer bound.Stop()
-	select {
-	case <-r.exitTaken:
-	case <-bound.C:
-		log.G(ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("delete unannounced")}).
-			Warn("containerd did not take the exit within the bound: the delete goes on")
-	case <-ctx.Done():
-		return errgrpc.ToGRPC(ctx.Err())
-	}
-	return nil
 }
 
 // pass waits at the barrier, and until the containerd that asks since then has

@@ -57,3 +57,99 @@ func asksUntilStopped(b *bench) error {
 		}
 	}
 }
+
+// createInPod makes a container as CRI does.
+func (b *bench) createInPod(t *testing.T, id string) {
+	t.Helper()
+	bundle := annotated(t, map[string]string{criSandboxID: "s", criContainerType: criContainer, criContainerName: id})
+	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: id, Bundle: bundle, Stdout: "/run/out"})
+	require.NoError(t, err)
+}
+
+func requireState(t *testing.T, b *bench, want tasktypes.Status) *taskAPI.StateResponse {
+	t.Helper()
+	start := time.Now()
+	st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+	require.NoError(t, err)
+	require.Equal(t, want, st.Status)
+	require.Zero(t, time.Since(start), "not held back")
+	return st
+}
+
+// CRI's recovery asks twice for the state and then waits for what runs. What has
+// stopped it would delete within the 10 s that it has for all.
+func TestARecoveredExitIsShownByWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.createInPod(t, "c")
+		connects(t, b)
+		isKilled(t, b)
+		requireState(t, b, tasktypes.Status_STOPPED) // who made it has been there all the time
+		for range 2 {
+			dies(t, b)
+			isBack(t, b)
+			connects(t, b)
+			for range 2 {
+				st := requireState(t, b, tasktypes.Status_RUNNING)
+				require.NotZero(t, st.Pid)
+				require.Zero(t, st.ExitStatus)
+				require.Nil(t, st.ExitedAt)
+				synctest.Wait()
+				require.Equal(t, []string{"/tasks/oom c"}, b.events.all(), "on its way before the Wait")
+			}
+			w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+			require.NoError(t, err)
+			require.EqualValues(t, 137, w.ExitStatus)
+			require.EqualValues(t, 137, requireState(t, b, tasktypes.Status_STOPPED).ExitStatus)
+		}
+		deletes(t, b)
+	})
+}
+
+// Where nobody waits the exit is not hidden for longer than a recovery may take.
+func TestARecoveredExitIsShownInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.createInPod(t, "c")
+		connects(t, b)
+		ends(t, b)
+		dies(t, b)
+		isBack(t, b)
+		connects(t, b)
+		settles(t, b)
+		start := time.Now()
+		requireState(t, b, tasktypes.Status_RUNNING)
+		time.Sleep(recovery - time.Millisecond)
+		requireState(t, b, tasktypes.Status_RUNNING)
+		time.Sleep(time.Millisecond)
+		require.EqualValues(t, 3, requireState(t, b, tasktypes.Status_STOPPED).ExitStatus)
+		require.Equal(t, recovery, time.Since(start))
+	})
+}
+
+// A Wait of the containerd before, answered late, has shown the next one nothing.
+func TestAWaitShowsItsOwnContainerd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		answer := b.events.holdOOM()
+		b.createInPod(t, "c")
+		connects(t, b)
+		b.source.set("c", killedNow())
+		old := make(chan struct{})
+		go func() {
+			defer close(old)
+			_, _ = b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+		}()
+		b.task.exit(t, "c", 137)
+		synctest.Wait()
+		dies(t, b)
+		isBack(t, b)
+		connects(t, b)
+		requireState(t, b, tasktypes.Status_RUNNING)
+		close(answer)
+		<-old
+		requireState(t, b, tasktypes.Status_RUNNING)
+		asksWait(t, b)
+		requireState(t, b, tasktypes.Status_STOPPED)
+	})
+}

@@ -124,9 +124,6 @@ func (w *Watcher) Size() (known, watched int) {
 	return len(w.tree.paths), len(w.dirs)
 }
 
-// Mount is where the hierarchy is.
-func (w *Watcher) Mount() string { return w.tree.Mount }
-
 func (w *Watcher) walkAgain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -4,6 +4,7 @@ package collect
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // Ring gives records as they are written: a bpf.Reader.
 type Ring interface {
 	Read(context.Context) (bpf.Record, error)
-	Close() error
+	io.Closer
 }
 
 // Ledger is the one in force.

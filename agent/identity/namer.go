@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
@@ -29,8 +28,7 @@ type Namer struct {
 	containers Containers
 	pods       Pods // nil without Kubernetes
 
-	fresh  chan string // IDs of containers that containerd has not been asked of
-	missed atomic.Uint64
+	fresh chan string // IDs of containers that containerd has not been asked of
 }
 
 // maxFresh are the containers that may start at once; those above are asked for
@@ -51,8 +49,7 @@ func (n *Namer) Appeared(path string) {
 	}
 	select {
 	case n.fresh <- place.Container:
-	default:
-		n.missed.Add(1)
+	default: // more than maxFresh
 	}
 }
 

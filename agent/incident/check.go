@@ -10,7 +10,7 @@ import (
 
 const (
 	// MaxVictims of one incident. An event that has more makes further incidents.
-	MaxVictims = 512
+	MaxVictims = 256
 	maxID      = 128
 )
 

@@ -35,6 +35,8 @@ const (
 	maxPast = 500
 	// maxOpen are the deliveries that are kept; the oldest goes first.
 	maxOpen = 1000
+	// maxVictims bounds those of the incidents that are kept for each of the two.
+	maxVictims = 4000
 	// maxSeen are the victims that are known one by one: twice what the ledger's
 	// map holds. An older one than all of them counts as seen.
 	maxSeen = 8192
@@ -222,6 +224,9 @@ func (j *Journal) tryLocked(l line) error {
 		return j.renewLocked()
 	}
 	data, err := l.encode()
+	if errors.Is(err, errLong) {
+		return j.renewLocked() // it is counted there, and left out itself
+	}
 	if err != nil {
 		return err
 	}

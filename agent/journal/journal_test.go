@@ -178,6 +178,44 @@ func TestDiskFull(t *testing.T) {
 	require.Len(t, j.Open(), 1)
 }
 
+// TestLongNames: an incident that no line has room for is counted all the same, and
+// what follows it is kept.
+func TestLongNames(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir, boot)
+	long := one(1)
+	for n := 2; n <= incident.MaxVictims; n++ {
+		e := victim(n)
+		e.Cgroup.Path = strings.Repeat("/\x01", 2000)
+		long.Add(e)
+	}
+	require.NoError(t, j.Add(long, true))
+	require.NoError(t, j.Add(one(1000), true))
+	j = again(t, dir, boot, j)
+	require.True(t, j.Has(record(1)))
+	require.True(t, j.Has(record(incident.MaxVictims)))
+	require.True(t, j.Has(record(1000)))
+	require.EqualValues(t, incident.MaxVictims+1, j.Totals().Victims["pod"])
+	require.Equal(t, []incident.Incident{one(1000)}, j.Past())
+}
+
+// TestManyVictims: incidents are kept by how many victims they have.
+func TestManyVictims(t *testing.T) {
+	j, _ := open(t, t.TempDir(), boot)
+	for i := range 50 {
+		in := one(i*1000 + 1)
+		for n := 2; n <= incident.MaxVictims; n++ {
+			in.Add(victim(i*1000 + n))
+		}
+		require.NoError(t, j.Add(in, true))
+	}
+	require.Len(t, j.Past(), 4000/incident.MaxVictims)
+	require.Len(t, j.Open(), 4000/incident.MaxVictims)
+	require.True(t, j.Has(record(1)))
+	require.True(t, j.Has(record(49001)))
+	require.EqualValues(t, 50*incident.MaxVictims, j.Totals().Victims["pod"])
+}
+
 func TestOneAgentOnly(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, boot)

@@ -56,7 +56,7 @@ func (l line) encode() ([]byte, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	if len(data) >= maxLine {
-		return nil, fmt.Errorf("journal: a line of %d bytes", len(data))
+		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, len(data))
 	}
 	return append(data, '\n'), nil
 }
@@ -232,6 +232,9 @@ func (c *counting) line(l line) {
 		return
 	}
 	data, err := l.encode()
+	if errors.Is(err, errLong) {
+		return // an incident whose names are longer than any that are used
+	}
 	if err != nil {
 		c.err = err
 		return

@@ -16,8 +16,10 @@ type state struct {
 	totals  incident.Totals
 	past    []incident.Incident          // the last, oldest first
 	open    map[string]incident.Incident // by ID
-	order   []string                     // of open, oldest first; may hold others
+	order   []string                     // of open, oldest first
 	dropped uint64
+	// pastVictims and openVictims are those of past and open.
+	pastVictims, openVictims int
 }
 
 func newState(boot string, now time.Time) state {
@@ -50,10 +52,14 @@ func (s *state) add(in incident.Incident, open bool) {
 
 // keep adds one to the past, and to what is open.
 func (s *state) keep(in incident.Incident, open bool) {
-	if len(s.past) >= maxPast {
-		s.past = slices.Delete(s.past, 0, len(s.past)-maxPast+1)
-	}
 	s.past = append(s.past, in)
+	s.pastVictims += len(in.Victims)
+	drop := 0
+	for len(s.past)-drop > 1 && (len(s.past)-drop > maxPast || s.pastVictims > maxVictims) {
+		s.pastVictims -= len(s.past[drop].Victims)
+		drop++
+	}
+	s.past = slices.Delete(s.past, 0, drop)
 	if open {
 		s.opened(in)
 	}
@@ -65,18 +71,20 @@ func (s *state) opened(in incident.Incident) {
 	}
 	s.open[in.ID] = in
 	s.order = append(s.order, in.ID)
-	for len(s.open) > maxOpen {
-		delete(s.open, s.order[0])
-		s.order = s.order[1:]
+	s.openVictims += len(in.Victims)
+	for len(s.open) > maxOpen || len(s.open) > 1 && s.openVictims > maxVictims {
+		s.done(s.order[0])
 		s.dropped++
 	}
 }
 
 // done gives false where it was not open.
 func (s *state) done(id string) bool {
-	if _, ok := s.open[id]; !ok {
+	in, ok := s.open[id]
+	if !ok {
 		return false
 	}
+	s.openVictims -= len(in.Victims)
 	delete(s.open, id)
 	s.order = slices.DeleteFunc(s.order, func(other string) bool { return other == id })
 	return true

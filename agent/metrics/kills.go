@@ -69,22 +69,28 @@ func newKills(ttl time.Duration, most int, now time.Time) kills {
 	return kills{ttl: ttl, max: most, series: map[killKey]*series{}, overflow: series{created: now}}
 }
 
-// add counts one kill.
-func (k *kills) add(key killKey, now time.Time) {
+// add counts one kill. One that is told of late, such as of before the agent was
+// there, is counted and not shown as if it were of now.
+func (k *kills) add(key killKey, at, now time.Time) {
+	if at.After(now) {
+		at = now // the clock was set back
+	}
 	s, ok := k.series[key]
-	if !ok {
-		if !k.room(now) {
-			k.overflow.count++
-			return
-		}
+	switch {
+	case !ok && !k.room(now):
+		k.overflow.count++
+		return
+	case !ok:
 		s = &series{created: now}
 		k.series[key] = s
-	} else if !k.shown(s, now) && k.visible(now) >= k.max {
+	case now.Sub(at) < k.ttl && !k.shown(s, now) && k.visible(now) >= k.max:
 		k.overflow.count++ // its own count stays where it was, unseen
 		return
 	}
 	s.count++
-	s.last = now
+	if at.After(s.last) {
+		s.last = at
+	}
 }
 
 // shown says whether a series is part of a scrape.

@@ -147,7 +147,7 @@ func (m *Metrics) Take(in incident.Incident, _ bool) {
 	for i := range in.Victims {
 		v := &in.Victims[i]
 		m.victims[known(in.Scope)]++
-		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), now)
+		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), in.Time, now)
 		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
 	}
 	if identified {

@@ -27,7 +27,7 @@ import (
 const kills = "oomwitness_oom_kills_total"
 
 func hit(scope oom.Cause, pods ...string) incident.Incident {
-	in := incident.Incident{Scope: scope}
+	in := incident.Incident{Scope: scope, Time: time.Now()}
 	for _, pod := range pods {
 		v := incident.Victim{}
 		if pod != "" {
@@ -187,6 +187,25 @@ func TestSeriesEnds(t *testing.T) {
 	})
 }
 
+// TestOldKill: what happened before the agent was there is counted, and no series of
+// now; a clock that was set back makes none that stays.
+func TestOldKill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New(metrics.Options{SeriesTTL: time.Hour})
+		old, ahead := hit(oom.CauseContainer, "web-1"), hit(oom.CauseContainer, "web-2")
+		old.Time, ahead.Time = time.Now().Add(-2*time.Hour), time.Now().Add(1000*time.Hour)
+		m.Take(old, false)
+		m.Take(ahead, false)
+		require.Equal(t, over(0)+"\n"+series("web-2", 1), read(t, m, kills))
+		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="container"} 2`)
+		m.Take(hit(oom.CauseContainer, "web-1"), false)
+		m.Take(old, false)
+		require.Equal(t, strings.Join([]string{over(0), series("web-1", 3), series("web-2", 1)}, "\n"), read(t, m, kills))
+		time.Sleep(time.Hour)
+		require.Equal(t, over(0), read(t, m, kills))
+	})
+}
+
 func createdOf(t *testing.T, m *metrics.Metrics) time.Time {
 	t.Helper()
 	families, err := m.Registry().Gather()
@@ -311,7 +330,7 @@ func TestMemory(t *testing.T) {
 	name := func(i, size int) string { return fmt.Sprintf("%0*d", size, i) }
 	before := heap()
 	for i := range n {
-		m.Take(incident.Incident{Scope: oom.CauseContainer, Victims: []incident.Victim{{
+		m.Take(incident.Incident{Scope: oom.CauseContainer, Time: time.Now(), Victims: []incident.Victim{{
 			Pod: &kill.Pod{Namespace: name(i, 20), Name: name(i, 50)}, Container: &kill.Container{Name: name(i, 20)},
 		}}}, false)
 	}

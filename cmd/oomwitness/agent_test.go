@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(commandEnv) == "" {
 		os.Exit(m.Run())
 	}
+	if caps, ok := os.LookupEnv(capsEnv); ok {
+		fmt.Fprintln(os.Stderr, confined(caps)) // it comes back with an error alone
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -52,12 +56,18 @@ type agentProcess struct {
 
 func startAgent(t *testing.T, args ...string) *agentProcess {
 	t.Helper()
+	return startAgentIn(t, nil, args...)
+}
+
+// startAgentIn starts it with more environment variables.
+func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), self, append([]string{
 		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
 	}, args...)...)
-	cmd.Env = append(os.Environ(), commandEnv+"=1")
+	cmd.Env = append(append(os.Environ(), commandEnv+"=1"), env...)
 	out, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -276,7 +286,10 @@ func startStorm(t *testing.T, n int) *storm {
 func smallKill(t *testing.T, dir string) int {
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
 	in, err := hog.StdinPipe()
-	if err != nil || hog.Start() != nil {
+	if err == nil {
+		err = hog.Start()
+	}
+	if err != nil {
 		t.Errorf("start a hog: %v", err)
 		return 0
 	}

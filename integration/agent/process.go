@@ -29,8 +29,6 @@ const (
 	address = "127.0.0.1:18080"
 	// message is that of an OOM event in the log.
 	message = "OOM kill"
-	// score is what unit and chart give the agent.
-	score = "-999"
 )
 
 // Line is what the log says of an OOM event.
@@ -59,11 +57,15 @@ type Options struct {
 	// Program is the command; Node the name that it has in Kubernetes.
 	Program, Kubeconfig, Node, State string
 	Flags                            []string
+	// Score is its oom_score_adj, "" for this process's: lowering it takes
+	// CAP_SYS_RESOURCE.
+	Score string
 }
 
 // Start starts the agent, and comes back when it reads the ledger.
 func Start(ctx context.Context, o Options) (*Process, error) {
-	cmd := exec.Command(o.Program, append([]string{
+	// It is the test that ends it, also after ctx.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Program, append([]string{
 		"agent", "--state-dir", o.State, "--log-format", "json", "--metrics-address", address, "--page-all",
 		"--kubeconfig", o.Kubeconfig, "--node-name", o.Node,
 	}, o.Flags...)...)
@@ -76,8 +78,10 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	}
 	p := &Process{cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
 	go p.read(out)
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(score), 0); err != nil {
-		return nil, errors.Join(err, p.End(syscall.SIGKILL))
+	if o.Score != "" {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(o.Score), 0); err != nil {
+			return nil, errors.Join(err, p.End(syscall.SIGKILL))
+		}
 	}
 	if err := faultkit.Until(ctx, "the agent to be ready", func() error { _, err := Get(ctx, "/readyz"); return err }); err != nil {
 		return nil, errors.Join(err, p.End(syscall.SIGKILL), errors.New(p.Log()))

@@ -75,7 +75,7 @@ func (n *node) start(t *testing.T, flags ...string) {
 	var err error
 	n.agent, err = Start(t.Context(), Options{
 		Program: faultkit.Command, Kubeconfig: os.Getenv(clientcmd.RecommendedConfigPathEnvVar), Node: "node",
-		State: n.state, Flags: flags,
+		State: n.state, Flags: flags, Score: "-999", // as unit and chart have it
 	})
 	require.NoError(t, err)
 }

@@ -83,6 +83,9 @@ func TestStorm(t *testing.T) {
 	for range inWorkers {
 		storm.Go(func() {
 			for dir := range left {
+				if t.Context().Err() != nil {
+					return // the test has failed
+				}
 				smallKill(t, dir)
 				dead.Add(1)
 			}
@@ -188,7 +191,10 @@ func makePods(t *testing.T, plane *controlplane.Plane) []string {
 func smallKill(t *testing.T, dir string) {
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
 	in, err := hog.StdinPipe()
-	if err != nil || hog.Start() != nil {
+	if err == nil {
+		err = hog.Start()
+	}
+	if err != nil {
 		t.Errorf("start a hog: %v", err)
 		return
 	}

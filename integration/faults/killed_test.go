@@ -12,11 +12,12 @@ import (
 type size struct{ pods, each int }
 
 var (
-	// few are as many as a containerd that starts can recover: CRI gives all of
-	// them 10 s together, and the CPUs are emulated.
-	few = size{pods: 2, each: 2}
-	// many are for faults through which containerd lives.
-	many = size{pods: 5, each: 2}
+	// few are as many as a containerd that starts can ask for their states in the
+	// 10 s that CRI gives all of them, on emulated CPUs that others use as well.
+	few = size{pods: 2, each: 3}
+	// many are for faults through which containerd lives; in few pods, since each
+	// costs what two containers do.
+	many = size{pods: 3, each: 4}
 )
 
 // upTo is a size that has no more of each kind.

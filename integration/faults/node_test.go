@@ -21,8 +21,11 @@ import (
 )
 
 // settings are the node's, for both shims: the image that pods are held by, and
-// runc's driver, which install takes over.
+// runc's driver, which install takes over. What is said of each container at level
+// debug takes the emulated CPUs their time.
 const settings = `version = 3
+[debug]
+  level = 'info'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = '` + faultkit.Image + `'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]

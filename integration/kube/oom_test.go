@@ -4,6 +4,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/integration/counts"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
@@ -27,22 +29,38 @@ func TestStock(t *testing.T) {
 	s.oomAtOnce(t)
 }
 
+// oomAtOnce has as many pods as there are to be runs, at least 5, in waves of
+// KUBE_AT_ONCE: on an emulated machine 50 OOMs at once take half a minute of both
+// CPUs, and CRI gives each container 10 s.
 func (s *suite) oomAtOnce(t *testing.T) {
 	t.Helper()
-	pods := 5
-	if s.Full {
-		pods = 50
+	pods := max(5, s.Runs)
+	wave := min(pods, counts.FromEnv(t, "KUBE_AT_ONCE", pods))
+	var all []*subject
+	for left := pods; left > 0; left -= wave {
+		t.Run("wave", func(t *testing.T) {
+			t.Cleanup(func() { s.clear(t) })
+			var subjects []*subject
+			for range min(left, wave) {
+				subjects = append(subjects, s.pod(t, s.class(), faultkit.KindOOM)...)
+			}
+			require.NoError(t, s.stand(t.Context(), startTime(wave), subjects))
+			s.tellAll(t, subjects)
+			all = append(all, subjects...)
+		})
 	}
-	var subjects []*subject
-	for range pods {
-		subjects = append(subjects, s.pod(t, s.class(), faultkit.KindOOM)...)
-	}
-	require.NoError(t, s.stand(t.Context(), startTime(pods), subjects))
-	s.endAll(t, "oom-at-once", subjects)
+	s.judge(t, fmt.Sprintf("oom at-once=%d", wave), all)
 }
 
 // endAll lets all containers end at the same time, and judges.
 func (s *suite) endAll(t *testing.T, label string, subjects []*subject) {
+	t.Helper()
+	s.tellAll(t, subjects)
+	s.judge(t, label, subjects)
+}
+
+// tellAll lets all containers end at the same time, and waits until they have.
+func (s *suite) tellAll(t *testing.T, subjects []*subject) {
 	t.Helper()
 	var wg sync.WaitGroup
 	errs := make([]error, len(subjects))
@@ -52,7 +70,6 @@ func (s *suite) endAll(t *testing.T, label string, subjects []*subject) {
 	wg.Wait()
 	require.Empty(t, slices.DeleteFunc(errs, func(err error) bool { return err == nil }))
 	require.NoError(t, s.over(t.Context(), startTime(len(subjects)), subjects))
-	s.judge(t, label, subjects)
 }
 
 // TestCleanEnds has children OOM-killed whose parents then end well: the kill is

@@ -136,9 +136,9 @@ func (d *daemon) run(ctx context.Context) error {
 }
 
 // serve answers requests until ctx ends.
-func (d *daemon) serve(ctx context.Context, listener net.Listener) error {
+func (d *daemon) serve(ctx context.Context, listener net.Listener) (err error) {
 	errors := d.log.WriterLevel(logrus.WarnLevel)
-	defer errors.Close()
+	defer closing(errors, &err)
 	return page.Serve(ctx, listener, page.Handler(page.Config{
 		Node: d.node, Version: thisBuild().Version, Page: d.f.page, History: d.history, Health: d.health,
 		Metrics: d.metrics.Handler(errors), All: d.f.pageAll, Loopback: page.IsLoopback(listener.Addr()),

@@ -12,32 +12,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settleTime is how long the agent is given before it lets go of what only its
-// start has needed.
-const settleTime = 20 * time.Second
+// slimEvery is how often the agent lets go of what it does not use now.
+const slimEvery = 30 * time.Second
 
-// slim has the kernel take the pages of the program's own file off the process
-// once it has started. Starting touches most of a large program, with the types and
-// tables of commands that do not run here, and those pages would count as its
-// memory from then on. What is needed comes back from the page cache by itself.
+// slim has the kernel take the pages of the program's own file off the process,
+// until ctx ends. Starting touches most of a large program, with the types and
+// tables of commands that do not run here, and a page that is asked for once some
+// more: they would count as the agent's memory from then on. What is needed comes
+// back from the page cache by itself.
 func slim(ctx context.Context) {
-	timer := time.NewTimer(settleTime)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-timer.C:
-	}
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return // it goes on with more memory
 	}
+	tick := time.NewTicker(slimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			letGo(self)
+		}
+	}
+}
+
+// letGo does it once.
+func letGo(file string) {
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
 		return
 	}
 	defer maps.Close()
-	for _, m := range fileMappings(maps, self) {
+	for _, m := range fileMappings(maps, file) {
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.end-m.start, unix.MADV_DONTNEED)
 	}
 }

@@ -1,0 +1,167 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// deleteBound is how long a delete may take that nobody waits for any more.
+const deleteBound = time.Minute
+
+// deletion is a delete under way. It goes on when whoever asked has given it up:
+// on a busy node, where containerd's 10 s don't do, a runc that is killed each
+// time would never get it done. Whoever asks again joins in.
+type deletion struct {
+	done chan struct{}
+	// resp and err are set before done is closed.
+	resp *taskAPI.DeleteResponse
+	err  error
+	// joined says that somebody has asked again. Guarded by run.mu.
+	joined bool
+}
+
+// Delete is the last (the third is TaskExit, in publisher.go). It also waits
+// until containerd has taken the TaskExit, which upstream loses when the shim
+// is shut down right after.
+func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	since := time.Now()
+	if b := s.grave(req.ID, req.ExecID); b != nil {
+		if err := s.tell(ctx, b, since); err != nil {
+			return nil, err
+		}
+		return b.deleted(), nil
+	}
+	life := s.queue.fwd.Life()
+	r := s.asked(req.ID, req.ExecID)
+	if r == nil {
+		return s.TTRPCTaskService.Delete(ctx, req)
+	}
+	stopped, err := s.exitTaken(ctx, r, since)
+	if err != nil {
+		return nil, err
+	}
+	d, mine := r.beginDelete()
+	if mine {
+		go s.carryOut(ctx, r, d, life, since, stopped)
+	}
+	select {
+	case <-d.done:
+		return d.resp, d.err
+	case <-ctx.Done():
+		return nil, errgrpc.ToGRPC(ctx.Err())
+	}
+}
+
+// carryOut deletes a container that had stopped, or had not, when it was asked
+// for by a life of containerd.
+func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint64, since time.Time, stopped bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteBound)
+	defer cancel()
+	s.owe(r)
+	resp, err := s.TTRPCTaskService.Delete(ctx, &taskAPI.DeleteRequest{ID: r.id})
+	if err != nil {
+		s.pay(r)
+		r.endDelete(d, nil, err)
+		return
+	}
+	faultPoint("deleted")
+	if !stopped {
+		err = s.deleted(ctx, r, resp, since)
+	}
+	b := &buried{run: r, by: life, answer: resp}
+	// Nobody may have the answer: then it is for whoever asks again.
+	if late(asked, since) || r.joined(d) {
+		b.by = anyLife
+	}
+	s.leave(r, nil)
+	s.guards.forget(r.id)
+	r.remove()
+	s.bury(b)
+	if cerr := r.close(); cerr != nil {
+		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
+	}
+	r.endDelete(d, b.deleted(), err)
+}
+
+// beginDelete gives the delete that is under way, or a new one, which is the
+// caller's to carry out.
+func (r *run) beginDelete() (d *deletion, mine bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.deletion; d != nil {
+		d.joined = true
+		return d, false
+	}
+	r.deletion = &deletion{done: make(chan struct{})}
+	return r.deletion, true
+}
+
+func (r *run) joined(d *deletion) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return d.joined
+}
+
+// endDelete gives the answer to all who wait. A delete that failed may be tried
+// again.
+func (r *run) endDelete(d *deletion, resp *taskAPI.DeleteResponse, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if resp == nil {
+		r.deletion = nil
+	}
+	d.resp, d.err = resp, err
+	if err != nil {
+		d.resp = nil
+	}
+	close(d.done)
+}
+
+// deleted is for a delete that found init running when it was asked for, and
+// ended when it was carried out: the answer is the first sight of the exit, and
+// waits like any other. A container that was never started has no exit.
+func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteResponse, since time.Time) error {
+	at := resp.ExitedAt.AsTime()
+	if at.IsZero() {
+		return nil
+	}
+	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
+	if err := s.pass(ctx, r, since); err != nil {
+		return err
+	}
+	return s.taken(ctx, r, since)
+}
+
+// exitTaken says whether the container has stopped, and waits in that case until
+// its exit was shown and its TaskExit taken, or the bound has passed.
+func (s *Service) exitTaken(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
+	st, err := s.state(ctx, ctx, &taskAPI.StateRequest{ID: r.id})
+	if err != nil || st.Status != tasktypes.Status_STOPPED {
+		return false, ctx.Err() // not stopped: Delete itself says what is wrong
+	}
+	return true, s.taken(ctx, r, since)
+}
+
+// taken waits until containerd has the TaskExit, or the bound has passed.
+func (s *Service) taken(ctx context.Context, r *run, since time.Time) error {
+	bound := time.NewTimer(time.Until(r.until(since, s.cfg.Bound)))
+	defer bound.Stop()
+	select {
+	case <-r.exitTaken:
+	case <-bound.C:
+		log.G(ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("delete unannounced")}).
+			Warn("containerd did not take the exit within the bound: the delete goes on")
+	case <-ctx.Done():
+		return errgrpc.ToGRPC(ctx.Err())
+	}
+	return nil
+}
