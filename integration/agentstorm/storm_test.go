@@ -42,6 +42,8 @@ const (
 	onPods    = 200
 	kills     = 1000
 	inWorkers = 4
+	// maxResident is what the agent may have with this many pods, KiB.
+	maxResident = 30 << 10
 )
 
 // lives of the agent: AGENT_LIVES, 10 if it is not set.
@@ -114,7 +116,13 @@ func TestStorm(t *testing.T) {
 		sum, events, err = eventCounts(t.Context(), plane)
 		return sum, err
 	})
-	memory := resident(t, a.PID())
+	var memory int
+	require.NoError(t, faultkit.Until(t.Context(), "the agent to be small", func() error {
+		if memory = resident(t, a.PID()); memory > maxResident {
+			return fmt.Errorf("%d KiB", memory)
+		}
+		return nil
+	}))
 	require.NoError(t, a.End(syscall.SIGTERM))
 	t.Logf("metric=agent-storm kills=%d pods=%d lives=%d amid=%d counted=%d told=%d events=%d ms=%d rss_kib=%d seed=%d",
 		kills, onPods, lives, amid, counted, told, events, time.Since(began).Milliseconds(), memory, seed)
