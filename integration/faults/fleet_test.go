@@ -43,6 +43,7 @@ type member struct {
 	stopped *cri.Status // and when one was stopped that CRI had given up
 	shown   time.Time   // when its shim answered Wait
 	edge    bool        // ended as the fault began or ended
+	broke   time.Time   // when its shim was killed, and the Wait of CRI broke off
 }
 
 // fleet is the containers of one run of a fault.

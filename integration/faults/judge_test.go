@@ -70,9 +70,15 @@ func (m *member) judge(s *cri.Status) string {
 	}
 }
 
-// off is the distance of finished_at from the end, on the clock of the node.
+// off is the distance of finished_at from the end, on the clock of the node; from
+// the end of the shim where CRI's Wait broke off with that, since CRI writes down
+// its own time then (internal/cri/server/events.go, startContainerExitMonitor).
 func (m *member) off(s *cri.Status) time.Duration {
-	d := s.Finished.Sub(m.end.Round(0)).Abs()
+	end := m.end
+	if !m.broke.IsZero() {
+		end = m.broke
+	}
+	d := s.Finished.Sub(end.Round(0)).Abs()
 	if m.edge { // each may have read another clock
 		d = min(d, (d - clockSet).Abs())
 	}

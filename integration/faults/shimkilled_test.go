@@ -94,6 +94,11 @@ func (fl *fleet) orphanAll(ctx context.Context, t *testing.T, soon time.Duration
 			if err == nil {
 				err = kill(ctx, shim)
 			}
+			for _, m := range fl.members {
+				if m.pod == pod {
+					m.broke = time.Now()
+				}
+			}
 			errs[i] = err
 		})
 	}
