@@ -21,14 +21,18 @@ import (
 // asks the shim for the container's Pids and, finding none, calls the exit
 // Unknown, 255. So a deleted container is kept for as long as its bundle is
 // there, and told of to another containerd than the one that deleted it, which
-// sees no difference. So is one whose Delete took longer than containerd waits: it
-// asks again, and would give a second TaskExit of its own to a "not found".
+// sees no difference. So is one whose Delete took longer than containerd waits, or
+// was answered while it was stopped: it asks again, and would give a second TaskExit
+// of its own to a "not found".
 
 // buried is a container that was deleted.
 type buried struct {
 	*run
 	by     uint64                  // the life of the containerd that has the answer, or anyLife for none
 	answer *taskAPI.DeleteResponse // with the true status
+	// deadline is when whoever asked for the delete gives up; zero for never. It may
+	// not have read the answer by then: one that has removes the bundle.
+	deadline time.Time
 }
 
 // late says whether who called then may have given up before the answer is there:
@@ -81,7 +85,7 @@ func (s *Service) grave(id, exec string) *buried {
 	s.mu.Lock()
 	b := s.graves[id]
 	s.mu.Unlock()
-	if b == nil || exec != "" || s.queue.fwd.Life() == b.by {
+	if b == nil || exec != "" || s.queue.fwd.Life() == b.by && !b.overdue() {
 		return nil
 	}
 	if b.removed() {
@@ -89,6 +93,12 @@ func (s *Service) grave(id, exec string) *buried {
 		return nil
 	}
 	return b
+}
+
+// overdue says that whoever asked for the delete has given up, if it has not read
+// the answer: a containerd that was stopped finds its time over before that.
+func (b *buried) overdue() bool {
+	return !b.deadline.IsZero() && time.Now().After(b.deadline)
 }
 
 // tell lets a containerd that asks see the exit, when it has heard of the OOM.

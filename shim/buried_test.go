@@ -139,9 +139,15 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 					if first != nil {
 						require.Equal(t, first, again)
 					}
-					require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				} else {
+					requireGone(t, b, "nobody asks again")
+					time.Sleep(given)
+					again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+					require.NoError(t, err, "a containerd that was stopped finds its time over, and asks again")
+					require.Equal(t, first, again)
 				}
-				requireGone(t, b, "nobody asks again")
+				require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				requireGone(t, b, "its bundle is removed")
 			})
 		})
 	}

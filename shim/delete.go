@@ -78,6 +78,7 @@ func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint
 		err = s.deleted(ctx, r, resp, since)
 	}
 	b := &buried{run: r, by: life, answer: resp}
+	b.deadline, _ = asked.Deadline()
 	// Nobody may have the answer: then it is for whoever asks again.
 	if late(asked, since) || r.joined(d) {
 		b.by = anyLife

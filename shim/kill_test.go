@@ -33,16 +33,17 @@ func TestAKillAfterTheExit(t *testing.T) {
 				bundle := annotated(t, nil, `"linux":{"namespaces":[`+tc.namespaces+`]}`)
 				_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
 				require.NoError(t, err)
-				kill := func() error {
-					_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL), All: true})
+				kill := func(all bool) error {
+					_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL), All: all})
 					return err
 				}
-				require.NoError(t, kill(), "it runs")
+				require.NoError(t, kill(true), "it runs")
 				require.Equal(t, 1, kills)
 				ends(t, b)
-				err = kill()
-				require.Equal(t, !tc.asked, errdefs.IsNotFound(errgrpc.ToNative(err)))
+				require.NoError(t, kill(true))
 				require.Equal(t, tc.asked, kills == 2)
+				require.Equal(t, !tc.asked, errdefs.IsNotFound(errgrpc.ToNative(kill(false))))
+				require.Equal(t, tc.asked, kills == 3)
 			})
 		})
 	}

@@ -169,6 +169,9 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
 	if r.policy.ownPids && opened(r.shown) && r.exited() {
+		if req.All { // runc finds nobody to kill, and is content
+			return &emptyResponse{}, nil
+		}
 		return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "process already finished")
 	}
 	answered := r.askStop(signalOf(req.Signal))

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,6 +125,22 @@ func (n *node) settle(t *testing.T, fl *fleet) {
 		if err != nil {
 			t.Logf("%s %s: %v", m.Name, m.id, err)
 		}
+		if m.last == nil && slices.ContainsFunc(faultkit.LogOf(m.id), gaveUp) {
+			n.stopUnknown(t, m)
+		}
+	}
+}
+
+// stopUnknown does what the kubelet does with a container that CRI calls unknown,
+// and takes what CRI says then.
+func (n *node) stopUnknown(t *testing.T, m *member) {
+	t.Helper()
+	if err := n.cri.Stop(t.Context(), m.id, 1); err != nil {
+		t.Logf("stop %s %s, which CRI does not know of: %v", m.Name, m.id, err)
+	}
+	var err error
+	if m.stopped, err = n.cri.Status(t.Context(), m.id); err != nil {
+		t.Logf("%s %s: %v", m.Name, m.id, err)
 	}
 }
 

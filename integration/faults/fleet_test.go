@@ -38,10 +38,12 @@ type member struct {
 	over chan struct{} // closed when init has ended
 	end  time.Time     // then
 
-	first *cri.Status // what CRI said when it first called it ended
-	last  *cri.Status // and when all was over
-	shown time.Time   // when its shim answered Wait
-	edge  bool        // ended as the fault began or ended
+	first   *cri.Status // what CRI said when it first called it ended
+	last    *cri.Status // and when all was over
+	stopped *cri.Status // and when one was stopped that CRI had given up
+	shown   time.Time   // when its shim answered Wait
+	edge    bool        // ended as the fault began or ended
+	broke   time.Time   // when its shim was killed, and the Wait of CRI broke off
 }
 
 // fleet is the containers of one run of a fault.

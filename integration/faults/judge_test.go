@@ -21,7 +21,7 @@ const tolerance = 4 * time.Second
 
 // count is what was reported of the containers of one kind.
 type count struct {
-	n, right, excused                                               int
+	n, right, excused, stopped                                      int
 	dupExit, lateOOM, falseOOM, unseen, oomAgain, firstWrong, other int
 	off                                                             time.Duration // greatest distance of finished_at
 	shown                                                           time.Duration // greatest time to the answer of Wait
@@ -70,9 +70,15 @@ func (m *member) judge(s *cri.Status) string {
 	}
 }
 
-// off is the distance of finished_at from the end, on the clock of the node.
+// off is the distance of finished_at from the end, on the clock of the node; from
+// the end of the shim where CRI's Wait broke off with that, since CRI writes down
+// its own time then (internal/cri/server/events.go, startContainerExitMonitor).
 func (m *member) off(s *cri.Status) time.Duration {
-	d := s.Finished.Sub(m.end.Round(0)).Abs()
+	end := m.end
+	if !m.broke.IsZero() {
+		end = m.broke
+	}
+	d := s.Finished.Sub(end.Round(0)).Abs()
 	if m.edge { // each may have read another clock
 		d = min(d, (d - clockSet).Abs())
 	}
@@ -101,6 +107,13 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(faultkit.LogOf(m.id), gaveUp), m.lost():
 		c.excused++
 		fl.n.t.Logf("%s %s excused: CRI says %s", m.Name, m.id, last)
+		if m.last == nil && fl.n.shim != "stock" {
+			if wrong := m.judge(m.stopped); wrong != "" {
+				faults = append(faults, "CRI says "+wrong+" when it is stopped")
+			} else {
+				c.stopped++
+			}
+		}
 	default:
 		faults = append(faults, "CRI says "+last)
 	}
@@ -153,8 +166,8 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 		if c == nil {
 			continue
 		}
-		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
-			f.Label, n.driver, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.dupExit, c.lateOOM, c.falseOOM,
+		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d right_when_stopped=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
+			f.Label, n.driver, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.stopped, c.dupExit, c.lateOOM, c.falseOOM,
 			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
 		if f.check != nil {
 			line += fmt.Sprintf(" other=%d", c.other)

@@ -72,6 +72,7 @@ func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted b
 	look := fl.look(ctx)
 	require.NoError(t, fl.orphanAll(ctx, t, time.Second, kill))
 	<-look
+	require.NoError(t, fl.allOver(ctx))
 	n.settle(t, fl)
 	for _, m := range fl.members {
 		sum.add(fl, f, m)
@@ -94,11 +95,29 @@ func (fl *fleet) orphanAll(ctx context.Context, t *testing.T, soon time.Duration
 			if err == nil {
 				err = kill(ctx, shim)
 			}
+			for _, m := range fl.members {
+				if m.pod == pod {
+					m.broke = time.Now()
+				}
+			}
 			errs[i] = err
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// allOver waits until each container has ended: whoever cleans up after a dead shim
+// kills what it has left.
+func (fl *fleet) allOver(ctx context.Context) error {
+	for _, m := range fl.members {
+		select {
+		case <-m.over:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of %s: %w", m.id, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // orphan stops a shim, and has containers of its pod end behind its back.
