@@ -102,9 +102,34 @@ kernels: ## The ledger's tests in the guest on every kernel with each tier; two 
 LEDGER_KERNELS ?= all
 
 .PHONY: bench
-bench: ## What the ledger costs, by the kernel's own account: on this machine and in the guest on KERNEL
+bench: bench-machine bench-guest ## What shim and ledger cost, the shim beside the stock one: on this machine and in the guest on KERNEL
+
+BENCH     := $(CACHE)/bench
+BENCH_ENV := BENCH_CYCLES BENCH_PODS BENCH_IDLE BENCH_EXECS BENCH_STATS BENCH_OOMS BENCH_STORM BENCH_STORMS
+FIGURES   := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /^table / { on = 1 } on; /FAIL|Error/'
+
+# Both shims with the same flags, and what compares them.
+.PHONY: bench-build
+bench-build: build
+	@mkdir -p $(BENCH)
+	cd integration && $(STATIC) -tags no_grpc -o ../$(BENCH)/ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(BENCH)/bench.test ./bench
+
+.PHONY: bench-machine
+bench-machine: bench-build ## The part of it on this machine: BENCH_CYCLES=300 and others, see integration/bench
+	@[ "$$(id -u)" = 0 ] || { echo "make bench: needs root, since it makes cgroups and containers" >&2; exit 1; }
+	@$(call say,the shim beside the stock one on this machine; $$(uptime))
+	cd integration/bench && STOCK_SHIM=$(CURDIR)/$(BENCH)/containerd-shim-runc-v2 OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 \
+	  ../../$(BENCH)/bench.test -test.v -test.timeout 2h -test.run '$(SCENARIO)' | $(FIGURES)
 	@$(call say,metrics of the ledger on this machine)
 	BENCH_KILLS=$(BENCH_KILLS) $(GO) test -count=1 -v -run '$(LEDGER_BENCH)' ./bpf | $(METRICS)
+
+.PHONY: bench-guest
+bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: from kill to TaskOOM, 200 at once, the ledger
+	@$(call say,the shim beside the stock one in the guest: kernel $(KERNEL))
+	$(call RUN,$(FLAVOUR),2h) --file $(BENCH)=bench $(foreach v,$(BENCH_ENV),$(if $($(v)),--env $(v)=$($(v)))) \
+	  --env STOCK_SHIM=/opt/oomwitness/bench/containerd-shim-runc-v2 \
+	  -- /opt/oomwitness/bench/bench.test -test.v -test.timeout 2h -test.run 'TestKillToOOM|TestStorm' | $(FIGURES)
 	@$(call say,metrics of the ledger in the guest: kernel $(KERNEL))
 	cd integration && BENCH_KILLS=$(BENCH_KILLS) LEDGER_RUN='$(LEDGER_BENCH)' LEDGER_KERNELS=$(KERNEL) \
 	  $(GO) test -count=1 -v -run 'TestKernels/$(KERNEL)' -timeout 12h ./ledger | $(METRICS)

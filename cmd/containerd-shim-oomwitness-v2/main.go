@@ -15,6 +15,7 @@ import (
 )
 
 func main() {
+	shim.LimitProcs()
 	if shim.IsMessenger(os.Args) {
 		if err := shim.RunMessenger(context.Background()); err != nil {
 			os.Exit(1) // it has nobody to tell

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	task "github.com/containerd/containerd/api/runtime/task/v3"
@@ -30,6 +31,8 @@ type Shim struct {
 	Address string
 	// Bundle of the container that the connection belongs to.
 	Bundle *Bundle
+	// StartTook is how long the start command ran; 0 for one that joined.
+	StartTook time.Duration
 
 	pid   int
 	pidfd int // so that no signal can reach another process with the same pid
@@ -47,7 +50,9 @@ func (n *Node) StartShim(ctx context.Context, b *Bundle) (*Shim, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	out, err := cmd.CombinedOutput()
+	took := time.Since(began)
 	if err != nil {
 		return nil, fmt.Errorf("start shim: %w: %s", err, bytes.TrimSpace(out))
 	}
@@ -61,7 +66,11 @@ func (n *Node) StartShim(ctx context.Context, b *Bundle) (*Shim, error) {
 	if err := os.WriteFile(b.File("shim-binary-path"), []byte(n.cfg.Shim), 0o600); err != nil {
 		return nil, err
 	}
-	return n.connect(ctx, b, result)
+	s, err := n.connect(ctx, b, result)
+	if err == nil {
+		s.StartTook = took
+	}
+	return s, err
 }
 
 // StartGrouped runs the start command for one more container of a sandbox, and

@@ -1,0 +1,83 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"encoding/json"
+
+	"github.com/oomwitness/oomwitness/integration/counts"
+	"github.com/oomwitness/oomwitness/integration/shimtest"
+	"github.com/oomwitness/oomwitness/integration/workload"
+)
+
+// rounds is in how many turns the calls are made.
+const rounds = 10
+
+// TestCalls has both shims do the same calls in turns: BENCH_EXECS of exec,
+// BENCH_STATS of stats.
+func TestCalls(t *testing.T) {
+	n := node(t)
+	pods := map[string]*shimtest.Box{}
+	for _, s := range sides(t) {
+		n.SetShim(s.path)
+		pods[s.name] = n.Run(name(s, "calls", 0))
+	}
+	execs := max(rounds, counts.FromEnv(t, "BENCH_EXECS", 1000))
+	stats := max(rounds, counts.FromEnv(t, "BENCH_STATS", 1000))
+	inTurns(t, pods, "exec", execs, func(c *shimtest.Box, i int) { execTrue(t, c, fmt.Sprintf("e%d", i)) })
+	inTurns(t, pods, "stats", stats, func(c *shimtest.Box, _ int) {
+		_, err := c.Stats(t.Context())
+		require.NoError(t, err)
+	})
+	for _, c := range pods {
+		stop(t, c)
+	}
+}
+
+// inTurns reports CPU and time of n calls of each side, by the thousand.
+func inTurns(t *testing.T, pods map[string]*shimtest.Box, what string, n int, do func(*shimtest.Box, int)) {
+	t.Helper()
+	cpu, wall := samples{}, samples{}
+	for r := range rounds {
+		for _, s := range sides(t) {
+			c := pods[s.name]
+			before, since := cpuOf(t, c.Shim), time.Now()
+			for i := range n / rounds {
+				do(c, r*n+i)
+			}
+			thousand := 1000 / float64(n/rounds)
+			wall.took(s, time.Duration(float64(time.Since(since))*thousand/1000))
+			cpu.took(s, time.Duration(float64(cpuOf(t, c.Shim)-before)*thousand))
+		}
+	}
+	report(t, "cpu-1000-"+what, "ms", 1.00, cpu)
+	report(t, what, "ms", 0, wall)
+}
+
+// execTrue runs a process that ends at once.
+func execTrue(t *testing.T, c *shimtest.Box, id string) {
+	t.Helper()
+	ctx, api := t.Context(), c.Shim.Task()
+	spec, err := json.Marshal(specs.Process{Args: []string{workload.Path, "exit", "0"}, Cwd: "/", Env: []string{"PATH=/"}})
+	require.NoError(t, err)
+	_, err = api.Exec(ctx, &task.ExecProcessRequest{ID: c.ID, ExecID: id, Spec: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: spec,
+	}})
+	require.NoError(t, err)
+	_, err = api.Start(ctx, &task.StartRequest{ID: c.ID, ExecID: id})
+	require.NoError(t, err)
+	exit, err := api.Wait(ctx, &task.WaitRequest{ID: c.ID, ExecID: id})
+	require.NoError(t, err)
+	require.Zero(t, exit.ExitStatus)
+	_, err = api.Delete(ctx, &task.DeleteRequest{ID: c.ID, ExecID: id})
+	require.NoError(t, err)
+}
