@@ -72,6 +72,7 @@ chart: $(HELM) ## Lint and test the Helm chart; builds Helm at the first time, w
 	@$(call say,Helm chart)
 	$(HELM) lint --strict runtime-class/chart
 	$(GO) test -count=1 ./runtime-class
+	cd integration && $(GO) test -count=1 -run TestDocument ./chart
 
 $(HELM): .ci/helm/go.mod
 	@mkdir -p $(@D)
