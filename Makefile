@@ -166,6 +166,12 @@ api: cluster-programs $(HELM) ## The agent against a real API server on this mac
 	@$(call say,the agent and a real API server)
 	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi
 
+.PHONY: agent-storm
+agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real API server, the agent killed meanwhile; root; AGENT_LIVES=50
+	@[ "$$(id -u)" = 0 ] || { echo "make agent-storm: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
+	@$(call say,the agent in a storm)
+	cd integration && AGENT_LIVES=$(AGENT_LIVES) $(GO) test -count=1 -timeout 30m -v ./agentstorm
+
 .PHONY: descheduler
 descheduler: cluster-programs $(DESCHEDULER) ## The stock descheduler evicts what the agent has marked; builds it at the first time, which takes minutes
 	@$(call say,the agent and the stock descheduler)
@@ -305,6 +311,8 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m
 	@$(MAKE) descheduler
+	@$(MAKE) agent-storm AGENT_LIVES=50
+	@$(MAKE) kube-agent DRIVER=cgroupfs
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table

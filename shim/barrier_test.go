@@ -163,6 +163,10 @@ func TestOneContainersTroubleDelaysNoOther(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, time.Since(start))
 		require.Equal(t, []string{"/tasks/oom fine", "/tasks/exit fine"}, b.events.all()[:2])
+		// What is left to write of the other goes into a bundle that is there.
+		_, err = b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "stuck"})
+		require.NoError(t, err)
+		synctest.Wait()
 	})
 }
 

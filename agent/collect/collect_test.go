@@ -2,8 +2,8 @@ package collect_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -100,24 +100,50 @@ func (n *namer) Complete(e *kill.Event) {
 type rig struct {
 	*collect.Collector
 	ledger *ledger
+	stop   func()
+
+	mu     sync.Mutex // guards what follows
 	out    []incident.Incident
 	warned []error
 	known  map[bpf.TaskKey]bool
-	stop   func()
+}
+
+// got is what was given out up to now.
+func (r *rig) got() []incident.Incident {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.out)
+}
+
+// warnings are those up to now.
+func (r *rig) warnings() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.warned)
 }
 
 func start(t *testing.T, l *ledger, known map[bpf.TaskKey]bool) *rig {
 	r := &rig{ledger: l, known: known}
 	r.Collector = collect.New(collect.Options{
 		Ledger: l, Namer: &namer{}, Boot: "boot",
-		Counted: func(rec *bpf.Record) bool { return r.known[rec.Key()] },
+		Counted: func(rec *bpf.Record) bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.known[rec.Key()]
+		},
 		Out: func(in incident.Incident) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.out = append(r.out, in)
 			for _, v := range in.Victims {
 				r.known[bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}] = true
 			}
 		},
-		Warn: func(err error) { r.warned = append(r.warned, err) },
+		Warn: func(err error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.warned = append(r.warned, err)
+		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -136,7 +162,7 @@ func start(t *testing.T, l *ledger, known map[bpf.TaskKey]bool) *rig {
 // pids are those of all victims, by incident.
 func (r *rig) pids() [][]uint32 {
 	var all [][]uint32
-	for _, in := range r.out {
+	for _, in := range r.got() {
 		var one []uint32
 		for _, v := range in.Victims {
 			one = append(one, v.PID)
@@ -160,7 +186,7 @@ func TestGroups(t *testing.T) {
 		// Two events at once, and their victims out of order.
 		r.ledger.write(true, rec(2, 1, 1), rec(10, 2, 0), rec(1, 1, 0))
 		synctest.Wait()
-		require.Empty(t, r.out, "there may be more")
+		require.Empty(t, r.got(), "there may be more")
 		time.Sleep(100 * time.Millisecond)
 		r.ledger.write(true, rec(3, 1, 2))
 		time.Sleep(100 * time.Millisecond)
@@ -169,8 +195,8 @@ func TestGroups(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, [][]uint32{{10}, {1, 2, 3}}, r.pids())
-		require.Equal(t, "boot-1000-1", r.out[1].ID, "by its first victim")
-		require.Equal(t, "pod-2", r.out[1].Victims[1].Pod.Name, "what was known later")
+		require.Equal(t, "boot-1000-1", r.got()[1].ID, "by its first victim")
+		require.Equal(t, "pod-2", r.got()[1].Victims[1].Pod.Name, "what was known later")
 		// One that does not end is told of all the same.
 		for i := range uint32(30) {
 			r.ledger.write(true, rec(100+i, 3, i))
@@ -178,7 +204,7 @@ func TestGroups(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Len(t, r.out, 5)
+		require.Len(t, r.got(), 5)
 		victims := map[uint32]int{}
 		for _, one := range r.pids()[2:] {
 			for _, pid := range one {
@@ -187,7 +213,7 @@ func TestGroups(t *testing.T) {
 		}
 		require.Len(t, victims, 30)
 		ids := map[string]bool{}
-		for _, in := range r.out {
+		for _, in := range r.got() {
 			require.False(t, ids[in.ID], in.ID)
 			ids[in.ID] = true
 		}
@@ -248,7 +274,7 @@ func TestBusyRing(t *testing.T) {
 		require.Equal(t, [][]uint32{{1}}, r.pids())
 		require.False(t, r.Health().Ready)
 		require.Contains(t, r.Health().Why, "ring.lock")
-		require.Len(t, r.warned, 1, "once, not at each try")
+		require.Len(t, r.warnings(), 1, "once, not at each try")
 		l.mu.Lock()
 		l.busy = nil
 		l.mu.Unlock()
@@ -282,15 +308,16 @@ func TestReplaced(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		require.Equal(t, [][]uint32{{1}, {2}}, r.pids())
-		require.Equal(t, []string{"boot-1000-1", "boot-5000-1"}, []string{r.out[0].ID, r.out[1].ID})
+		require.Equal(t, []string{"boot-1000-1", "boot-5000-1"}, []string{r.got()[0].ID, r.got()[1].ID})
 		require.True(t, r.Health().Ready)
 		require.Equal(t, "C", r.Health().Tier)
 		l.ended <- fmt.Errorf("4 bytes: %w", bpf.ErrRecord)
 		l.write(true, rec(3, 9, 0))
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Len(t, r.out, 3, "bytes that are no record end nothing")
-		require.True(t, errors.Is(r.warned[len(r.warned)-1], bpf.ErrRecord))
+		require.Len(t, r.got(), 3, "bytes that are no record end nothing")
+		warned := r.warnings()
+		require.ErrorIs(t, warned[len(warned)-1], bpf.ErrRecord)
 	})
 }
 
@@ -300,7 +327,7 @@ func TestEnds(t *testing.T) {
 		r := start(t, newLedger(), map[bpf.TaskKey]bool{})
 		r.ledger.write(true, rec(1, 1, 0))
 		synctest.Wait()
-		require.Empty(t, r.out)
+		require.Empty(t, r.got())
 		r.stop()
 		require.Equal(t, [][]uint32{{1}}, r.pids())
 	})
@@ -320,9 +347,9 @@ func TestManyAtOnce(t *testing.T) {
 		defer r.stop()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		require.Len(t, r.out, 2002)
+		require.Len(t, r.got(), 2002)
 		last, parts := uint64(0), []int{}
-		for _, in := range r.out {
+		for _, in := range r.got() {
 			require.NoError(t, in.Check())
 			if in.Event == 5000 {
 				parts = append(parts, len(in.Victims))
