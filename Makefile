@@ -138,6 +138,14 @@ BENCH_KILLS  ?= 200
 METRICS      := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /FAIL|Error/'
 LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$
 
+.PHONY: bench-go
+bench-go: ## Benchmarks of hot paths in oom/ and bpf/; BASE=file compares with an earlier run's, by benchstat
+	@$(call say,benchmarks)
+	@mkdir -p $(BENCH)
+	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) ./oom ./bpf | tee $(BENCH)/$(COMMIT).txt
+	$(GO) tool -modfile=.ci/benchstat/go.mod benchstat $(BASE) $(BENCH)/$(COMMIT).txt
+BENCH_COUNT ?= 10
+
 .PHONY: root
 root: build ## The real shim on this machine, as root: harness, comparison with stock, barrier under fire
 	@[ "$$(id -u)" = 0 ] || { echo "make root: needs root, since it makes cgroups and containers. Without root: make unit" >&2; exit 1; }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// budget gives the numbers of budget.txt, by name.
+func budget(t *testing.T) map[string]int64 {
+	t.Helper()
+	f, err := os.Open("budget.txt")
+	require.NoError(t, err)
+	defer f.Close()
+	most := map[string]int64{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := lines.Text()
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		var name string
+		var n int64
+		_, err := fmt.Sscanf(line, "%s %d", &name, &n)
+		require.NoError(t, err, "%q", line)
+		most[name] = n
+	}
+	return most
+}
+
+// TestPackages counts what the shim links.
+func TestPackages(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "no_grpc", ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	most := budget(t)["packages"]
+	require.NotZero(t, most)
+	n := int64(strings.Count(string(out), "\n"))
+	require.LessOrEqual(t, n, most, "packages linked: if each is worth it, say so in budget.txt:\n%s", out)
+}
+
+// TestFileSize builds the shim as make build does. A budget that is far above
+// the file is none: then it is to be lowered.
+func TestFileSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shim")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false",
+		"-tags", "no_grpc", "-ldflags", "-s -w", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	fi, err := os.Stat(path)
+	require.NoError(t, err)
+	limit := budget(t)["bytes"]
+	t.Logf("%d bytes of %d", fi.Size(), limit)
+	require.LessOrEqual(t, fi.Size(), limit, "the shim has grown: if that is worth it, say so in budget.txt")
+	require.Greater(t, fi.Size(), limit*9/10, "the budget can be lowered")
+}
