@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,9 +94,10 @@ func plugin(t *testing.T, address string, args []string) (status int, line strin
 
 func TestNodeProblemDetectorPlugin(t *testing.T) {
 	h := &history.History{}
-	health := incident.Health{Ready: true, Tier: "A"}
+	var health atomic.Pointer[incident.Health]
+	health.Store(&incident.Health{Ready: true, Tier: "A"})
 	agent := httptest.NewServer(page.Handler(page.Config{
-		Page: true, History: h, Loopback: true, Health: func() incident.Health { return health },
+		Page: true, History: h, Loopback: true, Health: func() incident.Health { return *health.Load() },
 	}))
 	defer agent.Close()
 	address := agent.Listener.Addr().String()
@@ -122,7 +124,7 @@ func TestNodeProblemDetectorPlugin(t *testing.T) {
 	status, line := plugin(t, address, append([]string{"10m"}, strings.Fields(strings.Repeat("node ", 40))...))
 	require.Equal(t, 1, status)
 	require.Len(t, line, 80, "what the detector takes")
-	health = incident.Health{}
+	health.Store(&incident.Health{})
 	ask(2, "not known: no ledger on this node", above)
 }
 
