@@ -104,6 +104,19 @@ func TestScopes(t *testing.T) {
 			faultkit.Keep(t, fmt.Sprintf("agent scope=%s ms=%d event=%q", c.scope, took(began), event))
 		})
 	}
+	n.keepSeen(t)
+}
+
+// keepSeen keeps what an operator sees of it all, for the documentation's pictures
+// (cmd/screenshot): the page, and what trace prints.
+func (n *node) keepSeen(t *testing.T) {
+	t.Helper()
+	html, err := Get(t.Context(), "/")
+	require.NoError(t, err)
+	faultkit.KeepFile(t, "page.html", []byte(html))
+	table, err := exec.CommandContext(t.Context(), faultkit.Command, "trace", "--follow=false").Output()
+	require.NoError(t, err)
+	faultkit.KeepFile(t, "trace.txt", table)
 }
 
 // onPage looks for an OOM event of a pod in the API and on the page.

@@ -72,3 +72,9 @@ func Keep(t *testing.T, line string) {
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 }
+
+// KeepFile leaves a file beside the figures.
+func KeepFile(t *testing.T, name string, data []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(figures), name), data, 0o644))
+}
