@@ -60,6 +60,7 @@ func TestKilled(t *testing.T) {
 // victim, and misses none.
 func TestNodeExhausted(t *testing.T) {
 	n := setUp(t)
+	require.NoError(t, withoutEviction())
 	times := 2
 	if n.full {
 		times = 20

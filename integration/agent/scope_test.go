@@ -30,6 +30,7 @@ var cases = []struct {
 	mode   string
 	after  func(t *testing.T, n *node, m *container)
 	words  string // in the Event
+	fills  bool   // much of the node's memory
 }{
 	{
 		// Another container's limit is the pod's as well.
@@ -46,12 +47,12 @@ var cases = []struct {
 			limit(t, filepath.Dir(filepath.Dir(n.cgroup(t, m))), 24<<20)
 		},
 	}, {
-		scope: "cpuset", mode: "gulp", words: "its cpuset", change: bestEffort,
+		scope: "cpuset", mode: "gulp", words: "its cpuset", change: bestEffort, fills: true,
 		before: func(t *testing.T, n *node, m *container) {
 			require.NoError(t, os.WriteFile(filepath.Join(n.cgroup(t, m), "cpuset.mems"), []byte("1"), 0o644))
 		},
 	}, {
-		scope: "sysrq", mode: "gulp 200", words: "sysrq f", change: bestEffort,
+		scope: "sysrq", mode: "gulp 200", words: "sysrq f", change: bestEffort, fills: true,
 		after: func(t *testing.T, n *node, m *container) {
 			dir := n.cgroup(t, m)
 			require.NoError(t, faultkit.Until(t.Context(), "200 MiB", func() error {
@@ -63,7 +64,7 @@ var cases = []struct {
 			require.NoError(t, os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0))
 		},
 	}, {
-		scope: "node", mode: "gulp", words: "the node was out of memory", change: bestEffort,
+		scope: "node", mode: "gulp", words: "the node was out of memory", change: bestEffort, fills: true,
 	},
 }
 
@@ -72,6 +73,9 @@ func TestScopes(t *testing.T) {
 	n := setUp(t)
 	for _, c := range cases {
 		t.Run(c.scope, func(t *testing.T) {
+			if c.fills {
+				require.NoError(t, withoutEviction())
+			}
 			m := n.pod(t, c.scope, c.change)
 			if c.before != nil {
 				c.before(t, n, m)

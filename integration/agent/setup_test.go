@@ -35,6 +35,15 @@ var prepared = sync.OnceValue(func() error {
 	return c.SetUp(ctx)
 })
 
+// withoutEviction has kubelet leave a full node to the OOM killer, for the rest of
+// the guest's life. It would evict pods else, and take none that may use any
+// memory for five minutes after.
+var withoutEviction = sync.OnceValue(func() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*faultkit.Patience)
+	defer cancel()
+	return kube.ConfigureKubelet(ctx, "evictionHard: {memory.available: 0%, nodefs.available: 5%}")
+})
+
 // node is the guest with an agent.
 type node struct {
 	*kube.Cluster
