@@ -22,11 +22,11 @@ const (
 func message(in *incident.Incident, victims []incident.Victim) string {
 	var out strings.Builder
 	first := victims[0]
-	fmt.Fprintf(&out, "Killed process %s", process(first.Process))
+	fmt.Fprintf(&out, "Killed process %s%s", process(first.Process), outside(&first))
 	if rss := first.Memory.RSS; rss != nil {
 		fmt.Fprintf(&out, ", which had %s of memory%s", kill.Size(*rss), parts(first.Memory))
 	}
-	fmt.Fprintf(&out, ": %s", cause(in))
+	fmt.Fprintf(&out, ": %s", cause(in, &first))
 	if others := victims[1:]; len(others) > 0 {
 		out.WriteString("; and with it ")
 		for i, v := range others[:min(len(others), maxNamed)] {
@@ -45,6 +45,20 @@ func message(in *incident.Incident, victims []incident.Victim) string {
 	return short(out.String(), maxMessage)
 }
 
+// outside says where a victim in no pod was: its systemd unit, else its cgroup.
+func outside(v *incident.Victim) string {
+	switch {
+	case v.Pod != nil:
+		return ""
+	case v.Unit != "":
+		return " of " + kill.Clean(v.Unit)
+	case v.Cgroup.Path != "":
+		return " of " + kill.Clean(v.Cgroup.Path)
+	default:
+		return ""
+	}
+}
+
 func process(p kill.Process) string { return fmt.Sprintf("%s (pid %d)", kill.Clean(p.Comm), p.PID) }
 
 func parts(m kill.Memory) string {
@@ -55,14 +69,21 @@ func parts(m kill.Memory) string {
 }
 
 // cause says whose limit fired, seen from the victims.
-func cause(in *incident.Incident) string {
+func cause(in *incident.Incident, first *incident.Victim) string {
 	switch in.Scope {
 	case oom.CauseContainer:
+		if first.Container == nil {
+			return "the memory limit" + limit(in) + " of its own cgroup was reached"
+		}
 		return "the container's memory limit" + limit(in) + " was reached"
 	case oom.CausePod:
 		return "the pod's memory limit" + limit(in) + " was reached"
 	case oom.CauseAncestor:
-		return "the memory limit" + limit(in) + " of a cgroup above the pod was reached" + domain(in)
+		above := "the pod"
+		if first.Pod == nil {
+			above = "its own"
+		}
+		return "the memory limit" + limit(in) + " of a cgroup above " + above + " was reached" + domain(in)
 	case oom.CauseNode:
 		return "the node was out of memory"
 	case oom.CauseCpuset:

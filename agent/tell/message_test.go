@@ -46,6 +46,16 @@ func TestMessage(t *testing.T) {
 			"Killed process a (pid 1): the memory limit of a cgroup above the pod was reached: /kubepods.slice",
 		},
 		{
+			"a service", incident.Incident{Scope: oom.CauseContainer, Limit: new(uint64(32 << 20)), Victims: make([]incident.Victim, 1)},
+			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "backup"}}, Unit: "backup.service"}},
+			"Killed process backup (pid 7) of backup.service: the memory limit of 32.0 MiB of its own cgroup was reached",
+		},
+		{
+			"no unit", incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/batch"}, Victims: make([]incident.Victim, 1)},
+			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "job"}}, Cgroup: kill.Cgroup{Path: "/batch/7"}}},
+			"Killed process job (pid 7) of /batch/7: the memory limit of a cgroup above its own was reached: /batch",
+		},
+		{
 			"many victims", incident.Incident{Scope: oom.CauseNode, Victims: make([]incident.Victim, 9)},
 			[]incident.Victim{victim("a", 1, "", ""), victim("b", 2, "", ""), victim("c", 3, "", ""), victim("d", 4, "", ""), victim("e", 5, "", "")},
 			"Killed process a (pid 1): the node was out of memory; and with it b (pid 2), c (pid 3), d (pid 4) and 1 more; 4 killed elsewhere",

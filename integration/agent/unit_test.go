@@ -44,7 +44,7 @@ func TestUnit(t *testing.T) {
 	// The ring has one reader: this test's other agent holds it, and the unit reads
 	// the map of victims meanwhile.
 	require.NoError(t, faultkit.Run(ctx, "systemctl", "start", unit))
-	require.NoError(t, faultkit.Run(ctx, "systemd-run", "--wait", "--unit=oomwitness-victim", "-p", "MemoryMax=32M", "-p", "SuccessExitStatus=SIGKILL",
+	require.NoError(t, faultkit.Run(ctx, "systemd-run", "--collect", "--unit=oomwitness-victim", "-p", "MemoryMax=32M",
 		"/opt/oomwitness/bin/oomwitness-workload", "hog"))
 	counted := func() error { return countsVictim(ctx) }
 	require.NoError(t, faultkit.Until(ctx, "the unit to count the kill", counted))
