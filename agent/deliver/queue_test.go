@@ -44,7 +44,7 @@ func (a *action) Count(stage outcome.Stage, reason outcome.Reason) {
 func (a *action) Plan(in *incident.Incident) []Item {
 	var items []Item
 	for _, v := range in.Victims {
-		items = append(items, Item{Lane{Action: a.Name(), Target: Target{UID: v.Victim.Comm}}, Task{ID: in.ID}})
+		items = append(items, Item{Lane{Action: a.Name(), Target: Target{UID: v.Comm}}, Task{ID: in.ID}})
 	}
 	return items
 }
@@ -75,7 +75,7 @@ func inc(id string, pods ...string) incident.Incident {
 	in := incident.Incident{ID: id}
 	for _, pod := range pods {
 		var v incident.Victim
-		v.Victim.Comm = pod
+		v.Comm = pod
 		in.Victims = append(in.Victims, v)
 	}
 	return in

@@ -5,6 +5,7 @@ package mark
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -141,8 +142,8 @@ func (m *Marker) patch(uid string) ([]byte, error) {
 // otherUID says whether the API server has a pod of another UID by that name: it
 // calls the patch invalid, or a conflict of preconditions.
 func otherUID(err error) bool {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // as the client returns it
-	if !ok {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
 		return false
 	}
 	details := status.Status().Details

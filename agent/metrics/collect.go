@@ -43,7 +43,6 @@ var (
 	watchedDesc  = desc("cgroups_watched", "Cgroups that the agent watches.")
 	lengthDesc   = desc("queue_length", "What waits in a queue of the agent.", "queue")
 	roomDesc     = desc("queue_capacity", "What the queue has room for.", "queue")
-	droppedDesc  = desc("queue_dropped_total", "What found no room in the queue.", "queue")
 	seriesDesc   = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
 )
 

@@ -195,10 +195,19 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		require.NoError(t, err)
 		time.Sleep(31 * time.Second)
-		_, err = http.ReadResponse(bufio.NewReader(conn), nil)
+		_, err = answerOn(conn)
 		require.Error(t, err)
 		conn.Close()
 	})
+}
+
+// answerOn reads the status of the answer on a connection.
+func answerOn(conn io.Reader) (int, error) {
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, err
+	}
+	return r.StatusCode, r.Body.Close()
 }
 
 func TestLongHeader(t *testing.T) {
@@ -209,9 +218,9 @@ func TestLongHeader(t *testing.T) {
 		go func() {
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", 20<<10)+"\r\n\r\n")
 		}()
-		r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		status, err := answerOn(conn)
 		require.NoError(t, err)
-		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, r.StatusCode)
+		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, status)
 		conn.Close()
 	})
 }
@@ -229,8 +238,8 @@ func TestTooManyConnections(t *testing.T) {
 		go func() {
 			conn := listener.dial()
 			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
-				answered <- r.StatusCode
+			if status, err := answerOn(conn); err == nil {
+				answered <- status
 			}
 			conn.Close()
 		}()

@@ -17,7 +17,7 @@ func large(t *testing.T, n int) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: fmt.Sprintf("cart-5d9c7b8f6d-%05d", n), UID: types.UID(fmt.Sprintf("0d1a2b3c-4d5e-4f60-8a1b-%012d", n)),
 		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": fmt.Sprintf("%04096d", n)},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: fmt.Appendf(nil, `{"f:status":"%04096d"}`, n)}}},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(fmt.Sprintf(`{"f:status":"%04096d"}`, n))}},
 	}}
 	for i, name := range []string{"app", "proxy"} {
 		c := corev1.Container{Name: name, Image: "registry.invalid/shop/" + name + ":1.2.3"}
