@@ -27,7 +27,10 @@ func TestKilled(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	m := n.pod(t, "storm", nil)
+	m := n.pod(t, "storm", func(pod *corev1.Pod) {
+		// One process after the other: kubelet has the first kill end all of them.
+		pod.Annotations = map[string]string{"oomwitness.io/oom-group": "false"}
+	})
 	began := time.Now()
 	m.tell(t, fmt.Sprintf("storm %d 0", kills))
 	for range lives {
