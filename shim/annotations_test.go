@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -125,12 +126,14 @@ func TestTheNodeForbids(t *testing.T) {
 }
 
 func TestABadAnnotationRefusesTheContainer(t *testing.T) {
-	b := newBench(t)
-	bundle := annotated(t, map[string]string{"oomwitness.io/report": "always"})
-	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
-	require.ErrorContains(t, err, "oomwitness.io/report")
-	require.Nil(t, b.run("c"))
-	require.Empty(t, b.task.inits, "nothing was made")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		bundle := annotated(t, map[string]string{"oomwitness.io/report": "always"})
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		require.ErrorContains(t, err, "oomwitness.io/report")
+		require.Nil(t, b.run("c"))
+		require.Empty(t, b.task.inits, "nothing was made")
+	})
 }
 
 // Whatever stands in a bundle's spec, what is taken of it is the same when it

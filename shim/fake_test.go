@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
@@ -315,8 +316,11 @@ type bench struct {
 	ctx    context.Context
 }
 
+// newBench is for tests in a bubble of synctest: when one ends, it waits for what
+// the shim still does before the bundles of its containers are removed.
 func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 	t.Helper()
+	t.TempDir() // the first of a test registers the removal of all of them, to be run after the cleanup below
 	ctx, sd := shutdown.WithShutdown(namespaces.WithNamespace(context.Background(), "test"))
 	b := &bench{
 		task:   &fakeTask{inits: make(map[string]*fakeInit), ctx: ctx},
@@ -346,8 +350,13 @@ func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 		sd.Shutdown()
 		<-sd.Done()
 		_ = b.queue.close()
+		synctest.Wait()
 	})
 	return b
+}
+
+func bubble(f func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, f) }
 }
 
 func (b *bench) create(t *testing.T, id string) {

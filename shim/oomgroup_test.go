@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
@@ -42,7 +43,7 @@ func TestTheSpecHasTheGroupBeforeUpstreamSeesIt(t *testing.T) {
 		"no linux at all": {wantsNoGroup, `"x":1`, `{"resources":{"unified":{"memory.oom.group":"0"}}}`, ""},
 		"of another":      {map[string]string{"oomwitness.io/oom-group.b": "false"}, asksGroup, asksGroup[len(`"linux":`):], ""},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, bubble(func(t *testing.T) {
 			b := newBench(t)
 			bundle := annotated(t, tc.annotations, tc.linux)
 			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle, Checkpoint: tc.checkpoint})
@@ -60,7 +61,7 @@ func TestTheSpecHasTheGroupBeforeUpstreamSeesIt(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, os.FileMode(0o640), fi.Mode())
 			require.NoFileExists(t, filepath.Join(bundle, specFile+".new"))
-		})
+		}))
 	}
 }
 
@@ -81,7 +82,7 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 		}, asksGroup, errdefs.ErrFailedPrecondition, "nowhere"},
 		"not an object": {func(*bench, *Options) {}, `"linux":7`, nil, "set memory.oom.group of c: "},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, bubble(func(t *testing.T) {
 			b := newBench(t, tc.change)
 			bundle := annotated(t, wantsNoGroup, tc.spec)
 			before, err := os.ReadFile(filepath.Join(bundle, specFile))
@@ -99,33 +100,35 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 			entries, err := os.ReadDir(bundle)
 			require.NoError(t, err)
 			require.Len(t, entries, 1)
-		})
+		}))
 	}
-	t.Run("cgroup v1, nobody asks", func(t *testing.T) {
+	t.Run("cgroup v1, nobody asks", bubble(func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Hierarchy = v1 })
 		bundle := annotated(t, map[string]string{"oomwitness.io/oom-exit-code": "217"}, asksGroup)
 		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
 		require.NoError(t, err)
-	})
-	t.Run("cgroup v1, one of the pod asks", func(t *testing.T) {
+	}))
+	t.Run("cgroup v1, one of the pod asks", bubble(func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Hierarchy = v1 })
 		bundle := annotated(t, map[string]string{
 			criSandboxID: "s", criContainerType: criSandbox, "oomwitness.io/oom-group.b": "true",
 		})
 		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
 		require.ErrorContains(t, err, "needs a node with cgroup v2", "in the first of its containers")
-	})
+	}))
 }
 
 // A bundle that can't be written to is no reason to run without the policy.
 func TestASpecThatCantBeWritten(t *testing.T) {
-	b := newBench(t)
-	bundle := annotated(t, wantsNoGroup, asksGroup)
-	require.NoError(t, os.Mkdir(filepath.Join(bundle, specFile+".new"), 0o700))
-	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
-	require.ErrorContains(t, err, "set memory.oom.group of c: ")
-	require.ErrorContains(t, err, "config.json.new")
-	require.Empty(t, b.task.inits)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		bundle := annotated(t, wantsNoGroup, asksGroup)
+		require.NoError(t, os.Mkdir(filepath.Join(bundle, specFile+".new"), 0o700))
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		require.ErrorContains(t, err, "set memory.oom.group of c: ")
+		require.ErrorContains(t, err, "config.json.new")
+		require.Empty(t, b.task.inits)
+	})
 }
 
 func TestAnUpdateKeepsTheGroup(t *testing.T) {
@@ -139,7 +142,7 @@ func TestAnUpdateKeepsTheGroup(t *testing.T) {
 		"no policy":  {nil, `{"unified":{"memory.oom.group":"1"}}`, `{"unified":{"memory.oom.group":"1"}}`},
 		"of another": {map[string]string{"oomwitness.io/oom-group.b": "false"}, ` {"x":1}`, ` {"x":1}`},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, bubble(func(t *testing.T) {
 			b := newBench(t)
 			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: annotated(t, tc.annotations)})
 			require.NoError(t, err)
@@ -152,19 +155,21 @@ func TestAnUpdateKeepsTheGroup(t *testing.T) {
 			b.task.updateErr = errors.New("not today")
 			_, err = b.Update(b.ctx, req)
 			require.ErrorContains(t, err, "not today")
-		})
+		}))
 	}
 }
 
 func TestAnUpdateThatIsNone(t *testing.T) {
-	b := newBench(t)
-	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: annotated(t, wantsNoGroup)})
-	require.NoError(t, err)
-	for _, text := range []string{"", "[]", `{"unified":1}`, `{"unified":{}`} {
-		_, err = b.Update(b.ctx, &taskAPI.UpdateTaskRequest{ID: "c", Resources: &anypb.Any{Value: []byte(text)}})
-		require.ErrorContains(t, err, "resources of c: ", "%q", text)
-	}
-	require.Empty(t, b.task.updates, "runc was not asked")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: annotated(t, wantsNoGroup)})
+		require.NoError(t, err)
+		for _, text := range []string{"", "[]", `{"unified":1}`, `{"unified":{}`} {
+			_, err = b.Update(b.ctx, &taskAPI.UpdateTaskRequest{ID: "c", Resources: &anypb.Any{Value: []byte(text)}})
+			require.ErrorContains(t, err, "resources of c: ", "%q", text)
+		}
+		require.Empty(t, b.task.updates, "runc was not asked")
+	})
 }
 
 func FuzzSetIn(f *testing.F) {
