@@ -53,12 +53,37 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Run runs a program.
+// commandTime is more than any program needs here, systemd's stops included.
+const commandTime = 3 * time.Minute
+
+// Run runs a program. The error of one that did not end in time says where in
+// the kernel its threads are.
 func Run(ctx context.Context, name string, args ...string) error {
-	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %v: %w: %s", name, args, err, bytes.TrimSpace(out))
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stacks []byte
+	cmd.Cancel = func() error {
+		stacks = kernelStacks(cmd.Process.Pid)
+		return cmd.Process.Kill()
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", name, args, err, bytes.TrimSpace(append(out, stacks...)))
 	}
 	return nil
+}
+
+// kernelStacks gives what each thread of a process waits for.
+func kernelStacks(pid int) []byte {
+	var all []byte
+	stacks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
+	for _, file := range stacks {
+		stack, err := os.ReadFile(file) // root only, and gone with the thread
+		if err == nil {
+			all = fmt.Appendf(all, "\n%s:\n%s", file, stack)
+		}
+	}
+	return all
 }
 
 // Keep adds a line to the figures that the host prints at the end.
