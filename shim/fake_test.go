@@ -30,6 +30,7 @@ import (
 	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -218,8 +219,9 @@ func (f *fakeTask) tell(t *testing.T, id string, i *fakeInit) {
 type fakeEvents struct {
 	mu    sync.Mutex
 	taken []string // topic and container, in the order of acknowledgement
-	// statuses are those of the TaskExits and TaskDeletes.
+	// statuses and times are those of the TaskExits and TaskDeletes.
 	statuses []uint32
+	times    []time.Time
 	fail     int // errors to give first
 	down     bool
 	life     uint64
@@ -260,6 +262,9 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 	f.taken = append(f.taken, env.Topic+" "+id)
 	if e, ok := event.(interface{ GetExitStatus() uint32 }); ok {
 		f.statuses = append(f.statuses, e.GetExitStatus())
+	}
+	if e, ok := event.(interface{ GetExitedAt() *timestamppb.Timestamp }); ok {
+		f.times = append(f.times, e.GetExitedAt().AsTime())
 	}
 	return life, nil
 }

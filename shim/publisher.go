@@ -57,11 +57,12 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	if r == nil || e.ID != e.ContainerID || !r.mayBeInit(int(e.Pid)) {
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
+	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
+	e.ExitedAt = r.endedAt()
 	env, err := envelope(ctx, topic, e)
 	if err != nil {
 		return err
 	}
-	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
 	p.s.queue.pushAhead(r.id, &item{
 		env: env, run: r, gate: r.shown, taken: r.exitTaken,
 		held:    func() bool { return p.s.holdExit(r) },
@@ -95,6 +96,9 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 	ended := r.exited() || !e.ExitedAt.AsTime().IsZero()
 	if !ended {
 		return p.push(ctx, topic, e.ContainerID, e)
+	}
+	if at := r.endedAt(); at != nil {
+		e.ExitedAt = at
 	}
 	if opened(r.exitTaken) {
 		e.ExitStatus = r.shows(e.ExitStatus)

@@ -3,6 +3,9 @@
 package shim
 
 import (
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -41,6 +44,18 @@ func (s *Service) showAsIs(r *run) {
 	r.asIsLocked()
 	r.mu.Unlock()
 	s.keep(r)
+}
+
+// endedAt gives the time to show of init's end, on every road the same: that of its
+// reaping. Upstream notes the moment in which it comes to it, which on a busy node
+// is seconds later.
+func (r *run) endedAt() *timestamppb.Timestamp {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.exit == nil {
+		return nil
+	}
+	return protobuf.ToTimestamp(r.exit.At)
 }
 
 func (r *run) asIsLocked() {

@@ -308,3 +308,40 @@ func TestALivingShimsStatus(t *testing.T) {
 		})
 	}
 }
+
+// Upstream comes to an exit seconds after it was reaped. Every road has the time
+// of the reaping.
+func TestAllRoadsHaveTheTimeOfTheReaping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		i, err := b.task.init("c")
+		require.NoError(t, err)
+		reaped := time.Now()
+		b.exits <- runc.Exit{Pid: i.pid, Status: 3, Timestamp: reaped}
+		time.Sleep(2 * time.Second)
+		b.task.exit(t, "c", 3)
+		ask := func() {
+			st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+			require.NoError(t, err)
+			w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+			require.NoError(t, err)
+			d, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+			require.NoError(t, err)
+			for road, at := range map[string]time.Time{
+				"State": st.ExitedAt.AsTime(), "Wait": w.ExitedAt.AsTime(), "Delete": d.ExitedAt.AsTime(),
+			} {
+				require.WithinDuration(t, reaped, at, 0, road)
+			}
+		}
+		ask()
+		synctest.Wait()
+		require.Equal(t, []string{"/tasks/exit c", "/tasks/delete c"}, b.events.all())
+		for _, at := range b.events.times {
+			require.WithinDuration(t, reaped, at, 0)
+		}
+		b.events.die() // what another containerd is told of a container that was deleted
+		b.events.back()
+		ask()
+	})
+}

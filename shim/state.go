@@ -76,7 +76,7 @@ func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*
 	if err := s.pass(hold, r, r.stateSince(now)); err != nil {
 		return resp, err
 	}
-	resp.ExitStatus = r.shows(resp.ExitStatus)
+	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt()
 	return resp, nil
 }
 
