@@ -29,18 +29,25 @@ func createOwn(t *testing.T, b *bench, id string) {
 	require.NoError(t, err)
 }
 
+// roads are what those say of c's exit that can be asked.
+func roads(t *testing.T, b *bench) (*taskAPI.StateResponse, *taskAPI.WaitResponse, *taskAPI.DeleteResponse) {
+	t.Helper()
+	st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+	require.NoError(t, err)
+	w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+	require.NoError(t, err)
+	d, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+	require.NoError(t, err)
+	return st, w, d
+}
+
 // statuses are what each road says of c's exit, in this order: State, Wait,
 // Delete, TaskExit, TaskDelete, and then to another containerd State, Wait and
 // Delete.
 func statuses(t *testing.T, b *bench) []uint32 {
 	t.Helper()
-	ask := func() (all []uint32) {
-		st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
-		require.NoError(t, err)
-		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
-		require.NoError(t, err)
-		d, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
-		require.NoError(t, err)
+	ask := func() []uint32 {
+		st, w, d := roads(t, b)
 		return []uint32{st.ExitStatus, w.ExitStatus, d.ExitStatus}
 	}
 	all := ask()
@@ -322,12 +329,7 @@ func TestAllRoadsHaveTheTimeOfTheReaping(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		b.task.exit(t, "c", 3)
 		ask := func() {
-			st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
-			require.NoError(t, err)
-			w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
-			require.NoError(t, err)
-			d, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
-			require.NoError(t, err)
+			st, w, d := roads(t, b)
 			for road, at := range map[string]time.Time{
 				"State": st.ExitedAt.AsTime(), "Wait": w.ExitedAt.AsTime(), "Delete": d.ExitedAt.AsTime(),
 			} {
