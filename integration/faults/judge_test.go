@@ -63,11 +63,20 @@ func (m *member) judge(s *cri.Status) string {
 		return "not ended"
 	case s.Code != m.Code || s.Reason != m.Reason:
 		return fmt.Sprintf("%s %d", s.Reason, s.Code)
-	case m.off(s) > tolerance && !m.Lost:
+	case m.off(s) > m.tolerance() && !m.Lost:
 		return fmt.Sprintf("%s %d at %s, %s from its end", s.Reason, s.Code, s.Finished.Format(time.StampMilli), m.off(s))
 	default:
 		return ""
 	}
+}
+
+// tolerance is longer where the time is that of CRI, which notes it when it comes
+// to a Wait that broke off: no shim has a part in it.
+func (m *member) tolerance() time.Duration {
+	if m.broke.IsZero() {
+		return tolerance
+	}
+	return 4 * tolerance
 }
 
 // off is the distance of finished_at from the end, on the clock of the node; from
@@ -119,7 +128,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	}
 	switch {
 	case first == "" || last != "":
-	case m.Lost:
+	case m.Lost, !m.broke.IsZero(): // CRI handles the exit that it makes up first
 		c.firstWrong++
 	default:
 		fault(&c.firstWrong, "CRI first said %s", first)
