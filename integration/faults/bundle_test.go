@@ -37,23 +37,48 @@ func bundlesApart(t *testing.T) {
 // filler is the file that takes all the room.
 var filler = filepath.Join(faultkit.TasksDir, "filler")
 
-func fill(context.Context) error {
+// keepFull takes all the room there is, and what bundles that go make, until the
+// function it gives is called.
+func keepFull() (free func() error, err error) {
 	f, err := os.Create(filler)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	for block := make([]byte, 4096); err == nil; {
-		_, err = f.Write(block)
+	fill := func() error {
+		var err error
+		for block := make([]byte, 4096); err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			return fmt.Errorf("fill %s: %w", filler, err)
+		}
+		return nil
 	}
-	if !errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("fill %s: %w", filler, err)
+	if err := fill(); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	return nil
+	stop, ended := make(chan struct{}), make(chan error)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for err := error(nil); ; {
+			select {
+			case <-stop:
+				ended <- errors.Join(err, f.Close())
+				return
+			case <-tick.C:
+				err = errors.Join(err, fill())
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		return errors.Join(<-ended, os.Remove(filler))
+	}, nil
 }
 
 // logged wants the failure in the log, of some container that ended while the
-// record could not be written. Not of all: a bundle that goes makes room.
+// record could not be written. Not of all: a bundle that goes makes room for a moment.
 func logged(reason string) func(*fleet, *member) string {
 	says := func(line string) bool {
 		return strings.Contains(line, "exit barrier: ") && strings.Contains(line, reason)
@@ -72,10 +97,12 @@ func logged(reason string) func(*fleet, *member) string {
 func TestBundleFull(t *testing.T) {
 	n := setUp(t)
 	bundlesApart(t)
+	var free func() error
 	n.runFault(t, fault{
 		Fault: faultkit.Fault{
-			Label: "bundle-full", Strike: fill, Lasts: bundleTime,
-			Heal: func(context.Context) error { return os.Remove(filler) },
+			Label: "bundle-full", Lasts: bundleTime,
+			Strike: func(context.Context) (err error) { free, err = keepFull(); return err },
+			Heal:   func(context.Context) error { return free() },
 		},
 		size:  many,
 		check: logged("no space left on device"),
