@@ -153,6 +153,7 @@ func (d *dead) last() (*last, error) {
 	} else {
 		l.verdict = *rec.Verdict
 	}
+	endInit(rec)
 	due := l.verdict.OOMKilled && !rec.Acknowledged
 	if due || decided {
 		shown := shownStatus(l.exit.Status, l.code, l.verdict, l.asIs)

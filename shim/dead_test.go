@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -110,6 +111,20 @@ func (g *grave) verdict(t *testing.T) oom.Verdict {
 	return *rec.Verdict
 }
 
+// sleeper gives a process that runs until the test ends or somebody kills it.
+func sleeper(t *testing.T) (pid int, startTicks uint64) {
+	t.Helper()
+	cmd := exec.Command("sleep", "infinity")
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	startTicks, err := bpf.StartTicks(cmd.Process.Pid)
+	require.NoError(t, err)
+	return cmd.Process.Pid, startTicks
+}
+
 // A shim that lives has told all: the removal after an ordinary Delete tells
 // nothing, and takes no time.
 func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
@@ -142,9 +157,6 @@ func TestASocketThatNobodyAnswersOnIsADeadShims(t *testing.T) {
 
 // What is known of an exit when its shim is dead, and what is said of it then.
 func TestTheExitOfADeadShim(t *testing.T) {
-	self := os.Getpid()
-	ticks, err := bpf.StartTicks(self)
-	require.NoError(t, err)
 	victim := func() oom.Evidence {
 		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
 	}
@@ -198,24 +210,26 @@ func TestTheExitOfADeadShim(t *testing.T) {
 		"not reaped, a kill by the counters": {func(_ *testing.T, g *grave) {
 			g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
 		}, true, oom.RuleUnasked137, 137, false, oom.EndedOOM},
-		"init alive, a child was": {func(_ *testing.T, g *grave) {
-			g.rec.Pid, g.rec.StartTicks = self, ticks
+		"init alive, a child was": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", child())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
-		"init alive, counters only": {func(_ *testing.T, g *grave) {
-			g.rec.Pid, g.rec.StartTicks = self, ticks
+		"init alive, counters only": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", killedNow())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
-		"init dying, it was": {func(_ *testing.T, g *grave) {
-			g.rec.Pid, g.rec.StartTicks = self, ticks
+		"init dying, it was": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
-		"another has init's pid": {func(_ *testing.T, g *grave) {
-			g.rec.Pid, g.rec.StartTicks = self, ticks+1
+		"another has init's pid": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = sleeper(t)
+			g.rec.StartTicks++
 			g.source.set("c", child())
 		}, true, oom.RuleWithinGrace, 137, false, oom.EndedOOM},
-		"of another boot": {func(_ *testing.T, g *grave) {
-			g.rec.Pid, g.rec.StartTicks, g.rec.Boot = self, ticks, "another"
+		"of another boot": {func(t *testing.T, g *grave) {
+			g.rec.Pid, g.rec.StartTicks = sleeper(t)
+			g.rec.Boot = "another"
 			g.source.set("c", victim())
 		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
 		"an exit of another pid": {func(t *testing.T, g *grave) {

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -132,6 +133,24 @@ func runs(pid int, startTicks uint64) bool {
 		return !errors.Is(err, os.ErrNotExist)
 	}
 	return (startTicks == 0 || ticks == startTicks) && !zombie(pid)
+}
+
+// endInit kills an init that has outlived its shim. runc does it too, but last:
+// containerd gives the removal of all that a shim has left 5 s
+// (io.containerd.timeout.shim.cleanup), and what it breaks off there would run on
+// after CRI has called it ended.
+func endInit(rec record) {
+	if rec.Boot != bootID() || rec.StartTicks == 0 {
+		return
+	}
+	pidfd, err := unix.PidfdOpen(rec.Pid, 0)
+	if err != nil {
+		return // gone
+	}
+	defer unix.Close(pidfd)
+	if runs(rec.Pid, rec.StartTicks) { // so it is this process that pidfd is of
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) // runc tries again
+	}
 }
 
 // zombie says whether a process has ended and waits to be reaped.

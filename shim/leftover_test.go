@@ -94,3 +94,29 @@ func TestTheProgramIsNotedOnce(t *testing.T) {
 	require.Equal(t, "/containerd's", note())
 	require.Error(t, noteBinary(filepath.Join(bundle, "none")))
 }
+
+// What a dead shim has left is ended before it is removed, which containerd may
+// break off; a process that has got init's number is not.
+func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
+	for name, tc := range map[string]struct {
+		later uint64
+		ends  bool
+	}{"its init": {0, true}, "another": {1, false}} {
+		t.Run(name, func(t *testing.T) {
+			pid, ticks := sleeper(t)
+			g := newGrave(t)
+			g.rec.Pid, g.rec.StartTicks = pid, ticks+tc.later
+			require.NoError(t, writeRecord(g.bundle, g.rec))
+			_, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
+				if tc.ends {
+					require.Eventually(t, func() bool { return !runs(pid, ticks) }, time.Minute, time.Millisecond)
+				} else {
+					require.True(t, runs(pid, ticks))
+				}
+				return g.removed, nil
+			})
+			require.NoError(t, err)
+			require.False(t, g.verdict(t).OOMKilled)
+		})
+	}
+}
