@@ -196,16 +196,18 @@ func (d *dead) decide(rec record, l *last, recorded bool) {
 	l.exit, l.verdict = c.Exit, oom.Decide(c)
 }
 
-// exit finds the recorded exit. Upstream's record goes before ours: its time is
+// exit finds the recorded exit. Our record goes before upstream's: its time is
 // what all other roads have shown.
 func (d *dead) exit(rec record, l *last) (recorded bool) {
-	e, err := runc.ReadExitStatus(d.bundle)
-	if err == nil && e.Pid == rec.Pid {
-		l.exit = exitOf(e)
+	if l.exit, l.better = rec.exit(); l.better {
 		return true
 	}
-	l.exit, l.better = rec.exit()
-	return l.better
+	e, err := runc.ReadExitStatus(d.bundle)
+	if err != nil || e.Pid != rec.Pid {
+		return false
+	}
+	l.exit = exitOf(e)
+	return true
 }
 
 // look reads the evidence from where the dead shim's baselines are.

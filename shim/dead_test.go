@@ -250,7 +250,7 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			g.exited(t, 9, time.Now().Add(time.Millisecond))
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
-		}, true, oom.RuleWithinGrace, 9, false, oom.EndedOOM},
+		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
 		"decided before": {func(_ *testing.T, g *grave) {
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}

@@ -77,9 +77,7 @@ func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint
 	if !stopped {
 		err = s.deleted(ctx, r, resp, since)
 	}
-	if at := r.endedAt(); at != nil {
-		resp.ExitedAt = at
-	}
+	resp.ExitedAt = r.endedAt(resp.ExitedAt)
 	b := &buried{run: r, by: life, answer: resp}
 	b.deadline, _ = asked.Deadline()
 	// Nobody may have the answer: then it is for whoever asks again.

@@ -58,7 +58,7 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
 	p.s.settle(r, oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
-	e.ExitedAt = r.endedAt()
+	e.ExitedAt = r.endedAt(e.ExitedAt)
 	env, err := envelope(ctx, topic, e)
 	if err != nil {
 		return err
@@ -97,9 +97,7 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 	if !ended {
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
-	if at := r.endedAt(); at != nil {
-		e.ExitedAt = at
-	}
+	e.ExitedAt = r.endedAt(e.ExitedAt)
 	if opened(r.exitTaken) {
 		e.ExitStatus = r.shows(e.ExitStatus)
 		return p.push(ctx, topic, e.ContainerID, e)

@@ -207,7 +207,7 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 		return nil, err
 	}
 	r.showed(life)
-	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt()
+	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt(resp.ExitedAt)
 	return resp, nil
 }
 

@@ -46,14 +46,14 @@ func (s *Service) showAsIs(r *run) {
 	s.keep(r)
 }
 
-// endedAt gives the time to show of init's end, on every road the same: that of its
-// reaping. Upstream notes the moment in which it comes to it, which on a busy node
-// is seconds later.
-func (r *run) endedAt() *timestamppb.Timestamp {
+// endedAt gives the time to show of init's end for upstream's, on every road the
+// same: that of its reaping. Upstream notes the moment in which it comes to it, which
+// on a busy node is seconds later, and none of a container that was never started.
+func (r *run) endedAt(upstream *timestamppb.Timestamp) *timestamppb.Timestamp {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.exit == nil {
-		return nil
+	if r.exit == nil || upstream.AsTime().IsZero() {
+		return upstream
 	}
 	return protobuf.ToTimestamp(r.exit.At)
 }

@@ -76,7 +76,7 @@ func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*
 	if err := s.pass(hold, r, r.stateSince(now)); err != nil {
 		return resp, err
 	}
-	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt()
+	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt(resp.ExitedAt)
 	return resp, nil
 }
 
