@@ -152,3 +152,25 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 		})
 	}
 }
+
+// A containerd that is stopped in good order closes its events socket first, and
+// deletes on. That is not yet the life of the one that comes back.
+func TestAContainerdThatEndsDeletes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		connects(t, b)
+		b.task.exit(t, "c", 3)
+		synctest.Wait()
+		b.events.die()
+		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
+		require.NoError(t, err)
+		b.events.back()
+		resp, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
+		require.NoError(t, err)
+		require.Len(t, resp.Processes, 1)
+		st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
+		require.NoError(t, err)
+		require.EqualValues(t, 3, st.ExitStatus)
+	})
+}

@@ -275,6 +275,12 @@ func (f *fakeEvents) Life() uint64 {
 	return f.life
 }
 
+func (f *fakeEvents) Listening() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.down
+}
+
 // die ends containerd: nothing is taken until it is back.
 func (f *fakeEvents) die() {
 	f.mu.Lock()

@@ -25,6 +25,9 @@ type Forwarder interface {
 	// Life numbers the lives of containerd, as far as they can be told apart: it
 	// has risen when the one that was last connected is gone.
 	Life() uint64
+	// Listening says whether the containerd of this life takes events. One that is
+	// being stopped takes none, and its end has been counted by then.
+	Listening() bool
 	Close() error
 }
 
@@ -101,6 +104,14 @@ func (w *wire) Life() uint64 {
 		w.life++
 	}
 	return w.life
+}
+
+// Listening implements Forwarder.
+func (w *wire) Listening() bool {
+	w.Life()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.link != nil
 }
 
 func (w *wire) lifeSoFar() (life uint64, sure bool) {

@@ -101,9 +101,11 @@ func TestLives(t *testing.T) {
 	a.cut()
 	require.Zero(t, forward(), "noticed at the next event")
 
+	require.True(t, w.Listening())
 	a.die()
 	require.EqualValues(t, 1, w.Life())
 	require.EqualValues(t, 1, w.Life())
+	require.False(t, w.Listening())
 	b := listen(t, path)
 	require.EqualValues(t, 1, forward())
 	require.EqualValues(t, 1, w.Life())
