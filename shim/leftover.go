@@ -147,7 +147,7 @@ func endInit(rec record) {
 	if err != nil {
 		return // gone
 	}
-	defer unix.Close(pidfd)
+	defer func() { _ = unix.Close(pidfd) }()
 	if runs(rec.Pid, rec.StartTicks) { // so it is this process that pidfd is of
 		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) // runc tries again
 	}
