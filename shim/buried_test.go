@@ -154,7 +154,7 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 }
 
 // A containerd that is stopped in good order closes its events socket first, and
-// deletes on. That is not yet the life of the one that comes back.
+// deletes on, in its own life still: TestALifeLastsAsLongAsItsProcess.
 func TestAContainerdThatEndsDeletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -162,9 +162,10 @@ func TestAContainerdThatEndsDeletes(t *testing.T) {
 		connects(t, b)
 		b.task.exit(t, "c", 3)
 		synctest.Wait()
-		b.events.die()
+		b.events.stop()
 		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 		require.NoError(t, err)
+		b.events.die()
 		b.events.back()
 		resp, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
 		require.NoError(t, err)

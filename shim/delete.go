@@ -41,9 +41,6 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 		return b.deleted(), nil
 	}
 	life := s.queue.fwd.Life()
-	if !s.queue.fwd.Listening() { // it ends, or begins: nobody knows which has the answer
-		life = anyLife
-	}
 	r := s.asked(req.ID, req.ExecID)
 	if r == nil {
 		return s.TTRPCTaskService.Delete(ctx, req)

@@ -275,10 +275,12 @@ func (f *fakeEvents) Life() uint64 {
 	return f.life
 }
 
-func (f *fakeEvents) Listening() bool {
+// stop has containerd take no more events, as it does first when it is stopped in
+// good order.
+func (f *fakeEvents) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.down
+	f.down = true
 }
 
 // die ends containerd: nothing is taken until it is back.

@@ -21,6 +21,12 @@ type peer struct {
 	made       int64
 }
 
+// lives says whether the process still runs; not of one that can't be told by its
+// beginning.
+func (p peer) lives() bool {
+	return p.pid != 0 && p.startTicks != 0 && runs(int(p.pid), p.startTicks)
+}
+
 func peerOf(conn net.Conn, path string) (p peer) {
 	_ = control(conn, func(fd int) {
 		if c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {

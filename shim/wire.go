@@ -25,9 +25,6 @@ type Forwarder interface {
 	// Life numbers the lives of containerd, as far as they can be told apart: it
 	// has risen when the one that was last connected is gone.
 	Life() uint64
-	// Listening says whether the containerd of this life takes events. One that is
-	// being stopped takes none, and its end has been counted by then.
-	Listening() bool
 	Close() error
 }
 
@@ -46,9 +43,12 @@ var errOtherLife = errors.New("containerd is another one than the event is for")
 //
 // A life of containerd is told by its connection. The kernel closes that with
 // the process, before another can have taken its place; and where a connection
-// ends without that, the next one leads to the same process and socket.
+// ends without that, the next one leads to the same process and socket. A
+// containerd that is stopped in good order closes its socket first and goes on to
+// delete what has ended: its life lasts as long as its process.
 type wire struct {
 	address string
+	lives   func(peer) bool
 
 	dialling sync.Mutex // held while a connection is made; before mu
 
@@ -70,7 +70,7 @@ type link struct {
 // NewWire gives a Forwarder to the ttrpc socket at address. It connects at the
 // first event.
 func NewWire(address string) Forwarder {
-	return &wire{address: strings.TrimPrefix(address, "unix://")}
+	return &wire{address: strings.TrimPrefix(address, "unix://"), lives: peer.lives}
 }
 
 // Forward implements Forwarder.
@@ -99,19 +99,11 @@ func (w *wire) Life() uint64 {
 	_, err := w.connect(context.Background())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil && w.ended { // nobody listens: it is gone
+	if err != nil && w.ended && !w.lives(w.peer) { // nobody listens: it is gone
 		w.ended = false
 		w.life++
 	}
 	return w.life
-}
-
-// Listening implements Forwarder.
-func (w *wire) Listening() bool {
-	w.Life()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.link != nil
 }
 
 func (w *wire) lifeSoFar() (life uint64, sure bool) {
