@@ -48,7 +48,7 @@ const DefaultEvery = 10 * time.Second
 // Options of New.
 type Options struct {
 	Client rest.Interface // of the core group
-	Pods   mark.Pods
+	Pods   pods.Finder
 	Scopes mark.Scopes
 	// Every is the time between two evictions at least.
 	Every  time.Duration

@@ -28,15 +28,10 @@ const name = "mark"
 // that the node's memory is another matter.
 const MaxAge = 15 * time.Minute
 
-// Pods finds pods by UID; *pods.Store does.
-type Pods interface {
-	Lookup(uid string) (pods.Pod, bool)
-}
-
 // Options of New.
 type Options struct {
 	Client rest.Interface // of the core group
-	Pods   Pods
+	Pods   pods.Finder
 	// Annotation and Label are put on the pods; at least one is not zero.
 	Annotation, Label Pair
 	Scopes            Scopes

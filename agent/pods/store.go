@@ -39,7 +39,13 @@ type removal struct {
 	at  time.Time
 }
 
+// Finder finds pods by UID, as a Store does.
+type Finder interface {
+	Lookup(uid string) (Pod, bool)
+}
+
 var (
+	_ Finder                  = (*Store)(nil)
 	_ identity.Pods           = (*Store)(nil)
 	_ cache.TransformingStore = (*Store)(nil)
 )

@@ -60,15 +60,10 @@ const (
 	maxRemembered = 1024
 )
 
-// Pods finds pods by UID; *pods.Store does.
-type Pods interface {
-	Lookup(uid string) (pods.Pod, bool)
-}
-
 // Options of New.
 type Options struct {
 	Client rest.Interface // of the core group
-	Pods   Pods
+	Pods   pods.Finder
 	// Node is this node's name.
 	Node   string
 	Count  outcome.Counter
