@@ -25,6 +25,16 @@ func ofBenchmark(b *testing.B) bpf.Options {
 	return o
 }
 
+func sourceOfBenchmark(b *testing.B) *bpf.Source {
+	b.Helper()
+	o := ofBenchmark(b)
+	h, err := oom.FindHierarchy()
+	require.NoError(b, err)
+	s := bpf.NewSource(o.Dir, h)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	return s
+}
+
 // BenchmarkDecodeRecord is what each record of the ring goes through.
 func BenchmarkDecodeRecord(b *testing.B) {
 	r := bpf.Record{ABI: bpf.ABI, Tier: bpf.TierA, TGID: 100, TID: 100, StartTicks: 5, Constraint: bpf.ConstraintMemcg}
@@ -41,11 +51,7 @@ func BenchmarkDecodeRecord(b *testing.B) {
 
 // BenchmarkReadLedger takes the reading that each exit takes.
 func BenchmarkReadLedger(b *testing.B) {
-	o := ofBenchmark(b)
-	h, err := oom.FindHierarchy()
-	require.NoError(b, err)
-	s := bpf.NewSource(o.Dir, h)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	s := sourceOfBenchmark(b)
 	p, err := s.Arm(oom.Target{ID: "self", Pid: os.Getpid()})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, p.Close()) })
@@ -59,11 +65,7 @@ func BenchmarkReadLedger(b *testing.B) {
 
 // BenchmarkArm takes the baseline of a container, as each Create does.
 func BenchmarkArm(b *testing.B) {
-	o := ofBenchmark(b)
-	h, err := oom.FindHierarchy()
-	require.NoError(b, err)
-	s := bpf.NewSource(o.Dir, h)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	s := sourceOfBenchmark(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		p, err := s.Arm(oom.Target{ID: "self", Pid: os.Getpid()})
