@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -271,7 +270,7 @@ func startStorm(t *testing.T, n int) *storm {
 			for {
 				select {
 				case <-s.steps:
-					s.pids <- smallKill(t, dir)
+					s.pids <- oomtest.KillSmallIn(t, dir)
 				case <-t.Context().Done():
 					return
 				}
@@ -280,26 +279,6 @@ func startStorm(t *testing.T, n int) *storm {
 	}
 	t.Cleanup(workers.Wait)
 	return s
-}
-
-// smallKill has the OOM killer end a process that is at its limit in no time.
-func smallKill(t *testing.T, dir string) int {
-	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
-	in, err := hog.StdinPipe()
-	if err == nil {
-		err = hog.Start()
-	}
-	if err != nil {
-		t.Errorf("start a hog: %v", err)
-		return 0
-	}
-	pid := strconv.Itoa(hog.Process.Pid)
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0o644); err != nil {
-		t.Error(err)
-	}
-	_, _ = io.WriteString(in, "go\n")
-	_ = hog.Wait()
-	return hog.Process.Pid
 }
 
 // step has one more process killed.

@@ -11,10 +11,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -88,7 +86,7 @@ func TestStorm(t *testing.T) {
 				if t.Context().Err() != nil {
 					return // the test has failed
 				}
-				smallKill(t, dir)
+				oomtest.KillSmallIn(t, dir)
 				dead.Add(1)
 			}
 		})
@@ -193,25 +191,6 @@ func makePods(t *testing.T, plane *controlplane.Plane) []string {
 		oomtest.MakeCgroup(t, h, dirs[i], podLimit)
 	}
 	return dirs
-}
-
-// smallKill has the OOM killer end a process that is at its limit in no time.
-func smallKill(t *testing.T, dir string) {
-	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
-	in, err := hog.StdinPipe()
-	if err == nil {
-		err = hog.Start()
-	}
-	if err != nil {
-		t.Errorf("start a hog: %v", err)
-		return
-	}
-	pid := strconv.Itoa(hog.Process.Pid)
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0o644); err != nil {
-		t.Error(err)
-	}
-	_, _ = io.WriteString(in, "go\n")
-	_ = hog.Wait()
 }
 
 // eventCounts sums the counts of all OOM Events.

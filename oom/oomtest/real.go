@@ -74,3 +74,26 @@ func KillIn(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
 	require.True(t, ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL, "the hog ended with %v", hog.ProcessState)
 	return pid
 }
+
+// KillSmallIn has the OOM killer end a process in a cgroup that is at its limit in no
+// time, waits for its end and gives its PID, 0 where it could not be started. It may
+// be called from any goroutine.
+func KillSmallIn(t *testing.T, dir string) int {
+	t.Helper()
+	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; x=0123456789; while :; do x=$x$x; done")
+	in, err := hog.StdinPipe()
+	if err == nil {
+		err = hog.Start()
+	}
+	if err != nil {
+		t.Errorf("start a hog: %v", err)
+		return 0
+	}
+	pid := strconv.Itoa(hog.Process.Pid)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0o644); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.WriteString(in, "go\n")
+	_ = hog.Wait()
+	return hog.Process.Pid
+}
