@@ -5,8 +5,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -64,20 +62,11 @@ func TestUnit(t *testing.T) {
 // countsVictim gives an error unless the unit's agent has counted a kill at a
 // cgroup's own limit.
 func countsVictim(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:18081/metrics", nil)
+	body, err := faultkit.Get(ctx, "http://127.0.0.1:18081/metrics")
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(body)) {
+	for line := range strings.Lines(body) {
 		if n, ok := strings.CutPrefix(line, `oomwitness_oom_victims_total{scope="container"} `); ok && n != "0\n" {
 			return nil
 		}

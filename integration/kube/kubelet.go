@@ -4,8 +4,6 @@ package kube
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"os"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
@@ -28,18 +26,7 @@ func ConfigureKubelet(ctx context.Context, lines string) error {
 		return err
 	}
 	return faultkit.Until(ctx, "kubelet to be healthy", func() error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, kubeletHealth, nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: %s", kubeletHealth, response.Status)
-		}
-		return nil
+		_, err := faultkit.Get(ctx, kubeletHealth)
+		return err
 	})
 }
