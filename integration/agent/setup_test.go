@@ -23,18 +23,6 @@ import (
 	"github.com/oomwitness/oomwitness/integration/kube"
 )
 
-// prepared sets the cluster up, once in the life of the guest.
-var prepared = sync.OnceValue(func() error {
-	c, err := kube.Connect()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*faultkit.Patience)
-	defer cancel()
-	return c.SetUp(ctx)
-})
-
 // withoutEviction has kubelet leave a full node to the OOM killer, for the rest of
 // the guest's life. It would evict pods else, and take none that may use any
 // memory for five minutes after.
@@ -58,7 +46,7 @@ func setUp(t *testing.T, flags ...string) *node {
 	if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
 		t.Skip("needs the cluster of the node's guest, and KUBECONFIG: make kube-agent")
 	}
-	require.NoError(t, prepared())
+	require.NoError(t, kube.Prepared())
 	n := &node{state: t.TempDir(), full: os.Getenv("AGENT_FULL") != ""}
 	var err error
 	n.Cluster, err = kube.Connect()

@@ -61,7 +61,8 @@ func keepFull() (free func() error, err error) {
 	go func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for err := error(nil); ; {
+		var err error
+		for {
 			select {
 			case <-stop:
 				ended <- errors.Join(err, f.Close())

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -105,6 +106,18 @@ func shipped() (*nodev1.RuntimeClass, error) {
 	}
 	return class, nil
 }
+
+// Prepared sets the cluster up, once in the life of the process.
+var Prepared = sync.OnceValue(func() error {
+	c, err := Connect()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // it has only asked
+	ctx, cancel := context.WithTimeout(context.Background(), 2*faultkit.Patience)
+	defer cancel()
+	return c.SetUp(ctx)
+})
 
 // CreateClass makes a RuntimeClass.
 func (c *Cluster) CreateClass(ctx context.Context, class *nodev1.RuntimeClass) error {

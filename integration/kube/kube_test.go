@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,24 +33,12 @@ type suite struct {
 	shim   string
 }
 
-// prepared sets the cluster up, once in the life of the guest.
-var prepared = sync.OnceValue(func() error {
-	c, err := Connect()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*faultkit.Patience)
-	defer cancel()
-	return c.SetUp(ctx)
-})
-
 func setUp(t *testing.T) *suite {
 	t.Helper()
 	if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
 		t.Skip("needs the cluster of the node's guest, and KUBECONFIG: make kube")
 	}
-	require.NoError(t, prepared())
+	require.NoError(t, Prepared())
 	s := &suite{Plan: faultkit.NewPlan(t, "KUBE"), shim: "oomwitness"}
 	if name := os.Getenv("KUBE_SHIM"); name != "" {
 		require.Contains(t, []string{"oomwitness", "stock"}, name, "environment variable KUBE_SHIM")

@@ -132,20 +132,9 @@ func (s *suite) holds(t *testing.T, m *subject, bytes int64) {
 func TestNodeWide(t *testing.T) {
 	s := setUp(t)
 	s.setKubelet(t, "evictionHard: {memory.available: 0%, nodefs.available: 5%}")
-	var ends []*subject
-	for range s.Runs {
-		kind := faultkit.KindOOM
-		kind.Mode = "gulp"
-		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
-			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
-		}, kind)
-		require.NoError(t, s.stand(t.Context(), startTime(1), m))
-		require.NoError(t, s.end(t.Context(), m[0]))
-		require.NoError(t, s.over(t.Context(), startTime(1), m))
-		s.wantCause(t, m[0], "node")
-		ends = append(ends, m...)
-	}
-	s.judge(t, "node-wide", ends)
+	gulp := faultkit.KindOOM
+	gulp.Mode = "gulp"
+	s.judge(t, "node-wide", s.withoutLimit(t, gulp, "node", func() {}))
 }
 
 // TestNodeAllocatable has a pod without a limit take all that the node's pods may
@@ -157,21 +146,30 @@ func TestNodeAllocatable(t *testing.T) {
 	const forPods = 512 << 20
 	s.setKubelet(t, fmt.Sprintf("kubeReserved: {memory: %q}\nevictionHard: {memory.available: 0%%, nodefs.available: 5%%}",
 		fmt.Sprint(memory-forPods)))
-	var ends []*subject
-	for range s.Runs {
-		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
-			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
-		}, faultkit.KindOOM)
-		require.NoError(t, s.stand(t.Context(), startTime(1), m))
+	ends := s.withoutLimit(t, faultkit.KindOOM, "ancestor", func() {
 		limit, err := os.ReadFile("/sys/fs/cgroup/" + map[string]string{"systemd": "kubepods.slice", "cgroupfs": "kubepods"}[s.driver] + "/memory.max")
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprintln(forPods), string(limit))
+	})
+	s.judge(t, "node-allocatable", ends)
+}
+
+// withoutLimit has the containers of pods without a limit end, each when the one
+// before it has, and wants their cause. Ready is called when one stands.
+func (s *suite) withoutLimit(t *testing.T, kind faultkit.Kind, cause string, ready func()) (ends []*subject) {
+	t.Helper()
+	for range s.Runs {
+		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+		}, kind)
+		require.NoError(t, s.stand(t.Context(), startTime(1), m))
+		ready()
 		require.NoError(t, s.end(t.Context(), m[0]))
 		require.NoError(t, s.over(t.Context(), startTime(1), m))
-		s.wantCause(t, m[0], "ancestor")
+		s.wantCause(t, m[0], cause)
 		ends = append(ends, m...)
 	}
-	s.judge(t, "node-allocatable", ends)
+	return ends
 }
 
 // TestWhoseLimit has the only container of a pod take all of its memory. kubelet
