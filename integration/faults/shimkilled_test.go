@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func (fl *fleet) allOver(ctx context.Context) error {
 		select {
 		case <-m.over:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the end of %s: %w", m.id, ctx.Err())
+			return fmt.Errorf("wait for the end of %s %s: %w\n%s", m.Name, m.id, ctx.Err(), strings.Join(faultkit.LogOf(m.id), "\n"))
 		}
 	}
 	return nil
