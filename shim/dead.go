@@ -153,7 +153,12 @@ func (d *dead) last() (*last, error) {
 	} else {
 		l.verdict = *rec.Verdict
 	}
-	endInit(rec)
+	switch killed, err := endInit(rec); {
+	case err != nil:
+		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: init could not be killed before it is removed")
+	case killed:
+		log.G(d.ctx).WithField("container", d.id).Info("dead shim: init had outlived it, and is killed")
+	}
 	due := l.verdict.OOMKilled && !rec.Acknowledged
 	if due || decided {
 		shown := shownStatus(l.exit.Status, l.code, l.verdict, l.asIs)
