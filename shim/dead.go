@@ -153,11 +153,8 @@ func (d *dead) last() (*last, error) {
 	} else {
 		l.verdict = *rec.Verdict
 	}
-	switch killed, err := endInit(rec); {
-	case err != nil:
+	if err := endInit(rec); err != nil {
 		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: init could not be killed before it is removed")
-	case killed:
-		log.G(d.ctx).WithField("container", d.id).Info("dead shim: init had outlived it, and is killed")
 	}
 	due := l.verdict.OOMKilled && !rec.Acknowledged
 	if due || decided {

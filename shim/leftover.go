@@ -135,30 +135,30 @@ func runs(pid int, startTicks uint64) bool {
 	return (startTicks == 0 || ticks == startTicks) && !zombie(pid)
 }
 
-// endInit kills an init that has outlived its shim, and says if there was one. runc
-// does it too, and tries again where this gives an error, but it comes last:
+// endInit kills an init that has outlived its shim. runc does it too, and tries again
+// where this gives an error, but it comes last:
 // containerd gives the removal of all that a shim has left 5 s
 // (io.containerd.timeout.shim.cleanup), and what it breaks off there would run on
 // after CRI has called it ended.
-func endInit(rec record) (killed bool, err error) {
+func endInit(rec record) error {
 	if rec.Boot != bootID() || rec.StartTicks == 0 {
-		return false, nil
+		return nil
 	}
 	pidfd, err := unix.PidfdOpen(rec.Pid, 0)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // gone; a number that none can have
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("open process %d: %w", rec.Pid, err)
+		return fmt.Errorf("open process %d: %w", rec.Pid, err)
 	}
 	defer func() { _ = unix.Close(pidfd) }()
 	if !runs(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
-		return false, nil
+		return nil
 	}
-	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil {
-		return false, fmt.Errorf("kill process %d: %w", rec.Pid, err)
+	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", rec.Pid, err)
 	}
-	return true, nil
+	return nil
 }
 
 // zombie says whether a process has ended and waits to be reaped.
