@@ -60,7 +60,7 @@ const (
 type Agent struct {
 	c      Config
 	worth  time.Duration
-	silent int // incidents that were only counted
+	silent int // incidents that were only counted, and not yet said so
 	// dropped are the deliveries that the journal has given up, as last seen.
 	dropped uint64
 
@@ -137,7 +137,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	collector := collect.New(collect.Options{
-		Ledger: source{l}, Namer: namer, Limits: limitsOf(watcher), Boot: boot,
+		Ledger: source{l}, Namer: namer, Limits: limits{watcher.Limits, nodeMemory}.of, Boot: boot,
 		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	a.mu.Lock()
@@ -174,9 +174,17 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	a.dropped = j.Dropped()
 	a.resume(j)
 	a.collector.Run(ctx)
+	a.tellSilent()
+}
+
+// tellSilent says how many incidents were only counted since it last did: a
+// backlog ends with the first that is told, or with the agent.
+func (a *Agent) tellSilent() {
 	if a.silent > 0 {
-		a.c.Log.WithField("incidents", a.silent).Info("some OOM kills were older than what is told: they are only counted")
+		a.c.Log.WithFields(logrus.Fields{"incidents": a.silent, "older_than": a.worth.String()}).
+			Info("some OOM kills were older than what is told: they are only counted")
 	}
+	a.silent = 0
 }
 
 // resume has the consumers go on where an earlier agent has ended.
@@ -214,6 +222,7 @@ func (a *Agent) deliver(in incident.Incident) {
 	if old {
 		a.silent++
 	} else {
+		a.tellSilent()
 		logIncident(a.c.Log, &in)
 	}
 	for _, c := range a.c.Consumers {
@@ -241,14 +250,4 @@ func bootID() (string, error) {
 		return "", fmt.Errorf("find the boot's ID: %w", err)
 	}
 	return string(bytes.TrimSpace(data)), nil
-}
-
-// limitsOf reads a cgroup's limits, and for "" the node's memory.
-func limitsOf(w *cgroups.Watcher) collect.Limits {
-	return func(path string) (limit, usage *uint64) {
-		if path != "" {
-			return w.Limits(path)
-		}
-		return nodeMemory(), nil
-	}
 }

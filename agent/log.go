@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kill"
@@ -82,13 +81,4 @@ func or(text, none, other string) string {
 		return other
 	}
 	return text
-}
-
-// nodeMemory is the node's, in bytes.
-func nodeMemory() *uint64 {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
-		return nil
-	}
-	return new(info.Totalram * uint64(info.Unit))
 }

@@ -32,9 +32,9 @@ type Namer interface {
 	Complete(*kill.Event)
 }
 
-// Limits reads the memory limit and the most that was used of a cgroup by its
-// path, or of the node for "", in bytes; nil where it can't be read.
-type Limits func(path string) (limit, usage *uint64)
+// Limits reads the memory limit of what ran out of it, and the most that it had
+// used, in bytes; nil where that can't be told.
+type Limits func(*kill.Domain) (limit, usage *uint64)
 
 // Options of a Collector. All but Limits are needed.
 type Options struct {
@@ -77,7 +77,7 @@ type Collector struct {
 // New makes one.
 func New(o Options) *Collector {
 	if o.Limits == nil {
-		o.Limits = func(string) (limit, usage *uint64) { return nil, nil }
+		o.Limits = func(*kill.Domain) (limit, usage *uint64) { return nil, nil }
 	}
 	return &Collector{
 		o: o, pending: map[eventKey]*group{}, held: map[bpf.TaskKey]struct{}{},
@@ -159,7 +159,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		c.pending[key] = g
 	}
 	if g.limit == nil && g.usage == nil && e.Domain != nil {
-		g.limit, g.usage = c.limits(e.Domain)
+		g.limit, g.usage = c.o.Limits(e.Domain)
 	}
 	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
 	c.held[r.Key()] = struct{}{}
@@ -167,13 +167,6 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		c.give(key, g)
 	}
 	return true
-}
-
-func (c *Collector) limits(d *kill.Domain) (limit, usage *uint64) {
-	if d.ID != 0 && d.Path == "" {
-		return nil, nil
-	}
-	return c.o.Limits(d.Path)
 }
 
 // makeRoom gives the oldest event out where there are too many.

@@ -1,0 +1,41 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// TestLimitOfAGoneCgroup: systemd removes a container's cgroup before anyone can
+// read it, and the kernel has said its size.
+func TestLimitOfAGoneCgroup(t *testing.T) {
+	const node, peak = 8 << 30, 90
+	gone := func(string) (limit, usage *uint64) { return nil, nil }
+	there := func(string) (limit, usage *uint64) { return new(uint64(100)), new(uint64(peak)) }
+	for name, c := range map[string]struct {
+		domain kill.Domain
+		read   func(string) (limit, usage *uint64)
+		swap   uint64
+		dumb   bool // the node does not say
+		limit  *uint64
+		usage  *uint64
+	}{
+		"there":                {kill.Domain{ID: 7, Path: "/a", Size: 120}, there, 20, false, new(uint64(100)), new(uint64(peak))},
+		"gone, no swap":        {kill.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, false, new(uint64(100)), nil},
+		"gone, unnamed":        {kill.Domain{ID: 7, Size: 100}, there, 0, false, new(uint64(100)), nil},
+		"gone, swap":           {kill.Domain{ID: 7, Path: "/a", Size: 120}, gone, 20, false, nil, nil},
+		"gone, swap not known": {kill.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, true, nil, nil},
+		"gone, no size":        {kill.Domain{ID: 7, Path: "/a"}, gone, 0, false, nil, nil},
+		"node":                 {kill.Domain{Size: node}, there, 0, false, new(uint64(node)), nil},
+		"node, not known":      {kill.Domain{Size: node}, there, 0, true, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := limits{read: c.read, node: func() (memory, swap uint64, ok bool) { return node, c.swap, !c.dumb }}
+			limit, usage := l.of(&c.domain)
+			require.Equal(t, c.limit, limit)
+			require.Equal(t, c.usage, usage)
+		})
+	}
+}
