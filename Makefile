@@ -139,10 +139,10 @@ METRICS      := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /FAIL|E
 LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$
 
 .PHONY: bench-go
-bench-go: ## Benchmarks of hot paths in oom/ and bpf/; BASE=file compares with an earlier run's, by benchstat
+bench-go: ## Benchmarks of hot paths in oom/, bpf/ and agent/; BASE=file compares with an earlier run's, by benchstat
 	@$(call say,benchmarks)
 	@mkdir -p $(BENCH)
-	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) ./oom ./bpf | tee $(BENCH)/$(COMMIT).txt
+	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) ./oom ./bpf ./agent | tee $(BENCH)/$(COMMIT).txt
 	$(GO) tool -modfile=.ci/benchstat/go.mod benchstat $(BASE) $(BENCH)/$(COMMIT).txt
 BENCH_COUNT ?= 10
 

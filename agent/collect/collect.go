@@ -69,6 +69,8 @@ type Collector struct {
 
 	pending map[eventKey]*group
 	held    map[bpf.TaskKey]struct{} // the victims of pending
+	// soonest is no later than when the first of pending is due.
+	soonest time.Time
 
 	mu     sync.Mutex // guards what follows
 	health incident.Health
@@ -118,8 +120,11 @@ func (c *Collector) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		now := time.Now()
-		c.flush(func(g *group) bool { return !now.Before(g.due()) })
-		timer.Reset(c.next(now))
+		if !now.Before(c.soonest) {
+			c.flush(func(g *group) bool { return !now.Before(g.due()) })
+			c.soonest = c.next(now)
+		}
+		timer.Reset(c.soonest.Sub(now))
 	}
 }
 
@@ -157,6 +162,9 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		c.makeRoom()
 		g = &group{first: time.Now()}
 		c.pending[key] = g
+		if due := g.first.Add(settle); due.Before(c.soonest) {
+			c.soonest = due
+		}
 	}
 	if g.limit == nil && g.usage == nil && e.Domain != nil {
 		g.limit, g.usage = c.o.Limits(e.Domain)
@@ -169,25 +177,24 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	return true
 }
 
-// makeRoom gives the oldest event out where there are too many.
+// makeRoom gives the oldest events out where there are too many: some at once, so
+// that a storm does not look for the oldest at each kill.
 func (c *Collector) makeRoom() {
 	if len(c.pending) < maxPending {
 		return
 	}
-	var oldest *group
-	for _, g := range c.pending {
-		if oldest == nil || g.events[0].BootNS < oldest.events[0].BootNS {
-			oldest = g
-		}
+	for _, key := range c.byAge(func(*group) bool { return true })[:maxPending/8] {
+		c.give(key, c.pending[key])
 	}
-	c.flush(func(g *group) bool { return g == oldest })
 }
 
-// next is when something will be due.
-func (c *Collector) next(now time.Time) time.Duration {
-	wait := longest
+// next is when the first of pending will be due.
+func (c *Collector) next(now time.Time) time.Time {
+	soonest := now.Add(longest)
 	for _, g := range c.pending {
-		wait = min(wait, g.due().Sub(now))
+		if due := g.due(); due.Before(soonest) {
+			soonest = due
+		}
 	}
-	return max(wait, 0)
+	return soonest
 }

@@ -36,6 +36,13 @@ func (g *group) due() time.Time {
 
 // flush gives out those that f says, in the order of their first victims.
 func (c *Collector) flush(f func(*group) bool) {
+	for _, key := range c.byAge(f) {
+		c.give(key, c.pending[key])
+	}
+}
+
+// byAge gives those of pending that f says, in the order of their first victims.
+func (c *Collector) byAge(f func(*group) bool) []eventKey {
 	var keys []eventKey
 	for key, g := range c.pending {
 		if f(g) {
@@ -45,9 +52,7 @@ func (c *Collector) flush(f func(*group) bool) {
 	slices.SortFunc(keys, func(a, b eventKey) int {
 		return cmp.Or(cmp.Compare(c.pending[a].events[0].BootNS, c.pending[b].events[0].BootNS), cmp.Compare(a.seq, b.seq))
 	})
-	for _, key := range keys {
-		c.give(key, c.pending[key])
-	}
+	return keys
 }
 
 // give gives an event out, with what is known of its victims by now.

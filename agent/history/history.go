@@ -32,7 +32,8 @@ type History struct {
 	// mu guards what follows.
 	mu      sync.RWMutex
 	entries []*Entry // oldest first, by time and then by ID
-	victims int      // of all entries
+	ids     map[string]struct{}
+	victims int // of all entries
 	dropped uint64
 }
 
@@ -52,12 +53,13 @@ func (h *History) add(in incident.Incident) {
 	e.Victims = slices.Clone(in.Victims[:min(len(in.Victims), MaxEventVictims)])
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, old := range slices.Backward(h.entries) {
-		if old.ID == in.ID {
-			h.removeLocked(i)
-			break
-		}
+	if _, ok := h.ids[in.ID]; ok {
+		h.removeLocked(slices.IndexFunc(h.entries, func(old *Entry) bool { return old.ID == in.ID }))
 	}
+	if h.ids == nil {
+		h.ids = map[string]struct{}{}
+	}
+	h.ids[in.ID] = struct{}{}
 	at, _ := slices.BinarySearchFunc(h.entries, e, older)
 	h.entries = slices.Insert(h.entries, at, e)
 	h.victims += len(e.Victims)
@@ -69,6 +71,12 @@ func (h *History) add(in incident.Incident) {
 
 func (h *History) removeLocked(i int) {
 	h.victims -= len(h.entries[i].Victims)
+	delete(h.ids, h.entries[i].ID)
+	if i == 0 { // as a storm has it: nothing is moved
+		h.entries[0] = nil
+		h.entries = h.entries[1:]
+		return
+	}
 	h.entries = slices.Delete(h.entries, i, i+1)
 }
 

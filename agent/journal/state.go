@@ -59,7 +59,8 @@ func (s *state) keep(in incident.Incident, open bool) {
 		s.pastVictims -= len(s.past[drop].Victims)
 		drop++
 	}
-	s.past = slices.Delete(s.past, 0, drop)
+	clear(s.past[:drop]) // what is cut off holds no memory
+	s.past = s.past[drop:]
 	if open {
 		s.opened(in)
 	}
