@@ -50,13 +50,13 @@ func inTurns(t *testing.T, pods map[string]*shimtest.Box, what string, n int, do
 	for r := range rounds {
 		for _, s := range sides(t) {
 			c := pods[s.name]
-			before, since := cpuOf(t, c.Shim), time.Now()
+			before, since := shimtest.CPUTime(t, c.Shim.Pid()), time.Now()
 			for i := range n / rounds {
 				do(c, r*n+i)
 			}
 			thousand := 1000 / float64(n/rounds)
 			wall.took(s, time.Duration(float64(time.Since(since))*thousand/1000))
-			cpu.took(s, time.Duration(float64(cpuOf(t, c.Shim)-before)*thousand))
+			cpu.took(s, time.Duration(float64(shimtest.CPUTime(t, c.Shim.Pid())-before)*thousand))
 		}
 	}
 	report(t, "cpu-1000-"+what, "ms", 1.00, cpu)

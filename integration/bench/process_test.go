@@ -7,9 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,25 +46,4 @@ func table(t *testing.T, path string) map[string]int {
 		values[string(m[1])] = v
 	}
 	return values
-}
-
-// cpuOf is the time on a CPU of the shim's threads so far. Go's threads do not
-// end while the shim lives, and the processes that it starts are not counted.
-func cpuOf(t *testing.T, s *shimtest.Shim) time.Duration {
-	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/task", s.Pid())
-	tasks, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	var sum time.Duration
-	for _, task := range tasks {
-		text, err := os.ReadFile(dir + "/" + task.Name() + "/schedstat")
-		if os.IsNotExist(err) {
-			continue
-		}
-		require.NoError(t, err)
-		ns, err := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)
-		require.NoError(t, err)
-		sum += time.Duration(ns)
-	}
-	return sum
 }

@@ -47,7 +47,7 @@ func TestAtRest(t *testing.T) {
 		}
 	}
 	for _, p := range pods {
-		p.cpu = cpuOf(t, p.shim)
+		p.cpu = shimtest.CPUTime(t, p.shim.Pid())
 	}
 	idle := time.Duration(counts.FromEnv(t, "BENCH_IDLE", 60)) * time.Second
 	<-time.After(idle)
@@ -55,7 +55,7 @@ func TestAtRest(t *testing.T) {
 	file, cpu := samples{}, samples{}
 	anon := map[int]samples{1: {}, 5: {}, 20: {}}
 	for _, p := range pods {
-		cpu.took(p.side, cpuOf(t, p.shim)-p.cpu)
+		cpu.took(p.side, shimtest.CPUTime(t, p.shim.Pid())-p.cpu)
 	}
 	for _, p := range pods {
 		m := memoryOf(t, p.shim)

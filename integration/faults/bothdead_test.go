@@ -49,10 +49,13 @@ func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	}
 }
 
-// allTold gives an error while CRI has not heard of each container's OOM. What
-// tells of it is not waited for by anyone.
+// allTold gives an error while CRI has not heard of each OOM-killed container's OOM.
+// What tells of it is not waited for by anyone.
 func (fl *fleet) allTold(ctx context.Context) error {
 	for _, m := range fl.members {
+		if m.Reason != faultkit.OOMKilled {
+			continue
+		}
 		s, err := fl.n.cri.Status(ctx, m.id)
 		if err != nil {
 			return err

@@ -74,6 +74,9 @@ func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted b
 	require.NoError(t, fl.orphanAll(ctx, t, time.Second, kill))
 	<-look
 	require.NoError(t, fl.allOver(ctx))
+	if n.shim != "stock" {
+		fl.waitTold(ctx, t)
+	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
 		sum.add(fl, f, m)
@@ -120,6 +123,22 @@ func (fl *fleet) allOver(ctx context.Context) error {
 	}
 	return nil
 }
+
+// waitTold gives CRI a while to hear of the OOMs: the exit that it makes up when its
+// Wait breaks off is ahead of what "delete" tells. Who has not heard by then is
+// judged like that.
+func (fl *fleet) waitTold(ctx context.Context, t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, lateTold)
+	defer cancel()
+	if err := faultkit.Until(ctx, "what delete tells", func() error { return fl.allTold(ctx) }); err != nil {
+		t.Log(err)
+	}
+}
+
+// lateTold is how long a TaskOOM may take to come to CRI when containerd, too, is
+// short of CPU.
+const lateTold = 15 * time.Second
 
 // orphan stops a shim, and has containers of its pod end behind its back.
 func (fl *fleet) orphan(ctx context.Context, pod string, shim int) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,7 +158,8 @@ func (s *soak) flat(t *testing.T, before, after usage) {
 	assert.Equal(t, before.mounts, after.mounts, "mounts")
 	for i, b := range before.shims {
 		a := after.shims[i]
-		assert.LessOrEqual(t, a.fds, b.fds+2, "descriptors of shim %d", a.pid)
+		assert.LessOrEqual(t, len(a.fds), len(b.fds)+2, "descriptors of shim %d:\n%s\nbefore:\n%s", a.pid,
+			strings.Join(a.fds, "\n"), strings.Join(b.fds, "\n"))
 		assert.LessOrEqual(t, a.goroutines, b.goroutines+2, "goroutines of shim %d", a.pid)
 		assert.LessOrEqual(t, a.rss, b.rss+rssGrowth, "memory of shim %d, KiB", a.pid)
 	}

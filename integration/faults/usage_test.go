@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,14 +28,15 @@ type usage struct {
 
 // shimUsage is what one shim holds.
 type shimUsage struct {
-	pid, fds, goroutines, threads int
-	rss                           int // KiB
+	pid, goroutines, threads int
+	fds                      []string // what they are of, in order
+	rss                      int      // KiB
 }
 
 func (u usage) String() string {
 	text := fmt.Sprintf("pins=%d bundles=%d mounts=%d", u.pins, u.bundles, u.mounts)
 	for _, s := range u.shims {
-		text += fmt.Sprintf(" [rss=%dKiB goroutines=%d fds=%d threads=%d]", s.rss, s.goroutines, s.fds, s.threads)
+		text += fmt.Sprintf(" [rss=%dKiB goroutines=%d fds=%d threads=%d]", s.rss, s.goroutines, len(s.fds), s.threads)
 	}
 	return text
 }
@@ -59,9 +61,15 @@ func measureShim(t *testing.T, pod string) (s shimUsage) {
 	t.Helper()
 	s.pid = shimPid(t, pod)
 	s.goroutines = goroutines(t, s.pid)
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.pid))
+	dir := fmt.Sprintf("/proc/%d/fd", s.pid)
+	fds, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	s.fds = len(fds)
+	for _, fd := range fds {
+		if target, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil { // else it was closed just now
+			s.fds = append(s.fds, target)
+		}
+	}
+	slices.Sort(s.fds)
 	s.rss, s.threads = statusField(t, s.pid, "VmRSS"), statusField(t, s.pid, "Threads")
 	return s
 }

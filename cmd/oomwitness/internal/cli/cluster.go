@@ -59,7 +59,7 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 			if err != nil {
 				return err
 			}
-			r.Client = client
+			r.API = client
 			r.Say = func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
 			return r.Run(cmd.Context())
 		},

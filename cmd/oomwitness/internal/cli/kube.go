@@ -4,9 +4,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/apiserver"
 )
 
 // access is how the API server is reached.
@@ -18,7 +19,7 @@ func (a *access) add(cmd *cobra.Command) {
 
 // client reads all that it needs from files now, so that it works below another
 // root as well. Its token is not read again: it is for commands that end.
-func (a *access) client() (kubernetes.Interface, error) {
+func (a *access) client() (*apiserver.Client, error) {
 	load := rest.InClusterConfig
 	if a.kubeconfig != "" {
 		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", a.kubeconfig) }
@@ -32,9 +33,5 @@ func (a *access) client() (kubernetes.Interface, error) {
 	}
 	config.CAFile, config.CertFile, config.KeyFile, config.BearerTokenFile = "", "", "", ""
 	config.UserAgent = "oomwitness"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
-	}
-	return client, nil
+	return apiserver.Connect(config)
 }

@@ -105,7 +105,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 		Handlers: func(ctx context.Context) ([]string, error) { return node.Handlers(ctx, f.address) },
 		Load:     func() (string, error) { return k.loaded() },
 		Mark: func(ctx context.Context, carries bool) error {
-			return node.Label(ctx, client.CoreV1().Nodes(), f.name, f.label, carries)
+			return node.Label(ctx, client, f.name, f.label, carries)
 		},
 		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}

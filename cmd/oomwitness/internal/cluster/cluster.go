@@ -12,10 +12,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 )
 
 // ActionAnnotation of the DaemonSet's pods chooses the subcommand of "oomwitness
@@ -30,9 +31,19 @@ const (
 	back  = 30 * time.Second
 )
 
+// API is what a removal asks of the API server: an apiserver.Client.
+type API interface {
+	DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error)
+	PatchDaemonSet(ctx context.Context, namespace, name string, patch []byte) (*appsv1.DaemonSet, error)
+	Pods(ctx context.Context, namespace string, options metav1.ListOptions) (*corev1.PodList, error)
+	Nodes(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error)
+	RuntimeClasses(ctx context.Context) (*nodev1.RuntimeClassList, error)
+	Evict(ctx context.Context, e *policyv1.Eviction) error
+}
+
 // Removal takes oomwitness off a cluster.
 type Removal struct {
-	Client kubernetes.Interface
+	API API
 	// Namespace and DaemonSet are those of the chart.
 	Namespace, DaemonSet string
 	// Handler is the runtime handler: every RuntimeClass with it counts.
@@ -89,8 +100,7 @@ func (r *Removal) turn(ctx context.Context, action string) (*appsv1.DaemonSet, e
 	if err != nil {
 		return nil, err
 	}
-	set, err := r.Client.AppsV1().DaemonSets(r.Namespace).Patch(ctx, r.DaemonSet, types.StrategicMergePatchType, patch,
-		metav1.PatchOptions{FieldManager: "oomwitness"})
+	set, err := r.API.PatchDaemonSet(ctx, r.Namespace, r.DaemonSet, patch)
 	if err != nil {
 		return nil, fmt.Errorf("daemonset %s/%s: %w", r.Namespace, r.DaemonSet, err)
 	}
@@ -112,7 +122,7 @@ func (r *Removal) putBack(ctx context.Context) error {
 func (r *Removal) rollout(ctx context.Context, generation int64) error {
 	var last *appsv1.DaemonSet
 	err := r.until(ctx, func(ctx context.Context) (bool, error) {
-		set, err := r.Client.AppsV1().DaemonSets(r.Namespace).Get(ctx, r.DaemonSet, metav1.GetOptions{})
+		set, err := r.API.DaemonSet(ctx, r.Namespace, r.DaemonSet)
 		if err != nil {
 			return false, err
 		}
@@ -135,7 +145,7 @@ func (r *Removal) rollout(ctx context.Context, generation int64) error {
 // left refuses to end well while a node is labelled: one where the DaemonSet has
 // no pod any more.
 func (r *Removal) left(ctx context.Context) error {
-	list, err := r.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: r.Label + "=true"})
+	list, err := r.API.Nodes(ctx, metav1.ListOptions{LabelSelector: r.Label + "=true"})
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}

@@ -42,7 +42,7 @@ func newWorld(objects ...runtime.Object) *world {
 	}
 	w := &world{client: fake.NewClientset(append(objects, set)...)}
 	w.Removal = &cluster.Removal{
-		Client: w.client, Namespace: "sys", DaemonSet: "oomwitness", Handler: "oomwitness",
+		API: fakeAPI{w.client}, Namespace: "sys", DaemonSet: "oomwitness", Handler: "oomwitness",
 		Label: "oomwitness.io/shim", Patience: time.Minute,
 		Say: func(format string, args ...any) { w.said = append(w.said, fmt.Sprintf(format, args...)) },
 	}

@@ -23,7 +23,7 @@ func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
 	}
 	var found []corev1.Pod
 	for options := (metav1.ListOptions{Limit: page}); ; {
-		list, err := r.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
+		list, err := r.API.Pods(ctx, metav1.NamespaceAll, options)
 		if err != nil {
 			return nil, fmt.Errorf("list pods: %w", err)
 		}
@@ -42,7 +42,7 @@ func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
 
 // classes are the RuntimeClasses of the handler, whoever made them.
 func (r *Removal) classes(ctx context.Context) (map[string]bool, error) {
-	list, err := r.Client.NodeV1().RuntimeClasses().List(ctx, metav1.ListOptions{})
+	list, err := r.API.RuntimeClasses(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list runtimeclasses: %w", err)
 	}
@@ -108,7 +108,7 @@ func (r *Removal) evict(ctx context.Context, pod *corev1.Pod, said map[string]bo
 		return nil
 	}
 	name := pod.Namespace + "/" + pod.Name
-	err := r.Client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+	err := r.API.Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: metav1.NewPreconditionDeleteOptions(string(pod.UID)),
 	})
@@ -131,7 +131,7 @@ func (r *Removal) evict(ctx context.Context, pod *corev1.Pod, said map[string]bo
 // late says of each of the DaemonSet's pods that is not ready where it is and what
 // it says.
 func (r *Removal) late(ctx context.Context, selector *metav1.LabelSelector) ([]string, error) {
-	list, err := r.Client.CoreV1().Pods(r.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(selector)})
+	list, err := r.API.Pods(ctx, r.Namespace, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(selector)})
 	if err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}

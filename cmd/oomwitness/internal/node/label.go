@@ -4,14 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
+// Nodes changes a Node by a merge patch: an apiserver.Client.
+type Nodes interface {
+	PatchNode(ctx context.Context, name string, patch []byte) error
+}
+
 // Label sets a label of a Node to true, or removes it.
-func Label(ctx context.Context, nodes corev1.NodeInterface, name, label string, carries bool) error {
+func Label(ctx context.Context, nodes Nodes, name, label string, carries bool) error {
 	var value any // nil removes the label: RFC 7386
 	if carries {
 		value = "true"
@@ -20,8 +21,7 @@ func Label(ctx context.Context, nodes corev1.NodeInterface, name, label string, 
 	if err != nil {
 		return err
 	}
-	_, err = nodes.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "oomwitness"})
-	if err != nil {
+	if err := nodes.PatchNode(ctx, name, patch); err != nil {
 		return fmt.Errorf("label %s of node %s: %w", label, name, err)
 	}
 	return nil

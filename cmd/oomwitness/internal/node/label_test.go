@@ -1,20 +1,31 @@
 package node_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 )
 
+// fakeNodes are those of a fake of the API server.
+type fakeNodes struct{ typedv1.NodeInterface }
+
+func (n fakeNodes) PatchNode(ctx context.Context, name string, patch []byte) error {
+	_, err := n.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
 func TestLabel(t *testing.T) {
-	nodes := fake.NewClientset(&corev1.Node{
+	nodes := fakeNodes{fake.NewClientset(&corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"zone": "z"}},
-	}).CoreV1().Nodes()
+	}).CoreV1().Nodes()}
 	labels := func() map[string]string {
 		n, err := nodes.Get(t.Context(), "a", metav1.GetOptions{})
 		require.NoError(t, err)

@@ -1,0 +1,110 @@
+// Package apiserver is what the commands ask of a cluster's API server, and no more.
+//
+// A kubernetes.Clientset has all groups of the API. It would take 27 MB of the
+// program, which each node's agent maps, and register every type at each start.
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+)
+
+// manager is who has changed a field, as the API server notes it.
+const manager = "oomwitness"
+
+// Client asks. Its methods may be called concurrently, and give the API server's
+// errors as they are.
+type Client struct{ core, apps, node rest.Interface }
+
+// Connect makes a client of a configuration, which it does not change. It asks
+// nothing of the API server yet.
+func Connect(config *rest.Config) (*Client, error) {
+	c := &Client{}
+	for _, g := range []struct {
+		client  *rest.Interface
+		version schema.GroupVersion
+		path    string
+	}{
+		{&c.core, corev1.SchemeGroupVersion, "/api"},
+		{&c.apps, appsv1.SchemeGroupVersion, "/apis"},
+		{&c.node, nodev1.SchemeGroupVersion, "/apis"},
+	} {
+		config := rest.CopyConfig(config)
+		config.GroupVersion, config.APIPath, config.NegotiatedSerializer = &g.version, g.path, codecs.WithoutConversion()
+		config.ContentType = runtime.ContentTypeProtobuf
+		config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+		client, err := rest.RESTClientFor(config)
+		if err != nil {
+			return nil, fmt.Errorf("API server: %w", err)
+		}
+		*g.client = client
+	}
+	return c, nil
+}
+
+// DaemonSet gets one.
+func (c *Client) DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error) {
+	set := &appsv1.DaemonSet{}
+	return set, c.apps.Get().Namespace(namespace).Resource("daemonsets").Name(name).Do(ctx).Into(set)
+}
+
+// PatchDaemonSet changes one by a strategic merge patch, and gives it as it is then.
+func (c *Client) PatchDaemonSet(ctx context.Context, namespace, name string, patch []byte) (*appsv1.DaemonSet, error) {
+	set := &appsv1.DaemonSet{}
+	return set, c.apps.Patch(types.StrategicMergePatchType).Namespace(namespace).Resource("daemonsets").Name(name).
+		VersionedParams(&metav1.PatchOptions{FieldManager: manager}, parameters).Body(patch).Do(ctx).Into(set)
+}
+
+// Pods lists those of a namespace, "" for all.
+func (c *Client) Pods(ctx context.Context, namespace string, options metav1.ListOptions) (*corev1.PodList, error) {
+	list := &corev1.PodList{}
+	return list, c.core.Get().Namespace(namespace).Resource("pods").VersionedParams(&options, parameters).Do(ctx).Into(list)
+}
+
+// Nodes lists them.
+func (c *Client) Nodes(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
+	list := &corev1.NodeList{}
+	return list, c.core.Get().Resource("nodes").VersionedParams(&options, parameters).Do(ctx).Into(list)
+}
+
+// PatchNode changes one by a merge patch.
+func (c *Client) PatchNode(ctx context.Context, name string, patch []byte) error {
+	return c.core.Patch(types.MergePatchType).Resource("nodes").Name(name).
+		VersionedParams(&metav1.PatchOptions{FieldManager: manager}, parameters).Body(patch).Do(ctx).Error()
+}
+
+// RuntimeClasses lists them.
+func (c *Client) RuntimeClasses(ctx context.Context) (*nodev1.RuntimeClassList, error) {
+	list := &nodev1.RuntimeClassList{}
+	return list, c.node.Get().Resource("runtimeclasses").Do(ctx).Into(list)
+}
+
+// Evict asks for the eviction of the pod that has the eviction's namespace and name.
+func (c *Client) Evict(ctx context.Context, e *policyv1.Eviction) error {
+	return c.core.Post().Namespace(e.Namespace).Resource("pods").Name(e.Name).SubResource("eviction").Body(e).Do(ctx).Error()
+}
+
+// codecs and parameters know the types that are sent and come back.
+var codecs, parameters = func() (serializer.CodecFactory, runtime.ParameterCodec) {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	for _, add := range []func(*runtime.Scheme) error{
+		appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			panic(err) // two types of one name: a fault of the libraries
+		}
+	}
+	return serializer.NewCodecFactory(scheme), runtime.NewParameterCodec(scheme)
+}()

@@ -1,0 +1,40 @@
+package cluster_test
+
+import (
+	"context"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+)
+
+// fakeAPI asks a fake of the API server.
+type fakeAPI struct{ kubernetes.Interface }
+
+func (f fakeAPI) DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error) {
+	return f.AppsV1().DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (f fakeAPI) PatchDaemonSet(ctx context.Context, namespace, name string, patch []byte) (*appsv1.DaemonSet, error) {
+	return f.AppsV1().DaemonSets(namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+}
+
+func (f fakeAPI) Pods(ctx context.Context, namespace string, options metav1.ListOptions) (*corev1.PodList, error) {
+	return f.CoreV1().Pods(namespace).List(ctx, options)
+}
+
+func (f fakeAPI) Nodes(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
+	return f.CoreV1().Nodes().List(ctx, options)
+}
+
+func (f fakeAPI) RuntimeClasses(ctx context.Context) (*nodev1.RuntimeClassList, error) {
+	return f.NodeV1().RuntimeClasses().List(ctx, metav1.ListOptions{})
+}
+
+func (f fakeAPI) Evict(ctx context.Context, e *policyv1.Eviction) error {
+	return f.PolicyV1().Evictions(e.Namespace).Evict(ctx, e)
+}
