@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -173,6 +174,7 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	}
 	a.dropped = j.Dropped()
 	a.resume(j)
+	debug.FreeOSMemory() // what the start and the list of pods have left over
 	a.collector.Run(ctx)
 	a.tellSilent()
 }
