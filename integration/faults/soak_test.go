@@ -29,6 +29,10 @@ const (
 	// rssGrowth is what the collector may keep; a leak of 20 kB for each
 	// container is more than that within minutes.
 	rssGrowth = 8 << 10 // KiB
+	// maxPidfds is more than runc is called between two collections of a shim with
+	// a few MiB of heap; a leak of one for each container is more than that in a
+	// minute.
+	maxPidfds = 24
 )
 
 // soak is what is counted.
@@ -160,6 +164,7 @@ func (s *soak) flat(t *testing.T, before, after usage) {
 		a := after.shims[i]
 		assert.LessOrEqual(t, len(a.fds), len(b.fds)+2, "descriptors of shim %d:\n%s\nbefore:\n%s", a.pid,
 			strings.Join(a.fds, "\n"), strings.Join(b.fds, "\n"))
+		assert.LessOrEqual(t, a.pidfds, maxPidfds, "pidfds of shim %d", a.pid)
 		assert.LessOrEqual(t, a.goroutines, b.goroutines+2, "goroutines of shim %d", a.pid)
 		assert.LessOrEqual(t, a.rss, b.rss+rssGrowth, "memory of shim %d, KiB", a.pid)
 	}

@@ -29,14 +29,17 @@ type usage struct {
 // shimUsage is what one shim holds.
 type shimUsage struct {
 	pid, goroutines, threads int
-	fds                      []string // what they are of, in order
-	rss                      int      // KiB
+	fds                      []string // what they are of, in order, but for pidfds
+	// pidfds are of runc's processes, which upstream's reaper waits for itself: Go
+	// keeps each until its next collection.
+	pidfds int
+	rss    int // KiB
 }
 
 func (u usage) String() string {
 	text := fmt.Sprintf("pins=%d bundles=%d mounts=%d", u.pins, u.bundles, u.mounts)
 	for _, s := range u.shims {
-		text += fmt.Sprintf(" [rss=%dKiB goroutines=%d fds=%d threads=%d]", s.rss, s.goroutines, len(s.fds), s.threads)
+		text += fmt.Sprintf(" [rss=%dKiB goroutines=%d fds=%d pidfds=%d threads=%d]", s.rss, s.goroutines, len(s.fds), s.pidfds, s.threads)
 	}
 	return text
 }
@@ -65,7 +68,11 @@ func measureShim(t *testing.T, pod string) (s shimUsage) {
 	fds, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	for _, fd := range fds {
-		if target, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil { // else it was closed just now
+		switch target, err := os.Readlink(filepath.Join(dir, fd.Name())); {
+		case err != nil: // it was closed just now
+		case target == "anon_inode:[pidfd]":
+			s.pidfds++
+		default:
 			s.fds = append(s.fds, target)
 		}
 	}
