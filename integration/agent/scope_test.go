@@ -97,9 +97,7 @@ func TestScopes(t *testing.T) {
 			require.Equal(t, faultkit.Image, v.Container.Image)
 			require.Equal(t, kube.Namespace, v.Pod.Namespace)
 			require.Contains(t, []string{"A", "B"}, line.Tier)
-			if c.scope != "container" { // systemd removes its cgroup with its last process
-				require.NotNil(t, line.LimitBytes)
-			}
+			require.NotNil(t, line.LimitBytes, "also where systemd has removed the cgroup with its last process: the node has no swap")
 			event := n.event(t, m.pod, "workload (pid "+strconv.Itoa(pid)+")", c.words)
 			one, err := Counted(t.Context(), `scope="`+c.scope+`"`, `pod="`+m.pod+`"`, `container="app"`)
 			require.NoError(t, err)
