@@ -3,6 +3,7 @@
 package chart
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -57,7 +58,13 @@ func TestLife(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, nodes, node)
 	require.NotEqual(t, daemon, containerd(t), "restarted")
-	require.Contains(t, kubectl(t, "get", "node", node, "-o", "jsonpath={.status.runtimeHandlers[*].name}"), "oomwitness")
+	// kubelet asks containerd every few seconds, and writes its Node every ten.
+	require.NoError(t, faultkit.Until(t.Context(), "kubelet to know the handler", func() error {
+		if names := kubectl(t, "get", "node", node, "-o", "jsonpath={.status.runtimeHandlers[*].name}"); !strings.Contains(names, "oomwitness") {
+			return fmt.Errorf("the node's handlers are %q", names)
+		}
+		return nil
+	}))
 	run(t, "/usr/local/bin/oomwitness", "check")
 	require.Contains(t, run(t, "cat", "/etc/oomwitness/config.toml"), "\ngrace = \"4s\"\n")
 	require.Contains(t, run(t, "/usr/local/bin/oomwitness", "load"), "the ledger is loaded already")
