@@ -128,9 +128,11 @@ func (h hook) attach(p *ebpf.Program) (link.Link, error) {
 	case hookTracing:
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	case hookKprobe:
-		return link.Kprobe(h.symbol, p, nil)
+		l, err := link.Kprobe(h.symbol, p, nil)
+		return l, perfPermission(err)
 	case hookKretprobe:
-		return link.Kretprobe(h.symbol, p, nil)
+		l, err := link.Kretprobe(h.symbol, p, nil)
+		return l, perfPermission(err)
 	default:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.symbol, Program: p})
 	}

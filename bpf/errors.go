@@ -97,3 +97,22 @@ func permission(err error, wanted ...named) error {
 	}
 	return fmt.Errorf("%w: needs %s: %w", ErrPermission, needs, err)
 }
+
+// perfParanoid is kernel.perf_event_paranoid.
+const perfParanoid = "/proc/sys/kernel/perf_event_paranoid"
+
+// perfPermission says what perf_event_open lacks, by which a kprobe is attached.
+// Debian's kernels have a level above upstream's 2, and set it, at which CAP_PERFMON
+// is not enough (Debian's patch "security,perf: Allow further restriction of
+// perf_event_open").
+func perfPermission(err error) error {
+	if err == nil || !errors.Is(err, fs.ErrPermission) || len(missingCaps(capPerfmon)) > 0 || len(missingCaps(capSysAdmin)) == 0 {
+		return err
+	}
+	level, rerr := os.ReadFile(perfParanoid)
+	if n, aerr := strconv.Atoi(strings.TrimSpace(string(level))); rerr != nil || aerr != nil || n <= 2 {
+		return err
+	}
+	return fmt.Errorf("%w: needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is %s, above 2: %w",
+		ErrPermission, strings.TrimSpace(string(level)), err)
+}
