@@ -206,7 +206,7 @@ payload: build $(NODE)
 	$(TARGET) $(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
 	$(if $(FOREIGN),aarch64-linux-gnu-)gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
-	cd integration && $(TARGET) CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix ./cmd/cluster
+	cd integration && $(TARGET) CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix $(if $(FOREIGN),,./cmd/cluster)
 	for t in $(ROOT_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
 	@cp integration/scenario/run.sh $(PAYLOAD)/tests/
 	cd integration && for t in $(GUEST_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
