@@ -8,11 +8,12 @@ MAKEFLAGS  += --no-print-directory
 GO       ?= go
 FLAVOUR  ?= plain
 KERNEL   ?= 6.1
+ARCH     ?= amd64
 MEMORY   ?= $(if $(filter kube,$(FLAVOUR)),4096,3072)
 N        ?= 40
 SCENARIO ?= .
 FUZZTIME ?= 1m
-export KERNEL MEMORY APPEND
+export KERNEL MEMORY APPEND ARCH
 
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
@@ -20,17 +21,23 @@ STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Shims speak ttrpc alone: containerd builds its own with this tag too.
 SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
-PAYLOAD := $(CACHE)/payload
+# What is built for the guest of another architecture is beside what is built for
+# this machine.
+FOREIGN := $(filter-out amd64,$(ARCH))
+TARGET  := $(if $(FOREIGN),GOARCH=$(FOREIGN))
+BIN     := $(if $(FOREIGN),$(CACHE)/$(FOREIGN)/bin,bin)
+PAYLOAD := $(CACHE)/$(if $(FOREIGN),$(FOREIGN)/)payload
+GUEST   := $(if $(FOREIGN),$(FOREIGN)-)$(FLAVOUR)
 NODE    := $(CACHE)/bin/node
 RUN      = $(NODE) run --flavour $(1) --timeout $(2) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/tests=tests --file $(PAYLOAD)/rootfs=rootfs
 say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := scenario fire differential faults kube agent
+GUEST_TESTS   := $(if $(FOREIGN),scenario,scenario fire differential faults kube agent)
 ROOT_TESTS    := oom bpf
-TESTS_plain   := oom scenario differential fire
-TESTS_systemd := scenario faults-short
+TESTS_plain   := oom scenario $(if $(FOREIGN),,differential fire)
+TESTS_systemd := scenario $(if $(FOREIGN),,faults-short)
 
 .PHONY: help
 help: ## Show this list
@@ -39,17 +46,18 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  FLAVOUR=plain|systemd|kube  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
+	@echo "  ARCH=arm64  with build, prepare, guest, kernels, demo and shell: the VM and all in it emulated, not with kube"
 	@echo "  APPEND='cgroup.memory=nokmem'  words for the kernel's command line"
 	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
 	@echo
 	@echo "The VM needs root and apt once, and says what it installs. Without them: make unit."
 
 .PHONY: build
-build: ## Build static binaries into bin/
-	@$(call say,bin/: containerd-shim-oomwitness-v2 and oomwitness)
-	@mkdir -p bin
-	$(STATIC) -o bin/ $(SHIM)
-	$(STATIC) -o bin/ ./cmd/oomwitness
+build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
+	@$(call say,$(BIN)/: containerd-shim-oomwitness-v2 and oomwitness)
+	@mkdir -p $(BIN)
+	$(TARGET) $(STATIC) -o $(BIN)/ $(SHIM)
+	$(TARGET) $(STATIC) -o $(BIN)/ ./cmd/oomwitness
 
 .PHONY: image
 image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
@@ -157,7 +165,7 @@ prepare: $(NODE) ## Install what the node VM needs and build it
 	@$(call say,node VM)
 	$(NODE) prepare --flavour plain
 	$(NODE) prepare --flavour systemd
-	$(NODE) prepare --flavour kube
+	$(if $(FOREIGN),,$(NODE) prepare --flavour kube)
 
 .PHONY: $(NODE)
 $(NODE):
@@ -193,23 +201,24 @@ $(DESCHEDULER): integration/descheduler/go.mod
 payload: build $(NODE)
 	@$(call say,what runs in the guest)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
-	@cp bin/* $(PAYLOAD)/bin/
-	$(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
-	gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
+	@cp $(BIN)/* $(PAYLOAD)/bin/
+	$(if $(FOREIGN),$(NODE) prepare --flavour $(FLAVOUR))
+	$(TARGET) $(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
+	$(if $(FOREIGN),aarch64-linux-gnu-)gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
-	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix ./cmd/cluster
-	for t in $(ROOT_TESTS); do CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
+	cd integration && $(TARGET) CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix $(if $(FOREIGN),,./cmd/cluster)
+	for t in $(ROOT_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
 	@cp integration/scenario/run.sh $(PAYLOAD)/tests/
-	cd integration && for t in $(GUEST_TESTS); do CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
+	cd integration && for t in $(GUEST_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
 
 .PHONY: guest
 guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real containerd
-	@$(call say,guest tests: $(FLAVOUR))
-	@rm -rf $(CACHE)/figures/$(FLAVOUR)
-	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(FLAVOUR) \
+	@$(call say,guest tests: $(GUEST))
+	@rm -rf $(CACHE)/figures/$(GUEST)
+	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(GUEST) \
 	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS FAULT_RUNS FAULT_SEED,$(if $($(v)),--env $(v)=$($(v)))) \
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' '$(GUEST_SKIP)' $(TESTS_$(FLAVOUR))
-	@cat $(CACHE)/figures/$(FLAVOUR)/figures 2>/dev/null || true
+	@cat $(CACHE)/figures/$(GUEST)/figures 2>/dev/null || true
 GUEST_TIME ?= 35m
 # What "make root" shows on this machine, and no cgroup version can change. The
 # full tests run it in the guest too.
@@ -321,6 +330,20 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) descheduler
 	@$(MAKE) agent-storm AGENT_LIVES=50
 	@$(MAKE) kube-agent DRIVER=cgroupfs
+
+.PHONY: test-arm64
+test-arm64: export ARCH = arm64
+test-arm64: export GUEST_TIME = 3h
+test-arm64: ## Scenarios of both flavours and the ledger on an emulated arm64; an hour; MIX_RUNS=200 for the full count, which takes hours
+	@$(MAKE) guest FLAVOUR=plain
+	@$(MAKE) guest FLAVOUR=systemd
+	@$(MAKE) kernels LEDGER_KERNELS=6.1,6.12
+
+.PHONY: test-arm64-short
+test-arm64-short: export ARCH = arm64
+test-arm64-short: ## The part of it that takes minutes: each scenario once on cgroupfs
+	@$(MAKE) guest FLAVOUR=plain TESTS_plain=scenario SCENARIO='$(ARM64_SHORT)'
+ARM64_SHORT ?= TestScenario
 
 .PHONY: demo
 demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table

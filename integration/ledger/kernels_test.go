@@ -21,16 +21,19 @@ import (
 
 // matrix are the kernels and the tiers that each must take, the one that it
 // must choose by itself first, and why it refuses tier B, if it does: kprobes of
-// 5.10 are no BPF links.
+// 5.10 are no BPF links. On arm64 6.1 has no fentry on the kernel's functions.
 var matrix = []struct {
+	arch     node.Arch
 	kernel   string
 	tiers    []string
 	refusedB string
 }{
-	{"5.10", []string{"A", "C"}, "can't be pinned"},
-	{"6.1", []string{"A", "B", "C"}, ""},
-	{"6.12", []string{"A", "B", "C"}, ""},
-	{"7", []string{"A", "B", "C"}, ""},
+	{node.AMD64, "5.10", []string{"A", "C"}, "can't be pinned"},
+	{node.AMD64, "6.1", []string{"A", "B", "C"}, ""},
+	{node.AMD64, "6.12", []string{"A", "B", "C"}, ""},
+	{node.AMD64, "7", []string{"A", "B", "C"}, ""},
+	{node.ARM64, "6.1", []string{"B", "C"}, ""},
+	{node.ARM64, "6.12", []string{"A", "B", "C"}, ""},
 }
 
 const (
@@ -40,7 +43,8 @@ const (
 )
 
 // TestKernels needs root, the node VM and an hour or two: LEDGER_KERNELS=all, or
-// some of the kernels with commas between. LEDGER_TIERS, and LEDGER_RUN and LEDGER_SKIP,
+// some of the kernels with commas between. ARCH=arm64 takes an emulated one.
+// LEDGER_TIERS, and LEDGER_RUN and LEDGER_SKIP,
 // regexps of the tests, make it shorter; LOOKUPS, BENCH_KILLS and LOADER_KILLS are the
 // tests' own. The whole output is kept in .cache/ledger.
 func TestKernels(t *testing.T) {
@@ -51,10 +55,14 @@ func TestKernels(t *testing.T) {
 	repo := repository(t)
 	kept := filepath.Join(repo, ".cache", "ledger")
 	require.NoError(t, os.MkdirAll(kept, 0o755))
-	tests := build(t, repo)
+	arch := node.Arch(os.Getenv("ARCH"))
+	if arch == "" {
+		arch = node.DefaultArch
+	}
+	tests := build(t, repo, arch)
 	ran := 0
 	for _, m := range matrix {
-		if wanted != "all" && !contains(wanted, m.kernel) {
+		if m.arch != arch || wanted != "all" && !contains(wanted, m.kernel) {
 			continue
 		}
 		t.Run(m.kernel, func(t *testing.T) {
@@ -64,7 +72,7 @@ func TestKernels(t *testing.T) {
 				}
 				ran++
 				t.Run(tier, func(t *testing.T) {
-					guest{repo: repo, tests: tests, kept: kept, kernel: m.kernel, tier: tier, best: i == 0, refusedB: m.refusedB}.run(t)
+					guest{repo: repo, tests: tests, kept: kept, arch: arch, kernel: m.kernel, tier: tier, best: i == 0, refusedB: m.refusedB}.run(t)
 				})
 			}
 		})
@@ -85,12 +93,12 @@ func repository(t *testing.T) string {
 }
 
 // build makes a static test binary of the ledger's package.
-func build(t *testing.T, repo string) string {
+func build(t *testing.T, repo string, arch node.Arch) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "bpf.test")
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-o", name, "./bpf")
 	cmd.Dir = repo
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+string(arch))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return name
@@ -100,9 +108,18 @@ func build(t *testing.T, repo string) string {
 type guest struct {
 	repo, tests  string
 	kept         string // folder for output and BTF
+	arch         node.Arch
 	kernel, tier string
 	best         bool // the kernel must choose this tier by itself
 	refusedB     string
+}
+
+// name is the kernel's, with the architecture where it is not the usual one.
+func (g guest) name() string {
+	if g.arch == node.DefaultArch {
+		return g.kernel
+	}
+	return string(g.arch) + "-" + g.kernel
 }
 
 // command runs the tests. The kernel's best tier is run without force first, to
@@ -115,7 +132,7 @@ func (g guest) command() string {
 	}
 	command := test + "'" + run + "' -test.skip '" + os.Getenv("LEDGER_SKIP") + "'"
 	if g.best {
-		command = "cp /sys/kernel/btf/vmlinux " + node.GuestOut + "/" + g.kernel + ".btf && " +
+		command = "cp /sys/kernel/btf/vmlinux " + node.GuestOut + "/" + g.name() + ".btf && " +
 			"TIER= BEST=" + g.tier + " " + test + "'^TestBestTier$' && " + command
 	}
 	return command
@@ -123,7 +140,7 @@ func (g guest) command() string {
 
 func (g guest) run(t *testing.T) {
 	t.Helper()
-	log, err := os.Create(filepath.Join(g.kept, g.kernel+"-"+g.tier+".log"))
+	log, err := os.Create(filepath.Join(g.kept, g.name()+"-"+g.tier+".log"))
 	require.NoError(t, err)
 	defer log.Close()
 	machine, err := node.Prepare(t.Context(), g.config())
@@ -175,7 +192,7 @@ func (g guest) config() node.Config {
 		accel = node.AccelAuto
 	}
 	return node.Config{
-		Repo: g.repo, Cache: node.DefaultCache(g.repo), Flavour: "plain", Kernel: g.kernel,
+		Repo: g.repo, Cache: node.DefaultCache(g.repo), Arch: g.arch, Flavour: "plain", Kernel: g.kernel,
 		Memory: memory, SecondNode: secondNode, Accel: accel, Progress: os.Stderr,
 	}
 }

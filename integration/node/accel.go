@@ -28,6 +28,13 @@ func (c Config) chooseAccel(ctx context.Context, kernel *kernelFiles, initramfs 
 	if c.Accel != AccelAuto {
 		return c.Accel, nil
 	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return "", err
+	}
+	if !platform.native() {
+		return AccelTCG, nil
+	}
 	cached := filepath.Join(c.Cache, "accel")
 	if text, err := os.ReadFile(cached); err == nil {
 		return strings.TrimSpace(string(text)), nil
@@ -36,7 +43,7 @@ func (c Config) chooseAccel(ctx context.Context, kernel *kernelFiles, initramfs 
 	if exists("/dev/kvm") {
 		c.step(6, "boot: trying hardware virtualisation, for %s at most", trialTime)
 		if trialBoot(ctx, vm{
-			kernel: kernel.image, initramfs: initramfs, accel: AccelKVM, memory: 256,
+			platform: platform, kernel: kernel.image, initramfs: initramfs, accel: AccelKVM, memory: 256,
 			append: []string{"node.trial"}, console: filepath.Join(c.Cache, "trial.log"),
 		}) {
 			accel = AccelKVM

@@ -111,12 +111,16 @@ type apt struct {
 }
 
 // newApt writes the private configuration below the cache folder.
-func newApt(ctx context.Context, cache, suite string) (*apt, error) {
+func (c Config) newApt(ctx context.Context, suite string) (*apt, error) {
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return nil, err
+	}
 	m, err := machineMirrors(ctx)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cache, "apt", suite)
+	dir := filepath.Join(c.archCache(), "apt", suite)
 	if err := os.RemoveAll(filepath.Join(dir, "download")); err != nil {
 		return nil, fmt.Errorf("clear downloads: %w", err)
 	}
@@ -139,13 +143,25 @@ func newApt(ctx context.Context, cache, suite string) (*apt, error) {
 		"Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
 		"Dir::State": filepath.Join(dir, "state"), "Dir::State::Status": status,
 		"Dir::Cache":         filepath.Join(dir, "cache"),
-		"APT::Architecture":  "amd64",
-		"APT::Architectures": "amd64",
+		"APT::Architecture":  string(platform.arch),
+		"APT::Architectures": string(platform.arch),
 		"APT::Sandbox::User": "root",
 	} {
 		a.options = append(a.options, "-o", name+"="+value)
 	}
 	return a, nil
+}
+
+// download returns the files of packages, each given as apt-get takes it.
+func (a *apt) download(ctx context.Context, packages ...string) ([]string, error) {
+	if _, err := a.run(ctx, "apt-get", append([]string{"download"}, packages...)...); err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(a.dir, "download", "*.deb"))
+	if err != nil || len(files) != len(packages) {
+		return nil, fmt.Errorf("%d packages arrived of %d: %w", len(files), len(packages), errors.Join(err, os.ErrNotExist))
+	}
+	return files, nil
 }
 
 // run runs one of apt's programs, in the download folder.

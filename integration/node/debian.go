@@ -47,6 +47,15 @@ func (c Config) fillSystemd(ctx context.Context, root string) error {
 	if _, err := output(ctx, "", nil, "tar", "-xf", archive, "-C", root, "--numeric-owner"); err != nil {
 		return err
 	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return err
+	}
+	if platform.foreign() {
+		if err := settle(root); err != nil {
+			return err
+		}
+	}
 	units := filepath.Join(root, "etc/systemd/system")
 	for _, unit := range maskedUnits {
 		if err := os.Symlink("/dev/null", filepath.Join(units, unit)); err != nil && !os.IsExist(err) {
@@ -69,7 +78,7 @@ func (c Config) fillSystemd(ctx context.Context, root string) error {
 // ensureDebian makes an archive of the packages unless the cache has it, so
 // that a change to the guest's own files does not install Debian again.
 func (c Config) ensureDebian(ctx context.Context) (string, error) {
-	archive := filepath.Join(c.Cache, "debian-"+debianKey()+".tar")
+	archive := filepath.Join(c.archCache(), "debian-"+debianKey()+".tar")
 	if exists(archive) {
 		return archive, used(archive, "debian-")
 	}
@@ -77,16 +86,24 @@ func (c Config) ensureDebian(ctx context.Context) (string, error) {
 		return "", errNeedsRoot
 	}
 	c.step(4, "base disk %s: installing Debian %s", c.Flavour, guestSuite)
-	a, err := newApt(ctx, c.Cache, guestSuite)
+	a, err := c.newApt(ctx, guestSuite)
 	if err != nil {
 		return "", err
 	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return "", err
+	}
+	variant := []string{"--variant=minbase"}
+	if platform.foreign() {
+		variant = extractFlags(platform.arch)
+	}
+	args := append([]string{"--quiet", "--mode=root", "--format=tar"}, variant...)
+	args = append(args, "--include="+guestPackages, "--keyring="+debianKeyring,
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*")
 	err = build(archive, func(tmp string) error {
-		_, err := output(ctx, "", nil, "mmdebstrap", "--quiet", "--mode=root", "--format=tar", "--variant=minbase",
-			"--include="+guestPackages, "--keyring="+debianKeyring,
-			"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-			"--dpkgopt=path-exclude=/usr/share/locale/*",
-			guestSuite, tmp, a.sources)
+		_, err := output(ctx, "", nil, "mmdebstrap", append(args, guestSuite, tmp, a.sources)...)
 		return err
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func (c Config) ensureInitramfs(kernel *kernelFiles, busybox string) (string, er
 	}
 	prefix := "initramfs-" + c.Kernel + "-"
 	inputs := key(kernel.version, hash, busyboxKey, strings.Join(bootModules, " "))
-	name := filepath.Join(c.Cache, prefix+inputs+".cpio")
+	name := filepath.Join(c.archCache(), prefix+inputs+".cpio")
 	if exists(name) {
 		return name, used(name, prefix)
 	}

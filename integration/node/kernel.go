@@ -4,7 +4,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,17 +20,21 @@ type Kernel struct {
 	Name string
 	// Suite is the Debian suite that has it.
 	Suite string
-	// Pattern is the regular expression of its packages' names.
+	// Pattern is the regular expression of its packages' names, with %s for the
+	// architecture.
 	Pattern string
 }
 
 // Kernels is the table of kernels, oldest first.
 var Kernels = []Kernel{
-	{"5.10", "bullseye", `^linux-image-5\.10\.[0-9.-]*-cloud-amd64$`},
-	{"6.1", "bookworm", `^linux-image-6\.1\.[0-9.-]*-cloud-amd64$`},
-	{"6.12", "trixie", `^linux-image-6\.12\.[0-9.+a-z-]*-cloud-amd64$`},
-	{"7", "forky", `^linux-image-7\.[0-9.+a-z-]*-cloud-amd64$`},
+	{"5.10", "bullseye", `^linux-image-5\.10\.[0-9.-]*-cloud-%s$`},
+	{"6.1", "bookworm", `^linux-image-6\.1\.[0-9.-]*-cloud-%s$`},
+	{"6.12", "trixie", `^linux-image-6\.12\.[0-9.+a-z-]*-cloud-%s$`},
+	{"7", "forky", `^linux-image-7\.[0-9.+a-z-]*-cloud-%s$`},
 }
+
+// packages is the regular expression of its packages' names for an architecture.
+func (k Kernel) packages(arch Arch) string { return fmt.Sprintf(k.Pattern, arch) }
 
 // kernelByName finds a kernel in the table.
 func kernelByName(name string) (Kernel, error) {
@@ -61,7 +64,7 @@ func (c Config) ensureKernel(ctx context.Context) (*kernelFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.Cache, "kernels", kernel.Name)
+	dir := filepath.Join(c.archCache(), "kernels", kernel.Name)
 	if !exists(dir) {
 		if err := build(dir, func(tmp string) error { return c.fetchKernel(ctx, kernel, tmp) }); err != nil {
 			return nil, fmt.Errorf("kernel %s: %w", kernel.Name, err)
@@ -77,14 +80,18 @@ func (c Config) ensureKernel(ctx context.Context) (*kernelFiles, error) {
 
 func (c Config) fetchKernel(ctx context.Context, kernel Kernel, dir string) error {
 	c.step(2, "kernel %s: reading package lists of %s", kernel.Name, kernel.Suite)
-	a, err := newApt(ctx, c.Cache, kernel.Suite)
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return err
+	}
+	a, err := c.newApt(ctx, kernel.Suite)
 	if err != nil {
 		return err
 	}
 	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
 		return err
 	}
-	name, version, err := newestPackage(ctx, a, kernel.Pattern)
+	name, version, err := newestPackage(ctx, a, kernel.packages(platform.arch))
 	if err != nil {
 		return err
 	}
@@ -113,18 +120,11 @@ func downloadKernel(ctx context.Context, a *apt, name, version string) ([]string
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"download"}
+	var packages []string
 	for _, pkg := range append(kernelParts(name, controlField(shown, "Depends")), name) {
-		args = append(args, pkg+"="+version)
+		packages = append(packages, pkg+"="+version)
 	}
-	if _, err := a.run(ctx, "apt-get", args...); err != nil {
-		return nil, err
-	}
-	packages, err := filepath.Glob(filepath.Join(a.dir, "download", "*.deb"))
-	if err != nil || len(packages) != len(args)-1 {
-		return nil, fmt.Errorf("%d packages arrived of %d: %w", len(packages), len(args)-1, errors.Join(err, os.ErrNotExist))
-	}
-	return packages, nil
+	return a.download(ctx, packages...)
 }
 
 // kernelParts picks the dependencies that are for the same release.

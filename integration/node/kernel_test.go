@@ -11,10 +11,13 @@ import (
 
 func TestKernelTable(t *testing.T) {
 	for name, want := range map[string]string{
-		"linux-image-5.10.0-46-cloud-amd64":         "5.10",
-		"linux-image-6.1.0-56-cloud-amd64":          "6.1",
-		"linux-image-6.12.117+deb13-cloud-amd64":    "6.12",
-		"linux-image-7.2.12+deb14-cloud-amd64":      "7",
+		"linux-image-6.1.0-56-cloud-arm64":          "arm64 6.1",
+		"linux-image-6.12.117+deb13-cloud-arm64":    "arm64 6.12",
+		"linux-image-6.1.0-56-arm64":                "",
+		"linux-image-5.10.0-46-cloud-amd64":         "amd64 5.10",
+		"linux-image-6.1.0-56-cloud-amd64":          "amd64 6.1",
+		"linux-image-6.12.117+deb13-cloud-amd64":    "amd64 6.12",
+		"linux-image-7.2.12+deb14-cloud-amd64":      "amd64 7",
 		"linux-image-6.1.0-56-cloud-amd64-dbg":      "",
 		"linux-image-6.1.0-56-amd64":                "",
 		"linux-image-cloud-amd64":                   "",
@@ -24,8 +27,10 @@ func TestKernelTable(t *testing.T) {
 	} {
 		var got string
 		for _, kernel := range Kernels {
-			if regexp.MustCompile(kernel.Pattern).MatchString(name) {
-				got += kernel.Name
+			for _, arch := range []Arch{AMD64, ARM64} {
+				if regexp.MustCompile(kernel.packages(arch)).MatchString(name) {
+					got += string(arch) + " " + kernel.Name
+				}
 			}
 		}
 		if got != want {

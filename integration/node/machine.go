@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/oomwitness/oomwitness/integration/guest"
 )
@@ -12,6 +13,7 @@ import (
 // Machine is a prepared node: it can be run any number of times, also at once.
 type Machine struct {
 	config    Config
+	platform  platform
 	kernel    *kernelFiles
 	initramfs string
 	base      string
@@ -37,22 +39,33 @@ func Prepare(ctx context.Context, c Config) (*Machine, error) {
 }
 
 func (c Config) prepare(ctx context.Context) (*Machine, error) {
-	m := &Machine{config: c}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{config: c, platform: platform}
 	if err := c.ensurePrerequisites(ctx); err != nil {
 		return nil, err
 	}
-	busybox, err := findBusybox()
-	if err != nil {
+	var in rootfsInputs
+	if in.lister, err = findBusybox(); err != nil {
 		return nil, err
+	}
+	in.busybox = in.lister
+	var sysroot string
+	if platform.foreign() {
+		if sysroot, err = c.ensureSysroot(ctx); err != nil {
+			return nil, err
+		}
+		in.busybox = filepath.Join(sysroot, "bin/busybox")
 	}
 	if m.kernel, err = c.ensureKernel(ctx); err != nil {
 		return nil, err
 	}
-	if m.initramfs, err = c.ensureInitramfs(m.kernel, busybox); err != nil {
+	if m.initramfs, err = c.ensureInitramfs(m.kernel, in.busybox); err != nil {
 		return nil, err
 	}
-	in := rootfsInputs{busybox: busybox}
-	if in.tools, err = c.ensureTools(ctx); err != nil {
+	if in.tools, err = c.ensureTools(ctx, sysroot); err != nil {
 		return nil, err
 	}
 	if in.agent, err = c.ensureProgram(ctx, guest.AgentPackage, "agent", "wire"); err != nil {
@@ -78,6 +91,7 @@ func (c Config) prepare(ctx context.Context) (*Machine, error) {
 // vm is the machine with a payload.
 func (m *Machine) vm(payload string) vm {
 	return vm{
+		platform:  m.platform,
 		kernel:    m.kernel.image,
 		initramfs: m.initramfs,
 		accel:     m.accel,

@@ -65,7 +65,9 @@ type Config struct {
 	Repo string
 	// Cache holds everything downloaded and built, and what failed runs leave.
 	Cache string
-	// Flavour, Kernel (a name in Kernels) and Memory (MiB) describe the guest.
+	// Arch, Flavour, Kernel (a name in Kernels) and Memory (MiB) describe the
+	// guest; the default architecture if empty.
+	Arch    Arch
 	Flavour Flavour
 	Kernel  string
 	Memory  int
@@ -92,6 +94,13 @@ func (c Config) secondNode() int {
 func (c Config) Validate() error {
 	if c.Flavour != Plain && !c.Flavour.debian() {
 		return fmt.Errorf("unknown flavour %q: have %s, %s, %s", c.Flavour, Plain, Systemd, Kube)
+	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return err
+	}
+	if platform.foreign() && (c.Flavour == Kube || c.Accel == AccelKVM) {
+		return fmt.Errorf("%s is emulated here, and has flavours %s and %s only", platform.arch, Plain, Systemd)
 	}
 	if _, err := kernelByName(c.Kernel); err != nil {
 		return err
@@ -136,4 +145,12 @@ func DefaultCache(repo string) string { return filepath.Join(repo, ".cache", "no
 // step prints a progress line.
 func (c Config) step(n int, format string, args ...any) {
 	fmt.Fprintf(c.Progress, "[%d/%d] %s\n", n, steps, fmt.Sprintf(format, args...))
+}
+
+// guest names the guest for people.
+func (c Config) guest() string {
+	if c.Arch == "" || c.Arch == DefaultArch {
+		return string(c.Flavour)
+	}
+	return string(c.Arch) + " " + string(c.Flavour)
 }

@@ -14,8 +14,12 @@ func valid() Config {
 }
 
 func TestValidate(t *testing.T) {
-	if err := valid().Validate(); err != nil {
-		t.Fatal(err)
+	for _, arch := range []Arch{"", AMD64, ARM64} {
+		c := valid()
+		c.Arch = arch
+		if err := c.Validate(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, spoil := range map[string]func(*Config){
 		"flavour": func(c *Config) { c.Flavour = "fancy" },
@@ -23,6 +27,9 @@ func TestValidate(t *testing.T) {
 		"memory":  func(c *Config) { c.Memory = 16 },
 		"accel":   func(c *Config) { c.Accel = "warp" },
 		"NUMA":    func(c *Config) { c.SecondNode = c.Memory - 255 },
+		"arch":    func(c *Config) { c.Arch = "vax" },
+		"cluster": func(c *Config) { c.Arch, c.Flavour = ARM64, Kube },
+		"kvm":     func(c *Config) { c.Arch, c.Accel = ARM64, AccelKVM },
 	} {
 		c := valid()
 		spoil(&c)

@@ -25,22 +25,18 @@ type prerequisite struct {
 // adminPath is looked at too: it is not on the search path of ordinary users.
 const adminPath = "/usr/sbin:/sbin"
 
-func prerequisites(flavour Flavour) []prerequisite {
+func prerequisites(flavour Flavour, p platform) []prerequisite {
 	list := []prerequisite{
-		{"qemu-system-x86_64", "qemu-system-x86"},
 		{"mke2fs", "e2fsprogs"},
 		{"depmod", "kmod"},
 		{"xz", "xz-utils"},
 		{"busybox", "busybox-static"},
 		{"dpkg-deb", "dpkg"},
 		{"apt-get", "apt"},
-		{"gcc", "gcc"},
-		{"/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"},
-		{"/usr/lib/x86_64-linux-gnu/libseccomp.a", "libseccomp-dev"},
 		{"pkg-config", "pkg-config"},
 		{debianKeyring, "debian-archive-keyring"},
-		{"/usr/share/seabios/bios-256k.bin", "seabios"},
 	}
+	list = append(list, p.needs...)
 	if flavour.debian() {
 		list = append(list, prerequisite{"mmdebstrap", "mmdebstrap"}, prerequisite{"tar", "tar"})
 	}
@@ -73,7 +69,11 @@ func (c Config) ensurePrerequisites(ctx context.Context) error {
 		return fmt.Errorf("extend search path: %w", err)
 	}
 	c.step(1, "prerequisites")
-	list := prerequisites(c.Flavour)
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return err
+	}
+	list := prerequisites(c.Flavour, platform)
 	missing := missingPackages(list, onMachine)
 	if len(missing) == 0 {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,8 +17,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
-
-const qemuProgram = "qemu-system-x86_64"
 
 // portFD is the descriptor of the agent's port in QEMU: the first after the
 // standard ones.
@@ -31,6 +30,7 @@ type disk struct {
 
 // vm is one virtual machine to start.
 type vm struct {
+	platform  platform
 	kernel    string
 	initramfs string
 	accel     string
@@ -45,11 +45,9 @@ type vm struct {
 
 // commandLine is the kernel's.
 func (v vm) commandLine() string {
-	words := []string{
-		"console=ttyS0", "panic=-1", "quiet", "loglevel=4", "mitigations=off", "no5lvl",
-		"random.trust_cpu=on", "systemd.unified_cgroup_hierarchy=1", "systemd.show_status=0",
-	}
-	if v.accel == AccelTCG {
+	words := append(slices.Clone(v.platform.words), "panic=-1", "quiet", "loglevel=4", "mitigations=off",
+		"random.trust_cpu=on", "systemd.unified_cgroup_hierarchy=1", "systemd.show_status=0")
+	if v.accel == AccelTCG && v.platform.arch == AMD64 {
 		// The counters of emulated CPUs are the host's, but the kernel calls them
 		// unsynchronised and takes the HPET, which is slow.
 		words = append(words, "tsc=reliable")
@@ -60,13 +58,12 @@ func (v vm) commandLine() string {
 // args are QEMU's. Disks are written to as snapshots, which live in TMPDIR
 // and vanish with the process.
 func (v vm) args() []string {
-	// Without these, or the kernel clears and copies pages byte by byte under tcg.
-	cpu, accel := "max,-erms,-fsrm", "tcg,thread=multi"
+	cpu, accel := v.platform.cpu, "tcg,thread=multi"
 	if v.accel == AccelKVM {
 		cpu, accel = "host", "kvm"
 	}
 	args := []string{
-		"-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(v.memory),
+		"-machine", v.platform.machine, "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", strconv.Itoa(v.memory),
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-kernel", v.kernel, "-initrd", v.initramfs, "-append", v.commandLine(),
 		"-device", "virtio-rng-pci",
@@ -114,7 +111,7 @@ func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 // command is QEMU, to be killed with this process. Temporary files go to dir.
 func (v vm) command(ctx context.Context, dir string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, qemuProgram, v.args()...)
+	cmd := exec.CommandContext(ctx, v.platform.qemu, v.args()...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd

@@ -4,19 +4,21 @@ package node
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
 func TestQemuArgs(t *testing.T) {
+	platform := mustPlatform(t, AMD64)
 	v := vm{
-		kernel: "k", initramfs: "i", accel: AccelTCG, memory: 513, console: "c,d",
+		platform: platform, kernel: "k", initramfs: "i", accel: AccelTCG, memory: 513, console: "c,d",
 		disks: []disk{{"base", "b,1"}}, append: []string{"extra"}, port: true,
 	}
 	args := v.args()
 	for _, want := range []string{
-		"tcg,thread=multi", "513",
+		"q35", "max,-erms,-fsrm", "tcg,thread=multi", "513",
 		"if=none,format=raw,snapshot=on,cache=unsafe,id=base,file=b,,1",
 		"virtio-blk-pci,drive=base,serial=base",
 		"file,id=console,path=c,,d",
@@ -26,8 +28,10 @@ func TestQemuArgs(t *testing.T) {
 			t.Errorf("no %q in %q", want, args)
 		}
 	}
-	if !strings.HasSuffix(v.commandLine(), " extra") {
-		t.Errorf("command line %q", v.commandLine())
+	for _, want := range []string{"console=ttyS0 ", " tsc=reliable ", " extra"} {
+		if !strings.Contains(v.commandLine(), want) {
+			t.Errorf("no %q in command line %q", want, v.commandLine())
+		}
 	}
 	if slices.Contains(args, "-numa") {
 		t.Errorf("NUMA nodes in %q", args)
@@ -50,10 +54,31 @@ func TestQemuArgs(t *testing.T) {
 	}
 }
 
+func TestQemuArgsOfARM64(t *testing.T) {
+	v := vm{platform: mustPlatform(t, ARM64), kernel: "k", initramfs: "i", accel: AccelTCG, memory: 512}
+	for _, want := range []string{"virt,gic-version=3", "neoverse-n1", "tcg,thread=multi"} {
+		if !slices.Contains(v.args(), want) {
+			t.Errorf("no %q in %q", want, v.args())
+		}
+	}
+	words := strings.Fields(v.commandLine())
+	for word, want := range map[string]bool{
+		"console=ttyAMA0": true, "panic=-1": true, "console=ttyS0": false, "no5lvl": false, "tsc=reliable": false,
+	} {
+		if slices.Contains(words, word) != want {
+			t.Errorf("command line %q: %s is there: %v", words, word, !want)
+		}
+	}
+	if program := filepath.Base(v.command(t.Context(), t.TempDir()).Args[0]); program != "qemu-system-aarch64" {
+		t.Errorf("runs %s", program)
+	}
+}
+
 func TestMissingPackages(t *testing.T) {
 	none := func(string) bool { return false }
+	amd64 := mustPlatform(t, AMD64)
 	for _, flavour := range []Flavour{Plain, Systemd} {
-		missing := missingPackages(prerequisites(flavour), none)
+		missing := missingPackages(prerequisites(flavour, amd64), none)
 		if got, want := slices.Contains(missing, "mmdebstrap"), flavour == Systemd; got != want {
 			t.Errorf("%s: mmdebstrap needed: %v", flavour, got)
 		}
@@ -62,8 +87,17 @@ func TestMissingPackages(t *testing.T) {
 			t.Errorf("%s: %v", flavour, err)
 		}
 	}
+	foreign := missingPackages(prerequisites(Plain, mustPlatform(t, ARM64)), none)
+	for pkg, want := range map[string]bool{
+		"qemu-system-arm": true, "gcc-aarch64-linux-gnu": true, "libc6-dev-arm64-cross": true,
+		"busybox-static": true, "qemu-system-x86": false, "seabios": false,
+	} {
+		if slices.Contains(foreign, pkg) != want {
+			t.Errorf("arm64 needs %s: %v", pkg, !want)
+		}
+	}
 	all := func(string) bool { return true }
-	if missing := missingPackages(prerequisites(Plain), all); len(missing) > 0 {
+	if missing := missingPackages(prerequisites(Plain, amd64), all); len(missing) > 0 {
 		t.Errorf("missing %q", missing)
 	}
 }

@@ -21,6 +21,7 @@ const WorkloadRootfs = "/opt/workload-rootfs"
 // rootfsInputs are the programs that go into the base disk.
 type rootfsInputs struct {
 	busybox string
+	lister  string // a busybox that this machine can run, to ask for its applets
 	tools   string // folder
 	agent   string
 	// Those of the cluster, empty without one.
@@ -35,7 +36,7 @@ func (c Config) ensureBase(ctx context.Context, in rootfsInputs) (string, error)
 		return "", err
 	}
 	prefix := "base-" + string(c.Flavour) + "-"
-	image := filepath.Join(c.Cache, prefix+inputs+".img")
+	image := filepath.Join(c.archCache(), prefix+inputs+".img")
 	if exists(image) {
 		c.step(4, "base disk %s", c.Flavour)
 		return image, used(image, prefix)
@@ -90,7 +91,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 	if c.Flavour.debian() {
 		err = c.fillSystemd(ctx, root)
 	} else {
-		err = fillPlain(ctx, root, in.busybox)
+		err = fillPlain(ctx, root, in)
 	}
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 			return err
 		}
 	}
-	if err := fillWorkload(ctx, filepath.Join(root, WorkloadRootfs), in.busybox); err != nil {
+	if err := fillWorkload(ctx, filepath.Join(root, WorkloadRootfs), in); err != nil {
 		return err
 	}
 	if err := copyTree(in.tools, filepath.Join(root, "usr/local/bin")); err != nil {
@@ -124,7 +125,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 }
 
 // fillPlain makes a merged-/usr system of busybox alone.
-func fillPlain(ctx context.Context, root, busybox string) error {
+func fillPlain(ctx context.Context, root string, in rootfsInputs) error {
 	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "run", "tmp", "etc", "var/lib", "var/log", "root"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return fmt.Errorf("make guest folder: %w", err)
@@ -137,11 +138,11 @@ func fillPlain(ctx context.Context, root, busybox string) error {
 			return fmt.Errorf("make guest link: %w", err)
 		}
 	}
-	return addApplets(ctx, root, busybox)
+	return addApplets(ctx, root, in)
 }
 
 // fillWorkload makes the root file system for containers.
-func fillWorkload(ctx context.Context, root, busybox string) error {
+func fillWorkload(ctx context.Context, root string, in rootfsInputs) error {
 	for _, dir := range []string{"dev", "etc", "proc", "root", "run", "sys", "tmp", "var"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return fmt.Errorf("make workload folder: %w", err)
@@ -151,15 +152,15 @@ func fillWorkload(ctx context.Context, root, busybox string) error {
 	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), passwd, 0o644); err != nil {
 		return fmt.Errorf("write workload users: %w", err)
 	}
-	return addApplets(ctx, root, busybox)
+	return addApplets(ctx, root, in)
 }
 
 // addApplets copies busybox to bin and links all that it can be to it.
-func addApplets(ctx context.Context, root, busybox string) error {
-	if err := copyFile(busybox, filepath.Join(root, "bin/busybox")); err != nil {
+func addApplets(ctx context.Context, root string, in rootfsInputs) error {
+	if err := copyFile(in.busybox, filepath.Join(root, "bin/busybox")); err != nil {
 		return err
 	}
-	list, err := output(ctx, "", nil, busybox, "--list-full")
+	list, err := output(ctx, "", nil, in.lister, "--list-full")
 	if err != nil {
 		return err
 	}

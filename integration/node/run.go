@@ -96,7 +96,7 @@ func (m *Machine) boot(ctx context.Context, r Run, dir string) (status int, err 
 
 	v := m.vm(payload)
 	v.console, v.port, v.reboots = filepath.Join(dir, "console.log"), true, r.Reboots
-	c.step(6, "boot: %s, kernel %s, %s", c.Flavour, m.kernel.version, m.accel)
+	c.step(6, "boot: %s, kernel %s, %s", c.guest(), m.kernel.version, m.accel)
 	process, err := start(ctx, v, dir)
 	if err != nil {
 		return wire.StatusNode, err

@@ -43,7 +43,7 @@ func (m *Machine) Shell(ctx context.Context, s Shell) (err error) {
 		return err
 	}
 	m.config.step(6, "boot: %s, kernel %s, %s; leave with exit, or Ctrl-A X",
-		m.config.Flavour, m.kernel.version, m.accel)
+		m.config.guest(), m.kernel.version, m.accel)
 	cmd := m.vm(payload).command(ctx, dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	state, stateErr := term.GetState(int(os.Stdin.Fd()))

@@ -30,27 +30,31 @@ const (
 
 // ensureTools builds the tools of this module unless the cache has those of
 // the same go.mod and go.sum. It returns the folder of the programs.
-func (c Config) ensureTools(ctx context.Context) (string, error) {
+func (c Config) ensureTools(ctx context.Context, sysroot string) (string, error) {
 	module := filepath.Join(c.Repo, "integration")
 	inputs, err := moduleKey(module)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.Cache, "tools-"+key(inputs, runcTags, shimTags))
+	dir := filepath.Join(c.archCache(), "tools-"+key(inputs, runcTags, shimTags))
 	if exists(dir) {
 		c.step(3, "tools")
 		return dir, used(dir, "tools-")
 	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return "", err
+	}
 	err = build(dir, func(tmp string) error {
 		c.step(3, "tools: building containerd, ctr and the stock shim")
-		if err := (goBuild{module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd); err != nil {
+		if err := (goBuild{platform: platform, module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd); err != nil {
 			return err
 		}
-		if err := (goBuild{module: module, dir: tmp, tags: shimTags}).run(ctx, runcShimCmd); err != nil {
+		if err := (goBuild{platform: platform, module: module, dir: tmp, tags: shimTags}).run(ctx, runcShimCmd); err != nil {
 			return err
 		}
 		c.step(3, "tools: building runc")
-		return goBuild{module: module, dir: tmp, cgo: true, tags: runcTags}.run(ctx, runcCmd)
+		return goBuild{platform: platform, module: module, dir: tmp, cgo: true, tags: runcTags, sysroot: sysroot}.run(ctx, runcCmd)
 	})
 	if err != nil {
 		return "", fmt.Errorf("tools: %w", err)
@@ -66,13 +70,17 @@ func (c Config) ensureProgram(ctx context.Context, pkg string, sources ...string
 		return "", err
 	}
 	name := path.Base(pkg)
-	dir := filepath.Join(c.Cache, name+"-"+key(runtime.Version(), hash))
+	dir := filepath.Join(c.archCache(), name+"-"+key(runtime.Version(), hash))
 	if exists(dir) {
 		return filepath.Join(dir, name), used(dir, name+"-")
 	}
+	platform, err := c.Arch.platform()
+	if err != nil {
+		return "", err
+	}
 	c.step(3, "tools: building the guest's %s", name)
 	err = build(dir, func(tmp string) error {
-		return goBuild{module: filepath.Join(c.Repo, "integration"), dir: tmp}.run(ctx, pkg)
+		return goBuild{platform: platform, module: filepath.Join(c.Repo, "integration"), dir: tmp}.run(ctx, pkg)
 	})
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
@@ -97,11 +105,13 @@ func moduleKey(modules ...string) (string, error) {
 
 // goBuild builds static, stripped programs into a folder.
 type goBuild struct {
-	module string // folder
-	dir    string
-	cgo    bool // only runc has C
-	tags   string
-	set    []string // variables to set, PACKAGE.NAME=VALUE
+	platform platform // amd64 if empty
+	module   string   // folder
+	dir      string
+	cgo      bool // only runc has C
+	tags     string
+	set      []string // variables to set, PACKAGE.NAME=VALUE
+	sysroot  string   // where C libraries are, empty for the machine's own
 }
 
 func (b goBuild) run(ctx context.Context, packages ...string) error {
@@ -116,10 +126,28 @@ func (b goBuild) run(ctx context.Context, packages ...string) error {
 		flags += " -X " + variable
 	}
 	args := append([]string{"build", "-trimpath", "-tags", b.tags, "-ldflags", flags, "-o", b.dir + "/"}, packages...)
-	// An empty GOFLAGS: a caller's -race or -cover would need libraries.
-	env := []string{enabled, "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
-	if _, err := output(ctx, b.module, env, "go", args...); err != nil {
+	if _, err := output(ctx, b.module, append(b.env(), enabled), "go", args...); err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
 	return nil
+}
+
+// env is the environment of the build. An empty GOFLAGS: a caller's -race or
+// -cover would need libraries.
+func (b goBuild) env() []string {
+	arch := b.platform.arch
+	if arch == "" {
+		arch = DefaultArch
+	}
+	env := []string{"GOOS=linux", "GOARCH=" + string(arch), "GOFLAGS=", "GOWORK=off"}
+	if b.platform.compiler != "" {
+		env = append(env, "CC="+b.platform.compiler)
+	}
+	if b.sysroot != "" {
+		// What is in the usual folders pkg-config would leave out, as known to the
+		// compiler.
+		env = append(env, "PKG_CONFIG_SYSROOT_DIR="+b.sysroot, "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1",
+			"PKG_CONFIG_ALLOW_SYSTEM_LIBS=1", "PKG_CONFIG_LIBDIR="+filepath.Join(b.sysroot, b.platform.libraries, "pkgconfig"))
+	}
+	return env
 }

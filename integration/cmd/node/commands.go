@@ -29,12 +29,15 @@ Flavours:
            controller manager, scheduler and kubelet; systemd driver, or
            cgroupfs with --append node.driver=cgroupfs
 
+Architectures: amd64, and arm64 by emulation, with flavours plain and systemd.
+
 The machine has two CPUs and two NUMA nodes, each with half of the memory.
 
 Kernels, by Debian package: 5.10, 6.1, 6.12, 7.
 
 Environment (flags win):
-  FLAVOUR, KERNEL, MEMORY, APPEND   as the flags
+  ARCH, FLAVOUR, KERNEL, MEMORY,    as the flags
+  APPEND
   OOMWITNESS_ACCEL                  tcg, kvm or auto: hardware virtualisation
                                     only where a trial boot works
   OOMWITNESS_DEBIAN_MIRROR and      where Debian's packages are, for machines
@@ -230,14 +233,15 @@ func parseFiles(texts []string) ([]node.File, error) {
 
 // options are the flags that all commands share.
 type options struct {
-	flavour, kernel, cache string
-	memory                 int
-	append                 string
+	arch, flavour, kernel, cache string
+	memory                       int
+	append                       string
 }
 
 func (o *options) register(root *cobra.Command) {
 	memory, _ := strconv.Atoi(os.Getenv("MEMORY"))
 	flags := root.PersistentFlags()
+	flags.StringVar(&o.arch, "arch", env("ARCH", string(node.DefaultArch)), "`amd64` or arm64")
 	flags.StringVar(&o.flavour, "flavour", env("FLAVOUR", string(node.DefaultFlavour)), "`plain`, systemd or kube")
 	flags.StringVar(&o.kernel, "kernel", env("KERNEL", node.DefaultKernel), "`line` of kernels")
 	flags.IntVar(&o.memory, "memory", memory, "memory of the guest, `MiB`; 0 for what the flavour needs")
@@ -274,7 +278,7 @@ func (o *options) config() (node.Config, error) {
 		memory = flavour.DefaultMemory()
 	}
 	return node.Config{
-		Repo: repo, Cache: cache, Flavour: flavour, Kernel: o.kernel, Memory: memory,
+		Repo: repo, Cache: cache, Arch: node.Arch(o.arch), Flavour: flavour, Kernel: o.kernel, Memory: memory,
 		Append: strings.Fields(o.append), Accel: env("OOMWITNESS_ACCEL", node.AccelAuto), Progress: os.Stderr,
 	}, nil
 }
