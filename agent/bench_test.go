@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -91,9 +93,22 @@ func bootNow(b *testing.B) uint64 {
 	return uint64(ts.Nano())
 }
 
+// limited are files such as a cgroup has of its memory, read as the agent reads them.
+func limited(b *testing.B) limits {
+	b.Helper()
+	dir := b.TempDir()
+	for name, text := range map[string]string{"memory.max": "25165824\n", "memory.peak": "25165824\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	watcher := cgroups.NewWatcher(&cgroups.Tree{Mount: dir}, cgroups.WatchOptions{})
+	return limits{read: func(string) (limit, usage *uint64) { return watcher.Limits("/") }, node: nodeMemory}
+}
+
 // BenchmarkRingToMetric has kills come as fast as the agent takes them: one
-// operation is one kill from the ring, named, written to the journal, logged, on
-// the page and in the metrics.
+// operation is one kill from the ring, named, its limit read, written to the journal,
+// logged, on the page and in the metrics.
 func BenchmarkRingToMetric(b *testing.B) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -108,7 +123,7 @@ func BenchmarkRingToMetric(b *testing.B) {
 	a.journal = j
 	c := collect.New(collect.Options{
 		Ledger: &fullRing{n: b.N, when: bootNow(b)}, Namer: identity.NewNamer(newNamed(), nobody{}, nil), Boot: "boot",
-		Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
+		Limits: limited(b).of, Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

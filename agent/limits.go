@@ -18,17 +18,17 @@ type limits struct {
 // process. The kernel said its limits of memory and swap together when it fired
 // (mem_cgroup_get_max): on a node without swap that is its limit of memory.
 func (l limits) of(d *kill.Domain) (limit, usage *uint64) {
-	memory, swap, ok := l.node()
-	if d.ID == 0 {
-		if ok {
-			limit = new(memory)
-		}
-		return limit, nil
-	}
 	if d.Path != "" {
 		limit, usage = l.read(d.Path)
 	}
-	if limit == nil && ok && swap == 0 && d.Size != 0 {
+	if limit != nil {
+		return limit, usage
+	}
+	switch memory, swap, ok := l.node(); {
+	case !ok:
+	case d.ID == 0:
+		limit = new(memory)
+	case swap == 0 && d.Size != 0:
 		limit = new(d.Size)
 	}
 	return limit, usage

@@ -20,7 +20,12 @@ func (w *Watcher) Limits(path string) (limit, usage *uint64) {
 		{"memory.limit_in_bytes", "memory.max_usage_in_bytes"}, // v1
 		{"memory.max", "memory.current"},                       // v2 before Linux 5.19
 	} {
-		limit, usage = first(limit, number(dir, names[0])), first(usage, number(dir, names[1]))
+		if limit == nil {
+			limit = number(dir, names[0])
+		}
+		if usage == nil {
+			usage = number(dir, names[1])
+		}
 	}
 	return limit, usage
 }
@@ -38,11 +43,4 @@ func number(dir, name string) *uint64 {
 		return nil // "max"
 	}
 	return &n
-}
-
-func first(a, b *uint64) *uint64 {
-	if a != nil {
-		return a
-	}
-	return b
 }

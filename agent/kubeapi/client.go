@@ -85,26 +85,40 @@ func ForConfig(config *rest.Config) (*Client, error) {
 
 func coreGroup(config *rest.Config, timeout time.Duration) (rest.Interface, error) {
 	config = rest.CopyConfig(config)
-	config.GroupVersion, config.APIPath, config.Timeout = &corev1.SchemeGroupVersion, "/api", timeout
-	config.NegotiatedSerializer = codecs.WithoutConversion()
-	config.ContentType = runtime.ContentTypeProtobuf
-	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	client, err := rest.RESTClientFor(config)
+	config.Timeout = timeout
+	client, err := Group(config, corev1.SchemeGroupVersion, codecs)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	return client, nil
 }
 
-// codecs know the types that the agent sends and gets, and no others. An Eviction
-// is of the group policy, though it is sent to the core group.
-var codecs = func() serializer.CodecFactory {
+// Group makes a client of one group of the API, for the types that codecs know. It
+// does not change the configuration.
+func Group(config *rest.Config, version schema.GroupVersion, codecs serializer.CodecFactory) (rest.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.GroupVersion, config.APIPath = &version, "/apis"
+	if version.Group == "" {
+		config.APIPath = "/api"
+	}
+	config.NegotiatedSerializer = codecs.WithoutConversion()
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	return rest.RESTClientFor(config)
+}
+
+// Scheme has the types that are added, beside those of every group.
+func Scheme(adders ...func(*runtime.Scheme) error) *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, policyv1.AddToScheme} {
+	for _, add := range adders {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a fault of the libraries
 		}
 	}
-	return serializer.NewCodecFactory(scheme)
-}()
+	return scheme
+}
+
+// codecs know the types that the agent sends and gets, and no others. An Eviction
+// is of the group policy, though it is sent to the core group.
+var codecs = serializer.NewCodecFactory(Scheme(corev1.AddToScheme, policyv1.AddToScheme))

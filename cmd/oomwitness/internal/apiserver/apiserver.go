@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/oomwitness/oomwitness/agent/kubeapi"
 )
 
 // manager is who has changed a field, as the API server notes it.
@@ -34,17 +36,12 @@ func Connect(config *rest.Config) (*Client, error) {
 	for _, g := range []struct {
 		client  *rest.Interface
 		version schema.GroupVersion
-		path    string
 	}{
-		{&c.core, corev1.SchemeGroupVersion, "/api"},
-		{&c.apps, appsv1.SchemeGroupVersion, "/apis"},
-		{&c.node, nodev1.SchemeGroupVersion, "/apis"},
+		{&c.core, corev1.SchemeGroupVersion},
+		{&c.apps, appsv1.SchemeGroupVersion},
+		{&c.node, nodev1.SchemeGroupVersion},
 	} {
-		config := rest.CopyConfig(config)
-		config.GroupVersion, config.APIPath, config.NegotiatedSerializer = &g.version, g.path, codecs.WithoutConversion()
-		config.ContentType = runtime.ContentTypeProtobuf
-		config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-		client, err := rest.RESTClientFor(config)
+		client, err := kubeapi.Group(config, g.version, codecs)
 		if err != nil {
 			return nil, fmt.Errorf("API server: %w", err)
 		}
@@ -96,15 +93,8 @@ func (c *Client) Evict(ctx context.Context, e *policyv1.Eviction) error {
 }
 
 // codecs and parameters know the types that are sent and come back.
-var codecs, parameters = func() (serializer.CodecFactory, runtime.ParameterCodec) {
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	for _, add := range []func(*runtime.Scheme) error{
-		appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			panic(err) // two types of one name: a fault of the libraries
-		}
-	}
-	return serializer.NewCodecFactory(scheme), runtime.NewParameterCodec(scheme)
-}()
+var (
+	scheme     = kubeapi.Scheme(appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
+	codecs     = serializer.NewCodecFactory(scheme)
+	parameters = runtime.NewParameterCodec(scheme)
+)
