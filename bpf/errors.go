@@ -109,10 +109,10 @@ func perfPermission(err error) error {
 	if err == nil || !errors.Is(err, fs.ErrPermission) || len(missingCaps(capPerfmon)) > 0 || len(missingCaps(capSysAdmin)) == 0 {
 		return err
 	}
-	level, rerr := os.ReadFile(perfParanoid)
-	if n, aerr := strconv.Atoi(strings.TrimSpace(string(level))); rerr != nil || aerr != nil || n <= 2 {
+	text, _ := os.ReadFile(perfParanoid) // empty where it can't be read
+	level, nerr := strconv.Atoi(strings.TrimSpace(string(text)))
+	if nerr != nil || level <= 2 {
 		return err
 	}
-	return fmt.Errorf("%w: needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is %s, above 2: %w",
-		ErrPermission, strings.TrimSpace(string(level)), err)
+	return fmt.Errorf("%w: needs CAP_SYS_ADMIN while kernel.perf_event_paranoid is %d, above 2: %w", ErrPermission, level, err)
 }
