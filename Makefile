@@ -334,7 +334,7 @@ test-full: ## The same with the full counts; takes hours
 .PHONY: test-arm64
 test-arm64: export ARCH = arm64
 test-arm64: export GUEST_TIME = 3h
-test-arm64: ## Scenarios of both flavours and the ledger on an emulated arm64; an hour; MIX_RUNS=200 for the full count, which takes hours
+test-arm64: ## Scenarios of both flavours and the ledger on an emulated arm64; MIX_RUNS=200 for the full count
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kernels LEDGER_KERNELS=6.1,6.12

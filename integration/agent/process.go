@@ -170,16 +170,22 @@ func Get(ctx context.Context, path string) (string, error) {
 // Counted sums the series of oomwitness_oom_kills_total whose labels hold all the
 // texts, such as pod="web".
 func Counted(ctx context.Context, labels ...string) (float64, error) {
+	return Metric(ctx, "oomwitness_oom_kills_total", labels...)
+}
+
+// Metric sums the series of a metric whose labels hold all the texts.
+func Metric(ctx context.Context, name string, labels ...string) (float64, error) {
 	body, err := Get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
 	sum := 0.0
 	for line := range strings.Lines(body) {
-		if !strings.HasPrefix(line, "oomwitness_oom_kills_total{") || !holdsAll(line, labels) {
+		series, ok := strings.CutPrefix(line, name)
+		if !ok || !strings.HasPrefix(series, "{") && !strings.HasPrefix(series, " ") || !holdsAll(series, labels) {
 			continue
 		}
-		fields := strings.Fields(line)
+		fields := strings.Fields(series)
 		n, err := strconv.ParseFloat(fields[len(fields)-1], 64)
 		if err != nil {
 			return 0, fmt.Errorf("%q: %w", line, err)

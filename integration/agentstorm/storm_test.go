@@ -40,9 +40,8 @@ const (
 	onPods    = 200
 	kills     = 1000
 	inWorkers = 4
-	// maxOwn is the memory of its own that the agent may have with this many pods,
-	// KiB: what a node's metrics call the RSS of a container.
-	maxOwn = 30 << 10
+	// maxResident is what the agent may have with this many pods, KiB.
+	maxResident = 30 << 10
 )
 
 // lives of the agent: AGENT_LIVES, 10 if it is not set.
@@ -117,8 +116,8 @@ func TestStorm(t *testing.T) {
 	})
 	var memory, own int
 	require.NoError(t, faultkit.Until(t.Context(), "the agent to be small", func() error {
-		if memory, own = resident(t, a.PID()); own > maxOwn {
-			return fmt.Errorf("%d KiB", own)
+		if memory, own = resident(t, a.PID()); memory > maxResident {
+			return fmt.Errorf("%d KiB", memory)
 		}
 		return nil
 	}))

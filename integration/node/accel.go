@@ -28,11 +28,7 @@ func (c Config) chooseAccel(ctx context.Context, kernel *kernelFiles, initramfs 
 	if c.Accel != AccelAuto {
 		return c.Accel, nil
 	}
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return "", err
-	}
-	if !platform.native() {
+	if !c.platform().native() {
 		return AccelTCG, nil
 	}
 	cached := filepath.Join(c.Cache, "accel")
@@ -43,7 +39,7 @@ func (c Config) chooseAccel(ctx context.Context, kernel *kernelFiles, initramfs 
 	if exists("/dev/kvm") {
 		c.step(6, "boot: trying hardware virtualisation, for %s at most", trialTime)
 		if trialBoot(ctx, vm{
-			platform: platform, kernel: kernel.image, initramfs: initramfs, accel: AccelKVM, memory: 256,
+			platform: c.platform(), kernel: kernel.image, initramfs: initramfs, accel: AccelKVM, memory: 256,
 			append: []string{"node.trial"}, console: filepath.Join(c.Cache, "trial.log"),
 		}) {
 			accel = AccelKVM

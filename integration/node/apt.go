@@ -112,10 +112,6 @@ type apt struct {
 
 // newApt writes the private configuration below the cache folder.
 func (c Config) newApt(ctx context.Context, suite string) (*apt, error) {
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return nil, err
-	}
 	m, err := machineMirrors(ctx)
 	if err != nil {
 		return nil, err
@@ -143,8 +139,8 @@ func (c Config) newApt(ctx context.Context, suite string) (*apt, error) {
 		"Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
 		"Dir::State": filepath.Join(dir, "state"), "Dir::State::Status": status,
 		"Dir::Cache":         filepath.Join(dir, "cache"),
-		"APT::Architecture":  string(platform.arch),
-		"APT::Architectures": string(platform.arch),
+		"APT::Architecture":  string(c.platform().arch),
+		"APT::Architectures": string(c.platform().arch),
 		"APT::Sandbox::User": "root",
 	} {
 		a.options = append(a.options, "-o", name+"="+value)

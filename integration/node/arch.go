@@ -84,11 +84,17 @@ func (p platform) foreign() bool { return p.arch != DefaultArch }
 // native says that the machine's hardware can run the guest.
 func (p platform) native() bool { return string(p.arch) == runtime.GOARCH }
 
+// platform is the architecture's. Validate refuses one that is not in the table.
+func (c Config) platform() platform {
+	p, _ := c.Arch.platform()
+	return p
+}
+
 // archCache is the folder of what depends on the architecture: the cache itself
 // for the default one.
 func (c Config) archCache() string {
-	if c.Arch == "" || c.Arch == DefaultArch {
-		return c.Cache
+	if p := c.platform(); p.foreign() {
+		return filepath.Join(c.Cache, string(p.arch))
 	}
-	return filepath.Join(c.Cache, string(c.Arch))
+	return c.Cache
 }

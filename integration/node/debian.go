@@ -47,11 +47,7 @@ func (c Config) fillSystemd(ctx context.Context, root string) error {
 	if _, err := output(ctx, "", nil, "tar", "-xf", archive, "-C", root, "--numeric-owner"); err != nil {
 		return err
 	}
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return err
-	}
-	if platform.foreign() {
+	if c.platform().foreign() {
 		if err := settle(root); err != nil {
 			return err
 		}
@@ -90,13 +86,9 @@ func (c Config) ensureDebian(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return "", err
-	}
 	variant := []string{"--variant=minbase"}
-	if platform.foreign() {
-		variant = extractFlags(platform.arch)
+	if c.platform().foreign() {
+		variant = extractFlags(c.platform().arch)
 	}
 	args := append([]string{"--quiet", "--mode=root", "--format=tar"}, variant...)
 	args = append(args, "--include="+guestPackages, "--keyring="+debianKeyring,

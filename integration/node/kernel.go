@@ -80,10 +80,6 @@ func (c Config) ensureKernel(ctx context.Context) (*kernelFiles, error) {
 
 func (c Config) fetchKernel(ctx context.Context, kernel Kernel, dir string) error {
 	c.step(2, "kernel %s: reading package lists of %s", kernel.Name, kernel.Suite)
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return err
-	}
 	a, err := c.newApt(ctx, kernel.Suite)
 	if err != nil {
 		return err
@@ -91,7 +87,7 @@ func (c Config) fetchKernel(ctx context.Context, kernel Kernel, dir string) erro
 	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
 		return err
 	}
-	name, version, err := newestPackage(ctx, a, kernel.packages(platform.arch))
+	name, version, err := newestPackage(ctx, a, kernel.packages(c.platform().arch))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 // Machine is a prepared node: it can be run any number of times, also at once.
 type Machine struct {
 	config    Config
-	platform  platform
 	kernel    *kernelFiles
 	initramfs string
 	base      string
@@ -39,21 +38,17 @@ func Prepare(ctx context.Context, c Config) (*Machine, error) {
 }
 
 func (c Config) prepare(ctx context.Context) (*Machine, error) {
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return nil, err
-	}
-	m := &Machine{config: c, platform: platform}
+	m := &Machine{config: c}
 	if err := c.ensurePrerequisites(ctx); err != nil {
 		return nil, err
 	}
-	var in rootfsInputs
-	if in.lister, err = findBusybox(); err != nil {
+	busybox, err := findBusybox()
+	if err != nil {
 		return nil, err
 	}
-	in.busybox = in.lister
+	in := rootfsInputs{busybox: busybox, lister: busybox}
 	var sysroot string
-	if platform.foreign() {
+	if c.platform().foreign() {
 		if sysroot, err = c.ensureSysroot(ctx); err != nil {
 			return nil, err
 		}
@@ -91,7 +86,7 @@ func (c Config) prepare(ctx context.Context) (*Machine, error) {
 // vm is the machine with a payload.
 func (m *Machine) vm(payload string) vm {
 	return vm{
-		platform:  m.platform,
+		platform:  m.config.platform(),
 		kernel:    m.kernel.image,
 		initramfs: m.initramfs,
 		accel:     m.accel,

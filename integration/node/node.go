@@ -149,8 +149,8 @@ func (c Config) step(n int, format string, args ...any) {
 
 // guest names the guest for people.
 func (c Config) guest() string {
-	if c.Arch == "" || c.Arch == DefaultArch {
-		return string(c.Flavour)
+	if p := c.platform(); p.foreign() {
+		return string(p.arch) + " " + string(c.Flavour)
 	}
-	return string(c.Arch) + " " + string(c.Flavour)
+	return string(c.Flavour)
 }

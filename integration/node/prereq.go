@@ -69,11 +69,7 @@ func (c Config) ensurePrerequisites(ctx context.Context) error {
 		return fmt.Errorf("extend search path: %w", err)
 	}
 	c.step(1, "prerequisites")
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return err
-	}
-	list := prerequisites(c.Flavour, platform)
+	list := prerequisites(c.Flavour, c.platform())
 	missing := missingPackages(list, onMachine)
 	if len(missing) == 0 {
 		return nil

@@ -41,20 +41,16 @@ func (c Config) ensureTools(ctx context.Context, sysroot string) (string, error)
 		c.step(3, "tools")
 		return dir, used(dir, "tools-")
 	}
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return "", err
-	}
 	err = build(dir, func(tmp string) error {
 		c.step(3, "tools: building containerd, ctr and the stock shim")
-		if err := (goBuild{platform: platform, module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd); err != nil {
+		if err := (goBuild{platform: c.platform(), module: module, dir: tmp}).run(ctx, containerdCmd, ctrCmd); err != nil {
 			return err
 		}
-		if err := (goBuild{platform: platform, module: module, dir: tmp, tags: shimTags}).run(ctx, runcShimCmd); err != nil {
+		if err := (goBuild{platform: c.platform(), module: module, dir: tmp, tags: shimTags}).run(ctx, runcShimCmd); err != nil {
 			return err
 		}
 		c.step(3, "tools: building runc")
-		return goBuild{platform: platform, module: module, dir: tmp, cgo: true, tags: runcTags, sysroot: sysroot}.run(ctx, runcCmd)
+		return goBuild{platform: c.platform(), module: module, dir: tmp, cgo: true, tags: runcTags, sysroot: sysroot}.run(ctx, runcCmd)
 	})
 	if err != nil {
 		return "", fmt.Errorf("tools: %w", err)
@@ -74,13 +70,9 @@ func (c Config) ensureProgram(ctx context.Context, pkg string, sources ...string
 	if exists(dir) {
 		return filepath.Join(dir, name), used(dir, name+"-")
 	}
-	platform, err := c.Arch.platform()
-	if err != nil {
-		return "", err
-	}
 	c.step(3, "tools: building the guest's %s", name)
 	err = build(dir, func(tmp string) error {
-		return goBuild{platform: platform, module: filepath.Join(c.Repo, "integration"), dir: tmp}.run(ctx, pkg)
+		return goBuild{platform: c.platform(), module: filepath.Join(c.Repo, "integration"), dir: tmp}.run(ctx, pkg)
 	})
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
