@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// TestBacklogIsNamed: kills that are too old to tell of are counted, and how many
+// they were is said once, ahead of the first that is told.
+func TestBacklogIsNamed(t *testing.T) {
+	log, lines := test.NewNullLogger()
+	j, _, _, err := journal.Open(t.TempDir(), "boot", time.Now())
+	require.NoError(t, err)
+	defer j.Close()
+	a := New(Config{Log: log})
+	a.journal = j
+	for i, age := range []time.Duration{2 * time.Hour, 2 * time.Hour, 0, 0} {
+		a.deliver(incident.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
+	}
+	a.tellSilent()
+	var said []string
+	for _, e := range lines.AllEntries() {
+		said = append(said, e.Message)
+	}
+	backlog := "some OOM kills were older than what is told: they are only counted"
+	require.Equal(t, []string{backlog, Message, Message}, said)
+	require.Equal(t, logrus.Fields{"incidents": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
+	require.EqualValues(t, 4, j.Totals().Incidents)
+}
