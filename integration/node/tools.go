@@ -136,10 +136,13 @@ func (b goBuild) env() []string {
 		env = append(env, "CC="+b.platform.compiler)
 	}
 	if b.sysroot != "" {
+		libraries := filepath.Join(b.sysroot, b.platform.libraries)
 		// What is in the usual folders pkg-config would leave out, as known to the
-		// compiler.
+		// compiler. CGO_LDFLAGS repeats the folder for Go's cache, which knows a package
+		// by its variables only and would link with the folder of an earlier sysroot.
 		env = append(env, "PKG_CONFIG_SYSROOT_DIR="+b.sysroot, "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1",
-			"PKG_CONFIG_ALLOW_SYSTEM_LIBS=1", "PKG_CONFIG_LIBDIR="+filepath.Join(b.sysroot, b.platform.libraries, "pkgconfig"))
+			"PKG_CONFIG_ALLOW_SYSTEM_LIBS=1", "PKG_CONFIG_LIBDIR="+filepath.Join(libraries, "pkgconfig"),
+			"CGO_LDFLAGS=-L"+libraries)
 	}
 	return env
 }
