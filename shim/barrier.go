@@ -5,6 +5,7 @@ package shim
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/containerd/log"
@@ -40,7 +41,8 @@ func (s *Service) settle(r *run, e oom.Exit) {
 
 // barrier is the order of events between init's end and the first sight of it:
 // read, have the exit recorded, decide, publish TaskOOM, record the verdict, have
-// the TaskOOM acknowledged, show.
+// the TaskOOM acknowledged, show. The last metrics, which say nothing of the exit,
+// are read while containerd has the one or the other.
 //
 // A step may hang, or the node be so slow that it seems to. So when the bound
 // has passed the exit is shown, whatever the step; but the barrier goes on, and
@@ -54,8 +56,7 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 		late := time.AfterFunc(s.cfg.Bound-s.cfg.Bound/asIsLead, func() { s.showAsIs(r) })
 		defer late.Stop()
 	}
-	defer faultPoint("shown")
-	defer r.show()
+	defer close(r.settled)
 
 	<-r.armed
 	all := s.read(r)
@@ -77,8 +78,10 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 		it = s.announce(r, v.Kills)
 	}
 	faultPoint("announced")
-	r.reach("metrics")
-	s.snapshot(s.ctx, r)
+	if v.OOMKilled { // while containerd takes it
+		r.reach("metrics")
+		s.snapshot(s.ctx, r)
+	}
 	// The record is written before the acknowledgement, which may never come,
 	// and once more when it has.
 	r.reach("record")
@@ -92,7 +95,14 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 		s.keep(r)
 	}
 	faultPoint("before the exit is shown")
-	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))))
+	r.show()
+	faultPoint("shown")
+	took := time.Since(e.At)
+	if !v.OOMKilled {
+		runtime.Gosched() // whoever waits for the exit goes first
+		s.snapshot(s.ctx, r)
+	}
+	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))), took)
 }
 
 // first says whether c is closed, after waiting for it or for one of the others.
@@ -167,7 +177,7 @@ func (s *Service) trouble(r *run, what string, err error) {
 		Warn("exit barrier: " + what)
 }
 
-func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool, shown int) {
+func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken bool, shown int, took time.Duration) {
 	fields := log.Fields{ // tier is "" where the ledger did not decide
 		"container":    id,
 		"pid":          e.Pid,
@@ -182,7 +192,7 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken
 		"tier":         v.Tier,
 		"cgroup_gone":  v.Gone,
 		"acknowledged": taken,
-		"took":         time.Since(e.At).Round(time.Microsecond).String(),
+		"took":         took.Round(time.Microsecond).String(),
 	}
 	if shown != e.Status {
 		fields["shown"] = shown

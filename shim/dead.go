@@ -159,7 +159,7 @@ func (d *dead) last() (*last, error) {
 	due := l.verdict.OOMKilled && !rec.Acknowledged
 	if due || decided {
 		shown := shownStatus(l.exit.Status, l.code, l.verdict, l.asIs)
-		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged, shown)
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged, shown, time.Since(l.exit.At))
 	}
 	if !due {
 		return l, nil

@@ -66,6 +66,12 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint64, since time.Time, stopped bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteBound)
 	defer cancel()
+	if stopped { // the last metrics are read while there is a cgroup
+		select {
+		case <-r.settled:
+		case <-time.After(keptWait):
+		}
+	}
 	s.owe(r)
 	resp, err := s.TTRPCTaskService.Delete(ctx, &taskAPI.DeleteRequest{ID: r.id})
 	if err != nil {

@@ -97,3 +97,38 @@ func TestADeleteThatFailedIsTriedAgain(t *testing.T) {
 		require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)))
 	})
 }
+
+// The last metrics of a container that ended well are read when its exit has been
+// shown, and before its cgroup is removed; where that hangs, for a while only.
+func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
+	for name, hangs := range map[string]bool{"read": false, "hang": true} {
+		t.Run(name, bubble(func(t *testing.T) {
+			b := newBench(t)
+			b.createInPod(t, "c")
+			connects(t, b)
+			read := make(chan struct{})
+			b.task.onStats = func() { <-read }
+			var deleted time.Time
+			b.task.onDelete = func() { deleted = time.Now() }
+			ends(t, b)
+			asksWait(t, b)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				deletes(t, b)
+			}()
+			asked := time.Now()
+			synctest.Wait()
+			require.Zero(t, deleted)
+			if !hangs {
+				close(read)
+			}
+			<-done
+			took := map[bool]time.Duration{false: 0, true: keptWait}[hangs]
+			require.Equal(t, took, deleted.Sub(asked))
+			if hangs {
+				close(read)
+			}
+		}))
+	}
+}

@@ -50,6 +50,7 @@ type fakeTask struct {
 	stateErr error
 	onKill   func()
 	onDelete func()
+	onStats  func()
 	// updates are the resources that were asked for.
 	updates   []string
 	updateErr error
@@ -187,6 +188,9 @@ func (f *fakeTask) Update(_ context.Context, r *taskAPI.UpdateTaskRequest) (*emp
 }
 
 func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
+	if f.onStats != nil {
+		f.onStats()
+	}
 	return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "cgroup does not exist")
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -199,12 +200,20 @@ func replaceFile(name string, data []byte, mode os.FileMode) error {
 	return err
 }
 
+// boot is the ID of the node's boot, once it was read.
+var boot atomic.Pointer[string]
+
 // bootID names the time from one boot of the node to the next; "" where it
 // can't be told.
 func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if id := boot.Load(); id != nil {
+		return *id
+	}
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(id))
+	id := strings.TrimSpace(string(text))
+	boot.Store(&id)
+	return id
 }

@@ -29,6 +29,8 @@ type run struct {
 	armed chan struct{}
 	// shown is closed when the barrier has passed: the exit may be seen.
 	shown chan struct{}
+	// settled is closed when the barrier has done all, what comes after that too.
+	settled chan struct{}
 	// exitTaken is closed when containerd has acknowledged the TaskExit.
 	exitTaken chan struct{}
 
@@ -70,6 +72,7 @@ func newRun(id, bundle string, p policy, bound time.Duration) *run {
 		id: id, bundle: bundle, policy: p, bound: bound,
 		armed:     make(chan struct{}),
 		shown:     make(chan struct{}),
+		settled:   make(chan struct{}),
 		exitTaken: make(chan struct{}),
 		kept:      make(map[string]json.RawMessage),
 	}

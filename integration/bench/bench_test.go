@@ -18,6 +18,7 @@ import (
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/ttrpc"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/integration/shimtest"
@@ -50,13 +51,27 @@ func sides(t *testing.T) []side {
 // node, unless it was there before.
 func node(t *testing.T) *shimtest.Node {
 	t.Helper()
-	n := shimtest.Start(t, shimtest.Config{Shim: shimtest.Ours(t)})
+	n := shimtest.Start(t, shimtest.Config{Shim: shimtest.Ours(t), Root: tmpfs(t)})
 	before := loaded()
 	end(t, n.Run("first", shimtest.Args("exit", "0")))
 	if !before {
 		t.Cleanup(func() { require.NoError(t, bpf.Unload("", "")) })
 	}
 	return n
+}
+
+// tmpfs gives a folder to make bundles in: containerd's own are in /run. On a disk
+// the time of a shim would be that of its renames and syncs.
+func tmpfs(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "")
+	require.NoError(t, err)
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=700"))
+	t.Cleanup(func() {
+		require.NoError(t, unix.Unmount(dir, 0))
+		require.NoError(t, os.Remove(dir))
+	})
+	return dir
 }
 
 func loaded() bool {
