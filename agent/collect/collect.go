@@ -129,13 +129,19 @@ func (c *Collector) Run(ctx context.Context) {
 }
 
 // takeAll takes the records of a batch, and counts those that are lost for good.
+// Of past events it gives out each as soon as the next is a later one: an agent
+// that is killed over and over comes on in each of its lives, however short.
 func (c *Collector) takeAll(ctx context.Context, b batch) {
 	var fresh uint64
 	for i := range b.records {
 		if ctx.Err() != nil {
 			return // they are read again after the start
 		}
-		if c.take(ctx, &b.records[i]) {
+		r := &b.records[i]
+		if !b.live {
+			c.flush(func(g *group) bool { return r.BootNS > g.newest+uint64(settle) })
+		}
+		if c.take(ctx, r) {
 			fresh++
 		}
 	}
@@ -170,6 +176,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		g.limit, g.usage = c.o.Limits(e.Domain)
 	}
 	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
+	g.newest = max(g.newest, r.BootNS)
 	c.held[r.Key()] = struct{}{}
 	if len(g.events) >= incident.MaxVictims {
 		c.give(key, g)

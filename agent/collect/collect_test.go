@@ -84,10 +84,17 @@ func (l *ledger) write(inRing bool, records ...bpf.Record) {
 	}
 }
 
-// namer knows no names until it is completed.
-type namer struct{ completed int }
+// namer knows no names until it is completed. It may be stuck at a victim.
+type namer struct {
+	completed int
+	stuckAt   uint32
+	stuck     chan struct{}
+}
 
-func (*namer) Name(_ context.Context, r *bpf.Record) (kill.Event, error) {
+func (n *namer) Name(_ context.Context, r *bpf.Record) (kill.Event, error) {
+	if n.stuck != nil && r.TGID == n.stuckAt {
+		<-n.stuck
+	}
 	return kill.NewEvent(r, cgroups.Name{ID: r.Cgroup}, cgroups.Name{ID: r.Domain}), nil
 }
 
@@ -123,9 +130,13 @@ func (r *rig) warnings() []error {
 }
 
 func start(t *testing.T, l *ledger, known map[bpf.TaskKey]bool) *rig {
+	return startWith(t, l, known, &namer{})
+}
+
+func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *namer) *rig {
 	r := &rig{ledger: l, known: known}
 	r.Collector = collect.New(collect.Options{
-		Ledger: l, Namer: &namer{}, Boot: "boot",
+		Ledger: l, Namer: names, Boot: "boot",
 		Counted: func(rec *bpf.Record) bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()

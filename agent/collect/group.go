@@ -22,6 +22,7 @@ type group struct {
 	events       []kill.Event
 	keys         []bpf.TaskKey
 	first, last  time.Time
+	newest       uint64 // the last victim's time by the kernel, as in bpf.Record.BootNS
 	limit, usage *uint64
 }
 

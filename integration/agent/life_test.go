@@ -32,7 +32,7 @@ func TestKilled(t *testing.T) {
 		pod.Annotations = map[string]string{"oomwitness.io/oom-group": "false"}
 	})
 	began := time.Now()
-	m.tell(t, fmt.Sprintf("storm %d 0", kills))
+	m.tell(t, fmt.Sprintf("storm %d wait", kills)) // what has ended while no agent lived has no name any more
 	for range lives {
 		require.NoError(t, faultkit.Pause(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 		require.NoError(t, n.agent.End(syscall.SIGKILL))
@@ -47,6 +47,9 @@ func TestKilled(t *testing.T) {
 		return err
 	}))
 	require.EqualValues(t, kills, counted)
+	all, err := Metric(t.Context(), "oomwitness_oom_victims_total", `scope="container"`)
+	require.NoError(t, err)
+	require.EqualValues(t, kills, all)
 	var told int32
 	require.NoError(t, faultkit.Until(t.Context(), "all kills to be told", func() error {
 		var err error

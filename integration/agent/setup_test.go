@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/kube"
 )
@@ -59,12 +61,41 @@ func setUp(t *testing.T, flags ...string) *node {
 	})
 	n.start(t, flags...)
 	t.Cleanup(func() {
+		if t.Failed() {
+			n.explain(t)
+		}
 		require.NoError(t, n.agent.End(syscall.SIGTERM))
 		if t.Failed() {
 			t.Log(n.agent.Log())
 		}
 	})
 	return n
+}
+
+// explain logs what a failed test looked at: what the agent counts, what the
+// ledger holds, and how the pods are.
+func (n *node) explain(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	body, err := Get(ctx, "/metrics")
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "oomwitness_") && !strings.Contains(line, "_bucket") && !strings.HasSuffix(line, " 0\n") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	l, lerr := bpf.Open("")
+	if lerr == nil {
+		records, rerr := l.Records()
+		t.Logf("the ledger has %d victims: %v", len(records), rerr)
+		_ = l.Close()
+	}
+	pods, perr := n.AllPods(ctx)
+	for i := range pods {
+		t.Logf("%s: %s %+v", pods[i].Name, pods[i].Status.Phase, pods[i].Status.ContainerStatuses)
+	}
+	if err := errors.Join(err, lerr, perr); err != nil {
+		t.Log(err)
+	}
 }
 
 func (n *node) start(t *testing.T, flags ...string) {

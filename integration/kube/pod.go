@@ -132,3 +132,12 @@ func (c *Cluster) Get(ctx context.Context, name string) (*corev1.Pod, error) {
 	}
 	return pod, nil
 }
+
+// AllPods gives all pods, as the API shows them now.
+func (c *Cluster) AllPods(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := c.core.Pods(Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	return list.Items, nil
+}

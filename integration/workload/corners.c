@@ -292,13 +292,18 @@ int dying(int argc, char **argv)
 	return (int)number(argc, argv, 2, 1);
 }
 
-// storm has children killed one after the other.
+// storm has children killed one after the other, and exits with a status or, told
+// to "wait", stays.
 int storm(int argc, char **argv)
 {
 	unsigned long count = number(argc, argv, 2, 200);
 
 	for (unsigned long i = 0; i < count; i++)
 		wait_killed(spawn_hog(NULL));
+	if (argc > 3 && !strcmp(argv[3], "wait")) {
+		wait_for_signals();
+		return 0;
+	}
 	return (int)number(argc, argv, 3, 1);
 }
 
