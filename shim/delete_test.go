@@ -108,8 +108,8 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 			connects(t, b)
 			read := make(chan struct{})
 			b.task.onStats = func() { <-read }
-			var deleted time.Time
-			b.task.onDelete = func() { deleted = time.Now() }
+			deleted := make(chan time.Time, 1)
+			b.task.onDelete = func() { deleted <- time.Now() }
 			ends(t, b)
 			asksWait(t, b)
 			done := make(chan struct{})
@@ -119,13 +119,13 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 			}()
 			asked := time.Now()
 			synctest.Wait()
-			require.Zero(t, deleted)
+			require.Empty(t, deleted)
 			if !hangs {
 				close(read)
 			}
 			<-done
 			took := map[bool]time.Duration{false: 0, true: keptWait}[hangs]
-			require.Equal(t, took, deleted.Sub(asked))
+			require.Equal(t, took, (<-deleted).Sub(asked))
 			if hangs {
 				close(read)
 			}
