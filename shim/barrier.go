@@ -98,11 +98,12 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	r.show()
 	faultPoint("shown")
 	took := time.Since(e.At)
+	runtime.Gosched() // whoever waits for the exit goes first
+	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))), took)
 	if !v.OOMKilled {
-		runtime.Gosched() // whoever waits for the exit goes first
+		r.reach("metrics")
 		s.snapshot(s.ctx, r)
 	}
-	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))), took)
 }
 
 // first says whether c is closed, after waiting for it or for one of the others.

@@ -70,6 +70,8 @@ func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint
 		select {
 		case <-r.settled:
 		case <-time.After(keptWait):
+			log.G(ctx).WithFields(log.Fields{"container": r.id, "waits_for": r.reached(), "total": s.counts.add("delete unsettled")}).
+				Warn("the exit barrier has not done all within the bound: the delete goes on, the last metrics may be missing")
 		}
 	}
 	s.owe(r)

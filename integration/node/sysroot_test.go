@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 )
 
@@ -56,7 +57,7 @@ func thingSysroot(t *testing.T, p platform, value int) string {
 	write(t, root, "usr/include/thing.h", "int thing(void);\n")
 	write(t, libraries, "pkgconfig/thing.pc",
 		"Name: thing\nDescription: a test's\nVersion: 1\nCflags: -I/usr/include\nLibs: -L/"+p.libraries+" -lthing\n")
-	write(t, root, "thing.c", "int thing(void) { return "+string(rune('0'+value))+"; }\n")
+	write(t, root, "thing.c", "int thing(void) { return "+strconv.Itoa(value)+"; }\n")
 	for _, args := range [][]string{
 		{"gcc", "-c", "-o", "thing.o", "thing.c"},
 		{"ar", "rcs", filepath.Join(libraries, "libthing.a"), "thing.o"},
