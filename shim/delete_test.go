@@ -126,6 +126,7 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 			<-done
 			took := map[bool]time.Duration{false: 0, true: keptWait}[hangs]
 			require.Equal(t, took, (<-deleted).Sub(asked))
+			require.EqualValues(t, map[bool]int{true: 1}[hangs], b.counts.of("delete unsettled"))
 			if hangs {
 				close(read)
 			}
