@@ -15,12 +15,13 @@ type Reading struct {
 // Weigh orders readings by how much they can be relied on, and says in words
 // where the sources dispute a kill; "" where they don't.
 //
-// The readings come best source first. A good one stands ahead of one whose
-// cgroup was gone, and that ahead of one that failed. A source that knows its
-// victims by name must know of every kill that a counter has counted. Where it
-// does not, it has missed one, which may have been init: then the counter is
-// the better evidence. The reverse is no dispute: processes that share a
-// victim's memory are killed without being counted.
+// The readings come best source first. One that has named init a victim stands
+// ahead of all: that stays true, whatever becomes of its source. A good one stands
+// ahead of one whose cgroup was gone, and that ahead of one that failed. A source
+// that knows its victims by name must know of every kill that a counter has
+// counted. Where it does not, it has missed one, which may have been init: then the
+// counter is the better evidence, unless init is named. The reverse is no dispute:
+// processes that share a victim's memory are killed without being counted.
 //
 // Counters must be read before a source that names victims, which hears of a
 // kill first: else a kill in between would look like one missed.
@@ -37,7 +38,9 @@ func Weigh(readings []Reading) (all []Evidence, dispute string) {
 		if r.rank() == 0 && r.Evidence.Kills > all[0].Kills {
 			dispute = fmt.Sprintf("%s counts %d kills, %s knows of %d",
 				r.Evidence.Source, r.Evidence.Kills, all[0].Source, all[0].Kills)
-			all[0], all[i+1] = all[i+1], all[0]
+			if all[0].Init != Yes {
+				all[0], all[i+1] = all[i+1], all[0]
+			}
 			return all, dispute
 		}
 	}
@@ -46,6 +49,8 @@ func Weigh(readings []Reading) (all []Evidence, dispute string) {
 
 func (r Reading) rank() int {
 	switch {
+	case r.Evidence.Init == Yes:
+		return -1
 	case r.Err == nil:
 		return 0
 	case errors.Is(r.Err, ErrGone):

@@ -11,16 +11,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/oomwitness/oomwitness/oom"
-	"github.com/oomwitness/oomwitness/shim/config"
 )
-
-// hintPauses are the times to look again after a hint that shows no kill yet.
-// On cgroup v1 the hint comes before the kill is counted, and also for kills in
-// other cgroups, so that there may never be one.
-var hintPauses = []time.Duration{
-	5 * time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond,
-	320 * time.Millisecond, time.Second,
-}
 
 // keptWait is how long a verdict waits until the exit is on record, for whoever
 // removes a dead shim's container.
@@ -42,7 +33,9 @@ func (s *Service) settle(r *run, e oom.Exit) {
 // barrier is the order of events between init's end and the first sight of it:
 // read, have the exit recorded, decide, publish TaskOOM, record the verdict, have
 // the TaskOOM acknowledged, show. The last metrics, which say nothing of the exit,
-// are read while containerd has the one or the other.
+// are read while containerd has the one or the other. Where a hint has found that
+// init is a victim, the TaskOOM was published then (see the hints), and what is left
+// of it here is to have it acknowledged.
 //
 // A step may hang, or the node be so slow that it seems to. So when the bound
 // has passed the exit is shown, whatever the step; but the barrier goes on, and
@@ -75,7 +68,7 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	faultPoint("decided")
 	var it *item
 	if v.OOMKilled {
-		it = s.announce(r, v.Kills)
+		it = s.announceExit(r, v.Kills)
 	}
 	faultPoint("announced")
 	if v.OOMKilled { // while containerd takes it
@@ -199,59 +192,4 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, taken
 		fields["shown"] = shown
 	}
 	log.G(ctx).WithFields(fields).Info("verdict")
-}
-
-// hint follows up what upstream's watcher says: look at once, while the cgroup
-// is there, and a few times more if there is nothing to see yet. One goroutine
-// per run does it.
-func (s *Service) hint(id string) {
-	r := s.run(id)
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.looking || r.exit != nil {
-		return
-	}
-	r.looking = true
-	go s.followUp(r)
-}
-
-func (s *Service) followUp(r *run) {
-	defer func() {
-		r.mu.Lock()
-		r.looking = false
-		r.mu.Unlock()
-	}()
-	before := kills(r.lastLook())
-	for _, pause := range hintPauses {
-		now, _ := r.look()
-		if r.exited() {
-			return
-		}
-		if now.kills() > before {
-			s.killed(r, now.kills())
-			return
-		}
-		select {
-		case <-time.After(pause):
-		case <-r.shown:
-			return
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
-
-// killed acts on a kill in a container that runs on.
-func (s *Service) killed(r *run, kills uint64) {
-	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "kills": kills}).
-		Info("the OOM killer ended a process of the container")
-	s.snapshot(s.ctx, r)
-	s.keep(r) // counters don't say when it was
-	if r.policy.report != config.ReportLive {
-		return
-	}
-	s.announce(r, kills)
 }

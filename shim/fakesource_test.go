@@ -35,6 +35,12 @@ func (f *fakeSource) set(id string, ev oom.Evidence) {
 	f.ev[id] = ev
 }
 
+func (f *fakeSource) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
 func (f *fakeSource) pidOf(id string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -149,12 +149,32 @@ func (p *publisher) push(ctx context.Context, topic, id string, event events.Eve
 func (s *Service) announce(r *run, kills uint64) *item {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return s.announceLocked(r, kills)
+}
+
+func (s *Service) announceLocked(r *run, kills uint64) *item {
 	if r.oom != nil && (kills <= r.told || !opened(r.oom.taken)) {
 		r.told = max(r.told, kills)
 		return r.oom
 	}
 	r.told = kills
 	return s.publishLocked(r)
+}
+
+// announceExit publishes TaskOOM for an OOM verdict: also where one that came before
+// the exit was taken by an earlier containerd, or by one that did not listen yet and
+// has asked for the task since. One that has yet to ask gets it then.
+func (s *Service) announceExit(r *run, kills uint64) *item {
+	life := s.queue.fwd.Life()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.oom != nil && opened(r.oom.taken) {
+		asked := r.audience.life == life && !r.audience.silent
+		if r.oom.life != life || asked && !r.oom.heard {
+			return s.publishLocked(r)
+		}
+	}
+	return s.announceLocked(r, kills)
 }
 
 // publishOnceMore publishes the TaskOOM of an exit that another containerd is
@@ -186,7 +206,6 @@ func (s *Service) publishAgain(r *run, old *item) *item {
 	if r.oom != old {
 		return r.oom
 	}
-	r.acked = false
 	return s.publishLocked(r)
 }
 
@@ -196,6 +215,7 @@ func (s *Service) publishLocked(r *run) *item {
 		s.trouble(r, "TaskOOM not encoded", err)
 		return nil
 	}
+	r.acked = false
 	r.oom = &item{env: env, run: r, taken: make(chan struct{})}
 	s.queue.pushAhead(r.id, r.oom)
 	return r.oom

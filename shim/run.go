@@ -44,9 +44,10 @@ type run struct {
 	exit     *oom.Exit      // nil while init runs
 	verdict  oom.Verdict    // set before shown is closed, unless the bound has passed
 	asIs     bool           // the true status is shown whatever the verdict: one came too late
-	looking  bool           // a goroutine follows up a hint
+	looking  bool           // a goroutine follows up hints
+	hinted   bool           // there is one that it has not followed up
 	oom      *item          // the newest TaskOOM
-	told     uint64         // kills that TaskOOMs stand for
+	told     uint64         // kills that TaskOOMs stand for, or allKills
 	stats    typeurl.Any    // the newest reading of the cgroup's metrics
 	step     string         // what the barrier waits for
 	shownAt  time.Time

@@ -18,6 +18,7 @@
  *   -DNO_AGAIN    a TaskOOM that one life took is not sent to the next
  *   -DTRUST_ACK   a TaskOOM taken before this life's CRI is known to listen
  *                 counts as heard
+ *   -DSTALE       what a life has heard before the exit counts for the next one
  *   -DNO_ORDER    a TaskExit may overtake the TaskOOM once the bound has passed
  */
 #ifndef LIVES
@@ -26,9 +27,11 @@
 
 /* The kernel and init. */
 bool oom;   /* init is a victim */
+bool named; /* the kernel has said so */
 bool ended; /* init has been reaped */
 
 /* The shim. */
+bool early;      /* a hint has found that init is a victim, before it ended */
 bool decided;    /* the verdict is known */
 bool shown;      /* the exit may be seen */
 bool bound;      /* the barrier's time is up */
@@ -56,10 +59,18 @@ inline taken_in_order(excused) {
 
 active proctype kernel() {
 	if
-	:: oom = true
+	:: oom = true; named = true
 	:: skip
 	fi;
 	ended = true
+}
+
+/* A hint that comes between the kill and the end has the TaskOOM published. */
+active proctype hint() {
+	if
+	:: atomic { named && !ended -> early = true; queued = true }
+	:: ended
+	fi
 }
 
 /* The barrier: verdict, TaskOOM, acknowledgement, show. */
@@ -68,7 +79,15 @@ active proctype barrier() {
 #ifdef NO_BARRIER
 	shown = true;
 #endif
-	atomic { decided = true; queued = oom };
+	atomic { decided = true;
+		if
+#ifdef STALE
+		:: early
+#else
+		:: early && (queued || heard == life || (taken_by == life && listens != life)) /* it was published */
+#endif
+		:: else -> queued = oom
+		fi };
 	if
 	:: !queued || bound
 	fi;

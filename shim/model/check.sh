@@ -24,7 +24,7 @@ for options in "" "-DLATE" "-DLIVES=3"; do
 	echo "model options='$options' states=$states errors=$errors"
 	[ "$errors" = 0 ] || { failed=1; cat pan.log; }
 done
-for options in -DNO_BARRIER -DNO_AGAIN -DTRUST_ACK "-DNO_ORDER -DLATE"; do
+for options in -DNO_BARRIER -DNO_AGAIN -DTRUST_ACK "-DSTALE -DLATE" "-DNO_ORDER -DLATE"; do
 	run $options
 	echo "model options='$options' errors=$errors, as it must: $(sed -n 's/^pan:1: \(assertion violated\).*/\1/p' pan.log)"
 	[ "$errors" = 1 ] || failed=1
