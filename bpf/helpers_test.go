@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -145,6 +146,10 @@ const memlockEnv = "BPF_TEST_MEMLOCK"
 // listSteps is the STEP of a loader that tells of all and lives.
 const listSteps = "all"
 
+// loaderWait is how long a loader waits for those before it, each of which takes 10 s
+// in an emulated guest.
+const loaderWait = 2 * time.Minute
+
 // helpLoad loads a ledger: DIR LOCKDIR TIER ABI VERSION CAPS [STEP], where CAPS
 // are the numbers of the capabilities to give up first, and STEP is the step after
 // which to die, see dieAt. With STEP it does not wait for events under way.
@@ -160,7 +165,7 @@ func helpLoad(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier}.As(uint32(abi), uint32(version))
+	o := bpf.Options{Dir: args[0], LockDir: args[1], Tier: tier, Wait: loaderWait}.As(uint32(abi), uint32(version))
 	if limit, err := strconv.ParseUint(os.Getenv(memlockEnv), 10, 64); err == nil {
 		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 			fmt.Fprintln(os.Stderr, err)

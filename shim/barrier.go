@@ -71,7 +71,11 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 		it = s.announceExit(r, v.Kills)
 	}
 	faultPoint("announced")
-	if v.OOMKilled { // while containerd takes it
+	foretold := it != nil && opened(it.taken)
+	if foretold {
+		r.acknowledge(it)
+	} else if v.OOMKilled { // while containerd takes it
+		runtime.Gosched() // the queue goes first
 		r.reach("metrics")
 		s.snapshot(s.ctx, r)
 	}
@@ -84,8 +88,9 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	taken := it != nil && first(it.taken, r.shown, s.ctx.Done())
 	if taken {
 		faultPoint("acknowledged")
-		r.acknowledge(it)
-		s.keep(r)
+		if r.acknowledge(it) {
+			s.keep(r)
+		}
 	}
 	faultPoint("before the exit is shown")
 	r.show()
@@ -93,7 +98,7 @@ func (s *Service) barrier(r *run, e oom.Exit, kept <-chan struct{}) {
 	took := time.Since(e.At)
 	runtime.Gosched() // whoever waits for the exit goes first
 	logVerdict(s.ctx, r.id, e, v, taken, int(r.shows(uint32(e.Status))), took)
-	if !v.OOMKilled {
+	if !v.OOMKilled || foretold {
 		r.reach("metrics")
 		s.snapshot(s.ctx, r)
 	}

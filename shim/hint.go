@@ -4,6 +4,7 @@ package shim
 
 import (
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/containerd/log"
@@ -69,16 +70,16 @@ func (r *run) takeHint() bool {
 func (s *Service) followUp(r *run) {
 	before := kills(r.lastLook())
 	for _, pause := range hintPauses {
+		if ev := r.askBest(); ev.Init == oom.Yes {
+			s.foretell(r, ev.Kills)
+			return
+		}
 		now, _ := r.look()
 		if r.exited() {
 			return
 		}
-		var foretold *item
-		if now.initKilled() {
-			foretold = s.foretell(r)
-		}
 		if now.kills() > before {
-			s.killed(r, now.kills(), foretold)
+			s.killed(r, now.kills(), nil)
 			return
 		}
 		select {
@@ -91,20 +92,32 @@ func (s *Service) followUp(r *run) {
 	}
 }
 
-// initKilled says whether the best source names init as a victim.
-func (l looked) initKilled() bool {
-	return len(l.evidence) > 0 && l.evidence[0].Init == oom.Yes
+// askBest gives what the best source says. The others can't say which process was
+// killed, and take longer.
+func (r *run) askBest() oom.Evidence {
+	r.mu.Lock()
+	probes := r.probes
+	r.mu.Unlock()
+	if len(probes) == 0 {
+		return oom.Evidence{}
+	}
+	ev, _ := probes[0].Read() // what it has once said of init stays true
+	return ev
 }
 
 // foretell publishes the TaskOOM of an init that is a victim and has not been
-// reaped. Once it has, that is the barrier's to do: two would be one too many.
-func (s *Service) foretell(r *run) *item {
+// reaped, once. When it has been, that is the barrier's to do: two would be one too
+// many.
+func (s *Service) foretell(r *run, kills uint64) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.exit != nil {
-		return nil
+	if r.exit != nil || r.told == allKills {
+		r.mu.Unlock()
+		return
 	}
-	return s.announceLocked(r, allKills)
+	it := s.announceLocked(r, allKills)
+	r.mu.Unlock()
+	runtime.Gosched() // the queue goes first: what follows does not wait for anything
+	s.killed(r, kills, it)
 }
 
 // killed acts on a kill in a container that runs on, or whose init is about to

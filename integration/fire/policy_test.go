@@ -172,7 +172,7 @@ func TestExitCodeTooLate(t *testing.T) {
 				require.NoError(t, c.Shim.KillMidCall(ctx))
 				got := remove(t, n, c.Bundle)
 				require.EqualValues(t, statusKilled, got.ExitStatus, "%s", got.stderr)
-				require.Equal(t, 1, got.ooms, "%s", got.stderr)
+				require.Contains(t, []int{1, 2}, got.ooms, "the first at the kill; %s", got.stderr)
 				return
 			}
 			require.NoError(t, os.WriteFile(stuck, []byte("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"), 0o600))
