@@ -142,6 +142,15 @@ bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: f
 	@$(call say,metrics of the ledger in the guest: kernel $(KERNEL))
 	cd integration && BENCH_KILLS=$(BENCH_KILLS) LEDGER_RUN='$(LEDGER_BENCH)' LEDGER_KERNELS=$(KERNEL) \
 	  $(GO) test -count=1 -v -run 'TestKernels/$(KERNEL)' -timeout 12h ./ledger | $(METRICS)
+
+.PHONY: bench-growth
+bench-growth: bench-build ## How that grows with containers, pods, cgroups and kills, on this machine; BENCH_GROWTH=20 runs of each size
+	@[ "$$(id -u)" = 0 ] || { echo "make bench-growth: needs root, since it makes cgroups and containers" >&2; exit 1; }
+	@$(call say,how it grows; $$(uptime))
+	cd integration/bench && STOCK_SHIM=$(CURDIR)/$(BENCH)/containerd-shim-runc-v2 OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 \
+	  BENCH_GROWTH=$(BENCH_GROWTH) ../../$(BENCH)/bench.test -test.v -test.timeout 2h -test.run '^TestBy' | $(FIGURES)
+BENCH_GROWTH ?= 20
+
 BENCH_KILLS  ?= 200
 METRICS      := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /FAIL|Error/'
 LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$

@@ -51,6 +51,7 @@ type fakeTask struct {
 	onKill   func()
 	onDelete func()
 	onStats  func()
+	stats    typeurl.Any // nil where the cgroup is gone
 	// updates are the resources that were asked for.
 	updates   []string
 	updateErr error
@@ -190,6 +191,9 @@ func (f *fakeTask) Update(_ context.Context, r *taskAPI.UpdateTaskRequest) (*emp
 func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
 	if f.onStats != nil {
 		f.onStats()
+	}
+	if f.stats != nil {
+		return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(f.stats)}, nil
 	}
 	return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "cgroup does not exist")
 }

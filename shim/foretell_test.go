@@ -4,12 +4,16 @@ package shim
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
 	eventsapi "github.com/containerd/containerd/api/events"
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/typeurl/v2"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -164,5 +168,29 @@ func TestAForetoldVerdictAfterTheBound(t *testing.T) {
 		close(reading)
 		settles(t, b)
 		require.Equal(t, []string{"/tasks/exit c", "/tasks/oom c"}, b.events.all())
+	})
+}
+
+// A storm of children's kills reads metrics once a second, init's own always.
+func TestMetricsInAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		var err error
+		b.task.stats, err = typeurl.MarshalAny(&cgroup2.Metrics{})
+		require.NoError(t, err)
+		var read atomic.Int32
+		b.task.onStats = func() { read.Add(1) }
+		for kills := range uint64(300) {
+			ev := killedNow()
+			ev.Kills = kills + 1
+			b.source.set("c", ev)
+			hints(t, b)
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.EqualValues(t, 3, read.Load(), "in 3 s")
+		isNamed(t, b)
+		require.EqualValues(t, 4, read.Load())
 	})
 }

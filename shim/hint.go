@@ -32,6 +32,10 @@ var hintPauses = []time.Duration{
 	320 * time.Millisecond, time.Second,
 }
 
+// snapshotEvery is how often metrics are kept while children are killed. Most of the
+// cost of a kill is to read them.
+const snapshotEvery = time.Second
+
 // allKills stands for every kill of a run that there is going to be.
 const allKills = math.MaxUint64
 
@@ -125,7 +129,9 @@ func (s *Service) foretell(r *run, kills uint64) {
 func (s *Service) killed(r *run, kills uint64, foretold *item) {
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "kills": kills}).
 		Info("the OOM killer ended a process of the container")
-	s.snapshot(s.ctx, r)
+	if foretold != nil || !r.snappedSince(time.Now().Add(-snapshotEvery)) {
+		s.snapshot(s.ctx, r)
+	}
 	if foretold != nil && opened(foretold.taken) {
 		r.acknowledge(foretold)
 	}

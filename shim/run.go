@@ -48,8 +48,9 @@ type run struct {
 	hinted   bool           // there is one that it has not followed up
 	oom      *item          // the newest TaskOOM
 	told     uint64         // kills that TaskOOMs stand for, or allKills
-	stats    typeurl.Any    // the newest reading of the cgroup's metrics
-	step     string         // what the barrier waits for
+	stats    typeurl.Any    // the newest reading of the cgroup's metrics, at statsAt
+	statsAt  time.Time
+	step     string // what the barrier waits for
 	shownAt  time.Time
 	audience audience
 	acked    bool      // the audience has heard oom, which was taken

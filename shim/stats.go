@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	cgroup1 "github.com/containerd/cgroups/v3/cgroup1/stats"
 	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
@@ -61,8 +62,15 @@ func (s *Service) snapshot(ctx context.Context, r *run) {
 		return // Stats itself says why when it is asked
 	}
 	r.mu.Lock()
-	r.stats = resp.Stats
+	r.stats, r.statsAt = resp.Stats, time.Now()
 	r.mu.Unlock()
+}
+
+// snappedSince says whether the metrics that are kept are of then or later.
+func (r *run) snappedSince(then time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats != nil && !r.statsAt.Before(then)
 }
 
 // settleStats gives metrics whose count of OOM kills is the verdict's: none
