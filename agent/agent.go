@@ -138,7 +138,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	collector := collect.New(collect.Options{
-		Ledger: source{l}, Namer: namer, Limits: limits{watcher.Limits, nodeMemory}.of, Boot: boot,
+		Ledger: source{l}, Namer: namer, Limits: newLimits(watcher.Limits).of, Boot: boot,
 		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	a.mu.Lock()

@@ -54,7 +54,7 @@ func (r *fullRing) Read(ctx context.Context) (bpf.Record, error) {
 	r.next++
 	place := r.next % roomFor
 	killed := r.read[place]
-	r.read[place] = bootNow(r.b)
+	r.read[place] = bootNow()
 	pid, cgroup := uint32(1000+r.next), r.cgroups[r.next%onContainers]
 	return bpf.Record{
 		BootNS: killed, Seq: uint64(r.next), TID: pid, TGID: pid, StartTicks: uint64(r.next),
@@ -66,7 +66,7 @@ func (r *fullRing) Read(ctx context.Context) (bpf.Record, error) {
 func newFullRing(b *testing.B, cgroups []uint64) *fullRing {
 	r := &fullRing{b: b, cgroups: cgroups}
 	for i := range r.read {
-		r.read[i] = bootNow(b)
+		r.read[i] = bootNow()
 	}
 	return r
 }
@@ -87,15 +87,6 @@ func (l *last) Take(incident.Incident, bool) {
 	if l.n--; l.n == 0 {
 		close(l.done)
 	}
-}
-
-func bootNow(b *testing.B) uint64 {
-	b.Helper()
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		b.Fatal(err)
-	}
-	return uint64(ts.Nano())
 }
 
 // watched are directories such as the cgroups of containers, with the files of their
@@ -155,7 +146,7 @@ func BenchmarkRingToMetric(b *testing.B) {
 	watcher, ids := watched(b)
 	c := collect.New(collect.Options{
 		Ledger: newFullRing(b, ids), Namer: identity.NewNamer(watcher, nobody{}, nil), Boot: "boot",
-		Limits: limits{watcher.Limits, nodeMemory}.of, Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
+		Limits: newLimits(watcher.Limits).of, Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

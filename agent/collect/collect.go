@@ -32,9 +32,10 @@ type Namer interface {
 	Complete(*kill.Event)
 }
 
-// Limits reads the memory limit of what ran out of it, and the most that it had
-// used, in bytes; nil where that can't be told.
-type Limits func(*kill.Domain) (limit, usage *uint64)
+// Limits gives the memory limit of what ran out of it, and the most that it had
+// used, in bytes, as they were after bootNS (as in bpf.Record.BootNS), the time of
+// the kill; nil where that can't be told.
+type Limits func(d *kill.Domain, bootNS uint64) (limit, usage *uint64)
 
 // Options of a Collector. All but Limits are needed.
 type Options struct {
@@ -79,7 +80,7 @@ type Collector struct {
 // New makes one.
 func New(o Options) *Collector {
 	if o.Limits == nil {
-		o.Limits = func(*kill.Domain) (limit, usage *uint64) { return nil, nil }
+		o.Limits = func(*kill.Domain, uint64) (limit, usage *uint64) { return nil, nil }
 	}
 	return &Collector{
 		o: o, pending: map[eventKey]*group{}, held: map[bpf.TaskKey]struct{}{},
@@ -173,7 +174,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		}
 	}
 	if g.limit == nil && g.usage == nil && e.Domain != nil {
-		g.limit, g.usage = c.o.Limits(e.Domain)
+		g.limit, g.usage = c.o.Limits(e.Domain, r.BootNS)
 	}
 	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
 	g.newest = max(g.newest, r.BootNS)
