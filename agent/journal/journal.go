@@ -60,7 +60,8 @@ type Journal struct {
 	size  int64
 	begun int64 // size as the journal was begun
 	state state
-	err   error // of the last write
+	text  []byte // to be used again
+	err   error  // of the last write
 
 	closed bool
 	fault  error // for tests: what every write gives
@@ -229,17 +230,16 @@ func (j *Journal) tryLocked(lines []line) error {
 	if j.file == nil || j.size > j.begun+maxFile {
 		return j.renewLocked()
 	}
-	var text []byte
+	text := j.text[:0]
 	for i := range lines {
-		data, err := lines[i].encode()
+		next, err := lines[i].appendTo(text)
 		if errors.Is(err, errLong) {
 			return j.renewLocked() // all are counted there, and this one is left out itself
 		}
 		if err != nil {
 			return err
 		}
-		text = append(text, data...)
-		if i+1 < len(lines) && len(text) < maxWrite {
+		if text = next; i+1 < len(lines) && len(text) < maxWrite {
 			continue
 		}
 		n, err := j.file.Write(text)
@@ -248,6 +248,9 @@ func (j *Journal) tryLocked(lines []line) error {
 			return j.dropLocked(err)
 		}
 		text = text[:0]
+	}
+	if cap(text) <= 2*maxWrite {
+		j.text = text
 	}
 	return nil
 }

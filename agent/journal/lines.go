@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/jsonline"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -49,16 +50,33 @@ type line struct {
 	ID   string `json:"id,omitempty"`
 }
 
-func (l line) encode() ([]byte, error) {
-	l.Version = version
-	data, err := json.Marshal(l)
+// appendTo appends the line, with its end.
+func (l *line) appendTo(b []byte) ([]byte, error) {
+	begin := len(b)
+	b, err := l.appendJSON(b)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	if len(data) >= maxLine {
-		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, len(data))
+	if n := len(b) - begin; n >= maxLine {
+		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, n)
 	}
-	return append(data, '\n'), nil
+	return append(b, '\n'), nil
+}
+
+// appendJSON goes a short way for the lines that are written at each kill.
+func (l *line) appendJSON(b []byte) ([]byte, error) {
+	l.Version = version
+	if l.Kind != kindIncident {
+		data, err := json.Marshal(l)
+		return append(b, data...), err
+	}
+	b = jsonline.Int(append(b, '{'), "v", version)
+	b = jsonline.String(b, "kind", kindIncident)
+	b, err := l.Incident.AppendJSON(jsonline.Key(b, "incident"))
+	if l.Open {
+		b = jsonline.Bool(b, "open", true)
+	}
+	return append(b, '}'), err
 }
 
 const (
@@ -231,7 +249,7 @@ func (c *counting) line(l line) {
 	if c.err != nil {
 		return
 	}
-	data, err := l.encode()
+	data, err := l.appendTo(nil)
 	if errors.Is(err, errLong) {
 		return // an incident whose names are longer than any that are used
 	}
