@@ -134,7 +134,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkRingToMetric(b *testing.B) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	log.SetFormatter(&logrus.JSONFormatter{})
+	log.SetFormatter(NewFormatter())
 	j, _, _, err := journal.Open(b.TempDir(), "boot", time.Now())
 	if err != nil {
 		b.Fatal(err)

@@ -29,7 +29,7 @@ func logIncident(log *logrus.Logger, in *incident.Incident) {
 	if in.Usage != nil {
 		fields["usage_bytes"] = size(*in.Usage)
 	}
-	log.WithFields(fields).Warn(Message)
+	(&logrus.Entry{Logger: log, Data: fields}).Warn(Message)
 }
 
 // The fields' types are numbers and objects in JSON, and short in text.

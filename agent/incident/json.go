@@ -1,6 +1,9 @@
 package incident
 
-import "github.com/oomwitness/oomwitness/agent/jsonline"
+import (
+	"github.com/oomwitness/oomwitness/agent/jsonline"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
 
 // AppendJSON appends what json.Marshal gives: an error is one of its too.
 func (in *Incident) AppendJSON(b []byte) ([]byte, error) {
@@ -18,7 +21,7 @@ func (in *Incident) AppendJSON(b []byte) ([]byte, error) {
 	b = in.Domain.AppendJSON(jsonline.Key(b, "domain"))
 	b = jsonline.Maybe(b, "limit_bytes", in.Limit)
 	b = jsonline.Maybe(b, "usage_bytes", in.Usage)
-	b = in.Trigger.AppendJSON(jsonline.Key(b, "trigger"))
+	b = kill.AppendProcess(jsonline.Key(b, "trigger"), &in.Trigger)
 	b = AppendVictims(jsonline.Key(b, "victims"), in.Victims)
 	return append(b, '}'), nil
 }
@@ -39,7 +42,7 @@ func AppendVictims(b []byte, list []Victim) []byte {
 }
 
 func (v *Victim) appendJSON(b []byte) []byte {
-	b = v.Victim.AppendFields(append(b, '{'))
+	b = kill.AppendVictimFields(append(b, '{'), &v.Victim)
 	b = jsonline.Uint(b, "index", uint64(v.Index))
 	b = v.Memory.AppendJSON(jsonline.Key(b, "memory"))
 	b = v.Cgroup.AppendJSON(jsonline.Key(b, "cgroup"))

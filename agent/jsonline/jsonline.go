@@ -37,6 +37,9 @@ func Text(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// Number appends a number.
+func Number(b []byte, n uint64) []byte { return strconv.AppendUint(b, n, 10) }
+
 // Time appends a time. An error says that JSON has no such year or zone.
 func Time(b []byte, t time.Time) ([]byte, error) {
 	b = append(b, '"')
@@ -59,7 +62,7 @@ func Optional(b []byte, key, s string) []byte {
 }
 
 // Uint is a field.
-func Uint(b []byte, key string, n uint64) []byte { return strconv.AppendUint(Key(b, key), n, 10) }
+func Uint(b []byte, key string, n uint64) []byte { return Number(Key(b, key), n) }
 
 // Int is a field.
 func Int(b []byte, key string, n int64) []byte { return strconv.AppendInt(Key(b, key), n, 10) }
@@ -70,10 +73,7 @@ func Bool(b []byte, key string, yes bool) []byte { return strconv.AppendBool(Key
 // Maybe is a field that is null without a number.
 func Maybe(b []byte, key string, n *uint64) []byte {
 	if n == nil {
-		return Null(b, key)
+		return append(Key(b, key), "null"...)
 	}
 	return Uint(b, key, *n)
 }
-
-// Null is a field.
-func Null(b []byte, key string) []byte { return append(Key(b, key), "null"...) }

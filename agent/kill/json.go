@@ -2,22 +2,23 @@ package kill
 
 import "github.com/oomwitness/oomwitness/agent/jsonline"
 
-// The AppendFields and AppendJSON of a type append what json.Marshal gives for it:
-// the first without its braces.
+// The AppendJSON of a type appends what json.Marshal gives for it. Those types that
+// others embed have a function, which is not handed on.
 
-// AppendFields of a Process.
-func (p *Process) AppendFields(b []byte) []byte {
+// AppendProcess appends what json.Marshal gives for a Process.
+func AppendProcess(b []byte, p *Process) []byte {
+	return append(appendProcessFields(append(b, '{'), p), '}')
+}
+
+func appendProcessFields(b []byte, p *Process) []byte {
 	b = jsonline.Uint(b, "pid", uint64(p.PID))
 	b = jsonline.Uint(b, "tid", uint64(p.TID))
 	return jsonline.String(b, "comm", p.Comm)
 }
 
-// AppendJSON of a Process.
-func (p *Process) AppendJSON(b []byte) []byte { return append(p.AppendFields(append(b, '{')), '}') }
-
-// AppendFields of a Victim.
-func (v *Victim) AppendFields(b []byte) []byte {
-	b = v.Process.AppendFields(b)
+// AppendVictimFields appends the fields of a Victim to an object whose brace is open.
+func AppendVictimFields(b []byte, v *Victim) []byte {
+	b = appendProcessFields(b, &v.Process)
 	b = jsonline.Uint(b, "start_ticks", v.StartTicks)
 	b = jsonline.Uint(b, "uid", uint64(v.UID))
 	b = jsonline.Int(b, "oom_score_adj", int64(v.OOMScoreAdj))
