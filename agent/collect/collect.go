@@ -74,6 +74,7 @@ type Collector struct {
 	o Options
 
 	pending map[eventKey]*group
+	order   []*group                 // of pending, as they came: nearly by age
 	held    map[bpf.TaskKey]struct{} // the victims of pending
 	// soonest is no later than when the first of pending is due.
 	soonest time.Time
@@ -183,7 +184,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	if g == nil {
 		c.makeRoom()
 		g = &group{key: key, first: time.Now()}
-		c.pending[key] = g
+		c.pending[key], c.order = g, append(c.order, g)
 		if due := g.first.Add(settle); due.Before(c.soonest) {
 			c.soonest = due
 		}

@@ -25,6 +25,7 @@ type group struct {
 	first, last  time.Time
 	newest       uint64 // the last victim's time by the kernel, as in bpf.Record.BootNS
 	limit, usage *uint64
+	given        bool // out
 }
 
 // due is when the event is over.
@@ -44,7 +45,7 @@ func (c *Collector) flush(f func(*group) bool) {
 // byAge gives those of pending that f says, in the order of their first victims.
 func (c *Collector) byAge(f func(*group) bool) []*group {
 	var groups []*group
-	for _, g := range c.pending {
+	for _, g := range c.order {
 		if f(g) {
 			groups = append(groups, g)
 		}
@@ -65,10 +66,12 @@ func (c *Collector) give(groups ...*group) {
 		c.o.Out(list)
 		for _, g := range some {
 			delete(c.pending, g.key)
+			g.given = true
 			for _, k := range g.keys {
 				delete(c.held, k)
 			}
 		}
+		c.order = slices.DeleteFunc(c.order, func(g *group) bool { return g.given })
 	}
 }
 

@@ -13,13 +13,21 @@ func (j *Journal) Break(err error) {
 	j.fault = err
 }
 
-// Encode gives the line of an incident as the journal has it, and as encoding/json
-// has it.
-func Encode(in *incident.Incident, open bool) (line1, line2 []byte, err error) {
-	l := line{Version: version, Kind: kindIncident, Incident: in, Open: open}
-	if line2, err = json.Marshal(l); err != nil {
-		return nil, nil, err
+// Encode gives the lines that there are of an incident, as the journal has them and
+// as encoding/json has them.
+func Encode(in *incident.Incident) (got, want []byte, err error) {
+	for _, kind := range []string{kindIncident, kindPast} {
+		for flags := range 4 {
+			l := line{Version: version, Kind: kind, Incident: in, Open: flags&1 != 0, Only: flags&2 != 0}
+			data, err := json.Marshal(l)
+			if err != nil {
+				return nil, nil, err
+			}
+			want = append(append(want, data...), '\n')
+			if got, err = l.appendTo(got); err != nil {
+				return nil, nil, err
+			}
+		}
 	}
-	line1, err = l.appendTo(nil)
-	return line1, append(line2, '\n'), err
+	return got, want, nil
 }

@@ -63,18 +63,21 @@ func (l *line) appendTo(b []byte) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// appendJSON goes a short way for the lines that are written at each kill.
+// appendJSON goes a short way for the lines of incidents, which are nearly all.
 func (l *line) appendJSON(b []byte) ([]byte, error) {
 	l.Version = version
-	if l.Kind != kindIncident {
+	if l.Kind != kindIncident && l.Kind != kindPast {
 		data, err := json.Marshal(l)
 		return append(b, data...), err
 	}
 	b = jsonline.Int(append(b, '{'), "v", version)
-	b = jsonline.String(b, "kind", kindIncident)
+	b = jsonline.String(b, "kind", l.Kind)
 	b, err := l.Incident.AppendJSON(jsonline.Key(b, "incident"))
 	if l.Open {
 		b = jsonline.Bool(b, "open", true)
+	}
+	if l.Only {
+		b = jsonline.Bool(b, "only", true)
 	}
 	return append(b, '}'), err
 }
@@ -240,16 +243,17 @@ func (s *state) writeIncidents(out *counting) {
 
 // counting writes lines until the first error.
 type counting struct {
-	w   *bufio.Writer
-	n   int64
-	err error
+	w    *bufio.Writer
+	n    int64
+	err  error
+	text []byte // to be used again
 }
 
 func (c *counting) line(l line) {
 	if c.err != nil {
 		return
 	}
-	data, err := l.appendTo(nil)
+	data, err := l.appendTo(c.text[:0])
 	if errors.Is(err, errLong) {
 		return // an incident whose names are longer than any that are used
 	}
@@ -258,5 +262,5 @@ func (c *counting) line(l line) {
 		return
 	}
 	n, err := c.w.Write(data)
-	c.n, c.err = c.n+int64(n), err
+	c.n, c.err, c.text = c.n+int64(n), err, data
 }
