@@ -117,11 +117,11 @@ func (c *Collector) Run(ctx context.Context) {
 	defer feeding.Wait()
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
-	for {
+	defer c.flush(func(*group) bool { return true })
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			c.flush(func(*group) bool { return true })
-			return
+			continue
 		case s := <-scans:
 			c.takeAll(ctx, s)
 		case r := <-live:
