@@ -15,7 +15,7 @@ const Message = "OOM kill"
 
 // logIncident writes one line for the OOM event with all its victims.
 func logIncident(log *logrus.Logger, in *incident.Incident) {
-	fields := make(logrus.Fields, len(lineKeys))
+	fields := make(logrus.Fields, len(lineKeys)-3) // those of logrus itself
 	fields["id"], fields["at"], fields["event"], fields["scope"] = in.ID, in.Time, in.Event, string(in.Scope)
 	fields["tier"], fields["trigger"], fields["victims"] = in.Tier, process{in.Trigger}, victims(in.Victims)
 	if in.Domain != nil {

@@ -2,6 +2,7 @@ package cgroups
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"strconv"
 
@@ -54,14 +55,14 @@ func readShort(path string, buf []byte) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	defer unix.Close(fd) // nothing was written to it
 	n, err := again(func() (int, error) { return unix.Read(fd, buf) })
+	_ = unix.Close(fd) // nothing was written to it
 	return buf[:max(n, 0)], err == nil && n < len(buf)
 }
 
 // again calls f until no signal has come between.
 func again(f func() (int, error)) (n int, err error) {
-	for n, err = f(); err == unix.EINTR; n, err = f() {
+	for n, err = f(); errors.Is(err, unix.EINTR); n, err = f() {
 	}
 	return n, err
 }
