@@ -138,7 +138,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	collector := collect.New(collect.Options{
-		Ledger: source{l}, Namer: namer, Limits: limits{watcher.Limits, nodeMemory}.of, Boot: boot,
+		Ledger: source{l}, Namer: namer, Limits: newLimits(watcher.Limits).of, Boot: boot,
 		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	a.mu.Lock()
@@ -210,28 +210,44 @@ func (a *Agent) resume(j *journal.Journal) {
 	}
 }
 
-// deliver counts an incident and then tells of it.
-func (a *Agent) deliver(in incident.Incident) {
-	old := time.Since(in.Time) > a.worth
+// deliver counts incidents and then tells of them.
+func (a *Agent) deliver(list []incident.Incident) {
+	for len(list) > 0 {
+		old, n := a.old(&list[0]), 1
+		for n < len(list) && a.old(&list[n]) == old {
+			n++
+		}
+		a.deliverAlike(list[:n], old)
+		list = list[n:]
+	}
+}
+
+// old says whether an incident is only counted.
+func (a *Agent) old(in *incident.Incident) bool { return time.Since(in.Time) > a.worth }
+
+// deliverAlike delivers those that are all old, or none is.
+func (a *Agent) deliverAlike(list []incident.Incident, old bool) {
 	tracked := a.c.Tracked != nil && !old
-	if err := a.journal.Add(in, tracked); err != nil {
+	if err := a.journal.Add(tracked, list...); err != nil {
 		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
 	}
 	if dropped := a.journal.Dropped(); dropped > a.dropped {
 		a.c.Log.WithField("incidents", dropped-a.dropped).Warn("too much waits for Kubernetes: the oldest will not be told again after a restart")
 		a.dropped = dropped
 	}
-	if old {
-		a.silent++
-	} else {
-		a.tellSilent()
-		logIncident(a.c.Log, &in)
-	}
-	for _, c := range a.c.Consumers {
-		c.Take(in, false)
-	}
-	if tracked {
-		a.c.Tracked.Take(in, false)
+	for i := range list {
+		if old {
+			a.silent++
+		} else {
+			a.tellSilent()
+			logIncident(a.c.Log, &list[i])
+		}
+		for _, c := range a.c.Consumers {
+			c.Take(list[i], false)
+		}
+		if tracked {
+			a.c.Tracked.Take(list[i], false)
+		}
 	}
 }
 

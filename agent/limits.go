@@ -6,20 +6,39 @@ import (
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
-// limits finds what a domain's limit was, and the most that it had used.
+// limits finds what a domain's limit was, and the most that it had used. It is for
+// one goroutine.
 type limits struct {
 	// read reads those of a cgroup by its path, nil where it is gone.
 	read func(path string) (limit, usage *uint64)
 	// node gives the node's memory and swap, in bytes.
 	node func() (memory, swap uint64, ok bool)
+	// boot is CLOCK_BOOTTIME, ns.
+	boot func() uint64
+	// last are the figures that were read last, by the cgroup's ID.
+	last map[uint64]figures
 }
 
-// of gives both. A cgroup may be gone by now, removed by systemd with its last
-// process. The kernel said its limits of memory and swap together when it fired
-// (mem_cgroup_get_max): on a node without swap that is its limit of memory.
-func (l limits) of(d *kill.Domain) (limit, usage *uint64) {
+// figures are those of a cgroup as they were at or after a moment.
+type figures struct {
+	bootNS       uint64
+	limit, usage *uint64
+}
+
+// maxFigures bounds limits.last.
+const maxFigures = 1024
+
+func newLimits(read func(path string) (limit, usage *uint64)) *limits {
+	return &limits{read: read, node: nodeMemory, boot: bootNow, last: map[uint64]figures{}}
+}
+
+// of gives both, as they were after bootNS, the time of the kill. A cgroup may be
+// gone by now, removed by systemd with its last process. The kernel said its limits
+// of memory and swap together when it fired (mem_cgroup_get_max): on a node without
+// swap that is its limit of memory.
+func (l *limits) of(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
 	if d.Path != "" {
-		limit, usage = l.read(d.Path)
+		limit, usage = l.after(d, bootNS)
 	}
 	if limit != nil {
 		return limit, usage
@@ -34,6 +53,22 @@ func (l limits) of(d *kill.Domain) (limit, usage *uint64) {
 	return limit, usage
 }
 
+// after reads a cgroup's figures, unless they were read since the kill: in a storm
+// the ring has many kills of one cgroup, and what was read for the first of them
+// is nearer to each of the others than what would be read now.
+func (l *limits) after(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
+	if f, ok := l.last[d.ID]; ok && f.bootNS > bootNS {
+		return f.limit, f.usage
+	}
+	f := figures{bootNS: l.boot()}
+	f.limit, f.usage = l.read(d.Path)
+	if len(l.last) >= maxFigures {
+		clear(l.last)
+	}
+	l.last[d.ID] = f
+	return f.limit, f.usage
+}
+
 // nodeMemory is the node's memory and swap, in bytes: sysinfo(2).
 func nodeMemory() (memory, swap uint64, ok bool) {
 	var info unix.Sysinfo_t
@@ -41,4 +76,13 @@ func nodeMemory() (memory, swap uint64, ok bool) {
 		return 0, 0, false
 	}
 	return info.Totalram * uint64(info.Unit), info.Totalswap * uint64(info.Unit), true
+}
+
+// bootNow is CLOCK_BOOTTIME in ns, as a record's time is.
+func bootNow() uint64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0 // never: it is there since Linux 2.6.39
+	}
+	return uint64(ts.Nano())
 }

@@ -32,10 +32,37 @@ func TestLimitOfAGoneCgroup(t *testing.T) {
 		"node, not known":      {kill.Domain{Size: node}, there, 0, true, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := limits{read: c.read, node: func() (memory, swap uint64, ok bool) { return node, c.swap, !c.dumb }}
-			limit, usage := l.of(&c.domain)
+			l := newLimits(c.read)
+			l.node = func() (memory, swap uint64, ok bool) { return node, c.swap, !c.dumb }
+			limit, usage := l.of(&c.domain, 1)
 			require.Equal(t, c.limit, limit)
 			require.Equal(t, c.usage, usage)
 		})
 	}
+}
+
+// TestLimitIsReadAfterTheKill: what was read is good for the kills before it, and no
+// other.
+func TestLimitIsReadAfterTheKill(t *testing.T) {
+	now, reads := uint64(1000), uint64(0)
+	l := newLimits(func(string) (limit, usage *uint64) {
+		reads++
+		return new(reads), new(now)
+	})
+	l.boot = func() uint64 { return now }
+	of := func(id, killed uint64) uint64 {
+		limit, _ := l.of(&kill.Domain{ID: id, Path: "/a"}, killed)
+		return *limit
+	}
+	require.EqualValues(t, 1, of(7, 900))
+	require.EqualValues(t, 1, of(7, 950))
+	require.EqualValues(t, 1, of(7, 999))
+	require.EqualValues(t, 2, of(8, 999), "another cgroup's")
+	now = 2000
+	require.EqualValues(t, 3, of(7, 1000), "it may have been read before the kill")
+	require.EqualValues(t, 3, of(7, 1500))
+	for id := range uint64(2 * maxFigures) {
+		of(100+id, 1999)
+	}
+	require.LessOrEqual(t, len(l.last), maxFigures)
 }

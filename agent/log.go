@@ -15,10 +15,9 @@ const Message = "OOM kill"
 
 // logIncident writes one line for the OOM event with all its victims.
 func logIncident(log *logrus.Logger, in *incident.Incident) {
-	fields := logrus.Fields{
-		"id": in.ID, "at": in.Time, "event": in.Event, "scope": string(in.Scope), "tier": in.Tier,
-		"trigger": process{in.Trigger}, "victims": victims(in.Victims),
-	}
+	fields := make(logrus.Fields, len(lineKeys)-3) // those of logrus itself
+	fields["id"], fields["at"], fields["event"], fields["scope"] = in.ID, in.Time, in.Event, string(in.Scope)
+	fields["tier"], fields["trigger"], fields["victims"] = in.Tier, process{in.Trigger}, victims(in.Victims)
 	if in.Domain != nil {
 		fields["constraint"], fields["domain"] = in.Domain.Constraint, in.Domain.Path
 		fields["domain_bytes"] = size(in.Domain.Size)
@@ -29,7 +28,7 @@ func logIncident(log *logrus.Logger, in *incident.Incident) {
 	if in.Usage != nil {
 		fields["usage_bytes"] = size(*in.Usage)
 	}
-	log.WithFields(fields).Warn(Message)
+	(&logrus.Entry{Logger: log, Data: fields}).Warn(Message)
 }
 
 // The fields' types are numbers and objects in JSON, and short in text.

@@ -22,9 +22,12 @@ func TestBacklogIsNamed(t *testing.T) {
 	defer j.Close()
 	a := New(Config{Log: log})
 	a.journal = j
+	var list []incident.Incident
 	for i, age := range []time.Duration{2 * time.Hour, 2 * time.Hour, 0, 0} {
-		a.deliver(incident.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
+		list = append(list, incident.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
 	}
+	a.deliver(list[:1])
+	a.deliver(list[1:])
 	a.tellSilent()
 	var said []string
 	for _, e := range lines.AllEntries() {

@@ -2,9 +2,11 @@ package cgroups
 
 import (
 	"bytes"
-	"os"
+	"errors"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits reads a cgroup's memory limit and the most that it has used, in bytes:
@@ -34,13 +36,33 @@ func (w *Watcher) Limits(path string) (limit, usage *uint64) {
 const unlimited = 1<<63 - 1<<16
 
 func number(dir, name string) *uint64 {
-	data, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
+	var buf [32]byte // the longest number has 20 digits
+	text, ok := readShort(dir+"/"+name, buf[:])
+	if !ok {
 		return nil
 	}
-	n, err := strconv.ParseUint(string(bytes.TrimSpace(data)), 10, 64)
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
 	if err != nil || n >= unlimited {
 		return nil // "max"
 	}
 	return &n
+}
+
+// readShort reads a file that fits in buf. It is by system calls: an os.File is
+// made for what may wait, with a poller, a finalizer and twice as many calls.
+func readShort(path string, buf []byte) ([]byte, bool) {
+	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, false
+	}
+	n, err := again(func() (int, error) { return unix.Read(fd, buf) })
+	_ = unix.Close(fd) // nothing was written to it
+	return buf[:max(n, 0)], err == nil && n < len(buf)
+}
+
+// again calls f until no signal has come between.
+func again(f func() (int, error)) (n int, err error) {
+	for n, err = f(); errors.Is(err, unix.EINTR); n, err = f() {
+	}
+	return n, err
 }

@@ -32,8 +32,10 @@ type Tree struct {
 
 type known struct {
 	path string
-	walk int       // in which it was last there
-	gone time.Time // when it was found removed
+	// place is what the path says, nil until it was asked.
+	place *Place
+	walk  int       // in which it was last there
+	gone  time.Time // when it was found removed
 }
 
 // Name is what is known of one cgroup.
@@ -41,19 +43,24 @@ type Name struct {
 	ID uint64
 	// Path below the mount, "" where the cgroup was gone before it was ever seen.
 	Path string
-	// Above are the IDs of the cgroups above it, nearest first, as far as known.
-	Above []uint64
-	// Nearest is the path of the nearest of those that has one, where Path is "".
+	// Above are, where Path is "", the IDs of the cgroups above it, nearest first, as
+	// far as known. Nearest is the path of the nearest of those that has one.
+	Above   []uint64
 	Nearest string
+
+	// place is that of Path, nil where it has not been found out.
+	place *Place
 }
 
 // Place is the container and pod that the path names. Of a removed cgroup right
 // below a pod's, the pod is known still.
 func (n Name) Place() Place {
-	if n.Path != "" {
+	switch {
+	case n.place != nil:
+		return *n.place
+	case n.Path != "":
 		return Locate(n.Path)
-	}
-	if n.Nearest == "" {
+	case n.Nearest == "":
 		return Place{}
 	}
 	p := Locate(n.Nearest)
@@ -84,10 +91,17 @@ func (t *Tree) nameOf(id uint64) Name {
 	if id == 0 {
 		return n
 	}
-	n.Path = t.paths[id].path
+	if k, ok := t.paths[id]; ok {
+		if k.place == nil {
+			k.place = new(Locate(k.path))
+			t.paths[id] = k
+		}
+		n.Path, n.place = k.path, k.place
+		return n
+	}
 	n.Above = t.above(id)
 	for _, above := range n.Above {
-		if n.Path == "" && n.Nearest == "" {
+		if n.Nearest == "" {
 			n.Nearest = t.paths[above].path
 		}
 	}

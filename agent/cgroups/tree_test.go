@@ -94,3 +94,19 @@ func TestTreeOfNothing(t *testing.T) {
 	_, err := tree.Name(7, time.Now())
 	require.ErrorContains(t, err, "/nowhere")
 }
+
+// TestTreeRemembersPlaces: what a path says is found out once, and anew where the
+// cgroup was moved.
+func TestTreeRemembersPlaces(t *testing.T) {
+	tree := &cgroups.Tree{Mount: t.TempDir()}
+	moved := mkdir(t, tree, "kubepods/pod"+uid+"/"+id)
+	for range 2 {
+		name := nameOf(t, tree, moved, time.Now())
+		require.Equal(t, cgroups.Locate(name.Path), name.Place())
+		require.Equal(t, id, name.Place().Container)
+		require.Empty(t, name.Above, "nothing needs them")
+	}
+	require.NoError(t, os.Rename(filepath.Join(tree.Mount, "kubepods/pod"+uid+"/"+id), filepath.Join(tree.Mount, "kubepods/web")))
+	require.NoError(t, tree.Refresh())
+	require.Equal(t, "web", nameOf(t, tree, moved, time.Now()).Place().Container)
+}

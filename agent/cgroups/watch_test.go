@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -140,6 +141,7 @@ func TestLimits(t *testing.T) {
 		"none v1":   {"memory.limit_in_bytes": "9223372036854771712\n"},
 		"not there": {},
 		"rubbish":   {"memory.max": "-1\n", "memory.peak": "x"},
+		"too long":  {"memory.max": strings.Repeat("0", 40) + "1048576\n", "memory.peak": strings.Repeat(" ", 32) + "1"},
 	} {
 		mkdir(t, tree, name)
 		for file, text := range files {

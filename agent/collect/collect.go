@@ -32,9 +32,10 @@ type Namer interface {
 	Complete(*kill.Event)
 }
 
-// Limits reads the memory limit of what ran out of it, and the most that it had
-// used, in bytes; nil where that can't be told.
-type Limits func(*kill.Domain) (limit, usage *uint64)
+// Limits gives the memory limit of what ran out of it, and the most that it had
+// used, in bytes, as they were after bootNS (as in bpf.Record.BootNS), the time of
+// the kill; nil where that can't be told.
+type Limits func(d *kill.Domain, bootNS uint64) (limit, usage *uint64)
 
 // Options of a Collector. All but Limits are needed.
 type Options struct {
@@ -46,9 +47,10 @@ type Options struct {
 	// Counted says whether a victim is in an incident that was given out, by this
 	// or an earlier agent.
 	Counted func(*bpf.Record) bool
-	// Out is given each incident when its event has settled, by one goroutine. Its
-	// victims are Counted when it returns.
-	Out func(incident.Incident)
+	// Out is given each incident when its event has settled, by one goroutine, with
+	// others that have, oldest first: maxBatch at most. Their victims are Counted when
+	// it returns.
+	Out func([]incident.Incident)
 	// Warn is told what goes wrong and ends nothing.
 	Warn func(error)
 }
@@ -61,6 +63,10 @@ const (
 	longest = time.Second
 	// maxPending events are held at once.
 	maxPending = 256
+	// maxBatch events are given out at once, and as many are made room for.
+	maxBatch = maxPending / 8
+	// maxRead records of the ring are read ahead, while earlier ones are taken.
+	maxRead = 256
 )
 
 // Collector reads the ledger. Run is called once; Health at any time.
@@ -68,6 +74,7 @@ type Collector struct {
 	o Options
 
 	pending map[eventKey]*group
+	order   []*group                 // of pending, as they came: nearly by age
 	held    map[bpf.TaskKey]struct{} // the victims of pending
 	// soonest is no later than when the first of pending is due.
 	soonest time.Time
@@ -79,7 +86,7 @@ type Collector struct {
 // New makes one.
 func New(o Options) *Collector {
 	if o.Limits == nil {
-		o.Limits = func(*kill.Domain) (limit, usage *uint64) { return nil, nil }
+		o.Limits = func(*kill.Domain, uint64) (limit, usage *uint64) { return nil, nil }
 	}
 	return &Collector{
 		o: o, pending: map[eventKey]*group{}, held: map[bpf.TaskKey]struct{}{},
@@ -102,21 +109,23 @@ func (c *Collector) setHealth(f func(*incident.Health)) {
 
 // Run collects until ctx ends, and then gives out what has not settled yet.
 func (c *Collector) Run(ctx context.Context) {
-	batches := make(chan batch)
-	f := feeder{Collector: c, to: batches}
+	live, scans := make(chan bpf.Record, maxRead), make(chan scan)
+	f := feeder{Collector: c, live: live, scans: scans}
 	var feeding sync.WaitGroup
 	feeding.Go(func() { f.run(ctx) })
 	feeding.Go(func() { f.watch(ctx) })
 	defer feeding.Wait()
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
-	for {
+	defer c.flush(func(*group) bool { return true })
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			c.flush(func(*group) bool { return true })
-			return
-		case b := <-batches:
-			c.takeAll(ctx, b)
+			continue
+		case s := <-scans:
+			c.takeAll(ctx, s)
+		case r := <-live:
+			c.takeLive(ctx, &r, live)
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -128,29 +137,37 @@ func (c *Collector) Run(ctx context.Context) {
 	}
 }
 
-// takeAll takes the records of a batch, and counts those that are lost for good.
-// Of past events it gives out each as soon as the next is a later one: an agent
-// that is killed over and over comes on in each of its lives, however short.
-func (c *Collector) takeAll(ctx context.Context, b batch) {
+// takeAll takes what the map of victims has, and counts what is lost for good. It
+// gives out each event as soon as the next is a later one: an agent that is killed
+// over and over comes on in each of its lives, however short.
+func (c *Collector) takeAll(ctx context.Context, s scan) {
 	var fresh uint64
-	for i := range b.records {
+	for i := range s.records {
 		if ctx.Err() != nil {
 			return // they are read again after the start
 		}
-		r := &b.records[i]
-		if !b.live {
-			c.flush(func(g *group) bool { return r.BootNS > g.newest+uint64(settle) })
-		}
+		r := &s.records[i]
+		c.flush(func(g *group) bool { return r.BootNS > g.newest+uint64(settle) })
 		if c.take(ctx, r) {
 			fresh++
 		}
 	}
-	if b.live {
-		c.setHealth(func(h *incident.Health) { h.Lag = time.Since(b.records[0].Time()) })
+	if s.missing > fresh {
+		c.setHealth(func(h *incident.Health) { h.Lost += s.missing - fresh })
 	}
-	if b.missing > fresh {
-		c.setHealth(func(h *incident.Health) { h.Lost += b.missing - fresh })
+}
+
+// takeLive takes a record of the ring, and those that have come by now.
+func (c *Collector) takeLive(ctx context.Context, r *bpf.Record, more <-chan bpf.Record) {
+	c.take(ctx, r)
+	for range len(more) { // nobody else takes them
+		if ctx.Err() != nil {
+			break // they are read again after the start
+		}
+		*r = <-more
+		c.take(ctx, r)
 	}
+	c.setHealth(func(h *incident.Health) { h.Lag = time.Since(r.Time()) })
 }
 
 // take gives false for a victim that is known.
@@ -166,20 +183,20 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	g := c.pending[key]
 	if g == nil {
 		c.makeRoom()
-		g = &group{first: time.Now()}
-		c.pending[key] = g
+		g = &group{key: key, first: time.Now()}
+		c.pending[key], c.order = g, append(c.order, g)
 		if due := g.first.Add(settle); due.Before(c.soonest) {
 			c.soonest = due
 		}
 	}
 	if g.limit == nil && g.usage == nil && e.Domain != nil {
-		g.limit, g.usage = c.o.Limits(e.Domain)
+		g.limit, g.usage = c.o.Limits(e.Domain, r.BootNS)
 	}
 	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
 	g.newest = max(g.newest, r.BootNS)
 	c.held[r.Key()] = struct{}{}
 	if len(g.events) >= incident.MaxVictims {
-		c.give(key, g)
+		c.give(g)
 	}
 	return true
 }
@@ -190,9 +207,7 @@ func (c *Collector) makeRoom() {
 	if len(c.pending) < maxPending {
 		return
 	}
-	for _, key := range c.byAge(func(*group) bool { return true })[:maxPending/8] {
-		c.give(key, c.pending[key])
-	}
+	c.give(c.byAge(func(*group) bool { return true })[:maxBatch]...)
 }
 
 // next is when the first of pending will be due.

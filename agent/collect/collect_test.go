@@ -111,6 +111,7 @@ type rig struct {
 
 	mu     sync.Mutex // guards what follows
 	out    []incident.Incident
+	most   int // that were given out at once
 	warned []error
 	known  map[bpf.TaskKey]bool
 }
@@ -142,12 +143,14 @@ func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *namer
 			defer r.mu.Unlock()
 			return r.known[rec.Key()]
 		},
-		Out: func(in incident.Incident) {
+		Out: func(list []incident.Incident) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.out = append(r.out, in)
-			for _, v := range in.Victims {
-				r.known[bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}] = true
+			r.out, r.most = append(r.out, list...), max(r.most, len(list))
+			for _, in := range list {
+				for _, v := range in.Victims {
+					r.known[bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}] = true
+				}
 			}
 		},
 		Warn: func(err error) {
@@ -370,6 +373,7 @@ func TestManyAtOnce(t *testing.T) {
 			last = in.BootNS
 		}
 		require.Equal(t, []int{incident.MaxVictims, 1}, parts)
+		require.Equal(t, 32, r.most, "given out at once")
 	})
 }
 

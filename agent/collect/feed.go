@@ -12,13 +12,11 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// batch are records from the ledger, some of which may be known.
-type batch struct {
+// scan are all records of the map of victims, most of which may be known.
+type scan struct {
 	records []bpf.Record
-	// live says that it is one record, as the ring gave it.
-	live bool
-	// missing are the records for which the ring was full, and which the map of
-	// victims is read for.
+	// missing are the records for which the ring was full, and which the map is
+	// read for.
 	missing uint64
 }
 
@@ -27,7 +25,10 @@ type batch struct {
 // loaded, when the ring was full, and while another process reads the ring.
 type feeder struct {
 	*Collector
-	to chan<- batch
+	// live has the ring's records. One is sent when the scan that was sent before it
+	// was taken.
+	live  chan<- bpf.Record
+	scans chan<- scan
 }
 
 const (
@@ -79,7 +80,7 @@ func (f *feeder) follow(ctx context.Context) (err error) {
 			f.o.Warn(err)
 		case err != nil:
 			return fmt.Errorf("follow the ledger: %w", err)
-		case !f.send(ctx, batch{records: []bpf.Record{r}, live: true}):
+		case !send(ctx, f.live, r):
 			return nil
 		}
 	}
@@ -120,12 +121,12 @@ func (f *feeder) scan(ctx context.Context, missing uint64) {
 	slices.SortFunc(list, func(a, b bpf.Record) int {
 		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
 	})
-	f.send(ctx, batch{records: list, missing: missing})
+	send(ctx, f.scans, scan{records: list, missing: missing})
 }
 
-func (f *feeder) send(ctx context.Context, b batch) bool {
+func send[T any](ctx context.Context, to chan<- T, v T) bool {
 	select {
-	case f.to <- b:
+	case to <- v:
 		return true
 	case <-ctx.Done():
 		return false

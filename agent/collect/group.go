@@ -19,11 +19,13 @@ type eventKey struct {
 
 // group is an event whose victims may not be all there yet.
 type group struct {
+	key          eventKey
 	events       []kill.Event
 	keys         []bpf.TaskKey
 	first, last  time.Time
 	newest       uint64 // the last victim's time by the kernel, as in bpf.Record.BootNS
 	limit, usage *uint64
+	given        bool // out
 }
 
 // due is when the event is over.
@@ -37,27 +39,44 @@ func (g *group) due() time.Time {
 
 // flush gives out those that f says, in the order of their first victims.
 func (c *Collector) flush(f func(*group) bool) {
-	for _, key := range c.byAge(f) {
-		c.give(key, c.pending[key])
-	}
+	c.give(c.byAge(f)...)
 }
 
 // byAge gives those of pending that f says, in the order of their first victims.
-func (c *Collector) byAge(f func(*group) bool) []eventKey {
-	var keys []eventKey
-	for key, g := range c.pending {
+func (c *Collector) byAge(f func(*group) bool) []*group {
+	var groups []*group
+	for _, g := range c.order {
 		if f(g) {
-			keys = append(keys, key)
+			groups = append(groups, g)
 		}
 	}
-	slices.SortFunc(keys, func(a, b eventKey) int {
-		return cmp.Or(cmp.Compare(c.pending[a].events[0].BootNS, c.pending[b].events[0].BootNS), cmp.Compare(a.seq, b.seq))
+	slices.SortFunc(groups, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(a.events[0].BootNS, b.events[0].BootNS), cmp.Compare(a.key.seq, b.key.seq))
 	})
-	return keys
+	return groups
 }
 
-// give gives an event out, with what is known of its victims by now.
-func (c *Collector) give(key eventKey, g *group) {
+// give gives events out, some at once.
+func (c *Collector) give(groups ...*group) {
+	for some := range slices.Chunk(groups, maxBatch) {
+		list := make([]incident.Incident, 0, len(some))
+		for _, g := range some {
+			list = append(list, c.incident(g))
+		}
+		c.o.Out(list)
+		for _, g := range some {
+			delete(c.pending, g.key)
+			g.given = true
+			for _, k := range g.keys {
+				delete(c.held, k)
+			}
+		}
+		c.order = slices.DeleteFunc(c.order, func(g *group) bool { return g.given })
+	}
+}
+
+// incident is what an event is, with what is known of its victims by now.
+func (c *Collector) incident(g *group) incident.Incident {
 	slices.SortStableFunc(g.events, func(a, b kill.Event) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.BootNS, b.BootNS))
 	})
@@ -71,9 +90,5 @@ func (c *Collector) give(key eventKey, g *group) {
 		in.Add(e)
 	}
 	in.Limit, in.Usage = g.limit, g.usage
-	c.o.Out(in)
-	delete(c.pending, key)
-	for _, k := range g.keys {
-		delete(c.held, k)
-	}
+	return in
 }

@@ -3,7 +3,7 @@
 package incident
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/kill"
@@ -80,5 +80,5 @@ func (in *Incident) Add(e kill.Event) {
 // /proc/sys/kernel/random/boot_id. The number of the event alone would not do: a
 // ledger that was unloaded and loaded again begins anew.
 func NewID(boot string, e kill.Event) string {
-	return fmt.Sprintf("%s-%d-%d", boot, e.BootNS, e.Event)
+	return boot + "-" + strconv.FormatUint(e.BootNS, 10) + "-" + strconv.FormatUint(e.Event, 10)
 }

@@ -1,8 +1,8 @@
 // Package journal keeps the agent's position: which victims were counted, the
 // counts, and what has not been delivered yet.
 //
-// It is a file of lines of JSON, each written in one step before an incident is
-// told of, so that an agent that was killed at any moment goes on where it was. A
+// It is a file of lines of JSON, each written before its incident is told of, those
+// of incidents that come together in one step, so that an agent that was killed at any moment goes on where it was. A
 // victim is counted when its incident is in the journal, and then never again: it
 // is known by its process, {pid, start}, for as long as the ledger may name it. A
 // journal that has grown is written anew, shorter, and renamed over the old one.
@@ -31,6 +31,8 @@ const (
 
 	// maxFile is how much is added before the journal is written anew, in bytes.
 	maxFile = 4 << 20
+	// maxWrite is how much is written at once, in bytes, and a line more.
+	maxWrite = 64 << 10
 	// maxPast are the incidents that are kept, for the page.
 	maxPast = 500
 	// maxOpen are the deliveries that are kept; the oldest goes first.
@@ -58,7 +60,8 @@ type Journal struct {
 	size  int64
 	begun int64 // size as the journal was begun
 	state state
-	err   error // of the last write
+	text  []byte // to be used again
+	err   error  // of the last write
 
 	closed bool
 	fault  error // for tests: what every write gives
@@ -144,14 +147,18 @@ func (j *Journal) Has(r *bpf.Record) bool {
 	return j.state.seen.has(r.Key(), r.BootNS)
 }
 
-// Add counts an incident, before anybody is told of it. open says that it stays
-// so until Done. An error says that it will be counted again after a restart;
-// it is counted in memory all the same.
-func (j *Journal) Add(in incident.Incident, open bool) error {
+// Add counts incidents, before anybody is told of them. open says that they stay so
+// until Done. An error says that some will be counted again after a restart; they
+// are counted in memory all the same.
+func (j *Journal) Add(open bool, list ...incident.Incident) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.state.add(in, open)
-	return j.writeLocked(line{Kind: kindIncident, Incident: &in, Open: open})
+	lines := make([]line, len(list))
+	for i := range list {
+		j.state.add(list[i], open)
+		lines[i] = line{Kind: kindIncident, Incident: &list[i], Open: open}
+	}
+	return j.writeLocked(lines...)
 }
 
 // Done ends a delivery. One that is not open is no error.
@@ -206,14 +213,14 @@ func (j *Journal) Err() error {
 	return j.err
 }
 
-// writeLocked appends a line. Where it can't, the next one writes the journal
-// anew, with all that the lines missed.
-func (j *Journal) writeLocked(l line) error {
-	j.err = j.tryLocked(l)
+// writeLocked appends lines, in one write unless they are long. Where it can't, the
+// next write is of the journal anew, with all that the lines missed.
+func (j *Journal) writeLocked(lines ...line) error {
+	j.err = j.tryLocked(lines)
 	return j.err
 }
 
-func (j *Journal) tryLocked(l line) error {
+func (j *Journal) tryLocked(lines []line) error {
 	if j.closed {
 		return fmt.Errorf("journal: %w", os.ErrClosed)
 	}
@@ -223,17 +230,27 @@ func (j *Journal) tryLocked(l line) error {
 	if j.file == nil || j.size > j.begun+maxFile {
 		return j.renewLocked()
 	}
-	data, err := l.encode()
-	if errors.Is(err, errLong) {
-		return j.renewLocked() // it is counted there, and left out itself
+	text := j.text[:0]
+	for i := range lines {
+		next, err := lines[i].appendTo(text)
+		if errors.Is(err, errLong) {
+			return j.renewLocked() // all are counted there, and this one is left out itself
+		}
+		if err != nil {
+			return err
+		}
+		if text = next; i+1 < len(lines) && len(text) < maxWrite {
+			continue
+		}
+		n, err := j.file.Write(text)
+		j.size += int64(n)
+		if err != nil {
+			return j.dropLocked(err)
+		}
+		text = text[:0]
 	}
-	if err != nil {
-		return err
-	}
-	n, err := j.file.Write(data)
-	j.size += int64(n)
-	if err != nil {
-		return j.dropLocked(err)
+	if cap(text) <= 2*maxWrite {
+		j.text = text
 	}
 	return nil
 }

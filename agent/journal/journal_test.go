@@ -62,9 +62,9 @@ func TestGoesOn(t *testing.T) {
 	require.False(t, j.Has(record(1)))
 	first := one(1)
 	first.Add(victim(2))
-	require.NoError(t, j.Add(first, true))
-	require.NoError(t, j.Add(one(3), true))
-	require.NoError(t, j.Add(one(4), false))
+	require.NoError(t, j.Add(true, first))
+	require.NoError(t, j.Add(true, one(3)))
+	require.NoError(t, j.Add(false, one(4)))
 	require.NoError(t, j.Done(one(3).ID))
 	require.NoError(t, j.Done("no such"))
 	for life := range 3 {
@@ -91,7 +91,7 @@ func TestGoesOn(t *testing.T) {
 func TestAnotherBoot(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir, boot)
-	require.NoError(t, j.Add(one(1), true))
+	require.NoError(t, j.Add(true, one(1)))
 	j = again(t, dir, "other", j)
 	require.False(t, j.Has(record(1)))
 	require.Len(t, j.Open(), 1)
@@ -109,7 +109,7 @@ func TestIsBounded(t *testing.T) {
 	for n := 1; n <= many; n++ {
 		in := one(n)
 		in.Victims[0].Pod.Name = fmt.Sprint("web-", n%3000)
-		require.NoError(t, j.Add(in, true))
+		require.NoError(t, j.Add(true, in))
 	}
 	for range 2 {
 		for n := 1; n <= many; n++ {
@@ -136,7 +136,7 @@ func TestTornAndDamaged(t *testing.T) {
 	name := filepath.Join(dir, "journal")
 	j, _ := open(t, dir, boot)
 	for n := 1; n <= 3; n++ {
-		require.NoError(t, j.Add(one(n), false))
+		require.NoError(t, j.Add(false, one(n)))
 	}
 	require.NoError(t, j.Close())
 	whole, err := os.ReadFile(name)
@@ -166,11 +166,11 @@ func TestDiskFull(t *testing.T) {
 	j, _ := open(t, dir, boot)
 	fault := fmt.Errorf("no space: %w", syscall.ENOSPC)
 	j.Break(fault)
-	require.ErrorIs(t, j.Add(one(1), true), syscall.ENOSPC)
+	require.ErrorIs(t, j.Add(true, one(1)), syscall.ENOSPC)
 	require.ErrorIs(t, j.Err(), syscall.ENOSPC)
 	require.True(t, j.Has(record(1)))
 	j.Break(nil)
-	require.NoError(t, j.Add(one(2), false))
+	require.NoError(t, j.Add(false, one(2)))
 	require.NoError(t, j.Err())
 	j = again(t, dir, boot, j)
 	require.True(t, j.Has(record(1)), "written later")
@@ -189,8 +189,8 @@ func TestLongNames(t *testing.T) {
 		e.Cgroup.Path = strings.Repeat("/\x01", 2000)
 		long.Add(e)
 	}
-	require.NoError(t, j.Add(long, true))
-	require.NoError(t, j.Add(one(1000), true))
+	require.NoError(t, j.Add(true, long))
+	require.NoError(t, j.Add(true, one(1000)))
 	j = again(t, dir, boot, j)
 	require.True(t, j.Has(record(1)))
 	require.True(t, j.Has(record(incident.MaxVictims)))
@@ -207,7 +207,7 @@ func TestManyVictims(t *testing.T) {
 		for n := 2; n <= incident.MaxVictims; n++ {
 			in.Add(victim(i*1000 + n))
 		}
-		require.NoError(t, j.Add(in, true))
+		require.NoError(t, j.Add(true, in))
 	}
 	require.Len(t, j.Past(), 4000/incident.MaxVictims)
 	require.Len(t, j.Open(), 4000/incident.MaxVictims)
@@ -227,7 +227,7 @@ func TestOneAgentOnly(t *testing.T) {
 func TestClosed(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir, boot)
-	require.NoError(t, j.Add(one(1), true))
+	require.NoError(t, j.Add(true, one(1)))
 	require.NoError(t, j.Close())
 	require.ErrorIs(t, j.Done(one(1).ID), os.ErrClosed)
 	next, _ := open(t, dir, boot)
@@ -264,8 +264,8 @@ func FuzzJournal(f *testing.F) {
 	name := filepath.Join(dir, "journal")
 	j, _, _, err := journal.Open(dir, boot, began)
 	require.NoError(f, err)
-	require.NoError(f, j.Add(one(1), true))
-	require.NoError(f, j.Add(one(2), false))
+	require.NoError(f, j.Add(true, one(1)))
+	require.NoError(f, j.Add(false, one(2)))
 	require.NoError(f, j.Done(one(1).ID))
 	require.NoError(f, j.Close())
 	data, err := os.ReadFile(name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/jsonline"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -49,16 +50,36 @@ type line struct {
 	ID   string `json:"id,omitempty"`
 }
 
-func (l line) encode() ([]byte, error) {
-	l.Version = version
-	data, err := json.Marshal(l)
+// appendTo appends the line, with its end.
+func (l *line) appendTo(b []byte) ([]byte, error) {
+	begin := len(b)
+	b, err := l.appendJSON(b)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	if len(data) >= maxLine {
-		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, len(data))
+	if n := len(b) - begin; n >= maxLine {
+		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, n)
 	}
-	return append(data, '\n'), nil
+	return append(b, '\n'), nil
+}
+
+// appendJSON goes a short way for the lines of incidents, which are nearly all.
+func (l *line) appendJSON(b []byte) ([]byte, error) {
+	l.Version = version
+	if l.Kind != kindIncident && l.Kind != kindPast {
+		data, err := json.Marshal(l)
+		return append(b, data...), err
+	}
+	b = jsonline.Int(append(b, '{'), "v", version)
+	b = jsonline.String(b, "kind", l.Kind)
+	b, err := l.Incident.AppendJSON(jsonline.Key(b, "incident"))
+	if l.Open {
+		b = jsonline.Bool(b, "open", true)
+	}
+	if l.Only {
+		b = jsonline.Bool(b, "only", true)
+	}
+	return append(b, '}'), err
 }
 
 const (
@@ -222,16 +243,17 @@ func (s *state) writeIncidents(out *counting) {
 
 // counting writes lines until the first error.
 type counting struct {
-	w   *bufio.Writer
-	n   int64
-	err error
+	w    *bufio.Writer
+	n    int64
+	err  error
+	text []byte // to be used again
 }
 
 func (c *counting) line(l line) {
 	if c.err != nil {
 		return
 	}
-	data, err := l.encode()
+	data, err := l.appendTo(c.text[:0])
 	if errors.Is(err, errLong) {
 		return // an incident whose names are longer than any that are used
 	}
@@ -240,5 +262,5 @@ func (c *counting) line(l line) {
 		return
 	}
 	n, err := c.w.Write(data)
-	c.n, c.err = c.n+int64(n), err
+	c.n, c.err, c.text = c.n+int64(n), err, data
 }

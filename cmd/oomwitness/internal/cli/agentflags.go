@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/evict"
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
@@ -154,7 +155,7 @@ func (f *agentFlags) logger(to io.Writer) (*logrus.Logger, error) {
 	file, ok := to.(*os.File)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
 	if f.logFormat == "json" || f.logFormat == auto && !terminal {
-		log.SetFormatter(&logrus.JSONFormatter{})
+		log.SetFormatter(agent.NewFormatter())
 	}
 	return log, nil
 }

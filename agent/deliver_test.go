@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// teller looks at the journal at each moment when somebody is told.
+type teller struct {
+	t    *testing.T
+	name string
+	told []string
+}
+
+func (l *teller) look(what, id string) {
+	data, err := os.ReadFile(l.name)
+	require.NoError(l.t, err)
+	require.Contains(l.t, string(data), `"id":"`+id+`"`, what)
+	l.told = append(l.told, what+" "+id)
+}
+
+func (l *teller) Take(in incident.Incident, _ bool) { l.look("consumer", in.ID) }
+func (l *teller) Format(e *logrus.Entry) ([]byte, error) {
+	l.look("log", e.Data["id"].(string))
+	return nil, nil
+}
+
+// TestWrittenBeforeItIsTold: of incidents that come together each is in the journal
+// when the log or a consumer has it, and they are told in their order.
+func TestWrittenBeforeItIsTold(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := journal.Open(dir, "boot", time.Now())
+	require.NoError(t, err)
+	defer j.Close()
+	l := &teller{t: t, name: filepath.Join(dir, "journal")}
+	log := logrus.New()
+	log.SetFormatter(l)
+	a := New(Config{Log: log, Consumers: []incident.Consumer{l}})
+	a.journal = j
+	var list []incident.Incident
+	for n := range uint64(3) {
+		list = append(list, incident.New("boot", kill.Event{Event: n, BootNS: n, Time: time.Now()}))
+	}
+	a.deliver(list)
+	require.Equal(t, []string{
+		"log boot-0-0", "consumer boot-0-0", "log boot-1-1", "consumer boot-1-1", "log boot-2-2", "consumer boot-2-2",
+	}, l.told)
+}
