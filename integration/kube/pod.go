@@ -59,6 +59,21 @@ func (c *Cluster) Create(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
+// Debug adds an ephemeral container of the workload to a pod.
+func (c *Cluster) Debug(ctx context.Context, pod, name string, command ...string) error {
+	p, err := c.Get(ctx, pod)
+	if err != nil {
+		return err
+	}
+	p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{
+		EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Image: faultkit.Image, Command: command},
+	})
+	if _, err := c.core.Pods(Namespace).UpdateEphemeralContainers(ctx, pod, p, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("ephemeral container of pod %s: %w", pod, err)
+	}
+	return nil
+}
+
 // Delete has a pod stopped, with so many seconds between SIGTERM and SIGKILL, and
 // removed. It comes back at once; one that is gone is no error.
 func (c *Cluster) Delete(ctx context.Context, name string, seconds int64) error {
