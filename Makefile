@@ -310,7 +310,7 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) kube-agent SCENARIO='$(AGENT_SHORT)'
 CHART_SHORT ?= TestLife
 # The scopes that take no memory of the whole node, and no limit that is kubelet's.
-AGENT_SHORT ?= TestScopes/(container|pod)|TestOutside
+AGENT_SHORT ?= TestScopes/(container|pod)|TestOutside|TestKinds
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full
