@@ -69,6 +69,29 @@ func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]dir{}, dirs: map[int]string{}}
 }
 
+// Recall takes what the watcher of an agent before this one knew, in the same boot:
+// before Start, which finds what of it is gone.
+func (w *Watcher) Recall(list []Known) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tree.recall(list)
+}
+
+// Notify has f called with each cgroup that is new, moved or removed from now on. It
+// must not wait.
+func (w *Watcher) Notify(f func(Known)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tree.notify = f
+}
+
+// All are the cgroups that are known, in no order.
+func (w *Watcher) All() []Known {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tree.all()
+}
+
 // Start begins to watch, and has looked through the tree when it returns. An
 // error means that there is nothing to watch.
 func (w *Watcher) Start() error {
