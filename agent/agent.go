@@ -36,10 +36,10 @@ type Config struct {
 	Containerd string
 	// Pods are the node's, nil without Kubernetes. Synced waits until they are
 	// known, or ctx ends; may be nil.
-	Pods   identity.Pods
+	Pods identity.Pods
 	// PodsKept are the same where what is known of them outlives this agent; may be nil.
 	PodsKept recall.Source[pods.Known]
-	Synced func(ctx context.Context)
+	Synced   func(ctx context.Context)
 	// Consumers are told of every incident; Tracked until it has done with each,
 	// may be nil.
 	Consumers []incident.Consumer

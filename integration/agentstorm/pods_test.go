@@ -36,7 +36,7 @@ type podSet struct {
 
 // testPod is one of them.
 type testPod struct {
-	name string
+	name, uid string
 	// dir is its cgroup's directory, container its container's.
 	dir, container string
 }
@@ -85,20 +85,27 @@ func (s *podSet) add(ctx context.Context, name string) (testPod, error) {
 	if _, err := s.api.UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
 		return testPod{}, err
 	}
-	p := testPod{name: name, dir: filepath.Join(s.kubepods, "pod"+string(pod.UID))}
+	p := testPod{name: name, uid: string(pod.UID), dir: filepath.Join(s.kubepods, "pod"+string(pod.UID))}
 	p.container = filepath.Join(p.dir, id)
 	return p, errors.Join(oomtest.NewCgroup(s.hierarchy, p.dir, 0), oomtest.NewCgroup(s.hierarchy, p.container, podLimit))
 }
 
 // remove removes a pod whose processes have ended.
 func (s *podSet) remove(ctx context.Context, p testPod) error {
+	if err := p.removeCgroups(ctx); err != nil {
+		return err
+	}
+	return s.api.Delete(ctx, p.name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+}
+
+func (p testPod) removeCgroups(ctx context.Context) error {
 	for _, dir := range []string{p.container, p.dir} {
 		// The kernel lets go of a cgroup a moment after its last process.
 		if err := faultkit.Until(ctx, "a cgroup to be removed", func() error { return unix.Rmdir(dir) }); err != nil {
 			return err
 		}
 	}
-	return s.api.Delete(ctx, p.name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+	return nil
 }
 
 // makePods makes n pods, and gives their containers' cgroups.
