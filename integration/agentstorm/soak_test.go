@@ -84,12 +84,14 @@ func TestSoak(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, faultkit.Until(t.Context(), "the agent to know its node", func() error { return knows(t.Context(), soakPods) }))
 	cpu, began := shimtest.CPUTime(t, s.agent.PID()), time.Now()
+	written := s.written(t)
 	s.run(t, length)
+	written = s.written(t) - written
 	lasted := time.Since(began)
 	used := 100 * (shimtest.CPUTime(t, s.agent.PID()) - cpu).Seconds() / lasted.Seconds()
 	require.NoError(t, faultkit.Until(t.Context(), "all kills to be counted and told", func() error { return s.allTold(t.Context()) }))
 	require.NoError(t, s.agent.End(syscall.SIGTERM))
-	s.judge(t, lasted, used)
+	s.judge(t, lasted, used, float64(written)/1024/lasted.Seconds())
 }
 
 // run has the workers work for so long.
@@ -135,6 +137,18 @@ func (s *soak) run(t *testing.T, length time.Duration) {
 		s.samples = append(s.samples, now)
 	})
 	work.Wait()
+}
+
+// written is what the agent has written to the disk so far, bytes: proc(5), io.
+func (s *soak) written(t *testing.T) (bytes int) {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", s.agent.PID()))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(data), "\nwrite_bytes:")
+	require.True(t, ok)
+	_, err = fmt.Sscan(rest, &bytes)
+	require.NoError(t, err)
+	return bytes
 }
 
 // every calls f in turns until ctx ends.
@@ -249,7 +263,7 @@ func ofSoak(v *incident.Victim) bool {
 }
 
 // judge prints the soak's line, and says what is too much.
-func (s *soak) judge(t *testing.T, lasted time.Duration, cpu float64) {
+func (s *soak) judge(t *testing.T, lasted time.Duration, cpu, disk float64) {
 	t.Helper()
 	steady := lasted >= warmUp+leastSteady
 	from := time.Duration(0)
@@ -263,9 +277,9 @@ func (s *soak) judge(t *testing.T, lasted time.Duration, cpu float64) {
 	watched, watchedEnd := around(s.samples, 0, func(s sample) int { return s.watched })
 	last := s.samples[len(s.samples)-1]
 	t.Logf("metric=agent-soak seconds=%.0f steady=%t alive=%d pods=%d kills=%d anon_kib_first=%d anon_kib_last=%d anon_kib_peak=%d "+
-		"goroutines=%d..%d fds=%d..%d cgroups=%d..%d watched=%d..%d series=%d cpu_percent=%.2f",
+		"goroutines=%d..%d fds=%d..%d cgroups=%d..%d watched=%d..%d series=%d cpu_percent=%.2f disk_kib_per_s=%.2f",
 		lasted.Seconds(), steady, soakPods, s.made.Load(), s.killed.Load(), own, ownEnd, s.peak,
-		goroutines, goroutinesEnd, fds, fdsEnd, cgroups, cgroupsEnd, watched, watchedEnd, last.series, cpu)
+		goroutines, goroutinesEnd, fds, fdsEnd, cgroups, cgroupsEnd, watched, watchedEnd, last.series, cpu, disk)
 	require.NotZero(t, s.killed.Load())
 	require.Greater(t, int(s.made.Load()), soakPods+int(lasted.Seconds()), "pods made, one a second at least")
 	require.LessOrEqual(t, s.peak, maxResident, "KiB of its own")
