@@ -127,7 +127,10 @@ func (k *Keeper) Run(ctx context.Context) {
 			pause = again
 			k.signal() // also if nothing changes
 		}
-		wait(ctx, pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
 		select {
 		case <-k.wake:
 		case <-ctx.Done():
@@ -169,14 +172,4 @@ func (k *Keeper) all() knowledge {
 		now.pods = k.o.Pods.All()
 	}
 	return now.fresh(time.Now())
-}
-
-// wait waits, or until ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
