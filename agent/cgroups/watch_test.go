@@ -96,7 +96,7 @@ func TestWatcherLetsGo(t *testing.T) {
 	t.Cleanup(func() { oomtest.RemoveCgroup(t, parent) })
 	for name, lost := range map[string]bool{"by events": false, "by a walk": true} {
 		t.Run(name, func(t *testing.T) {
-			w := cgroups.NewWatcher(&cgroups.Tree{Mount: parent}, cgroups.WatchOptions{})
+			w := cgroups.NewWatcher(&cgroups.Tree{Mount: parent}, cgroups.WatchOptions{Watches: 3})
 			require.NoError(t, w.Start())
 			t.Cleanup(func() { stop(w) })
 			for range 100 {
@@ -107,6 +107,9 @@ func TestWatcherLetsGo(t *testing.T) {
 				id, err := bpf.CgroupID(container)
 				require.NoError(t, err)
 				require.Equal(t, "/pod/container", pathOf(t, w, id))
+				if lost {
+					w.Inject(overflow()) // it meets those that it watches again
+				}
 				oomtest.RemoveCgroup(t, container)
 				oomtest.RemoveCgroup(t, pod)
 				if lost {
