@@ -11,6 +11,13 @@ func (w *Watcher) Inject(raw []byte) {
 	}
 }
 
+// Paths is how many it takes to be there.
+func (w *Watcher) Paths() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.byPath)
+}
+
 // Lose has the events that are there go unread.
 func (w *Watcher) Lose() {
 	w.mu.Lock()

@@ -73,6 +73,8 @@ func TestWatcherKnowsWhatWasRemovedAtOnce(t *testing.T) {
 // had its turn.
 func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	tree, w := watched(t, cgroups.WatchOptions{})
+	var told []cgroups.Known
+	w.Notify(func(k cgroups.Known) { told = append(told, k) })
 	id := mkdir(t, tree, "a/b/c")
 	require.Equal(t, "/a/b/c", pathOf(t, w, id))
 	known, dirs := w.Size()
@@ -82,6 +84,8 @@ func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	late := mkdir(t, tree, "z/late")
 	require.Equal(t, "/z/late", pathOf(t, w, late), "moved as a whole")
 	require.Equal(t, "/z/b/c", pathOf(t, w, id))
+	require.Equal(t, 5, w.Paths())
+	require.Contains(t, told, cgroups.Known{ID: id, Path: "/z/b/c"})
 }
 
 // TestWatcherLetsGo: of what was removed no watch is left, on the kernel's own file

@@ -64,5 +64,14 @@ func TestRecall(t *testing.T) {
 		if _, ok := s.ByUID("goes"); !ok {
 			t.Error("forgotten before ten minutes")
 		}
+
+		older, newer := told[1], told[3]
+		older.Gone = newer.Gone.Add(-time.Minute)
+		s = NewStore()
+		s.Recall([]Known{newer, older})
+		must(t, s.Update(made("new", "c5")))
+		if s.Len() != 2 {
+			t.Errorf("%d pods: the first that was removed is forgotten first", s.Len())
+		}
 	})
 }
