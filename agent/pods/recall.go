@@ -17,10 +17,16 @@ type Known struct {
 // Recall takes what the store of an agent before this one knew: before Watch, which
 // finds what of it has changed, and what is gone.
 func (s *Store) Recall(list []Known) {
-	byTime := slices.SortedStableFunc(slices.Values(list), func(a, b Known) int { return a.Gone.Compare(b.Gone) })
+	// As they came: those that are there have what leads to them, such as a hash.
+	inOrder := slices.SortedFunc(slices.Values(list), func(a, b Known) int {
+		if a.Gone.IsZero() != b.Gone.IsZero() {
+			return b.Gone.Compare(a.Gone)
+		}
+		return a.Gone.Compare(b.Gone)
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range byTime {
+	for _, k := range inOrder {
 		s.putLocked(&entry{k.Pod, k.Hash})
 		if !k.Gone.IsZero() {
 			s.gone[k.UID] = true

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
 )
 
 // A store names the pods that were removed while no agent ran, for ten minutes; the
@@ -56,6 +58,7 @@ func TestRecall(t *testing.T) {
 		if len(told) != 4 || told[2].Containers[0].IDs[0] != "c9" || told[3].Gone.IsZero() {
 			t.Errorf("told of %+v", told[2:])
 		}
+		must(t, s.Delete(static))
 		time.Sleep(Keep - time.Minute)
 		must(t, s.Update(made("new", "c5")))
 		if _, ok := s.ByUID("went"); ok {
@@ -63,6 +66,15 @@ func TestRecall(t *testing.T) {
 		}
 		if _, ok := s.ByUID("goes"); !ok {
 			t.Error("forgotten before ten minutes")
+		}
+
+		for range 10 { // All is in no order
+			again := NewStore()
+			mirror := Known{Pod: Pod{Pod: identity.Pod{UID: "second", Static: true}}, Hash: "hash"}
+			again.Recall(append(s.All(), mirror))
+			if pod, ok := again.ByUID("hash"); !ok || pod.UID != "second" {
+				t.Errorf("the static pod is %+v, not the mirror that is there", pod)
+			}
 		}
 
 		older, newer := told[1], told[3]

@@ -30,7 +30,7 @@ const (
 // source is one that a test fills.
 type source[T any] struct {
 	mu       sync.Mutex // guards what follows, as a real source has one
-	asked    int // for all
+	asked    int        // for all
 	recalled []T
 	known    []T
 	notify   func(T)
