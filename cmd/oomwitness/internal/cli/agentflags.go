@@ -51,7 +51,7 @@ const (
 	metricsInCluster = ":8080"
 	metricsOnNode    = "127.0.0.1:8080"
 	// defaultMemoryLimit leaves room below 30 MiB for what Go does not count.
-	defaultMemoryLimit = "20Mi"
+	defaultMemoryLimit = "23Mi"
 	nodeNameEnv        = "NODE_NAME"
 )
 
