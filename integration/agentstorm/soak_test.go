@@ -4,7 +4,6 @@ package agentstorm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -92,11 +91,9 @@ func TestSoak(t *testing.T) {
 	lasted := time.Since(began)
 	used := 100 * (shimtest.CPUTime(t, s.agent.PID()) - cpu).Seconds() / lasted.Seconds()
 	s.judge(t, lasted, used, float64(written)/1024/lasted.Seconds())
-	require.NoError(t, faultkit.Until(t.Context(), "all kills to be counted and told", func() error { return s.allTold(t.Context()) }))
+	require.NoError(t, faultkit.Until(t.Context(), "all kills to be counted", func() error { return s.allCounted(t.Context()) }))
 	if lasted < eventsLive {
-		sum, _, err := eventCounts(t.Context(), plane)
-		require.NoError(t, err)
-		require.EqualValues(t, s.killed.Load(), sum, "in Events on the pods")
+		require.NoError(t, faultkit.Until(t.Context(), "all kills to be told", func() error { return s.allTold(t, plane) }))
 	}
 	require.NoError(t, s.agent.End(syscall.SIGTERM))
 }
@@ -222,10 +219,9 @@ func (s *soak) read(ctx context.Context, into *sample) error {
 	return nil
 }
 
-// allTold gives an error until all kills in the pods are in the log with their
-// names, each once, and all in the log are in the metrics and done with in Kubernetes:
-// of others on this machine, whose pods it does not know, there is nothing to tell.
-func (s *soak) allTold(ctx context.Context) error {
+// allCounted gives an error until all kills in the pods are in the log with their
+// names, each once, and all in the log are in the metrics.
+func (s *soak) allCounted(ctx context.Context) error {
 	type process struct {
 		pid   uint32
 		start uint64
@@ -253,16 +249,27 @@ func (s *soak) allTold(ctx context.Context) error {
 		return err
 	}
 	victims, err := agent.Sum(body, "oomwitness_oom_victims_total")
-	observed, err2 := agent.Sum(body, "oomwitness_events_total", `stage="observed"`)
-	told, err3 := agent.Sum(body, "oomwitness_events_total", `stage="told"`)
-	unknown, err4 := agent.Sum(body, "oomwitness_events_total", `stage="skipped"`, `reason="pod_unknown"`)
-	if err := errors.Join(err, err2, err3, err4); err != nil {
+	if err == nil && int(victims) != all {
+		err = fmt.Errorf("%v victims counted of %d", victims, all)
+	}
+	return err
+}
+
+// allTold gives an error until all kills are in Events on the pods, none twice. A
+// flood of kills by others on this machine fills the queue: what it had no room for
+// is counted.
+func (s *soak) allTold(t *testing.T, plane *controlplane.Plane) error {
+	full, err := agent.Metric(t.Context(), "oomwitness_events_total", `stage="skipped"`, `reason="queue_full"`)
+	if err != nil {
 		return err
 	}
-	if int(victims) != all || told+unknown != observed {
-		return fmt.Errorf("%v victims counted of %d, %v events told and %v of unknown pods of %v", victims, all, told, unknown, observed)
+	told, _, err := eventCounts(t.Context(), plane)
+	killed := int(s.killed.Load())
+	require.LessOrEqual(t, told, killed)
+	if err == nil && told+int(full) < killed {
+		err = fmt.Errorf("%d of %d, and %v had no room", told, killed, full)
 	}
-	return nil
+	return err
 }
 
 // ofSoak says whether a victim has all of its names: others are killed on this
