@@ -197,6 +197,13 @@ agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real A
 	@$(call say,the agent in a storm)
 	cd integration && AGENT_LIVES=$(AGENT_LIVES) $(GO) test -count=1 -timeout 30m -v ./agentstorm
 
+.PHONY: agent-soak
+agent-soak: cluster-programs ## The agent on a node of 250 pods that come, go and are killed, for MIN=30 minutes: it must not grow; root
+	@[ "$$(id -u)" = 0 ] || { echo "make agent-soak: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
+	@$(call say,the agent in a soak of $(MIN) minutes)
+	cd integration && AGENT_SOAK=$$((60 * $(MIN))) $(GO) test -count=1 -timeout $$(($(MIN) + 20))m -run '^TestSoak$$' -v ./agentstorm
+MIN ?= 30
+
 .PHONY: descheduler
 descheduler: cluster-programs $(DESCHEDULER) ## The stock descheduler evicts what the agent has marked; builds it at the first time, which takes minutes
 	@$(call say,the agent and the stock descheduler)
@@ -338,6 +345,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) api API_AWAY=5m
 	@$(MAKE) descheduler
 	@$(MAKE) agent-storm AGENT_LIVES=50
+	@$(MAKE) agent-soak
 	@$(MAKE) kube-agent DRIVER=cgroupfs
 
 .PHONY: test-arm64

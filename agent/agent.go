@@ -21,6 +21,8 @@ import (
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/ledger"
+	"github.com/oomwitness/oomwitness/agent/pods"
+	"github.com/oomwitness/oomwitness/agent/recall"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -28,14 +30,16 @@ import (
 type Config struct {
 	// Dir is where the ledger is pinned, LockDir its locks; the usual ones if empty.
 	Dir, LockDir string
-	// StateDir is where the position is kept.
+	// StateDir is where the position is kept, and what is known of who runs.
 	StateDir string
 	// Containerd is its socket, "" to do without.
 	Containerd string
 	// Pods are the node's, nil without Kubernetes. Synced waits until they are
 	// known, or ctx ends; may be nil.
-	Pods   identity.Pods
-	Synced func(ctx context.Context)
+	Pods identity.Pods
+	// PodsKept are the same where what is known of them outlives this agent; may be nil.
+	PodsKept recall.Source[pods.Known]
+	Synced   func(ctx context.Context)
 	// Consumers are told of every incident; Tracked until it has done with each,
 	// may be nil.
 	Consumers []incident.Consumer
@@ -64,6 +68,7 @@ type Agent struct {
 	silent int // incidents that were only counted, and not yet said so
 	// dropped are the deliveries that the journal has given up, as last seen.
 	dropped uint64
+	keeper  *recall.Keeper
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector
@@ -133,7 +138,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	watcher, namer, err := a.identity(h, l, names)
+	watcher, namer, err := a.identity(h, boot, l, names)
 	if err != nil {
 		return err
 	}
@@ -148,13 +153,18 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// identity learns what runs on the node before the first kill is named.
-func (a *Agent) identity(h oom.Hierarchy, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer, error) {
+// identity learns what runs on the node, and what an earlier agent has known, before
+// the first kill is named.
+func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer, error) {
 	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent}
 	var namer *identity.Namer
 	appeared := func(path string) { namer.Appeared(path) }
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
 	namer = identity.NewNamer(watcher, names, a.c.Pods)
+	a.keeper = recall.Open(recall.Options{
+		Dir: a.c.StateDir, Boot: boot, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
+		Warn: func(err error) { a.c.Log.Warn(err) },
+	})
 	return watcher, namer, watcher.Start()
 }
 
@@ -164,6 +174,7 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	defer parts.Wait()
 	parts.Go(func() { a.watcher.Run(ctx) })
 	parts.Go(func() { namer.Run(ctx) })
+	parts.Go(func() { a.keeper.Run(ctx) })
 	for _, beside := range a.c.Beside {
 		parts.Go(func() { beside(ctx) })
 	}

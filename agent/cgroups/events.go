@@ -53,12 +53,13 @@ func (w *Watcher) takeLocked(raw []byte) bool {
 
 // leaveLocked notes that a cgroup was removed: those below it were before.
 func (w *Watcher) leaveLocked(path string) {
-	id, ok := w.byPath[path]
+	d, ok := w.byPath[path]
 	if !ok {
 		return
 	}
 	delete(w.byPath, path)
-	w.tree.left(id, time.Now())
+	w.unwatchLocked(d)
+	w.tree.left(d.id, time.Now())
 }
 
 // event is one of inotify(7)'s.

@@ -26,8 +26,17 @@ type Tree struct {
 	Parent func(id uint64) (uint64, bool)
 
 	paths  map[uint64]known
+	notify func(Known) // may be nil
 	walks  int
 	walked time.Time // the newest walk's begin
+}
+
+// Known is one cgroup as it is kept over a restart of the agent.
+type Known struct {
+	ID   uint64 `json:"id"`
+	Path string `json:"path"`
+	// Gone is when it was found removed, zero while it is there.
+	Gone time.Time `json:"gone,omitzero"`
 }
 
 type known struct {
@@ -168,7 +177,11 @@ func (t *Tree) begin() {
 // add notes a cgroup that is there. One more than the limit takes the place of
 // one that was removed.
 func (t *Tree) add(id uint64, path string) {
+	before, ok := t.paths[id]
 	t.paths[id] = known{path: path, walk: t.walks}
+	if !ok || before.path != path || !before.gone.IsZero() {
+		t.tell(Known{ID: id, Path: path})
+	}
 	if limit := cmp.Or(t.Max, DefaultMax); len(t.paths) > limit+limit/8 {
 		t.forget(limit)
 	}
@@ -180,7 +193,33 @@ func (t *Tree) left(id uint64, at time.Time) {
 	if ok {
 		k.gone = at
 		t.paths[id] = k
+		t.tell(Known{ID: id, Path: k.path, Gone: at})
 	}
+}
+
+func (t *Tree) tell(k Known) {
+	if t.notify != nil {
+		t.notify(k)
+	}
+}
+
+// recall takes what another Tree knew in this boot. The walk after it finds which
+// of those that were there are gone.
+func (t *Tree) recall(list []Known) {
+	if t.paths == nil {
+		t.paths = map[uint64]known{}
+	}
+	for _, k := range list {
+		t.paths[k.ID] = known{path: k.Path, gone: k.Gone}
+	}
+}
+
+func (t *Tree) all() []Known {
+	list := make([]Known, 0, len(t.paths))
+	for id, k := range t.paths {
+		list = append(list, Known{ID: id, Path: k.path, Gone: k.gone})
+	}
+	return list
 }
 
 // missing notes as removed what the walk that ends has not met.

@@ -41,10 +41,16 @@ type Watcher struct {
 	mu     sync.Mutex
 	fd     int // of file, -1 once closed
 	tree   *Tree
-	byPath map[string]uint64 // those that are there
-	dirs   map[int]string    // by watch
-	whole  bool              // every cgroup is watched, and no event was lost
+	byPath map[string]dir // those that are there
+	dirs   map[int]string // by watch
+	whole  bool           // every cgroup is watched, and no event was lost
 	buf    [16 << 10]byte
+}
+
+// dir is a cgroup that is there.
+type dir struct {
+	id    uint64
+	watch int // -1 for none
 }
 
 // WatchOptions say how much a Watcher may take; zero values are the defaults.
@@ -60,7 +66,30 @@ type WatchOptions struct {
 // the watcher's from now on.
 func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 	o.Keep, o.Watches = cmp.Or(o.Keep, DefaultKeep), cmp.Or(o.Watches, DefaultWatches)
-	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]uint64{}, dirs: map[int]string{}}
+	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]dir{}, dirs: map[int]string{}}
+}
+
+// Recall takes what the watcher of an agent before this one knew, in the same boot:
+// before Start, which finds what of it is gone.
+func (w *Watcher) Recall(list []Known) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tree.recall(list)
+}
+
+// Notify has f called with each cgroup that is new, moved or removed from now on. It
+// must not wait.
+func (w *Watcher) Notify(f func(Known)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tree.notify = f
+}
+
+// All are the cgroups that are known, in no order.
+func (w *Watcher) All() []Known {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tree.all()
 }
 
 // Start begins to watch, and has looked through the tree when it returns. An
@@ -173,8 +202,12 @@ func (w *Watcher) scanLocked() error {
 	}
 	w.tree.walked = begin
 	w.tree.missing(begin)
-	for path, id := range w.byPath {
-		if !w.tree.paths[id].gone.IsZero() {
+	for path, d := range w.byPath {
+		switch k := w.tree.paths[d.id]; {
+		case !k.gone.IsZero():
+			delete(w.byPath, path)
+			w.unwatchLocked(d)
+		case k.path != path: // moved, with its watch
 			delete(w.byPath, path)
 		}
 	}
@@ -184,20 +217,21 @@ func (w *Watcher) scanLocked() error {
 // enterLocked adds a cgroup and all below it. It is watched before it is read,
 // so that none is missed that comes meanwhile.
 func (w *Watcher) enterLocked(path string) error {
-	dir := filepath.Join(w.tree.Mount, path)
-	w.watchLocked(dir, path)
+	name := filepath.Join(w.tree.Mount, path)
+	watch := w.watchLocked(name, path)
 	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
+	if err := unix.Lstat(name, &st); err != nil {
 		return err
 	}
-	if w.byPath[path] != st.Ino {
-		w.byPath[path] = st.Ino
-		if w.o.Appeared != nil {
-			w.o.Appeared(path)
-		}
+	switch before := w.byPath[path]; {
+	case before.id != st.Ino && w.o.Appeared != nil:
+		w.o.Appeared(path)
+	case before.id == st.Ino && watch < 0:
+		watch = before.watch
 	}
+	w.byPath[path] = dir{st.Ino, watch}
 	w.tree.add(st.Ino, path)
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(name)
 	if err != nil {
 		return err
 	}
@@ -217,18 +251,33 @@ func removed(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV)
 }
 
-func (w *Watcher) watchLocked(dir, path string) {
+// watchLocked gives the watch of a cgroup, -1 where there is none.
+func (w *Watcher) watchLocked(name, path string) int {
 	if w.fd < 0 {
-		return
+		return -1
 	}
 	if len(w.dirs) >= w.o.Watches {
 		w.whole = false
-		return
+		return -1
 	}
-	switch wd, err := unix.InotifyAddWatch(w.fd, dir, watchMask); {
-	case err == nil:
-		w.dirs[wd] = path
-	case !errors.Is(err, os.ErrNotExist):
+	watch, err := unix.InotifyAddWatch(w.fd, name, watchMask)
+	if err == nil {
+		w.dirs[watch] = path
+		return watch
+	}
+	if !errors.Is(err, os.ErrNotExist) {
 		w.whole = false
 	}
+	return -1
+}
+
+// unwatchLocked ends the watch of a cgroup that was removed. The kernel does so by
+// itself on other file systems; kernfs leaves the count of links as it was, and
+// inotify then keeps watch and inode until it is told.
+func (w *Watcher) unwatchLocked(d dir) {
+	if d.watch < 0 || w.fd < 0 {
+		return
+	}
+	_, _ = unix.InotifyRmWatch(w.fd, uint32(d.watch)) // EINVAL: it has ended
+	delete(w.dirs, d.watch)
 }

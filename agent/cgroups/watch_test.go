@@ -3,6 +3,7 @@ package cgroups_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
 // watched gives a watcher of a tree, not running: Name takes what came since.
@@ -22,12 +26,15 @@ func watched(t *testing.T, o cgroups.WatchOptions) (*cgroups.Tree, *cgroups.Watc
 	tree := &cgroups.Tree{Mount: t.TempDir()}
 	w := cgroups.NewWatcher(tree, o)
 	require.NoError(t, w.Start())
-	t.Cleanup(func() { // Run closes it
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		w.Run(ctx)
-	})
+	t.Cleanup(func() { stop(w) })
 	return tree, w
+}
+
+// stop closes a watcher: Run does.
+func stop(w *cgroups.Watcher) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.Run(ctx)
 }
 
 func pathOf(t *testing.T, w *cgroups.Watcher, id uint64) string {
@@ -67,6 +74,8 @@ func TestWatcherKnowsWhatWasRemovedAtOnce(t *testing.T) {
 // had its turn.
 func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	tree, w := watched(t, cgroups.WatchOptions{})
+	var told []cgroups.Known
+	w.Notify(func(k cgroups.Known) { told = append(told, k) })
 	id := mkdir(t, tree, "a/b/c")
 	require.Equal(t, "/a/b/c", pathOf(t, w, id))
 	known, dirs := w.Size()
@@ -76,6 +85,49 @@ func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	late := mkdir(t, tree, "z/late")
 	require.Equal(t, "/z/late", pathOf(t, w, late), "moved as a whole")
 	require.Equal(t, "/z/b/c", pathOf(t, w, id))
+	require.Equal(t, 5, w.Paths())
+	require.Contains(t, told, cgroups.Known{ID: id, Path: "/z/b/c"})
+}
+
+// TestWatcherLetsGo: of what was removed no watch is left, on the kernel's own file
+// system too, whether its events say so or a walk.
+func TestWatcherLetsGo(t *testing.T) {
+	h, err := oom.FindHierarchy()
+	require.NoError(t, err)
+	parent := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-watch-%d", time.Now().UnixNano()))
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Skipf("needs leave to make cgroups: %v", err)
+	}
+	t.Cleanup(func() { oomtest.RemoveCgroup(t, parent) })
+	for name, lost := range map[string]bool{"by events": false, "by a walk": true} {
+		t.Run(name, func(t *testing.T) {
+			w := cgroups.NewWatcher(&cgroups.Tree{Mount: parent}, cgroups.WatchOptions{Watches: 3})
+			require.NoError(t, w.Start())
+			t.Cleanup(func() { stop(w) })
+			for range 100 {
+				pod := filepath.Join(parent, "pod")
+				container := filepath.Join(pod, "container")
+				require.NoError(t, os.Mkdir(pod, 0o755))
+				require.NoError(t, os.Mkdir(container, 0o755))
+				id, err := bpf.CgroupID(container)
+				require.NoError(t, err)
+				require.Equal(t, "/pod/container", pathOf(t, w, id))
+				if lost {
+					w.Inject(overflow()) // it meets those that it watches again
+				}
+				oomtest.RemoveCgroup(t, container)
+				oomtest.RemoveCgroup(t, pod)
+				if lost {
+					w.Lose()
+					w.Inject(overflow())
+				}
+			}
+			require.Empty(t, pathOf(t, w, 1<<60), "and the last events are taken")
+			known, watched := w.Size()
+			require.Equal(t, 201, known)
+			require.Equal(t, 1, watched)
+		})
+	}
 }
 
 // TestWatcherWithoutWatches walks instead.
@@ -103,11 +155,16 @@ func TestWatcherOverflow(t *testing.T) {
 	w.Deaf()
 	id := mkdir(t, tree, "behind/it")
 	require.Empty(t, pathOf(t, w, id), "nothing told of it")
-	overflow := binary.NativeEndian.AppendUint32(nil, 1<<32-1) // watch -1
-	overflow = binary.NativeEndian.AppendUint32(overflow, unix.IN_Q_OVERFLOW)
-	w.Inject(append(overflow, make([]byte, 8)...))
+	w.Inject(overflow())
 	require.Equal(t, "/behind/it", pathOf(t, w, id))
 	require.Equal(t, "/old", pathOf(t, w, old))
+}
+
+// overflow is the event of it.
+func overflow() []byte {
+	raw := binary.NativeEndian.AppendUint32(nil, 1<<32-1) // watch -1
+	raw = binary.NativeEndian.AppendUint32(raw, unix.IN_Q_OVERFLOW)
+	return append(raw, make([]byte, 8)...)
 }
 
 func FuzzEvents(f *testing.F) {

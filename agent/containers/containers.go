@@ -26,6 +26,12 @@ type Info struct {
 	Name, Pod, PodNamespace string
 }
 
+// Known is a container with its ID, as it is kept over a restart of the agent.
+type Known struct {
+	ID   string `json:"id"`
+	Info Info   `json:"info"`
+}
+
 // Labels that CRI and kubelet give a container.
 const (
 	labelName         = "io.kubernetes.container.name"
@@ -56,7 +62,8 @@ type Client struct {
 	mu     sync.Mutex
 	conn   *grpc.ClientConn
 	known  map[string]Info
-	order  []string // of known, oldest first
+	order  []string    // of known, oldest first
+	notify func(Known) // may be nil
 	silent time.Time
 }
 
@@ -74,6 +81,37 @@ func (c *Client) Close() error {
 		return nil
 	}
 	return c.conn.Close()
+}
+
+// Recall takes what the client of an agent before this one knew. Containerd is not
+// asked of these.
+func (c *Client) Recall(list []Known) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range list {
+		if _, ok := c.known[k.ID]; !ok {
+			c.rememberLocked(k.ID, k.Info)
+		}
+	}
+}
+
+// Notify has f called with each container that containerd names from now on. It
+// must not wait.
+func (c *Client) Notify(f func(Known)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notify = f
+}
+
+// All are the containers that are known, oldest first.
+func (c *Client) All() []Known {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]Known, 0, len(c.order))
+	for _, id := range c.order {
+		list = append(list, Known{id, c.known[id]})
+	}
+	return list
 }
 
 // Lookup gives what containerd knows of a container by its ID. What it has
@@ -95,7 +133,10 @@ func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
 		return Info{}, false
 	}
 	if ok {
-		c.remember(id, info)
+		c.rememberLocked(id, info)
+		if c.notify != nil {
+			c.notify(Known{id, info})
+		}
 	}
 	return info, ok
 }
@@ -172,7 +213,7 @@ func infoOf(ns string, c *containersapi.Container) Info {
 	}
 }
 
-func (c *Client) remember(id string, info Info) {
+func (c *Client) rememberLocked(id string, info Info) {
 	if len(c.order) == maxKnown {
 		delete(c.known, c.order[0])
 		c.order = c.order[1:]

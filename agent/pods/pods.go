@@ -6,6 +6,7 @@
 package pods
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -41,6 +42,8 @@ type entry struct {
 	// hash is a static pod's UID on the node, "" for others.
 	hash string
 }
+
+func (e *entry) equal(other *entry) bool { return other != nil && reflect.DeepEqual(e, other) }
 
 // compact takes from a pod what is kept. before is the same pod's entry, if any:
 // the IDs that its containers had stay.

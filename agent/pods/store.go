@@ -29,6 +29,7 @@ type Store struct {
 	// removed are pods that the API server has no more, oldest first.
 	removed []removal
 	gone    map[string]bool
+	notify  func(Known) // may be nil
 	// synced is closed when the first list was read.
 	synced chan struct{}
 	once   sync.Once
@@ -169,27 +170,39 @@ func (s *Store) setLocked(obj any) string {
 	if before != nil {
 		s.unlinkLocked(before)
 	}
-	s.pods[uid] = e
-	// The mirror that came last has the hash, not one that is on its way out.
-	holder := s.hashes[e.hash]
-	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || before == nil && !e.Finished) {
-		s.hashes[e.hash] = uid
+	s.putLocked(e)
+	if !e.equal(before) || s.gone[uid] {
+		s.tellLocked(Known{Pod: e.Pod, Hash: e.hash})
 	}
-	for _, c := range e.Containers {
-		for _, id := range c.IDs {
-			s.containers[id] = uid
-		}
-	}
-	if s.gone[uid] { // it is there after all
-		delete(s.gone, uid)
-	}
+	delete(s.gone, uid) // it is there after all
 	return uid
 }
 
+// putLocked takes an entry and what leads to it.
+func (s *Store) putLocked(e *entry) {
+	_, known := s.pods[e.UID]
+	s.pods[e.UID] = e
+	// The mirror that came last has the hash, not one that is on its way out.
+	holder := s.hashes[e.hash]
+	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || !known && !e.Finished) {
+		s.hashes[e.hash] = e.UID
+	}
+	for _, c := range e.Containers {
+		for _, id := range c.IDs {
+			s.containers[id] = e.UID
+		}
+	}
+}
+
 func (s *Store) removeLocked(uid string) {
-	if !s.gone[uid] {
-		s.gone[uid] = true
-		s.removed = append(s.removed, removal{uid, time.Now()})
+	if s.gone[uid] {
+		return
+	}
+	now := time.Now()
+	s.gone[uid] = true
+	s.removed = append(s.removed, removal{uid, now})
+	if e := s.pods[uid]; e != nil {
+		s.tellLocked(Known{Pod: e.Pod, Hash: e.hash, Gone: now})
 	}
 }
 

@@ -32,7 +32,7 @@ func TestKilled(t *testing.T) {
 		pod.Annotations = map[string]string{"oomwitness.io/oom-group": "false"}
 	})
 	began := time.Now()
-	m.tell(t, fmt.Sprintf("storm %d wait", kills)) // what has ended while no agent lived has no name any more
+	m.tell(t, fmt.Sprintf("storm %d wait", kills)) // a container that lives on: see agentstorm for one that does not
 	for range lives {
 		require.NoError(t, faultkit.Pause(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 		require.NoError(t, n.agent.End(syscall.SIGKILL))

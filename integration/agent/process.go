@@ -179,7 +179,11 @@ func Metric(ctx context.Context, name string, labels ...string) (float64, error)
 	if err != nil {
 		return 0, err
 	}
-	sum := 0.0
+	return Sum(body, name, labels...)
+}
+
+// Sum is Metric's of an answer that is there.
+func Sum(body, name string, labels ...string) (sum float64, err error) {
 	for line := range strings.Lines(body) {
 		series, ok := strings.CutPrefix(line, name)
 		if !ok || !strings.HasPrefix(series, "{") && !strings.HasPrefix(series, " ") || !holdsAll(series, labels) {

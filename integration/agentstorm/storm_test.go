@@ -8,8 +8,6 @@ package agentstorm
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,14 +21,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/integration/agent"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/shimtest"
-	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
@@ -157,40 +153,6 @@ func loaded(t *testing.T) []string {
 		require.NoError(t, faultkit.Run(ctx, shimtest.Command(t), append([]string{"unload"}, pins...)...))
 	})
 	return pins
-}
-
-// makePods makes n pods, with a container each that has a cgroup, and gives their
-// cgroups' directories.
-func makePods(t *testing.T, plane *controlplane.Plane, n int) []string {
-	t.Helper()
-	h, err := oom.FindHierarchy()
-	require.NoError(t, err)
-	parent := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-storm-%d", time.Now().UnixNano()))
-	oomtest.MakeCgroup(t, h, parent, 0)
-	kubepods := filepath.Join(parent, "kubepods")
-	oomtest.MakeCgroup(t, h, kubepods, 0)
-	pods := plane.Client.CoreV1().Pods(metav1.NamespaceDefault)
-	dirs := make([]string, n)
-	for i := range dirs {
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("storm-%03d", i)},
-			Spec: corev1.PodSpec{
-				NodeName: nodeName, Containers: []corev1.Container{{Name: "app", Image: "registry.invalid/app:1"}},
-			},
-		}
-		pod, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
-		require.NoError(t, err)
-		sum := sha256.Sum256([]byte(pod.UID))
-		id := hex.EncodeToString(sum[:])
-		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ContainerID: "containerd://" + id, Image: "i", ImageID: "i"}}
-		_, err = pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
-		require.NoError(t, err)
-		dir := filepath.Join(kubepods, "pod"+string(pod.UID))
-		oomtest.MakeCgroup(t, h, dir, 0)
-		dirs[i] = filepath.Join(dir, id)
-		oomtest.MakeCgroup(t, h, dirs[i], podLimit)
-	}
-	return dirs
 }
 
 // eventCounts sums the counts of all OOM Events.

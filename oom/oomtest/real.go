@@ -27,15 +27,22 @@ const RealLimit = 32 << 20
 // end of the test. On v2 it gives its siblings the memory controller too.
 func MakeCgroup(t *testing.T, h oom.Hierarchy, dir string, limit int64) {
 	t.Helper()
-	if h.Version == 2 {
-		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644))
-	}
-	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, NewCgroup(h, dir, limit))
 	t.Cleanup(func() { RemoveCgroup(t, dir) })
-	if limit > 0 {
-		file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, limit, 10), 0o644))
+}
+
+// NewCgroup makes one that the caller removes.
+func NewCgroup(h oom.Hierarchy, dir string, limit int64) error {
+	if h.Version == 2 {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644); err != nil {
+			return err
+		}
 	}
+	if err := os.Mkdir(dir, 0o755); err != nil || limit == 0 {
+		return err
+	}
+	file := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
+	return os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, limit, 10), 0o644)
 }
 
 // RemoveCgroup waits for the kernel to let go of a cgroup whose last process has

@@ -34,7 +34,8 @@ Without Kubernetes, or while the API server is away, all the rest works.
 Its position is a journal in --state-dir: an incident is written down before it is
 told of, so that an agent that was killed goes on where it was. It counts each kill
 once, and what Kubernetes was not told of yet is told after the restart. The
-ledger keeps some 4,000 kills for an agent that is away.
+ledger keeps some 4,000 kills for an agent that is away; whose they were is known
+from --state-dir too, if a container began while an agent ran.
 
 To live through the OOM itself it wants an oom_score_adj near -1000, and a memory
 limit of its cgroup that is above --memory-limit; the unit and the chart give both.`,

@@ -52,12 +52,12 @@ const (
 	metricsInCluster = ":8080"
 	metricsOnNode    = "127.0.0.1:8080"
 	// defaultMemoryLimit leaves room below 30 MiB for what Go does not count.
-	defaultMemoryLimit = "20Mi"
+	defaultMemoryLimit = "23Mi"
 	nodeNameEnv        = "NODE_NAME"
 )
 
 func (f *agentFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal, made if need be")
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of who runs, made if need be")
 	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket, for names; empty to do without")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
 	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")

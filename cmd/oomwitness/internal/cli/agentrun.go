@@ -75,7 +75,7 @@ func newDaemon(f *agentFlags, log *logrus.Logger) (*daemon, error) {
 		return nil, err
 	}
 	if d.kube != nil {
-		c.Pods, c.Tracked = d.kube.Pods, d.kube.Queue
+		c.Pods, c.PodsKept, c.Tracked = d.kube.Pods, d.kube.Pods, d.kube.Queue
 		c.Synced, c.Beside = d.synced, append(c.Beside, d.kube.Run)
 	}
 	d.agent = agent.New(c)

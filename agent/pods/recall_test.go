@@ -1,0 +1,89 @@
+package pods
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/agent/identity"
+)
+
+// A store names the pods that were removed while no agent ran, for ten minutes; the
+// API server has the last word of those that are there.
+func TestRecall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := NewStore()
+		static := made("mirror", "c4")
+		metav1.SetMetaDataAnnotation(&static.ObjectMeta, configHash, "hash")
+		must(t, first.Replace([]any{made("stays", "c1"), made("goes", "c2"), made("went", "c3"), static}, ""))
+		must(t, first.Delete(made("went", "c3")))
+		went := time.Now()
+		time.Sleep(time.Minute)
+
+		s := NewStore()
+		s.Recall(first.All())
+		if pod, _, ok := s.ByContainer("c1"); !ok || pod.UID != "stays" {
+			t.Error("before the API server has answered a pod is known")
+		}
+		if pod, _ := s.Lookup("went"); !pod.Finished {
+			t.Error("a pod is there again")
+		}
+		var told []Known
+		s.Notify(func(k Known) { told = append(told, k) })
+		must(t, s.Replace([]any{made("stays", "c1"), static, made("new", "c5")}, ""))
+		if len(told) != 2 || told[0].UID != "new" || told[1].UID != "goes" || !told[1].Gone.Equal(time.Now()) {
+			t.Errorf("told of %+v", told)
+		}
+		for id, uid := range map[string]string{"c2": "goes", "c3": "went"} {
+			if pod, c, ok := s.ByContainer(id); !ok || pod.UID != uid || pod.Name != "cart-"+uid || c.Name != "app" {
+				t.Errorf("%s: %+v %+v", id, pod, c)
+			}
+		}
+		if pod, ok := s.ByUID("hash"); !ok || pod.UID != "mirror" {
+			t.Errorf("the static pod is %+v", pod)
+		}
+		for _, k := range s.All() {
+			if k.UID == "went" && !k.Gone.Equal(went) {
+				t.Errorf("gone at %s, not at %s", k.Gone, went)
+			}
+		}
+		must(t, s.Update(made("stays", "c1")))
+		if len(told) != 2 {
+			t.Error("told of a pod that is as it was")
+		}
+		must(t, s.Update(made("stays", "c9")))
+		must(t, s.Delete(made("stays", "c9")))
+		if len(told) != 4 || told[2].Containers[0].IDs[0] != "c9" || told[3].Gone.IsZero() {
+			t.Errorf("told of %+v", told[2:])
+		}
+		must(t, s.Delete(static))
+		time.Sleep(Keep - time.Minute)
+		must(t, s.Update(made("new", "c5")))
+		if _, ok := s.ByUID("went"); ok {
+			t.Error("known ten minutes after its removal, in two lives")
+		}
+		if _, ok := s.ByUID("goes"); !ok {
+			t.Error("forgotten before ten minutes")
+		}
+
+		for range 10 { // All is in no order
+			again := NewStore()
+			mirror := Known{Pod: Pod{Pod: identity.Pod{UID: "second", Static: true}}, Hash: "hash"}
+			again.Recall(append(s.All(), mirror))
+			if pod, ok := again.ByUID("hash"); !ok || pod.UID != "second" {
+				t.Errorf("the static pod is %+v, not the mirror that is there", pod)
+			}
+		}
+
+		older, newer := told[1], told[3]
+		older.Gone = newer.Gone.Add(-time.Minute)
+		s = NewStore()
+		s.Recall([]Known{newer, older})
+		must(t, s.Update(made("new", "c5")))
+		if s.Len() != 2 {
+			t.Errorf("%d pods: the first that was removed is forgotten first", s.Len())
+		}
+	})
+}
