@@ -54,6 +54,13 @@ func (s *source[T]) All() []T {
 	return append([]T(nil), s.known...)
 }
 
+// times is how often all were asked for.
+func (s *source[T]) times() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
 // life is an agent's.
 type life struct {
 	cgroups    source[cgroups.Known]
@@ -211,7 +218,7 @@ func TestDiskFull(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, l.warned, 1)
 		require.ErrorIs(t, l.warned[0], syscall.ENOTEMPTY)
-		require.Equal(t, 7, l.cgroups.asked, "at the start, and each ten seconds")
+		require.Equal(t, 7, l.cgroups.times(), "at the start, and each ten seconds")
 		require.NoError(t, os.RemoveAll(next))
 		time.Sleep(again)
 		synctest.Wait()
