@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -117,7 +118,7 @@ func (p *probe) takeLocked(r reading) error {
 	}
 	newest := r.cgroup.Last
 	if r.cgroup.Victims > p.seen && newest.BootNS != p.lastNS {
-		p.newestLocked(newest)
+		p.newestLocked(newest, r.cgroup.Victims-p.base)
 	}
 	p.seen = r.cgroup.Victims
 	p.last.Kills = r.cgroup.Victims - p.base
@@ -127,15 +128,18 @@ func (p *probe) takeLocked(r reading) error {
 	return nil
 }
 
-// newestLocked takes time and cause of the newest kill.
-func (p *probe) newestLocked(k Last) {
+// newestLocked takes time and cause of the newest of so many kills. Counters of a
+// cgroup that is gone can tell the cause as far as they had been read.
+func (p *probe) newestLocked(k Last, kills uint64) {
 	p.lastNS = k.BootNS
 	p.last.Last = wallTime(k.BootNS)
 	p.last.Cause = p.place.cause(k.Constraint, k.Order, k.Domain)
 	if p.last.Cause != oom.CauseUnknown || p.limits == nil {
 		return
 	}
-	if ev, err := p.limits.Read(); err == nil && ev.Cause != oom.CauseNone {
+	ev, err := p.limits.Read()
+	known := err == nil || errors.Is(err, oom.ErrGone) && ev.Kills >= kills
+	if known && ev.Cause != oom.CauseNone {
 		p.last.Cause = ev.Cause
 	}
 }
@@ -147,7 +151,7 @@ func (p *probe) initLocked(r reading) {
 		p.last.Init = oom.Yes
 		if p.last.Kills == 0 { // killed just before Arm, and not reaped
 			p.last.Kills = 1
-			p.newestLocked(Last{BootNS: r.init.BootNS, Constraint: r.init.Constraint, Order: r.init.Order, Domain: r.init.Domain})
+			p.newestLocked(Last{BootNS: r.init.BootNS, Constraint: r.init.Constraint, Order: r.init.Order, Domain: r.init.Domain}, p.last.Kills)
 		}
 	case p.last.Init == oom.Yes:
 	case p.last.Kills > 0 && r.meta.Victims-p.tasks > sureTasks:
