@@ -3,6 +3,7 @@ package bpf
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io/fs"
 	"os"
 	"testing"
@@ -176,4 +177,38 @@ func TestOverlap(t *testing.T) {
 	require.EqualValues(t, 3, twice[1].victims)
 	require.Zero(t, twice[1].own)
 	require.Len(t, twice[1].events, 2)
+}
+
+// counted is a probe of counters that say one thing.
+type counted struct {
+	ev  oom.Evidence
+	err error
+}
+
+func (c counted) Read() (oom.Evidence, error) { return c.ev, c.err }
+func (counted) Close() error                  { return nil }
+
+// TestCauseByCounters: tier C, which does not know the limit, takes it from counters,
+// and of a cgroup that is gone no further than they had been read.
+func TestCauseByCounters(t *testing.T) {
+	pod := oom.Evidence{Kills: 2, Cause: oom.CausePod}
+	gone := fmt.Errorf("read: %w", oom.ErrGone)
+	for name, tc := range map[string]struct {
+		counters oom.Probe
+		kills    uint64
+		want     oom.Cause
+	}{
+		"none":                {nil, 2, oom.CauseUnknown},
+		"there":               {counted{pod, nil}, 3, oom.CausePod},
+		"gone, all read":      {counted{pod, gone}, 2, oom.CausePod},
+		"gone, one more kill": {counted{pod, gone}, 3, oom.CauseUnknown},
+		"not readable":        {counted{pod, os.ErrPermission}, 2, oom.CauseUnknown},
+		"gone, nothing read":  {counted{oom.Evidence{}, gone}, 0, oom.CauseUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &probe{limits: tc.counters}
+			p.newestLocked(Last{Constraint: ConstraintUnknown}, tc.kills)
+			require.Equal(t, tc.want, p.last.Cause)
+		})
+	}
 }
