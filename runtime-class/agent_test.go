@@ -59,6 +59,8 @@ func TestAgentMayLittle(t *testing.T) {
 	for _, m := range c.VolumeMounts {
 		if !m.ReadOnly {
 			writable = append(writable, m.MountPath)
+		} else if m.MountPath == "/sys/fs/cgroup" || m.MountPath == "/run/containerd" { // more is mounted below
+			require.Equal(t, corev1.RecursiveReadOnlyIfPossible, *m.RecursiveReadOnly)
 		}
 	}
 	require.Equal(t, []string{"/run/oomwitness", "/var/lib/oomwitness"}, writable)
