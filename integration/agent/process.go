@@ -179,6 +179,11 @@ func Metric(ctx context.Context, name string, labels ...string) (float64, error)
 	if err != nil {
 		return 0, err
 	}
+	return Sum(body, name, labels...)
+}
+
+// Sum is Metric of what the metrics' address has answered.
+func Sum(body, name string, labels ...string) (float64, error) {
 	sum := 0.0
 	for line := range strings.Lines(body) {
 		series, ok := strings.CutPrefix(line, name)
