@@ -59,6 +59,8 @@ func TestAgentMayLittle(t *testing.T) {
 	for _, m := range c.VolumeMounts {
 		if !m.ReadOnly {
 			writable = append(writable, m.MountPath)
+		} else if m.MountPath == "/sys/fs/cgroup" || m.MountPath == "/run/containerd" { // more is mounted below
+			require.Equal(t, corev1.RecursiveReadOnlyIfPossible, *m.RecursiveReadOnly)
 		}
 	}
 	require.Equal(t, []string{"/run/oomwitness", "/var/lib/oomwitness"}, writable)
@@ -116,6 +118,7 @@ func TestAgentFlags(t *testing.T) {
 		nil,
 		{"agent.mark.annotation": `"example.org/a=b"`, "agent.mark.label": `"example.org/l=m"`, "agent.evict": "true", "agent.dryRun": "true"},
 		{"agent.port": "0", "agent.page": "false", "agent.pageAll": "true", "agent.seriesTTL": `"3h"`, "agent.maxSeries": "7"},
+		{"agent.api.qps": "2000000", "agent.api.burst": "4000000", "agent.maxSeries": "100000"}, // Helm writes large numbers as 4e+06
 		{"agent.api.qps": "2.5", "agent.api.burst": "9", "agent.memoryLimit": `"20971520"`, "agent.logLevel": `"debug"`, "agent.mark.scopes": `["sysrq","cpuset"]`},
 	} {
 		set, _, _ := agentObjects(t, values)
@@ -127,6 +130,42 @@ func TestAgentFlags(t *testing.T) {
 		require.Error(t, err)
 		require.Equal(t, "oomwitness: --lock-dir \"relative\": has to be an absolute path\n", string(out))
 	}
+}
+
+// TestAgentSharesTheNodes: where the DaemonSet that sets nodes up runs, and how it
+// reaches registry, API server and containerd, holds for the agent's too.
+func TestAgentSharesTheNodes(t *testing.T) {
+	set, _, _ := agentObjects(t, map[string]string{
+		"imagePullSecrets": `[{"name":"s3cret"}]`, "hostNetwork": "true", "api.host": `"10.0.0.1"`, "api.port": `"6443"`,
+		"daemonSet.nodeSelector": `{"pool":"a"}`, "daemonSet.affinity": `{"nodeAffinity":{}}`, "daemonSet.tolerations": `[{"key":"only"}]`,
+		"daemonSet.maxUnavailable": "3", "node.containerdSocket": `"/run/k3s/containerd/c.sock"`, "node.seLinuxOptions": `{"type":"spc_t"}`,
+		"image.digest": `"sha256:` + strings.Repeat("a", 64) + `"`, "image.pullPolicy": `"Always"`,
+	})
+	pod := set.Spec.Template.Spec
+	require.Equal(t, []corev1.LocalObjectReference{{Name: "s3cret"}}, pod.ImagePullSecrets)
+	require.True(t, pod.HostNetwork)
+	require.Equal(t, "a", pod.NodeSelector["pool"])
+	require.NotNil(t, pod.Affinity.NodeAffinity)
+	require.Equal(t, []corev1.Toleration{{Key: "only"}}, pod.Tolerations)
+	require.Equal(t, 3, set.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntValue())
+	c := pod.Containers[0]
+	require.Equal(t, "localhost/oomwitness@sha256:"+strings.Repeat("a", 64), c.Image)
+	require.Equal(t, corev1.PullAlways, c.ImagePullPolicy)
+	require.Equal(t, "spc_t", c.SecurityContext.SELinuxOptions.Type)
+	require.Contains(t, c.Env, corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: "10.0.0.1"})
+	require.Contains(t, c.Env, corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: "6443"})
+	require.Contains(t, c.Args, "--address=/run/k3s/containerd/c.sock")
+	var mounted []string
+	for _, m := range c.VolumeMounts {
+		mounted = append(mounted, m.MountPath)
+	}
+	require.Contains(t, mounted, "/run/k3s/containerd")
+}
+
+// TestNothingToScrape: a monitor of a port that there is not would stay silent.
+func TestNothingToScrape(t *testing.T) {
+	_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.port": "0", "agent.podMonitor.create": "true"})...)
+	require.ErrorContains(t, err, "agent.podMonitor.create: with agent.port 0 there is nothing to scrape")
 }
 
 func TestAgentSelectsItsOwnPods(t *testing.T) {

@@ -60,12 +60,19 @@ type Client struct {
 
 // Connect makes a client. It asks nothing of the API server yet.
 func Connect(o Options) (*Client, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	config, err := configOf(o.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	config.QPS, config.Burst, config.UserAgent = o.QPS, o.Burst, o.UserAgent
 	return ForConfig(config)
+}
+
+func configOf(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig() // clientcmd would warn that none was given
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
 // ForConfig makes a client of a configuration, which it does not change.

@@ -182,8 +182,9 @@ func Metric(ctx context.Context, name string, labels ...string) (float64, error)
 	return Sum(body, name, labels...)
 }
 
-// Sum is Metric's of an answer that is there.
-func Sum(body, name string, labels ...string) (sum float64, err error) {
+// Sum is Metric of an answer that is there.
+func Sum(body, name string, labels ...string) (float64, error) {
+	sum := 0.0
 	for line := range strings.Lines(body) {
 		series, ok := strings.CutPrefix(line, name)
 		if !ok || !strings.HasPrefix(series, "{") && !strings.HasPrefix(series, " ") || !holdsAll(series, labels) {

@@ -16,3 +16,9 @@ const (
 	uninstall    = "helm uninstall oomwitness -n oomwitness --wait --timeout 5m"
 	drainFirst   = "helm upgrade oomwitness runtime-class/chart -n oomwitness --reuse-values --set uninstall.drain=true"
 )
+
+// The same of docs/agent.md.
+const (
+	enableAgent  = "helm upgrade oomwitness runtime-class/chart -n oomwitness --reuse-values --set agent.enabled=true"
+	agentRollout = "kubectl -n oomwitness rollout status daemonset/oomwitness-agent --timeout 5m"
+)

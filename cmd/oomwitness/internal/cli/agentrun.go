@@ -98,7 +98,6 @@ func (d *daemon) connect() error {
 		return err
 	}
 	kubeapi.LogTo(d.log)
-	kubeapi.LogTo(d.log)
 	client, err := kubeapi.Connect(kubeapi.Options{
 		Kubeconfig: d.f.kubeconfig, QPS: d.f.qps, Burst: d.f.burst, UserAgent: "oomwitness-agent",
 	})
