@@ -19,6 +19,9 @@ const (
 	// MaxTasks is how many wait at most, unless said otherwise. A task is about
 	// 500 bytes.
 	MaxTasks = 4096
+	// share is the part of them that one target's may be: a storm in one pod, or in
+	// none, must not keep the others' from being told.
+	share = 4
 	// maxBatch is how many tasks of a lane are done at once.
 	maxBatch = 64
 	// attemptTime bounds one attempt.
@@ -47,8 +50,9 @@ type Queue struct {
 	lanes map[Lane][]Task
 	// open counts the tasks of an incident that are not ended.
 	open map[string]int
-	// waiting is the number of all tasks.
+	// waiting is the number of all tasks, targets those of each target.
 	waiting int
+	targets map[Target]int
 }
 
 var _ incident.Tracked = (*Queue)(nil)
@@ -60,7 +64,7 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 		done:   func(string) {},
 		ready:  workqueue.NewTypedDelayingQueue[Lane](),
 		pauses: workqueue.NewTypedItemExponentialFailureRateLimiter[Lane](firstPause, lastPause),
-		lanes:  map[Lane][]Task{}, open: map[string]int{},
+		lanes:  map[Lane][]Task{}, open: map[string]int{}, targets: map[Target]int{},
 	}
 	for _, a := range actions {
 		q.actions[a.Name()] = a
@@ -102,19 +106,23 @@ func (q *Queue) add(id string, items []Item) ([]Item, bool) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	room := max(0, min(len(items), q.max-q.waiting))
-	for _, item := range items[:room] {
+	var refused []Item
+	for _, item := range items {
+		target := item.Lane.Target
+		if q.waiting >= q.max || q.targets[target] >= max(1, q.max/share) {
+			refused = append(refused, item)
+			continue
+		}
 		item.Task.Queued = now
 		q.lanes[item.Lane] = append(q.lanes[item.Lane], item.Task)
 		if len(q.lanes[item.Lane]) == 1 {
 			q.ready.Add(item.Lane)
 		}
+		q.waiting++
+		q.targets[target]++
+		q.open[id]++
 	}
-	q.waiting += room
-	if room > 0 {
-		q.open[id] = room
-	}
-	return items[room:], room == 0
+	return refused, len(refused) == len(items)
 }
 
 // Waiting is the number of tasks that are not ended.
@@ -226,6 +234,9 @@ func (q *Queue) remove(lane Lane, tasks []Task) bool {
 		q.lanes[lane] = rest
 	}
 	q.waiting -= len(tasks)
+	if q.targets[lane.Target] -= len(tasks); q.targets[lane.Target] == 0 {
+		delete(q.targets, lane.Target)
+	}
 	var closed []string
 	for _, t := range tasks {
 		if q.open[t.ID]--; q.open[t.ID] == 0 {

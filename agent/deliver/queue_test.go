@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/outcome"
@@ -173,28 +174,49 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// At the bound new incidents are skipped; Take never waits.
+// At the bound new incidents are skipped; Take never waits. One pod has a quarter of
+// the room at most, so that a storm in it leaves the others theirs.
 func TestBound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		a := newAction(func(context.Context, Lane, []Task) error {
-			<-release
-			return nil
+	for name, tc := range map[string]struct {
+		pods    []string
+		waiting int
+	}{
+		"one pod":    {[]string{"a"}, 5},
+		"many":       {[]string{"a", "b", "c", "d", "e", "f", "g"}, 20},
+		"one in all": {[]string{"a", "a", "a", "b"}, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				a := newAction(func(context.Context, Lane, []Task) error {
+					<-release
+					return nil
+				})
+				q, done := queue(t, 20, a)
+				const taken = 60
+				for i := range taken {
+					q.Take(inc(fmt.Sprintf("e%02d", i), tc.pods[i%len(tc.pods)]), false)
+				}
+				require.Equal(t, tc.waiting, q.Waiting())
+				require.Len(t, done(), taken-tc.waiting, "skipped")
+				close(release)
+				synctest.Wait()
+				_, did, counts := a.get()
+				told := 0
+				for _, ids := range did {
+					told += len(ids)
+					require.True(t, slices.IsSorted(ids), "the oldest, in order: %v", ids)
+				}
+				require.Equal(t, tc.waiting, told)
+				require.Equal(t, taken-tc.waiting, counts["skipped/queue_full"])
+				require.Len(t, done(), taken)
+				require.Zero(t, q.Waiting())
+				q.Take(inc("late", "a"), false)
+				synctest.Wait()
+				require.Len(t, done(), taken+1, "there is room again")
+			})
 		})
-		q, done := queue(t, 10, a)
-		for i := range 15 {
-			q.Take(inc(fmt.Sprintf("e%02d", i), "a"), false)
-		}
-		if got := done(); len(got) != 5 || got[0] != "e10" || q.Waiting() != 10 {
-			t.Errorf("done %v, %d wait", got, q.Waiting())
-		}
-		close(release)
-		synctest.Wait()
-		_, did, counts := a.get()
-		if len(did["a"]) != 10 || counts["skipped/queue_full"] != 5 || len(done()) != 15 {
-			t.Errorf("did %v, %v", did, counts)
-		}
-	})
+	}
 }
 
 // One pod's trouble holds up no other, and what waits in a lane is done at once.
