@@ -54,7 +54,7 @@ func (r *fullRing) Read(ctx context.Context) (bpf.Record, error) {
 	r.next++
 	place := r.next % roomFor
 	killed := r.read[place]
-	r.read[place] = bootNow()
+	r.read[place] = bpf.BootNow()
 	pid, cgroup := uint32(1000+r.next), r.cgroups[r.next%onContainers]
 	return bpf.Record{
 		BootNS: killed, Seq: uint64(r.next), TID: pid, TGID: pid, StartTicks: uint64(r.next),
@@ -66,7 +66,7 @@ func (r *fullRing) Read(ctx context.Context) (bpf.Record, error) {
 func newFullRing(b *testing.B, cgroups []uint64) *fullRing {
 	r := &fullRing{b: b, cgroups: cgroups}
 	for i := range r.read {
-		r.read[i] = bootNow()
+		r.read[i] = bpf.BootNow()
 	}
 	return r
 }

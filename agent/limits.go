@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/bpf"
 )
 
 // limits finds what a domain's limit was, and the most that it had used. It is for
@@ -29,7 +30,7 @@ type figures struct {
 const maxFigures = 1024
 
 func newLimits(read func(path string) (limit, usage *uint64)) *limits {
-	return &limits{read: read, node: nodeMemory, boot: bootNow, last: map[uint64]figures{}}
+	return &limits{read: read, node: nodeMemory, boot: bpf.BootNow, last: map[uint64]figures{}}
 }
 
 // of gives both, as they were after bootNS, the time of the kill. A cgroup may be
@@ -76,13 +77,4 @@ func nodeMemory() (memory, swap uint64, ok bool) {
 		return 0, 0, false
 	}
 	return info.Totalram * uint64(info.Unit), info.Totalswap * uint64(info.Unit), true
-}
-
-// bootNow is CLOCK_BOOTTIME in ns, as a record's time is.
-func bootNow() uint64 {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return 0 // never: it is there since Linux 2.6.39
-	}
-	return uint64(ts.Nano())
 }

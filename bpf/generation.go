@@ -36,7 +36,7 @@ type generation struct {
 // newGeneration names one. Tier and version are in the name, so that they change
 // in the same step as the link.
 func newGeneration(dir string, tier Tier, version uint32) generation {
-	name := fmt.Sprintf("%s%d_%d_%v_%d", genPrefix, bootNow(), os.Getpid(), tier, version)
+	name := fmt.Sprintf("%s%d_%d_%v_%d", genPrefix, BootNow(), os.Getpid(), tier, version)
 	return generation{dir: dir, name: name}
 }
 

@@ -174,4 +174,4 @@ func (p *probe) Close() error {
 }
 
 // Since is how long the ledger in force has been recording without a gap.
-func (m Meta) Since() time.Duration { return time.Duration(bootNow() - m.SinceNS) }
+func (m Meta) Since() time.Duration { return time.Duration(BootNow() - m.SinceNS) }

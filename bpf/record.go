@@ -62,12 +62,12 @@ func (r *Record) Time() time.Time { return wallTime(r.BootNS) }
 // so that it is right after the clock was set and after a suspend, and never
 // earlier than the moment was. It keeps time's monotonic reading.
 func wallTime(bootNS uint64) time.Time {
-	boot := bootNow()
+	boot := BootNow()
 	return time.Now().Add(-time.Duration(int64(boot) - int64(bootNS)))
 }
 
-// bootNow is CLOCK_BOOTTIME, ns.
-func bootNow() uint64 {
+// BootNow is CLOCK_BOOTTIME, ns, the clock of a Record's BootNS.
+func BootNow() uint64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		panic(err) // the clock is there since Linux 2.6.39

@@ -126,7 +126,7 @@ func TestFlightMet(t *testing.T) {
 	u := newUnattached(t, markVictimPID)
 	other := ledgerFlight{Owner: u.current() + flightSlots, Seq: 1 << 30, Victim: u.id.TGID, Constraint: ConstraintMemcg}
 	other.Sent.Owner, other.Sent.Task, other.Sent.Tid = other.Owner, u.task, uint32(unix.Gettid())
-	other.Sent.Ns = bootNow()
+	other.Sent.Ns = BootNow()
 	u.setFlight(t, other)
 	u.marked(t, markVictimPID)
 	require.Zero(t, u.counts(t).Victims, "the other's signal")

@@ -94,10 +94,10 @@ func (old *oldLedger) mapsFor(o Options, tier Tier) map[string]*ebpf.Map {
 // it is attached still, else now.
 func (old *oldLedger) since() uint64 {
 	if old == nil || old.about.State != stateActive {
-		return bootNow()
+		return BootNow()
 	}
 	if _, err := old.links(); err != nil {
-		return bootNow()
+		return BootNow()
 	}
 	return old.about.SinceNS
 }
@@ -202,7 +202,7 @@ const seqGap = 1 << 20
 func (o Options) describe(meta *ebpf.Map, st Status, old *oldLedger) error {
 	m := metaValue{
 		ABI: *o.abi, State: stateActive, Version: *o.version, Tier: st.Tier,
-		Hierarchy: uint32(st.Hierarchy), SinceNS: old.since(), LoadedNS: bootNow(),
+		Hierarchy: uint32(st.Hierarchy), SinceNS: old.since(), LoadedNS: BootNow(),
 	}
 	var c metaValue
 	if old != nil {
@@ -229,7 +229,7 @@ func (o Options) describe(meta *ebpf.Map, st Status, old *oldLedger) error {
 func (o Options) takeOver(a *attached, g generation, st Status, old *oldLedger) error {
 	m := old.about
 	m.Version, m.Tier, m.Hierarchy = *o.version, st.Tier, uint32(st.Hierarchy)
-	m.SinceNS, m.Previous, m.LoadedNS = old.since(), old.about.LoadedNS, bootNow()
+	m.SinceNS, m.Previous, m.LoadedNS = old.since(), old.about.LoadedNS, BootNow()
 	if err := g.makeCurrent(); err != nil {
 		return err
 	}

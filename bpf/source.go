@@ -145,7 +145,7 @@ func (s *Source) arm(t oom.Target) (*probe, error) {
 		return nil, err
 	}
 	p := &probe{
-		source: s, place: where, armedNS: bootNow(),
+		source: s, place: where, armedNS: BootNow(),
 		init: TaskKey{TGID: uint32(t.Pid), StartTicks: ticks},
 		last: oom.Evidence{Source: SourceName, Init: oom.No},
 	}

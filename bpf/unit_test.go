@@ -144,7 +144,7 @@ func TestGenerationName(t *testing.T) {
 // TestWallTime: no earlier than the moment, and near it.
 func TestWallTime(t *testing.T) {
 	before := time.Now()
-	at := wallTime(bootNow())
+	at := wallTime(BootNow())
 	require.WithinRange(t, at, before, time.Now())
 }
 
