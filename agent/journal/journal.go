@@ -2,7 +2,8 @@
 // counts, and what has not been delivered yet.
 //
 // It is a file of lines of JSON, each written before its incident is told of, those
-// of incidents that come together in one step, so that an agent that was killed at any moment goes on where it was. A
+// of incidents that come together in one step, so that an agent that was killed at
+// any moment goes on where it was. A
 // victim is counted when its incident is in the journal, and then never again: it
 // is known by its process, {pid, start}, for as long as the ledger may name it. A
 // journal that has grown is written anew, shorter, and renamed over the old one.
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/statefile"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -92,7 +94,7 @@ func Open(dir, boot string, now time.Time) (j *Journal, fresh bool, damaged int,
 
 // read reads what an earlier agent has left, if there was one.
 func (j *Journal) read(boot string, now time.Time) (damaged int, err error) {
-	f, err := os.OpenFile(j.path(fileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := statefile.Open(j.path(fileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -100,9 +102,6 @@ func (j *Journal) read(boot string, now time.Time) (damaged int, err error) {
 		return 0, fmt.Errorf("journal: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return 0, errors.Join(fmt.Errorf("journal: %s is not a regular file", f.Name()), err)
-	}
 	if j.state, damaged, err = parse(f, boot, now); err != nil {
 		return damaged, fmt.Errorf("journal: %w", err)
 	}
@@ -265,31 +264,18 @@ func (j *Journal) dropLocked(err error) error {
 }
 
 // renewLocked writes the state to a new file and goes on in that.
-func (j *Journal) renewLocked() (err error) {
-	next := j.path(nextName)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("journal: %w", err)
-		}
-	}()
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+func (j *Journal) renewLocked() error {
+	f, size, err := statefile.Renew(j.path(fileName), j.path(nextName), j.fillLocked)
 	if err != nil {
-		return err
-	}
-	size, err := j.fillLocked(f)
-	if err == nil {
-		err = os.Rename(next, j.path(fileName))
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
+		return fmt.Errorf("journal: %w", err)
 	}
 	old := j.file
 	j.file, j.size, j.begun = f, size, size
-	if old != nil {
-		return old.Close()
+	if old == nil {
+		return nil
+	}
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
 }

@@ -3,13 +3,12 @@ package recall
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"github.com/oomwitness/oomwitness/agent/statefile"
 )
 
 const (
@@ -32,7 +31,7 @@ func (f *file) path(name string) string { return filepath.Join(f.dir, name) }
 // read gives what the file says of a boot. damaged are the lines that say nothing
 // that can be.
 func (f *file) read(boot string) (k knowledge, damaged int, err error) {
-	in, err := os.OpenFile(f.path(fileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	in, err := statefile.Open(f.path(fileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, 0, nil
 	}
@@ -40,13 +39,6 @@ func (f *file) read(boot string) (k knowledge, damaged int, err error) {
 		return k, 0, err
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", in.Name())
-	}
-	if err != nil {
-		return k, 0, err
-	}
 	return parse(io.LimitReader(in, maxSize), boot)
 }
 
@@ -65,24 +57,16 @@ func (f *file) add(lines []byte) error {
 // renew writes a new file, and goes on in that.
 func (f *file) renew(boot string, k knowledge) error {
 	f.close()
-	next := f.path(nextName)
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	out, err := os.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	out, size, err := statefile.Renew(f.path(fileName), f.path(nextName), func(out *os.File) (int64, error) {
+		buffer := bufio.NewWriterSize(out, 64<<10)
+		size, err := k.writeTo(buffer, boot)
+		if err != nil {
+			return 0, err
+		}
+		return size, buffer.Flush()
+	})
 	if err != nil {
 		return err
-	}
-	buffer := bufio.NewWriterSize(out, 64<<10)
-	size, err := k.writeTo(buffer, boot)
-	if err == nil {
-		err = buffer.Flush()
-	}
-	if err == nil {
-		err = os.Rename(next, f.path(fileName))
-	}
-	if err != nil {
-		return errors.Join(err, out.Close())
 	}
 	f.f, f.size, f.begun = out, size, size
 	return nil
