@@ -166,6 +166,10 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err == nil && !criconf.Ours(data) && !o.Force {
 		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
+	if o.Docker.Wanted && data != nil {
+		result.note("the shim stays: %s registers it with containerd's CRI plugin", o.dropinPath())
+		return result, o.uninstallDocker(ctx, &result)
+	}
 	pids, err := o.running()
 	if err != nil && !o.Force {
 		return result, err
@@ -178,6 +182,9 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	}
 	unit, err := o.unitFiles()
 	if err != nil {
+		return result, err
+	}
+	if err := o.uninstallDocker(ctx, &result); err != nil {
 		return result, err
 	}
 	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
