@@ -70,7 +70,7 @@ func InstallDocker(ctx context.Context, o Options) (Result, error) {
 		return result, nil
 	}
 	result.note("docker run --runtime %s starts a container under the shim", o.Handler)
-	return result, p.daemon.reload(ctx, o, &result)
+	return result, p.daemon.reload(ctx, o, !bytes.Equal(p.before, p.after), &result)
 }
 
 // planDocker reads and checks everything, and writes nothing.

@@ -132,12 +132,12 @@ func (d dockerd) judge(ctx context.Context, text []byte) (refusal, err error) {
 }
 
 // reload makes dockerd read its configuration if asked, and waits until it has; else it
-// says what to type.
-func (d dockerd) reload(ctx context.Context, o Options, result *Result) error {
+// says what to type. changed says that the configuration is not what dockerd has read.
+func (d dockerd) reload(ctx context.Context, o Options, changed bool, result *Result) error {
 	if d.process.PID == 0 || o.DryRun && !o.Docker.Reload {
 		return nil
 	}
-	if has, err := d.client.HasRuntime(ctx, o.Handler, o.shimPath()); err == nil && has {
+	if has, err := d.client.HasRuntime(ctx, o.Handler); err == nil && has && !changed {
 		return nil
 	}
 	if !o.Docker.Reload {
@@ -147,7 +147,7 @@ func (d dockerd) reload(ctx context.Context, o Options, result *Result) error {
 	if err := d.hangUp(o, result); err != nil || o.DryRun {
 		return err
 	}
-	return d.client.AwaitRuntime(ctx, o.Handler, o.shimPath())
+	return d.client.AwaitRuntime(ctx, o.Handler)
 }
 
 // forget makes dockerd read its configuration without the runtime if asked. A reload
@@ -162,7 +162,7 @@ func (d dockerd) forget(ctx context.Context, o Options, result *Result) error {
 			return err
 		}
 	}
-	if has, err := d.client.HasRuntime(ctx, o.Handler, o.shimPath()); err != nil || has {
+	if has, err := d.client.HasRuntime(ctx, o.Handler); err != nil || has {
 		result.note("dockerd has the runtime in memory until it is restarted (systemctl restart docker)")
 	}
 	return nil
