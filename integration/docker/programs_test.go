@@ -40,7 +40,8 @@ type pair struct {
 // pairs are those that the documentation names.
 func pairs() []pair {
 	return []pair{
-		{docker: "29", containerd: "2.2", dockerd: "29/dockerd", daemon: "containerd-2.2/containerd"},
+		{docker: "29", containerd: "2.2", dockerd: "29/dockerd", daemon: "containerd-2.2/containerd",
+			path: "containerd-2.2"},
 		{docker: "20.10", containerd: "1.6", dockerd: "20.10/usr/sbin/dockerd", daemon: "20.10/usr/bin/containerd",
 			path: "20.10/usr/bin:20.10/usr/sbin", link: true},
 	}
@@ -95,15 +96,11 @@ func binaries(t *testing.T, link bool) string {
 }
 
 // searchPath is PATH for the two daemons: the folder of binaries, then the pair's own
-// programs, then the stock shim, then the machine's.
-func (p pair) searchPath(t *testing.T, programs, binaries string) string {
-	t.Helper()
+// programs, the stock shim among them, then the machine's.
+func (p pair) searchPath(programs, binaries string) string {
 	path := binaries
 	for _, dir := range filepath.SplitList(p.path) {
 		path += ":" + filepath.Join(programs, dir)
-	}
-	if p.path == "" {
-		path += ":" + filepath.Dir(shimtest.Stock(t))
 	}
 	return fmt.Sprintf("PATH=%s:%s", path, os.Getenv("PATH"))
 }

@@ -51,7 +51,7 @@ func newStack(t *testing.T, p pair, ours bool) *stack {
 		containerdFile: filepath.Join(programs, p.daemon), dockerFile: filepath.Join(programs, p.dockerd),
 	}
 	bin := binaries(t, ours && p.link)
-	s.path = p.searchPath(t, programs, bin)
+	s.path = p.searchPath(programs, bin)
 	s.api = newAPI(s.file("docker.sock"))
 	t.Cleanup(s.stop)
 	s.configure()
