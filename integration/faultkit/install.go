@@ -32,6 +32,17 @@ const (
 
 // Install gives containerd the image and the shim, and restarts it.
 func Install(ctx context.Context) error {
+	if err := ImportImage(ctx); err != nil {
+		return err
+	}
+	if err := Run(ctx, Command, "install", "--bin-dir", binDir, "--shim", shimFile, "--systemd-unit", "false"); err != nil {
+		return err
+	}
+	return Run(ctx, "node-containerd", "restart")
+}
+
+// ImportImage gives containerd the image.
+func ImportImage(ctx context.Context) error {
 	workload, err := os.ReadFile(WorkloadFile)
 	if err != nil {
 		return err
@@ -40,17 +51,11 @@ func Install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := cri.Import(ctx, cri.Socket, cri.Image{
+	return cri.Import(ctx, cri.Socket, cri.Image{
 		Ref: Image, Programs: map[string][]byte{"workload": workload, "bin/sh": shell},
 		Folders:    []string{"proc", "sys", "dev", "tmp", "bin", filepath.Base(ControlMount), "etc"},
 		Entrypoint: []string{"/workload", "sleep", "1000000"},
-	}); err != nil {
-		return err
-	}
-	if err := Run(ctx, Command, "install", "--bin-dir", binDir, "--shim", shimFile, "--systemd-unit", "false"); err != nil {
-		return err
-	}
-	return Run(ctx, "node-containerd", "restart")
+	})
 }
 
 // Ready waits until CRI answers from what it has recovered.

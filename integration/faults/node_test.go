@@ -48,6 +48,12 @@ type node struct {
 var prepared = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), faultkit.Patience)
 	defer cancel()
+	if os.Getenv(faultkit.VersionEnv) != "" {
+		if err := faultkit.UseContainerd(ctx, faultkit.Version()); err != nil {
+			return err
+		}
+		return faultkit.ImportImage(ctx)
+	}
 	text := fmt.Sprintf(settings, mix.DriverHere() == mix.Systemd)
 	if err := os.MkdirAll("/etc/containerd/conf.d", 0o755); err != nil {
 		return err
