@@ -3,7 +3,6 @@
 package compat
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -81,12 +80,12 @@ func TestDeadShim(t *testing.T) {
 				runs++
 				if bad := n.die(t, d); len(bad) > 0 {
 					wrong++
-					t.Errorf("%s: %v", n, bad)
+					t.Errorf("%s: %v", n.where, bad)
 				}
 			}
 		})
 	}
-	faultkit.Keep(t, fmt.Sprintf("row=dead-shim %s shim=oomwitness n=%d wrong=%d", n, runs, wrong))
+	faultkit.Keep(t, fmt.Sprintf("row=dead-shim %s shim=oomwitness n=%d wrong=%d", n.where, runs, wrong))
 }
 
 func (n node) die(t *testing.T, d death) (bad []string) {
@@ -105,7 +104,7 @@ func (n node) die(t *testing.T, d death) (bad []string) {
 		if _, err := os.Stat(filepath.Join(tasks, "oomw", o.ID)); err == nil {
 			return fmt.Errorf("its bundle is there")
 		}
-		if pid := shimOf(o.ID); pid != 0 {
+		if pid := faultkit.ShimPid(o.ID); pid != 0 {
 			return fmt.Errorf("its shim %d runs", pid)
 		}
 		return nil
@@ -126,12 +125,12 @@ func both(first, second func(context.Context, *mix.Running) error) func(context.
 }
 
 func killShim(_ context.Context, r *mix.Running) error {
-	return unix.Kill(shimOf(r.Task.ID()), unix.SIGKILL)
+	return unix.Kill(faultkit.ShimPid(r.Task.ID()), unix.SIGKILL)
 }
 
 // behindShim has init OOM-killed while its shim cannot look, and kills that then.
 func behindShim(ctx context.Context, r *mix.Running) error {
-	shim := shimOf(r.Task.ID())
+	shim := faultkit.ShimPid(r.Task.ID())
 	init, err := unix.PidfdOpen(int(r.Task.Pid()), 0)
 	if err != nil {
 		return err
@@ -147,19 +146,4 @@ func behindShim(ctx context.Context, r *mix.Running) error {
 		return err
 	}
 	return unix.Kill(shim, unix.SIGKILL)
-}
-
-// shimOf returns the pid of the shim that was started for a container, 0 for none.
-func shimOf(id string) int {
-	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // an error is of the pattern alone
-	for _, file := range all {
-		line, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte("-id\x00"+id+"\x00")) {
-			continue // most are other processes, or have ended
-		}
-		var pid int
-		_, _ = fmt.Sscanf(file, "/proc/%d/", &pid) // the pattern has a number there
-		return pid
-	}
-	return 0
 }

@@ -24,13 +24,9 @@ const rootfs = "/opt/oomwitness/rootfs"
 // node is what a line of the matrix is about.
 type node struct {
 	*mix.Runner
-	version string // as containerd prints it
-	cgroup  int
-	runs    int // of each case
-}
-
-func (n node) String() string {
-	return fmt.Sprintf("containerd=%s cgroup=v%d driver=%s", n.version, n.cgroup, n.Driver)
+	where string
+	v1    bool // cgroup v1
+	runs  int  // of each case
 }
 
 // setUp has the containerd run that the environment names.
@@ -42,11 +38,11 @@ func setUp(t *testing.T) node {
 	require.NoError(t, faultkit.UseContainerd(t.Context(), faultkit.Version()))
 	n := node{runs: counts.FromEnv(t, "COMPAT_RUNS", 1)}
 	var err error
-	n.version, err = faultkit.FullVersion(t.Context())
+	n.where, err = faultkit.Where(t.Context())
 	require.NoError(t, err)
 	h, err := oom.FindHierarchy()
 	require.NoError(t, err)
-	n.cgroup = h.Version
+	n.v1 = h.Version == 1
 	n.Runner, err = mix.NewRunner(t.Context(), mix.DriverHere(), rootfs)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
@@ -56,7 +52,7 @@ func setUp(t *testing.T) node {
 // cases are those of make compare that the node's kernel can have: cgroup v1 has
 // no memory.oom.group.
 func (n node) cases() []mix.Case {
-	return slices.DeleteFunc(mix.Mix(), func(c mix.Case) bool { return n.cgroup == 1 && c.Unified != nil })
+	return slices.DeleteFunc(mix.Mix(), func(c mix.Case) bool { return n.v1 && c.Unified != nil })
 }
 
 // TestMix runs each case many times, with a client that waits and deletes at once.
@@ -87,11 +83,11 @@ func TestMix(t *testing.T) {
 			}
 		}
 		faultkit.Keep(t, fmt.Sprintf("row=mix %s shim=%s cases=%d n=%d ooms=%d oom_lost_or_late=%d false_oom=%d exit_lost=%d twice=%d wrong_id=%d wrong_status=%d failed=%d",
-			n, shim.Name, sum.cases, sum.runs, sum.ooms, sum.lost, sum.wrong, sum.exitLost, sum.dup, sum.wrongID, sum.status, sum.failed))
+			n.where, shim.Name, sum.cases, sum.runs, sum.ooms, sum.lost, sum.wrong, sum.exitLost, sum.dup, sum.wrongID, sum.status, sum.failed))
 	}
 	for _, tally := range all {
 		if tally.Shim == mix.Ours && !tally.Right() {
-			t.Errorf("%s: wrong under oomwitness: %s", n, tally.Line())
+			t.Errorf("%s: wrong under oomwitness: %s", n.where, tally.Line())
 		}
 	}
 	require.Zero(t, n.Strangers(), "TaskOOM for a container that nobody made")

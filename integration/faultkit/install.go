@@ -3,6 +3,7 @@
 package faultkit
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -79,4 +80,19 @@ func InitPid(id string) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// ShimPid returns the shim that was started for a pod or a container, 0 for none.
+func ShimPid(id string) int {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // an error is of the pattern alone
+	for _, file := range all {
+		line, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte("-id\x00"+id+"\x00")) {
+			continue // most have nothing to do with it, and some have just ended
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			return pid
+		}
+	}
+	return 0
 }

@@ -4,6 +4,7 @@ package faultkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"text/template"
 
 	"github.com/oomwitness/oomwitness/integration/mix"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 const (
@@ -105,12 +107,14 @@ func copyProgram(from, to string) error {
 }
 
 // configs are a node's configuration with the handlers runc and oomwitness, in
-// the words of containerd 1.x and of 2.x.
+// the words of containerd 1.x and of 2.x. Where root may not lower an
+// oom_score_adj, a pod gets containerd's own.
 var configs = template.Must(template.New("1").Parse(`version = 2
 [debug]
   level = "info"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{{.Image}}"
+  restrict_oom_score_adj = true
 {{range .Handlers}}[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{{.Name}}]
   runtime_type = "io.containerd.runc.v2"
   runtime_path = "{{.Path}}"
@@ -122,6 +126,8 @@ var configs = template.Must(template.New("1").Parse(`version = 2
   level = 'info'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = '{{.Image}}'
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
 {{range .Handlers}}[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{{.Name}}]
   runtime_type = 'io.containerd.runc.v2'
   runtime_path = '{{.Path}}'
@@ -167,13 +173,15 @@ func UseContainerd(ctx context.Context, version string) error {
 	return Run(ctx, "node-containerd", "start")
 }
 
-// FullVersion returns the version that the containerd in place prints.
-func FullVersion(ctx context.Context) (string, error) {
+// Where names the containerd as it prints its version, the cgroup version and the
+// driver of this node.
+func Where(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, filepath.Join(binDir, "containerd"), "--version").Output()
 	fields := strings.Fields(string(out))
 	if err != nil || len(fields) < 3 {
-		return "", fmt.Errorf("containerd --version: %w: %q", err, out)
+		return "", fmt.Errorf("containerd --version: %w: %q", errors.Join(err), out)
 	}
 	version, _, _ := strings.Cut(strings.TrimPrefix(fields[2], "v"), "+")
-	return version, nil
+	h, err := oom.FindHierarchy()
+	return fmt.Sprintf("containerd=%s cgroup=v%d driver=%s", version, h.Version, mix.DriverHere()), err
 }

@@ -41,6 +41,7 @@ type node struct {
 	events *watch
 	driver mix.Driver
 	shim   string
+	where  string // version, cgroup and driver, for the figures
 	*faultkit.Plan
 }
 
@@ -90,6 +91,8 @@ func setUpShort(t *testing.T) *node {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.cri.Close()) })
 	require.NoError(t, n.ready(t.Context()))
+	n.where, err = faultkit.Where(t.Context())
+	require.NoError(t, err)
 	n.events = newWatch(t)
 	return n
 }
