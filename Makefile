@@ -299,13 +299,18 @@ kube-reboot: payload ## The same for a node that reboots on its disk
 	@$(call say,a reboot of the node: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),^TestReboot$$,kube-reboot-$(DRIVER),--reboots --env KUBE_REBOOT=1)
 
-# The containerds that a node is upgraded from.
+# The containerds of the field: each is a module, built again only if that changes.
+OLD_CONTAINERDS := 1.7 2.0 2.1 2.2 2.3
 .PHONY: containerds
-containerds:
-	@for v in $(OLD_CONTAINERDS); do mkdir -p $(CACHE)/containerd/$$v; \
-	  (cd integration/containerd/$$v && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' \
-	    -o ../../../$(CACHE)/containerd/$$v/ github.com/containerd/containerd/v2/cmd/containerd); done
-OLD_CONTAINERDS := 2.1 2.2 2.3
+containerds: $(OLD_CONTAINERDS:%=$(CACHE)/containerd/%/containerd)
+
+OLD_BUILD = cd integration/containerd/$* && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../$(@D)/
+$(CACHE)/containerd/%/containerd: integration/containerd/%/go.mod integration/containerd/%/go.sum
+	@$(call say,containerd $* with its ctr and stock shim: some minutes at the first time)
+	@mkdir -p $(@D)
+	$(OLD_BUILD) -tags no_grpc $$($(GO) list tool | grep shim)
+	$(OLD_BUILD) $$($(GO) list tool | grep -v shim)
+	@touch $@
 
 .PHONY: test
 test: unit root ## All tests: unit, root, in the guest of both flavours, some by the real kubelet, and the chart's life

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -48,10 +49,11 @@ type member struct {
 
 // fleet is the containers of one run of a fault.
 type fleet struct {
-	n       *node
-	pods    []string
-	members []*member
-	wg      sync.WaitGroup // those who wait for the ends of init processes
+	n         *node
+	pods      []string
+	sandboxes []*cri.Sandbox
+	members   []*member
+	wg        sync.WaitGroup // those who wait for the ends of init processes
 
 	faultkit.Played
 }
@@ -107,6 +109,7 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use [
 	}
 	mu.Lock()
 	fl.pods = append(fl.pods, pod.ID)
+	fl.sandboxes = append(fl.sandboxes, pod)
 	mu.Unlock()
 	for i, k := range use {
 		if k.Name == faultkit.KindStop.Name && (int(number)+i/len(faultkit.Kinds))%2 == 1 {
@@ -200,6 +203,11 @@ func (fl *fleet) remove(t *testing.T) {
 	default:
 		t.Error(err)
 	}
+	if fl.n.shim != "stock" {
+		if err := fl.nothingLeft(ctx); err != nil {
+			t.Error(err)
+		}
+	}
 	for _, m := range fl.members {
 		// One that CRI has forgotten may still be there under stock.
 		_ = unix.PidfdSendSignal(m.fd, unix.SIGKILL, nil, 0)
@@ -209,4 +217,28 @@ func (fl *fleet) remove(t *testing.T) {
 		_ = unix.Close(m.fd)
 	}
 	require.NoError(t, os.RemoveAll(faultkit.Controls))
+}
+
+// nothingLeft waits until the removed pods have no process and no bundle.
+func (fl *fleet) nothingLeft(ctx context.Context) error {
+	ids := slices.Clone(fl.pods)
+	for _, m := range fl.members {
+		ids = append(ids, m.id)
+		select {
+		case <-m.over:
+		case <-ctx.Done():
+			return fmt.Errorf("init %d of %s %s runs, and its pod is removed: %w", m.pid, m.Name, m.id, ctx.Err())
+		}
+	}
+	return faultkit.Until(ctx, "nothing to be left of the pods", func() error {
+		for _, id := range ids {
+			if _, err := os.Stat(filepath.Join(faultkit.TasksDir, id)); !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("bundle of %s is there: %w", id, errors.Join(err))
+			}
+			if pid := faultkit.ShimPid(id); pid != 0 {
+				return fmt.Errorf("shim %d of %s runs", pid, id)
+			}
+		}
+		return nil
+	})
 }
