@@ -25,13 +25,17 @@ import (
 // patience bounds every wait for one of the daemons or one container.
 const patience = 2 * time.Minute
 
+// daemonJSON is dockerd's configuration before anything is installed.
+const daemonJSON = "{\n    \"live-restore\": true\n}\n"
+
 // stack is a containerd and a dockerd with folders, sockets and configuration of their
 // own, so that the machine's are left alone.
 type stack struct {
-	t    *testing.T
-	pair pair
-	dir  string
-	path string // PATH=...
+	t     *testing.T
+	pair  pair
+	dir   string
+	path  string   // PATH=...
+	flags []string // more of dockerd's
 	// runtime is what a container names, "" for dockerd's default.
 	runtime                    string
 	containerdFile, dockerFile string // programs
@@ -79,7 +83,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 [grpc]
 address = %q
 `, s.file("containerd"), s.file("run"), s.file("containerd.sock")), 0o600))
-	require.NoError(s.t, os.WriteFile(s.file("daemon.json"), []byte("{\n    \"live-restore\": true\n}\n"), 0o600))
+	require.NoError(s.t, os.WriteFile(s.file("daemon.json"), []byte(daemonJSON), 0o600))
 }
 
 // startContainerd starts containerd and waits for its socket.
@@ -98,11 +102,11 @@ func (s *stack) startContainerd() {
 // startDockerd starts dockerd and waits until it answers.
 func (s *stack) startDockerd() {
 	s.t.Helper()
-	s.dockerd = s.start("dockerd.log", s.dockerFile, "--config-file", s.file("daemon.json"),
+	s.dockerd = s.start("dockerd.log", s.dockerFile, append(slices.Clone(s.flags), "--config-file", s.file("daemon.json"),
 		"--data-root", s.file("docker"), "--exec-root", s.file("exec"), "--pidfile", s.file("docker.pid"),
 		"--host", "unix://"+s.file("docker.sock"), "--containerd", s.file("containerd.sock"),
 		"--iptables=false", "--ip6tables=false", "--bridge=none", "--userland-proxy=false",
-		"--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs")
+		"--storage-driver=vfs", "--exec-opt=native.cgroupdriver=cgroupfs")...)
 	s.await("dockerd", func() error {
 		return s.api.call(s.t.Context(), "GET", "/_ping", nil, nil)
 	})
@@ -159,10 +163,15 @@ func (s *stack) restartDockerd() {
 // oomwitness runs the command on this stack's dockerd and returns what it printed.
 func (s *stack) oomwitness(args ...string) string {
 	s.t.Helper()
+	out, err := s.command(args...)
+	require.NoError(s.t, err, "oomwitness %v: %s", args, out)
+	return out
+}
+
+func (s *stack) command(args ...string) (string, error) {
 	args = append(args, "--docker-config", s.file("daemon.json"), "--docker-socket", s.file("docker.sock"))
 	out, err := exec.CommandContext(s.t.Context(), shimtest.Command(s.t), args...).CombinedOutput()
-	require.NoError(s.t, err, "oomwitness %v: %s", args, out)
-	return string(out)
+	return string(out), err
 }
 
 // stop ends both daemons and everything that they have started.
