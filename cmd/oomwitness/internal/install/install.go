@@ -188,11 +188,14 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		return result, err
 	}
 	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
+		if o.Docker.Wanted && name == o.dropinPath() {
+			continue // there is none
+		}
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}
 	}
-	if err := o.removeSettings(&result); err != nil {
+	if err := o.removeSettings(&result); err != nil || o.Docker.Wanted {
 		return result, err
 	}
 	return result, o.finish(ctx, &result)
