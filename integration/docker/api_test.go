@@ -71,30 +71,29 @@ func (a api) call(ctx context.Context, method, path string, in, out any) error {
 	return json.NewDecoder(answer).Decode(out)
 }
 
-// importImage makes the image from the workload's binary.
-func (a api) importImage(ctx context.Context, binary string) error {
-	program, err := os.ReadFile(binary)
-	if err != nil {
-		return err
-	}
+// importImage makes an image of programs: files maps paths in the image to files of this
+// machine.
+func (a api) importImage(ctx context.Context, name string, files map[string]string) error {
 	var layer bytes.Buffer
 	out := tar.NewWriter(&layer)
-	for _, dir := range []string{"proc", "sys", "dev", "tmp"} {
-		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}); err != nil {
+	for path, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
 			return err
 		}
-	}
-	header := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(workload.Path, "/"), Mode: 0o755, Size: int64(len(program))}
-	if err := out.WriteHeader(header); err != nil {
-		return err
-	}
-	if _, err := out.Write(program); err != nil {
-		return err
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path, "/"), Mode: 0o755, Size: int64(len(text))}
+		if err := out.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
 	}
 	if err := out.Close(); err != nil {
 		return err
 	}
-	answer, err := a.open(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=workload&tag=latest", &layer)
+	repo, tag, _ := strings.Cut(name, ":")
+	answer, err := a.open(ctx, http.MethodPost, "/images/create?fromSrc=-&repo="+repo+"&tag="+tag, &layer)
 	if err != nil {
 		return err
 	}

@@ -3,15 +3,10 @@
 package docker
 
 import (
-	"archive/tar"
-	"bytes"
-	"context"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +27,7 @@ func TestDocument(t *testing.T) {
 	text, _, found := strings.Cut(string(page), "\n## Docker 20.10\n")
 	require.True(t, found)
 	s := newStack(t, pairs()[0], false)
-	require.NoError(t, s.importDebian(t.Context()))
+	require.NoError(t, s.api.importImage(t.Context(), "debian:12", debianFiles(t, "sh", "tail")))
 	d := s.document(t)
 	blocks := consoles.FindAllStringSubmatch(text, -1)
 	require.Len(t, blocks, 3)
@@ -76,50 +71,19 @@ func (d document) typed(t *testing.T, command string) string {
 	return d.paths.Replace(strings.TrimSpace(string(out)))
 }
 
-// importDebian makes the page's image of this machine's shell and tail, with the libraries
-// that they need.
-func (s *stack) importDebian(ctx context.Context) error {
-	var layer bytes.Buffer
-	out := tar.NewWriter(&layer)
-	for _, name := range debianFiles(s.t, "sh", "tail") {
-		real, err := filepath.EvalSymlinks(name)
-		if err != nil {
-			return err
-		}
-		text, err := os.ReadFile(real)
-		if err != nil {
-			return err
-		}
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(name, "/"), Mode: 0o755, Size: int64(len(text))}
-		if err := out.WriteHeader(header); err != nil {
-			return err
-		}
-		if _, err := out.Write(text); err != nil {
-			return err
-		}
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	answer, err := s.api.open(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=debian&tag=12", &layer)
-	if err != nil {
-		return err
-	}
-	return answer.Close()
-}
-
-// debianFiles are programs and the libraries that ldd says they load.
-func debianFiles(t *testing.T, programs ...string) []string {
+// debianFiles are programs of this machine and the libraries that ldd says they load, by
+// their paths.
+func debianFiles(t *testing.T, programs ...string) map[string]string {
 	t.Helper()
-	var files []string
+	files := map[string]string{}
 	for _, program := range programs {
 		path, err := exec.LookPath(program)
 		require.NoError(t, err)
-		files = append(files, path)
 		out, err := exec.CommandContext(t.Context(), "ldd", path).Output()
 		require.NoError(t, err)
-		files = append(files, regexp.MustCompile(`/\S+`).FindAllString(string(out), -1)...)
+		for _, file := range append(regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), path) {
+			files[file] = file
+		}
 	}
-	slices.Sort(files)
-	return slices.Compact(files)
+	return files
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/integration/shimtest"
+	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
 // patience bounds every wait for one of the daemons or one container.
@@ -66,7 +67,7 @@ func newStack(t *testing.T, p pair, ours bool) *stack {
 		t.Log(out)
 		s.runtime = "oomwitness"
 	}
-	require.NoError(t, s.api.importImage(t.Context(), shimtest.WorkloadBinary(t)))
+	require.NoError(t, s.api.importImage(t.Context(), image, map[string]string{workload.Path: shimtest.WorkloadBinary(t)}))
 	s.events.record(t, s.api, strconv.FormatInt(s.started.Unix(), 10))
 	return s
 }
