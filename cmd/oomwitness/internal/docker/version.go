@@ -49,6 +49,6 @@ func (v Version) Way() Way {
 }
 
 // ErrByLink refuses a dockerd that takes no shim by name.
-var ErrByLink = errors.New("Docker before 23.0 cannot take a shim by name. Docker 24.0 and later take it from daemon.json, " +
+var ErrByLink = errors.New("a Docker before 23.0 cannot take a shim by name. Docker 24.0 and later take it from daemon.json, " +
 	"Docker 23.0 by \"docker run --runtime " + RuntimeType + "\". For older ones link the shim as containerd-shim-runc-v2 " +
 	"in a directory that is first on containerd's PATH: see docs/docker.md")
