@@ -90,16 +90,17 @@ func (s *stack) absent(t *testing.T, c absence, n int) *figures {
 	back, cancel := context.WithTimeout(ctx, notice)
 	defer cancel()
 	for _, id := range ids {
-		if err := s.over(back, c.testCase, id); err != nil {
-			t.Logf("dockerd did not notice the end: %v", err)
-		}
+		// One that dockerd does not notice in time is judged as it is.
+		_ = s.over(back, c.testCase, id)
 		var o outcome
 		var err error
 		o.state, o.restarts, err = s.api.inspect(ctx, id)
 		require.NoError(t, err)
 		o.events = s.events.await(back, id, c.deaths())
 		f.add(c.testCase, id, o)
-		require.NoError(t, s.api.remove(ctx, id))
+		if !o.state.Running { // dockerd waits long for the end of one that it missed
+			require.NoError(t, s.api.remove(ctx, id))
+		}
 	}
 	return &f
 }

@@ -177,7 +177,7 @@ func (s *stack) command(args ...string) (string, error) {
 
 // stop ends both daemons and everything that they have started.
 func (s *stack) stop() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), notice)
 	defer cancel()
 	var all []struct{ ID string }
 	if s.dockerd != nil && s.api.call(ctx, "GET", "/containers/json?all=1", nil, &all) == nil {
