@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -113,7 +112,7 @@ func (s *stack) startDockerd() {
 	})
 }
 
-// start starts a daemon in a session of its own, with its output appended to a file.
+// start starts a daemon with its output appended to a file.
 func (s *stack) start(log, program string, args ...string) *exec.Cmd {
 	s.t.Helper()
 	out, err := os.OpenFile(s.file(log), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -122,7 +121,6 @@ func (s *stack) start(log, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), program, args...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PATH=") }), s.path)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(s.t, cmd.Start())
 	return cmd
 }

@@ -171,10 +171,9 @@ func (o Options) rewrite(result *Result, like, name string, data []byte) error {
 // cannot be read is an error only where Docker was named.
 func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 	daemon, err := o.findDockerd()
-	if err != nil {
-		return err
+	if err == nil {
+		err = o.unregister(ctx, result, daemon)
 	}
-	err = o.unregister(ctx, result, daemon)
 	if err != nil && !o.Docker.Wanted {
 		result.note("the registration with dockerd was left: %v", err)
 		return nil
