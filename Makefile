@@ -313,7 +313,8 @@ $(CACHE)/containerd/%/containerd: integration/containerd/%/go.mod integration/co
 	@touch $@
 
 # What "make docker" starts: the newest dockerd that can be built from its module,
-# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd.
+# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd; with
+# the guest's runc, since Docker's containers need one with seccomp.
 DOCKER := $(CACHE)/docker
 .PHONY: docker-programs
 docker-programs: $(NODE) $(DOCKER)/29/dockerd $(CACHE)/containerd/2.2/containerd
@@ -332,7 +333,8 @@ $(DOCKER)/29/dockerd: integration/docker/dockerd/go.mod integration/docker/docke
 docker: build docker-programs ## Containers by real dockerds, 29 and 20.10: what inspect and events say; root; DOCKER_RUNS=20, DOCKER_SHIM=stock
 	@[ "$$(id -u)" = 0 ] || { echo "make docker: needs root, to start containerd and dockerd" >&2; exit 1; }
 	@$(call say,Docker: $(DOCKER_RUNS) containers of each case)
-	@cd integration && DOCKER_PROGRAMS=$(CURDIR)/$(DOCKER) DOCKER_RUNS=$(DOCKER_RUNS) DOCKER_SHIM=$(DOCKER_SHIM) \
+	@runc=$$(realpath "$$($(NODE) tools)")/runc; \
+	  cd integration && RUNC=$$runc DOCKER_PROGRAMS=$(CURDIR)/$(DOCKER) DOCKER_RUNS=$(DOCKER_RUNS) DOCKER_SHIM=$(DOCKER_SHIM) \
 	  OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 OOMWITNESS_COMMAND=$(CURDIR)/bin/oomwitness \
 	  $(GO) test -count=1 -timeout 1h -v -run '$(SCENARIO)' ./docker 2>&1 | tee ../$(DOCKER)/log | grep --line-buffered '^docker=' || \
 	  { grep -v '^docker=' ../$(DOCKER)/log; exit 1; }
