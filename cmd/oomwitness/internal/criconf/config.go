@@ -21,6 +21,7 @@
 package criconf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +44,7 @@ const DefaultDropinDir = "/etc/containerd/conf.d"
 
 // The CRI plugin's names, by configuration version.
 const (
+	pluginV1 = "cri"
 	pluginV2 = "io.containerd.grpc.v1.cri"
 	pluginV3 = "io.containerd.cri.v1.runtime"
 )
@@ -62,6 +64,11 @@ type File struct {
 	Disabled []string
 	// Runtimes are the CRI runtime handlers that the file mentions.
 	Runtimes map[string]map[string]any
+	// Marked reports whether the file has our block. What the block says is in
+	// none of the other fields.
+	Marked bool
+	// plugins is the whole table of that name.
+	plugins map[string]any
 }
 
 // Parse reads one configuration file. It fails on what containerd would not
@@ -73,7 +80,7 @@ func Parse(name string, data []byte) (File, error) {
 		Disabled []string       `toml:"disabled_plugins"`
 		Plugins  map[string]any `toml:"plugins"`
 	}
-	if err := toml.Unmarshal(data, &raw); err != nil {
+	if err := toml.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &raw); err != nil {
 		if pos, ok := errors.AsType[*toml.DecodeError](err); ok {
 			row, column := pos.Position()
 			return File{}, fmt.Errorf("%s: line %d, column %d: %w", name, row, column, err)
@@ -85,9 +92,9 @@ func Parse(name string, data []byte) (File, error) {
 	}
 	file := File{
 		Path: name, Version: raw.Version, Imports: raw.Imports, Disabled: raw.Disabled,
-		Runtimes: map[string]map[string]any{},
+		Runtimes: map[string]map[string]any{}, plugins: raw.Plugins,
 	}
-	for _, plugin := range []string{"cri", pluginV2, pluginV3} {
+	for _, plugin := range []string{pluginV1, pluginV2, pluginV3} {
 		for handler, value := range table(raw.Plugins, plugin, "containerd", "runtimes") {
 			if settings, ok := value.(map[string]any); ok {
 				merge(file.Runtimes, handler, settings)
@@ -163,8 +170,8 @@ type Config struct {
 	Files []File
 }
 
-// Load reads the main configuration file and what it imports. The file skip,
-// our own drop-in, is not read, so that a damaged one cannot stop its repair.
+// Load reads the main configuration file and what it imports, without our block in
+// any of them. The file skip, our own drop-in, is not read, so that a damaged one cannot stop its repair.
 // No main file is not an error. A file that is named without a pattern and is
 // missing is one: containerd would not start.
 func Load(root rootfs.Dir, main, skip string) (Config, error) {
@@ -183,10 +190,12 @@ func Load(root rootfs.Dir, main, skip string) (Config, error) {
 		if err != nil {
 			return config, fmt.Errorf("containerd configuration: %w", err)
 		}
-		file, err := Parse(name, data)
+		without := cutBlock(data)
+		file, err := Parse(name, without)
 		if err != nil {
 			return config, fmt.Errorf("containerd configuration: %w", err)
 		}
+		file.Marked = len(without) != len(data)
 		config.Exists = true
 		config.Files = append(config.Files, file)
 		if len(config.Files) > maxFiles {
@@ -272,7 +281,7 @@ func (c Config) SystemdCgroup() (value, set bool) {
 func (c Config) CRIDisabled() string {
 	for _, file := range c.Files {
 		for _, plugin := range file.Disabled {
-			if plugin == "cri" || plugin == pluginV2 || plugin == pluginV3 {
+			if plugin == pluginV1 || plugin == pluginV2 || plugin == pluginV3 {
 				return file.Path
 			}
 		}

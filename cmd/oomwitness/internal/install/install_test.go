@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
@@ -29,9 +30,40 @@ func tree(t *testing.T) install.Options {
 		Root: rootfs.Dir(t.TempDir()), Shim: filepath.Join(t.TempDir(), "shim"), Proc: t.TempDir(),
 		Command: filepath.Join(t.TempDir(), "oomwitness"),
 	}
+	o.Find = found(&o, "2.4.2")
 	require.NoError(t, os.WriteFile(o.Shim, []byte(shimText), 0o600))
 	require.NoError(t, os.WriteFile(o.Command, []byte("\x7fELF command 1"), 0o755))
 	return o
+}
+
+// found is a containerd of a version that reads o's files as they are, without
+// what it has built in. What real ones make of them is in integration/configs.
+func found(o *install.Options, text string) func(context.Context) (containerd.Daemon, error) {
+	return func(context.Context) (containerd.Daemon, error) {
+		version, err := containerd.ParseVersion(text)
+		if err != nil {
+			return containerd.Daemon{}, err
+		}
+		return containerd.Daemon{Version: version, Dump: func(_ context.Context, main string) (map[string]any, error) {
+			data, err := o.Root.ReadFile(main)
+			if err != nil {
+				return nil, nil
+			}
+			dump, err := criconf.Text(data)
+			if config, err := criconf.Load(o.Root, main, ""); err == nil && version.Dropins() && config.Covers(dropinPath) {
+				runtimes := map[string]any{}
+				for _, file := range config.Files {
+					for name, settings := range file.Runtimes {
+						runtimes[name] = settings
+					}
+				}
+				dump = map[string]any{"plugins": map[string]any{
+					"io.containerd.cri.v1.runtime": map[string]any{"containerd": map[string]any{"runtimes": runtimes}},
+				}}
+			}
+			return dump, err
+		}}, nil
+	}
 }
 
 func put(t *testing.T, root rootfs.Dir, name, text string) {

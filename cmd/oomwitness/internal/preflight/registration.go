@@ -70,9 +70,9 @@ func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) F
 	}
 	version, err := config.DropinVersion(0)
 	if err != nil {
-		return bad(Warn, check, "run: containerd config migrate", "%v", err)
+		return bad(Fail, check, doInstall, "%v", err)
 	}
-	if config.Version() != 0 && file.Version != version {
+	if config.Version() > 1 && file.Version != version {
 		return bad(Fail, check, doInstall, "%s has version %d, %s has %d: they do not go together",
 			name, file.Version, config.Path, config.Version())
 	}

@@ -1,0 +1,59 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	versionapi "github.com/containerd/containerd/api/services/version/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// DefaultAddress is containerd's socket.
+const DefaultAddress = "/run/containerd/containerd.sock"
+
+// answer bounds one question to a running containerd.
+const answer = 5 * time.Second
+
+// Ask asks the version service of the containerd at the real path of a socket.
+func Ask(ctx context.Context, socket string) (string, error) {
+	// Looked at first, because gRPC's own words for these are far from clear.
+	if _, err := os.Stat(socket); err != nil {
+		return "", err
+	}
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	version, err := versionapi.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
+	if err != nil {
+		return "", err
+	}
+	return version.GetVersion(), nil
+}
+
+// Reason returns an error of Ask in an operator's words.
+func Reason(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "no such socket"
+	case errors.Is(err, fs.ErrPermission):
+		return "permission denied"
+	case status.Code(err) == codes.DeadlineExceeded:
+		return fmt.Sprintf("no answer within %s", answer)
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Message()
+	}
+	return err.Error()
+}
