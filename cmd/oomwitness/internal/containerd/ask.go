@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -56,4 +59,25 @@ func Reason(err error) string {
 		return s.Message()
 	}
 	return err.Error()
+}
+
+// peer returns the process ID of the one who listens at a socket, "" where nobody
+// does, or where it is in a PID namespace that this process does not see.
+func peer(socket string) string {
+	conn, err := net.DialTimeout("unix", socket, answer)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return ""
+	}
+	var cred *unix.Ucred
+	if err := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil || cred == nil || cred.Pid == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(cred.Pid))
 }

@@ -43,7 +43,7 @@ type Finder struct {
 func (f Finder) Find(ctx context.Context) (Daemon, error) {
 	var (
 		d                  Daemon
-		binary             = Binary(f.Root)
+		binary             = f.binary()
 		program, programIs = f.programVersion(ctx, binary)
 		err                error
 	)
@@ -112,13 +112,19 @@ func VersionIn(printed string) string {
 // same LoadConfig, and the same migrations, in cmd/containerd/command/config.go
 // and main.go of 1.6 to 2.4.
 func (f Finder) dump(ctx context.Context, binary, config string) (map[string]any, error) {
-	out, err := f.run(ctx, binary, "--config", config, "config", "dump")
+	args := []string{"--config", config, "config", "dump"}
+	if !f.Root.Exists(config) {
+		// 1.x refuses to dump what is not there, and starts without.
+		args = []string{"config", "default"}
+	}
+	command := binary + " " + strings.Join(args, " ")
+	out, err := f.run(ctx, binary, args...)
 	if err != nil {
-		return nil, fmt.Errorf("%s --config %s config dump: %w", binary, config, err)
+		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	var dump map[string]any
 	if err := toml.Unmarshal([]byte(out), &dump); err != nil {
-		return nil, fmt.Errorf("%s --config %s config dump: cannot read what it printed: %w", binary, config, err)
+		return nil, fmt.Errorf("%s: cannot read what it printed: %w", command, err)
 	}
 	return dump, nil
 }
@@ -143,17 +149,21 @@ func (f Finder) run(ctx context.Context, binary string, args ...string) (string,
 	return string(out), err
 }
 
-// Binary returns the program of the containerd that runs, else the one that
-// systemd would start, as seen from inside the root; "" where there is none.
-func Binary(root rootfs.Dir) string {
-	if pid := PID(root); pid != "" {
-		exe, err := os.Readlink(root.Path("/proc/"+pid) + "/exe")
+// binary returns the program of the containerd that answers at the socket, else
+// of one that runs, else the one that systemd would start, as seen from inside the
+// root; "" where there is none.
+func (f Finder) binary() string {
+	for _, pid := range []string{peer(f.Root.Path(f.Address)), PID(f.Root)} {
+		if pid == "" {
+			continue
+		}
+		exe, err := os.Readlink(f.Root.Path("/proc/"+pid) + "/exe")
 		exe = strings.TrimSuffix(exe, " (deleted)") // replaced since: the new one reads the configuration
-		if err == nil && root.IsExecutable(exe) {
+		if err == nil && f.Root.IsExecutable(exe) {
 			return exe
 		}
 	}
-	return root.LookPath("containerd", SearchPath(root))
+	return f.Root.LookPath("containerd", SearchPath(f.Root))
 }
 
 // SearchPath returns the directories where containerd looks for programs: the

@@ -100,7 +100,7 @@ func (d Dropin) Tables() ([]byte, error) {
 	var body bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(d.Keep)) {
 		fmt.Fprintf(&body, "# Built into containerd, which drops it as soon as a file names a handler.\n")
-		if err := writeHandler(&body, runtimes+"."+name, d.Keep[name], table(d.Keep[name], "options")); err != nil {
+		if err := writeHandler(&body, runtimes+"."+name, plain(d.Keep[name]), table(d.Keep[name], "options")); err != nil {
 			return nil, err
 		}
 		body.WriteString("\n")

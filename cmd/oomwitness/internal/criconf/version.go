@@ -40,7 +40,7 @@ func (c Config) DropinVersion(asked int) (int, error) {
 func (c Config) CheckVersions(most int, containerd string) error {
 	for _, file := range c.Files {
 		if file.Version > most {
-			return fmt.Errorf("%s has version %d, and containerd %s reads versions up to %d: containerd does not start with this file, correct it",
+			return fmt.Errorf("%s has version %d, and containerd %s reads versions up to %d: correct the file",
 				file.Path, file.Version, containerd, most)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
@@ -17,7 +18,7 @@ const backupSuffix = ".before-oomwitness"
 // editFile puts new text into a file of the node's owner, through a symbolic link
 // to it, and keeps mode and owner. The file as it was is beside it afterwards.
 func (o Options) editFile(result *Result, name string, text []byte) error {
-	target := o.Root.Path(name)
+	target := o.real(name)
 	now, err := os.ReadFile(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return o.write(result, name, bytesSource(text), 0o644)
@@ -52,6 +53,15 @@ func (o Options) editFile(result *Result, name string, text []byte) error {
 	return state.with(target, text).put()
 }
 
+// real returns the real path of a file, at the end of all symbolic links.
+func (o Options) real(name string) string {
+	path := o.Root.Path(name)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
 // cutEdits takes what install added to containerd's configuration out of it.
 func (o Options) cutEdits(result *Result) error {
 	names := []string{o.MainConfig}
@@ -70,7 +80,7 @@ func (o Options) cutEdits(result *Result) error {
 }
 
 func (o Options) cutEdit(result *Result, name string) error {
-	target := o.Root.Path(name)
+	target := o.real(name)
 	now, err := os.ReadFile(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -29,11 +31,11 @@ func (o Options) save(r registration) (saved, error) {
 	var out saved
 	files := map[string]string{o.dropinPath(): o.Root.Entry(o.dropinPath())}
 	if r.edit != nil {
-		files[r.file] = o.Root.Path(r.file)
-		files[r.file+backupSuffix] = o.Root.Path(r.file) + backupSuffix
+		files[r.file] = o.real(r.file)
+		files[r.file+backupSuffix] = o.real(r.file) + backupSuffix
 	}
-	for name, path := range files {
-		file, err := saveFile(path)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		file, err := saveFile(files[name])
 		if err != nil {
 			return nil, err
 		}
