@@ -35,10 +35,12 @@ func TestConfigs(t *testing.T) {
 		binary := program(t, v)
 		for _, s := range shapes() {
 			t.Run(v.String()+"/"+s.name, func(t *testing.T) {
+				t.Parallel()
 				newNode(t, v, s, binary).run()
 			})
 		}
 		t.Run(v.String()+"/its own default", func(t *testing.T) {
+			t.Parallel()
 			out, err := exec.CommandContext(t.Context(), binary, "config", "default").Output()
 			require.NoError(t, err)
 			newNode(t, v, shape{main: string(out), starts: always, refused: merged}, binary).run()

@@ -81,7 +81,17 @@ func upTo(file int) (starts func(version) bool, refused func(version) string) {
 		}
 }
 
-// bothAs makes two shapes of one: with LF, and with CR LF.
+// on refuses on one major version.
+func on(major int, text string) func(version) string {
+	return func(v version) string {
+		if v.major == major {
+			return text
+		}
+		return ""
+	}
+}
+
+// crlf is the shape with CR LF as its line break.
 func crlf(s shape) shape {
 	s.name += ", CRLF"
 	s.main = strings.ReplaceAll(s.main, "\n", "\r\n")
@@ -132,32 +142,19 @@ func lists() []shape {
 			files: map[string]string{"own/a.toml": "version = 2\n" + settings2}, starts: always, refused: merged},
 		{name: "another file in the folder", main: "version = 2\n" + settings2,
 			files: map[string]string{"conf.d/own.toml": "version = 2\noom_score = -123\n"}, starts: always,
-			refused: func(v version) string {
-				if v.major == 1 {
-					return ""
-				}
-				return "oom_score: was 0, is -123"
-			}},
+			refused: on(2, "oom_score: was 0, is -123")},
 	}
 }
 
 // odd are files that are hard to edit, or must not be.
 func odd() []shape {
 	never := func(version) bool { return false }
-	onOne := func(text string) func(version) string {
-		return func(v version) string {
-			if v.major == 1 {
-				return text
-			}
-			return ""
-		}
-	}
 	const cri2 = `[plugins."io.containerd.grpc.v1.cri".containerd`
 	return []shape{
 		{name: "no line break at the end", main: "version = 2\n" + strings.TrimSpace(settings2), starts: always, refused: merged},
 		{name: "a comment at the end", main: "version = 2\n" + settings2 + "# the end", starts: always, refused: merged},
 		{name: "runtimes inline", main: "version = 2\n" + cri2 + "]\nruntimes = {runc = {runtime_type = \"io.containerd.runc.v2\"}}\n",
-			starts: always, refused: onOne("write runtimes and the tables above it as tables with headers")},
+			starts: always, refused: on(1, "write runtimes and the tables above it as tables with headers")},
 		{name: "dotted keys", main: "version = 2\n" + cri2 + "]\nruntimes.runc.runtime_type = \"io.containerd.runc.v2\"\n",
 			starts: always, refused: merged},
 		{name: "indented", main: "version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    sandbox_image = \"x/pause:1\"\n",
@@ -168,6 +165,6 @@ func odd() []shape {
 		{name: "a missing import", main: "imports = [\"DIR/gone.toml\"]\nversion = 2\n", starts: never,
 			refused: func(version) string { return "gone.toml" }},
 		{name: "byte order mark", main: "\xef\xbb\xbfversion = 2\n" + settings2,
-			starts: func(v version) bool { return v.major == 1 }, refused: merged},
+			starts: func(v version) bool { return v.major == 1 }, refused: on(2, "byte order mark")},
 	}
 }

@@ -89,6 +89,9 @@ func Block(tables []byte) []byte {
 
 // AddImport returns the file with a pattern added to its imports.
 func AddImport(text []byte, pattern string) ([]byte, error) {
+	if bytes.HasPrefix(text, byteOrderMark) {
+		return nil, errors.New("it begins with a byte order mark, which containerd 2.x does not read: remove that mark")
+	}
 	nl := string(lineBreak(text))
 	at, found, err := importsList(text)
 	if err != nil {
@@ -97,9 +100,6 @@ func AddImport(text []byte, pattern string) ([]byte, error) {
 	add := fmt.Sprintf("%s  %q, %s%s", nl, pattern, entryMark, nl)
 	if !found {
 		add = fmt.Sprintf("imports = [%q] %s%s", pattern, lineMark, nl)
-		if bytes.HasPrefix(text, byteOrderMark) {
-			at = len(byteOrderMark)
-		}
 	}
 	return undoable(text, slices.Concat(text[:at], []byte(add), text[at:]))
 }
@@ -142,9 +142,8 @@ func lineBreak(text []byte) []byte {
 // importsList returns the position behind the bracket that opens the list of the
 // top-level key imports.
 func importsList(text []byte) (at int, found bool, err error) {
-	body := bytes.TrimPrefix(text, byteOrderMark)
 	var parser unstable.Parser
-	parser.Reset(body)
+	parser.Reset(text)
 	for parser.NextExpression() {
 		node := parser.Expression()
 		if node.Kind != unstable.KeyValue {
@@ -155,11 +154,11 @@ func importsList(text []byte) (at int, found bool, err error) {
 			continue
 		}
 		after := int(key.Node().Raw.Offset + key.Node().Raw.Length)
-		between := openList.Find(body[after:])
+		between := openList.Find(text[after:])
 		if between == nil {
 			return 0, false, errors.New("imports is not a list")
 		}
-		return len(text) - len(body) + after + len(between), true, nil
+		return after + len(between), true, nil
 	}
 	return 0, false, parser.Error()
 }
