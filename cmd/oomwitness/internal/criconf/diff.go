@@ -70,7 +70,7 @@ func diff(at string, before, after map[string]any) []string {
 		}
 		switch {
 		case blank(was) && blank(is):
-		case wasTable != nil && isTable != nil:
+		case wasTable != nil && (isTable != nil || !has), isTable != nil && !had:
 			out = append(out, diff(name, wasTable, isTable)...)
 		case !has:
 			out = append(out, fmt.Sprintf("%s: was %s, is gone", name, value(was)))
