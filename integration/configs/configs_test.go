@@ -43,7 +43,7 @@ func TestConfigs(t *testing.T) {
 			t.Parallel()
 			out, err := exec.CommandContext(t.Context(), binary, "config", "default").Output()
 			require.NoError(t, err)
-			newNode(t, v, shape{main: string(out), starts: always, refused: merged}, binary).run()
+			newNode(t, v, shape{name: "its own default", main: string(out), starts: always, refused: merged}, binary).run()
 		})
 	}
 }
@@ -113,7 +113,6 @@ func (n *node) run() {
 	out, err := n.command("install", "--edit-config")
 	require.NoError(n, err, "%s", out)
 	require.NotContains(n, out, "not checked", "containerd's own dump has to be asked")
-	n.Logf("merged\n%s", out)
 	again, err := n.command("install", "--edit-config")
 	require.NoError(n, err, "%s", again)
 	require.NotRegexp(n, `(?m)^(create|update|remove)`, again, "the second time changes nothing")
@@ -127,6 +126,13 @@ func (n *node) run() {
 	out, err = n.command("uninstall", "--force")
 	require.NoError(n, err, "%s", out)
 	require.Equal(n, before, n.tree(), "uninstall leaves every byte as it was")
+	n.result("merged")
+}
+
+// result prints what came of this shape.
+func (n *node) result(what string) {
+	n.Helper()
+	n.Logf("containerd=%s shape=%q result=%q", n.version, n.shape.name, strings.ReplaceAll(what, n.dir, ""))
 }
 
 // withoutLeave: without the flag no file of the owner is edited, and where
@@ -155,7 +161,6 @@ func (n *node) refused(before map[string]string, want string, args ...string) {
 	out, err := n.command("install", append([]string{"--edit-config"}, args...)...)
 	require.Error(n, err, "%s", out)
 	require.Contains(n, out, want)
-	n.Logf("refused\n%s", out)
 	after := n.tree()
 	for name := range after {
 		if strings.HasSuffix(name, "/conf.d") {
@@ -163,6 +168,8 @@ func (n *node) refused(before map[string]string, want string, args ...string) {
 		}
 	}
 	require.Equal(n, before, after, "what is refused changes nothing")
+	why := strings.TrimSpace(out)
+	n.result("refused: " + why[max(0, strings.Index(why, "oomwitness: ")):])
 }
 
 // compare compares what CRI has with what it had.

@@ -158,8 +158,9 @@ func newNodeSetup(k kernel) *cobra.Command {
 In this order, and each only when the one before succeeded:
 
   1. the checks of "oomwitness check"; nothing is written where one fails
-  2. what "oomwitness install" does: shim, drop-in, systemd unit of the ledger; and
-     the shim's settings, with --settings
+  2. what "oomwitness install" does: shim, registration with containerd (with
+     --edit-config also in containerd's own file), systemd unit of the ledger; and the
+     shim's settings, with --settings
   3. the checks again, with what is there now
   4. containerd is restarted, where it does not have the handler yet or is older
      than its files (--restart systemd), or waited for (--restart none);
