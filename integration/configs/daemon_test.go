@@ -95,21 +95,32 @@ func start(t *testing.T, binary, config, dir string) (*daemon, error) {
 // booted waits until containerd says in its log that it has started: the sockets
 // are there before.
 func (d *daemon) booted(t *testing.T) error {
+	return d.until(t, func() error {
+		log, err := os.ReadFile(d.log)
+		if err == nil && !strings.Contains(string(log), "containerd successfully booted") {
+			return errors.New("not booted yet")
+		}
+		return err
+	})
+}
+
+// until waits until there is no error, as long as containerd runs.
+func (d *daemon) until(t *testing.T, check func() error) error {
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		log, err := os.ReadFile(d.log)
-		require.NoError(t, err)
-		if strings.Contains(string(log), "containerd successfully booted") {
+		err := check()
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-d.ended:
+			log, _ := os.ReadFile(d.log)
 			return fmt.Errorf("containerd has ended: %s", log)
 		case <-ctx.Done():
-			return errors.New("containerd has not started in time")
+			return err
 		case <-tick.C:
 		}
 	}
@@ -126,12 +137,13 @@ func (d *daemon) settings(t *testing.T) (config string, handlers []string) {
 	client, err := cri.Dial(d.socket)
 	require.NoError(t, err)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), startTime)
-	defer cancel()
-	handlers, config, err = client.Info(ctx)
-	if status.Code(errors.Unwrap(err)) == codes.Unimplemented {
-		return "", nil
-	}
-	require.NoError(t, err)
+	// CRI of 1.x answers a moment after containerd has booted.
+	require.NoError(t, d.until(t, func() error {
+		handlers, config, err = client.Info(t.Context())
+		if status.Code(errors.Unwrap(err)) == codes.Unimplemented {
+			return nil
+		}
+		return err
+	}))
 	return config, handlers
 }

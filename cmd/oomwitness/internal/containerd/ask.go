@@ -63,12 +63,15 @@ func Reason(err error) string {
 
 // peer returns the process ID of the one who listens at a socket, "" where nobody
 // does, or where it is in a PID namespace that this process does not see.
-func peer(socket string) string {
-	conn, err := net.DialTimeout("unix", socket, answer)
+func peer(ctx context.Context, socket string) string {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", socket)
 	if err != nil {
 		return ""
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing was written
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
 		return ""

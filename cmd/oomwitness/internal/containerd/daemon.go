@@ -43,7 +43,7 @@ type Finder struct {
 func (f Finder) Find(ctx context.Context) (Daemon, error) {
 	var (
 		d                  Daemon
-		binary             = f.binary()
+		binary             = f.binary(ctx)
 		program, programIs = f.programVersion(ctx, binary)
 		err                error
 	)
@@ -152,8 +152,8 @@ func (f Finder) run(ctx context.Context, binary string, args ...string) (string,
 // binary returns the program of the containerd that answers at the socket, else
 // of one that runs, else the one that systemd would start, as seen from inside the
 // root; "" where there is none.
-func (f Finder) binary() string {
-	for _, pid := range []string{peer(f.Root.Path(f.Address)), PID(f.Root)} {
+func (f Finder) binary(ctx context.Context) string {
+	for _, pid := range []string{peer(ctx, f.Root.Path(f.Address)), PID(f.Root)} {
 		if pid == "" {
 			continue
 		}

@@ -100,7 +100,7 @@ func TestFindByTheSocket(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	f := Finder{Address: socket}
-	require.Equal(t, self, f.binary())
+	require.Equal(t, self, f.binary(t.Context()))
 	version, err := f.running(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "v2.4.2", version.Text)

@@ -36,8 +36,8 @@ func tree(t *testing.T) install.Options {
 	return o
 }
 
-// found is a containerd of a version that reads o's files as they are, without
-// what it has built in. What real ones make of them is in integration/configs.
+// found is a containerd of a version that reads o's files as they are. It has a
+// handler built in where there is no file, and nothing else. What real ones make of them is in integration/configs.
 func found(o *install.Options, text string) func(context.Context) (containerd.Daemon, error) {
 	return func(context.Context) (containerd.Daemon, error) {
 		version, err := containerd.ParseVersion(text)
@@ -45,9 +45,15 @@ func found(o *install.Options, text string) func(context.Context) (containerd.Da
 			return containerd.Daemon{}, err
 		}
 		return containerd.Daemon{Version: version, Dump: func(_ context.Context, main string) (map[string]any, error) {
+			if !o.Root.Exists(main) && version.Dropins() {
+				return map[string]any{}, nil
+			}
+			if !o.Root.Exists(main) {
+				return criconf.Text([]byte("[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"))
+			}
 			data, err := o.Root.ReadFile(main)
 			if err != nil {
-				return nil, nil
+				return nil, err
 			}
 			dump, err := criconf.Text(data)
 			if config, err := criconf.Load(o.Root, main, ""); err == nil && version.Dropins() && config.Covers(dropinPath) {

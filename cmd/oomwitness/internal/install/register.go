@@ -66,24 +66,27 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	return err
 }
 
-// dumpBefore asks containerd what it makes of its configuration now. A drop-in of
-// ours that containerd cannot read, or that 1.x must not have, says nothing about
-// what was there without it.
+// dumpBefore asks containerd what it makes of its configuration now.
 func (o Options) dumpBefore(ctx context.Context, r *registration) error {
-	if r.daemon.Dump == nil {
+	if r.daemon.Dump == nil || o.inTheWay(r.daemon.Version) {
 		return nil
-	}
-	if ours, err := o.Root.ReadFile(o.dropinPath()); err == nil {
-		_, damaged := criconf.Parse(o.dropinPath(), ours)
-		if damaged != nil || !r.daemon.Version.Dropins() && criconf.Ours(ours) {
-			return nil
-		}
 	}
 	var err error
 	if r.before, err = r.daemon.Dump(ctx, o.MainConfig); err != nil {
 		return fmt.Errorf("containerd %s cannot read its configuration as it is, correct it first: %w", r.daemon.Version, err)
 	}
 	return nil
+}
+
+// inTheWay reports whether there is a drop-in of ours that containerd cannot read,
+// or that 1.x must not have: a dump says nothing about what was there without it.
+func (o Options) inTheWay(version containerd.Version) bool {
+	ours, err := o.Root.ReadFile(o.dropinPath())
+	if err != nil {
+		return false
+	}
+	_, damaged := criconf.Parse(o.dropinPath(), ours)
+	return damaged != nil || !version.Dropins() && criconf.Ours(ours)
 }
 
 // planDropin registers by a drop-in, for containerd 2.x.

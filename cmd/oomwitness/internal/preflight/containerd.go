@@ -51,10 +51,10 @@ func supported(text, where string) Finding {
 	return ok(name, "%s%s", version, where)
 }
 
-// startedAt gives when the process named comm below Root started, from field
+// startedAt returns when the containerd below Root started, from field
 // 22 of its stat (proc_pid_stat(5)) and the boot time; false where there is
 // none, or procfs does not say.
-func (c Checker) startedAt(comm string) (time.Time, bool) {
+func (c Checker) startedAt() (time.Time, bool) {
 	var boot int64
 	for line := range strings.Lines(c.Root.Text("/proc/stat")) {
 		if value, found := strings.CutPrefix(line, "btime "); found {

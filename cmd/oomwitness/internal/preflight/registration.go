@@ -121,7 +121,7 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 func (c Checker) Restart() Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
-	started, known := c.startedAt("containerd")
+	started, known := c.startedAt()
 	if !known {
 		return ok(name, "containerd does not run here, it reads the drop-in when it starts")
 	}
