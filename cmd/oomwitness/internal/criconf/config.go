@@ -1,23 +1,30 @@
 // Package criconf reads the parts of containerd's configuration that decide
 // whether and how a runtime handler is registered, and writes ours.
 //
-// How containerd 2.1 to 2.4 load it (cmd/containerd/server/config/config.go
-// and cmd/containerd/command/main.go there), tried with containerd 2.4.2's
-// own "containerd config dump":
+// How containerd 2.0 to 2.4 load it (cmd/containerd/server/config/config.go
+// and cmd/containerd/command/main.go there), tried with each one's own
+// "containerd config dump" and by starting it (integration/configs):
 //
 //   - Only what the loaded files themselves list under imports is included.
 //     The default "/etc/containerd/conf.d/*.toml" that "containerd config
-//     dump" shows is in the built-in configuration alone, and is never
-//     resolved: a config.toml without imports, or no config.toml at all,
+//     dump" shows from 2.2 on is in the built-in configuration alone, and is
+//     never resolved: a config.toml without imports, or no config.toml at all,
 //     includes nothing.
 //   - Imported files merge by key (mergo, with override): a file that adds
 //     runtimes.oomwitness leaves runtimes.runc as it was, and lists inside
 //     plugin tables are replaced, not appended.
-//   - The version of an imported file has to be the main file's. 2.1 and 2.2
-//     let the last file's version count for all, so a version 3 file beside a
+//   - The version of an imported file has to be the main file's. Up to 2.2 the
+//     last file's version counts for all, so a version 3 file beside a
 //     version 2 main makes them ignore the CRI settings of the main one; 2.3.0
 //     refuses to start when an imported file's version is higher. A version 3
-//     file beside a version 4 main is migrated, and works.
+//     file beside a version 4 main is migrated, and works. So does one beside a
+//     main file of version 1, or of none, which are migrated by themselves.
+//   - 2.0 to 2.2 read files up to version 3, later ones up to 4.
+//
+// How 1.6 and 1.7 load it (services/server/config/config.go there): the section
+// of a plugin in an imported file replaces that of the files before as a whole;
+// a section that names a runtime handler drops the built-in one; a file
+// without a version is of version 1, where the CRI plugin is "cri".
 package criconf
 
 import (
@@ -265,18 +272,6 @@ func (c Config) Runtime(handler string) (map[string]any, string) {
 	return all[handler], from
 }
 
-// SystemdCgroup gives the value that the runc handler has. set is false where
-// no file has a runc handler; a handler that does not mention it has
-// containerd's default, false.
-func (c Config) SystemdCgroup() (value, set bool) {
-	runc := c.Runc()
-	if runc == nil {
-		return false, false
-	}
-	value, _ = table(runc, "options")["SystemdCgroup"].(bool)
-	return value, true
-}
-
 // CRIDisabled gives the file that switches the CRI plugin off, or "".
 func (c Config) CRIDisabled() string {
 	for _, file := range c.Files {
@@ -287,14 +282,4 @@ func (c Config) CRIDisabled() string {
 		}
 	}
 	return ""
-}
-
-// Runc gives the settings of the node's runc handler that ours takes over,
-// nil where there is none or it is not really runc.
-func (c Config) Runc() map[string]any {
-	runc, _ := c.Runtime("runc")
-	if kind, _ := runc["runtime_type"].(string); kind != "" && kind != runcType {
-		return nil
-	}
-	return runc
 }
