@@ -78,6 +78,22 @@ type spec struct {
 	Linux       json.RawMessage   `json:"linux"`
 }
 
+// linuxSpec is what is taken of the spec's member linux. The whole of specs.Linux
+// would keep tens of kilobytes alive.
+type linuxSpec struct {
+	CgroupsPath string                 `json:"cgroupsPath"`
+	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
+}
+
+// linux returns what is taken of the member linux, and nothing where upstream will
+// refuse it.
+func (sp spec) linux() (l linuxSpec) {
+	if json.Unmarshal(sp.Linux, &l) != nil {
+		return linuxSpec{}
+	}
+	return l
+}
+
 // readSpec reads the OCI spec in a bundle.
 func readSpec(bundle string) (spec, error) {
 	f, err := os.Open(filepath.Join(bundle, specFile))
@@ -100,11 +116,7 @@ func parseSpec(r io.Reader) (sp spec, err error) {
 // ownPids says that the container is made with a pid namespace of its own, none of
 // whose processes outlives init.
 func (sp spec) ownPids() bool {
-	var linux specs.Linux
-	if json.Unmarshal(sp.Linux, &linux) != nil { // upstream's to refuse
-		return false
-	}
-	for _, ns := range linux.Namespaces {
+	for _, ns := range sp.linux().Namespaces {
 		if ns.Type == specs.PIDNamespace {
 			return ns.Path == ""
 		}

@@ -168,12 +168,19 @@ func (r *run) unbegun() <-chan struct{} {
 	return r.audience.begun
 }
 
-// missed says that somebody listens who has taken the TaskOOM before.
+// missed reports whether a containerd has acked the TaskOOM before anyone was
+// subscribed, and somebody is by now: who has asked for the task; or, where nobody
+// has within the bound, a client that only subscribes, as Docker does.
 func (r *run) missed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	taken := r.verdict.OOMKilled && r.oom != nil && opened(r.oom.taken)
-	return taken && !r.oom.heard && r.oom.life == r.audience.life && !r.audience.silent
+	if !r.verdict.OOMKilled || r.oom == nil || !opened(r.oom.taken) || r.oom.heard {
+		return false
+	}
+	if r.audience.silent {
+		return !r.oom.late && r.oom.life == r.audience.recoverer && opened(r.audience.begun)
+	}
+	return r.oom.life == r.audience.life
 }
 
 // listening gives the function that says whether what is sent from now on is

@@ -27,6 +27,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
 
 // grave is a container whose shim has died, and what finds out how it ended.
@@ -99,7 +100,7 @@ func (g *grave) socket(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(g.bundle, "s")
 	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
-	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrapFile), note, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrap.ResultFile), note, 0o600))
 	return path
 }
 

@@ -4,7 +4,6 @@ package shim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -20,10 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
-
-// bootstrapFile is containerd's note of where a bundle's shim is to be reached.
-const bootstrapFile = "bootstrap.json"
 
 // binaryFile is containerd's note of the program to run for a bundle whose shim
 // is dead (core/runtime/v2/shim_load.go).
@@ -50,11 +47,7 @@ func noteBinary(bundle string) error {
 
 // socketOf gives the socket of the bundle's shim, "" where that can't be told.
 func socketOf(bundle string) string {
-	data, err := readBundleFile(filepath.Join(bundle, bootstrapFile))
-	if err != nil {
-		return ""
-	}
-	path, err := parseSocket(data)
+	path, err := bootstrap.Socket(bundle, readBundleFile)
 	if err != nil {
 		return ""
 	}
@@ -101,21 +94,6 @@ func removeSocket(bundle string) {
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
 		_ = os.Remove(path)
 	}
-}
-
-// parseSocket finds the path of the socket in containerd's note.
-func parseSocket(data []byte) (string, error) {
-	var note struct {
-		Address string `json:"address"`
-	}
-	if err := json.Unmarshal(data, &note); err != nil {
-		return "", err
-	}
-	path, ok := strings.CutPrefix(note.Address, "unix://")
-	if !ok || !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0) {
-		return "", fmt.Errorf("address %q, allowed: unix:// and an absolute path", note.Address)
-	}
-	return path, nil
 }
 
 // heldTime is how long a dead shim's child may hold the socket, and heldPoll how

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,16 +15,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
 
 // A dead shim's socket goes, one that is answered on stays, and so does all that
 // is not a socket.
 func TestOnlyADeadSocketIsRemoved(t *testing.T) {
+	for name, text := range map[string]string{
+		bootstrap.ResultFile:  `{"version":3,"address":"unix://%s","protocol":"ttrpc"}`,
+		bootstrap.AddressFile: "unix://%s",
+	} {
+		t.Run(name, func(t *testing.T) { testSocketIsRemoved(t, name, text) })
+	}
+}
+
+func testSocketIsRemoved(t *testing.T, name, text string) {
 	bundle := t.TempDir()
 	path := filepath.Join(t.TempDir(), "s")
-	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
 	removeSocket(bundle) // no note
-	require.NoError(t, os.WriteFile(filepath.Join(bundle, bootstrapFile), note, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(bundle, name), fmt.Appendf(nil, text, path), 0o600))
 	removeSocket(bundle) // no socket
 
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -41,17 +51,6 @@ func TestOnlyADeadSocketIsRemoved(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func FuzzParseSocket(f *testing.F) {
-	f.Add([]byte(`{"version":3,"address":"unix:///run/containerd/s/1f","protocol":"ttrpc"}`))
-	f.Add([]byte(`{"address":"unix://../s"}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path, err := parseSocket(data)
-		if err == nil && (path == "" || path[0] != '/' || filepath.Clean(path) != path) {
-			t.Fatalf("%q from %q", path, data)
-		}
-	})
-}
-
 // Whatever stands in a dead shim's bundle, its container is removed, and has a
 // status and a time.
 func FuzzDeadShimsBundle(f *testing.F) {
@@ -61,11 +60,11 @@ func FuzzDeadShimsBundle(f *testing.F) {
 	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
 	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"0001-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
 	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`), []byte(``), []byte(`{`))
-	f.Fuzz(func(t *testing.T, record, bootstrap, exit []byte) {
+	f.Fuzz(func(t *testing.T, record, result, exit []byte) {
 		g := newGrave(t)
 		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		for name, data := range map[string][]byte{
-			recordFile: record, bootstrapFile: bootstrap, "exit.json": exit,
+			recordFile: record, bootstrap.ResultFile: result, "exit.json": exit,
 		} {
 			require.NoError(t, os.WriteFile(filepath.Join(g.bundle, name), data, 0o600))
 		}

@@ -3,15 +3,19 @@
 package shim
 
 import (
+	"bytes"
 	"context"
+	"io"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
 
 // Runtime is the runtime type that the shim's binary name stands for.
@@ -34,6 +38,22 @@ func (m Manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootap
 	if _, err := config.Load(config.Path()); err != nil {
 		return nil, err
 	}
+	if err := bootstrap.TranslateExtensions(p); err != nil {
+		return nil, err
+	}
 	ensureLedger()
 	return m.Shim.Start(ctx, p)
+}
+
+// Info describes the runtime. optionsR is the runtime options as an Any, or empty.
+func (m Manager) Info(ctx context.Context, optionsR io.Reader) (*types.RuntimeInfo, error) {
+	input, err := bootstrap.ReadInput(optionsR)
+	if err != nil {
+		return nil, err
+	}
+	input, err = bootstrap.RuncOptionsOf(input)
+	if err != nil {
+		return nil, err
+	}
+	return m.Shim.Info(ctx, bytes.NewReader(input))
 }

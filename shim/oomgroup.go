@@ -45,12 +45,9 @@ const (
 	oomGroupFile = "memory.oom.group"
 )
 
-// policyOf reads a bundle's policy, and refuses one that this node can't keep.
-func (s *Service) policyOf(bundle string) (policy, error) {
-	sp, err := readSpec(bundle)
-	if err != nil {
-		return policy{report: s.cfg.Report}, nil //nolint:nilerr // a spec that can't be read is upstream's to refuse
-	}
+// policyOf returns a container's policy, and refuses a policy that this node
+// cannot keep.
+func (s *Service) policyOf(sp spec) (policy, error) {
 	p, asked, err := parsePolicy(sp.Annotations, s.cfg)
 	p.ownPids = sp.ownPids()
 	if err != nil || !slices.Contains(asked, config.PolicyOOMGroup) {

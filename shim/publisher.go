@@ -216,7 +216,8 @@ func (s *Service) publishLocked(r *run) *item {
 		return nil
 	}
 	r.acked = false
-	r.oom = &item{env: env, run: r, taken: make(chan struct{})}
+	late := r.audience.silent && opened(r.audience.begun)
+	r.oom = &item{env: env, run: r, taken: make(chan struct{}), late: late}
 	s.queue.pushAhead(r.id, r.oom)
 	return r.oom
 }

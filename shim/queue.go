@@ -40,6 +40,9 @@ type item struct {
 	// have had listeners by then. Set before taken is closed.
 	life  uint64
 	heard bool
+	// late says that it was published for a client that only subscribes: it is not
+	// published for that client again.
+	late bool
 	// held waits, for a TaskExit, until a containerd that starts listens, and says
 	// whether it had to: there may be another item ahead of it by then.
 	held func() bool

@@ -23,12 +23,12 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
-	"github.com/containerd/ttrpc"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
 
 var _ upstream.TTRPCService = (*Service)(nil)
@@ -108,17 +108,14 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
-// RegisterTTRPC implements upstream's TTRPCService, so that the shim serves the
-// decorated service.
-func (s *Service) RegisterTTRPC(server *ttrpc.Server) error {
-	taskAPI.RegisterTTRPCTaskService(server, s)
-	return nil
-}
-
 // Create makes the container and arms the evidence before init can run.
 func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
-	p, err := s.policyOf(req.Bundle)
+	sp, _ := readSpec(req.Bundle) // upstream refuses a spec that cannot be read
+	p, err := s.policyOf(sp)
 	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.linux().CgroupsPath); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if err := p.groupInSpec(req.Bundle); err != nil {
@@ -137,6 +134,9 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	}
 	if err := noteBinary(req.Bundle); err != nil {
 		s.trouble(r, "program not noted", err)
+	}
+	if err := bootstrap.NoteAddress(req.Bundle, readBundleFile); err != nil {
+		s.trouble(r, "address not noted", err)
 	}
 	faultPoint("created")
 	if resp.Pid != 0 { // a restored container has no init until Start

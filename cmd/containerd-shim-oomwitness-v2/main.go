@@ -7,20 +7,21 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
-
-	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/oomwitness/oomwitness/shim"
 )
 
 func main() {
 	shim.LimitProcs()
+	run := func(ctx context.Context) error { return shim.Run(ctx, shim.NewManager()) }
 	if shim.IsMessenger(os.Args) {
-		if err := shim.RunMessenger(context.Background()); err != nil {
-			os.Exit(1) // it has nobody to tell
-		}
-		return
+		run = shim.RunMessenger
 	}
-	upstream.RunShim(context.Background(), shim.NewManager())
+	if err := run(context.Background()); err != nil {
+		// containerd adds what stands here to its own error.
+		fmt.Fprintf(os.Stderr, "%s: %s", shim.Runtime, err)
+		os.Exit(1)
+	}
 }

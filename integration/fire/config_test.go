@@ -141,11 +141,12 @@ func answerOpens(asked *os.File, nth int, act func() error) error {
 }
 
 // TestConfigChanges has a shim keep the configuration that it was started with.
-// What comes later to its pod by the start command is refused, as a new pod is.
+// What comes later to its pod by the start command is refused, as a new pod is;
+// with containerd before 2.3 that is each container of the pod.
 func TestConfigChanges(t *testing.T) {
 	ctx := deadline(t)
 	path := writeConfig(t, liveConfig)
-	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
+	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}, Protocol: shimtest.Current})
 	sandbox := pod(t, n)
 	require.NoError(t, os.WriteFile(path, []byte("bound = 'soon'\n"), 0o644))
 	c := n.RunIn(sandbox.Shim, "joined", shimtest.Args("child-oom-sleep"), small)

@@ -36,6 +36,7 @@ func faulty(t *testing.T, point string) *shimtest.Node {
 	t.Helper()
 	return node(t, "", func(c *shimtest.Config) {
 		c.Shim = shimtest.OursWithFaults(t)
+		c.Protocol = shimtest.ChosenProtocol(t)
 		c.Env = append(c.Env, "OOMWITNESS_FAULT="+point)
 	})
 }

@@ -50,6 +50,7 @@ func TestOverhead(t *testing.T) {
 
 	for _, shim := range []string{"stock", "oomwitness"} {
 		n := node(t, "", func(cfg *shimtest.Config) {
+			cfg.Protocol = shimtest.Current // the only one that both know
 			if shim == "stock" {
 				cfg.Shim = shimtest.Stock(t)
 			}

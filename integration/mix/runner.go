@@ -27,13 +27,22 @@ import (
 type Shim struct {
 	Name    string
 	Runtime string
+	// Options are the runtime options for a cgroup driver; nil is runc's own.
+	Options func(Driver) any
 }
 
 // The two shims.
 var (
-	Stock = Shim{"stock", "io.containerd.runc.v2"}
-	Ours  = Shim{"oomwitness", "io.containerd.oomwitness.v2"}
+	Stock = Shim{Name: "stock", Runtime: "io.containerd.runc.v2"}
+	Ours  = Shim{Name: "oomwitness", Runtime: "io.containerd.oomwitness.v2"}
 )
+
+func (s Shim) options(d Driver) any {
+	if s.Options != nil {
+		return s.Options(d)
+	}
+	return &options.Options{SystemdCgroup: d == Systemd}
+}
 
 const (
 	namespace = "oomw"
@@ -180,7 +189,7 @@ func (r *Runner) create(ctx context.Context, shim Shim, c Container, pod, id str
 			"io.kubernetes.container.name": "main", "io.kubernetes.pod.name": id, "io.kubernetes.pod.namespace": namespace,
 		}),
 		client.WithSpec(c.spec(r.Driver, r.Rootfs, pod, id)),
-		client.WithRuntime(shim.Runtime, &options.Options{SystemdCgroup: r.Driver == Systemd}))
+		client.WithRuntime(shim.Runtime, shim.options(r.Driver)))
 	if err != nil {
 		return nil, fmt.Errorf("new container: %w", err)
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	SystemdCgroup bool
 	// Debug makes the shim log at debug level.
 	Debug bool
+	// Protocol is how the node starts shims and talks to them. The default for Ours
+	// is what the environment variable SHIMTEST_PROTOCOL names, and else Current.
+	Protocol Protocol
 	// Env is added to the shim's environment.
 	Env []string
 	// Options changes the runc options of every container.
@@ -81,6 +84,9 @@ func Start(t testing.TB, cfg Config) *Node {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: runs containers with runc")
 	}
+	if cfg.Shim != "" && cfg.Protocol == "" {
+		cfg.Protocol = Current
+	}
 	if cfg.Shim == "" {
 		cfg.Shim = Ours(t)
 	}
@@ -92,6 +98,9 @@ func Start(t testing.TB, cfg Config) *Node {
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = "shimtest"
+	}
+	if cfg.Protocol == "" {
+		cfg.Protocol = ChosenProtocol(t)
 	}
 	n, err := newNode(t, cfg)
 	if err != nil {
@@ -158,6 +167,9 @@ func (n *Node) CgroupsPath(id string) string {
 
 // SetShim has the node run another shim binary from now on.
 func (n *Node) SetShim(path string) { n.cfg.Shim = path }
+
+// SetRuntimeOptions has the node send other options from now on.
+func (n *Node) SetRuntimeOptions(options *anypb.Any) { n.cfg.RuntimeOptions = options }
 
 // RuntimeOptions is what goes with every Create request.
 func (n *Node) RuntimeOptions() *anypb.Any {

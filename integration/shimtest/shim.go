@@ -5,7 +5,6 @@ package shimtest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -56,12 +55,9 @@ func (n *Node) StartShim(ctx context.Context, b *Bundle) (*Shim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start shim: %w: %s", err, bytes.TrimSpace(out))
 	}
-	result := &bootapi.BootstrapResult{}
-	if err := proto.Unmarshal(out, result); err != nil {
+	result, err := n.cfg.Protocol.answer(out)
+	if err != nil {
 		return nil, fmt.Errorf("start shim: answer %q: %w", out, err)
-	}
-	if result.Version != 3 || result.Protocol != "ttrpc" {
-		return nil, fmt.Errorf("start shim: version %d by %s, want 3 by ttrpc", result.Version, result.Protocol)
 	}
 	if err := os.WriteFile(b.File("shim-binary-path"), []byte(n.cfg.Shim), 0o600); err != nil {
 		return nil, err
@@ -88,8 +84,12 @@ func (n *Node) StartGrouped(ctx context.Context, b *Bundle) (*Shim, error) {
 }
 
 // Join connects one more container to a shim without running the binary, which
-// is what containerd does for a container that names its sandbox.
+// is what containerd does for a container that names its sandbox. The older
+// protocols run the binary.
 func (n *Node) Join(ctx context.Context, b *Bundle, sandbox *Shim) (*Shim, error) {
+	if n.cfg.Protocol != Current {
+		return n.StartGrouped(ctx, b)
+	}
 	if err := b.openLog(); err != nil {
 		return nil, err
 	}
@@ -137,9 +137,17 @@ func (n *Node) command(ctx context.Context, b *Bundle, action string) (*exec.Cmd
 	if action != "start" {
 		return cmd, nil
 	}
-	params, err := n.bootstrapParams(b, self)
-	cmd.Stdin = bytes.NewReader(params)
+	input, err := n.startInput(b, self)
+	cmd.Stdin = bytes.NewReader(input)
 	return cmd, err
+}
+
+// startInput is what the standard input of "start" gets.
+func (n *Node) startInput(b *Bundle, self string) ([]byte, error) {
+	if n.cfg.Protocol != Current {
+		return proto.Marshal(n.RuntimeOptions())
+	}
+	return n.bootstrapParams(b, self)
 }
 
 func (n *Node) bootstrapParams(b *Bundle, self string) ([]byte, error) {
@@ -164,11 +172,7 @@ func (n *Node) bootstrapParams(b *Bundle, self string) ([]byte, error) {
 }
 
 func (n *Node) connect(ctx context.Context, b *Bundle, params *bootapi.BootstrapResult) (*Shim, error) {
-	data, err := json.Marshal(params)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(b.File("bootstrap.json"), data, 0o600); err != nil {
+	if err := n.cfg.Protocol.note(b, params); err != nil {
 		return nil, err
 	}
 	s := &Shim{Address: params.Address, Bundle: b}
@@ -218,12 +222,16 @@ func (s *Shim) Reconnect(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client = ttrpc.NewClient(conn, ttrpc.WithUnaryClientInterceptor(inNamespace(s.Bundle.node.cfg.Namespace)))
+	s.client = ttrpc.NewClient(conn, ttrpc.WithUnaryClientInterceptor(s.Bundle.node.intercept()))
 	return nil
 }
 
-func inNamespace(namespace string) ttrpc.UnaryClientInterceptor {
+// intercept has calls carry the node's namespace, and go to the task service of the
+// node's protocol.
+func (n *Node) intercept() ttrpc.UnaryClientInterceptor {
+	namespace := n.cfg.Namespace
 	return func(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, _ *ttrpc.UnaryClientInfo, invoke ttrpc.Invoker) error {
+		req.Service = n.cfg.Protocol.service(req.Service)
 		req.Metadata = append(req.Metadata, &ttrpc.KeyValue{Key: namespaces.TTRPCHeader, Value: namespace})
 		return invoke(ctx, req, resp)
 	}

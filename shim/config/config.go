@@ -117,30 +117,39 @@ func Path() string {
 // that can't be read or does not hold is an error that names file, line and
 // key, and the defaults.
 func Load(path string) (Config, error) {
-	// Not to wait for the writer of a FIFO.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	data, err := ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return Default(), nil
 	}
 	if err != nil {
 		return Default(), fmt.Errorf("config: %w", err)
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() {
-		return Default(), fmt.Errorf("config: %s: not a regular file: %v", path, st.Mode())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return Default(), fmt.Errorf("config: %w", err)
-	}
-	if len(data) > maxSize {
-		return Default(), fmt.Errorf("config: %s: larger than %d bytes", path, maxSize)
-	}
 	c, err := Parse(data)
 	if err != nil {
 		return Default(), fmt.Errorf("config: %s:%w", path, err)
 	}
 	return c, nil
+}
+
+// ReadFile returns the content of a TOML file of at most 64 KiB. Only a regular
+// file is read: the opening of a FIFO would wait for a writer.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file: %v", path, st.Mode())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxSize)
+	}
+	return data, nil
 }
 
 // Parse reads the text of a configuration. Its errors begin with the line and
@@ -150,7 +159,7 @@ func Parse(data []byte) (Config, error) {
 	var f file
 	d := toml.NewDecoder(strings.NewReader(string(data)))
 	if err := d.DisallowUnknownFields().Decode(&f); err != nil {
-		return Config{}, explain(err)
+		return Config{}, Explain(err, "bound, grace, report, allow")
 	}
 	c := Default()
 	for _, s := range []struct {
@@ -198,13 +207,14 @@ func parseBound(s string, least time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-// explain turns the decoder's errors into "line: key: what".
-func explain(err error) error {
+// Explain returns an error of go-toml's decoder as "line: key: what". known lists
+// the keys that the document may have.
+func Explain(err error, known string) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		e := strict.Errors[0]
 		line, _ := e.Position()
-		return fmt.Errorf("%d: %s: unknown key; known: bound, grace, report, allow", line, strings.Join(e.Key(), "."))
+		return fmt.Errorf("%d: %s: unknown key; known: %s", line, strings.Join(e.Key(), "."), known)
 	}
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {

@@ -1,0 +1,96 @@
+//go:build linux
+
+package shimtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Protocol is how a version of containerd starts a shim, finds it after a restart
+// and talks to it.
+type Protocol string
+
+const (
+	// Current is that of containerd 2.3 and later: BootstrapParams and
+	// BootstrapResult, bootstrap.json, task service v3.
+	Current Protocol = "current"
+	// Containerd17 is that of containerd 1.6 and 1.7: flags and environment, the
+	// answer is an address, which the shim writes into the bundle too, v2.
+	Containerd17 Protocol = "1.7"
+	// Containerd22 is that of containerd 2.0 to 2.2: as 1.7, and containerd writes
+	// bootstrap.json. The version of an answer that is no JSON is 2.
+	Containerd22 Protocol = "2.2"
+)
+
+// Protocols are all of them.
+var Protocols = []Protocol{Current, Containerd17, Containerd22}
+
+const protocolEnv = "SHIMTEST_PROTOCOL"
+
+// ChosenProtocol is what the environment variable SHIMTEST_PROTOCOL names, or
+// Current.
+func ChosenProtocol(t testing.TB) Protocol {
+	t.Helper()
+	name, set := os.LookupEnv(protocolEnv)
+	if !set {
+		return Current
+	}
+	if !slices.Contains(Protocols, Protocol(name)) {
+		t.Fatalf("%s=%q; allowed: %q", protocolEnv, name, Protocols)
+	}
+	return Protocol(name)
+}
+
+// answer reads what "start" has printed.
+func (p Protocol) answer(out []byte) (*bootapi.BootstrapResult, error) {
+	if p != Current {
+		if len(out) == 0 || out[0] == '{' {
+			return nil, fmt.Errorf("want a plain address")
+		}
+		return &bootapi.BootstrapResult{Version: 2, Protocol: "ttrpc", Address: string(out)}, nil
+	}
+	result := &bootapi.BootstrapResult{}
+	if err := proto.Unmarshal(out, result); err != nil {
+		return nil, err
+	}
+	if result.Version != 3 || result.Protocol != "ttrpc" {
+		return nil, fmt.Errorf("version %d by %s, want 3 by ttrpc", result.Version, result.Protocol)
+	}
+	return result, nil
+}
+
+// note leaves in the bundle what containerd finds the shim by.
+func (p Protocol) note(b *Bundle, result *bootapi.BootstrapResult) error {
+	if p != Current {
+		text, err := os.ReadFile(b.File("address"))
+		if err != nil {
+			return fmt.Errorf("the shim's address: %w", err)
+		}
+		if string(text) != result.Address {
+			return fmt.Errorf("the shim answered %q and wrote %q", result.Address, text)
+		}
+	}
+	if p == Containerd17 {
+		return nil
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.File("bootstrap.json"), data, 0o600)
+}
+
+// service is the name of the task service that goes by the name of version 3 here.
+func (p Protocol) service(name string) string {
+	if p != Current && name == "containerd.task.v3.Task" {
+		return "containerd.task.v2.Task"
+	}
+	return name
+}
