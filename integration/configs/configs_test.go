@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +57,9 @@ type node struct {
 	binary  string
 	// etc has the configuration, and dir all else.
 	etc, dir string
+	// shim is what is installed, and systemd its cgroup driver.
+	shim    string
+	systemd bool
 }
 
 func newNode(t *testing.T, v version, s shape, binary string) *node {
@@ -64,7 +68,11 @@ func newNode(t *testing.T, v version, s shape, binary string) *node {
 	dir, err := os.MkdirTemp("", "configs")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &node{T: t, version: v, shape: s, binary: binary, etc: filepath.Join(dir, "etc"), dir: dir}
+	n := &node{
+		T: t, version: v, shape: s, binary: binary, etc: filepath.Join(dir, "etc"), dir: dir,
+		// Any program will do where no pod is started.
+		shim: shimtest.Command(t), systemd: true,
+	}
 	require.NoError(t, os.MkdirAll(n.etc, 0o755))
 	if s.main != "" {
 		file := n.main()
@@ -203,7 +211,8 @@ func (n *node) command(verb string, args ...string) (string, error) {
 		verb, "--containerd-config", n.main(), "--conf-dir", filepath.Join(n.etc, "conf.d"), "--bin-dir", filepath.Join(n.dir, "bin"),
 	}, args...)
 	if verb == "install" {
-		args = append(args, "--address", filepath.Join(n.dir, "sock"), "--shim", shimtest.Command(n), "--systemd-unit", "false", "--systemd-cgroup", "true")
+		args = append(args, "--address", filepath.Join(n.dir, "sock"), "--shim", n.shim, "--systemd-unit", "false",
+			"--systemd-cgroup", strconv.FormatBool(n.systemd))
 	}
 	out, err := exec.CommandContext(ctx, shimtest.Command(n), args...).CombinedOutput()
 	return string(out), err
