@@ -1,8 +1,5 @@
 //go:build linux
 
-// Package compat runs the mix of make compare under each containerd of the field,
-// with that version's own stock shim beside ours, and has shims die under it. It
-// runs on a node: the guest, or this machine by machine.sh.
 package compat
 
 import (
