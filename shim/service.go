@@ -135,6 +135,9 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err := noteBinary(req.Bundle); err != nil {
 		s.trouble(r, "program not noted", err)
 	}
+	if err := bootstrap.NoteAddress(req.Bundle, readBundleFile); err != nil {
+		s.trouble(r, "address not noted", err)
+	}
 	faultPoint("created")
 	if resp.Pid != 0 { // a restored container has no init until Start
 		s.adopt(ctx, r, int(resp.Pid))

@@ -4,6 +4,7 @@ package bootstrap
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ const (
 	AddressFile = "address"
 )
 
+const socketScheme = "unix://"
+
 // WriteAddress writes the bundle's address file, atomically.
 func WriteAddress(bundle, address string) error {
 	tmp := filepath.Join(bundle, "."+AddressFile)
@@ -26,6 +29,28 @@ func WriteAddress(bundle, address string) error {
 		return err
 	}
 	return os.Rename(tmp, filepath.Join(bundle, AddressFile))
+}
+
+// NoteAddress writes the bundle's address file by what bootstrap.json says, unless
+// the file is there: containerd 1.6 and 1.7 know no other, and where one of them
+// takes the place of a later version, it calls a shim without the file dead and
+// kills the container. containerd from 2.0 on writes bootstrap.json before Create.
+func NoteAddress(bundle string, read func(path string) ([]byte, error)) error {
+	if _, err := os.Lstat(filepath.Join(bundle, AddressFile)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	data, err := read(filepath.Join(bundle, ResultFile))
+	if errors.Is(err, os.ErrNotExist) { // not of a containerd's making
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	path, err := parseResult(data)
+	if err != nil {
+		return err
+	}
+	return WriteAddress(bundle, socketScheme+path)
 }
 
 // Socket returns the path of the socket of the bundle's shim. read reads a file
@@ -55,7 +80,7 @@ func parseResult(data []byte) (string, error) {
 }
 
 func parseAddress(address string) (string, error) {
-	path, ok := strings.CutPrefix(address, "unix://")
+	path, ok := strings.CutPrefix(address, socketScheme)
 	if !ok || !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0) {
 		return "", fmt.Errorf("address %q, allowed: unix:// and an absolute path", address)
 	}

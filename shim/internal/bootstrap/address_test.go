@@ -53,6 +53,34 @@ func TestWriteAddress(t *testing.T) {
 	require.Error(t, WriteAddress(filepath.Join(bundle, "none"), "unix:///s"))
 }
 
+// What containerd has written of a shim's address is there for older versions too.
+func TestNoteAddress(t *testing.T) {
+	bundle := t.TempDir()
+	note := func() (string, error) {
+		err := NoteAddress(bundle, os.ReadFile)
+		text, _ := os.ReadFile(filepath.Join(bundle, AddressFile))
+		return string(text), err
+	}
+	text, err := note()
+	require.NoError(t, err)
+	require.Empty(t, text, "nothing is known")
+
+	result := filepath.Join(bundle, ResultFile)
+	require.NoError(t, os.WriteFile(result, []byte(`{"address":"tcp://1.2.3.4"}`), 0o600))
+	_, err = note()
+	require.ErrorContains(t, err, "allowed: unix://")
+
+	require.NoError(t, os.WriteFile(result, []byte(`{"version":3,"address":"unix:///run/containerd/s/1"}`), 0o600))
+	text, err = note()
+	require.NoError(t, err)
+	require.Equal(t, "unix:///run/containerd/s/1", text)
+
+	require.NoError(t, os.WriteFile(result, []byte(`{"version":3,"address":"unix:///run/containerd/s/2"}`), 0o600))
+	text, err = note()
+	require.NoError(t, err)
+	require.Equal(t, "unix:///run/containerd/s/1", text, "the file was there")
+}
+
 // FuzzParseResult: a path that is found is absolute and leads nowhere else.
 func FuzzParseResult(f *testing.F) {
 	f.Add([]byte(`{"version":3,"address":"unix:///run/containerd/s/1f","protocol":"ttrpc"}`))

@@ -1,0 +1,37 @@
+//go:build linux
+
+package fire
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/shimtest"
+)
+
+// TestSubscriberOnly has init killed while containerd is away. Nobody asks the
+// containerd that comes for the task, as with Docker and with "ctr events": those
+// clients subscribe again within seconds, and wait for events. The TaskOOM that was
+// acked first may have been acked before that. The TaskExit waits for the hold
+// timeout, and a TaskOOM goes ahead of it once more.
+func TestSubscriberOnly(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
+		n := node(t, "bound = '1s'\n", protocol)
+		c := n.Run("c", shimtest.Args("hog", "16"))
+		require.NoError(t, c.Stdio.WaitOutput(deadline(t), "ready"))
+		event(t, n, startTopic, c.ID)
+		die(t, n, c)
+		killInit(t, n, c)
+		require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not take an event"))
+		before := back(t, n, c)
+		event(t, n, exitTopic, c.ID)
+		all := topics(n.Events.All()[before:], c.ID)
+		require.Equal(t, []string{oomTopic, oomTopic, exitTopic}, all)
+		exit := slices.IndexFunc(n.Events.All(), isExit)
+		again := n.Events.All()[exit-1]
+		require.True(t, again.Accepted.Before(n.Events.All()[exit].Received))
+		end(t, c)
+	})
+}
