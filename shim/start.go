@@ -19,8 +19,8 @@ import (
 // call (pkg/shim/compat.go). What the flags of a call mean otherwise is upstream's
 // business, unknown flags included.
 func Run(ctx context.Context, m Manager) error {
-	call, err := bootstrap.ParseCall(os.Args[1:])
-	if err != nil || !call.Starts() {
+	call := bootstrap.ParseCall(os.Args[1:])
+	if !call.Starts() {
 		upstream.RunShim(ctx, m)
 		return nil
 	}

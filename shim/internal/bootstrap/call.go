@@ -35,8 +35,9 @@ type Call struct {
 }
 
 // ParseCall reads the flags of a call, without the program's name. It knows the
-// flags of containerd 1.6 to 2.4; another flag is an error.
-func ParseCall(args []string) (Call, error) {
+// flags of containerd 1.6 to 2.4. With another flag it returns the zero Call, which
+// starts nothing: upstream's library refuses such a flag with its own words.
+func ParseCall(args []string) Call {
 	var c Call
 	var ignored string
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
@@ -52,11 +53,11 @@ func ParseCall(args []string) (Call, error) {
 	for _, name := range []string{"bundle", "socket", "debug-socket"} {
 		flags.StringVar(&ignored, name, "", "")
 	}
-	if err := flags.Parse(args); err != nil {
-		return Call{}, err
+	if flags.Parse(args) != nil {
+		return Call{}
 	}
 	c.Action = flags.Arg(0)
-	return c, nil
+	return c
 }
 
 // Starts reports whether the call asks to start a shim. A call without a

@@ -157,8 +157,8 @@ func TestRuncOptionsOf(t *testing.T) {
 // FuzzRuncOptions: whatever generic options hold, they are refused or become
 // options that runc's shim can read.
 func FuzzRuncOptions(f *testing.F) {
-	f.Add([]byte(generic(f, "", "SystemdCgroup = true").Value), "a:b:c")
-	f.Add([]byte(generic(f, "/x", "").Value), "")
+	f.Add(generic(f, "", "SystemdCgroup = true").Value, "a:b:c")
+	f.Add(generic(f, "/x", "").Value, "")
 	f.Add([]byte{0x0a, 0x00, 0x18, 0x01}, "/c")
 	f.Fuzz(func(t *testing.T, message []byte, path string) {
 		if file, _, err := decode(message); err == nil && file != "" {
@@ -177,7 +177,7 @@ func FuzzRuncOptions(f *testing.F) {
 
 // FuzzDecode: the hand-written decoder reads what the generated one reads.
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte(generic(f, "/x", "body").Value))
+	f.Add(generic(f, "/x", "body").Value)
 	f.Add([]byte{0x12, 0x01, 'a', 0x12, 0x01, 'b', 0x1a, 0x00, 0x22, 0x01, 'z'})
 	f.Fuzz(func(t *testing.T, message []byte) {
 		path, body, err := decode(message)

@@ -21,7 +21,7 @@ type table struct {
 	BinaryName, Root, ShimCgroup, CriuImagePath, CriuWorkPath string
 	NoPivotRoot, NoNewKeyring                                 bool
 	SystemdCgroup                                             *bool
-	IoUid, IoGid                                              uint32 //nolint:revive,staticcheck // the key's spelling
+	IoUid, IoGid                                              uint32
 }
 
 // document is a table with the keys that stand beside runc's. TypeUrl and
@@ -30,9 +30,9 @@ type table struct {
 // value; runc's options have no use for one.
 type document struct {
 	table
-	TypeUrl, ConfigPath      string //nolint:revive,staticcheck // the key's spelling
-	CriuPath, TaskApiAddress string //nolint:revive,staticcheck // the key's spelling
-	TaskApiVersion           uint32 //nolint:revive,staticcheck // the key's spelling
+	TypeUrl, ConfigPath      string
+	CriuPath, TaskApiAddress string
+	TaskApiVersion           uint32
 }
 
 // parseTOML reads runc's options. Its errors begin with the line and name the key.
