@@ -92,7 +92,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	@$(call say,unit tests of the node VM)
-	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./image/...
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/...
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
