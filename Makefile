@@ -357,12 +357,6 @@ configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/
 	@$(call say,the registration with each containerd)
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
 
-# Debian 12 has 1.6.20, whose CRI passes no runtime_path on.
-$(CACHE)/containerd/1.6/containerd:
-	@mkdir -p $(@D)/deb && cd $(@D)/deb && rm -f *.deb && apt-get -q -o APT::Sandbox::User=root download containerd && dpkg-deb -x containerd_*.deb .
-	@ls $(@D)/deb/containerd_1.6.*.deb >/dev/null || { echo "make configs: apt has another containerd than 1.6: put that of Debian 12 at $@" >&2; exit 1; }
-	@mv $(@D)/deb/usr/bin/containerd $@ && rm -r $(@D)/deb
-
 $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	@mkdir -p $(@D)
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(@D)/ github.com/containerd/containerd/v2/cmd/containerd
