@@ -94,7 +94,7 @@ func (n node) die(t *testing.T, d death) (bad []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	if d.shim == dying && o.OOMs == 2 {
+	if d.shim.Name == dying.Name && o.OOMs == 2 {
 		o.OOMs = 1 // it had been taken, and the shim died before it could note that
 	}
 	if bad = d.Faults(o); len(bad) > 0 {

@@ -1,13 +1,14 @@
 #!/bin/sh
-# machine.sh TOOLS PAYLOAD OUT COMMAND... runs a command on this machine as the
-# guest's agent does in a guest: with containerd and runc of the folder TOOLS, and
-# PAYLOAD as /opt/oomwitness. What it writes to /var/log/oomwitness is left in OUT.
-# It is for what a guest has not: cgroup v1. All that it changes is in mounts of
-# its own and in cgroups that it removes. Needs root.
+# machine.sh TOOLS OUT HOST=GUEST... -- COMMAND... runs a command on this machine
+# as the guest's agent does in a guest: with containerd and runc of the folder
+# TOOLS, and each file or folder HOST as /opt/oomwitness/GUEST. What the command
+# writes to /var/log/oomwitness is left in OUT. It is for what a guest has not:
+# cgroup v1. All that it changes is in mounts of its own, and in cgroups that it
+# removes. Needs root; one runs at a time, since the names of cgroups are the same.
 set -eu
-[ -n "${OWN_MOUNTS:-}" ] || exec env OWN_MOUNTS=1 unshare --mount --propagation private "$0" "$@"
-tools=$(realpath "$1") payload=$(realpath "$2") out=$(realpath "$3")
-shift 3
+[ -n "${OWN_MOUNTS:-}" ] || exec env OWN_MOUNTS=1 flock "$0" unshare --mount --propagation private "$0" "$@"
+tools=$(realpath "$1") out=$(realpath "$2")
+shift 2
 node=$(realpath "$(dirname "$0")/../guest/common")
 
 mount -t tmpfs room /mnt
@@ -24,7 +25,12 @@ cp -r "$node"/* /
 chmod +x /usr/local/bin/node-containerd /usr/local/lib/node/containerd
 cp "$tools"/* /usr/local/bin/
 cp "$(command -v busybox)" /opt/workload-rootfs/bin/
-mount --bind "$payload" /opt/oomwitness
+while [ "$1" != -- ]; do
+	mkdir -p "/opt/oomwitness/${1#*=}"
+	mount --bind "${1%%=*}" "/opt/oomwitness/${1#*=}"
+	shift
+done
+shift
 export PATH=/opt/oomwitness/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 (while :; do
@@ -43,6 +49,7 @@ clean() {
 	for procs in $(find /sys/fs/cgroup -path '*/oomw/*' -name cgroup.procs); do
 		xargs -r kill -9 <"$procs" || true
 	done
+	find /sys/fs/cgroup -depth -type d \( -name oomw -o -path '*/oomw/*' -o -name 'oomw-shim-*' \) -exec rmdir {} +
 	cp -r /var/log/oomwitness/. /var/log/containerd.log "$out"
 } 2>/dev/null
 trap clean EXIT

@@ -104,6 +104,14 @@ func (k Kind) Stands(pid int) error {
 	if k.Mode != "" {
 		return nil
 	}
+	// runc's init, which the process is until its exec, catches SIGTERM as well.
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return err
+	}
+	if exe != k.Before[0] {
+		return fmt.Errorf("process %d is %s, want %s", pid, exe, k.Before[0])
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return err

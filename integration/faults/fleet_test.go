@@ -79,8 +79,9 @@ func each[T any](all []T, do func(T) error) error {
 }
 
 // newFleet starts pods with containers of each kind, and comes back when all of
-// them stand where they wait for their moment.
-func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
+// them stand where they wait for their moment. The pods have these annotations,
+// names and values by turns.
+func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind, annotations ...string) *fleet {
 	t.Helper()
 	fl := &fleet{n: n}
 	ctx, cancel := context.WithTimeout(t.Context(), faultkit.Patience+time.Duration(now.pods)*time.Minute)
@@ -92,7 +93,7 @@ func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
 	}
 	var mu sync.Mutex
 	use = slices.Repeat(use, now.each)
-	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use) }))
+	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use, annotations) }))
 	// The moments are drawn in this order.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
@@ -101,9 +102,9 @@ func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
 	return fl
 }
 
-func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use []faultkit.Kind) error {
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use []faultkit.Kind, annotations []string) error {
 	name := fmt.Sprintf("pod%04d", number)
-	pod, err := fl.n.newPod(ctx, name)
+	pod, err := fl.n.newPod(ctx, name, annotations...)
 	if err != nil {
 		return err
 	}
@@ -129,12 +130,12 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use [
 }
 
 // newPod starts a pod under the shim, in a cgroup of its own.
-func (n *node) newPod(ctx context.Context, name string) (*cri.Sandbox, error) {
+func (n *node) newPod(ctx context.Context, name string, annotations ...string) (*cri.Sandbox, error) {
 	parent := "/oomw/" + name
 	if n.driver == mix.Systemd {
 		parent = "oomw-" + name + ".slice"
 	}
-	return n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent})
+	return n.cri.RunPod(ctx, annotated(cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent}, annotations))
 }
 
 func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind, name string) (*member, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
@@ -48,7 +49,7 @@ at a tree instead, such as the host's as mounted in a container.`,
 	flags := cmd.Flags()
 	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
 	flags.StringVar(&checker.ContainerdConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
-	flags.StringVar(&checker.Address, "address", preflight.DefaultAddress, "containerd's socket")
+	flags.StringVar(&checker.Address, "address", containerd.DefaultAddress, "containerd's socket")
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
 	flags.StringVar(&checker.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in, as given to install")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")

@@ -32,7 +32,8 @@ func dockerFlags(cmd *cobra.Command, o *install.DockerOptions, wanted string) {
 		"dockerd's configuration file (default: what the running dockerd reads, else "+docker.DefaultConfig+")")
 	flags.StringVar(&o.Socket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")
 	flags.BoolVar(&o.Reload, "reload-docker", false, "make dockerd read its configuration afterwards, by SIGHUP; running containers go on")
-	for _, other := range []string{"conf-dir", "containerd-config", "config-version", "systemd-cgroup", "restart-containerd"} {
+	for _, other := range []string{"conf-dir", "containerd-config", "config-version", "systemd-cgroup", "restart-containerd",
+		"edit-config", "address", "containerd-version"} {
 		if flags.Lookup(other) != nil {
 			cmd.MarkFlagsMutuallyExclusive("docker", other)
 		}

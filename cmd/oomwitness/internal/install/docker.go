@@ -8,14 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"syscall"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
-
-// backupSuffix is appended to the name of dockerd's configuration file for the copy of
-// what was there before the registration.
-const backupSuffix = ".before-oomwitness"
 
 // DockerOptions say how dockerd is told of the shim.
 type DockerOptions struct {
@@ -151,20 +147,14 @@ func (o Options) rewrite(result *Result, like, name string, data []byte) error {
 	if o.DryRun {
 		return nil
 	}
-	info, err := os.Stat(o.Root.Resolve(like))
-	if errors.Is(err, fs.ErrNotExist) {
-		return replace(target, bytesSource(data), 0o644)
-	}
+	state, err := saveFile(o.Root.Resolve(like))
 	if err != nil {
 		return err
 	}
-	if err := replace(target, bytesSource(data), info.Mode().Perm()); err != nil {
-		return err
+	if !state.there {
+		return replace(target, bytesSource(data), 0o644)
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		return os.Chown(target, int(owner.Uid), int(owner.Gid))
-	}
-	return nil
+	return state.with(target, data).put()
 }
 
 // uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
@@ -179,6 +169,17 @@ func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 		return nil
 	}
 	return err
+}
+
+// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
+// drop-in or in the main configuration file.
+func (o Options) usedByCRI(dropin []byte) bool {
+	text, err := o.Root.ReadFile(o.MainConfig)
+	if dropin != nil || err != nil {
+		return dropin != nil
+	}
+	_, edited, err := criconf.Cut(text)
+	return err == nil && edited
 }
 
 func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
