@@ -79,6 +79,9 @@ func recoversAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int, wan
 	require.Equal(t, deleteTopic, all[len(all)-1])
 }
 
+// ofCRI marks a container as one that CRI waits for and recovers.
+var ofCRI = shimtest.Annotation("io.kubernetes.cri.container-type", "container")
+
 // TestContainerdRestarts has containerd go away and another come at fixed
 // moments of an OOM.
 func TestContainerdRestarts(t *testing.T) {
@@ -133,7 +136,7 @@ func TestContainerdRestarts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := node(t, "")
-			c := n.Run("c", shimtest.Args("hog", "16"))
+			c := n.Run("c", shimtest.Args("hog", "16"), ofCRI)
 			require.NoError(t, c.Stdio.WaitOutput(deadline(t), "ready"))
 			run(t, n, c)
 		})
