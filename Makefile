@@ -396,6 +396,8 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)'
 	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS='1.7 2.2'
+	@$(MAKE) configs
+	@$(MAKE) docker SCENARIO=.
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
 	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'

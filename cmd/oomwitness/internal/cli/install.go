@@ -70,8 +70,8 @@ the shim that they were started with. containerd reads its configuration when it
 starts: restart it, or use --restart-containerd.`,
 		Example: `  oomwitness install --dry-run
   oomwitness install --restart-containerd
-  oomwitness install --docker --reload-docker
   oomwitness install --edit-config            # add to containerd's own file what it needs
+  oomwitness install --docker --reload-docker
   oomwitness install --root /mnt/image        # for an image: paths in the files are as seen inside
   oomwitness install --root /mnt/arm --containerd-version 2.2`,
 		Args: cobra.NoArgs,
@@ -118,9 +118,9 @@ func newUninstall(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove what install wrote",
-		Long: `Remove what install wrote: the drop-in or what --edit-config added, the runtime in
-dockerd's daemon.json, the shim, the systemd units with this command if install put
-them there, and nothing else. A daemon.json that nobody has changed since is again
+		Long: `Remove what install wrote: the drop-in or what --edit-config added, the shim, the
+runtime in dockerd's daemon.json, the systemd units with this command if install put
+them there, and nothing else. A file of yours that nobody has changed since is again
 what it was, byte for byte. An agent that runs goes on
 until it is stopped; its journal stays in ` + defaultStateDir + `. Use the same directories as for
 install. Running it again is not an error.

@@ -170,10 +170,12 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	if err := o.uninstallDocker(ctx, &result); err != nil {
-		return result, err
+	if !o.Docker.Wanted {
+		if err := o.cutEdits(&result); err != nil {
+			return result, err
+		}
 	}
-	if err := o.cutEdits(&result); err != nil {
+	if err := o.uninstallDocker(ctx, &result); err != nil {
 		return result, err
 	}
 	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
