@@ -34,7 +34,7 @@ say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
 # the project itself. What does not depend on the cgroup driver runs under one.
-GUEST_TESTS   := $(if $(FOREIGN),scenario,scenario fire differential faults kube agent)
+GUEST_TESTS   := $(if $(FOREIGN),scenario,scenario fire differential faults kube agent compat)
 ROOT_TESTS    := oom bpf
 TESTS_plain   := oom scenario $(if $(FOREIGN),,differential fire)
 TESTS_systemd := scenario $(if $(FOREIGN),,faults-short)
@@ -92,7 +92,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	@$(call say,unit tests of the node VM)
-	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./image/...
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/...
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
@@ -225,6 +225,7 @@ payload: build $(NODE)
 	cd integration && $(TARGET) CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix $(if $(FOREIGN),,./cmd/cluster)
 	for t in $(ROOT_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o $(PAYLOAD)/tests/$$t.test ./$$t; done
 	@cp integration/scenario/run.sh $(PAYLOAD)/tests/
+	@cp integration/compat/run.sh $(PAYLOAD)/tests/compat-run.sh
 	cd integration && for t in $(GUEST_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
 
 .PHONY: guest
@@ -248,9 +249,9 @@ FAULTS = rm -rf $(CACHE)/figures/faults-$(FLAVOUR); status=0; \
 	  cat $(CACHE)/figures/faults-$(FLAVOUR)/figures 2>/dev/null || true; exit $$status
 
 .PHONY: faults
-faults: payload containerds ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS=50, FAULT_SEED, FAULT_SHIM=stock
+faults: payload $(CACHE)/containerd/2.3/containerd ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS=50, FAULT_SEED, FAULT_SHIM=stock
 	@$(call say,fault suite: $(FLAVOUR))
-	$(call FAULTS,$(FAULT_TIME),$(SCENARIO),--file $(CACHE)/containerd=containerd)
+	$(call FAULTS,$(FAULT_TIME),$(SCENARIO),--file $(CACHE)/containerd/2.3=containerd/2.3)
 FAULT_TIME ?= 30m
 
 .PHONY: soak
@@ -299,13 +300,56 @@ kube-reboot: payload ## The same for a node that reboots on its disk
 	@$(call say,a reboot of the node: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),^TestReboot$$,kube-reboot-$(DRIVER),--reboots --env KUBE_REBOOT=1)
 
-# The containerds that a node is upgraded from.
+# The containerds of the field. Each is a Go module, built again only if that
+# changes; 1.6 is the package of Debian 12.
+OLD_CONTAINERDS := 1.7 2.0 2.1 2.2 2.3
 .PHONY: containerds
-containerds:
-	@for v in $(OLD_CONTAINERDS); do mkdir -p $(CACHE)/containerd/$$v; \
-	  (cd integration/containerd/$$v && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' \
-	    -o ../../../$(CACHE)/containerd/$$v/ github.com/containerd/containerd/v2/cmd/containerd); done
-OLD_CONTAINERDS := 2.1 2.2 2.3
+containerds: $(OLD_CONTAINERDS:%=$(CACHE)/containerd/%/containerd)
+
+OLD_BUILD = cd integration/containerd/$* && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../$(@D)/
+$(CACHE)/containerd/%/containerd: integration/containerd/%/go.mod integration/containerd/%/go.sum
+	@$(call say,containerd $* with its ctr and stock shim: some minutes at the first time)
+	@mkdir -p $(@D)
+	$(OLD_BUILD) -tags no_grpc $$($(GO) list tool | grep shim)
+	$(OLD_BUILD) $$($(GO) list tool | grep -v shim)
+	@touch $@
+
+$(CACHE)/containerd/1.6/containerd: | $(NODE)
+	@mkdir -p $(@D)
+	@from=$$($(NODE) debian-containerd) && cp "$$from"/{containerd-shim-runc-v2,ctr,containerd} $(@D)/
+
+# The matrix. The newest containerd is what every node has by itself.
+COMPAT_VERSIONS ?= 1.6 $(OLD_CONTAINERDS) 2.4
+COMPAT_NODES    ?= machine plain systemd
+COMPAT_RUNS     ?= 20
+COMPAT_FAULTS   ?= TestFirstSight|TestPolicy|TestContainerdKilled/back-(0s|5s|30s)|TestShimKilled|TestShimAndContainerdKilled|TestContainerdUpgraded|TestContainerdDowngraded
+COMPAT_SHORT    := TestFirstSight|TestPolicy|TestContainerdKilled/back-0s|TestShimKilled/signal/restarted-true|TestContainerdUpgraded
+COMPAT_TIME     ?= 10h
+COMPAT_OLD       = $(filter-out 2.4,$(COMPAT_VERSIONS))
+COMPAT_FILES     = $(foreach v,$(COMPAT_OLD),$(CACHE)/containerd/$(v)=containerd/$(v))
+
+.PHONY: compat
+compat: ## Each containerd of COMPAT_VERSIONS on COMPAT_NODES, COMPAT_RUNS of each case: the mix, faults by CRI, upgrades; a table
+	@$(MAKE) payload $(COMPAT_OLD:%=$(CACHE)/containerd/%/containerd)
+	@status=0; for node in $(COMPAT_NODES); do $(MAKE) compat-$$node || status=$$?; done; \
+	  (cd integration && $(GO) run ./cmd/compat $(COMPAT_NODES:%=../$(CACHE)/figures/compat-%/figures)) || status=$$?; exit $$status
+
+COMPAT_RUN = sh /opt/oomwitness/tests/compat-run.sh '$(COMPAT_FAULTS)'
+
+.PHONY: compat-machine
+compat-machine:
+	@[ "$$(id -u)" = 0 ] || { echo "make compat: needs root, since it makes mounts, cgroups and containers" >&2; exit 1; }
+	@$(call say,containerd $(COMPAT_VERSIONS) on this machine)
+	@rm -rf $(CACHE)/figures/compat-machine && mkdir -p $(CACHE)/figures/compat-machine
+	COMPAT_RUNS='$(COMPAT_RUNS)' COMPAT_VERSIONS='$(COMPAT_VERSIONS)' integration/compat/machine.sh "$$($(NODE) tools)" $(CACHE)/figures/compat-machine \
+	  $(PAYLOAD)/bin=bin $(PAYLOAD)/tests=tests $(PAYLOAD)/rootfs=rootfs $(COMPAT_FILES) -- $(COMPAT_RUN)
+
+.PHONY: compat-plain compat-systemd
+compat-plain compat-systemd: compat-%:
+	@$(call say,containerd $(COMPAT_VERSIONS) in the guest: $*)
+	@rm -rf $(CACHE)/figures/compat-$*
+	$(call RUN,$*,$(COMPAT_TIME)) --out $(CACHE)/figures/compat-$* $(COMPAT_FILES:%=--file %) \
+	  --env COMPAT_RUNS='$(COMPAT_RUNS)' --env COMPAT_VERSIONS='$(COMPAT_VERSIONS)' -- $(COMPAT_RUN)
 
 .PHONY: configs
 configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install with each containerd's own program, over the ways to configure it; root; two minutes
@@ -313,21 +357,45 @@ configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/
 	@$(call say,the registration with each containerd)
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
 
-# Debian 12 has 1.6.20, whose CRI passes no runtime_path on.
-$(CACHE)/containerd/1.6/containerd:
-	@mkdir -p $(@D)/deb && cd $(@D)/deb && rm -f *.deb && apt-get -q -o APT::Sandbox::User=root download containerd && dpkg-deb -x containerd_*.deb .
-	@ls $(@D)/deb/containerd_1.6.*.deb >/dev/null || { echo "make configs: apt has another containerd than 1.6: put that of Debian 12 at $@" >&2; exit 1; }
-	@mv $(@D)/deb/usr/bin/containerd $@ && rm -r $(@D)/deb
-
 $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	@mkdir -p $(@D)
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(@D)/ github.com/containerd/containerd/v2/cmd/containerd
 	@touch $@
 
+# What "make docker" starts: the newest dockerd that can be built from its module,
+# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd.
+DOCKER := $(CACHE)/docker
+.PHONY: docker-programs
+docker-programs: $(NODE) $(DOCKER)/29/dockerd $(CACHE)/containerd/2.2/containerd
+	@ln -sfn ../containerd/2.2 $(DOCKER)/containerd-2.2
+	@ln -sfn "$$(realpath "$$($(NODE) debian-docker)")" $(DOCKER)/20.10
+
+$(DOCKER)/29/dockerd: integration/docker/dockerd/go.mod integration/docker/dockerd/go.sum
+	@$(call say,dockerd: some minutes at the first time)
+	@mkdir -p $(@D)
+	cd integration/docker/dockerd && version=29.0-$$($(GO) list -m -f '{{.Version}}' github.com/moby/moby/v2) && \
+	  CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/moby/moby/v2/dockerversion.Version=$$version" \
+	    -o ../../../$(@D)/ github.com/moby/moby/v2/cmd/dockerd
+	@touch $@
+
+.PHONY: docker
+docker: build docker-programs ## Containers by real dockerds, 29 and 20.10: what inspect and events say; root; DOCKER_RUNS=20, DOCKER_SHIM=stock
+	@[ "$$(id -u)" = 0 ] || { echo "make docker: needs root, to start containerd and dockerd" >&2; exit 1; }
+	@$(call say,Docker: $(DOCKER_RUNS) containers of each case)
+	@cd integration && DOCKER_PROGRAMS=$(CURDIR)/$(DOCKER) DOCKER_RUNS=$(DOCKER_RUNS) DOCKER_SHIM=$(DOCKER_SHIM) \
+	  OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 OOMWITNESS_COMMAND=$(CURDIR)/bin/oomwitness \
+	  $(GO) test -count=1 -timeout 1h -v -run '$(SCENARIO)' ./docker 2>&1 | tee ../$(DOCKER)/log | grep --line-buffered '^docker=' || \
+	  { grep -v '^docker=' ../$(DOCKER)/log; exit 1; }
+DOCKER_RUNS ?= 2
+
 .PHONY: test
 test: unit root ## All tests: unit, root, in the guest of both flavours, some by the real kubelet, and the chart's life
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
+	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)'
+	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS='1.7 2.2'
+	@$(MAKE) configs
+	@$(MAKE) docker SCENARIO=.
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
 	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
@@ -357,6 +425,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) ledger
 	@$(MAKE) faults FLAVOUR=plain
 	@$(MAKE) faults FLAVOUR=systemd
+	@$(MAKE) compat
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m
@@ -380,9 +449,10 @@ test-arm64-short: ## The part of it that takes minutes: each scenario once on cg
 ARM64_SHORT ?= TestScenario
 
 .PHONY: demo
-demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table
+demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table; MATRIX=1 also under each containerd
 	@$(call say,the same workloads under both shims: a few minutes at the first time)
 	$(call RUN,$(DEMO_FLAVOUR),10m) -- mix demo --parallel 3
+	$(if $(MATRIX),@$(MAKE) compat COMPAT_NODES=$(DEMO_FLAVOUR) COMPAT_RUNS=1 COMPAT_FAULTS=)
 # Nodes of Kubernetes mostly run systemd, and there stock loses most.
 DEMO_FLAVOUR = $(if $(filter command environment,$(firstword $(origin FLAVOUR))),$(FLAVOUR),systemd)
 

@@ -3,6 +3,7 @@
 package faultkit
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -32,6 +33,17 @@ const (
 
 // Install gives containerd the image and the shim, and restarts it.
 func Install(ctx context.Context) error {
+	if err := ImportImage(ctx); err != nil {
+		return err
+	}
+	if err := Run(ctx, Command, "install", "--bin-dir", binDir, "--shim", shimFile, "--systemd-unit", "false"); err != nil {
+		return err
+	}
+	return Run(ctx, "node-containerd", "restart")
+}
+
+// ImportImage gives containerd the image.
+func ImportImage(ctx context.Context) error {
 	workload, err := os.ReadFile(WorkloadFile)
 	if err != nil {
 		return err
@@ -40,17 +52,11 @@ func Install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := cri.Import(ctx, cri.Socket, cri.Image{
+	return cri.Import(ctx, cri.Socket, cri.Image{
 		Ref: Image, Programs: map[string][]byte{"workload": workload, "bin/sh": shell},
 		Folders:    []string{"proc", "sys", "dev", "tmp", "bin", filepath.Base(ControlMount), "etc"},
 		Entrypoint: []string{"/workload", "sleep", "1000000"},
-	}); err != nil {
-		return err
-	}
-	if err := Run(ctx, Command, "install", "--bin-dir", binDir, "--shim", shimFile, "--systemd-unit", "false"); err != nil {
-		return err
-	}
-	return Run(ctx, "node-containerd", "restart")
+	})
 }
 
 // Ready waits until CRI answers from what it has recovered.
@@ -74,4 +80,19 @@ func InitPid(id string) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// ShimPid returns the shim that was started for a pod or a container, 0 for none.
+func ShimPid(id string) int {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // an error is of the pattern alone
+	for _, file := range all {
+		line, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte("-id\x00"+id+"\x00")) {
+			continue // most have nothing to do with it, and some have just ended
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			return pid
+		}
+	}
+	return 0
 }

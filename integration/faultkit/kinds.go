@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Kind is a way for a container to end.
@@ -102,6 +104,14 @@ func (k Kind) Stands(pid int) error {
 	if k.Mode != "" {
 		return nil
 	}
+	// runc's init, which the process is until its exec, catches SIGTERM as well.
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return err
+	}
+	if exe != k.Before[0] {
+		return fmt.Errorf("process %d is %s, want %s", pid, exe, k.Before[0])
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return err
@@ -125,14 +135,19 @@ func (k Kind) Stands(pid int) error {
 	return err
 }
 
-// kills is what the own counter of a process's container says.
+// kills returns what the own counter of a process's container says: memory.events
+// of cgroup v2, and memory.oom_control of v1, have the same key.
 func kills(pid int) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	h, err := oom.FindHierarchy()
 	if err != nil {
 		return 0, err
 	}
-	_, dir, _ := strings.Cut(strings.TrimSpace(string(text)), "0::")
-	text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", dir, "memory.events"))
+	dir, err := h.PathOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	file := map[int]string{1: "memory.oom_control", 2: "memory.events"}[h.Version]
+	text, err := os.ReadFile(filepath.Join(h.Mount, dir, file))
 	if err != nil {
 		return 0, err
 	}

@@ -26,6 +26,8 @@ type fault struct {
 	bound bool
 	// excuse says that this wrong verdict is beyond what can be known.
 	excuse func(*fleet, *member) bool
+	// joined says that each pod gets another container when the fault is over.
+	joined bool
 	// check gives what else is wrong with a container, empty for nothing.
 	check func(*fleet, *member) string
 }
@@ -58,6 +60,9 @@ func (n *node) cycle(t *testing.T, f fault, now size, sum tally) {
 	defer time.AfterFunc(lateStatus, cancel).Stop()
 	<-look
 	<-asked
+	if f.joined {
+		require.NoError(t, fl.join(ctx))
+	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
 		m.edge = m.end.Sub(fl.Struck).Abs() < edge || m.end.Sub(fl.Healed).Abs() < edge
@@ -78,10 +83,12 @@ func (fl *fleet) play(ctx context.Context, f fault) (err error) {
 
 // look asks CRI until it has called every container ended, and keeps what it
 // said of each at first sight.
-func (fl *fleet) look(ctx context.Context) <-chan struct{} {
+func (fl *fleet) look(ctx context.Context) <-chan struct{} { return fl.lookFor(ctx, fl.members) }
+
+func (fl *fleet) lookFor(ctx context.Context, members []*member) <-chan struct{} {
 	done := make(chan struct{})
 	open := map[string]*member{}
-	for _, m := range fl.members {
+	for _, m := range members {
 		open[m.id] = m
 	}
 	go func() {

@@ -58,7 +58,7 @@ func TestFirstSight(t *testing.T) {
 		}
 	}
 	for _, k := range faultkit.Kinds {
-		faultkit.Keep(t, fmt.Sprintf("first-sight driver=%s shim=%s kind=%s n=%d right=%d",
-			n.driver, n.shim, k.Name, len(fl.members)/len(faultkit.Kinds), right[k.Name]))
+		faultkit.Keep(t, fmt.Sprintf("fault=first-sight %s shim=%s kind=%s n=%d right=%d",
+			n.where, n.shim, k.Name, len(fl.members)/len(faultkit.Kinds), right[k.Name]))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -48,10 +49,11 @@ type member struct {
 
 // fleet is the containers of one run of a fault.
 type fleet struct {
-	n       *node
-	pods    []string
-	members []*member
-	wg      sync.WaitGroup // those who wait for the ends of init processes
+	n         *node
+	pods      []string
+	sandboxes []*cri.Sandbox
+	members   []*member
+	wg        sync.WaitGroup // those who wait for the ends of init processes
 
 	faultkit.Played
 }
@@ -77,8 +79,9 @@ func each[T any](all []T, do func(T) error) error {
 }
 
 // newFleet starts pods with containers of each kind, and comes back when all of
-// them stand where they wait for their moment.
-func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
+// them stand where they wait for their moment. The pods have these annotations,
+// names and values by turns.
+func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind, annotations ...string) *fleet {
 	t.Helper()
 	fl := &fleet{n: n}
 	ctx, cancel := context.WithTimeout(t.Context(), faultkit.Patience+time.Duration(now.pods)*time.Minute)
@@ -90,7 +93,7 @@ func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
 	}
 	var mu sync.Mutex
 	use = slices.Repeat(use, now.each)
-	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use) }))
+	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use, annotations) }))
 	// The moments are drawn in this order.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
@@ -99,14 +102,15 @@ func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind) *fleet {
 	return fl
 }
 
-func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use []faultkit.Kind) error {
+func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use []faultkit.Kind, annotations []string) error {
 	name := fmt.Sprintf("pod%04d", number)
-	pod, err := fl.n.newPod(ctx, name)
+	pod, err := fl.n.newPod(ctx, name, annotations...)
 	if err != nil {
 		return err
 	}
 	mu.Lock()
 	fl.pods = append(fl.pods, pod.ID)
+	fl.sandboxes = append(fl.sandboxes, pod)
 	mu.Unlock()
 	for i, k := range use {
 		if k.Name == faultkit.KindStop.Name && (int(number)+i/len(faultkit.Kinds))%2 == 1 {
@@ -126,12 +130,12 @@ func (fl *fleet) addPod(ctx context.Context, mu *sync.Mutex, number int64, use [
 }
 
 // newPod starts a pod under the shim, in a cgroup of its own.
-func (n *node) newPod(ctx context.Context, name string) (*cri.Sandbox, error) {
+func (n *node) newPod(ctx context.Context, name string, annotations ...string) (*cri.Sandbox, error) {
 	parent := "/oomw/" + name
 	if n.driver == mix.Systemd {
 		parent = "oomw-" + name + ".slice"
 	}
-	return n.cri.RunPod(ctx, cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent})
+	return n.cri.RunPod(ctx, annotated(cri.Pod{Name: name, Handler: n.handler(), CgroupParent: parent}, annotations))
 }
 
 func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind, name string) (*member, error) {
@@ -200,6 +204,11 @@ func (fl *fleet) remove(t *testing.T) {
 	default:
 		t.Error(err)
 	}
+	if fl.n.shim != "stock" {
+		if err := fl.nothingLeft(ctx); err != nil {
+			t.Error(err)
+		}
+	}
 	for _, m := range fl.members {
 		// One that CRI has forgotten may still be there under stock.
 		_ = unix.PidfdSendSignal(m.fd, unix.SIGKILL, nil, 0)
@@ -209,4 +218,28 @@ func (fl *fleet) remove(t *testing.T) {
 		_ = unix.Close(m.fd)
 	}
 	require.NoError(t, os.RemoveAll(faultkit.Controls))
+}
+
+// nothingLeft waits until the removed pods have no process and no bundle.
+func (fl *fleet) nothingLeft(ctx context.Context) error {
+	ids := slices.Clone(fl.pods)
+	for _, m := range fl.members {
+		ids = append(ids, m.id)
+		select {
+		case <-m.over:
+		case <-ctx.Done():
+			return fmt.Errorf("init %d of %s %s runs, and its pod is removed: %w", m.pid, m.Name, m.id, ctx.Err())
+		}
+	}
+	return faultkit.Until(ctx, "nothing to be left of the pods", func() error {
+		for _, id := range ids {
+			if _, err := os.Stat(filepath.Join(faultkit.TasksDir, id)); !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("bundle of %s is there: %w", id, errors.Join(err))
+			}
+			if pid := faultkit.ShimPid(id); pid != 0 {
+				return fmt.Errorf("shim %d of %s runs", pid, id)
+			}
+		}
+		return nil
+	})
 }

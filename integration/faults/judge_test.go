@@ -170,13 +170,13 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 // report prints a line for each kind, and wants all right of our shim.
 func (s tally) report(t *testing.T, n *node, f fault) {
 	t.Helper()
-	for _, k := range append(slices.Clone(faultkit.Kinds), kindRemoved) {
+	for _, k := range append(slices.Clone(faultkit.Kinds), kindRemoved, faultkit.Kind{Name: "joined"}) {
 		c := s.counts[k.Name]
 		if c == nil {
 			continue
 		}
-		line := fmt.Sprintf("fault=%s driver=%s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d right_when_stopped=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
-			f.Label, n.driver, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.stopped, c.dupExit, c.lateOOM, c.falseOOM,
+		line := fmt.Sprintf("fault=%s %s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d right_when_stopped=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
+			f.Label, n.where, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.stopped, c.dupExit, c.lateOOM, c.falseOOM,
 			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
 		if f.check != nil {
 			line += fmt.Sprintf(" other=%d", c.other)

@@ -41,6 +41,7 @@ type node struct {
 	events *watch
 	driver mix.Driver
 	shim   string
+	where  string // version, cgroup and driver, for the figures
 	*faultkit.Plan
 }
 
@@ -48,6 +49,12 @@ type node struct {
 var prepared = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), faultkit.Patience)
 	defer cancel()
+	if os.Getenv(faultkit.VersionEnv) != "" {
+		if err := faultkit.UseContainerd(ctx, faultkit.Version()); err != nil {
+			return err
+		}
+		return faultkit.ImportImage(ctx)
+	}
 	text := fmt.Sprintf(settings, mix.DriverHere() == mix.Systemd)
 	if err := os.MkdirAll("/etc/containerd/conf.d", 0o755); err != nil {
 		return err
@@ -84,6 +91,8 @@ func setUpShort(t *testing.T) *node {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.cri.Close()) })
 	require.NoError(t, n.ready(t.Context()))
+	n.where, err = faultkit.Where(t.Context())
+	require.NoError(t, err)
 	n.events = newWatch(t)
 	return n
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // CRI's Wait breaks with the shim, and then it says 255 by itself. Some of
@@ -171,13 +172,18 @@ func killShim(_ context.Context, shim int) error {
 // oomKillShim has the OOM killer do it: the shim goes to a small cgroup in which
 // another, that it may not kill, takes all the memory.
 func oomKillShim(ctx context.Context, shim int) error {
-	dir := filepath.Join("/sys/fs/cgroup", fmt.Sprintf("oomw-shim-%d", shim))
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(h.Mount, fmt.Sprintf("oomw-shim-%d", shim))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	defer os.Remove(dir)
+	limit := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}[h.Version]
 	for file, text := range map[string]string{
-		filepath.Join(dir, "memory.max"):            strconv.Itoa(8 * mix.MiB),
+		filepath.Join(dir, limit):                   strconv.Itoa(8 * mix.MiB),
 		filepath.Join(dir, "cgroup.procs"):          strconv.Itoa(shim),
 		fmt.Sprintf("/proc/%d/oom_score_adj", shim): "1000",
 	} {

@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -54,17 +55,21 @@ func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan str
 	return done
 }
 
-// dialShim connects to the shim of a container.
+// dialShim connects to the shim of a container: by bootstrap.json, or by the file
+// address alone, as below containerd 2.0.
 func dialShim(ctx context.Context, id string) (net.Conn, error) {
-	text, err := os.ReadFile(filepath.Join(faultkit.TasksDir, id, "bootstrap.json"))
-	if err != nil {
-		return nil, err
-	}
 	var params struct {
 		Address string `json:"address"`
 	}
-	if err := json.Unmarshal(text, &params); err != nil {
-		return nil, fmt.Errorf("bootstrap.json of %s: %w", id, err)
+	text, err := os.ReadFile(filepath.Join(faultkit.TasksDir, id, "bootstrap.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = os.ReadFile(filepath.Join(faultkit.TasksDir, id, "address"))
+		params.Address = string(text)
+	} else if err == nil {
+		err = json.Unmarshal(text, &params)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("address of the shim of %s: %w", id, err)
 	}
 	return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(params.Address, "unix://"))
 }

@@ -3,12 +3,10 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,100 +14,76 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-const (
-	olderContainerds = "/opt/oomwitness/containerd"
-	containerdFile   = "/usr/local/bin/containerd"
-	newestContainerd = "/var/lib/newest/containerd"
-)
-
-// tooOld are those whose way to start a shim the library that ours is built on
-// refuses since containerd 2.3.
-var tooOld = []string{"2.1", "2.2"}
+// upgradedFrom is the containerd that a node is upgraded from where the environment
+// names none.
+const upgradedFrom = "2.3"
 
 // TestContainerdUpgraded stops containerd as a package's upgrade does, puts the
-// newest in its place and starts that, with containers running and ending.
+// newest in its place and starts that, with containers running and ending. Then
+// each pod gets a new container. With the environment variable CONTAINERD it is
+// that version which is upgraded.
 func TestContainerdUpgraded(t *testing.T) {
 	n := setUp(t)
-	found, err := filepath.Glob(filepath.Join(olderContainerds, "*", "containerd"))
-	require.NoError(t, err)
-	require.NotEmpty(t, found, "older containerds in %s", olderContainerds)
-	slices.Sort(found)
-	if !n.Full {
-		found = found[len(found)-1:]
+	from := cmp.Or(os.Getenv(faultkit.VersionEnv), upgradedFrom)
+	t.Run("from-"+from, func(t *testing.T) { n.replaced(t, from, faultkit.Newest) })
+}
+
+// TestContainerdDowngraded goes the other way, to the version of the environment
+// variable CONTAINERD.
+func TestContainerdDowngraded(t *testing.T) {
+	if os.Getenv(faultkit.VersionEnv) == "" {
+		t.Skipf("needs the environment variable %s, such as 2.2: make compat", faultkit.VersionEnv)
 	}
-	require.NoError(t, copyProgram(containerdFile, newestContainerd))
+	n := setUp(t)
+	n.replaced(t, faultkit.Newest, faultkit.Version())
+}
+
+// replaced puts one containerd in another's place. The configuration is of the
+// older one: that the other reads it too is what such a node relies on.
+func (n *node) replaced(t *testing.T, from, to string) {
+	t.Helper()
+	if from == to {
+		t.Skipf("needs an older containerd than %s in the environment variable %s", to, faultkit.VersionEnv)
+	}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		require.NoError(t, faultkit.Run(ctx, "node-containerd", "stop"))
-		require.NoError(t, copyProgram(newestContainerd, containerdFile))
-		require.NoError(t, faultkit.Run(ctx, "node-containerd", "start"))
+		require.NoError(t, faultkit.SwitchContainerd(ctx, faultkit.Version()))
 		require.NoError(t, n.ready(ctx))
 	})
-	for _, file := range found {
-		from := filepath.Base(filepath.Dir(file))
-		t.Run("from-"+from, func(t *testing.T) {
-			if n.shim != "stock" && slices.Contains(tooOld, from) {
-				require.NoError(t, replaceContainerd(t.Context(), file))
-				require.NoError(t, n.ready(t.Context()))
-				_, err := n.newPod(t.Context(), "refused-"+from)
-				require.ErrorContains(t, err, "shim was started through the deprecated API")
-				return
-			}
-			n.runFault(t, fault{
-				Fault: faultkit.Fault{
-					Label:  "containerd-upgraded from=" + from,
-					Strike: func(ctx context.Context) error { return faultkit.Run(ctx, "node-containerd", "stop") },
-					Lasts:  n.Lead,
-					Heal: func(ctx context.Context) error {
-						if err := copyProgram(newestContainerd, containerdFile); err != nil {
-							return err
-						}
-						return faultkit.Run(ctx, "node-containerd", "start")
-					},
-				},
-				before: func(ctx context.Context) error {
-					if err := replaceContainerd(ctx, file); err != nil {
-						return err
-					}
-					version, err := n.cri.Version(ctx)
-					t.Logf("containerd %s", version)
+	n.runFault(t, fault{
+		Fault: faultkit.Fault{
+			Label:  fmt.Sprintf("containerd-replaced from=%s to=%s", from, to),
+			Strike: func(ctx context.Context) error { return faultkit.Run(ctx, "node-containerd", "stop") },
+			Lasts:  n.Lead,
+			Heal: func(ctx context.Context) error {
+				if err := faultkit.PutContainerd(to); err != nil {
 					return err
-				},
-			})
-		})
-	}
+				}
+				return faultkit.Run(ctx, "node-containerd", "start")
+			},
+		},
+		before: func(ctx context.Context) error { return faultkit.SwitchContainerd(ctx, from) },
+		joined: true,
+	})
 }
 
-func replaceContainerd(ctx context.Context, with string) error {
-	if err := faultkit.Run(ctx, "node-containerd", "stop"); err != nil {
-		return err
+// join starts a container in each of the fleet's pods, which are older than the
+// containerd that runs, and has it OOM-killed.
+func (fl *fleet) join(ctx context.Context) error {
+	for i, pod := range fl.sandboxes {
+		name := fmt.Sprintf("joined%04d", serial.Add(1))
+		m, err := fl.n.newMember(ctx, pod, faultkit.KindOOM, name)
+		if err != nil {
+			return fmt.Errorf("join pod %d: %w", i, err)
+		}
+		m.Name, m.pod = "joined", pod.ID
+		fl.members = append(fl.members, m)
+		fl.wg.Go(func() { m.waitEnd() })
+		look := fl.lookFor(ctx, []*member{m})
+		if err := fl.fire(ctx, m); err != nil {
+			return err
+		}
+		<-look
 	}
-	if err := copyProgram(with, containerdFile); err != nil {
-		return err
-	}
-	return faultkit.Run(ctx, "node-containerd", "start")
-}
-
-// copyProgram puts a program in another's place, also of one that runs.
-func copyProgram(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, in); err != nil {
-		return fmt.Errorf("copy %s: %w", from, err)
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Rename(to+".new", to)
+	return nil
 }

@@ -84,19 +84,9 @@ func measureShim(t *testing.T, pod string) (s shimUsage) {
 // shimPid finds the shim that was started for a pod.
 func shimPid(t *testing.T, pod string) int {
 	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, file := range all {
-		line, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte("-id\x00"+pod+"\x00")) {
-			continue // most have nothing to do with it, and some have just ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		require.NoError(t, err)
-		return pid
-	}
-	t.Fatalf("pod %s has no shim", pod)
-	return 0
+	pid := faultkit.ShimPid(pod)
+	require.NotZero(t, pid, "pod %s has no shim", pod)
+	return pid
 }
 
 func statusField(t *testing.T, pid int, name string) int {

@@ -4,6 +4,7 @@ package mix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -94,8 +95,32 @@ func (r *recorder) mark(ctx context.Context, id string) error {
 // TaskExit is there, or has not come within the time given: the stock shim
 // loses some.
 func (r *recorder) of(ctx context.Context, id string, patience time.Duration) ([]Event, error) {
-	late := time.NewTimer(patience)
-	defer late.Stop()
+	late, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	mine, err := r.wait(late, id, func(mine []Event) bool { return has(mine, seenTopic) && has(mine, exitTopic) })
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = ctx.Err()
+	}
+	return mine, err
+}
+
+// exit waits for a container's TaskExit.
+func (r *recorder) exit(ctx context.Context, id string) (Event, error) {
+	mine, err := r.wait(ctx, id, func(mine []Event) bool { return has(mine, exitTopic) })
+	if err != nil {
+		return Event{}, fmt.Errorf("wait for the TaskExit: %w", err)
+	}
+	return mine[slices.IndexFunc(mine, func(e Event) bool { return e.Topic == exitTopic })], nil
+}
+
+const exitTopic = "/tasks/exit"
+
+func has(mine []Event, topic string) bool {
+	return slices.ContainsFunc(mine, func(e Event) bool { return e.Topic == topic })
+}
+
+// wait gives a container's events as soon as they are enough.
+func (r *recorder) wait(ctx context.Context, id string, enough func([]Event) bool) ([]Event, error) {
 	for {
 		r.mu.Lock()
 		var mine []Event
@@ -106,16 +131,11 @@ func (r *recorder) of(ctx context.Context, id string, patience time.Duration) ([
 		}
 		changed, err := r.changed, r.err
 		r.mu.Unlock()
-		has := func(topic string) bool {
-			return slices.ContainsFunc(mine, func(e Event) bool { return e.Topic == topic })
-		}
-		if err != nil || has(seenTopic) && has("/tasks/exit") {
+		if err != nil || enough(mine) {
 			return mine, err
 		}
 		select {
 		case <-changed:
-		case <-late.C:
-			return mine, nil
 		case <-ctx.Done():
 			return mine, ctx.Err()
 		}

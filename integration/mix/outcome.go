@@ -79,6 +79,14 @@ func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
+// ByRemoval waits for the TaskExit that containerd publishes of a container whose
+// shim is dead. The container is gone then, and so is its record.
+func ByRemoval(ctx context.Context, p *Prepared) (uint32, error) {
+	p.deleted = true
+	e, err := p.r.rec.exit(ctx, p.ID())
+	return e.Status, err
+}
+
 // judge reads the events of a run that is over.
 func (p *Prepared) judge(ctx context.Context, o *Outcome) error {
 	o.ID = p.main.Task.ID()

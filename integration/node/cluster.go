@@ -40,15 +40,7 @@ func (c Config) ClusterDir() (string, error) {
 // PrepareCluster builds the cluster's programs and nothing else of the node, unless
 // the cache has them. It returns their folder.
 func PrepareCluster(ctx context.Context, c Config) (string, error) {
-	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
-		return "", fmt.Errorf("make cache folder: %w", err)
-	}
-	lock, err := lockCache(ctx, c.Cache, c.Progress)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	return c.ensureCluster(ctx)
+	return c.locked(ctx, c.ensureCluster)
 }
 
 // ensureCluster builds the cluster's programs unless the cache has them. It

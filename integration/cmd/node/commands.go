@@ -98,7 +98,11 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	o.register(root)
-	root.AddCommand(newPrepare(o), newCluster(o), newRun(o), newShell(o), newClean(o))
+	root.AddCommand(newPrepare(o), newRun(o), newShell(o), newClean(o),
+		newPrograms(o, "cluster", "Build the programs of a cluster, for tests that need no guest, and print their folder", node.PrepareCluster),
+		newPrograms(o, "tools", "Build containerd, ctr, the stock shim and runc, for tests that need no guest, and print their folder", node.PrepareTools),
+		newPrograms(o, "debian-containerd", "Download Debian 12's containerd and print the folder of its programs", node.PrepareDebianContainerd),
+		newPrograms(o, "debian-docker", "Download Debian 12's Docker with its containerd and print the folder in which they are unpacked", node.PrepareDebianDocker))
 	return root
 }
 
@@ -112,15 +116,16 @@ func newPrepare(o *options) *cobra.Command {
 	}
 }
 
-func newCluster(o *options) *cobra.Command {
+// newPrograms returns a command that makes some programs and prints their folder.
+func newPrograms(o *options, use, short string, prepare func(context.Context, node.Config) (string, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: "cluster", Short: "Build the programs of a cluster, for tests that need no guest, and print their folder", Args: cobra.NoArgs,
+		Use: use, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := o.config()
 			if err != nil {
 				return err
 			}
-			dir, err := node.PrepareCluster(cmd.Context(), config)
+			dir, err := prepare(cmd.Context(), config)
 			if err != nil {
 				return err
 			}

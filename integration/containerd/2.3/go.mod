@@ -1,9 +1,13 @@
-// The containerd that a node is upgraded from, in the fault suite.
+// A containerd that nodes still run: for make compat, and for the upgrades in the fault suite.
 module github.com/oomwitness/oomwitness/integration/containerd/2.3
 
 go 1.26.8
 
-tool github.com/containerd/containerd/v2/cmd/containerd
+tool (
+	github.com/containerd/containerd/v2/cmd/containerd
+	github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	github.com/containerd/containerd/v2/cmd/ctr
+)
 
 require (
 	cyphar.com/go-pathrs v0.2.1 // indirect

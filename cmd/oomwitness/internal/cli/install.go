@@ -63,17 +63,27 @@ was added. Without that flag a file of yours is read and never edited.
 Afterwards "containerd config dump" must show the handler, and everything else as it
 was before. If it does not, all files are put back and the difference is printed.
 
+` + dockerHelp + `
+
 Running it again changes nothing and says "unchanged". Running containers keep
 the shim that they were started with. containerd reads its configuration when it
 starts: restart it, or use --restart-containerd.`,
 		Example: `  oomwitness install --dry-run
   oomwitness install --restart-containerd
   oomwitness install --edit-config            # add to containerd's own file what it needs
+  oomwitness install --docker --reload-docker
   oomwitness install --root /mnt/image        # for an image: paths in the files are as seen inside
   oomwitness install --root /mnt/arm --containerd-version 2.2`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			result, err := install.Install(cmd.Context(), o)
+			if err := checkDocker(cmd, o.Docker); err != nil {
+				return err
+			}
+			run := install.Install
+			if o.Docker.Wanted {
+				run = install.InstallDocker
+			}
+			result, err := run(cmd.Context(), o)
 			if result.HasUnit() && o.Root.Running() && !o.DryRun && err == nil {
 				if o.Agent {
 					result.Notes = append(result.Notes, "the agent starts at the next boot; for now: systemctl daemon-reload && systemctl start "+install.AgentUnitName)
@@ -94,7 +104,9 @@ starts: restart it, or use --restart-containerd.`,
 	registrationFlags(cmd, &o)
 	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
-	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write")
+	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, or a runtime of dockerd of the same name")
+	dockerFlags(cmd, &o.Docker, "register the shim with Docker, and not with containerd's CRI plugin")
+	flags.BoolVar(&o.Docker.Default, "docker-default", false, "make the shim Docker's default runtime")
 	return cmd
 }
 
@@ -107,7 +119,9 @@ func newUninstall(k kernel) *cobra.Command {
 		Use:   "uninstall",
 		Short: "Remove what install wrote",
 		Long: `Remove what install wrote: the drop-in or what --edit-config added, the shim, the
-systemd units with this command if install put them there, and nothing else. An agent that runs goes on
+runtime in dockerd's daemon.json, the systemd units with this command if install put
+them there, and nothing else. A file of yours that nobody has changed since is again
+what it was, byte for byte. An agent that runs goes on
 until it is stopped; its journal stays in ` + defaultStateDir + `. Use the same directories as for
 install. Running it again is not an error.
 
@@ -121,6 +135,9 @@ drop-in that install did not write. --force overrules both.`,
   oomwitness uninstall --restart-containerd`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkDocker(cmd, o.Docker); err != nil {
+				return err
+			}
 			if unload && !o.Root.Running() {
 				return fmt.Errorf("--unload cannot be used with --root %s: the kernel that runs here is not that tree's", o.Root)
 			}
@@ -134,6 +151,7 @@ drop-in that install did not write. --force overrules both.`,
 	placeFlags(cmd, &o)
 	cmd.Flags().BoolVar(&o.Force, "force", false, "remove also with running shims, or a drop-in that install did not write")
 	cmd.Flags().BoolVar(&unload, "unload", false, "remove the ledger from the kernel as well")
+	dockerFlags(cmd, &o.Docker, "remove the registration with Docker alone, and the shim unless the drop-in is there")
 	return cmd
 }
 
@@ -176,7 +194,7 @@ func placeFlags(cmd *cobra.Command, o *install.Options) {
 	flags.StringVar(&o.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim")
 	flags.StringVar(&o.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in")
 	flags.StringVar(&o.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
-	flags.StringVar(&o.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
+	flags.StringVar(&o.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass or docker run --runtime")
 	flags.StringVar((*string)(&o.Root), "root", "/", "work in the tree below this directory, for image builders")
 	flags.BoolVar(&o.Restart, "restart-containerd", false, "restart containerd with systemctl afterwards, whether or not a file changed")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and write nothing")

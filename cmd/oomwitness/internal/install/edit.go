@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// backupSuffix ends the name of the file as it was before install edited it. The
-// name does not end in .toml: containerd must not import it.
+// backupSuffix ends the name of the copy of a file as it was before install edited
+// that file. The name does not end in .toml: containerd must not import the copy.
 const backupSuffix = ".before-oomwitness"
 
 // editFile puts new text into a file of the node's owner, through a symbolic link

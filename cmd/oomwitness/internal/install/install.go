@@ -152,6 +152,10 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err == nil && !criconf.Ours(data) && !o.Force {
 		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
+	if o.Docker.Wanted && data != nil {
+		result.note("the shim stays: %s registers it with containerd's CRI plugin", o.dropinPath())
+		return result, o.uninstallDocker(ctx, &result)
+	}
 	pids, err := o.running()
 	if err != nil && !o.Force {
 		return result, err
@@ -166,15 +170,23 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	if err := o.cutEdits(&result); err != nil {
+	if !o.Docker.Wanted {
+		if err := o.cutEdits(&result); err != nil {
+			return result, err
+		}
+	}
+	if err := o.uninstallDocker(ctx, &result); err != nil {
 		return result, err
 	}
 	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
+		if o.Docker.Wanted && name == o.dropinPath() {
+			continue // there is none
+		}
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}
 	}
-	if err := o.removeSettings(&result); err != nil {
+	if err := o.removeSettings(&result); err != nil || o.Docker.Wanted {
 		return result, err
 	}
 	return result, o.finish(ctx, &result)

@@ -50,6 +50,8 @@ type Options struct {
 	// Shim is the binary to copy, a path outside Root; "" is the one beside
 	// this executable.
 	Shim string
+	// Docker says how dockerd is told of the shim.
+	Docker DockerOptions
 	// Root is the tree to work in.
 	Root rootfs.Dir
 	// DryRun only says what would be done.
@@ -76,7 +78,7 @@ type Options struct {
 
 // Action is one thing done, or that would be done.
 type Action struct {
-	// Verb is create, update, unchanged, remove, absent, undo, restart or unload.
+	// Verb is create, update, unchanged, remove, absent, undo, restart, reload or unload.
 	Verb string
 	// Path is the file as seen from inside the root, the service or the ledger.
 	Path string

@@ -31,6 +31,9 @@ type Checker struct {
 	BinDir, ConfDir string
 	// Handler is the runtime handler's name.
 	Handler string
+	// DockerConfig and DockerSocket are dockerd's configuration and its API's socket; ""
+	// are the usual ones.
+	DockerConfig, DockerSocket string
 	// LedgerDir is where the ledger is pinned.
 	LedgerDir string
 	// Ledger reads the ledger pinned at a real path, and changes nothing.
@@ -71,6 +74,7 @@ func (c Checker) Check(ctx context.Context) Report {
 	} else {
 		findings = append(findings, c.registration()...)
 	}
+	findings = append(findings, c.docker(ctx)...)
 	findings = append(findings, c.bpf()...)
 	findings = append(findings, c.config())
 	return newReport(findings)

@@ -1,0 +1,20 @@
+#!/bin/sh
+# run.sh FAULTS runs the matrix on a node: under each containerd of COMPAT_VERSIONS
+# the mix and dead shims with a client of containerd, COMPAT_RUNS of each case, and
+# those tests of the fault suite whose names match FAULTS, none if that is empty, by CRI.
+tests=/opt/oomwitness/tests
+export FAULT_RUNS="$COMPAT_RUNS"
+failed=
+for version in $COMPAT_VERSIONS; do
+	export CONTAINERD="$version"
+	echo "== containerd $version"
+	program=/opt/oomwitness/containerd/$version/containerd
+	if [ -e "$program" ] && ! "$program" --version >/dev/null 2>&1; then
+		echo "not run: Debian's containerd needs a C library, which this node has not"
+		continue
+	fi
+	"$tests/compat.test" -test.v -test.timeout=0 || failed="$failed $version"
+	[ -n "$1" ] && [ "$version" != 1.6 ] || continue # CRI of 1.6 knows no runtime_path
+	"$tests/faults.test" -test.v -test.timeout=0 -test.run "$1" || failed="$failed $version-by-CRI"
+done
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }

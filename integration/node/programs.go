@@ -1,0 +1,81 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// PrepareTools builds the programs that every guest has, unless the cache has
+// them. It returns their folder.
+func PrepareTools(ctx context.Context, c Config) (string, error) {
+	return c.locked(ctx, func(ctx context.Context) (string, error) {
+		if err := c.ensurePrerequisites(ctx); err != nil {
+			return "", err
+		}
+		return c.ensureTools(ctx, "")
+	})
+}
+
+// PrepareDebianContainerd downloads and unpacks the containerd of the guest's
+// suite, unless the cache has it. It returns the folder of its programs, which
+// need Debian's C library.
+func PrepareDebianContainerd(ctx context.Context, c Config) (string, error) {
+	dir, err := c.prepareDebian(ctx, "containerd")
+	return filepath.Join(dir, "usr/bin"), err
+}
+
+// PrepareDebianDocker does the same for Docker with its containerd. It returns the
+// folder in which they are unpacked.
+func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
+	return c.prepareDebian(ctx, "docker.io", "containerd")
+}
+
+// prepareDebian downloads packages of the guest's suite and unpacks them in one
+// folder, which it returns, unless the cache has it.
+func (c Config) prepareDebian(ctx context.Context, packages ...string) (string, error) {
+	return c.locked(ctx, func(ctx context.Context) (string, error) {
+		if err := c.ensurePrerequisites(ctx); err != nil {
+			return "", err
+		}
+		dir := filepath.Join(c.archCache(), packages[0]+"-"+guestSuite)
+		if exists(dir) {
+			return dir, nil
+		}
+		a, err := c.newApt(ctx, guestSuite)
+		if err != nil {
+			return "", err
+		}
+		if _, err := a.run(ctx, "apt-get", "update", "-q"); err != nil {
+			return "", err
+		}
+		files, err := a.download(ctx, packages...)
+		if err != nil {
+			return "", err
+		}
+		return dir, build(dir, func(tmp string) error {
+			for _, file := range files {
+				if _, err := output(ctx, "", nil, "dpkg-deb", "-x", file, tmp); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// locked makes something while no other process prepares the node.
+func (c Config) locked(ctx context.Context, prepare func(context.Context) (string, error)) (string, error) {
+	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
+		return "", fmt.Errorf("make cache folder: %w", err)
+	}
+	lock, err := lockCache(ctx, c.Cache, c.Progress)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	return prepare(ctx)
+}
