@@ -62,7 +62,8 @@ func Reason(err error) string {
 }
 
 // peer returns the process ID of the one who listens at a socket, "" where nobody
-// does, or where it is in a PID namespace that this process does not see.
+// of root does, or where it is in a PID namespace that this process does not see.
+// The program of that process is run as root later.
 func peer(ctx context.Context, socket string) string {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
@@ -79,7 +80,7 @@ func peer(ctx context.Context, socket string) string {
 	var cred *unix.Ucred
 	if err := raw.Control(func(fd uintptr) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil || cred == nil || cred.Pid == 0 {
+	}); err != nil || cred == nil || cred.Pid == 0 || cred.Uid != 0 {
 		return ""
 	}
 	return strconv.Itoa(int(cred.Pid))

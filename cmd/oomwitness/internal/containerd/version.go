@@ -52,11 +52,12 @@ func (v Version) Series(other Version) bool {
 }
 
 // Refused returns why this version cannot be served, nil where it can be. It is
-// the one judgement for check, install and node setup.
+// the one judgement for check, install and node setup. An absolute path in place of
+// a runtime's name came with 1.6 (resolveRuntimePath in runtime/v2/manager.go).
 func (v Version) Refused() error {
 	if v.before(1, 6, 0) {
-		return fmt.Errorf("containerd %s cannot be served, %s can: before 1.6 containerd takes no path of a shim "+
-			"(resolveRuntimePath in runtime/v2/manager.go came with 1.6); upgrade containerd", v, Served)
+		return fmt.Errorf("containerd %s cannot be served, %s can: before 1.6 containerd takes no path of a shim; "+
+			"upgrade containerd", v, Served)
 	}
 	return nil
 }

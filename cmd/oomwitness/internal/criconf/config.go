@@ -74,6 +74,8 @@ type File struct {
 	// Marked reports whether the file has our block. What the block says is in
 	// none of the other fields.
 	Marked bool
+	// byteOrderMark reports whether the file begins with one.
+	byteOrderMark bool
 	// plugins is the whole table of that name.
 	plugins map[string]any
 }
@@ -99,7 +101,7 @@ func Parse(name string, data []byte) (File, error) {
 	}
 	file := File{
 		Path: name, Version: raw.Version, Imports: raw.Imports, Disabled: raw.Disabled,
-		Runtimes: map[string]map[string]any{}, plugins: raw.Plugins,
+		Runtimes: map[string]map[string]any{}, plugins: raw.Plugins, byteOrderMark: bytes.HasPrefix(data, byteOrderMark),
 	}
 	for _, plugin := range []string{pluginV1, pluginV2, pluginV3} {
 		for handler, value := range table(raw.Plugins, plugin, "containerd", "runtimes") {

@@ -90,7 +90,7 @@ func Block(tables []byte) []byte {
 // AddImport returns the file with a pattern added to its imports.
 func AddImport(text []byte, pattern string) ([]byte, error) {
 	if bytes.HasPrefix(text, byteOrderMark) {
-		return nil, errors.New("it begins with a byte order mark, which containerd 2.x does not read: remove that mark")
+		return nil, errors.New("it begins with a byte order mark")
 	}
 	nl := string(lineBreak(text))
 	at, found, err := importsList(text)

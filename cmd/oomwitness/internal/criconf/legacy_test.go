@@ -79,11 +79,15 @@ func TestLost(t *testing.T) {
 	require.Empty(t, criconf.Dropin{Runc: runc}.Lost())
 }
 
-func TestCheckVersions(t *testing.T) {
+func TestReadable(t *testing.T) {
 	config, err := load(t, map[string]string{
 		"etc/containerd/config.toml": "version = 2\nimports = ['a.toml']", "etc/containerd/a.toml": "version = 3",
 	})
 	require.NoError(t, err)
-	require.NoError(t, config.CheckVersions(3, "2.0"))
-	require.ErrorContains(t, config.CheckVersions(2, "1.7.35"), "/etc/containerd/a.toml has version 3, and containerd 1.7.35 reads versions up to 2")
+	require.NoError(t, config.Readable(3, true, "2.0"))
+	require.ErrorContains(t, config.Readable(2, false, "1.7.35"), "/etc/containerd/a.toml has version 3, and containerd 1.7.35 reads versions up to 2")
+	config, err = load(t, map[string]string{"etc/containerd/config.toml": "\xef\xbb\xbfversion = 2"})
+	require.NoError(t, err)
+	require.NoError(t, config.Readable(2, false, "1.7.35"))
+	require.ErrorContains(t, config.Readable(3, true, "2.0.14"), "begins with a byte order mark, and containerd 2.0.14 does not start")
 }

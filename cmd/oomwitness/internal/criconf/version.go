@@ -36,12 +36,18 @@ func (c Config) DropinVersion(asked int) (int, error) {
 	return want, nil
 }
 
-// CheckVersions refuses a file of a version that containerd does not read.
-func (c Config) CheckVersions(most int, containerd string) error {
+// Readable refuses a file that containerd does not read: one of a version above
+// most, or, where dropins says that it is containerd 2.x, one with a byte order
+// mark.
+func (c Config) Readable(most int, dropins bool, containerd string) error {
 	for _, file := range c.Files {
 		if file.Version > most {
 			return fmt.Errorf("%s has version %d, and containerd %s reads versions up to %d: correct the file",
 				file.Path, file.Version, containerd, most)
+		}
+		if file.byteOrderMark && dropins {
+			return fmt.Errorf("%s begins with a byte order mark, and containerd %s does not start with one: remove that mark",
+				file.Path, containerd)
 		}
 	}
 	return nil

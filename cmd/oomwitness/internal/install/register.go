@@ -49,13 +49,14 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	if err := r.daemon.Version.Refused(); err != nil {
 		return err
 	}
-	if err := p.config.CheckVersions(r.daemon.Version.ConfigVersion(), r.daemon.Version.Text); err != nil {
+	version := r.daemon.Version
+	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
 	}
 	if err := o.dumpBefore(ctx, r); err != nil {
 		return err
 	}
-	if r.daemon.Version.Dropins() {
+	if version.Dropins() {
 		err = o.planDropin(p)
 	} else {
 		err = o.planBlock(p)
