@@ -29,6 +29,7 @@ var columns = []struct{ title, prefix string }{
 	{"mix", "mix"},
 	{"at first sight by CRI", "first-sight"},
 	{"containerd killed", "containerd-killed"},
+	{"the same, client", "restart"},
 	{"shim dead, client", "dead-shim"},
 	{"shim killed, CRI", "shim-killed"},
 	{"both killed", "shim-and-containerd-killed"},
