@@ -351,12 +351,51 @@ compat-plain compat-systemd: compat-%:
 	$(call RUN,$*,$(COMPAT_TIME)) --out $(CACHE)/figures/compat-$* $(COMPAT_FILES:%=--file %) \
 	  --env COMPAT_RUNS='$(COMPAT_RUNS)' --env COMPAT_VERSIONS='$(COMPAT_VERSIONS)' -- $(COMPAT_RUN)
 
+.PHONY: configs
+configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install with each containerd's own program, over the ways to configure it; root; two minutes
+	@[ "$$(id -u)" = 0 ] || { echo "make configs: needs root, to start containerd" >&2; exit 1; }
+	@$(call say,the registration with each containerd)
+	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
+
+$(CACHE)/containerd/2.4/containerd: integration/go.mod
+	@mkdir -p $(@D)
+	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(@D)/ github.com/containerd/containerd/v2/cmd/containerd
+	@touch $@
+
+# What "make docker" starts: the newest dockerd that can be built from its module,
+# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd.
+DOCKER := $(CACHE)/docker
+.PHONY: docker-programs
+docker-programs: $(NODE) $(DOCKER)/29/dockerd $(CACHE)/containerd/2.2/containerd
+	@ln -sfn ../containerd/2.2 $(DOCKER)/containerd-2.2
+	@ln -sfn "$$(realpath "$$($(NODE) debian-docker)")" $(DOCKER)/20.10
+
+$(DOCKER)/29/dockerd: integration/docker/dockerd/go.mod integration/docker/dockerd/go.sum
+	@$(call say,dockerd: some minutes at the first time)
+	@mkdir -p $(@D)
+	cd integration/docker/dockerd && version=29.0-$$($(GO) list -m -f '{{.Version}}' github.com/moby/moby/v2) && \
+	  CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/moby/moby/v2/dockerversion.Version=$$version" \
+	    -o ../../../$(@D)/ github.com/moby/moby/v2/cmd/dockerd
+	@touch $@
+
+.PHONY: docker
+docker: build docker-programs ## Containers by real dockerds, 29 and 20.10: what inspect and events say; root; DOCKER_RUNS=20, DOCKER_SHIM=stock
+	@[ "$$(id -u)" = 0 ] || { echo "make docker: needs root, to start containerd and dockerd" >&2; exit 1; }
+	@$(call say,Docker: $(DOCKER_RUNS) containers of each case)
+	@cd integration && DOCKER_PROGRAMS=$(CURDIR)/$(DOCKER) DOCKER_RUNS=$(DOCKER_RUNS) DOCKER_SHIM=$(DOCKER_SHIM) \
+	  OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 OOMWITNESS_COMMAND=$(CURDIR)/bin/oomwitness \
+	  $(GO) test -count=1 -timeout 1h -v -run '$(SCENARIO)' ./docker 2>&1 | tee ../$(DOCKER)/log | grep --line-buffered '^docker=' || \
+	  { grep -v '^docker=' ../$(DOCKER)/log; exit 1; }
+DOCKER_RUNS ?= 2
+
 .PHONY: test
 test: unit root ## All tests: unit, root, in the guest of both flavours, some by the real kubelet, and the chart's life
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)'
 	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS='1.7 2.2'
+	@$(MAKE) configs
+	@$(MAKE) docker SCENARIO=.
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
 	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'

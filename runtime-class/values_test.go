@@ -47,6 +47,7 @@ var changes = map[string]change{
 	"node.binDir":                 {value: `"/opt/bin"`, want: "- --bin-dir=/opt/bin"},
 	"node.confDir":                {value: `"/etc/c.d"`, want: "- --conf-dir=/etc/c.d"},
 	"node.containerdConfig":       {value: `"/etc/c.toml"`, want: "- --containerd-config=/etc/c.toml"},
+	"node.editConfig":             {value: `true`, want: "- --edit-config=true"},
 	"node.containerdSocket":       {value: `"/run/c.sock"`, want: "- --address=/run/c.sock"},
 	"node.containerdUnit":         {value: `"k3s.service"`, want: "- --containerd-unit=k3s.service"},
 	"node.restart":                {value: `"none"`, want: "- --restart=none"},

@@ -266,8 +266,24 @@ func (s *Service) unheard(r *run) *item {
 		return it
 	case it.heard && it.life == life:
 		return nil
+	case it.late && it.life == life && !r.policy.waited:
+		// Published for a client that only subscribes, which asks at the TaskExit.
+		s.received(r)
+		return nil
 	}
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM again")}).
 		Info("a containerd asks that has not heard of the OOM: TaskOOM is published again")
 	return s.publishAgain(r, it)
+}
+
+// received notes in the record that the client which asks has received the TaskOOM, so
+// that the delete action publishes no other.
+func (s *Service) received(r *run) {
+	r.mu.Lock()
+	news := !r.acked
+	r.acked = true
+	r.mu.Unlock()
+	if news {
+		s.keep(r)
+	}
 }

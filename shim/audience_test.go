@@ -121,7 +121,7 @@ func TestTheContainerdThatAsksHasHeard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				b.create(t, "c")
+				b.createInPod(t, "c")
 				synctest.Wait()
 				for _, s := range tc.steps {
 					s(t, b)
@@ -203,7 +203,7 @@ func TestTheTaskExitFollowsATaskOOMInEachLife(t *testing.T) {
 func TestACallerThatIsGoneHearsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.create(t, "c")
+		b.createInPod(t, "c")
 		connects(t, b)
 		dies(t, b)
 		b.source.set("c", killedNow())
@@ -221,8 +221,29 @@ func TestACallerThatIsGoneHearsNothing(t *testing.T) {
 		connects(t, b)
 		settles(t, b)
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c"}, b.events.all())
-		asksState(t, b)
+		asksWait(t, b)
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c", "/tasks/oom c"}, b.events.all())
+	})
+}
+
+// A client that only subscribes, as Docker does, asks for the task when it has the
+// TaskExit: the TaskOOM waits until this client is subscribed, and goes out once.
+func TestAClientThatSubscribesHearsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		for _, s := range []step{connects, dies, isKilled, isBack, connects, settles, asksState} {
+			s(t, b)
+			synctest.Wait()
+		}
+		r := b.run("c")
+		r.mu.Lock()
+		require.True(t, r.acked, "the record says so: the delete action publishes nothing")
+		r.mu.Unlock()
+		deletes(t, b)
+		synctest.Wait()
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all()[:2])
+		require.NotContains(t, b.events.all()[2:], "/tasks/oom c")
 	})
 }
 
@@ -293,7 +314,7 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				b.create(t, "c")
+				b.createInPod(t, "c")
 				connects(t, b)
 				dies(t, b)
 				tc.end(t, b) // its events wait

@@ -92,7 +92,7 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 		for _, report := range []config.Report{config.ReportExit, config.ReportLive} {
 			t.Run(name+", "+string(report), bubble(func(t *testing.T) {
 				b := newBench(t, func(_ *bench, o *Options) { o.Config.Report = report })
-				b.create(t, "c")
+				b.createInPod(t, "c")
 				for _, s := range tc.steps {
 					s(t, b)
 				}

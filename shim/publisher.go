@@ -217,9 +217,32 @@ func (s *Service) publishLocked(r *run) *item {
 	}
 	r.acked = false
 	late := r.audience.silent && opened(r.audience.begun)
-	r.oom = &item{env: env, run: r, taken: make(chan struct{}), late: late}
-	s.queue.pushAhead(r.id, r.oom)
-	return r.oom
+	it := &item{env: env, run: r, taken: make(chan struct{}), late: late}
+	if !r.policy.waited {
+		it.held = func() bool { return s.holdOOM(r, it) }
+	}
+	r.oom = it
+	s.queue.pushAhead(r.id, it)
+	return it
+}
+
+// holdOOM waits, for the TaskOOM of a container that CRI does not wait for, until a
+// containerd that starts listens, or has had the bound for it: a client that only
+// subscribes has done so by then, and gets the TaskOOM once. It gives false where the
+// TaskOOM may go.
+func (s *Service) holdOOM(r *run, it *item) bool {
+	begun := r.unbegun()
+	if begun == nil {
+		return false
+	}
+	select {
+	case <-begun:
+	case <-s.queue.ctx.Done():
+	}
+	r.mu.Lock()
+	it.late = r.audience.silent
+	r.mu.Unlock()
+	return true
 }
 
 // envelope encodes an event with the time of its happening, which is now: a

@@ -43,8 +43,8 @@ type item struct {
 	// late says that it was published for a client that only subscribes: it is not
 	// published for that client again.
 	late bool
-	// held waits, for a TaskExit, until a containerd that starts listens, and says
-	// whether it had to: there may be another item ahead of it by then.
+	// held waits, for a TaskExit and some TaskOOMs, until a containerd that starts
+	// listens, and says whether it had to: there may be another item ahead by then.
 	held func() bool
 	// follows gives, for a TaskExit, the life of the containerd that has its
 	// TaskOOM, or anyLife; and again puts that in front of it once more, where

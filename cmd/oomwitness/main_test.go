@@ -23,7 +23,7 @@ func TestInstallOutput(t *testing.T) {
 	root := t.TempDir()
 	shim := filepath.Join(t.TempDir(), "shim")
 	require.NoError(t, os.WriteFile(shim, []byte("\x7fELF"), 0o755))
-	install := []string{"install", "--root", root, "--shim", shim, "--systemd-cgroup", "true"}
+	install := []string{"install", "--root", root, "--shim", shim, "--systemd-cgroup", "true", "--containerd-version", "2.4.2"}
 
 	out, err := execute(t, append(install, "--dry-run")...)
 	require.NoError(t, err)

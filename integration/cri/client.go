@@ -72,3 +72,16 @@ func (c *Client) Driver(ctx context.Context) (string, error) {
 	}
 	return strings.ToLower(resp.GetLinux().GetCgroupDriver().String()), nil
 }
+
+// Info returns the runtime's handlers, as far as it lists them (containerd does
+// since 2.0), and the configuration that CRI has as JSON.
+func (c *Client) Info(ctx context.Context) (handlers []string, config string, err error) {
+	resp, err := c.runtime.Status(ctx, &runtimeapi.StatusRequest{Verbose: true})
+	if err != nil {
+		return nil, "", fmt.Errorf("status: %w", err)
+	}
+	for _, handler := range resp.GetRuntimeHandlers() {
+		handlers = append(handlers, handler.GetName())
+	}
+	return handlers, resp.GetInfo()["config"], nil
+}

@@ -13,9 +13,9 @@ import (
 
 // TestSubscriberOnly has init killed while containerd is away. Nobody asks the
 // containerd that comes for the task, as with Docker and with "ctr events": those
-// clients subscribe again within seconds, and wait for events. The TaskOOM that was
-// acked first may have been acked before that. The TaskExit waits for the hold
-// timeout, and a TaskOOM goes ahead of it once more.
+// clients subscribe again within seconds, and wait for events. TaskOOM and TaskExit
+// wait for the hold timeout, and each goes once. The TaskOOM goes once more where it was
+// acked before the Connect: this harness listens ahead of it, a containerd does not.
 func TestSubscriberOnly(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
 		n := node(t, "bound = '1s'\n", protocol)
@@ -28,7 +28,7 @@ func TestSubscriberOnly(t *testing.T) {
 		before := back(t, n, c)
 		event(t, n, exitTopic, c.ID)
 		all := topics(n.Events.All()[before:], c.ID)
-		require.Equal(t, []string{oomTopic, oomTopic, exitTopic}, all)
+		require.Contains(t, [][]string{{oomTopic, exitTopic}, {oomTopic, oomTopic, exitTopic}}, all)
 		exit := slices.IndexFunc(n.Events.All(), isExit)
 		again := n.Events.All()[exit-1]
 		require.True(t, again.Accepted.Before(n.Events.All()[exit].Received))

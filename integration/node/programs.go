@@ -24,13 +24,26 @@ func PrepareTools(ctx context.Context, c Config) (string, error) {
 // suite, unless the cache has it. It returns the folder of its programs, which
 // need Debian's C library.
 func PrepareDebianContainerd(ctx context.Context, c Config) (string, error) {
+	dir, err := c.prepareDebian(ctx, "containerd")
+	return filepath.Join(dir, "usr/bin"), err
+}
+
+// PrepareDebianDocker does the same for Docker with its containerd. It returns the
+// folder in which they are unpacked.
+func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
+	return c.prepareDebian(ctx, "docker.io", "containerd")
+}
+
+// prepareDebian downloads packages of the guest's suite and unpacks them in one
+// folder, which it returns, unless the cache has it.
+func (c Config) prepareDebian(ctx context.Context, packages ...string) (string, error) {
 	return c.locked(ctx, func(ctx context.Context) (string, error) {
 		if err := c.ensurePrerequisites(ctx); err != nil {
 			return "", err
 		}
-		dir := filepath.Join(c.archCache(), "containerd-"+guestSuite)
+		dir := filepath.Join(c.archCache(), packages[0]+"-"+guestSuite)
 		if exists(dir) {
-			return filepath.Join(dir, "usr/bin"), nil
+			return dir, nil
 		}
 		a, err := c.newApt(ctx, guestSuite)
 		if err != nil {
@@ -39,15 +52,18 @@ func PrepareDebianContainerd(ctx context.Context, c Config) (string, error) {
 		if _, err := a.run(ctx, "apt-get", "update", "-q"); err != nil {
 			return "", err
 		}
-		files, err := a.download(ctx, "containerd")
+		files, err := a.download(ctx, packages...)
 		if err != nil {
 			return "", err
 		}
-		err = build(dir, func(tmp string) error {
-			_, err := output(ctx, "", nil, "dpkg-deb", "-x", files[0], tmp)
-			return err
+		return dir, build(dir, func(tmp string) error {
+			for _, file := range files {
+				if _, err := output(ctx, "", nil, "dpkg-deb", "-x", file, tmp); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
-		return filepath.Join(dir, "usr/bin"), err
 	})
 }
 

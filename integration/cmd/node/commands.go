@@ -101,7 +101,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newPrepare(o), newRun(o), newShell(o), newClean(o),
 		newPrograms(o, "cluster", "Build the programs of a cluster, for tests that need no guest, and print their folder", node.PrepareCluster),
 		newPrograms(o, "tools", "Build containerd, ctr, the stock shim and runc, for tests that need no guest, and print their folder", node.PrepareTools),
-		newPrograms(o, "debian-containerd", "Download Debian 12's containerd and print the folder of its programs", node.PrepareDebianContainerd))
+		newPrograms(o, "debian-containerd", "Download Debian 12's containerd and print the folder of its programs", node.PrepareDebianContainerd),
+		newPrograms(o, "debian-docker", "Download Debian 12's Docker with its containerd and print the folder in which they are unpacked", node.PrepareDebianDocker))
 	return root
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/mark"
 	"github.com/oomwitness/oomwitness/agent/metrics"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
 // agentFlags are the agent's.
@@ -58,7 +58,7 @@ const (
 
 func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of who runs, made if need be")
-	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket, for names; empty to do without")
+	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
 	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")
 	flags.StringVar(&f.memoryLimit, "memory-limit", defaultMemoryLimit, "Go's soft memory limit (GOMEMLIMIT), a quantity such as 20Mi, below the cgroup's; 0 for none")

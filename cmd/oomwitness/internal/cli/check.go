@@ -7,7 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -47,10 +49,12 @@ at a tree instead, such as the host's as mounted in a container.`,
 	flags := cmd.Flags()
 	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
 	flags.StringVar(&checker.ContainerdConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
-	flags.StringVar(&checker.Address, "address", preflight.DefaultAddress, "containerd's socket")
+	flags.StringVar(&checker.Address, "address", containerd.DefaultAddress, "containerd's socket")
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
 	flags.StringVar(&checker.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in, as given to install")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
+	flags.StringVar(&checker.DockerConfig, "docker-config", docker.DefaultConfig, "dockerd's configuration file")
+	flags.StringVar(&checker.DockerSocket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")
 	flags.StringVar(&checker.LedgerDir, "dir", bpf.DefaultDir, "directory of the pinned ledger")
 	return cmd
 }
@@ -86,7 +90,7 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 // checkPaths refuses paths that could not be looked up below the root.
 func checkPaths(c preflight.Checker) error {
 	if err := absolute("containerd-config", c.ContainerdConfig, "address", c.Address,
-		"bin-dir", c.BinDir, "conf-dir", c.ConfDir, "dir", c.LedgerDir); err != nil {
+		"bin-dir", c.BinDir, "conf-dir", c.ConfDir, "docker-config", c.DockerConfig, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
 		return err
 	}
 	if !c.Root.Exists("/") {

@@ -37,7 +37,7 @@ On a node without the chart, as root:
 // nodeFlags are what setup and remove have in common.
 type nodeFlags struct {
 	access
-	name, host, label, restart, unit, address, settings string
+	name, host, label, restart, unit, settings string
 
 	patience time.Duration
 	unload   bool
@@ -53,11 +53,11 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.restart, "restart", "systemd",
 		"who restarts containerd: systemd, or none to wait until somebody did")
 	flags.StringVar(&f.unit, "containerd-unit", node.DefaultUnit, "containerd's systemd unit")
-	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket")
+	registrationFlags(cmd, &f.install)
 	flags.DurationVar(&f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
 	flags.StringVar(&f.install.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim on the host")
 	flags.StringVar(&f.install.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in on the host")
-	flags.StringVar(&f.install.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file on the host (only read)")
+	flags.StringVar(&f.install.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file on the host")
 	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
 	flags.StringVar(&f.install.SystemdCgroup, "systemd-cgroup", "auto",
 		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
@@ -74,7 +74,7 @@ func (f *nodeFlags) check() error {
 	case f.patience <= 0:
 		return fmt.Errorf("--timeout %s: has to be more than nothing", f.patience)
 	}
-	return errors.Join(absolute("host", f.host, "address", f.address), criconf.CheckHandler(f.install.Handler))
+	return errors.Join(absolute("host", f.host, "address", f.install.Address), criconf.CheckHandler(f.install.Handler))
 }
 
 // node goes to the host and gives the node as seen from there. What comes from
@@ -97,12 +97,12 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 	f.install.ConfigVersion, f.install.SystemdUnit = "auto", "auto"
 	f.install.Shim, f.install.Command, f.install.Root = binaries.Shim, binaries.Command, "/"
 	checker := preflight.Checker{
-		Root: "/", ContainerdConfig: f.install.MainConfig, Address: f.address, BinDir: f.install.BinDir,
+		Root: "/", ContainerdConfig: f.install.MainConfig, Address: f.install.Address, BinDir: f.install.BinDir,
 		ConfDir: f.install.ConfDir, Handler: f.install.Handler, LedgerDir: bpf.DefaultDir, ConfigCheck: loads, Ledger: k.meta,
 	}
 	n := &node.Node{
 		Install: f.install, Check: checker.Check, Stale: checker.Restart, Unit: f.unit, Patience: f.patience,
-		Handlers: func(ctx context.Context) ([]string, error) { return node.Handlers(ctx, f.address) },
+		Handlers: func(ctx context.Context) ([]string, error) { return node.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
 		Mark: func(ctx context.Context, carries bool) error {
 			return node.Label(ctx, client, f.name, f.label, carries)
@@ -158,8 +158,9 @@ func newNodeSetup(k kernel) *cobra.Command {
 In this order, and each only when the one before succeeded:
 
   1. the checks of "oomwitness check"; nothing is written where one fails
-  2. what "oomwitness install" does: shim, drop-in, systemd unit of the ledger; and
-     the shim's settings, with --settings
+  2. what "oomwitness install" does: shim, registration with containerd (with
+     --edit-config also in containerd's own file), systemd unit of the ledger; and the
+     shim's settings, with --settings
   3. the checks again, with what is there now
   4. containerd is restarted, where it does not have the handler yet or is older
      than its files (--restart systemd), or waited for (--restart none);

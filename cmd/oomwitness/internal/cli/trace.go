@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -89,7 +89,7 @@ index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
 	flags.StringVar(&f.comm, "comm", "", "only victims of this name; a pattern with *, ? and [...]")
 	flags.DurationVar(&f.since, "since", 0, "only kills newer than this, such as 90s or 1h; 0 for all")
 	flags.BoolVarP(&f.follow, "follow", "f", true, "go on with kills as they happen")
-	flags.StringVar(&f.address, "address", preflight.DefaultAddress, "containerd's socket, for names; empty to do without")
+	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	f.add(cmd)
 	return cmd
 }

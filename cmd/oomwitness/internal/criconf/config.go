@@ -1,26 +1,34 @@
 // Package criconf reads the parts of containerd's configuration that decide
 // whether and how a runtime handler is registered, and writes ours.
 //
-// How containerd 2.1 to 2.4 load it (cmd/containerd/server/config/config.go
-// and cmd/containerd/command/main.go there), tried with containerd 2.4.2's
-// own "containerd config dump":
+// How containerd 2.0 to 2.4 load it (cmd/containerd/server/config/config.go
+// and cmd/containerd/command/main.go there), tried with each one's own
+// "containerd config dump" and by starting it (integration/configs):
 //
 //   - Only what the loaded files themselves list under imports is included.
 //     The default "/etc/containerd/conf.d/*.toml" that "containerd config
-//     dump" shows is in the built-in configuration alone, and is never
-//     resolved: a config.toml without imports, or no config.toml at all,
+//     dump" shows from 2.2 on is in the built-in configuration alone, and is
+//     never resolved: a config.toml without imports, or no config.toml at all,
 //     includes nothing.
 //   - Imported files merge by key (mergo, with override): a file that adds
 //     runtimes.oomwitness leaves runtimes.runc as it was, and lists inside
 //     plugin tables are replaced, not appended.
-//   - The version of an imported file has to be the main file's. 2.1 and 2.2
-//     let the last file's version count for all, so a version 3 file beside a
+//   - The version of an imported file has to be the main file's. Up to 2.2 the
+//     last file's version counts for all, so a version 3 file beside a
 //     version 2 main makes them ignore the CRI settings of the main one; 2.3.0
 //     refuses to start when an imported file's version is higher. A version 3
-//     file beside a version 4 main is migrated, and works.
+//     file beside a version 4 main is migrated, and works. So does one beside a
+//     main file of version 1, or of none, which are migrated by themselves.
+//   - 2.0 to 2.2 read files up to version 3, later ones up to 4.
+//
+// How 1.6 and 1.7 load it (services/server/config/config.go there): the section
+// of a plugin in an imported file replaces that of the files before as a whole;
+// a section that names a runtime handler drops the built-in one; a file
+// without a version is of version 1, where the CRI plugin is "cri".
 package criconf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +51,7 @@ const DefaultDropinDir = "/etc/containerd/conf.d"
 
 // The CRI plugin's names, by configuration version.
 const (
+	pluginV1 = "cri"
 	pluginV2 = "io.containerd.grpc.v1.cri"
 	pluginV3 = "io.containerd.cri.v1.runtime"
 )
@@ -62,6 +71,11 @@ type File struct {
 	Disabled []string
 	// Runtimes are the CRI runtime handlers that the file mentions.
 	Runtimes map[string]map[string]any
+	// Marked reports whether the file has our block. What the block says is in
+	// none of the other fields.
+	Marked bool
+	// plugins is the whole table of that name.
+	plugins map[string]any
 }
 
 // Parse reads one configuration file. It fails on what containerd would not
@@ -73,7 +87,7 @@ func Parse(name string, data []byte) (File, error) {
 		Disabled []string       `toml:"disabled_plugins"`
 		Plugins  map[string]any `toml:"plugins"`
 	}
-	if err := toml.Unmarshal(data, &raw); err != nil {
+	if err := toml.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &raw); err != nil {
 		if pos, ok := errors.AsType[*toml.DecodeError](err); ok {
 			row, column := pos.Position()
 			return File{}, fmt.Errorf("%s: line %d, column %d: %w", name, row, column, err)
@@ -85,9 +99,9 @@ func Parse(name string, data []byte) (File, error) {
 	}
 	file := File{
 		Path: name, Version: raw.Version, Imports: raw.Imports, Disabled: raw.Disabled,
-		Runtimes: map[string]map[string]any{},
+		Runtimes: map[string]map[string]any{}, plugins: raw.Plugins,
 	}
-	for _, plugin := range []string{"cri", pluginV2, pluginV3} {
+	for _, plugin := range []string{pluginV1, pluginV2, pluginV3} {
 		for handler, value := range table(raw.Plugins, plugin, "containerd", "runtimes") {
 			if settings, ok := value.(map[string]any); ok {
 				merge(file.Runtimes, handler, settings)
@@ -163,8 +177,8 @@ type Config struct {
 	Files []File
 }
 
-// Load reads the main configuration file and what it imports. The file skip,
-// our own drop-in, is not read, so that a damaged one cannot stop its repair.
+// Load reads the main configuration file and what it imports, without our block in
+// any of them. The file skip, our own drop-in, is not read, so that a damaged one cannot stop its repair.
 // No main file is not an error. A file that is named without a pattern and is
 // missing is one: containerd would not start.
 func Load(root rootfs.Dir, main, skip string) (Config, error) {
@@ -183,10 +197,12 @@ func Load(root rootfs.Dir, main, skip string) (Config, error) {
 		if err != nil {
 			return config, fmt.Errorf("containerd configuration: %w", err)
 		}
-		file, err := Parse(name, data)
+		without := cutBlock(data)
+		file, err := Parse(name, without)
 		if err != nil {
 			return config, fmt.Errorf("containerd configuration: %w", err)
 		}
+		file.Marked = len(without) != len(data)
 		config.Exists = true
 		config.Files = append(config.Files, file)
 		if len(config.Files) > maxFiles {
@@ -256,36 +272,14 @@ func (c Config) Runtime(handler string) (map[string]any, string) {
 	return all[handler], from
 }
 
-// SystemdCgroup gives the value that the runc handler has. set is false where
-// no file has a runc handler; a handler that does not mention it has
-// containerd's default, false.
-func (c Config) SystemdCgroup() (value, set bool) {
-	runc := c.Runc()
-	if runc == nil {
-		return false, false
-	}
-	value, _ = table(runc, "options")["SystemdCgroup"].(bool)
-	return value, true
-}
-
 // CRIDisabled gives the file that switches the CRI plugin off, or "".
 func (c Config) CRIDisabled() string {
 	for _, file := range c.Files {
 		for _, plugin := range file.Disabled {
-			if plugin == "cri" || plugin == pluginV2 || plugin == pluginV3 {
+			if plugin == pluginV1 || plugin == pluginV2 || plugin == pluginV3 {
 				return file.Path
 			}
 		}
 	}
 	return ""
-}
-
-// Runc gives the settings of the node's runc handler that ours takes over,
-// nil where there is none or it is not really runc.
-func (c Config) Runc() map[string]any {
-	runc, _ := c.Runtime("runc")
-	if kind, _ := runc["runtime_type"].(string); kind != "" && kind != runcType {
-		return nil
-	}
-	return runc
 }

@@ -127,7 +127,7 @@ func TestDropinVersion(t *testing.T) {
 		{"", 0, 3, ""},
 		{"root = '/x'", 0, 3, ""},
 		{"root = '/x'", 2, 2, ""},
-		{"version = 1", 0, 0, "containerd config migrate"},
+		{"version = 1", 0, 3, ""},
 		{"version = 2", 0, 2, ""},
 		{"version = 2", 3, 0, "allowed are auto and 2"},
 		{"version = 3", 0, 3, ""},

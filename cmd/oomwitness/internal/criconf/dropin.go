@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,6 +34,9 @@ const (
 	sumPrefix = "# sha256 of what follows: "
 )
 
+// bareKey is a TOML key that needs no quotes.
+var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
 // handlerName is what a RuntimeClass allows as its handler: a DNS label.
 var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
@@ -51,27 +55,81 @@ func CheckHandler(name string) error {
 
 // Dropin is our registration with containerd.
 type Dropin struct {
-	// Version is the configuration version, 2 or 3.
+	// Version is the configuration version: 2 or 3 of a drop-in, 1 or 2 of the
+	// file that a block goes into.
 	Version int
 	// Handler is the CRI runtime handler's name.
 	Handler string
 	// Shim is the shim's path as containerd sees it.
 	Shim string
+	// ByType registers the shim by the path as runtime_type, for a CRI that does not
+	// pass runtime_path on. Such a CRI gives the shim no options of runc's: the shim
+	// takes the cgroup driver from the form of the container's cgroup path.
+	ByType bool
 	// SystemdCgroup chooses runc's cgroup driver.
 	SystemdCgroup bool
 	// Runc is the node's own runc handler: its plain settings hold for ours
 	// too, so that a pod differs in nothing but the shim. nil is none.
 	Runc map[string]any
+	// Keep are handlers that the file must name beside ours, since containerd 1.x
+	// drops its built-in ones as soon as a file names one.
+	Keep map[string]map[string]any
 }
 
-// Render gives the file's text: the same input, the same bytes.
+// Render returns the text of a drop-in file: the same input, the same bytes.
 func (d Dropin) Render() ([]byte, error) {
-	name := map[int]string{2: pluginV2, 3: pluginV3}[d.Version]
-	if name == "" {
+	if d.Version != 2 && d.Version != 3 {
 		return nil, fmt.Errorf("config version %d: allowed are 2 and 3", d.Version)
 	}
+	tables, err := d.Tables()
+	if err != nil {
+		return nil, err
+	}
+	body := fmt.Appendf(nil, "version = %d\n\n%s", d.Version, tables)
+	head := marker + " Changes made here are lost at the next install;\n" +
+		"# \"oomwitness uninstall\" removes the file.\n" + sumPrefix + sum(body) + "\n"
+	return append([]byte(head), body...), nil
+}
+
+// Tables returns the handler's tables: the same input, the same bytes.
+func (d Dropin) Tables() ([]byte, error) {
+	runtimes := fmt.Sprintf("plugins.%s.containerd.runtimes", pluginKey(d.Version))
+	settings := d.Settings()
+	options, _ := settings["options"].(map[string]any)
+	delete(settings, "options")
+	var body bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(d.Keep)) {
+		fmt.Fprintf(&body, "# Built into containerd, which drops it as soon as a file names a handler.\n")
+		if err := writeHandler(&body, runtimes+"."+name, plain(d.Keep[name]), table(d.Keep[name], "options")); err != nil {
+			return nil, err
+		}
+		body.WriteString("\n")
+	}
+	if d.ByType {
+		fmt.Fprintf(&body, "# The CRI of this containerd starts the shim that runtime_type names.\n")
+	} else {
+		fmt.Fprintf(&body, "# CRI hands runc's options to runtime_type %s alone;\n"+
+			"# runtime_path is what makes it oomwitness.\n", runcType)
+	}
+	if err := writeHandler(&body, runtimes+"."+d.Handler, settings, options); err != nil {
+		return nil, err
+	}
+	return body.Bytes(), nil
+}
+
+// Lost lists the options of the node's runc handler that ByType cannot hand on.
+func (d Dropin) Lost() []string {
+	if !d.ByType {
+		return nil
+	}
 	options := plain(table(d.Runc, "options"))
-	options["SystemdCgroup"] = d.SystemdCgroup
+	delete(options, "SystemdCgroup")
+	maps.DeleteFunc(options, func(_ string, value any) bool { return reflect.ValueOf(value).IsZero() })
+	return slices.Sorted(maps.Keys(options))
+}
+
+// Settings returns what the handler has, with its options.
+func (d Dropin) Settings() map[string]any {
 	settings := plain(d.Runc)
 	delete(settings, "options")
 	settings["runtime_type"] = runcType
@@ -79,22 +137,15 @@ func (d Dropin) Render() ([]byte, error) {
 	for _, key := range []string{"pod_annotations", "container_annotations"} {
 		settings[key] = withOurs(d.Runc[key])
 	}
-	handler := fmt.Sprintf("plugins.'%s'.containerd.runtimes.%s", name, d.Handler)
-
-	var body bytes.Buffer
-	fmt.Fprintf(&body, "version = %d\n\n", d.Version)
-	fmt.Fprintf(&body, "# CRI hands runc's options to runtime_type %s alone;\n"+
-		"# runtime_path is what makes it oomwitness.\n[%s]\n", runcType, handler)
-	if err := writeKeys(&body, settings); err != nil {
-		return nil, err
+	if d.ByType {
+		settings["runtime_type"] = d.Shim
+		delete(settings, "runtime_path")
+		return settings
 	}
-	fmt.Fprintf(&body, "\n[%s.options]\n", handler)
-	if err := writeKeys(&body, options); err != nil {
-		return nil, err
-	}
-	head := marker + " Changes made here are lost at the next install;\n" +
-		"# \"oomwitness uninstall\" removes the file.\n" + sumPrefix + sum(body.Bytes()) + "\n"
-	return append([]byte(head), body.Bytes()...), nil
+	options := plain(table(d.Runc, "options"))
+	options["SystemdCgroup"] = d.SystemdCgroup
+	settings["options"] = options
+	return settings
 }
 
 // plain keeps the settings that are strings, booleans and numbers.
@@ -123,6 +174,16 @@ func withOurs(value any) []string {
 		}
 	}
 	return append(out, annotations)
+}
+
+// writeHandler writes the table of a handler, and that of its options if it has any.
+func writeHandler(to *bytes.Buffer, name string, settings, options map[string]any) error {
+	fmt.Fprintf(to, "[%s]\n", name)
+	if err := writeKeys(to, settings); err != nil || options == nil {
+		return err
+	}
+	fmt.Fprintf(to, "\n[%s.options]\n", name)
+	return writeKeys(to, options)
 }
 
 // writeKeys writes settings in a fixed order.
@@ -166,26 +227,36 @@ func Altered(data []byte) bool {
 	return !found || !ok || strings.Count(head, "\n") != 2 || want != sum([]byte(body))
 }
 
-// Registered checks that a file registers handler with the shim at path.
-// The error says what is wrong, for the operator.
+// Registered checks that a file registers handler with the shim at path, by
+// either of the settings that can name it. The error says what is wrong, for the
+// operator.
 func (file File) Registered(handler, shim string) error {
 	settings := file.Runtimes[handler]
 	if settings == nil {
 		return fmt.Errorf("%s has no runtime %q", file.Path, handler)
 	}
-	if got, _ := settings["runtime_type"].(string); got != runcType {
-		return fmt.Errorf("%s: runtime_type is %q, has to be %q", file.Path, got, runcType)
+	kind, _ := settings["runtime_type"].(string)
+	named, _ := settings["runtime_path"].(string)
+	if path.IsAbs(kind) && named == "" {
+		named, kind = kind, runcType
 	}
-	if got, _ := settings["runtime_path"].(string); path.Clean(got) != path.Clean(shim) {
-		return fmt.Errorf("%s: runtime_path is %q, the shim is %q", file.Path, got, shim)
+	if kind != runcType {
+		return fmt.Errorf("%s: runtime_type is %q, has to be %q", file.Path, kind, runcType)
+	}
+	if path.Clean(named) != path.Clean(shim) {
+		return fmt.Errorf("%s: runtime_path is %q, the shim is %q", file.Path, named, shim)
 	}
 	return nil
 }
 
-// ShimPath gives the runtime_path that a file has for handler, or "".
+// ShimPath returns the path of the shim that a file has for handler, or "".
 func (file File) ShimPath(handler string) string {
-	shim, _ := file.Runtimes[handler]["runtime_path"].(string)
-	return shim
+	for _, key := range []string{"runtime_path", "runtime_type"} {
+		if shim, _ := file.Runtimes[handler][key].(string); path.IsAbs(shim) {
+			return shim
+		}
+	}
+	return ""
 }
 
 // OptionSystemdCgroup gives the cgroup driver that a file has for handler.

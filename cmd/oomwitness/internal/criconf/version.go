@@ -17,27 +17,32 @@ func (c Config) Version() int {
 
 // DropinVersion chooses the version of our drop-in: asked is 2, 3, or 0 for
 // automatic. It has to go with the main file's (see the package comment), so
-// an asked version that does not is refused.
+// an asked version that does not is refused. containerd 2 migrates a file of
+// version 1 as it does one without a version.
 func (c Config) DropinVersion(asked int) (int, error) {
-	main := c.Version()
-	var want int
+	main, want := c.Version(), defaultVersion
 	switch main {
-	case 0:
+	case 0, 1:
 		if asked != 0 {
 			return asked, nil
 		}
-		return defaultVersion, nil
-	case 1:
-		return 0, fmt.Errorf("%s has version 1, which containerd 2 only migrates: allowed are 2 and higher, "+
-			"see \"containerd config migrate\"", c.Path)
 	case 2:
 		want = 2
-	default:
-		want = 3
 	}
 	if asked != 0 && asked != want {
 		return 0, fmt.Errorf("config version %d does not go with %s, which has version %d: allowed are auto and %d",
 			asked, c.Path, main, want)
 	}
 	return want, nil
+}
+
+// CheckVersions refuses a file of a version that containerd does not read.
+func (c Config) CheckVersions(most int, containerd string) error {
+	for _, file := range c.Files {
+		if file.Version > most {
+			return fmt.Errorf("%s has version %d, and containerd %s reads versions up to %d: correct the file",
+				file.Path, file.Version, containerd, most)
+		}
+	}
+	return nil
 }

@@ -62,7 +62,12 @@ func atEnd(err error) bool {
 // replace puts new content at target, so that a reader, or a crash, sees the
 // old file or the new one. A running binary can be replaced: its processes
 // keep the old inode.
-func replace(target string, from source, mode fs.FileMode) (err error) {
+func replace(target string, from source, mode fs.FileMode) error {
+	return replaceOwned(target, from, mode, os.Geteuid(), os.Getegid())
+}
+
+// replaceOwned is replace for a file that belongs to somebody.
+func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (err error) {
 	dir := filepath.Dir(target)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -84,6 +89,11 @@ func replace(target string, from source, mode fs.FileMode) (err error) {
 	}()
 	if _, err := io.Copy(temp, content); err != nil {
 		return err
+	}
+	if uid != os.Geteuid() || gid != os.Getegid() {
+		if err := temp.Chown(uid, gid); err != nil {
+			return err
+		}
 	}
 	// After the write: the umask does not apply to chmod.
 	if err := temp.Chmod(mode); err != nil {

@@ -15,20 +15,20 @@ import (
 // plan is everything that Install found out before its first write.
 type plan struct {
 	source string
-	dropin []byte
 	// command is to be copied for the systemd unit, "" for no unit.
-	command string
-	config  criconf.Config
-	notes   []string
+	command      string
+	config       criconf.Config
+	registration registration
+	notes        []string
 }
 
-// Install copies the shim and writes the drop-in, in this order, so that
+// Install copies the shim and registers it with containerd, in this order, so that
 // containerd never finds a registration without its binary. The command and the
 // unit that starts it follow, where systemd is. It is idempotent.
 // The result is also valid with an error: it holds what was done before.
 func Install(ctx context.Context, o Options) (Result, error) {
 	var result Result
-	p, err := o.plan()
+	p, err := o.plan(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -38,8 +38,8 @@ func Install(ctx context.Context, o Options) (Result, error) {
 	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
 		return result, fmt.Errorf("install the shim: %w", err)
 	}
-	if err := o.write(&result, o.dropinPath(), bytesSource(p.dropin), 0o644); err != nil {
-		return result, fmt.Errorf("install the drop-in: %w", err)
+	if err := o.register(ctx, &result, p.registration); err != nil {
+		return result, err
 	}
 	if p.command != "" {
 		if err := o.installUnit(&result, p.command); err != nil {
@@ -47,19 +47,19 @@ func Install(ctx context.Context, o Options) (Result, error) {
 		}
 	}
 	result.Notes = append(result.Notes, p.notes...)
-	if !p.config.Covers(o.dropinPath()) {
-		result.note("containerd does not read %s yet; %s", o.ConfDir, p.config.ImportHint(o.ConfDir))
+	if p.registration.missing != nil {
+		return result, p.registration.missing
 	}
 	return result, o.finish(ctx, &result)
 }
 
 // plan reads and checks everything, and writes nothing.
-func (o Options) plan() (plan, error) {
+func (o Options) plan(ctx context.Context) (plan, error) {
 	var p plan
 	if err := o.check(); err != nil {
 		return p, err
 	}
-	asked, err := o.configVersion()
+	_, err := o.configVersion()
 	if err != nil {
 		return p, err
 	}
@@ -68,17 +68,6 @@ func (o Options) plan() (plan, error) {
 	}
 	if p.config, err = criconf.Load(o.Root, o.MainConfig, o.dropinPath()); err != nil {
 		return p, err
-	}
-	version, err := p.config.DropinVersion(asked)
-	if err != nil {
-		return p, err
-	}
-	systemd, why, err := o.systemdCgroup(p.config)
-	if err != nil {
-		return p, err
-	}
-	if why != "" {
-		p.notes = append(p.notes, why)
 	}
 	if _, file := p.config.Runtime(o.Handler); file != "" {
 		return p, fmt.Errorf("runtime name %q: %s has a runtime of that name already, choose another with --runtime-name",
@@ -96,10 +85,7 @@ func (o Options) plan() (plan, error) {
 	if p.command, err = o.planUnit(); err != nil {
 		return p, err
 	}
-	p.dropin, err = criconf.Dropin{
-		Version: version, Handler: o.Handler, Shim: o.shimPath(), SystemdCgroup: systemd, Runc: p.config.Runc(),
-	}.Render()
-	return p, err
+	return p, o.planRegistration(ctx, &p)
 }
 
 // checkForeign refuses to overwrite a drop-in that install did not write.
@@ -150,8 +136,8 @@ func (o Options) write(result *Result, name string, from source, mode fs.FileMod
 	return nil
 }
 
-// Uninstall removes the drop-in and the shim, in this order, and then the systemd
-// unit with the command, and the settings, if install put them there. It refuses while
+// Uninstall takes what install added to containerd's configuration out of it,
+// removes the drop-in and the shim, in this order, and then the systemd unit with the command, and the settings, if install put them there. It refuses while
 // shims run from the binary, and to remove a drop-in that install did not
 // write, unless forced. Nothing there is not an error.
 func Uninstall(ctx context.Context, o Options) (Result, error) {
@@ -165,6 +151,10 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	}
 	if err == nil && !criconf.Ours(data) && !o.Force {
 		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+	}
+	if o.Docker.Wanted && data != nil {
+		result.note("the shim stays: %s registers it with containerd's CRI plugin", o.dropinPath())
+		return result, o.uninstallDocker(ctx, &result)
 	}
 	pids, err := o.running()
 	if err != nil && !o.Force {
@@ -180,12 +170,23 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	if !o.Docker.Wanted {
+		if err := o.cutEdits(&result); err != nil {
+			return result, err
+		}
+	}
+	if err := o.uninstallDocker(ctx, &result); err != nil {
+		return result, err
+	}
 	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
+		if o.Docker.Wanted && name == o.dropinPath() {
+			continue // there is none
+		}
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}
 	}
-	if err := o.removeSettings(&result); err != nil {
+	if err := o.removeSettings(&result); err != nil || o.Docker.Wanted {
 		return result, err
 	}
 	return result, o.finish(ctx, &result)

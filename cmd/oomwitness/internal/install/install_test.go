@@ -14,61 +14,6 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-const (
-	shimPath   = "/usr/local/bin/" + criconf.ShimName
-	dropinPath = "/etc/containerd/conf.d/" + criconf.DropinName
-	shimText   = "\x7fELF shim 1"
-)
-
-// tree is options that work in a new root, with a shim to install.
-func tree(t *testing.T) install.Options {
-	t.Helper()
-	o := install.Options{
-		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, MainConfig: criconf.DefaultPath,
-		ConfigVersion: "auto", SystemdCgroup: "auto", SystemdUnit: "auto", Handler: criconf.DefaultHandler,
-		Root: rootfs.Dir(t.TempDir()), Shim: filepath.Join(t.TempDir(), "shim"), Proc: t.TempDir(),
-		Command: filepath.Join(t.TempDir(), "oomwitness"),
-	}
-	require.NoError(t, os.WriteFile(o.Shim, []byte(shimText), 0o600))
-	require.NoError(t, os.WriteFile(o.Command, []byte("\x7fELF command 1"), 0o755))
-	return o
-}
-
-func put(t *testing.T, root rootfs.Dir, name, text string) {
-	t.Helper()
-	file := root.Path(name)
-	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-}
-
-func get(t *testing.T, root rootfs.Dir, name string) string {
-	t.Helper()
-	data, err := root.ReadFile(name)
-	require.NoError(t, err)
-	return string(data)
-}
-
-// files lists what is below root.
-func files(t *testing.T, root rootfs.Dir) []string {
-	t.Helper()
-	var out []string
-	require.NoError(t, filepath.WalkDir(string(root), func(name string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			out = append(out, name[len(root):])
-		}
-		return err
-	}))
-	return out
-}
-
-func actions(verb string, names ...string) []install.Action {
-	var out []install.Action
-	for _, name := range names {
-		out = append(out, install.Action{Verb: verb, Path: name})
-	}
-	return out
-}
-
 func TestInstallTwiceAndUninstallTwice(t *testing.T) {
 	o := tree(t)
 	put(t, o.Root, criconf.DefaultPath, "version = 2\nimports = [\"conf.d/*.toml\"]\n")

@@ -1,6 +1,6 @@
-// Package install puts the shim and its containerd drop-in on a node, or into
-// an image, and takes them away again. It never edits a file of the node's
-// owner.
+// Package install puts the shim and its registration with containerd on a node, or
+// into an image, and takes them away again. It edits a file of the node's owner
+// only where the owner says so.
 package install
 
 import (
@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
@@ -24,8 +25,13 @@ const DefaultBinDir = "/usr/local/bin"
 type Options struct {
 	// BinDir takes the shim, ConfDir the drop-in.
 	BinDir, ConfDir string
-	// MainConfig is containerd's configuration file; it is only read.
+	// MainConfig is containerd's configuration file; it is only read, unless
+	// EditConfig allows to add to it what containerd needs.
 	MainConfig string
+	EditConfig bool
+	// Address is containerd's socket, and ContainerdVersion its version, "" to find
+	// out.
+	Address, ContainerdVersion string
 	// ConfigVersion is "auto", "2" or "3".
 	ConfigVersion string
 	// Handler is the CRI runtime handler's name.
@@ -44,6 +50,8 @@ type Options struct {
 	// Shim is the binary to copy, a path outside Root; "" is the one beside
 	// this executable.
 	Shim string
+	// Docker says how dockerd is told of the shim.
+	Docker DockerOptions
 	// Root is the tree to work in.
 	Root rootfs.Dir
 	// DryRun only says what would be done.
@@ -53,6 +61,8 @@ type Options struct {
 	// Force removes what uninstall would rather keep.
 	Force bool
 
+	// Find finds the node's containerd; nil finds the real one.
+	Find func(ctx context.Context) (containerd.Daemon, error)
 	// Command is this command's own file; "" is this executable.
 	Command string
 	// Proc is where processes are listed; "" is /proc.
@@ -68,7 +78,7 @@ type Options struct {
 
 // Action is one thing done, or that would be done.
 type Action struct {
-	// Verb is create, update, unchanged, remove, absent, restart or unload.
+	// Verb is create, update, unchanged, remove, absent, undo, restart, reload or unload.
 	Verb string
 	// Path is the file as seen from inside the root, the service or the ledger.
 	Path string

@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,8 +16,9 @@ import (
 // answer bounds one question to containerd.
 const answer = 10 * time.Second
 
-// Handlers asks the CRI at a socket for its runtime handlers, which it lists
-// since containerd 2.0.
+// Handlers asks the CRI at a socket for its runtime handlers. containerd lists
+// them since 2.0; 1.6 and 1.7 have them in the configuration alone that a verbose
+// Status carries (Status in pkg/cri/server/status.go of 1.7).
 func Handlers(ctx context.Context, socket string) ([]string, error) {
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -23,7 +27,7 @@ func Handlers(ctx context.Context, socket string) ([]string, error) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	status, err := runtime.NewRuntimeServiceClient(conn).Status(ctx, &runtime.StatusRequest{})
+	status, err := runtime.NewRuntimeServiceClient(conn).Status(ctx, &runtime.StatusRequest{Verbose: true})
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", socket, err)
 	}
@@ -31,5 +35,24 @@ func Handlers(ctx context.Context, socket string) ([]string, error) {
 	for _, handler := range status.GetRuntimeHandlers() {
 		names = append(names, handler.GetName())
 	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	if names, err = configured(status.GetInfo()["config"]); err != nil {
+		return nil, fmt.Errorf("containerd at %s: configuration in the answer to Status: %w", socket, err)
+	}
 	return names, nil
+}
+
+// configured returns the handlers in CRI's configuration as JSON.
+func configured(config string) ([]string, error) {
+	var cri struct {
+		Containerd struct {
+			Runtimes map[string]json.RawMessage `json:"runtimes"`
+		} `json:"containerd"`
+	}
+	if err := json.Unmarshal([]byte(config), &cri); err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(cri.Containerd.Runtimes)), nil
 }

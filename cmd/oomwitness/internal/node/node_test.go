@@ -45,7 +45,7 @@ func newFake(t *testing.T) *fakeNode {
 		Install: install.Options{
 			BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, MainConfig: criconf.DefaultPath,
 			ConfigVersion: "auto", Handler: "oomwitness", SystemdCgroup: "true", SystemdUnit: "auto",
-			Shim: shim, Command: shim, Root: rootfs.Dir(f.root), Proc: proc,
+			ContainerdVersion: "2.4", Shim: shim, Command: shim, Root: rootfs.Dir(f.root), Proc: proc,
 		},
 		Check: func(context.Context) preflight.Report {
 			f.step("check")

@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
-
-// DefaultAddress is containerd's socket.
-const DefaultAddress = "/run/containerd/containerd.sock"
 
 // ConfigPath is the node owner's configuration of oomwitness.
 const ConfigPath = "/etc/oomwitness/config.toml"
@@ -34,6 +31,9 @@ type Checker struct {
 	BinDir, ConfDir string
 	// Handler is the runtime handler's name.
 	Handler string
+	// DockerConfig and DockerSocket are dockerd's configuration and its API's socket; ""
+	// are the usual ones.
+	DockerConfig, DockerSocket string
 	// LedgerDir is where the ledger is pinned.
 	LedgerDir string
 	// Ledger reads the ledger pinned at a real path, and changes nothing.
@@ -59,46 +59,25 @@ func (c Checker) Check(ctx context.Context) Report {
 		c.Run = runProgram
 	}
 	if c.Version == nil {
-		c.Version = askVersion
+		c.Version = containerd.Ask
 	}
 	if c.Path == nil {
-		c.Path = c.searchPath()
+		c.Path = containerd.SearchPath(c.Root)
 	}
 	var findings []Finding
 	findings = append(findings, c.kernel(), c.cgroup(), c.memoryController(), c.memoryFiles())
-	findings = append(findings, c.containerd(ctx)...)
+	daemon, version := c.containerd(ctx)
+	findings = append(findings, daemon...)
 	findings = append(findings, c.runc(ctx))
-	findings = append(findings, c.registration()...)
+	if v, err := containerd.ParseVersion(version); err == nil && !v.Dropins() {
+		findings = append(findings, c.blockRegistration(v)...)
+	} else {
+		findings = append(findings, c.registration()...)
+	}
+	findings = append(findings, c.docker(ctx)...)
 	findings = append(findings, c.bpf()...)
 	findings = append(findings, c.config())
 	return newReport(findings)
-}
-
-// searchPath is where containerd looks for programs: the PATH of the one that
-// runs, else what systemd gives it. The operator's own PATH says nothing.
-func (c Checker) searchPath() []string {
-	if pid := c.pidOf("containerd"); pid != "" {
-		for entry := range strings.SplitSeq(c.Root.Text("/proc/"+pid+"/environ"), "\x00") {
-			if value, found := strings.CutPrefix(entry, "PATH="); found && value != "" {
-				return filepath.SplitList(value)
-			}
-		}
-	}
-	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-}
-
-// pidOf finds a process by its name, "" where there is none.
-func (c Checker) pidOf(comm string) string {
-	files, err := c.Root.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		return ""
-	}
-	for _, file := range files {
-		if c.Root.Text(file) == comm {
-			return filepath.Base(filepath.Dir(file))
-		}
-	}
-	return ""
 }
 
 func runProgram(ctx context.Context, name string, args ...string) (string, error) {

@@ -70,9 +70,9 @@ func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) F
 	}
 	version, err := config.DropinVersion(0)
 	if err != nil {
-		return bad(Warn, check, "run: containerd config migrate", "%v", err)
+		return bad(Fail, check, doInstall, "%v", err)
 	}
-	if config.Version() != 0 && file.Version != version {
+	if config.Version() > 1 && file.Version != version {
 		return bad(Fail, check, doInstall, "%s has version %d, %s has %d: they do not go together",
 			name, file.Version, config.Path, config.Version())
 	}
@@ -121,7 +121,7 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 func (c Checker) Restart() Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
-	started, known := c.startedAt("containerd")
+	started, known := c.startedAt()
 	if !known {
 		return ok(name, "containerd does not run here, it reads the drop-in when it starts")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
@@ -95,6 +96,22 @@ func (n *node) dropin(systemd bool) string {
 	return string(data)
 }
 
+// block makes it a node of containerd 1.x, with what install writes there.
+func (n *node) block(text string) {
+	n.t.Helper()
+	n.version = text
+	n.remove(dropinPath)
+	version, err := containerd.ParseVersion(text)
+	require.NoError(n.t, err)
+	tables, err := criconf.Dropin{
+		Version: 2, Handler: criconf.DefaultHandler, Shim: shimPath, SystemdCgroup: true, ByType: !version.RuntimePath(),
+	}.Tables()
+	require.NoError(n.t, err)
+	data, err := criconf.AppendBlock([]byte("version = 2\n"), tables)
+	require.NoError(n.t, err)
+	n.put(criconf.DefaultPath, string(data))
+}
+
 func (n *node) put(name, text string) {
 	n.t.Helper()
 	file := n.root.Path(name)
@@ -131,7 +148,7 @@ func (n *node) run(_ context.Context, name string, args ...string) (string, erro
 
 func (n *node) report() preflight.Report {
 	return preflight.Checker{
-		Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: preflight.DefaultAddress,
+		Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,
 		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, Handler: criconf.DefaultHandler,
 		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir,
 		Ledger: func(dir string) (bpf.Meta, error) {
@@ -145,6 +162,6 @@ func (n *node) report() preflight.Report {
 
 // notRunning makes containerd's socket go away.
 func (n *node) notRunning() {
-	n.err = &fs.PathError{Op: "stat", Path: preflight.DefaultAddress, Err: fs.ErrNotExist}
+	n.err = &fs.PathError{Op: "stat", Path: containerd.DefaultAddress, Err: fs.ErrNotExist}
 	n.remove("/proc/5")
 }

@@ -3,6 +3,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"path"
@@ -32,8 +33,13 @@ func (d Dir) Path(p string) string {
 	if d.Running() {
 		return path.Clean("/" + p)
 	}
+	return d.Resolve(p)
+}
+
+// Resolve is like Path, and follows the links of the running system too.
+func (d Dir) Resolve(p string) string {
 	var (
-		root  = filepath.Clean(string(d))
+		root  = filepath.Clean(cmp.Or(string(d), "/"))
 		done  = "/"
 		rest  = strings.Split(path.Clean("/"+p), "/")
 		links = 0

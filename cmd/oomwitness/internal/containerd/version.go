@@ -1,0 +1,87 @@
+// Package containerd knows the containerd of a node: which version it is, what that
+// version can be given, and what it makes of its configuration files.
+package containerd
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Served is the range of versions that work, in words.
+const Served = "1.6 to 2.4"
+
+// Version is a version of containerd.
+type Version struct {
+	Major, Minor, Patch int
+	// Text is the version as containerd gives it, such as "1.6.20~ds1".
+	Text string
+}
+
+// number begins a version: Debian, k3s and others append to it.
+var number = regexp.MustCompile(`^v?([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?`)
+
+// ParseVersion reads a version, with or without a leading v. An absent patch
+// number is 0.
+func ParseVersion(text string) (Version, error) {
+	text = strings.TrimSpace(text)
+	parts := number.FindStringSubmatch(text)
+	if parts == nil {
+		return Version{}, fmt.Errorf("cannot read the version %q: it has to begin with two numbers, such as 1.7 or v2.2.9", text)
+	}
+	v := Version{Text: text}
+	for i, to := range []*int{&v.Major, &v.Minor, &v.Patch} {
+		// At most six digits, or none: Atoi cannot fail on more than the latter.
+		*to, _ = strconv.Atoi(parts[i+1])
+	}
+	return v, nil
+}
+
+func (v Version) String() string { return v.Text }
+
+// before reports whether v is older than the version named.
+func (v Version) before(major, minor, patch int) bool {
+	return cmp.Or(cmp.Compare(v.Major, major), cmp.Compare(v.Minor, minor), cmp.Compare(v.Patch, patch)) < 0
+}
+
+// Series reports whether v and other have the same major and minor number.
+func (v Version) Series(other Version) bool {
+	return v.Major == other.Major && v.Minor == other.Minor
+}
+
+// Refused returns why this version cannot be served, nil where it can be. It is
+// the one judgement for check, install and node setup.
+func (v Version) Refused() error {
+	if v.before(1, 6, 0) {
+		return fmt.Errorf("containerd %s cannot be served, %s can: before 1.6 containerd takes no path of a shim "+
+			"(resolveRuntimePath in runtime/v2/manager.go came with 1.6); upgrade containerd", v, Served)
+	}
+	return nil
+}
+
+// Dropins reports whether this version merges an imported file key by key. 1.x
+// replaces whole plugin sections: an imported file that names a runtime handler
+// takes away every other CRI setting (mergeConfig in services/server/config of
+// 1.6 and 1.7).
+func (v Version) Dropins() bool { return v.Major >= 2 }
+
+// RuntimePath reports whether CRI passes a handler's runtime_path on. 1.6.0 to
+// 1.6.20 and 1.7.0 read the setting and start the shim that runtime_type names:
+// request.RuntimePath is set from 1.6.21 and 1.7.1 on (container.go, NewTask).
+func (v Version) RuntimePath() bool {
+	return !v.before(1, 6, 21) && (v.before(1, 7, 0) || !v.before(1, 7, 1))
+}
+
+// ConfigVersion returns the highest version of a configuration file that this
+// version reads: ValidateV2 in 1.7, version.ConfigVersion in 2.x.
+func (v Version) ConfigVersion() int {
+	switch {
+	case v.Major < 2:
+		return 2
+	case v.before(2, 3, 0):
+		return 3
+	}
+	return 4
+}

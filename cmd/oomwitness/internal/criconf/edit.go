@@ -1,0 +1,167 @@
+package criconf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// What install puts into a file of the node's owner is marked, so that Cut takes
+// out exactly that.
+const (
+	blockBegin = `# >>> oomwitness: written by "oomwitness install --edit-config", removed by "oomwitness uninstall" >>>`
+	blockEnd   = "# <<< oomwitness <<<"
+	lineMark   = `# line added by "oomwitness install --edit-config"`
+	entryMark  = `# entry added by "oomwitness install --edit-config"`
+	// createdMark is the first line of a main file that install created.
+	createdMark = `# Created by "oomwitness install --edit-config", since there was none.`
+)
+
+// The edits of imports as they stand in a file, each with the line breaks that it
+// brought. What somebody else changed does not match.
+var (
+	addedLine  = regexp.MustCompile(`(?m)^imports = \["[^"\n]*"\] ` + regexp.QuoteMeta(lineMark) + `\r?\n`)
+	addedEntry = regexp.MustCompile(`\r?\n  "[^"\n]*", ` + regexp.QuoteMeta(entryMark) + `\r?\n`)
+)
+
+// byteOrderMark may begin a file for containerd 1.x.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// Cut returns a file without the edits of install: byte for byte what it was.
+// cut reports whether there was one.
+func Cut(text []byte) (rest []byte, cut bool, err error) {
+	rest = cutBlock(text)
+	rest = addedLine.ReplaceAllLiteral(rest, nil)
+	rest = addedEntry.ReplaceAllLiteral(rest, nil)
+	for _, mark := range []string{blockBegin, blockEnd, lineMark, entryMark} {
+		if bytes.Contains(rest, []byte(mark)) {
+			return text, false, fmt.Errorf("an edit of oomwitness install was altered: take out what belongs to this line by hand: %s", mark)
+		}
+	}
+	return rest, len(rest) != len(text), nil
+}
+
+// cutBlock takes out the block with the line break ahead of it. A block without
+// its end stays. Lines that somebody wrote behind the block stay lines.
+func cutBlock(text []byte) []byte {
+	begin := bytes.Index(text, []byte("\n"+blockBegin))
+	if bytes.HasPrefix(text, []byte(blockBegin)) {
+		begin = 0
+	}
+	if begin < 0 {
+		return text
+	}
+	size := bytes.Index(text[begin:], []byte("\n"+blockEnd))
+	if size < 0 {
+		return text
+	}
+	end := begin + size + len("\n"+blockEnd)
+	last := endOfLine.Find(text[end:])
+	rest := text[end+len(last):]
+	if begin > 0 && text[begin-1] == '\r' {
+		begin--
+	}
+	if begin > 0 && text[begin-1] != '\n' && len(rest) > 0 {
+		rest = text[end:]
+	}
+	return slices.Concat(text[:begin], rest)
+}
+
+// endOfLine is one line break.
+var endOfLine = regexp.MustCompile(`^\r?\n`)
+
+// AppendBlock returns the file with our tables in a marked block at its end, in
+// the line breaks that the file has.
+func AppendBlock(text, tables []byte) ([]byte, error) {
+	nl := lineBreak(text)
+	// The first line break ends an unfinished last line, or is an empty line.
+	return undoable(text, slices.Concat(text, nl, bytes.ReplaceAll(Block(tables), []byte("\n"), nl)))
+}
+
+// Block returns tables in their marks.
+func Block(tables []byte) []byte {
+	return slices.Concat([]byte(blockBegin+"\n"), tables, []byte(blockEnd+"\n"))
+}
+
+// AddImport returns the file with a pattern added to its imports.
+func AddImport(text []byte, pattern string) ([]byte, error) {
+	if bytes.HasPrefix(text, byteOrderMark) {
+		return nil, errors.New("it begins with a byte order mark, which containerd 2.x does not read: remove that mark")
+	}
+	nl := string(lineBreak(text))
+	at, found, err := importsList(text)
+	if err != nil {
+		return nil, err
+	}
+	add := fmt.Sprintf("%s  %q, %s%s", nl, pattern, entryMark, nl)
+	if !found {
+		add = fmt.Sprintf("imports = [%q] %s%s", pattern, lineMark, nl)
+	}
+	return undoable(text, slices.Concat(text[:at], []byte(add), text[at:]))
+}
+
+// undoable returns the edited file if Cut makes the file of it that it was.
+func undoable(text, edited []byte) ([]byte, error) {
+	rest, _, err := Cut(edited)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(rest, text) {
+		return nil, errors.New("the edit could not be undone byte for byte")
+	}
+	return edited, nil
+}
+
+// NewMain returns the text of a main file that install creates.
+func NewMain(version int) []byte {
+	return fmt.Appendf(nil, "%s\nversion = %d\n", createdMark, version)
+}
+
+// Created reports whether a file, edits taken out, is one of NewMain, unaltered.
+func Created(text []byte) bool {
+	for version := 2; version <= defaultVersion; version++ {
+		if bytes.Equal(text, NewMain(version)) {
+			return true
+		}
+	}
+	return false
+}
+
+// lineBreak returns the last line break of a file, "\n" where there is none.
+func lineBreak(text []byte) []byte {
+	if at := bytes.LastIndexByte(text, '\n'); at > 0 && text[at-1] == '\r' {
+		return []byte("\r\n")
+	}
+	return []byte("\n")
+}
+
+// importsList returns the position behind the bracket that opens the list of the
+// top-level key imports.
+func importsList(text []byte) (at int, found bool, err error) {
+	var parser unstable.Parser
+	parser.Reset(text)
+	for parser.NextExpression() {
+		node := parser.Expression()
+		if node.Kind != unstable.KeyValue {
+			break // the first table ends the top level
+		}
+		key := node.Key()
+		if !key.Next() || string(key.Node().Data) != "imports" || !key.IsLast() {
+			continue
+		}
+		after := int(key.Node().Raw.Offset + key.Node().Raw.Length)
+		between := openList.Find(text[after:])
+		if between == nil {
+			return 0, false, errors.New("imports is not a list")
+		}
+		return after + len(between), true, nil
+	}
+	return 0, false, parser.Error()
+}
+
+// openList is what stands between a key and the first entry of its list.
+var openList = regexp.MustCompile(`^[ \t]*=[ \t]*\[`)

@@ -1,0 +1,175 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// timeout bounds everything that dockerd answers.
+const timeout = 10 * time.Second
+
+// Process is a dockerd that runs.
+type Process struct {
+	PID int
+	// Args are its flags, without its name.
+	Args []string
+}
+
+// Processes lists the dockerds below the mount point proc of procfs, those in containers
+// left out.
+func Processes(proc string) ([]Process, error) {
+	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	own, _ := os.Readlink(filepath.Join(proc, "self", "ns", "pid"))
+	var out []Process
+	for _, name := range names {
+		dir := filepath.Dir(name)
+		comm, err := os.ReadFile(name)
+		if err != nil || strings.TrimSpace(string(comm)) != "dockerd" {
+			continue
+		}
+		if space, err := os.Readlink(filepath.Join(dir, "ns", "pid")); err == nil && space != own {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil {
+			continue // it has ended
+		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
+		out = append(out, Process{PID: pid, Args: words[1:]})
+	}
+	return out, nil
+}
+
+// Config returns the configuration file that the process reads.
+func (p Process) Config() string {
+	for i, arg := range p.Args {
+		arg = "-" + strings.TrimLeft(arg, "-")
+		if value, found := strings.CutPrefix(arg, "-config-file="); found {
+			return value
+		}
+		if arg == "-config-file" && i+1 < len(p.Args) {
+			return p.Args[i+1]
+		}
+	}
+	return DefaultConfig
+}
+
+// Validate has the dockerd program binary read a configuration file with the flags args
+// beside it, which can contradict the file, and returns what dockerd has against it. The
+// flag --validate came with Docker 23.0.
+func Validate(ctx context.Context, binary string, args []string, config string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	args = append(append([]string{}, args...), "--validate", "--config-file", config)
+	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimSpace(string(out))
+	text = text[strings.LastIndexByte(text, '\n')+1:]
+	if text == "" {
+		return fmt.Errorf("%s --validate: %w", binary, err)
+	}
+	return errors.New(text)
+}
+
+// ProgramVersion asks the dockerd program binary for its version.
+func ProgramVersion(ctx context.Context, binary string) (Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	if err != nil {
+		return Version{}, fmt.Errorf("%s --version: %w", binary, err)
+	}
+	// "Docker version 20.10.24+dfsg1, build 297e128"
+	fields := strings.Fields(string(out))
+	if len(fields) < 3 {
+		return Version{}, fmt.Errorf("%s --version: printed %q", binary, strings.TrimSpace(string(out)))
+	}
+	return ParseVersion(strings.TrimSuffix(fields[2], ","))
+}
+
+// Client asks the dockerd at the real path of a socket.
+type Client struct{ Socket string }
+
+// Version returns the version of the dockerd that answers.
+func (c Client) Version(ctx context.Context) (Version, error) {
+	var answer struct{ Version string }
+	if err := c.get(ctx, "/version", &answer); err != nil {
+		return Version{}, err
+	}
+	return ParseVersion(answer.Version)
+}
+
+// HasRuntime reports whether dockerd has a runtime of that name in memory. Docker 25.0 and
+// later do not say which shim it is: SystemInfo leaves out the type (daemon/info_unix.go).
+func (c Client) HasRuntime(ctx context.Context, name string) (bool, error) {
+	var answer struct{ Runtimes map[string]json.RawMessage }
+	err := c.get(ctx, "/info", &answer)
+	return answer.Runtimes[name] != nil, err
+}
+
+// AwaitRuntime waits until HasRuntime reports true: dockerd answers a reload in its log
+// alone.
+func (c Client) AwaitRuntime(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		has, err := c.HasRuntime(ctx, name)
+		if has {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("dockerd did not load the runtime %q within %s: see its log", name, timeout), err)
+		}
+	}
+}
+
+func (c Client) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", c.Socket)
+	}}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no socket %s: %w", c.Socket, fs.ErrNotExist)
+	}
+	if err != nil {
+		return fmt.Errorf("dockerd at %s: %w", c.Socket, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("dockerd at %s: GET %s: %s", c.Socket, path, response.Status)
+	}
+	const most = 16 << 20
+	if err := json.NewDecoder(io.LimitReader(response.Body, most)).Decode(into); err != nil {
+		return fmt.Errorf("dockerd at %s: GET %s: %w", c.Socket, path, err)
+	}
+	return nil
+}

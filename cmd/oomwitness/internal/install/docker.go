@@ -1,0 +1,220 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
+)
+
+// DockerOptions say how dockerd is told of the shim.
+type DockerOptions struct {
+	// Wanted makes Uninstall leave the registration with containerd's CRI plugin, and the
+	// shim if that is there.
+	Wanted bool
+	// Config is dockerd's configuration file as seen from inside Root; "" is the one that
+	// the running dockerd reads, else the usual one.
+	Config string
+	// Socket is the socket of dockerd's API; "" is the usual one.
+	Socket string
+	// Default makes the shim dockerd's default runtime.
+	Default bool
+	// Reload makes dockerd read its configuration afterwards.
+	Reload bool
+}
+
+// dockerPlan is everything that InstallDocker found out before its first write.
+type dockerPlan struct {
+	daemon        dockerd
+	source        string
+	command       string
+	before, after []byte
+	way           docker.Way
+}
+
+// InstallDocker copies the shim and registers it as a runtime of dockerd, in this order.
+// The command and the unit that loads the ledger follow, where systemd is. It is
+// idempotent. The result is also valid with an error: it holds what was done before.
+func InstallDocker(ctx context.Context, o Options) (Result, error) {
+	var result Result
+	p, err := o.planDocker(ctx, &result)
+	if err != nil {
+		return result, err
+	}
+	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
+		return result, fmt.Errorf("install the shim: %w", err)
+	}
+	if p.way == docker.ByConfig {
+		if err := o.writeDocker(&result, p); err != nil {
+			return result, fmt.Errorf("register with dockerd: %w", err)
+		}
+	}
+	if p.command != "" {
+		if err := o.installUnit(&result, p.command); err != nil {
+			return result, err
+		}
+	}
+	if p.way == docker.ByType {
+		result.note("%s takes no shim from daemon.json (24.0 is the first), and needs no registration: "+
+			"docker run --runtime %s, with %s on containerd's PATH", p.daemon, docker.RuntimeType, o.BinDir)
+		return result, nil
+	}
+	result.note("docker run --runtime %s starts a container under the shim", o.Handler)
+	return result, p.daemon.reload(ctx, o, !bytes.Equal(p.before, p.after), &result)
+}
+
+// planDocker reads and checks everything, and writes nothing.
+func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, error) {
+	var p dockerPlan
+	err := o.check()
+	if err != nil {
+		return p, err
+	}
+	if p.daemon, err = o.findDockerd(); err != nil {
+		return p, err
+	}
+	if p.way, err = p.daemon.way(ctx, o, result); err != nil {
+		return p, err
+	}
+	if p.source, err = o.shimSource(); err != nil {
+		return p, err
+	}
+	if p.command, err = o.planUnit(); err != nil || p.way != docker.ByConfig {
+		return p, err
+	}
+	if p.before, err = o.readDocker(p.daemon.config); err != nil {
+		return p, err
+	}
+	r := docker.Runtime{Name: o.Handler, Shim: o.shimPath(), Default: o.Docker.Default}
+	if p.after, err = docker.Register(p.before, r, o.Force); err != nil {
+		return p, fmt.Errorf("%s: %w", p.daemon.config, err)
+	}
+	if bytes.Equal(p.before, p.after) {
+		return p, nil
+	}
+	return p, p.daemon.validate(ctx, p.before, p.after)
+}
+
+// readDocker returns dockerd's configuration, nil where there is none.
+func (o Options) readDocker(config string) ([]byte, error) {
+	data, err := os.ReadFile(o.Root.Resolve(config))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dockerd's configuration: %w", err)
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	return data, nil
+}
+
+// writeDocker writes the configuration, with a copy of what was there before the first
+// registration.
+func (o Options) writeDocker(result *Result, p dockerPlan) error {
+	config := p.daemon.config
+	if bytes.Equal(p.before, p.after) && p.before != nil {
+		result.did("unchanged", config)
+		return nil
+	}
+	have, err := docker.Read(p.before, o.Handler)
+	if err != nil {
+		return err
+	}
+	if p.before != nil && !have.Ours {
+		if err := o.rewrite(result, config, config+backupSuffix, p.before); err != nil {
+			return fmt.Errorf("keep a copy: %w", err)
+		}
+	}
+	return o.rewrite(result, config, config, p.after)
+}
+
+// rewrite writes the file name with mode and owner of the file like. A symbolic link
+// stays, the file that it leads to is replaced.
+func (o Options) rewrite(result *Result, like, name string, data []byte) error {
+	target, verb := o.Root.Resolve(name), "update"
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		verb = "create"
+	}
+	result.did(verb, name)
+	if o.DryRun {
+		return nil
+	}
+	info, err := os.Stat(o.Root.Resolve(like))
+	if errors.Is(err, fs.ErrNotExist) {
+		return replace(target, bytesSource(data), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if err := replace(target, bytesSource(data), info.Mode().Perm()); err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+		return os.Chown(target, int(owner.Uid), int(owner.Gid))
+	}
+	return nil
+}
+
+// uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
+// cannot be read is an error only where Docker was named.
+func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
+	daemon, err := o.findDockerd()
+	if err == nil {
+		err = o.unregister(ctx, result, daemon)
+	}
+	if err != nil && !o.Docker.Wanted {
+		result.note("the registration with dockerd was left: %v", err)
+		return nil
+	}
+	return err
+}
+
+func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
+	text, err := o.readDocker(daemon.config)
+	if err != nil {
+		return err
+	}
+	before, err := o.readDocker(daemon.config + backupSuffix)
+	if err != nil {
+		return err
+	}
+	have, err := docker.Read(text, o.Handler)
+	if err != nil {
+		return fmt.Errorf("%s: %w", daemon.config, err)
+	}
+	after, removed, err := docker.Unregister(text, before, o.Handler)
+	if err != nil {
+		return fmt.Errorf("%s: %w", daemon.config, err)
+	}
+	switch {
+	case !removed && have.Found && o.Docker.Wanted && !o.Force:
+		return fmt.Errorf("%s: the runtime %q is not oomwitness and stays", daemon.config, o.Handler)
+	case !removed:
+		if o.Docker.Wanted {
+			result.did("absent", daemon.config)
+		}
+		return nil
+	case after == nil:
+		err = o.remove(result, path.Clean(daemon.config))
+	default:
+		err = o.rewrite(result, daemon.config, daemon.config, after)
+	}
+	if err == nil && before != nil {
+		err = o.remove(result, daemon.config+backupSuffix)
+	}
+	if err != nil {
+		return err
+	}
+	if have.Default == o.Handler {
+		result.note("%s was dockerd's default runtime: new containers cannot start until dockerd is restarted", o.Handler)
+	}
+	return daemon.forget(ctx, o, result)
+}

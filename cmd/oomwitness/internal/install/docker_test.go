@@ -1,0 +1,137 @@
+package install_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+)
+
+const daemonBackup = docker.DefaultConfig + ".before-oomwitness"
+
+// TestDockerTwiceAndAway installs twice and uninstalls twice, for a daemon.json that is
+// there, empty or missing: at the end all is byte for byte as it was.
+func TestDockerTwiceAndAway(t *testing.T) {
+	for name, before := range map[string]*string{
+		"there": text("{\r\n\t\"mtu\": 1500,\r\n\t\"runtimes\": { \"crun\": {\"path\": \"crun\"} }\r\n}"), "empty": text(""), "missing": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := tree(t)
+			o.Docker.Wanted, o.Docker.Default = true, name == "there"
+			if before != nil {
+				put(t, o.Root, docker.DefaultConfig, *before)
+			}
+			dry := o
+			dry.DryRun = true
+			untouched := files(t, o.Root)
+			_, err := install.InstallDocker(t.Context(), dry)
+			require.NoError(t, err)
+			require.Equal(t, untouched, files(t, o.Root), "a dry run writes nothing")
+
+			result, err := install.InstallDocker(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, actions("create", shimPath), result.Actions[:1])
+			have, err := docker.Read([]byte(get(t, o.Root, docker.DefaultConfig)), o.Handler)
+			require.NoError(t, err)
+			require.True(t, have.Ours)
+			require.Equal(t, shimPath, have.Type)
+			require.NoFileExists(t, o.Root.Path(dropinPath), "the CRI plugin is left alone")
+			if before != nil {
+				require.Equal(t, *before, get(t, o.Root, daemonBackup))
+			}
+
+			result, err = install.InstallDocker(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, actions("unchanged", shimPath, docker.DefaultConfig), result.Actions)
+
+			_, err = install.Uninstall(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, untouched, files(t, o.Root))
+			if before != nil {
+				require.Equal(t, *before, get(t, o.Root, docker.DefaultConfig))
+			}
+			_, err = install.Uninstall(t.Context(), o)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func text(s string) *string { return &s }
+
+// TestDockerBesideCRI takes the one registration out and leaves the other.
+func TestDockerBesideCRI(t *testing.T) {
+	o := tree(t)
+	put(t, o.Root, criconf.DefaultPath, "version = 2\nimports = [\"conf.d/*.toml\"]\n")
+	put(t, o.Root, docker.DefaultConfig, "{}")
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	_, err = install.InstallDocker(t.Context(), o)
+	require.NoError(t, err)
+
+	o.Docker.Wanted = true
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, "{}", get(t, o.Root, docker.DefaultConfig))
+	require.FileExists(t, o.Root.Path(shimPath))
+	require.FileExists(t, o.Root.Path(dropinPath))
+
+	_, err = install.InstallDocker(t.Context(), o)
+	require.NoError(t, err)
+	o.Docker.Wanted = false
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, "{}", get(t, o.Root, docker.DefaultConfig))
+	require.NoFileExists(t, o.Root.Path(shimPath))
+}
+
+// TestDockerKeepsLinkAndMode edits the file that a link leads to.
+func TestDockerKeepsLinkAndMode(t *testing.T) {
+	o := tree(t)
+	put(t, o.Root, "/srv/daemon.json", "{}\n")
+	require.NoError(t, os.Chmod(o.Root.Path("/srv/daemon.json"), 0o640))
+	link := o.Root.Entry(docker.DefaultConfig)
+	require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o755))
+	require.NoError(t, os.Symlink("/srv/daemon.json", link))
+
+	_, err := install.InstallDocker(t.Context(), o)
+	require.NoError(t, err)
+	target, err := os.Readlink(link)
+	require.NoError(t, err)
+	require.Equal(t, "/srv/daemon.json", target)
+	require.Contains(t, get(t, o.Root, "/srv/daemon.json"), shimPath)
+	info, err := os.Stat(o.Root.Path("/srv/daemon.json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+}
+
+// TestDockerChangesNothingWhereItRefuses asserts that a refusal comes before any write.
+func TestDockerChangesNothingWhereItRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n  \"debug\": tru\n}":                               "/etc/docker/daemon.json: line 2: invalid JSON",
+		`{"runtimes":{"oomwitness":{"path":"/usr/bin/crun"}}}`: "is not oomwitness",
+		`{"runtimes":[]}`:                                      "runtimes has to be an object",
+	} {
+		o := tree(t)
+		put(t, o.Root, docker.DefaultConfig, text)
+		before := files(t, o.Root)
+		_, err := install.InstallDocker(t.Context(), o)
+		require.ErrorContains(t, err, want)
+		require.Equal(t, before, files(t, o.Root))
+		require.Equal(t, text, get(t, o.Root, docker.DefaultConfig))
+	}
+	o := tree(t)
+	put(t, o.Root, docker.DefaultConfig, "{broken")
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	result, err := install.Uninstall(t.Context(), o)
+	require.NoError(t, err, "a broken daemon.json is no reason to keep the drop-in")
+	require.Contains(t, result.Notes[0], "the registration with dockerd was left")
+	o.Docker.Reload = true
+	_, err = install.InstallDocker(t.Context(), o)
+	require.ErrorContains(t, err, "--reload-docker cannot be used with --root")
+}

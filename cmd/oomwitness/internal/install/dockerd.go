@@ -1,0 +1,188 @@
+package install
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
+)
+
+// programDirs are where systemd looks for programs (systemd.exec(5), PATH).
+var programDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// dockerd is the dockerd to be told of the shim.
+type dockerd struct {
+	// config is its configuration file as seen from inside the root.
+	config string
+	// process is the one that runs, with PID 0 for none.
+	process docker.Process
+	// program is its program, "" where there is none to be run.
+	program string
+	client  docker.Client
+	version docker.Version
+}
+
+func (d dockerd) String() string { return "Docker " + d.version.Text }
+
+// findDockerd finds the dockerd that reads the configuration named, or else the only one.
+func (o Options) findDockerd() (dockerd, error) {
+	d := dockerd{config: o.Docker.Config, client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
+	if !o.Root.Running() {
+		if o.Docker.Reload {
+			return d, fmt.Errorf("--reload-docker cannot be used with --root %s: the dockerd that runs here is not that tree's", o.Root)
+		}
+		d.config = cmp.Or(d.config, docker.DefaultConfig)
+		return d, nil
+	}
+	processes, err := docker.Processes(cmp.Or(o.Proc, "/proc"))
+	if err != nil {
+		return d, err
+	}
+	var others []string
+	for _, p := range processes {
+		if d.config != "" && d.config != p.Config() {
+			continue
+		}
+		others = append(others, fmt.Sprintf("pid %d reads %s", p.PID, p.Config()))
+		d.process = p
+	}
+	if len(others) > 1 {
+		return d, fmt.Errorf("more than one dockerd runs: name the configuration with --docker-config: %s", strings.Join(others, ", "))
+	}
+	if d.process.PID != 0 {
+		d.config = d.process.Config()
+		d.program = "/proc/" + strconv.Itoa(d.process.PID) + "/exe"
+	} else {
+		d.program = o.Root.LookPath("dockerd", programDirs)
+	}
+	d.config = cmp.Or(d.config, docker.DefaultConfig)
+	if o.Docker.Reload && d.process.PID == 0 {
+		return d, errors.New("--reload-docker: no dockerd runs here that reads " + d.config)
+	}
+	return d, nil
+}
+
+// way finds out dockerd's version, and refuses one that cannot be told of a shim.
+func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Way, error) {
+	if !o.Root.Running() {
+		result.note("which Docker %s has was not looked at: 24.0 is the first that takes a shim from daemon.json", o.Root)
+		return docker.ByConfig, nil
+	}
+	var err error
+	d.version, err = d.client.Version(ctx)
+	if err != nil && d.program != "" {
+		var failed error
+		if d.version, failed = docker.ProgramVersion(ctx, d.program); failed == nil {
+			err = nil
+		}
+		err = errors.Join(err, failed)
+	}
+	if err != nil && o.Force {
+		result.note("dockerd's version is not known: %v", err)
+		return docker.ByConfig, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("dockerd's version is not known; name its socket with --docker-socket, or go on without by --force: %w", err)
+	}
+	way := d.version.Way()
+	if way == docker.ByLink {
+		return way, fmt.Errorf("found %s: %w", d, docker.ErrByLink)
+	}
+	if way == docker.ByType && o.Docker.Default {
+		return way, fmt.Errorf("--docker-default: found %s, 24.0 is the first that takes a shim from daemon.json", d)
+	}
+	return way, nil
+}
+
+// validate has dockerd judge the new configuration before it is written. A dockerd that
+// refuses the old one as well is no reason to refuse.
+func (d dockerd) validate(ctx context.Context, before, after []byte) error {
+	if d.program == "" {
+		return nil
+	}
+	refusal, err := d.judge(ctx, after)
+	if err != nil || refusal == nil {
+		return err
+	}
+	if old, err := d.judge(ctx, before); err == nil && old != nil && before != nil {
+		return fmt.Errorf("dockerd refuses %s as it is, and nothing was changed: %w", d.config, old)
+	}
+	return fmt.Errorf("dockerd refuses the change to %s, and nothing was changed: %w", d.config, refusal)
+}
+
+// judge returns what dockerd has against a configuration, beside the flags that it runs
+// with.
+func (d dockerd) judge(ctx context.Context, text []byte) (refusal, err error) {
+	file, err := os.CreateTemp("", "daemon.*.json")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	if _, err := file.Write(text); err != nil {
+		return nil, err
+	}
+	return docker.Validate(ctx, d.program, d.process.Args, file.Name()), nil
+}
+
+// reload makes dockerd read its configuration if asked, and waits until it has; else it
+// says what to type. changed says that the configuration is not what dockerd has read.
+func (d dockerd) reload(ctx context.Context, o Options, changed bool, result *Result) error {
+	if d.process.PID == 0 || o.DryRun && !o.Docker.Reload {
+		return nil
+	}
+	if has, err := d.client.HasRuntime(ctx, o.Handler); err == nil && has && !changed {
+		return nil
+	}
+	if !o.Docker.Reload {
+		result.note("dockerd reads its configuration when it is reloaded: %s (running containers go on)", d.reloadCommand(o))
+		return nil
+	}
+	if err := d.hangUp(o, result); err != nil || o.DryRun {
+		return err
+	}
+	return d.client.AwaitRuntime(ctx, o.Handler)
+}
+
+// forget makes dockerd read its configuration without the runtime if asked. A reload
+// without the key "runtimes" or "default-runtime" changes neither (reloadPlatform in
+// daemon/reload_unix.go): only a restart takes those out of memory.
+func (d dockerd) forget(ctx context.Context, o Options, result *Result) error {
+	if d.process.PID == 0 {
+		return nil
+	}
+	if o.Docker.Reload {
+		if err := d.hangUp(o, result); err != nil {
+			return err
+		}
+	}
+	if has, err := d.client.HasRuntime(ctx, o.Handler); err != nil || has {
+		result.note("dockerd has the runtime in memory until it is restarted (systemctl restart docker)")
+	}
+	return nil
+}
+
+// hangUp sends dockerd the signal that makes it read its configuration.
+func (d dockerd) hangUp(o Options, result *Result) error {
+	result.did("reload", "dockerd")
+	if o.DryRun {
+		return nil
+	}
+	if err := syscall.Kill(d.process.PID, syscall.SIGHUP); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reload dockerd (pid %d): %w", d.process.PID, err)
+	}
+	return nil
+}
+
+func (d dockerd) reloadCommand(o Options) string {
+	if o.systemd() {
+		return "systemctl reload docker"
+	}
+	return "kill -HUP " + strconv.Itoa(d.process.PID)
+}

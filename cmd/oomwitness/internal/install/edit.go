@@ -1,0 +1,123 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// backupSuffix ends the name of the copy of a file as it was before install edited
+// that file. The name does not end in .toml: containerd must not import the copy.
+const backupSuffix = ".before-oomwitness"
+
+// editFile puts new text into a file of the node's owner, through a symbolic link
+// to it, and keeps mode and owner. The file as it was is beside it afterwards.
+func (o Options) editFile(result *Result, name string, text []byte) error {
+	target := o.real(name)
+	now, err := os.ReadFile(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return o.write(result, name, bytesSource(text), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(now, text) {
+		result.did("unchanged", name)
+		return nil
+	}
+	original, _, err := criconf.Cut(now)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if o.DryRun {
+		result.did("update", name)
+		return nil
+	}
+	state, err := saveFile(target)
+	if err != nil {
+		return err
+	}
+	// A created file has nothing to go back to.
+	if !criconf.Created(original) {
+		if err := state.with(target+backupSuffix, original).put(); err != nil {
+			return fmt.Errorf("backup: %w", err)
+		}
+		result.did("create", name+backupSuffix)
+	}
+	result.did("update", name)
+	return state.with(target, text).put()
+}
+
+// real returns the real path of a file, at the end of all symbolic links.
+func (o Options) real(name string) string {
+	path := o.Root.Path(name)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
+// cutEdits takes what install added to containerd's configuration out of it.
+func (o Options) cutEdits(result *Result) error {
+	names := []string{o.MainConfig}
+	// A file that containerd cannot read may have an edit all the same.
+	if config, err := criconf.Load(o.Root, o.MainConfig, o.dropinPath()); err == nil {
+		for _, file := range config.Files[min(1, len(config.Files)):] {
+			names = append(names, file.Path)
+		}
+	}
+	for _, name := range names {
+		if err := o.cutEdit(result, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (o Options) cutEdit(result *Result, name string) error {
+	target := o.real(name)
+	now, err := os.ReadFile(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rest, cut, err := criconf.Cut(now)
+	if err != nil || !cut {
+		return err
+	}
+	if criconf.Created(rest) {
+		return o.remove(result, name)
+	}
+	result.did("update", name)
+	if !o.DryRun {
+		state, err := saveFile(target)
+		if err != nil {
+			return err
+		}
+		if err := state.with(target, rest).put(); err != nil {
+			return err
+		}
+	}
+	backup, err := os.ReadFile(target + backupSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !bytes.Equal(backup, rest):
+		result.note("%s was changed after install: the file without the edit differs from the backup %s, which stays", name, name+backupSuffix)
+		return nil
+	}
+	result.did("remove", name+backupSuffix)
+	if o.DryRun {
+		return nil
+	}
+	return os.Remove(target + backupSuffix)
+}

@@ -1,0 +1,289 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// registration is how the node's containerd is told of the shim.
+type registration struct {
+	daemon containerd.Daemon
+	// dropin is the text of the drop-in, nil where there has to be none.
+	dropin []byte
+	// edit is a file of the node's owner with what install adds, at the path file;
+	// nil where nothing is added.
+	file string
+	edit []byte
+	// settings are those that containerd has to have for the handler afterwards, nil
+	// where it does not read them yet.
+	settings map[string]any
+	// before is what containerd made of its configuration, nil where nobody knows.
+	before map[string]any
+	// keep are the handlers that the edit names beside ours.
+	keep []string
+	// missing is what the operator has to do, nil for nothing.
+	missing error
+}
+
+// planRegistration finds the node's containerd and chooses what that can read.
+func (o Options) planRegistration(ctx context.Context, p *plan) error {
+	r := &p.registration
+	find := o.Find
+	if find == nil {
+		find = containerd.Finder{Root: o.Root, Address: o.Address, Version: o.ContainerdVersion}.Find
+	}
+	var err error
+	if r.daemon, err = find(ctx); err != nil {
+		return err
+	}
+	if err := r.daemon.Version.Refused(); err != nil {
+		return err
+	}
+	if err := p.config.CheckVersions(r.daemon.Version.ConfigVersion(), r.daemon.Version.Text); err != nil {
+		return err
+	}
+	if err := o.dumpBefore(ctx, r); err != nil {
+		return err
+	}
+	if r.daemon.Version.Dropins() {
+		err = o.planDropin(p)
+	} else {
+		err = o.planBlock(p)
+	}
+	if p.config.CRIDisabled() != "" {
+		r.settings, r.missing = nil, nil
+	}
+	return err
+}
+
+// dumpBefore asks containerd what it makes of its configuration now.
+func (o Options) dumpBefore(ctx context.Context, r *registration) error {
+	if r.daemon.Dump == nil || o.inTheWay(r.daemon.Version) {
+		return nil
+	}
+	var err error
+	if r.before, err = r.daemon.Dump(ctx, o.MainConfig); err != nil {
+		return fmt.Errorf("containerd %s cannot read its configuration as it is, correct it first: %w", r.daemon.Version, err)
+	}
+	return nil
+}
+
+// inTheWay reports whether there is a drop-in of ours that containerd cannot read,
+// or that 1.x must not have: a dump says nothing about what was there without it.
+func (o Options) inTheWay(version containerd.Version) bool {
+	ours, err := o.Root.ReadFile(o.dropinPath())
+	if err != nil {
+		return false
+	}
+	_, damaged := criconf.Parse(o.dropinPath(), ours)
+	return damaged != nil || !version.Dropins() && criconf.Ours(ours)
+}
+
+// planDropin registers by a drop-in, for containerd 2.x.
+func (o Options) planDropin(p *plan) error {
+	r := &p.registration
+	asked, err := o.configVersion()
+	if err != nil {
+		return err
+	}
+	version, err := p.config.DropinVersion(asked)
+	if err != nil {
+		return err
+	}
+	handler, err := o.handler(p, p.config, version)
+	if err != nil {
+		return err
+	}
+	if r.dropin, err = handler.Render(); err != nil {
+		return err
+	}
+	if p.config.Covers(o.dropinPath()) {
+		r.settings = handler.Settings()
+		return nil
+	}
+	if !o.EditConfig {
+		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet; %s; --edit-config does that, with a backup",
+			o.ConfDir, p.config.ImportHint(o.ConfDir)))
+		return nil
+	}
+	r.settings = handler.Settings()
+	return o.planEdit(r, o.MainConfig, func(text []byte) ([]byte, error) {
+		return criconf.AddImport(text, filepath.Join(o.ConfDir, "*.toml"))
+	}, criconf.NewMain(version))
+}
+
+// planBlock registers by a block in the owner's file, for containerd 1.x.
+func (o Options) planBlock(p *plan) error {
+	r := &p.registration
+	if asked, err := o.configVersion(); err != nil {
+		return err
+	} else if asked != 0 {
+		return fmt.Errorf("--config-version %d: containerd %s reads no drop-ins, allowed is auto", asked, r.daemon.Version)
+	}
+	legacy := p.config.Legacy()
+	handler, err := o.handler(p, legacy.Config, legacy.Version)
+	if err != nil {
+		return err
+	}
+	handler.ByType = !r.daemon.Version.RuntimePath()
+	if lost := handler.Lost(); len(lost) > 0 {
+		return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
+			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
+			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
+	}
+	handler.Keep = legacy.BuiltIn(r.before, o.Handler)
+	for name := range handler.Keep {
+		r.keep = append(r.keep, name)
+	}
+	tables, err := handler.Tables()
+	if err != nil {
+		return err
+	}
+	err = o.planEdit(r, legacy.File, func(text []byte) ([]byte, error) { return criconf.AppendBlock(text, tables) },
+		criconf.NewMain(legacy.Version))
+	if err != nil {
+		return err
+	}
+	now, err := o.Root.ReadFile(legacy.File)
+	if o.EditConfig || err == nil && bytes.Equal(now, r.edit) {
+		r.settings = handler.Settings()
+		return nil
+	}
+	r.edit, r.missing = nil, &MissingError{Version: r.daemon.Version.Text, File: legacy.File, Block: string(criconf.Block(tables))}
+	if !legacy.Exists {
+		r.missing = &MissingError{Version: r.daemon.Version.Text, File: legacy.File,
+			Block: string(criconf.NewMain(legacy.Version)) + "\n" + string(criconf.Block(tables))}
+	}
+	return nil
+}
+
+// MissingError says that containerd does not know the shim yet, and what to add by
+// hand.
+type MissingError struct{ Version, File, Block string }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("the shim is in place, and containerd %s does not know it yet: containerd 1.x has no drop-ins that leave its other "+
+		"CRI settings alone. Run install again with --edit-config, which keeps a backup, or add this to the end of %s yourself and "+
+		"run install again:\n\n%s", e.Version, e.File, e.Block)
+}
+
+// handler is our runtime handler for the configuration that the node has.
+func (o Options) handler(p *plan, config criconf.Config, version int) (criconf.Dropin, error) {
+	systemd, why, err := o.systemdCgroup(config)
+	if err == nil && why != "" && (p.registration.daemon.Version.Dropins() || p.registration.daemon.Version.RuntimePath()) {
+		p.notes = append(p.notes, why)
+	}
+	return criconf.Dropin{
+		Version: version, Handler: o.Handler, Shim: o.shimPath(), SystemdCgroup: systemd, Runc: config.Runc(),
+	}, err
+}
+
+// planEdit plans an edit of a file of the node's owner, or of a new one, and makes
+// sure that nothing else changes by it.
+func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byte, error), created []byte) error {
+	now, err := o.Root.ReadFile(name)
+	text := created
+	switch {
+	case err == nil:
+		if text, _, err = criconf.Cut(now); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("containerd configuration: %w", err)
+	default:
+		if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
+			return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", name)
+		}
+	}
+	r.file = name
+	if r.edit, err = edit(text); err != nil {
+		return fmt.Errorf("%s cannot be edited: %w", name, err)
+	}
+	before, err := criconf.Text(text)
+	if err != nil {
+		return fmt.Errorf("%s cannot be edited: %w", name, err)
+	}
+	after, err := criconf.Text(r.edit)
+	if err != nil {
+		return fmt.Errorf("%s cannot be edited, the result would not be valid (%w): write runtimes and the tables above it as "+
+			"tables with headers, not as inline tables", name, err)
+	}
+	if lines := criconf.Diff(before, after, append(slices.Clone(r.keep), o.Handler)...); len(lines) > 0 {
+		return fmt.Errorf("%s cannot be edited, other settings would change:\n%s", name, indent(lines))
+	}
+	return nil
+}
+
+// register writes what was planned, and has containerd say what it makes of it.
+// What containerd does not take is undone.
+func (o Options) register(ctx context.Context, result *Result, r registration) error {
+	saved, err := o.save(r)
+	if err != nil {
+		return fmt.Errorf("register with containerd: %w", err)
+	}
+	if err := o.writeRegistration(result, r); err != nil {
+		return errors.Join(fmt.Errorf("register with containerd: %w", err), saved.restore(result, o.DryRun))
+	}
+	if o.DryRun {
+		return nil
+	}
+	if r.daemon.Dump == nil {
+		result.note("not checked by \"containerd config dump\": %s", r.daemon.Unchecked)
+		return nil
+	}
+	if err := o.verify(ctx, r); err != nil {
+		return errors.Join(err, saved.restore(result, false))
+	}
+	return nil
+}
+
+// verify compares what containerd makes of its configuration with what it made of
+// it before.
+func (o Options) verify(ctx context.Context, r registration) error {
+	after, err := r.daemon.Dump(ctx, o.MainConfig)
+	if err != nil {
+		return fmt.Errorf("containerd %s would not start with the new configuration, which was undone: %w", r.daemon.Version, err)
+	}
+	if r.settings != nil {
+		if err := criconf.HasHandler(after, o.Handler, r.settings); err != nil {
+			return fmt.Errorf("containerd %s does not take the new configuration, which was undone: %w", r.daemon.Version, err)
+		}
+	}
+	if r.before == nil {
+		return nil
+	}
+	if lines := criconf.Diff(r.before, after, o.Handler); len(lines) > 0 {
+		return fmt.Errorf("the new configuration would change other settings of containerd %s, and was undone:\n%s",
+			r.daemon.Version, indent(lines))
+	}
+	return nil
+}
+
+func indent(lines []string) string { return "  " + strings.Join(lines, "\n  ") }
+
+func (o Options) writeRegistration(result *Result, r registration) error {
+	if r.dropin != nil {
+		if err := o.write(result, o.dropinPath(), bytesSource(r.dropin), 0o644); err != nil {
+			return fmt.Errorf("drop-in: %w", err)
+		}
+	} else if _, err := os.Lstat(o.Root.Entry(o.dropinPath())); err == nil {
+		result.note("containerd %s loses other CRI settings by a drop-in: %s is removed", r.daemon.Version, o.dropinPath())
+		if err := o.remove(result, o.dropinPath()); err != nil {
+			return err
+		}
+	}
+	if r.edit == nil {
+		return nil
+	}
+	return o.editFile(result, r.file, r.edit)
+}

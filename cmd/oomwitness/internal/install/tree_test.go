@@ -1,0 +1,107 @@
+package install_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+const (
+	shimPath   = "/usr/local/bin/" + criconf.ShimName
+	dropinPath = "/etc/containerd/conf.d/" + criconf.DropinName
+	shimText   = "\x7fELF shim 1"
+)
+
+// tree is options that work in a new root, with a shim to install.
+func tree(t *testing.T) install.Options {
+	t.Helper()
+	o := install.Options{
+		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, MainConfig: criconf.DefaultPath,
+		ConfigVersion: "auto", SystemdCgroup: "auto", SystemdUnit: "auto", Handler: criconf.DefaultHandler,
+		Root: rootfs.Dir(t.TempDir()), Shim: filepath.Join(t.TempDir(), "shim"), Proc: t.TempDir(),
+		Command: filepath.Join(t.TempDir(), "oomwitness"),
+	}
+	o.Find = found(&o, "2.4.2")
+	require.NoError(t, os.WriteFile(o.Shim, []byte(shimText), 0o600))
+	require.NoError(t, os.WriteFile(o.Command, []byte("\x7fELF command 1"), 0o755))
+	return o
+}
+
+// found is a containerd of a version that reads o's files as they are. It has a
+// handler built in where there is no file, and nothing else. What real ones make of them is in integration/configs.
+func found(o *install.Options, text string) func(context.Context) (containerd.Daemon, error) {
+	return func(context.Context) (containerd.Daemon, error) {
+		version, err := containerd.ParseVersion(text)
+		if err != nil {
+			return containerd.Daemon{}, err
+		}
+		return containerd.Daemon{Version: version, Dump: func(_ context.Context, main string) (map[string]any, error) {
+			if !o.Root.Exists(main) && version.Dropins() {
+				return map[string]any{}, nil
+			}
+			if !o.Root.Exists(main) {
+				return criconf.Text([]byte("[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"))
+			}
+			data, err := o.Root.ReadFile(main)
+			if err != nil {
+				return nil, err
+			}
+			dump, err := criconf.Text(data)
+			if config, err := criconf.Load(o.Root, main, ""); err == nil && version.Dropins() && config.Covers(dropinPath) {
+				runtimes := map[string]any{}
+				for _, file := range config.Files {
+					for name, settings := range file.Runtimes {
+						runtimes[name] = settings
+					}
+				}
+				dump = map[string]any{"plugins": map[string]any{
+					"io.containerd.cri.v1.runtime": map[string]any{"containerd": map[string]any{"runtimes": runtimes}},
+				}}
+			}
+			return dump, err
+		}}, nil
+	}
+}
+
+func put(t *testing.T, root rootfs.Dir, name, text string) {
+	t.Helper()
+	file := root.Path(name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+}
+
+func get(t *testing.T, root rootfs.Dir, name string) string {
+	t.Helper()
+	data, err := root.ReadFile(name)
+	require.NoError(t, err)
+	return string(data)
+}
+
+// files lists what is below root.
+func files(t *testing.T, root rootfs.Dir) []string {
+	t.Helper()
+	var out []string
+	require.NoError(t, filepath.WalkDir(string(root), func(name string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			out = append(out, name[len(root):])
+		}
+		return err
+	}))
+	return out
+}
+
+func actions(verb string, names ...string) []install.Action {
+	var out []install.Action
+	for _, name := range names {
+		out = append(out, install.Action{Verb: verb, Path: name})
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+package preflight
+
+import (
+	"path"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// doEdit is the way out of most findings about the registration with containerd
+// 1.x.
+const doEdit = "run: oomwitness install --edit-config"
+
+// blockRegistration looks at what install writes for containerd 1.x: the shim, the
+// block in the owner's file, and whether the running containerd has read it. The
+// names of the findings are those of registration.
+func (c Checker) blockRegistration(version containerd.Version) []Finding {
+	dropin := path.Join(c.ConfDir, criconf.DropinName)
+	config, err := criconf.Load(c.Root, c.ContainerdConfig, dropin)
+	if err != nil {
+		_, shim := c.shim(false)
+		return []Finding{
+			shim, bad(Warn, "drop-in", doEdit, "unknown as long as the configuration cannot be read"),
+			bad(Fail, "imports", "correct it; until then containerd does not start", "%v", err),
+		}
+	}
+	legacy := config.Legacy()
+	marked := len(legacy.Files) > 0 && legacy.Files[0].Marked
+	shim, finding := c.shim(marked)
+	findings := []Finding{finding}
+	switch {
+	case c.Root.Exists(dropin):
+		findings = append(findings, bad(Fail, "drop-in", doEdit,
+			"%s takes other CRI settings away from containerd %s", dropin, version))
+	case !marked:
+		findings = append(findings, bad(Warn, "drop-in", doEdit, "not installed: no block of oomwitness in %s", legacy.File))
+	default:
+		findings = append(findings, c.block(legacy, shim, version))
+	}
+	if file := config.CRIDisabled(); file != "" {
+		findings = append(findings, bad(Warn, "imports", "remove it from disabled_plugins if Kubernetes is to use this containerd",
+			"%s disables the CRI plugin", file))
+	} else {
+		findings = append(findings, ok("imports", "%s has CRI's settings (version %d); containerd %s is given no drop-in",
+			legacy.File, legacy.Version, version))
+	}
+	if marked {
+		findings = append(findings, c.Restart())
+	}
+	return findings
+}
+
+// block compares the block with what install would write now.
+func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Version) Finding {
+	const name = "drop-in"
+	data, err := c.Root.ReadFile(legacy.File)
+	if err != nil {
+		return bad(Fail, name, "run this command as root", "%v", err)
+	}
+	file, err := criconf.Parse(legacy.File, data)
+	if err != nil {
+		return bad(Fail, name, doEdit, "%v", err)
+	}
+	if err := file.Registered(c.Handler, shim); err != nil {
+		return bad(Fail, name, doEdit, "altered: %v", err)
+	}
+	want := criconf.Dropin{
+		Handler: c.Handler, Shim: shim, ByType: !version.RuntimePath(), Runc: legacy.Runc(),
+		SystemdCgroup: file.OptionSystemdCgroup(c.Handler),
+	}
+	if value, set := legacy.SystemdCgroup(); set {
+		want.SystemdCgroup = value
+	}
+	have, err := criconf.Text(data)
+	if err == nil {
+		err = criconf.HasHandler(have, c.Handler, want.Settings())
+	}
+	if err != nil {
+		return bad(Warn, name, doEdit, "%s is from another version of oomwitness, or the runc handler changed since: %v", legacy.File, err)
+	}
+	return ok(name, "%s registers %q", legacy.File, c.Handler)
+}

@@ -1,0 +1,47 @@
+package preflight
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// TestDockerRow has what check says of a daemon.json. integration/docker asks real dockerds.
+func TestDockerRow(t *testing.T) {
+	const shim = "/usr/local/bin/containerd-shim-oomwitness-v2"
+	entry := `{"runtimes":{"oomwitness":{"runtimeType":"` + shim + `"}}}`
+	for name, c := range map[string]struct {
+		text   string
+		binary bool
+		status Status
+		found  string
+	}{
+		"registered": {entry, true, OK, `the runtime "oomwitness" in /etc/docker/daemon.json is ` + shim},
+		"no shim":    {entry, false, Fail, "which is not there"},
+		"not yet":    {`{}`, true, Warn, `has no runtime "oomwitness"`},
+		"another's":  {`{"runtimes":{"oomwitness":{"path":"x"}}}`, true, Warn, "is not oomwitness"},
+		"broken":     {"{\n,}", true, Fail, "line 2: invalid JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			write := func(file, text string, mode os.FileMode) {
+				require.NoError(t, os.MkdirAll(filepath.Dir(root+file), 0o755))
+				require.NoError(t, os.WriteFile(root+file, []byte(text), mode))
+			}
+			write("/etc/docker/daemon.json", c.text, 0o644)
+			if c.binary {
+				write(shim, "\x7fELF", 0o755)
+			}
+			checker := Checker{Root: rootfs.Dir(root), Handler: "oomwitness", Path: []string{"/usr/bin"}}
+			findings := checker.docker(t.Context())
+			require.Len(t, findings, 1)
+			require.Equal(t, c.status, findings[0].Status)
+			require.Contains(t, findings[0].Found, c.found)
+		})
+	}
+	require.Empty(t, Checker{Root: rootfs.Dir(t.TempDir()), Path: []string{"/usr/bin"}}.docker(t.Context()), "no Docker, no row")
+}
