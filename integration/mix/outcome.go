@@ -79,13 +79,9 @@ func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
-// ByWaitAgain is the road of a client whose containerd has restarted: it subscribes
-// to the events and waits for the task, both anew. No other case may be under way.
+// ByWaitAgain is the road of a client whose containerd has restarted: its Wait broke
+// off, and it waits again.
 func ByWaitAgain(ctx context.Context, p *Prepared) (uint32, error) {
-	p.r.rec = newRecorder(context.WithoutCancel(ctx), p.r.client.EventService())
-	if err := p.r.rec.listening(ctx, p.ID()+"-again"); err != nil {
-		return 0, err
-	}
 	var err error
 	if p.exit, err = p.main.Task.Wait(ctx); err != nil {
 		return 0, fmt.Errorf("wait again: %w", err)

@@ -88,6 +88,14 @@ func NewRunner(ctx context.Context, driver Driver, rootfs string) (*Runner, erro
 	}, nil
 }
 
+// Resubscribe follows the events of a containerd that has restarted. No case may
+// read events meanwhile.
+func (r *Runner) Resubscribe(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(context.WithoutCancel(ctx), namespace)
+	r.rec = newRecorder(ctx, r.client.EventService())
+	return r.rec.listening(ctx, fmt.Sprintf("again-%d", r.serial.Add(1)))
+}
+
 // Close ends the connection.
 func (r *Runner) Close() error {
 	r.cancel()
