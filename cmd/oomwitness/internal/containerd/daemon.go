@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
@@ -182,16 +184,11 @@ func SearchPath(root rootfs.Dir) []string {
 
 // PID returns the process ID of a containerd below the root, "" where none runs.
 func PID(root rootfs.Dir) string {
-	files, err := root.Glob("/proc/[0-9]*/comm")
-	if err != nil {
+	pids, err := procs.Daemons(root.Path("/proc"), "containerd")
+	if err != nil || len(pids) == 0 {
 		return ""
 	}
-	for _, file := range files {
-		if root.Text(file) == "containerd" {
-			return strings.TrimSuffix(strings.TrimPrefix(file, "/proc/"), "/comm")
-		}
-	}
-	return ""
+	return strconv.Itoa(pids[0])
 }
 
 // lastLine is where containerd prints why it gives up.

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
 )
 
 // timeout bounds everything that dockerd answers.
@@ -27,29 +29,18 @@ type Process struct {
 	Args []string
 }
 
-// Processes lists the dockerds below the mount point proc of procfs, those in containers
-// left out.
+// Processes lists the node's own dockerds, as [procs.Daemons] finds them.
 func Processes(proc string) ([]Process, error) {
-	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
+	pids, err := procs.Daemons(proc, "dockerd")
 	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
+		return nil, err
 	}
-	own, _ := os.Readlink(filepath.Join(proc, "self", "ns", "pid"))
 	var out []Process
-	for _, name := range names {
-		dir := filepath.Dir(name)
-		comm, err := os.ReadFile(name)
-		if err != nil || strings.TrimSpace(string(comm)) != "dockerd" {
-			continue
-		}
-		if space, err := os.Readlink(filepath.Join(dir, "ns", "pid")); err == nil && space != own {
-			continue
-		}
-		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	for _, pid := range pids {
+		line, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
 		if err != nil {
 			continue // it has ended
 		}
-		pid, _ := strconv.Atoi(filepath.Base(dir))
 		words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 		out = append(out, Process{PID: pid, Args: words[1:]})
 	}

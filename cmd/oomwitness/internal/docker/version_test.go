@@ -35,15 +35,16 @@ func TestProcessConfig(t *testing.T) {
 	}
 }
 
-// TestProcesses reads a procfs with a dockerd, one in a container and another program.
+// TestProcesses reads a procfs with a dockerd, one of an ordinary user and another
+// program.
 func TestProcesses(t *testing.T) {
 	proc := t.TempDir()
-	for dir, p := range map[string]struct{ comm, cmdline, space string }{
-		"self": {"x", "", "pid:[1]"}, "7": {"dockerd", "/usr/bin/dockerd\x00-H\x00fd://\x00", "pid:[1]"},
-		"8": {"dockerd", "dockerd\x00", "pid:[2]"}, "9": {"containerd", "containerd\x00", "pid:[1]"},
+	for dir, p := range map[string]struct{ comm, cmdline, uids string }{
+		"7": {"dockerd", "/usr/bin/dockerd\x00-H\x00fd://\x00", "0\t0\t0\t0"},
+		"8": {"dockerd", "dockerd\x00", "1000\t1000\t1000\t1000"}, "9": {"containerd", "containerd\x00", "0\t0\t0\t0"},
 	} {
-		require.NoError(t, os.MkdirAll(filepath.Join(proc, dir, "ns"), 0o755))
-		require.NoError(t, os.Symlink(p.space, filepath.Join(proc, dir, "ns", "pid")))
+		require.NoError(t, os.Mkdir(filepath.Join(proc, dir), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(proc, dir, "status"), []byte("Uid:\t"+p.uids+"\n"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(proc, dir, "comm"), []byte(p.comm+"\n"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(proc, dir, "cmdline"), []byte(p.cmdline), 0o644))
 	}

@@ -59,6 +59,7 @@ func newNode(t *testing.T) *node {
 		"/proc/pressure/memory":                      "",
 		"/proc/stat":                                 "cpu 1 2\nbtime 4000000000\n",
 		"/proc/5/comm":                               "containerd\n",
+		"/proc/5/status":                             "Uid:\t0\t0\t0\t0\n",
 		"/proc/5/stat":                               "5 (containerd) S 1" + strings.Repeat(" 0", 17) + " 100 0\n",
 		"/proc/5/environ":                            "A=b\x00PATH=/usr/bin:/usr/local/bin\x00",
 		"/proc/1/mountinfo":                          "30 20 0:27 / /sys/fs/bpf rw - bpf bpf rw\n",
