@@ -4,7 +4,10 @@ package mix
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
@@ -208,4 +211,19 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 		fault("%d kills, want %d", v.Kills, c.Want.Kills)
 	}
 	return faults
+}
+
+// readVerdict reads what our shim left in the bundle; nil under the stock one.
+func readVerdict(id string) *oom.Verdict {
+	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
+	if err != nil {
+		return nil
+	}
+	var rec struct {
+		Verdict oom.Verdict `json:"verdict"`
+	}
+	if json.Unmarshal(data, &rec) != nil {
+		return nil
+	}
+	return &rec.Verdict
 }

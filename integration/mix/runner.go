@@ -4,10 +4,7 @@ package mix
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-
-	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Shim is a runtime under test.
@@ -287,19 +282,4 @@ func (p *Prepared) clean(ctx context.Context) {
 	if p.ownsPod {
 		p.r.Driver.removePod(ctx, p.pod)
 	}
-}
-
-// readVerdict reads what our shim left in the bundle; nil under the stock one.
-func readVerdict(id string) *oom.Verdict {
-	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
-	if err != nil {
-		return nil
-	}
-	var rec struct {
-		Verdict oom.Verdict `json:"verdict"`
-	}
-	if json.Unmarshal(data, &rec) != nil {
-		return nil
-	}
-	return &rec.Verdict
 }
