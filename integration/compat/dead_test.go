@@ -40,17 +40,15 @@ type death struct {
 // deaths are before and after init is reaped. After it the true status is known;
 // before it, 137 is what is said.
 func deaths() []death {
-	limited := func(args ...string) mix.Container {
-		return mix.Container{Args: args, Limit: 24 * mix.MiB, Output: true}
-	}
-	term := mix.Then(mix.KillFromHost(unix.SIGTERM)) // nobody at containerd has asked for it
 	var all []death
 	for _, point := range []string{"decided", "recorded"} {
+		for _, c := range ends() {
+			c.Act = mix.Then(term)
+			all = append(all, death{name: "after-reaping-" + point, shim: dying, point: point, Case: c})
+		}
 		for _, c := range []mix.Case{
-			{Name: "hog", Container: limited("term-hog"), Act: term, Want: mix.Want{OOM: true, Status: 137}},
 			{Name: "child-oom-exit-1", Container: limited("child-oom-exit", "1", "1000"), Want: mix.Want{OOM: true, Status: 1}},
 			{Name: "child-oom-exit-0", Container: limited("child-oom-exit", "0", "1000")},
-			{Name: "exit-3", Container: limited("trap-term", "3"), Act: term, Want: mix.Want{Status: 3}},
 		} {
 			all = append(all, death{name: "after-reaping-" + point, shim: dying, point: point, Case: c})
 		}
@@ -115,15 +113,6 @@ func (n node) die(t *testing.T, d death) (bad []string) {
 	return bad
 }
 
-func both(first, second func(context.Context, *mix.Running) error) func(context.Context, *mix.Running) error {
-	return func(ctx context.Context, r *mix.Running) error {
-		if err := first(ctx, r); err != nil {
-			return err
-		}
-		return second(ctx, r)
-	}
-}
-
 func killShim(_ context.Context, r *mix.Running) error {
 	return unix.Kill(faultkit.ShimPid(r.Task.ID()), unix.SIGKILL)
 }
@@ -131,18 +120,10 @@ func killShim(_ context.Context, r *mix.Running) error {
 // behindShim has init OOM-killed while its shim cannot look, and kills that then.
 func behindShim(ctx context.Context, r *mix.Running) error {
 	shim := faultkit.ShimPid(r.Task.ID())
-	init, err := unix.PidfdOpen(int(r.Task.Pid()), 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(init)
 	if err := unix.Kill(shim, unix.SIGSTOP); err != nil {
 		return err
 	}
-	if err := unix.PidfdSendSignal(init, unix.SIGTERM, nil, 0); err != nil {
-		return err
-	}
-	if err := faultkit.Ended(ctx, init); err != nil {
+	if err := endInit(ctx, r); err != nil {
 		return err
 	}
 	return unix.Kill(shim, unix.SIGKILL)

@@ -28,10 +28,11 @@ type count struct{ n, right int }
 var columns = []struct{ title, prefix string }{
 	{"mix", "mix"},
 	{"at first sight by CRI", "first-sight"},
-	{"containerd killed", "containerd-killed"},
+	{"containerd killed, CRI", "containerd-killed"},
+	{"containerd killed, client", "restart"},
 	{"shim dead, client", "dead-shim"},
 	{"shim killed, CRI", "shim-killed"},
-	{"both killed", "shim-and-containerd-killed"},
+	{"both killed, CRI", "shim-and-containerd-killed"},
 	{"upgraded to 2.4", "up"},
 	{"downgraded from 2.4", "down"},
 	{"annotations", "policy"},

@@ -22,8 +22,8 @@ mix driver=systemd n=54 wrong=0 gone=0
 	require.NoError(t, table.Write(&out))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	require.Len(t, lines, 4)
-	require.Equal(t, "| 1.7.35 | v1 | cgroupfs | | | | | | | 2 of 2 | | |", lines[2])
-	require.Equal(t, "| 2.2.9 | v2 | systemd | **7 of 9** | | | | **5 of 6** | | | 2 of 2 | |", lines[3])
+	require.Equal(t, "| 1.7.35 | v1 | cgroupfs | | | | | | | | 2 of 2 | | |", lines[2])
+	require.Equal(t, "| 2.2.9 | v2 | systemd | **7 of 9** | | | | | **5 of 6** | | | 2 of 2 | |", lines[3])
 }
 
 func TestTableRefuses(t *testing.T) {

@@ -116,12 +116,13 @@ var configs = template.Must(template.New("1").Parse(`version = 2
   sandbox_image = "{{.Image}}"
   restrict_oom_score_adj = true
 {{range .Handlers}}[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{{.Name}}]
-  runtime_type = "io.containerd.runc.v2"
-  runtime_path = "{{.Path}}"
   pod_annotations = ["oomwitness.io/*"]
+{{if $.ByType}}  runtime_type = "{{.Path}}"
+{{else}}  runtime_type = "io.containerd.runc.v2"
+  runtime_path = "{{.Path}}"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{{.Name}}.options]
   SystemdCgroup = {{$.Systemd}}
-{{end}}{{define "2"}}version = 3
+{{end}}{{end}}{{define "2"}}version = 3
 [debug]
   level = 'info'
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
@@ -157,8 +158,9 @@ func UseContainerd(ctx context.Context, version string) error {
 	err := configs.ExecuteTemplate(&text, major, struct {
 		Image    string
 		Systemd  bool
+		ByType   bool // CRI of Debian's 1.6 ignores runtime_path
 		Handlers []handler
-	}{Image, mix.DriverHere() == mix.Systemd, []handler{
+	}{Image, mix.DriverHere() == mix.Systemd, version == "1.6", []handler{
 		{"runc", filepath.Join(binDir, "containerd-shim-runc-v2")}, {"oomwitness", shimFile},
 	}})
 	if err != nil {

@@ -91,6 +91,23 @@ func (r *recorder) mark(ctx context.Context, id string) error {
 	return r.events.Publish(ctx, seenTopic, &eventsapi.ContainerUpdate{ID: id})
 }
 
+// listening comes back when the stream of events has begun: a mark of that ID has
+// come through.
+func (r *recorder) listening(ctx context.Context, id string) error {
+	for {
+		if err := r.mark(ctx, id); err != nil {
+			return err
+		}
+		mine, err := r.of(ctx, id, resubscribed)
+		if err != nil || has(mine, seenTopic) {
+			return err
+		}
+	}
+}
+
+// resubscribed is how long a mark may take before the next is sent.
+const resubscribed = 100 * time.Millisecond
+
 // of gives a container's events once the client's mark has come back and its
 // TaskExit is there, or has not come within the time given: the stock shim
 // loses some.

@@ -4,7 +4,10 @@ package mix
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
@@ -77,6 +80,16 @@ func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 			return 0, err
 		}
 	}
+}
+
+// ByWaitAgain is the road of a client whose containerd has restarted: its Wait broke
+// off, and it waits again.
+func ByWaitAgain(ctx context.Context, p *Prepared) (uint32, error) {
+	var err error
+	if p.exit, err = p.main.Task.Wait(ctx); err != nil {
+		return 0, fmt.Errorf("wait again: %w", err)
+	}
+	return ByWait(ctx, p)
 }
 
 // ByRemoval waits for the TaskExit that containerd publishes of a container whose
@@ -198,4 +211,19 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 		fault("%d kills, want %d", v.Kills, c.Want.Kills)
 	}
 	return faults
+}
+
+// readVerdict reads what our shim left in the bundle; nil under the stock one.
+func readVerdict(id string) *oom.Verdict {
+	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
+	if err != nil {
+		return nil
+	}
+	var rec struct {
+		Verdict oom.Verdict `json:"verdict"`
+	}
+	if json.Unmarshal(data, &rec) != nil {
+		return nil
+	}
+	return &rec.Verdict
 }

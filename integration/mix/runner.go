@@ -4,10 +4,7 @@ package mix
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-
-	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Shim is a runtime under test.
@@ -86,6 +81,14 @@ func NewRunner(ctx context.Context, driver Driver, rootfs string) (*Runner, erro
 		series: strconv.FormatInt(time.Now().Unix()%(36*36*36*36), 36) + "-",
 		rec:    newRecorder(ctx, c.EventService()),
 	}, nil
+}
+
+// Resubscribe follows the events of a containerd that has restarted. No case may
+// read events meanwhile.
+func (r *Runner) Resubscribe(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(context.WithoutCancel(ctx), namespace)
+	r.rec = newRecorder(ctx, r.client.EventService())
+	return r.rec.listening(ctx, fmt.Sprintf("again-%d", r.serial.Add(1)))
 }
 
 // Close ends the connection.
@@ -279,19 +282,4 @@ func (p *Prepared) clean(ctx context.Context) {
 	if p.ownsPod {
 		p.r.Driver.removePod(ctx, p.pod)
 	}
-}
-
-// readVerdict reads what our shim left in the bundle; nil under the stock one.
-func readVerdict(id string) *oom.Verdict {
-	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
-	if err != nil {
-		return nil
-	}
-	var rec struct {
-		Verdict oom.Verdict `json:"verdict"`
-	}
-	if json.Unmarshal(data, &rec) != nil {
-		return nil
-	}
-	return &rec.Verdict
 }
