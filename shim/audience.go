@@ -66,7 +66,9 @@ func (r *run) connected(life uint64) (void bool) {
 	switch {
 	case own:
 		return false
-	case life == r.audience.life:
+	case life == r.audience.life, r.audience.silent && life == r.audience.recoverer:
+		// containerd connects ahead of each Wait, too. The events that wait for the
+		// one that starts must not wait for it anew.
 		r.audience.met = true
 		return false
 	}

@@ -332,6 +332,37 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 	}
 }
 
+// What waits for a containerd that starts goes out when a client waits for the task,
+// ahead of which containerd connects again.
+func TestWhoWaitsAnewIsNotKeptWaiting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end  func(*bench)
+		want []string
+	}{
+		"exit": {func(*bench) {}, []string{"/tasks/exit c", "/tasks/delete c"}},
+		"OOM":  {func(b *bench) { b.source.set("c", killedNow()) }, []string{"/tasks/oom c", "/tasks/exit c", "/tasks/delete c"}},
+	} {
+		t.Run(name, bubble(func(t *testing.T) {
+			b := newBench(t)
+			b.create(t, "c")
+			connects(t, b)
+			dies(t, b)
+			isBack(t, b)
+			connects(t, b)
+			tc.end(b)
+			b.task.exit(t, "c", 3)
+			synctest.Wait()
+			begun := time.Now()
+			meets(t, b)
+			asksWait(t, b)
+			deletes(t, b)
+			synctest.Wait()
+			require.Less(t, time.Since(begun), time.Second)
+			require.Equal(t, tc.want, b.events.all())
+		}))
+	}
+}
+
 // The same where the TaskOOM is on the wire when the task is asked for, and taken
 // after that.
 func TestATaskOOMIsTakenWhileTheTaskIsAskedFor(t *testing.T) {
