@@ -323,7 +323,7 @@ COMPAT_VERSIONS ?= 1.6 $(OLD_CONTAINERDS) 2.4
 COMPAT_NODES    ?= machine plain systemd
 COMPAT_RUNS     ?= 20
 COMPAT_FAULTS   ?= TestFirstSight|TestPolicy|TestContainerdKilled/back-(0s|5s|30s)|TestShimKilled|TestShimAndContainerdKilled|TestContainerdUpgraded|TestContainerdDowngraded
-COMPAT_SHORT    := TestFirstSight|TestPolicy|TestContainerdKilled/back-0s|TestShimKilled/signal/restarted-true|TestContainerdUpgraded
+COMPAT_SHORT    := TestFirstSight|TestPolicy|TestContainerdKilled/back-0s|TestShimKilled/signal/restarted-false|TestContainerdUpgraded
 COMPAT_TIME     ?= 10h
 COMPAT_OLD       = $(filter-out 2.4,$(COMPAT_VERSIONS))
 COMPAT_FILES     = $(foreach v,$(COMPAT_OLD),$(CACHE)/containerd/$(v)=containerd/$(v))
