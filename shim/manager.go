@@ -42,7 +42,11 @@ func (m Manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootap
 		return nil, err
 	}
 	ensureLedger()
-	return m.Shim.Start(ctx, p)
+	result, err := m.Shim.Start(ctx, p)
+	if err == nil && bootstrap.JoinsWithoutCleanup(p.GetContainerdVersion()) {
+		result.Version = 2
+	}
+	return result, err
 }
 
 // Info describes the runtime. optionsR is the runtime options as an Any, or empty.
