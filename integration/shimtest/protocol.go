@@ -18,9 +18,12 @@ import (
 type Protocol string
 
 const (
-	// Current is that of containerd 2.3 and later: BootstrapParams and
-	// BootstrapResult, bootstrap.json, task service v3.
+	// Current is that of containerd 2.4: BootstrapParams and BootstrapResult,
+	// bootstrap.json, task service v3.
 	Current Protocol = "current"
+	// Containerd23 is that of containerd 2.3: as Current, but the shim answers
+	// version 2, so that the further containers of a pod start as the first one.
+	Containerd23 Protocol = "2.3"
 	// Containerd17 is that of containerd 1.6 and 1.7: flags and environment, the
 	// answer is an address, which the shim writes into the bundle too, v2.
 	Containerd17 Protocol = "1.7"
@@ -30,7 +33,10 @@ const (
 )
 
 // Protocols are all of them.
-var Protocols = []Protocol{Current, Containerd17, Containerd22}
+var Protocols = []Protocol{Current, Containerd17, Containerd22, Containerd23}
+
+// old reports whether the start call goes by flags and environment.
+func (p Protocol) old() bool { return p == Containerd17 || p == Containerd22 }
 
 const protocolEnv = "SHIMTEST_PROTOCOL"
 
@@ -50,7 +56,7 @@ func ChosenProtocol(t testing.TB) Protocol {
 
 // answer reads what "start" has printed.
 func (p Protocol) answer(out []byte) (*bootapi.BootstrapResult, error) {
-	if p != Current {
+	if p.old() {
 		if len(out) == 0 || out[0] == '{' {
 			return nil, fmt.Errorf("want a plain address")
 		}
@@ -60,15 +66,19 @@ func (p Protocol) answer(out []byte) (*bootapi.BootstrapResult, error) {
 	if err := proto.Unmarshal(out, result); err != nil {
 		return nil, err
 	}
-	if result.Version != 3 || result.Protocol != "ttrpc" {
-		return nil, fmt.Errorf("version %d by %s, want 3 by ttrpc", result.Version, result.Protocol)
+	want := int32(3)
+	if p == Containerd23 {
+		want = 2
+	}
+	if result.Version != want || result.Protocol != "ttrpc" {
+		return nil, fmt.Errorf("version %d by %s, want %d by ttrpc", result.Version, result.Protocol, want)
 	}
 	return result, nil
 }
 
 // note leaves in the bundle what containerd finds the shim by.
 func (p Protocol) note(b *Bundle, result *bootapi.BootstrapResult) error {
-	if p != Current {
+	if p.old() {
 		text, err := os.ReadFile(b.File("address"))
 		if err != nil {
 			return fmt.Errorf("the shim's address: %w", err)

@@ -144,7 +144,7 @@ func (n *Node) command(ctx context.Context, b *Bundle, action string) (*exec.Cmd
 
 // startInput is what the standard input of "start" gets.
 func (n *Node) startInput(b *Bundle, self string) ([]byte, error) {
-	if n.cfg.Protocol != Current {
+	if n.cfg.Protocol.old() {
 		return proto.Marshal(n.RuntimeOptions())
 	}
 	return n.bootstrapParams(b, self)
@@ -161,6 +161,9 @@ func (n *Node) bootstrapParams(b *Bundle, self string) ([]byte, error) {
 		ContainerdTtrpcAddress: n.Events.Address(),
 		ContainerdBinary:       self,
 		SocketDir:              &socketDir,
+	}
+	if n.cfg.Protocol == Containerd23 {
+		params.ContainerdVersion = "v2.3.7"
 	}
 	if n.cfg.Debug {
 		params.LogLevel = bootapi.LogLevel_LOG_LEVEL_DEBUG
