@@ -4,11 +4,14 @@ package rootfs
 
 import (
 	"cmp"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // maxLinks is the kernel's own limit on symbolic links in one lookup
@@ -69,9 +72,30 @@ func (d Dir) Entry(p string) string {
 	return filepath.Join(d.Path(path.Dir(p)), path.Base(p))
 }
 
-// ReadFile reads the file p inside d.
+// maxFile bounds what is read of a file, in bytes.
+const maxFile = 16 << 20
+
+// ReadFile returns the content of the regular file p inside d. Another kind of file
+// is an error: the opening of a FIFO would wait for a writer, and a device may have
+// no end.
 func (d Dir) ReadFile(p string) ([]byte, error) {
-	return os.ReadFile(d.Path(p))
+	f, err := os.OpenFile(d.Path(p), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: %v", p, info.Mode())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", p, maxFile)
+	}
+	return data, err
 }
 
 // Text reads a small kernel file inside d and trims it. A file that cannot be

@@ -3,6 +3,7 @@ package rootfs_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,4 +72,23 @@ func TestGlobIsAbsoluteInside(t *testing.T) {
 	matches, err := rootfs.Dir(root).Glob("/etc/conf.d/*.toml")
 	require.NoError(t, err)
 	require.Equal(t, []string{"/etc/conf.d/a.toml", "/etc/conf.d/b.toml"}, matches)
+}
+
+// A file that would keep its reader, or has no end, is refused.
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	root := rootfs.Dir(dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("text"), 0o600))
+	data, err := root.ReadFile("/file")
+	require.NoError(t, err)
+	require.Equal(t, "text", string(data))
+
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "large"), make([]byte, 16<<20+1), 0o600))
+	for name, want := range map[string]string{"/fifo": "is not a regular file", "/": "is not a regular file", "/large": "is larger than"} {
+		_, err := root.ReadFile(name)
+		require.ErrorContains(t, err, want, name)
+	}
+	_, err = root.ReadFile("/none")
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
