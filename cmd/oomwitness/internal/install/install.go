@@ -171,17 +171,14 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		return result, err
 	}
 	if !o.Docker.Wanted {
-		if err := o.cutEdits(&result); err != nil {
-			return result, err
+		if err := o.unregisterCRI(ctx, &result); err != nil {
+			return result, fmt.Errorf("containerd's configuration stays as it is: %w", err)
 		}
 	}
 	if err := o.uninstallDocker(ctx, &result); err != nil {
 		return result, err
 	}
-	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
-		if o.Docker.Wanted && name == o.dropinPath() {
-			continue // there is none
-		}
+	for _, name := range append([]string{o.shimPath()}, unit...) {
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}

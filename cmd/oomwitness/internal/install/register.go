@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,12 +39,8 @@ type registration struct {
 // planRegistration finds the node's containerd and chooses what that can read.
 func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	r := &p.registration
-	find := o.Find
-	if find == nil {
-		find = containerd.Finder{Root: o.Root, Address: o.Address, Version: o.ContainerdVersion}.Find
-	}
 	var err error
-	if r.daemon, err = find(ctx); err != nil {
+	if r.daemon, err = o.find(ctx); err != nil {
 		return err
 	}
 	if err := r.daemon.Version.Refused(); err != nil {
@@ -65,6 +62,15 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 		r.settings, r.missing = nil, nil
 	}
 	return err
+}
+
+// find finds the node's containerd.
+func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
+	if o.Find != nil {
+		return o.Find(ctx)
+	}
+	address := cmp.Or(o.Address, containerd.DefaultAddress)
+	return containerd.Finder{Root: o.Root, Address: address, Version: o.ContainerdVersion}.Find(ctx)
 }
 
 // dumpBefore asks containerd what it makes of its configuration now.
@@ -107,6 +113,10 @@ func (o Options) planDropin(p *plan) error {
 	}
 	if r.dropin, err = handler.Render(); err != nil {
 		return err
+	}
+	if now, err := o.Root.ReadFile(o.dropinPath()); err == nil && criconf.Ours(now) && criconf.Altered(now) {
+		p.notes = append(p.notes, fmt.Sprintf("%s was altered after install wrote it, and is written anew without:\n%s",
+			o.dropinPath(), indent(criconf.DropinForeign(now))))
 	}
 	if p.config.Covers(o.dropinPath()) {
 		r.settings = handler.Settings()
@@ -199,6 +209,9 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		if text, _, err = criconf.Cut(now); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if lines := criconf.Foreign(now); o.EditConfig && !o.Force && lines != nil {
+			return alteredError(name, lines)
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("containerd configuration: %w", err)
 	default:
@@ -228,7 +241,11 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 // register writes what was planned, and has containerd say what it makes of it.
 // What containerd does not take is undone.
 func (o Options) register(ctx context.Context, result *Result, r registration) error {
-	saved, err := o.save(r)
+	var edited []string
+	if r.edit != nil {
+		edited = append(edited, r.file)
+	}
+	saved, err := o.save(edited...)
 	if err != nil {
 		return fmt.Errorf("register with containerd: %w", err)
 	}

@@ -107,6 +107,7 @@ func TestRuncOfTheBlockChanged(t *testing.T) {
 	_, err = install.Install(t.Context(), o)
 	require.ErrorContains(t, err, "SystemdCgroup = false")
 	require.Equal(t, changed, get(t, o.Root, criconf.DefaultPath))
+	put(t, o.Root, criconf.DefaultPath, changed)
 	o.EditConfig = true
 	_, err = install.Install(t.Context(), o)
 	require.NoError(t, err)

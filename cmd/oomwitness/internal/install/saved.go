@@ -26,13 +26,14 @@ type savedFile struct {
 	uid, gid int
 }
 
-// save reads the files that the registration is about to change.
-func (o Options) save(r registration) (saved, error) {
+// save reads the drop-in and files of the owner that are about to change, with their
+// backups.
+func (o Options) save(names ...string) (saved, error) {
 	var out saved
 	files := map[string]string{o.dropinPath(): o.Root.Entry(o.dropinPath())}
-	if r.edit != nil {
-		files[r.file] = o.real(r.file)
-		files[r.file+backupSuffix] = o.real(r.file) + backupSuffix
+	for _, name := range names {
+		files[name] = o.real(name)
+		files[name+backupSuffix] = o.real(name) + backupSuffix
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file, err := saveFile(files[name])
