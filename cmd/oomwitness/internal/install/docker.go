@@ -129,7 +129,8 @@ func (o Options) writeDocker(result *Result, p dockerPlan) error {
 		return err
 	}
 	if p.before != nil && !have.Ours {
-		if err := o.rewrite(result, config, config+backupSuffix, p.before); err != nil {
+		_, next := backupNames(o.Root.Entry(config))
+		if err := o.rewrite(result, config, config+next, p.before); err != nil {
 			return fmt.Errorf("keep a copy: %w", err)
 		}
 	}
@@ -187,15 +188,23 @@ func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd)
 	if err != nil {
 		return err
 	}
-	before, err := o.readDocker(daemon.config + backupSuffix)
-	if err != nil {
-		return err
+	var before []byte
+	if last, _ := backupNames(o.Root.Entry(daemon.config)); last != "" {
+		if before, err = o.readDocker(daemon.config + last); err != nil {
+			return err
+		}
 	}
 	have, err := docker.Read(text, o.Handler)
 	if err != nil {
 		return fmt.Errorf("%s: %w", daemon.config, err)
 	}
 	after, removed, err := docker.Unregister(text, before, o.Handler)
+	if err == nil && before != nil && !bytes.Equal(after, before) {
+		// The file may be a new one, and the backup no copy of ours.
+		if created, gone, err := docker.Unregister(text, nil, o.Handler); err == nil && gone && created == nil {
+			after = nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", daemon.config, err)
 	}
@@ -212,8 +221,8 @@ func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd)
 	default:
 		err = o.rewrite(result, daemon.config, daemon.config, after)
 	}
-	if err == nil && before != nil {
-		err = o.remove(result, daemon.config+backupSuffix)
+	if err == nil && after != nil {
+		err = o.dropBackup(result, daemon.config, o.Root.Entry(daemon.config), after)
 	}
 	if err != nil {
 		return err

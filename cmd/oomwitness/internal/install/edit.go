@@ -11,10 +11,6 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// backupSuffix ends the name of the copy of a file as it was before install edited
-// that file. The name does not end in .toml: containerd must not import the copy.
-const backupSuffix = ".before-oomwitness"
-
 // editFile puts new text into a file of the node's owner, through a symbolic link
 // to it, and keeps mode and owner. The file as it was is beside it afterwards.
 func (o Options) editFile(result *Result, name string, text []byte) error {
@@ -44,10 +40,9 @@ func (o Options) editFile(result *Result, name string, text []byte) error {
 	}
 	// A created file has nothing to go back to.
 	if !criconf.Created(original) {
-		if err := state.with(target+backupSuffix, original).put(); err != nil {
-			return fmt.Errorf("backup: %w", err)
+		if err := o.keepBackup(result, name, state, original); err != nil {
+			return err
 		}
-		result.did("create", name+backupSuffix)
 	}
 	result.did("update", name)
 	return state.with(target, text).put()

@@ -155,7 +155,7 @@ func TestImportIsAdded(t *testing.T) {
 	result, err := install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, main+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath))
-	require.Contains(t, result.Notes[0], "differs from the backup")
+	require.Contains(t, result.Notes[0], "differs from "+backupPath)
 	require.Equal(t, main, get(t, o.Root, "/var/conf.before-oomwitness"))
 }
 

@@ -33,7 +33,8 @@ func (o Options) save(names ...string) (saved, error) {
 	files := map[string]string{o.dropinPath(): o.Root.Entry(o.dropinPath())}
 	for _, name := range names {
 		files[name] = o.real(name)
-		files[name+backupSuffix] = o.real(name) + backupSuffix
+		last, next := backupNames(o.real(name))
+		files[name+last], files[name+next] = o.real(name)+last, o.real(name)+next
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file, err := saveFile(files[name])

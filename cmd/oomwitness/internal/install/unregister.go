@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -229,19 +228,5 @@ func (o Options) cutEdit(result *Result, name string) error {
 			return err
 		}
 	}
-	backup, err := os.ReadFile(target + backupSuffix)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case !bytes.Equal(backup, rest):
-		result.note("%s was changed after install: the file without the edit differs from the backup %s, which stays", name, name+backupSuffix)
-		return nil
-	}
-	result.did("remove", name+backupSuffix)
-	if o.DryRun {
-		return nil
-	}
-	return os.Remove(target + backupSuffix)
+	return o.dropBackup(result, name, target, rest)
 }
