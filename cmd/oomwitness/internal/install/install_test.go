@@ -68,7 +68,7 @@ func TestInstallSaysWhichLineIsMissing(t *testing.T) {
 	for main, want := range map[string]string{
 		"":                            "create /etc/containerd/config.toml",
 		"version = 3":                 "add this line",
-		"imports = [\"/x/*.toml\"]\n": "to the list in imports",
+		"imports = [\"/x/*.toml\"]\n": "replace imports and its list by this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\", \"/x/*.toml\"]",
 	} {
 		o := tree(t)
 		if main != "" {

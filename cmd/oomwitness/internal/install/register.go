@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -30,6 +29,9 @@ type registration struct {
 	settings map[string]any
 	// before is what containerd made of its configuration, nil where nobody knows.
 	before map[string]any
+	// staged reports whether before cannot be known as long as something of ours is in
+	// the configuration.
+	staged bool
 	// keep are the handlers that the edit names beside ours.
 	keep []string
 	// missing is what the operator has to do, nil for nothing.
@@ -50,7 +52,11 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
 	}
-	if err := o.dumpBefore(ctx, r); err != nil {
+	if len(p.config.Files) > 0 && p.config.Version() > version.ConfigVersion() {
+		p.config = criconf.Config{Path: p.config.Path} // made by install for a newer containerd, and to be made anew
+		r.staged = true
+	}
+	if err := o.dumpBefore(ctx, p); err != nil {
 		return err
 	}
 	if version.Dropins() {
@@ -71,29 +77,6 @@ func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
 	}
 	address := cmp.Or(o.Address, containerd.DefaultAddress)
 	return containerd.Finder{Root: o.Root, Address: address, Version: o.ContainerdVersion}.Find(ctx)
-}
-
-// dumpBefore asks containerd what it makes of its configuration now.
-func (o Options) dumpBefore(ctx context.Context, r *registration) error {
-	if r.daemon.Dump == nil || o.inTheWay(r.daemon.Version) {
-		return nil
-	}
-	var err error
-	if r.before, err = r.daemon.Dump(ctx, o.MainConfig); err != nil {
-		return fmt.Errorf("containerd %s cannot read its configuration as it is, correct it first: %w", r.daemon.Version, err)
-	}
-	return nil
-}
-
-// inTheWay reports whether there is a drop-in of ours that containerd cannot read,
-// or that 1.x must not have: a dump says nothing about what was there without it.
-func (o Options) inTheWay(version containerd.Version) bool {
-	ours, err := o.Root.ReadFile(o.dropinPath())
-	if err != nil {
-		return false
-	}
-	_, damaged := criconf.Parse(o.dropinPath(), ours)
-	return damaged != nil || !version.Dropins() && criconf.Ours(ours)
 }
 
 // planDropin registers by a drop-in, for containerd 2.x.
@@ -123,69 +106,14 @@ func (o Options) planDropin(p *plan) error {
 		return nil
 	}
 	if !o.EditConfig {
-		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet; %s; --edit-config does that, with a backup",
-			o.ConfDir, p.config.ImportHint(o.ConfDir)))
+		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet: use --edit-config, which keeps a backup, or by hand: %s",
+			o.ConfDir, p.config.ImportHint(o.ConfDir, version)))
 		return nil
 	}
 	r.settings = handler.Settings()
 	return o.planEdit(r, o.MainConfig, func(text []byte) ([]byte, error) {
 		return criconf.AddImport(text, filepath.Join(o.ConfDir, "*.toml"))
 	}, criconf.NewMain(version))
-}
-
-// planBlock registers by a block in the owner's file, for containerd 1.x.
-func (o Options) planBlock(p *plan) error {
-	r := &p.registration
-	if asked, err := o.configVersion(); err != nil {
-		return err
-	} else if asked != 0 {
-		return fmt.Errorf("--config-version %d: containerd %s reads no drop-ins, allowed is auto", asked, r.daemon.Version)
-	}
-	legacy := p.config.Legacy()
-	handler, err := o.handler(p, legacy.Config, legacy.Version)
-	if err != nil {
-		return err
-	}
-	handler.ByType = !r.daemon.Version.RuntimePath()
-	if lost := handler.Lost(); len(lost) > 0 {
-		return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
-			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
-			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
-	}
-	handler.Keep = legacy.BuiltIn(r.before, o.Handler)
-	for name := range handler.Keep {
-		r.keep = append(r.keep, name)
-	}
-	tables, err := handler.Tables()
-	if err != nil {
-		return err
-	}
-	err = o.planEdit(r, legacy.File, func(text []byte) ([]byte, error) { return criconf.AppendBlock(text, tables) },
-		criconf.NewMain(legacy.Version))
-	if err != nil {
-		return err
-	}
-	now, err := o.Root.ReadFile(legacy.File)
-	if o.EditConfig || err == nil && bytes.Equal(now, r.edit) {
-		r.settings = handler.Settings()
-		return nil
-	}
-	r.edit, r.missing = nil, &MissingError{Version: r.daemon.Version.Text, File: legacy.File, Block: string(criconf.Block(tables))}
-	if !legacy.Exists {
-		r.missing = &MissingError{Version: r.daemon.Version.Text, File: legacy.File,
-			Block: string(criconf.NewMain(legacy.Version)) + "\n" + string(criconf.Block(tables))}
-	}
-	return nil
-}
-
-// MissingError says that containerd does not know the shim yet, and what to add by
-// hand.
-type MissingError struct{ Version, File, Block string }
-
-func (e *MissingError) Error() string {
-	return fmt.Sprintf("the shim is in place, and containerd %s does not know it yet: containerd 1.x has no drop-ins that leave its other "+
-		"CRI settings alone. Run install again with --edit-config, which keeps a backup, or add this to the end of %s yourself and "+
-		"run install again:\n\n%s", e.Version, e.File, e.Block)
 }
 
 // handler is our runtime handler for the configuration that the node has.
@@ -220,6 +148,9 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		}
 	}
 	r.file = name
+	if criconf.Created(text) {
+		text = created
+	}
 	if r.edit, err = edit(text); err != nil {
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
 	}
@@ -248,6 +179,14 @@ func (o Options) register(ctx context.Context, result *Result, r registration) e
 	saved, err := o.save(edited...)
 	if err != nil {
 		return fmt.Errorf("register with containerd: %w", err)
+	}
+	if r.staged && !o.DryRun && r.daemon.Dump != nil {
+		if r.before, err = o.dumpStaged(ctx, r); err != nil {
+			return errors.Join(err, saved.restore(result, false))
+		}
+		if err := saved.restore(&Result{}, false); err != nil {
+			return err
+		}
 	}
 	if err := o.writeRegistration(result, r); err != nil {
 		return errors.Join(fmt.Errorf("register with containerd: %w", err), saved.restore(result, o.DryRun))

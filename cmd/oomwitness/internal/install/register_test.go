@@ -133,7 +133,7 @@ func TestCreatedMain(t *testing.T) {
 	put(t, o.Root, criconf.DefaultPath, get(t, o.Root, criconf.DefaultPath)+"root = '/x'\n")
 	_, err = install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, string(criconf.NewMain(3))+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath), "the owner has taken it over")
+	require.Equal(t, string(criconf.NewMain(2))+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath), "the owner has taken it over")
 }
 
 func TestImportIsAdded(t *testing.T) {

@@ -108,3 +108,12 @@ func actions(verb string, names ...string) []install.Action {
 	}
 	return out
 }
+
+// unreadable is a containerd that reads no configuration.
+func unreadable(find func(context.Context) (containerd.Daemon, error)) func(context.Context) (containerd.Daemon, error) {
+	return func(ctx context.Context) (containerd.Daemon, error) {
+		d, err := find(ctx)
+		d.Dump = func(context.Context, string) (map[string]any, error) { return nil, errors.New("no") }
+		return d, err
+	}
+}

@@ -107,14 +107,18 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 	}
 	// Not yet a failure where nothing is installed yet.
 	status := Warn
-	if c.Root.Exists(dropin) {
+	version, _ := config.DropinVersion(0)
+	if data, err := c.Root.ReadFile(dropin); err == nil {
 		status = Fail
+		if file, err := criconf.Parse(dropin, data); err == nil {
+			version = file.Version
+		}
 	}
 	if !config.Exists {
-		return bad(status, name, config.ImportHint(c.ConfDir),
+		return bad(status, name, config.ImportHint(c.ConfDir, version),
 			"no %s: containerd runs on its built-in configuration and reads no drop-ins", config.Path)
 	}
-	return bad(status, name, config.ImportHint(c.ConfDir), "%s does not import %s", config.Path, c.ConfDir)
+	return bad(status, name, config.ImportHint(c.ConfDir, version), "%s does not import %s", config.Path, c.ConfDir)
 }
 
 // Restart says whether the running containerd is older than its files.
