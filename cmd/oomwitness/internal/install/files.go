@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
 // source is a file's new content; each call gives a fresh reader.
@@ -121,7 +123,7 @@ func syncDir(dir string) error {
 // running lists the processes that execute the installed shim, also those that
 // execute a version of it that was replaced since (the kernel appends " (deleted)"
 // to the link). One that can't be looked at is an error, but below a root that
-// runs nothing.
+// runs nothing, and where its name is not the shim's.
 func (o Options) running() ([]string, error) {
 	proc, path := cmp.Or(o.Proc, "/proc"), o.Root.Path(o.shimPath())
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -137,10 +139,10 @@ func (o Options) running() ([]string, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
 			continue // one of the kernel's, or it has ended
-		case errors.Is(err, fs.ErrPermission) && !o.Root.Running():
+		case errors.Is(err, fs.ErrPermission) && (!o.Root.Running() || otherName(filepath.Dir(link))):
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("see which shims run: %w; it needs CAP_SYS_PTRACE", err)
+			return nil, fmt.Errorf("see which shims run: %w; it needs CAP_SYS_PTRACE; --force goes on without", err)
 		case strings.TrimSuffix(exe, " (deleted)") != path:
 			continue
 		}
@@ -154,4 +156,11 @@ func (o Options) running() ([]string, error) {
 		out[i] = strconv.Itoa(pid)
 	}
 	return out, nil
+}
+
+// otherName reports whether a process has another name than the shim, to which the
+// kernel gives the first 15 bytes of its file's name (proc_pid_comm(5)).
+func otherName(process string) bool {
+	name, err := os.ReadFile(filepath.Join(process, "comm"))
+	return err == nil && strings.TrimSpace(string(name)) != criconf.ShimName[:15]
 }
