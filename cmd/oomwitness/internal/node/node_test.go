@@ -51,7 +51,7 @@ func newFake(t *testing.T) *fakeNode {
 			f.step("check")
 			return preflight.Report{Findings: f.findings}
 		},
-		Stale: func() preflight.Finding { return preflight.Finding{Status: preflight.OK} },
+		Stale: func(context.Context) preflight.Finding { return preflight.Finding{Status: preflight.OK} },
 		Handlers: func(context.Context) ([]string, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -205,7 +205,7 @@ func TestSetupGivesUpWaiting(t *testing.T) {
 func TestSetupRestartsAnOldContainerd(t *testing.T) {
 	f := newFake(t)
 	f.handlers = []string{"oomwitness"}
-	f.Stale = func() preflight.Finding {
+	f.Stale = func(context.Context) preflight.Finding {
 		if f.steps[len(f.steps)-1] == restart {
 			return preflight.Finding{Status: preflight.OK}
 		}

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"context"
 	"path"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -14,7 +15,7 @@ const doEdit = "run: oomwitness install --edit-config"
 // blockRegistration looks at what install writes for containerd 1.x: the shim, the
 // block in the owner's file, and whether the running containerd has read it. The
 // names of the findings are those of registration.
-func (c Checker) blockRegistration(version containerd.Version) []Finding {
+func (c Checker) blockRegistration(ctx context.Context, version containerd.Version) []Finding {
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
 	config, err := criconf.Load(c.Root, c.ContainerdConfig, dropin)
 	if err != nil {
@@ -45,7 +46,7 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 			legacy.File, legacy.Version, version))
 	}
 	if marked {
-		findings = append(findings, c.Restart())
+		findings = append(findings, c.Restart(ctx))
 	}
 	return findings
 }

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -27,6 +28,9 @@ type Checker struct {
 	ContainerdConfig string
 	// Address is containerd's socket.
 	Address string
+	// ContainerdVersion is the version of the containerd that will read the
+	// configuration, "" to find out.
+	ContainerdVersion string
 	// BinDir and ConfDir are where install writes.
 	BinDir, ConfDir string
 	// Handler is the runtime handler's name.
@@ -62,17 +66,18 @@ func (c Checker) Check(ctx context.Context) Report {
 		c.Version = containerd.Ask
 	}
 	if c.Path == nil {
-		c.Path = containerd.SearchPath(c.Root)
+		c.Path = containerd.SearchPath(c.Root, containerd.Process(ctx, c.Root, c.Address))
 	}
 	var findings []Finding
 	findings = append(findings, c.kernel(), c.cgroup(), c.memoryController(), c.memoryFiles())
 	daemon, version := c.containerd(ctx)
 	findings = append(findings, daemon...)
+	version = cmp.Or(c.ContainerdVersion, version)
 	findings = append(findings, c.runc(ctx))
 	if v, err := containerd.ParseVersion(version); err == nil && !v.Dropins() {
-		findings = append(findings, c.blockRegistration(v)...)
+		findings = append(findings, c.blockRegistration(ctx, v)...)
 	} else {
-		findings = append(findings, c.registration()...)
+		findings = append(findings, c.registration(ctx)...)
 	}
 	findings = append(findings, c.docker(ctx)...)
 	findings = append(findings, c.bpf()...)
