@@ -29,7 +29,7 @@ func (c Config) DropinVersion(asked int) (int, error) {
 	switch {
 	case main < 2 && asked != 0:
 		return asked, nil
-	case !c.Exists:
+	case main < 2:
 		return createdVersion, nil
 	case main == 2:
 		want = 2

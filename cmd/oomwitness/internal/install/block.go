@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // planBlock registers by a block in the owner's file, for containerd 1.x.
-func (o Options) planBlock(p *plan) error {
+func (o Options) planBlock(ctx context.Context, p *plan) error {
 	r := &p.registration
 	if asked, err := o.configVersion(); err != nil {
 		return err
@@ -27,7 +28,13 @@ func (o Options) planBlock(p *plan) error {
 			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
 			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
 	}
-	handler.Keep = legacy.BuiltIn(r.before, o.Handler)
+	known := r.before
+	if r.staged && r.daemon.Dump != nil {
+		if known, err = r.daemon.Dump(ctx, ""); err != nil {
+			return err
+		}
+	}
+	handler.Keep = legacy.BuiltIn(known, o.Handler)
 	for name := range handler.Keep {
 		r.keep = append(r.keep, name)
 	}

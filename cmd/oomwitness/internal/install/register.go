@@ -49,6 +49,11 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 		return err
 	}
 	version := r.daemon.Version
+	for _, note := range []string{version.Untested(), r.daemon.Contradicts} {
+		if note != "" {
+			p.notes = append(p.notes, note)
+		}
+	}
 	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	if version.Dropins() {
 		err = o.planDropin(p)
 	} else {
-		err = o.planBlock(p)
+		err = o.planBlock(ctx, p)
 	}
 	if p.config.CRIDisabled() != "" {
 		r.settings, r.missing = nil, nil

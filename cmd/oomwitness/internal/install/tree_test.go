@@ -48,7 +48,11 @@ func found(o *install.Options, text string) func(context.Context) (containerd.Da
 			return containerd.Daemon{}, err
 		}
 		return containerd.Daemon{Version: version, Dump: func(_ context.Context, main string) (map[string]any, error) {
-			data, err := o.Root.ReadFile(main)
+			var data []byte
+			var err error
+			if main != "" {
+				data, err = o.Root.ReadFile(main)
+			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
