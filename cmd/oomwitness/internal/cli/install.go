@@ -104,7 +104,7 @@ starts: restart it, or use --restart-containerd.`,
 	registrationFlags(cmd, &o)
 	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
-	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, an altered block, or a runtime of dockerd of the same name")
+	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, an altered block, or a runtime of dockerd of the same name; with --docker go on where dockerd's version is unknown")
 	dockerFlags(cmd, &o.Docker, "register the shim with Docker, and not with containerd's CRI plugin")
 	flags.BoolVar(&o.Docker.Default, "docker-default", false, "make the shim Docker's default runtime")
 	return cmd

@@ -172,7 +172,7 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	}
 	if !o.Docker.Wanted {
 		if err := o.unregisterCRI(ctx, &result); err != nil {
-			return result, fmt.Errorf("containerd's configuration stays as it is: %w", err)
+			return result, fmt.Errorf("containerd's configuration and the shim stay as they are: %w", err)
 		}
 	}
 	if err := o.uninstallDocker(ctx, &result); err != nil {
@@ -196,9 +196,16 @@ type RunningError struct {
 }
 
 func (e *RunningError) Error() string {
-	return fmt.Sprintf("%d shims run from %s (pids %s): delete their pods first; "+
-		"--force removes the binary all the same, and containerd then cannot clean up after them",
-		len(e.Pids), e.Path, strings.Join(e.Pids, ", "))
+	return fmt.Sprintf("%s from %s: delete the pods first; "+
+		"--force removes the binary all the same, and containerd then cannot clean up after them", e.Running(), e.Path)
+}
+
+// Running returns how many shims run, and which.
+func (e *RunningError) Running() string {
+	if len(e.Pids) == 1 {
+		return fmt.Sprintf("1 shim runs (pid %s)", e.Pids[0])
+	}
+	return fmt.Sprintf("%d shims run (pids %s)", len(e.Pids), strings.Join(e.Pids, ", "))
 }
 
 // otherShim gives the shim of a drop-in of ours if it is not the one at path.

@@ -209,6 +209,7 @@ func TestRefusals(t *testing.T) {
 		put(t, rootfs.Dir(o.Proc), "42/exe", "no link: readlink fails")
 		_, err = install.Uninstall(t.Context(), o)
 		require.ErrorContains(t, err, "see which shims run: ")
+		require.ErrorContains(t, err, "--force goes on without")
 		require.Len(t, files(t, o.Root), 2)
 		o.Force = true
 		_, err = install.Uninstall(t.Context(), o)

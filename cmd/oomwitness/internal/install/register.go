@@ -143,7 +143,7 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if lines := criconf.Foreign(now); o.EditConfig && !o.Force && lines != nil {
-			return alteredError(name, lines)
+			return fmt.Errorf("%w\n(install --force drops them)", alteredError(name, lines))
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("containerd configuration: %w", err)
@@ -204,6 +204,8 @@ func (o Options) register(ctx context.Context, result *Result, r registration) e
 		return nil
 	}
 	if err := o.verify(ctx, r); err != nil {
+		err = fmt.Errorf("%w\nThe shim stays at %s, and nothing starts it. Correct what is named here and run install again, "+
+			"or run uninstall", err, o.shimPath())
 		return errors.Join(err, saved.restore(result, false))
 	}
 	return nil

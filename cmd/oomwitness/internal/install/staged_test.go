@@ -83,3 +83,15 @@ func TestStagedIsUndone(t *testing.T) {
 	require.Equal(t, damaged, get(t, o.Root, dropinPath))
 	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
 }
+
+// TestDropinOfAnEarlierInstall: on 1.x it takes CRI settings away.
+func TestDropinOfAnEarlierInstall(t *testing.T) {
+	o := legacy(t, "2.2.9", legacyMain)
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	o.Find, o.EditConfig = found(&o, "1.7.35"), true
+	result, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.Contains(t, result.Actions, install.Action{Verb: "remove", Path: dropinPath})
+	require.False(t, o.Root.Exists(dropinPath))
+}

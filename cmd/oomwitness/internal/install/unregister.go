@@ -143,7 +143,7 @@ func (o Options) refuse(result *Result, format string, args ...any) error {
 		result.note(format, args...)
 		return nil
 	}
-	return fmt.Errorf(format+"\n(--force goes on all the same)", args...)
+	return fmt.Errorf(format+"\n(uninstall --force goes on all the same)", args...)
 }
 
 // refuseForeign refuses to take away what somebody else wrote into what is ours.
@@ -156,8 +156,8 @@ func (o Options) refuseForeign(result *Result, name string, lines []string) erro
 
 // alteredError names the lines of somebody else in what install wrote.
 func alteredError(name string, lines []string) error {
-	return fmt.Errorf("in %s the part of oomwitness was altered after install wrote it. Move what is yours out of it, "+
-		"or take it out; --force drops it:\n%s", name, indent(lines))
+	return fmt.Errorf("in %s the part of oomwitness was altered after install wrote it. Move these lines out of it where "+
+		"they are yours, or delete them:\n%s", name, indent(lines))
 }
 
 // dumpRegistered asks the node's containerd what it makes of its configuration now.

@@ -30,14 +30,14 @@ func TestUninstallRefuses(t *testing.T) {
 	}{
 		"a handler in the block": {"1.7.35", legacyMain, func(text string) string {
 			return strings.Replace(text, blockEnd, kata+blockEnd, 1)
-		}, "\n  [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata]\n  runtime_type = 'io.containerd.kata.v2'\n(--force", "kata"},
+		}, "\n  [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata]\n  runtime_type = 'io.containerd.kata.v2'\n(uninstall --force", "kata"},
 		"an option in the block": {"1.7.35", legacyMain, func(text string) string {
 			return strings.Replace(text, blockEnd, "BinaryName = '/opt/r'\n"+blockEnd, 1)
-		}, "drops it:\n  BinaryName = '/opt/r'\n(--force", "/opt/r"},
+		}, "delete them:\n  BinaryName = '/opt/r'\n(uninstall --force", "/opt/r"},
 		"a setting in the block is changed": {"1.7.35", legacyMain, func(text string) string {
 			at := strings.Index(text, "# >>>")
 			return text[:at] + strings.Replace(text[at:], "SystemdCgroup = true", "SystemdCgroup = false", 1)
-		}, "  SystemdCgroup = false\n(--force", "SystemdCgroup = false"},
+		}, "  SystemdCgroup = false\n(uninstall --force", "SystemdCgroup = false"},
 		"a key behind the block": {"1.7.35", legacyMain, func(text string) string {
 			return text + "BinaryName = '/opt/r'\n"
 		}, "runtimes.runc.options.BinaryName: was not there, is '/opt/r'", ""},
@@ -58,7 +58,7 @@ func TestUninstallRefuses(t *testing.T) {
 
 			if test.lost != "" {
 				_, err = install.Install(t.Context(), o)
-				require.ErrorContains(t, err, strings.TrimSuffix(test.want, "\n(--force"), "install drops it neither")
+				require.ErrorContains(t, err, strings.TrimSuffix(test.want, "\n(uninstall --force"), "install drops it neither")
 			}
 			_, err = install.Uninstall(t.Context(), o)
 			require.ErrorContains(t, err, test.want)
@@ -69,7 +69,7 @@ func TestUninstallRefuses(t *testing.T) {
 			o.Force = true
 			result, err := install.Uninstall(t.Context(), o)
 			require.NoError(t, err)
-			require.Contains(t, strings.Join(result.Notes, "\n"), strings.TrimSuffix(test.want, "\n(--force"), "what is lost is said")
+			require.Contains(t, strings.Join(result.Notes, "\n"), strings.TrimSuffix(test.want, "\n(uninstall --force"), "what is lost is said")
 			require.NotContains(t, get(t, o.Root, criconf.DefaultPath), "oomwitness")
 			require.False(t, o.Root.Exists(shimPath))
 			if test.lost != "" {
@@ -112,7 +112,7 @@ func TestUninstallOfAnAlteredDropin(t *testing.T) {
 	put(t, o.Root, dropinPath, altered)
 	_, err = install.Uninstall(t.Context(), o)
 	require.ErrorContains(t, err, dropinPath)
-	require.ErrorContains(t, err, "\n  [debug]\n  level = 'debug'\n(--force")
+	require.ErrorContains(t, err, "\n  [debug]\n  level = 'debug'\n(uninstall --force")
 	require.True(t, o.Root.Exists(dropinPath))
 	o.Force = true
 	_, err = install.Uninstall(t.Context(), o)

@@ -234,7 +234,7 @@ func (n *Node) uninstall(ctx context.Context) error {
 		result, err := install.Uninstall(ctx, n.Install)
 		if running, ok := errors.AsType[*install.RunningError](err); ok {
 			if !said {
-				n.Say("%d shims run (pids %s): waiting until they have ended", len(running.Pids), strings.Join(running.Pids, ", "))
+				n.Say("%s: waiting until the last has ended", running.Running())
 				said = true
 			}
 			return running.Error(), nil

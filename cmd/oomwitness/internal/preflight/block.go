@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"path"
+	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -63,7 +64,11 @@ func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Ve
 		return bad(Fail, name, doEdit, "%v", err)
 	}
 	if err := file.Registered(c.Handler, shim); err != nil {
-		return bad(Fail, name, doEdit, "altered: %v", err)
+		return bad(Fail, name, doEdit+" --force", "altered: %v", err)
+	}
+	if lines := criconf.Foreign(data); lines != nil {
+		return bad(Warn, name, "move these lines out of the block, or "+doEdit+" --force",
+			"the block in %s was altered after install wrote it:\n%s", legacy.File, strings.Join(lines, "\n"))
 	}
 	want := criconf.Dropin{
 		Handler: c.Handler, Shim: shim, ByType: !version.RuntimePath(), Runc: legacy.Runc(),
