@@ -46,7 +46,7 @@ func TestOtherContainerd(t *testing.T) {
 					require.Contains(t, runtimes, "oomwitness")
 					require.Contains(t, runtimes, "runc")
 					if i == len(way)-1 {
-						out, err = n.command("uninstall", "--address", daemon.socket)
+						out, err = n.command("uninstall")
 						require.NoError(t, err, "%s", out)
 						require.NotContains(t, out, "not checked")
 					}
@@ -87,7 +87,7 @@ func TestUninstallLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, test.since, shape{main: test.main}, program(t, test.since))
-			daemon, err := start(t, n.binary, n.main(), n.dir)
+			_, err := start(t, n.binary, n.main(), n.dir)
 			require.NoError(t, err)
 			out, err := n.command("install", "--edit-config")
 			require.NoError(t, err, "%s", out)
@@ -98,7 +98,7 @@ func TestUninstallLosesNothing(t *testing.T) {
 			}
 			n.write(file, test.edit(string(text)))
 			edited := n.tree()
-			out, err = n.command("uninstall", "--address", daemon.socket)
+			out, err = n.command("uninstall")
 			require.Error(t, err, "%s", out)
 			require.Contains(t, out, test.want)
 			require.Equal(t, edited, n.tree())

@@ -133,6 +133,7 @@ func TestDropinVersion(t *testing.T) {
 		{"root = '/x'", 0, 2, ""},
 		{"root = '/x'", 2, 2, ""},
 		{"version = 1", 0, 2, ""},
+		{"[plugins.cri]\nx = 1", 0, 3, ""},
 		{"version = 2", 0, 2, ""},
 		{"version = 2", 3, 0, "allowed are auto and 2"},
 		{"version = 3", 0, 3, ""},

@@ -1,6 +1,9 @@
 package criconf
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 const (
 	// defaultVersion is the drop-in version where the main file leaves it open:
@@ -29,8 +32,8 @@ func (c Config) DropinVersion(asked int) (int, error) {
 	switch {
 	case main < 2 && asked != 0:
 		return asked, nil
-	case main < 2:
-		return createdVersion, nil
+	case main < 2 && !slices.ContainsFunc(c.Files, func(file File) bool { return len(file.plugins) > 0 }):
+		return createdVersion, nil // nothing that 2.0 to 2.2 could lose
 	case main == 2:
 		want = 2
 	}
