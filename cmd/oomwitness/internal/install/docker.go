@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
@@ -173,14 +174,25 @@ func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 }
 
 // usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
-// drop-in or in the main configuration file.
+// drop-in or in any file that containerd reads. A configuration that cannot be read may
+// well name it.
 func (o Options) usedByCRI(dropin []byte) bool {
-	text, err := o.Root.ReadFile(o.MainConfig)
-	if dropin != nil || err != nil {
-		return dropin != nil
+	if dropin != nil {
+		return true
 	}
-	_, edited, err := criconf.Cut(text)
-	return err == nil && edited
+	config, err := criconf.Load(o.Root, o.MainConfig, "")
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(config.Files, func(file criconf.File) bool {
+		// With our block, which Load leaves out.
+		text, err := o.Root.ReadFile(file.Path)
+		if err != nil {
+			return true
+		}
+		whole, err := criconf.Parse(file.Path, text)
+		return err != nil || whole.Starts(o.shimPath())
+	})
 }
 
 func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
