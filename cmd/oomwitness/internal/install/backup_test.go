@@ -76,3 +76,14 @@ func TestDockerBackupOfSomebodyElse(t *testing.T) {
 		}
 	}
 }
+
+// TestDockerLinkToNothing: install does not make the file at the end of somebody's link.
+func TestDockerLinkToNothing(t *testing.T) {
+	o := tree(t)
+	o.Docker.Wanted = true
+	require.NoError(t, os.MkdirAll(o.Root.Path("/etc/docker"), 0o755))
+	require.NoError(t, os.Symlink("/nope/x.json", o.Root.Entry(docker.DefaultConfig)))
+	_, err := install.InstallDocker(t.Context(), o)
+	require.ErrorContains(t, err, "/etc/docker/daemon.json is a symbolic link to a file that is missing")
+	require.Equal(t, []string{docker.DefaultConfig}, files(t, o.Root))
+}

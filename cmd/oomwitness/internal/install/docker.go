@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
-	"slices"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
 
@@ -92,6 +89,9 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.before, err = o.readDocker(p.daemon.config); err != nil {
 		return p, err
 	}
+	if _, err := os.Lstat(o.Root.Entry(p.daemon.config)); err == nil && p.before == nil {
+		return p, fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", p.daemon.config)
+	}
 	r := docker.Runtime{Name: o.Handler, Shim: o.shimPath(), Default: o.Docker.Default}
 	if p.after, err = docker.Register(p.before, r, o.Force); err != nil {
 		return p, fmt.Errorf("%s: %w", p.daemon.config, err)
@@ -157,90 +157,4 @@ func (o Options) rewrite(result *Result, like, name string, data []byte) error {
 		return replace(target, bytesSource(data), 0o644)
 	}
 	return state.with(target, data).put()
-}
-
-// uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
-// cannot be read is an error only where Docker was named.
-func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
-	daemon, err := o.findDockerd()
-	if err == nil {
-		err = o.unregister(ctx, result, daemon)
-	}
-	if err != nil && !o.Docker.Wanted {
-		result.note("the registration with dockerd was left: %v", err)
-		return nil
-	}
-	return err
-}
-
-// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
-// drop-in or in any file that containerd reads. A configuration that cannot be read may
-// well name it.
-func (o Options) usedByCRI(dropin []byte) bool {
-	if dropin != nil {
-		return true
-	}
-	config, err := criconf.Load(o.Root, o.MainConfig, "")
-	if err != nil {
-		return true
-	}
-	return slices.ContainsFunc(config.Files, func(file criconf.File) bool {
-		// With our block, which Load leaves out.
-		text, err := o.Root.ReadFile(file.Path)
-		if err != nil {
-			return true
-		}
-		whole, err := criconf.Parse(file.Path, text)
-		return err != nil || whole.Starts(o.shimPath())
-	})
-}
-
-func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
-	text, err := o.readDocker(daemon.config)
-	if err != nil {
-		return err
-	}
-	var before []byte
-	if last, _ := backupNames(o.Root.Entry(daemon.config)); last != "" {
-		if before, err = o.readDocker(daemon.config + last); err != nil {
-			return err
-		}
-	}
-	have, err := docker.Read(text, o.Handler)
-	if err != nil {
-		return fmt.Errorf("%s: %w", daemon.config, err)
-	}
-	after, removed, err := docker.Unregister(text, before, o.Handler)
-	if err == nil && before != nil && !bytes.Equal(after, before) {
-		// The file may be a new one, and the backup no copy of ours.
-		if created, gone, err := docker.Unregister(text, nil, o.Handler); err == nil && gone && created == nil {
-			after = nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", daemon.config, err)
-	}
-	switch {
-	case !removed && have.Found && o.Docker.Wanted && !o.Force:
-		return fmt.Errorf("%s: the runtime %q is not oomwitness and stays", daemon.config, o.Handler)
-	case !removed:
-		if o.Docker.Wanted {
-			result.did("absent", daemon.config)
-		}
-		return nil
-	case after == nil:
-		err = o.remove(result, path.Clean(daemon.config))
-	default:
-		err = o.rewrite(result, daemon.config, daemon.config, after)
-	}
-	if err == nil && after != nil {
-		err = o.dropBackup(result, daemon.config, o.Root.Entry(daemon.config), after)
-	}
-	if err != nil {
-		return err
-	}
-	if have.Default == o.Handler {
-		result.note("%s was dockerd's default runtime: new containers cannot start until dockerd is restarted", o.Handler)
-	}
-	return daemon.forget(ctx, o, result)
 }

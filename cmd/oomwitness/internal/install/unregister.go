@@ -88,13 +88,15 @@ func (o Options) planUnregister(result *Result) (unregistration, error) {
 			return u, err
 		}
 	}
+	_, err = os.Lstat(o.Root.Entry(o.dropinPath()))
+	u.dropin = err == nil
 	text, err := o.Root.ReadFile(o.dropinPath())
-	if err != nil || !criconf.Ours(text) {
-		_, err := os.Lstat(o.Root.Entry(o.dropinPath()))
-		u.dropin = err == nil
+	if !u.dropin || err == nil && !criconf.Ours(text) {
 		return u, nil
 	}
-	u.dropin = true
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return u, fmt.Errorf("drop-in: %w", err)
+	}
 	u.ours = append(u.ours, first(criconf.Registers(text))...)
 	return u, o.refuseForeign(result, o.dropinPath(), criconf.DropinForeign(text))
 }
