@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
@@ -28,6 +26,9 @@ type Daemon struct {
 	Unchecked string
 	// Contradicts is what the operator's version contradicts, "" for nothing.
 	Contradicts string
+	// Config is the configuration file that the running containerd was told to read, as
+	// seen from inside the root; "" where none runs, or it was told nothing.
+	Config string
 	// Dump has containerd load the configuration file at a path as seen from
 	// inside the root, with all that it imports, and returns the result. "" is the
 	// configuration that is built in.
@@ -52,6 +53,7 @@ func (f Finder) Find(ctx context.Context) (Daemon, error) {
 		program, programIs = f.programVersion(ctx, binary)
 		err                error
 	)
+	d.Config = Config(f.Root, Process(ctx, f.Root, f.Address))
 	switch {
 	case f.Version != "":
 		if d.Version, err = ParseVersion(f.Version); err != nil {
@@ -174,32 +176,6 @@ func (f Finder) binary(ctx context.Context) string {
 
 func (f Finder) searchPath(ctx context.Context) []string {
 	return SearchPath(f.Root, Process(ctx, f.Root, f.Address))
-}
-
-// SearchPath returns the directories where the containerd with a process ID looks for
-// programs: its PATH, or what systemd gives it. The operator's own PATH says nothing.
-func SearchPath(root rootfs.Dir, pid string) []string {
-	if pid != "" {
-		for entry := range strings.SplitSeq(root.Text("/proc/"+pid+"/environ"), "\x00") {
-			if value, found := strings.CutPrefix(entry, "PATH="); found && value != "" {
-				return strings.Split(value, ":")
-			}
-		}
-	}
-	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-}
-
-// Process returns the process ID of the containerd that answers at a socket, else of
-// one that runs below the root; "" where none does.
-func Process(ctx context.Context, root rootfs.Dir, address string) string {
-	if pid := peer(ctx, root.Path(address)); pid != "" && root.Exists("/proc/"+pid) {
-		return pid
-	}
-	pids, err := procs.Daemons(root.Path("/proc"), "containerd")
-	if err != nil || len(pids) == 0 {
-		return ""
-	}
-	return strconv.Itoa(pids[0])
 }
 
 // lastLine is where containerd prints why it gives up.

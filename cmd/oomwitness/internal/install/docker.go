@@ -121,6 +121,9 @@ func (o Options) readDocker(config string) ([]byte, error) {
 // registration.
 func (o Options) writeDocker(result *Result, p dockerPlan) error {
 	config := p.daemon.config
+	if now, err := o.readDocker(config); err != nil || !bytes.Equal(now, p.before) {
+		return errors.Join(err, fmt.Errorf("%s was changed while install ran: run install again", config))
+	}
 	if bytes.Equal(p.before, p.after) && p.before != nil {
 		result.did("unchanged", config)
 		return nil

@@ -12,10 +12,14 @@ import (
 )
 
 // editFile puts new text into a file of the node's owner, through a symbolic link
-// to it, and keeps mode and owner. The file as it was is beside it afterwards.
-func (o Options) editFile(result *Result, name string, text []byte) error {
+// to it, and keeps mode and owner. The file as it was is beside it afterwards. was is
+// what the new text was made of: a file that somebody has changed since is refused.
+func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	target := o.real(name)
 	now, err := os.ReadFile(target)
+	if err == nil && !bytes.Equal(now, was) || err != nil && was != nil {
+		return fmt.Errorf("%s was changed while install ran: run install again", name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return o.write(result, name, bytesSource(text), 0o644)
 	}

@@ -24,6 +24,8 @@ type registration struct {
 	// nil where nothing is added.
 	file string
 	edit []byte
+	// was is what the edit was made of, nil for no file.
+	was []byte
 	// settings are those that containerd has to have for the handler afterwards, nil
 	// where it does not read them yet.
 	settings map[string]any
@@ -46,6 +48,9 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 		return err
 	}
 	if err := r.daemon.Version.Refused(); err != nil {
+		return err
+	}
+	if err := o.otherConfig(r.daemon); err != nil {
 		return err
 	}
 	version := r.daemon.Version
@@ -82,6 +87,15 @@ func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
 	}
 	address := cmp.Or(o.Address, containerd.DefaultAddress)
 	return containerd.Finder{Root: o.Root, Address: address, Version: o.ContainerdVersion}.Find(ctx)
+}
+
+// otherConfig refuses to write what the containerd that runs does not read.
+func (o Options) otherConfig(d containerd.Daemon) error {
+	if d.Config == "" || o.ContainerdVersion != "" || o.Force || o.Root.Resolve(d.Config) == o.Root.Resolve(o.MainConfig) {
+		return nil
+	}
+	return fmt.Errorf("containerd runs with the configuration %s, and not %s: name it with --containerd-config %s, "+
+		"or go on all the same with --force", d.Config, o.MainConfig, d.Config)
 }
 
 // planDropin registers by a drop-in, for containerd 2.x.
@@ -152,7 +166,7 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 			return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", name)
 		}
 	}
-	r.file = name
+	r.file, r.was = name, now
 	if criconf.Created(text) {
 		text = created
 	}
@@ -249,5 +263,5 @@ func (o Options) writeRegistration(result *Result, r registration) error {
 	if r.edit == nil {
 		return nil
 	}
-	return o.editFile(result, r.file, r.edit)
+	return o.editFile(result, r.file, r.was, r.edit)
 }

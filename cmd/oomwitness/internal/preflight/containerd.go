@@ -17,7 +17,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	const name, versionName = "containerd", "containerd-version"
 	text, err := c.Version(ctx, c.Root.Path(c.Address))
 	if err == nil {
-		return []Finding{ok(name, "answers at %s", c.Address), c.supported(text, "")}, text
+		return []Finding{c.answers(ctx), c.supported(text, "")}, text
 	}
 	running := bad(Fail, name, "start it: systemctl start containerd; if its socket is elsewhere, name it with --address",
 		"does not answer at %s: %s", c.Address, containerd.Reason(err))
@@ -36,6 +36,18 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	}
 	text = containerd.VersionIn(out)
 	return []Finding{running, c.supported(text, " ("+binary+")")}, text
+}
+
+// answers is the finding of a containerd that answers. One that reads another
+// configuration than the one looked at makes all that is said of it wrong.
+func (c Checker) answers(ctx context.Context) Finding {
+	const name = "containerd"
+	reads := containerd.Config(c.Root, containerd.Process(ctx, c.Root, c.Address))
+	if reads != "" && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
+		return bad(Fail, name, "name it with --containerd-config "+reads,
+			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)
+	}
+	return ok(name, "answers at %s", c.Address)
 }
 
 // supported judges a containerd version, or the one that the operator names.

@@ -1,0 +1,60 @@
+package containerd
+
+import (
+	"context"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// SearchPath returns the directories where the containerd with a process ID looks for
+// programs: its PATH, or what systemd gives it. The operator's own PATH says nothing.
+func SearchPath(root rootfs.Dir, pid string) []string {
+	if pid != "" {
+		for entry := range strings.SplitSeq(root.Text("/proc/"+pid+"/environ"), "\x00") {
+			if value, found := strings.CutPrefix(entry, "PATH="); found && value != "" {
+				return strings.Split(value, ":")
+			}
+		}
+	}
+	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+}
+
+// Process returns the process ID of the containerd that answers at a socket, else of
+// one that runs below the root; "" where none does.
+func Process(ctx context.Context, root rootfs.Dir, address string) string {
+	if pid := peer(ctx, root.Path(address)); pid != "" && root.Exists("/proc/"+pid) {
+		return pid
+	}
+	pids, err := procs.Daemons(root.Path("/proc"), "containerd")
+	if err != nil || len(pids) == 0 {
+		return ""
+	}
+	return strconv.Itoa(pids[0])
+}
+
+// Config returns the configuration file that the containerd with a process ID was told to
+// read by its flags -c or --config (app.Flags in cmd/containerd/command/main.go); "" where
+// it was told nothing.
+func Config(root rootfs.Dir, pid string) string {
+	if pid == "" {
+		return ""
+	}
+	words := strings.Split(root.Text("/proc/"+pid+"/cmdline"), "\x00")
+	for i, word := range words {
+		flag, value, has := strings.Cut(strings.TrimPrefix(word, "-"), "=")
+		if i == 0 || flag != "-config" && flag != "config" && flag != "-c" && flag != "c" || !strings.HasPrefix(word, "-") {
+			continue
+		}
+		if !has && i+1 < len(words) {
+			value = words[i+1]
+		}
+		if path.IsAbs(value) {
+			return path.Clean(value)
+		}
+	}
+	return ""
+}
