@@ -65,11 +65,11 @@ func atEnd(err error) bool {
 // old file or the new one. A running binary can be replaced: its processes
 // keep the old inode.
 func replace(target string, from source, mode fs.FileMode) error {
-	return replaceOwned(target, from, mode, os.Geteuid(), os.Getegid())
+	return replaceOwned(target, from, mode, os.Geteuid(), os.Getegid(), nil)
 }
 
-// replaceOwned is replace for a file that belongs to somebody.
-func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (err error) {
+// replaceOwned is replace for a file that belongs to somebody, and has attributes.
+func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, has attributes) (err error) {
 	dir := filepath.Dir(target)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -99,6 +99,9 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (e
 	}
 	// After the write: the umask does not apply to chmod.
 	if err := temp.Chmod(mode); err != nil {
+		return err
+	}
+	if err := has.set(temp); err != nil {
 		return err
 	}
 	if err := temp.Sync(); err != nil {

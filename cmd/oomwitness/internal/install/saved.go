@@ -24,6 +24,7 @@ type savedFile struct {
 	data     []byte
 	mode     fs.FileMode
 	uid, gid int
+	has      attributes
 }
 
 // save reads the drop-in and files of the owner that are about to change, with their
@@ -62,7 +63,9 @@ func saveFile(path string) (savedFile, error) {
 	}
 	switch info.Mode().Type() {
 	case 0:
-		file.data, err = os.ReadFile(path)
+		if file.data, err = os.ReadFile(path); err == nil {
+			file.has, err = readAttributes(path)
+		}
 	case fs.ModeSymlink:
 		file.link, err = os.Readlink(path)
 	default:
@@ -113,5 +116,5 @@ func (f savedFile) put() error {
 	case f.link != "":
 		return relink(f.path, f.link)
 	}
-	return replaceOwned(f.path, bytesSource(f.data), f.mode, f.uid, f.gid)
+	return replaceOwned(f.path, bytesSource(f.data), f.mode, f.uid, f.gid, f.has)
 }
