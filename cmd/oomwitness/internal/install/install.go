@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -79,6 +80,9 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 	if err := o.checkForeign(); err != nil {
 		return p, err
 	}
+	if err := o.checkName(p.config); err != nil {
+		return p, err
+	}
 	if err := o.checkSettings(); err != nil {
 		return p, err
 	}
@@ -99,6 +103,25 @@ func (o Options) checkForeign() error {
 	}
 	if !criconf.Ours(data) {
 		return fmt.Errorf("%s was not written by oomwitness install: move it away, or overwrite it with --force", o.dropinPath())
+	}
+	return nil
+}
+
+// checkName refuses a second name: install knows one handler.
+func (o Options) checkName(config criconf.Config) error {
+	names := []string{o.dropinPath()}
+	for _, file := range config.Files {
+		names = append(names, file.Path)
+	}
+	for _, name := range names {
+		text, err := o.Root.ReadFile(name)
+		if err != nil {
+			continue // no drop-in, or refused elsewhere
+		}
+		if ours, _ := criconf.Registers(text); len(ours) > 0 && !slices.Contains(ours, o.Handler) {
+			return fmt.Errorf("%s registers the shim as %s, and install knows one name: run first: oomwitness uninstall --runtime-name %s",
+				name, ours[0], ours[0])
+		}
 	}
 	return nil
 }

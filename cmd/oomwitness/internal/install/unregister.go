@@ -20,8 +20,8 @@ type unregistration struct {
 	edited []string
 	// dropin reports whether there is a drop-in.
 	dropin bool
-	// ours are the handlers that start the shim, and kept those that only our block
-	// names.
+	// ours are the operator's name and the handlers that start the shim, and kept those
+	// that only our block names.
 	ours, kept []string
 	// daemon is the node's containerd. before is what that one makes of its
 	// configuration now; nil where nobody knows.
@@ -39,6 +39,12 @@ func (o Options) unregisterCRI(ctx context.Context, result *Result) error {
 	}
 	if len(u.edited) == 0 && !u.dropin {
 		return o.remove(result, o.dropinPath())
+	}
+	if others := u.ours[1:]; len(others) > 0 && !slices.Contains(others, o.Handler) {
+		if err := o.refuse(result, "the shim is registered as %s, and not as %s: name it with --runtime-name",
+			strings.Join(others, ", "), o.Handler); err != nil {
+			return err
+		}
 	}
 	if !o.DryRun {
 		o.dumpRegistered(ctx, result, &u)
@@ -97,11 +103,10 @@ func (o Options) planUnregister(result *Result) (unregistration, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return u, fmt.Errorf("drop-in: %w", err)
 	}
-	u.ours = append(u.ours, first(criconf.Registers(text))...)
+	ours, _ := criconf.Registers(text)
+	u.ours = append(u.ours, ours...)
 	return u, o.refuseForeign(result, o.dropinPath(), criconf.DropinForeign(text))
 }
-
-func first(ours, _ []string) []string { return ours }
 
 // planCut looks for an edit in one file.
 func (o Options) planCut(result *Result, u *unregistration, name string) error {

@@ -154,3 +154,24 @@ func TestUninstallWithoutContainerd(t *testing.T) {
 	require.Contains(t, result.Notes[0], "not checked by \"containerd config dump\": containerd's version is unknown")
 	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
 }
+
+// TestUninstallOfAnotherName: the registration of a name that was not given stays.
+func TestUninstallOfAnotherName(t *testing.T) {
+	for version, main := range map[string]string{"1.7.35": legacyMain, "2.2.9": "version = 2\n"} {
+		o := legacy(t, version, main)
+		o.EditConfig = true
+		_, err := install.Install(t.Context(), o)
+		require.NoError(t, err)
+		before := files(t, o.Root)
+		o.Handler = "other"
+		_, err = install.Install(t.Context(), o)
+		require.ErrorContains(t, err, "run first: oomwitness uninstall --runtime-name oomwitness")
+		_, err = install.Uninstall(t.Context(), o)
+		require.ErrorContains(t, err, "the shim is registered as oomwitness, and not as other: name it with --runtime-name")
+		require.Equal(t, before, files(t, o.Root))
+		o.Force = true
+		_, err = install.Uninstall(t.Context(), o)
+		require.NoError(t, err)
+		require.Equal(t, []string{criconf.DefaultPath}, files(t, o.Root))
+	}
+}
