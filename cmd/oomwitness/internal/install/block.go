@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -28,16 +30,10 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
 			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
 	}
-	known := r.before
-	if r.staged && r.daemon.Dump != nil {
-		if known, err = r.daemon.Dump(ctx, ""); err != nil {
-			return err
-		}
+	if handler.Keep, err = r.builtIn(ctx, legacy, o.Handler); err != nil {
+		return err
 	}
-	handler.Keep = legacy.BuiltIn(known, o.Handler)
-	for name := range handler.Keep {
-		r.keep = append(r.keep, name)
-	}
+	r.keep = slices.Collect(maps.Keys(handler.Keep))
 	tables, err := handler.Tables()
 	if err != nil {
 		return err
@@ -52,7 +48,25 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 		r.settings = handler.Settings()
 		return nil
 	}
-	missing := &MissingError{Version: r.daemon.Version.Text, File: legacy.File, DryRun: o.DryRun,
+	r.edit, r.missing = nil, o.missing(r.daemon.Version.Text, legacy, tables)
+	return nil
+}
+
+// builtIn returns the handlers that the block has to keep.
+func (r registration) builtIn(ctx context.Context, legacy criconf.Legacy, handler string) (map[string]map[string]any, error) {
+	known := r.before
+	if r.staged && r.daemon.Dump != nil {
+		var err error
+		if known, err = r.daemon.Dump(ctx, ""); err != nil {
+			return nil, err
+		}
+	}
+	return legacy.BuiltIn(known, handler), nil
+}
+
+// missing says where the tables have to go.
+func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *MissingError {
+	missing := &MissingError{Version: version, File: legacy.File, DryRun: o.DryRun,
 		How: "add this to the end of " + legacy.File, Block: string(criconf.Block(tables))}
 	switch {
 	case !legacy.Exists:
@@ -61,8 +75,7 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 	case legacy.Files[0].Marked:
 		missing.How = "replace the block of oomwitness in " + legacy.File + " by this"
 	}
-	r.edit, r.missing = nil, missing
-	return nil
+	return missing
 }
 
 // MissingError says that containerd does not know the shim yet, and what to do by

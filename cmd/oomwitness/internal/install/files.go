@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,6 +80,7 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 		return err
 	}
 	defer content.Close()
+	removeStale(target)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(target)+".*.tmp")
 	if err != nil {
 		return err
@@ -111,6 +113,23 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 		return err
 	}
 	return syncDir(dir)
+}
+
+// staleAfter is far longer than a file is written.
+const staleAfter = time.Hour
+
+// removeStale removes what a killed install has left beside the file that it was about
+// to replace.
+func removeStale(target string) {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp"))
+	if err != nil {
+		return // a name with a bracket: nothing that install writes has one
+	}
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // syncDir makes a rename in dir last through a power cut.

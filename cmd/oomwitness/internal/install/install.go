@@ -179,12 +179,8 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		result.note("the shim stays: it is registered with containerd's CRI plugin")
 		return result, o.uninstallDocker(ctx, &result)
 	}
-	pids, err := o.running()
-	if err != nil && !o.Force {
+	if err := o.refuseRunning(); err != nil {
 		return result, err
-	}
-	if len(pids) > 0 && !o.Force {
-		return result, &RunningError{Path: o.shimPath(), Pids: pids}
 	}
 	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
 		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
@@ -210,6 +206,18 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		return result, err
 	}
 	return result, o.finish(ctx, &result)
+}
+
+// refuseRunning refuses to take the binary away from shims that run, unless forced.
+func (o Options) refuseRunning() error {
+	if o.Force {
+		return nil
+	}
+	pids, err := o.running()
+	if err == nil && len(pids) > 0 {
+		return &RunningError{Path: o.shimPath(), Pids: pids}
+	}
+	return err
 }
 
 // RunningError refuses to take the binary away from under shims that run.
@@ -246,6 +254,9 @@ func otherShim(data []byte, handler, path string) string {
 // remove takes one file away and records it.
 func (o Options) remove(result *Result, name string) error {
 	target := o.Root.Entry(name)
+	if !o.DryRun {
+		removeStale(target)
+	}
 	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
 		result.did("absent", name)
 		return nil
