@@ -104,7 +104,7 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 
 // readDocker returns dockerd's configuration, nil where there is none.
 func (o Options) readDocker(config string) ([]byte, error) {
-	data, err := os.ReadFile(o.Root.Resolve(config))
+	data, err := o.Root.ReadFile(config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

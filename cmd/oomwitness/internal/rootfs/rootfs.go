@@ -4,11 +4,14 @@ package rootfs
 
 import (
 	"cmp"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // maxLinks is the kernel's own limit on symbolic links in one lookup
@@ -69,9 +72,27 @@ func (d Dir) Entry(p string) string {
 	return filepath.Join(d.Path(path.Dir(p)), path.Base(p))
 }
 
-// ReadFile reads the file p inside d.
+// ReadFile reads the file p inside d. What is no file is an error: a pipe would hold
+// the reader up for ever.
 func (d Dir) ReadFile(p string) ([]byte, error) {
-	return os.ReadFile(d.Path(p))
+	name := d.Path(p)
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is not a regular file")}
+	}
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // Text reads a small kernel file inside d and trims it. A file that cannot be

@@ -1,8 +1,10 @@
 package rootfs_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,4 +73,23 @@ func TestGlobIsAbsoluteInside(t *testing.T) {
 	matches, err := rootfs.Dir(root).Glob("/etc/conf.d/*.toml")
 	require.NoError(t, err)
 	require.Equal(t, []string{"/etc/conf.d/a.toml", "/etc/conf.d/b.toml"}, matches)
+}
+
+// TestReadFile: a pipe is refused at once.
+func TestReadFile(t *testing.T) {
+	root := rootfs.Dir(t.TempDir())
+	require.NoError(t, os.WriteFile(root.Path("/file"), []byte("text"), 0o600))
+	require.NoError(t, os.Symlink("/file", root.Entry("/link")))
+	require.NoError(t, syscall.Mkfifo(root.Path("/pipe"), 0o600))
+	for _, name := range []string{"/file", "/link"} {
+		data, err := root.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, "text", string(data))
+	}
+	for _, name := range []string{"/pipe", "/"} {
+		_, err := root.ReadFile(name)
+		require.ErrorContains(t, err, "is not a regular file", name)
+	}
+	_, err := root.ReadFile("/gone")
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }
