@@ -61,7 +61,9 @@ it was beside it (.before-oomwitness); "oomwitness uninstall" takes out exactly 
 was added. Without that flag a file of yours is read and never edited.
 
 Afterwards "containerd config dump" must show the handler, and everything else as it
-was before. If it does not, all files are put back and the difference is printed.
+was before. If it does not, all files are put back and the difference is printed. A
+drop-in that containerd 2.x does not import yet changes nothing: it stays, and a note
+says what to add. On 1.x, where nothing is written without a leave, that is an error.
 
 ` + dockerHelp + `
 
