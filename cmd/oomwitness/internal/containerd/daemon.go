@@ -53,7 +53,7 @@ func (f Finder) Find(ctx context.Context) (Daemon, error) {
 		program, programIs = f.programVersion(ctx, binary)
 		err                error
 	)
-	d.Config = Config(f.Root, Process(ctx, f.Root, f.Address))
+	d.Config = Config(ctx, f.Root, f.Address)
 	switch {
 	case f.Version != "":
 		if d.Version, err = ParseVersion(f.Version); err != nil {

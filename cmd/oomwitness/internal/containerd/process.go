@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,17 +37,22 @@ func Process(ctx context.Context, root rootfs.Dir, address string) string {
 	return strconv.Itoa(pids[0])
 }
 
-// Config returns the configuration file that the containerd with a process ID was told to
-// read by its flags -c or --config (app.Flags in cmd/containerd/command/main.go); "" where
-// it was told nothing.
-func Config(root rootfs.Dir, pid string) string {
+// Config returns the configuration file that the containerd that answers at a socket was
+// told to read, "" where none answers or it was told nothing.
+func Config(ctx context.Context, root rootfs.Dir, address string) string {
+	pid := peer(ctx, root.Path(address))
 	if pid == "" {
 		return ""
 	}
-	words := strings.Split(root.Text("/proc/"+pid+"/cmdline"), "\x00")
+	return configIn(strings.Split(root.Text("/proc/"+pid+"/cmdline"), "\x00"))
+}
+
+// configIn returns the value of the flag -c or --config in containerd's command line
+// (app.Flags in cmd/containerd/command/main.go).
+func configIn(words []string) string {
 	for i, word := range words {
-		flag, value, has := strings.Cut(strings.TrimPrefix(word, "-"), "=")
-		if i == 0 || flag != "-config" && flag != "config" && flag != "-c" && flag != "c" || !strings.HasPrefix(word, "-") {
+		flag, value, has := strings.Cut(word, "=")
+		if i == 0 || !slices.Contains([]string{"-c", "--c", "-config", "--config"}, flag) {
 			continue
 		}
 		if !has && i+1 < len(words) {

@@ -1,7 +1,7 @@
 package containerd
 
 import (
-	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,8 +10,6 @@ import (
 )
 
 func TestConfig(t *testing.T) {
-	root := rootfs.Dir(t.TempDir())
-	require.NoError(t, os.MkdirAll(root.Path("/proc/7"), 0o755))
 	for cmdline, want := range map[string]string{
 		"containerd\x00":                                              "",
 		"containerd\x00--config\x00/a.toml\x00":                       "/a.toml",
@@ -24,9 +22,7 @@ func TestConfig(t *testing.T) {
 		"containerd\x00c\x00/a.toml":                                  "",
 		"containerd\x00-c\x00relative.toml":                           "",
 	} {
-		require.NoError(t, os.WriteFile(root.Path("/proc/7/cmdline"), []byte(cmdline), 0o644))
-		require.Equal(t, want, Config(root, "7"), "%q", cmdline)
+		require.Equal(t, want, configIn(strings.Split(cmdline, "\x00")), "%q", cmdline)
 	}
-	require.Empty(t, Config(root, ""))
-	require.Empty(t, Config(root, "8"))
+	require.Empty(t, Config(t.Context(), rootfs.Dir(t.TempDir()), DefaultAddress), "nobody answers")
 }

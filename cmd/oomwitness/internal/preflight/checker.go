@@ -54,6 +54,9 @@ type Checker struct {
 	// Version asks the containerd at the real path of a socket for its
 	// version; nil asks for real.
 	Version func(ctx context.Context, socket string) (string, error)
+	// Reads returns the configuration file that the containerd that answers was told to
+	// read, "" for none; nil looks for real.
+	Reads func(ctx context.Context) string
 }
 
 // Check looks at everything. It changes nothing, and does not fail: what
@@ -64,6 +67,9 @@ func (c Checker) Check(ctx context.Context) Report {
 	}
 	if c.Version == nil {
 		c.Version = containerd.Ask
+	}
+	if c.Reads == nil {
+		c.Reads = func(ctx context.Context) string { return containerd.Config(ctx, c.Root, c.Address) }
 	}
 	if c.Path == nil {
 		c.Path = containerd.SearchPath(c.Root, containerd.Process(ctx, c.Root, c.Address))

@@ -42,7 +42,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 // configuration than the one looked at makes all that is said of it wrong.
 func (c Checker) answers(ctx context.Context) Finding {
 	const name = "containerd"
-	reads := containerd.Config(c.Root, containerd.Process(ctx, c.Root, c.Address))
+	reads := c.Reads(ctx)
 	if reads != "" && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
 		return bad(Fail, name, "name it with --containerd-config "+reads,
 			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)

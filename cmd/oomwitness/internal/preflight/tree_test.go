@@ -40,6 +40,8 @@ type node struct {
 	err     error
 	// named is the version that the operator names.
 	named string
+	// reads is the configuration that containerd was told to read.
+	reads string
 	check func(string) error
 	// ledger is what is pinned, unread why it can't be read.
 	ledger bpf.Meta
@@ -159,6 +161,7 @@ func (n *node) report() preflight.Report {
 			return n.ledger, n.unread
 		},
 		Run:     n.run,
+		Reads:   func(context.Context) string { return n.reads },
 		Version: func(context.Context, string) (string, error) { return n.version, n.err },
 	}.Check(n.t.Context())
 }
