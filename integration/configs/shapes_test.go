@@ -164,6 +164,14 @@ func odd() []shape {
 		{name: "not TOML", main: "version = 2\n[plugins\n", starts: never, refused: func(version) string { return "line 2" }},
 		{name: "a missing import", main: "imports = [\"DIR/gone.toml\"]\nversion = 2\n", starts: never,
 			refused: func(version) string { return "gone.toml" }},
+		// The folder of the drop-in would be imported as a file, and the backup too.
+		{name: "imports all beside it", main: "version = 2\nimports = [\"DIR/*\"]\n" + settings2, starts: always,
+			refused: func(v version) string {
+				if v.major >= 2 {
+					return "is a directory"
+				}
+				return "was undone"
+			}},
 		{name: "byte order mark", main: "\xef\xbb\xbfversion = 2\n" + settings2,
 			starts: func(v version) bool { return v.major == 1 }, refused: on(2, "byte order mark")},
 	}

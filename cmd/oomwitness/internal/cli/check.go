@@ -50,6 +50,8 @@ at a tree instead, such as the host's as mounted in a container.`,
 	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
 	flags.StringVar(&checker.ContainerdConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
 	flags.StringVar(&checker.Address, "address", containerd.DefaultAddress, "containerd's socket")
+	flags.StringVar(&checker.ContainerdVersion, "containerd-version", "",
+		"version of the containerd that will read the configuration, such as 1.7 for the newest 1.7 (default: what containerd answers, else its program)")
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
 	flags.StringVar(&checker.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in, as given to install")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
@@ -95,6 +97,11 @@ func checkPaths(c preflight.Checker) error {
 	}
 	if !c.Root.Exists("/") {
 		return fmt.Errorf("--root %q: no such directory", c.Root)
+	}
+	if c.ContainerdVersion != "" {
+		if _, err := containerd.ParseVersion(c.ContainerdVersion); err != nil {
+			return fmt.Errorf("--containerd-version: %w", err)
+		}
 	}
 	return criconf.CheckHandler(c.Handler)
 }

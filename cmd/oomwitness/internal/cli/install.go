@@ -61,7 +61,9 @@ it was beside it (.before-oomwitness); "oomwitness uninstall" takes out exactly 
 was added. Without that flag a file of yours is read and never edited.
 
 Afterwards "containerd config dump" must show the handler, and everything else as it
-was before. If it does not, all files are put back and the difference is printed.
+was before. If it does not, all files are put back and the difference is printed. A
+drop-in that containerd 2.x does not import yet changes nothing: it stays, and a note
+says what to add. On 1.x, where nothing is written without a leave, that is an error.
 
 ` + dockerHelp + `
 
@@ -104,7 +106,7 @@ starts: restart it, or use --restart-containerd.`,
 	registrationFlags(cmd, &o)
 	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
-	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, or a runtime of dockerd of the same name")
+	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, an altered block, or a runtime of dockerd of the same name; with --docker go on where dockerd's version is unknown")
 	dockerFlags(cmd, &o.Docker, "register the shim with Docker, and not with containerd's CRI plugin")
 	flags.BoolVar(&o.Docker.Default, "docker-default", false, "make the shim Docker's default runtime")
 	return cmd
@@ -128,9 +130,13 @@ install. Running it again is not an error.
 The ledger stays in the kernel, where it harms nothing, until a reboot or
 "oomwitness unload"; with --unload it goes too.
 
+Afterwards "containerd config dump" must show everything but the handler as it was
+before. If it does not, all files are put back and the difference is printed.
+
 It refuses while containers still run under the shim: containerd needs the binary
 to clean up after them. Delete their pods first. It also refuses to delete a
-drop-in that install did not write. --force overrules both.`,
+drop-in that install did not write, and lines that somebody added to what install
+wrote. --force overrules all of this.`,
 		Example: `  oomwitness uninstall --dry-run
   oomwitness uninstall --restart-containerd`,
 		Args: cobra.NoArgs,
@@ -149,7 +155,9 @@ drop-in that install did not write. --force overrules both.`,
 		},
 	}
 	placeFlags(cmd, &o)
-	cmd.Flags().BoolVar(&o.Force, "force", false, "remove also with running shims, or a drop-in that install did not write")
+	daemonFlags(cmd, &o)
+	cmd.Flags().BoolVar(&o.Force, "force", false,
+		"remove also with running shims, or what install did not write, or where other settings of containerd change")
 	cmd.Flags().BoolVar(&unload, "unload", false, "remove the ledger from the kernel as well")
 	dockerFlags(cmd, &o.Docker, "remove the registration with Docker alone, and the shim unless the drop-in is there")
 	return cmd
@@ -183,9 +191,15 @@ func registrationFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.EditConfig, "edit-config", false,
 		"add to containerd's main configuration file what it needs to know the handler, marked and with a backup")
+	daemonFlags(cmd, o)
+}
+
+// daemonFlags adds the flags that say which containerd reads the configuration.
+func daemonFlags(cmd *cobra.Command, o *install.Options) {
+	flags := cmd.Flags()
 	flags.StringVar(&o.Address, "address", containerd.DefaultAddress, "containerd's socket")
 	flags.StringVar(&o.ContainerdVersion, "containerd-version", "",
-		"version of the containerd that will read the configuration, such as 1.7 (default: what containerd answers, else its program)")
+		"version of the containerd that will read the configuration, such as 1.7 for the newest 1.7 (default: what containerd answers, else its program)")
 }
 
 // placeFlags adds the flags that install and uninstall share.

@@ -143,7 +143,7 @@ func TestLateNodeIsNamed(t *testing.T) {
 			},
 			Spec: corev1.PodSpec{NodeName: "worker"},
 			Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{
-				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: "1 shims run"}},
+				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: "1 shim runs"}},
 			}}},
 		}
 		w := newWorld(class("oomwitness", "oomwitness"), late)
@@ -151,7 +151,7 @@ func TestLateNodeIsNamed(t *testing.T) {
 		err := w.Run(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, "these nodes have not removed the shim in time")
-		require.ErrorContains(t, err, "worker (pod oomwitness-x): 1 shims run")
+		require.ErrorContains(t, err, "worker (pod oomwitness-x): 1 shim runs")
 		require.Equal(t, "setup", w.action(t), "put back")
 	})
 }

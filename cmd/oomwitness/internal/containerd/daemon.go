@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
@@ -26,8 +24,14 @@ type Daemon struct {
 	// Unchecked is why containerd's own program cannot be asked what it makes of
 	// a configuration, "" where it can be.
 	Unchecked string
+	// Contradicts is what the operator's version contradicts, "" for nothing.
+	Contradicts string
+	// Config is the configuration file that the running containerd was told to read, as
+	// seen from inside the root; "" where none runs, or it was told nothing.
+	Config string
 	// Dump has containerd load the configuration file at a path as seen from
-	// inside the root, with all that it imports, and returns the result.
+	// inside the root, with all that it imports, and returns the result. "" is the
+	// configuration that is built in.
 	Dump func(ctx context.Context, config string) (map[string]any, error)
 }
 
@@ -49,10 +53,15 @@ func (f Finder) Find(ctx context.Context) (Daemon, error) {
 		program, programIs = f.programVersion(ctx, binary)
 		err                error
 	)
+	d.Config = Config(ctx, f.Root, f.Address)
 	switch {
 	case f.Version != "":
 		if d.Version, err = ParseVersion(f.Version); err != nil {
 			return d, fmt.Errorf("--containerd-version: %w", err)
+		}
+		if now, err := f.running(ctx); err == nil && !now.Series(d.Version) {
+			d.Contradicts = fmt.Sprintf("containerd %s answers at %s, and --containerd-version names %s: "+
+				"the configuration is written for the latter", now, f.Address, d.Version)
 		}
 	default:
 		if d.Version, err = f.running(ctx); err == nil {
@@ -90,7 +99,7 @@ func (f Finder) running(ctx context.Context) (Version, error) {
 // programVersion asks the program.
 func (f Finder) programVersion(ctx context.Context, binary string) (Version, error) {
 	if binary == "" {
-		return Version{}, fmt.Errorf("there is no containerd program in %s", strings.Join(SearchPath(f.Root), ":"))
+		return Version{}, fmt.Errorf("there is no containerd program in %s", strings.Join(f.searchPath(ctx), ":"))
 	}
 	out, err := f.run(ctx, binary, "--version")
 	if err != nil {
@@ -115,7 +124,7 @@ func VersionIn(printed string) string {
 // and main.go of 1.6 to 2.4.
 func (f Finder) dump(ctx context.Context, binary, config string) (map[string]any, error) {
 	args := []string{"--config", config, "config", "dump"}
-	if !f.Root.Exists(config) {
+	if config == "" || !f.Root.Exists(config) {
 		// 1.x refuses to dump what is not there, and starts without.
 		args = []string{"config", "default"}
 	}
@@ -155,40 +164,18 @@ func (f Finder) run(ctx context.Context, binary string, args ...string) (string,
 // of one that runs, else the one that systemd would start, as seen from inside the
 // root; "" where there is none.
 func (f Finder) binary(ctx context.Context) string {
-	for _, pid := range []string{peer(ctx, f.Root.Path(f.Address)), PID(f.Root)} {
-		if pid == "" {
-			continue
-		}
+	if pid := Process(ctx, f.Root, f.Address); pid != "" {
 		exe, err := os.Readlink(f.Root.Path("/proc/"+pid) + "/exe")
 		exe = strings.TrimSuffix(exe, " (deleted)") // replaced since: the new one reads the configuration
 		if err == nil && f.Root.IsExecutable(exe) {
 			return exe
 		}
 	}
-	return f.Root.LookPath("containerd", SearchPath(f.Root))
+	return f.Root.LookPath("containerd", f.searchPath(ctx))
 }
 
-// SearchPath returns the directories where containerd looks for programs: the
-// PATH of the one that runs, else what systemd gives it. The operator's own PATH
-// says nothing.
-func SearchPath(root rootfs.Dir) []string {
-	if pid := PID(root); pid != "" {
-		for entry := range strings.SplitSeq(root.Text("/proc/"+pid+"/environ"), "\x00") {
-			if value, found := strings.CutPrefix(entry, "PATH="); found && value != "" {
-				return strings.Split(value, ":")
-			}
-		}
-	}
-	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-}
-
-// PID returns the process ID of a containerd below the root, "" where none runs.
-func PID(root rootfs.Dir) string {
-	pids, err := procs.Daemons(root.Path("/proc"), "containerd")
-	if err != nil || len(pids) == 0 {
-		return ""
-	}
-	return strconv.Itoa(pids[0])
+func (f Finder) searchPath(ctx context.Context) []string {
+	return SearchPath(f.Root, Process(ctx, f.Root, f.Address))
 }
 
 // lastLine is where containerd prints why it gives up.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
@@ -57,6 +58,9 @@ func TestFindInATree(t *testing.T) {
 	dump, err = d.Dump(t.Context(), "/etc/containerd/gone.toml")
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"root": "built in"}, dump, "containerd starts without a file")
+	dump, err = d.Dump(t.Context(), "")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"root": "built in"}, dump)
 	require.NoError(t, os.WriteFile(root.Path("/etc/other.toml"), nil, 0o644))
 	_, err = d.Dump(t.Context(), "/etc/other.toml")
 	require.ErrorContains(t, err, "/usr/bin/containerd --config /etc/other.toml config dump: exit status 3: what is")
@@ -64,6 +68,7 @@ func TestFindInATree(t *testing.T) {
 	d, err = Finder{Root: root, Address: DefaultAddress, Version: "1.7"}.Find(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "1.7", d.Version.Text)
+	require.True(t, d.Version.RuntimePath(), "the newest 1.7")
 	require.NotNil(t, d.Dump)
 
 	d, err = Finder{Root: root, Address: DefaultAddress, Version: "2.2"}.Find(t.Context())
@@ -104,6 +109,11 @@ func TestFindByTheSocket(t *testing.T) {
 	require.NoError(t, err)
 	f := Finder{Address: socket}
 	require.Equal(t, self, f.binary(t.Context()))
+	require.Equal(t, strconv.Itoa(os.Getpid()), Process(t.Context(), "/", socket))
+	d, err := Finder{Address: socket, Version: "1.7"}.Find(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "containerd v2.4.2 answers at "+socket+", and --containerd-version names 1.7: the configuration is written for the latter",
+		d.Contradicts)
 	version, err := f.running(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "v2.4.2", version.Text)

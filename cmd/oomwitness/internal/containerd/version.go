@@ -23,8 +23,11 @@ type Version struct {
 // number begins a version: Debian, k3s and others append to it.
 var number = regexp.MustCompile(`^v?([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?`)
 
+// newest stands for the newest patch of a series.
+const newest = 1 << 30
+
 // ParseVersion reads a version, with or without a leading v. An absent patch
-// number is 0.
+// number is the newest of the series.
 func ParseVersion(text string) (Version, error) {
 	text = strings.TrimSpace(text)
 	parts := number.FindStringSubmatch(text)
@@ -35,6 +38,9 @@ func ParseVersion(text string) (Version, error) {
 	for i, to := range []*int{&v.Major, &v.Minor, &v.Patch} {
 		// At most six digits, or none: Atoi cannot fail on more than the latter.
 		*to, _ = strconv.Atoi(parts[i+1])
+	}
+	if parts[3] == "" {
+		v.Patch = newest
 	}
 	return v, nil
 }
@@ -60,6 +66,15 @@ func (v Version) Refused() error {
 			"upgrade containerd", v, Served)
 	}
 	return nil
+}
+
+// Untested returns what has to be said of a version that is newer than all that are
+// tested, "" for nothing.
+func (v Version) Untested() string {
+	if v.before(2, 5, 0) {
+		return ""
+	}
+	return fmt.Sprintf("containerd %s is not tested (%s are), and is treated as 2.4", v, Served)
 }
 
 // Dropins reports whether this version merges an imported file key by key. 1.x

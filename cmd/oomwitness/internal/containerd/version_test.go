@@ -15,6 +15,8 @@ func TestVersion(t *testing.T) {
 		"v1.6.0":           {false, false, false, 2},
 		"1.6.20~ds1":       {false, false, false, 2},
 		"1.6.21":           {false, false, true, 2},
+		"1.7":              {false, false, true, 2},
+		"1.6":              {false, false, true, 2},
 		"v1.7.0":           {false, false, false, 2},
 		"1.7.1":            {false, false, true, 2},
 		"1.7.35+unknown":   {false, false, true, 2},
@@ -47,6 +49,15 @@ func TestRefused(t *testing.T) {
 	v, err := ParseVersion("v1.5.18")
 	require.NoError(t, err)
 	require.ErrorContains(t, v.Refused(), "containerd v1.5.18 cannot be served, 1.6 to 2.4 can: before 1.6")
+}
+
+func TestUntested(t *testing.T) {
+	for text, want := range map[string]bool{"1.6": false, "2.4": false, "v2.4.999": false, "2.5.0-rc.0": true, "2.10": true, "3.0": true} {
+		v, err := ParseVersion(text)
+		require.NoError(t, err)
+		require.Equal(t, want, v.Untested() != "", text)
+	}
+	require.Equal(t, "containerd v3.0.0 is not tested (1.6 to 2.4 are), and is treated as 2.4", Version{Major: 3, Text: "v3.0.0"}.Untested())
 }
 
 // FuzzParseVersion: a version is read or refused, and judged.

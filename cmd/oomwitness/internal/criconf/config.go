@@ -36,6 +36,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -74,6 +75,8 @@ type File struct {
 	// Marked reports whether the file has our block. What the block says is in
 	// none of the other fields.
 	Marked bool
+	// Created reports whether install created the file, and nobody altered it.
+	Created bool
 	// byteOrderMark reports whether the file begins with one.
 	byteOrderMark bool
 	// plugins is the whole table of that name.
@@ -205,6 +208,8 @@ func Load(root rootfs.Dir, main, skip string) (Config, error) {
 			return config, fmt.Errorf("containerd configuration: %w", err)
 		}
 		file.Marked = len(without) != len(data)
+		rest, _, err := Cut(data)
+		file.Created = err == nil && Created(rest)
 		config.Exists = true
 		config.Files = append(config.Files, file)
 		if len(config.Files) > maxFiles {
@@ -243,19 +248,23 @@ func (c Config) Covers(target string) bool {
 }
 
 // ImportHint says, in words for the operator, what makes containerd include
-// the files of dir.
-func (c Config) ImportHint(dir string) string {
-	pattern := filepath.Join(dir, "*.toml")
+// the files of dir, with a drop-in of a version. It ends with the line itself, to be
+// pasted.
+func (c Config) ImportHint(dir string, version int) string {
+	imports := []string{filepath.Join(dir, "*.toml")}
 	if !c.Exists {
-		return fmt.Sprintf("create %s with these two lines:\n    version = %d\n    imports = [%q]",
-			c.Path, defaultVersion, pattern)
+		return fmt.Sprintf("create %s with these two lines:\n    version = %d\n    imports = [%q]", c.Path, version, imports[0])
 	}
-	for _, file := range c.Files {
-		if file.Path == c.Path && len(file.Imports) > 0 {
-			return fmt.Sprintf("in %s, add %q to the list in imports", c.Path, pattern)
-		}
+	what := "above the first table, add this line"
+	if main := c.Files[0]; main.Imports != nil {
+		what = "replace imports and its list by this line"
+		imports = append(imports, main.Imports...)
 	}
-	return fmt.Sprintf("in %s, above the first table, add this line:\n    imports = [%q]", c.Path, pattern)
+	quoted := make([]string, len(imports))
+	for i, pattern := range imports {
+		quoted[i] = strconv.Quote(pattern)
+	}
+	return fmt.Sprintf("in %s, %s:\n    imports = [%s]", c.Path, what, strings.Join(quoted, ", "))
 }
 
 // Runtime gives the settings of a CRI runtime handler, all files together,

@@ -82,7 +82,7 @@ func TestLoadErrors(t *testing.T) {
 	config, err := load(t, nil)
 	require.NoError(t, err)
 	require.False(t, config.Exists)
-	require.Contains(t, config.ImportHint("/etc/containerd/conf.d"), "create /etc/containerd/config.toml")
+	require.Contains(t, config.ImportHint("/etc/containerd/conf.d", 2), "create /etc/containerd/config.toml")
 
 	for name, test := range map[string]struct{ main, want string }{
 		"bad TOML":       {"version = 3\nimports = [", "line 2"},
@@ -98,13 +98,18 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
+// TestImportHint: the hint ends with a line that can be pasted by itself, and takes
+// the place of a list that is there.
 func TestImportHint(t *testing.T) {
-	config, err := load(t, map[string]string{"etc/containerd/config.toml": "version = 2"})
-	require.NoError(t, err)
-	require.Contains(t, config.ImportHint("/etc/containerd/conf.d"), `imports = ["/etc/containerd/conf.d/*.toml"]`)
-	config, err = load(t, map[string]string{"etc/containerd/config.toml": `imports = ["/x/*.toml"]`})
-	require.NoError(t, err)
-	require.Contains(t, config.ImportHint("/etc/containerd/conf.d"), "to the list in imports")
+	for main, want := range map[string]string{
+		"version = 2":             "in /etc/containerd/config.toml, above the first table, add this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\"]",
+		"version = 2\nimports=[]": "in /etc/containerd/config.toml, replace imports and its list by this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\"]",
+		"imports = ['/x/*.toml']": "in /etc/containerd/config.toml, replace imports and its list by this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\", \"/x/*.toml\"]",
+	} {
+		config, err := load(t, map[string]string{"etc/containerd/config.toml": main})
+		require.NoError(t, err)
+		require.Equal(t, want, config.ImportHint("/etc/containerd/conf.d", 2))
+	}
 }
 
 func TestCRIDisabled(t *testing.T) {
@@ -124,10 +129,11 @@ func TestDropinVersion(t *testing.T) {
 		want  int
 		err   string
 	}{
-		{"", 0, 3, ""},
-		{"root = '/x'", 0, 3, ""},
+		{"", 0, 2, ""},
+		{"root = '/x'", 0, 2, ""},
 		{"root = '/x'", 2, 2, ""},
-		{"version = 1", 0, 3, ""},
+		{"version = 1", 0, 2, ""},
+		{"[plugins.cri]\nx = 1", 0, 3, ""},
 		{"version = 2", 0, 2, ""},
 		{"version = 2", 3, 0, "allowed are auto and 2"},
 		{"version = 3", 0, 3, ""},
@@ -171,7 +177,7 @@ func FuzzParse(f *testing.F) {
 		config := criconf.Config{Path: file.Path, Exists: true, Files: []criconf.File{file}}
 		config.Covers(dropin)
 		config.CRIDisabled()
-		require.NotEmpty(t, config.ImportHint("/x"))
+		require.NotEmpty(t, config.ImportHint("/x", 3))
 		systemd, _ := config.SystemdCgroup()
 		out, err := criconf.Dropin{
 			Version: 3, Handler: "oomwitness", Shim: "/bin/" + criconf.ShimName, SystemdCgroup: systemd, Runc: config.Runc(),

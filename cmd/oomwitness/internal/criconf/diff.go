@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -70,6 +71,7 @@ func diff(at string, before, after map[string]any) []string {
 		}
 		switch {
 		case blank(was) && blank(is):
+		case inHandler(at) && (!has && isZero(was) || !had && isZero(is)):
 		case wasTable != nil && (isTable != nil || !has), isTable != nil && !had:
 			out = append(out, diff(name, wasTable, isTable)...)
 		case !has:
@@ -81,6 +83,15 @@ func diff(at string, before, after map[string]any) []string {
 		}
 	}
 	return out
+}
+
+// inHandler reports whether a table is one of a runtime handler. There an absent
+// setting is the same as a zero: CRI decodes the options into runc's own type.
+func inHandler(at string) bool { return strings.Contains(at, ".containerd.runtimes.") }
+
+func isZero(v any) bool {
+	list, isList := v.([]any)
+	return isList && len(list) == 0 || !isList && v != nil && reflect.ValueOf(v).IsZero()
 }
 
 // blank reports whether a value is absent, or a table that holds nothing.

@@ -55,3 +55,18 @@ func TestHasHandler(t *testing.T) {
 	require.ErrorContains(t, err, "runtime_path = '"+shim+"', should have '/other'")
 	require.ErrorContains(t, criconf.HasHandler(nil, "oomwitness", dropin.Settings()), `the handler "oomwitness" is missing`)
 }
+
+// TestDiffOfZeros: a zero of a handler is the same as none, and nowhere else.
+func TestDiffOfZeros(t *testing.T) {
+	const handler = "[plugins.p.containerd.runtimes.runc.options]\n"
+	parse := func(text string) map[string]any {
+		out, err := criconf.Text([]byte(text))
+		require.NoError(t, err)
+		return out
+	}
+	none, zeros := parse(handler+"Root = '/r'\n"), parse(handler+"Root = '/r'\na = ''\nb = false\nc = 0\nd = []\n")
+	require.Empty(t, criconf.Diff(none, zeros))
+	require.Empty(t, criconf.Diff(zeros, none))
+	require.Len(t, criconf.Diff(zeros, parse(handler+"a = 'x'\n")), 2, "a, and Root")
+	require.Len(t, criconf.Diff(parse("a = ''\n"), parse("b = false\n")), 2)
+}

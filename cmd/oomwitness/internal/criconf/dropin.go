@@ -259,6 +259,16 @@ func (file File) ShimPath(handler string) string {
 	return ""
 }
 
+// Starts reports whether any handler of a file starts the shim at a path.
+func (file File) Starts(shim string) bool {
+	for handler := range file.Runtimes {
+		if found := file.ShimPath(handler); found != "" && path.Clean(found) == path.Clean(shim) {
+			return true
+		}
+	}
+	return false
+}
+
 // OptionSystemdCgroup gives the cgroup driver that a file has for handler.
 func (file File) OptionSystemdCgroup(handler string) bool {
 	value, _ := table(file.Runtimes[handler], "options")["SystemdCgroup"].(bool)

@@ -45,46 +45,12 @@ func Cut(text []byte) (rest []byte, cut bool, err error) {
 	return rest, len(rest) != len(text), nil
 }
 
-// cutBlock takes out the block with the line break ahead of it. A block without
-// its end stays. Lines that somebody wrote behind the block stay lines.
-func cutBlock(text []byte) []byte {
-	begin := bytes.Index(text, []byte("\n"+blockBegin))
-	if bytes.HasPrefix(text, []byte(blockBegin)) {
-		begin = 0
-	}
-	if begin < 0 {
-		return text
-	}
-	size := bytes.Index(text[begin:], []byte("\n"+blockEnd))
-	if size < 0 {
-		return text
-	}
-	end := begin + size + len("\n"+blockEnd)
-	last := endOfLine.Find(text[end:])
-	rest := text[end+len(last):]
-	if begin > 0 && text[begin-1] == '\r' {
-		begin--
-	}
-	if begin > 0 && text[begin-1] != '\n' && len(rest) > 0 {
-		rest = text[end:]
-	}
-	return slices.Concat(text[:begin], rest)
-}
-
-// endOfLine is one line break.
-var endOfLine = regexp.MustCompile(`^\r?\n`)
-
 // AppendBlock returns the file with our tables in a marked block at its end, in
 // the line breaks that the file has.
 func AppendBlock(text, tables []byte) ([]byte, error) {
 	nl := lineBreak(text)
 	// The first line break ends an unfinished last line, or is an empty line.
 	return undoable(text, slices.Concat(text, nl, bytes.ReplaceAll(Block(tables), []byte("\n"), nl)))
-}
-
-// Block returns tables in their marks.
-func Block(tables []byte) []byte {
-	return slices.Concat([]byte(blockBegin+"\n"), tables, []byte(blockEnd+"\n"))
 }
 
 // AddImport returns the file with a pattern added to its imports.

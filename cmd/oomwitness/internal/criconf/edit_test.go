@@ -23,7 +23,7 @@ func TestAppendBlock(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "version = 2\r\nroot = '/x'\r\n\r\n"+
 		`# >>> oomwitness: written by "oomwitness install --edit-config", removed by "oomwitness uninstall" >>>`+
-		"\r\n[x]\r\ny = 1\r\n# <<< oomwitness <<<\r\n", string(edited))
+		"\r\n# sha256 of what follows: 2c6fcd512d4b44e9e64f1c67080d1eb1955c28c06f913d91fc0de05203e71755\r\n[x]\r\ny = 1\r\n# <<< oomwitness <<<\r\n", string(edited))
 	edited, err = criconf.AppendBlock([]byte("version = 2"), []byte("[x]\n"))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(edited), "version = 2\n# >>> "), "the last line ends first: %s", edited)

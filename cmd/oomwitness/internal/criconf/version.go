@@ -1,10 +1,18 @@
 package criconf
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
-// defaultVersion is the drop-in version where the main file leaves it open:
-// every containerd 2 reads it.
-const defaultVersion = 3
+const (
+	// defaultVersion is the drop-in version where the main file leaves it open:
+	// every containerd 2 reads it.
+	defaultVersion = 3
+	// createdVersion is the version of a main file that install creates, and of the
+	// drop-in beside it: 1.6 and 1.7 read it too, so that they start after a downgrade.
+	createdVersion = 2
+)
 
 // Version gives what the main file says, 0 where it says nothing or is not
 // there.
@@ -21,12 +29,12 @@ func (c Config) Version() int {
 // version 1 as it does one without a version.
 func (c Config) DropinVersion(asked int) (int, error) {
 	main, want := c.Version(), defaultVersion
-	switch main {
-	case 0, 1:
-		if asked != 0 {
-			return asked, nil
-		}
-	case 2:
+	switch {
+	case main < 2 && asked != 0:
+		return asked, nil
+	case main < 2 && !slices.ContainsFunc(c.Files, func(file File) bool { return len(file.plugins) > 0 }):
+		return createdVersion, nil // nothing that 2.0 to 2.2 could lose
+	case main == 2:
 		want = 2
 	}
 	if asked != 0 && asked != want {
@@ -38,10 +46,10 @@ func (c Config) DropinVersion(asked int) (int, error) {
 
 // Readable refuses a file that containerd does not read: one of a version above
 // most, or, where dropins says that it is containerd 2.x, one with a byte order
-// mark.
+// mark. A file that install created can be created anew.
 func (c Config) Readable(most int, dropins bool, containerd string) error {
 	for _, file := range c.Files {
-		if file.Version > most {
+		if file.Version > most && !file.Created {
 			return fmt.Errorf("%s has version %d, and containerd %s reads versions up to %d: correct the file",
 				file.Path, file.Version, containerd, most)
 		}

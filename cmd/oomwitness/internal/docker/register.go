@@ -143,6 +143,12 @@ func Unregister(text, before []byte, name string) (out []byte, removed bool, err
 	var formerDefault string
 	if former, err := Read(before, name); err == nil {
 		formerDefault = former.Default
+		// A default that the owner has taken away since does not come back.
+		if was, _ := Read(before, formerDefault); was.Found {
+			if is, _ := Read(text, formerDefault); !is.Found {
+				formerDefault = ""
+			}
+		}
 		again, err := Register(before, Runtime{Name: name, Shim: have.Type, Default: have.Default == name}, true)
 		if err == nil && string(again) == string(text) {
 			return before, true, nil

@@ -116,13 +116,15 @@ func TestRegisterForce(t *testing.T) {
 func TestUnregisterChanged(t *testing.T) {
 	entry := `"oomwitness":{"runtimeType":"` + shim + `"}`
 	for name, c := range map[string]struct{ before, text, want string }{
-		"runtime added":    {`{}`, `{"runtimes":{` + entry + `,"b":{"path":"y"}}}`, `{"runtimes":{"b":{"path":"y"}}}`},
-		"runtime ahead":    {`{}`, `{"runtimes":{"b":{"path":"y"}, ` + entry + `}}`, `{"runtimes":{"b":{"path":"y"}}}`},
-		"key added":        {`{}`, `{"runtimes":{` + entry + `}, "debug":true}`, `{"debug":true}`},
-		"key ahead":        {`{}`, "{\n \"debug\":true,\n \"runtimes\":{" + entry + "}\n}\n", "{\n \"debug\":true\n}\n"},
-		"no backup":        {``, `{"debug":true,"runtimes":{` + entry + `}}`, `{"debug":true}`},
-		"default":          {`{}`, `{"debug":true,"default-runtime":"oomwitness","runtimes":{` + entry + `}}`, `{"debug":true}`},
-		"former default":   {`{"default-runtime":"crun"}`, `{"debug":true,"default-runtime":"oomwitness","runtimes":{` + entry + `}}`, `{"debug":true,"default-runtime":"crun"}`},
+		"runtime added":  {`{}`, `{"runtimes":{` + entry + `,"b":{"path":"y"}}}`, `{"runtimes":{"b":{"path":"y"}}}`},
+		"runtime ahead":  {`{}`, `{"runtimes":{"b":{"path":"y"}, ` + entry + `}}`, `{"runtimes":{"b":{"path":"y"}}}`},
+		"key added":      {`{}`, `{"runtimes":{` + entry + `}, "debug":true}`, `{"debug":true}`},
+		"key ahead":      {`{}`, "{\n \"debug\":true,\n \"runtimes\":{" + entry + "}\n}\n", "{\n \"debug\":true\n}\n"},
+		"no backup":      {``, `{"debug":true,"runtimes":{` + entry + `}}`, `{"debug":true}`},
+		"default":        {`{}`, `{"debug":true,"default-runtime":"oomwitness","runtimes":{` + entry + `}}`, `{"debug":true}`},
+		"former default": {`{"default-runtime":"crun"}`, `{"debug":true,"default-runtime":"oomwitness","runtimes":{` + entry + `}}`, `{"debug":true,"default-runtime":"crun"}`},
+		"former default gone": {`{"default-runtime":"x","runtimes":{"x":{"path":"/x"}}}`,
+			`{"default-runtime":"oomwitness","runtimes":{` + entry + `}}`, `{}`},
 		"default its own":  {`{}`, `{"default-runtime":"b","runtimes":{` + entry + `,"b":{"path":"y"}}}`, `{"default-runtime":"b","runtimes":{"b":{"path":"y"}}}`},
 		"backup not JSON":  {`{`, `{"debug":true,"runtimes":{` + entry + `}}`, `{"debug":true}`},
 		"backup of others": {`{"debug":false}`, `{"debug":true,"runtimes":{` + entry + `}}`, `{"debug":true}`},

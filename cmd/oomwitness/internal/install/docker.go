@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
 
@@ -91,6 +89,9 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.before, err = o.readDocker(p.daemon.config); err != nil {
 		return p, err
 	}
+	if _, err := os.Lstat(o.Root.Entry(p.daemon.config)); err == nil && p.before == nil {
+		return p, fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", p.daemon.config)
+	}
 	r := docker.Runtime{Name: o.Handler, Shim: o.shimPath(), Default: o.Docker.Default}
 	if p.after, err = docker.Register(p.before, r, o.Force); err != nil {
 		return p, fmt.Errorf("%s: %w", p.daemon.config, err)
@@ -103,7 +104,7 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 
 // readDocker returns dockerd's configuration, nil where there is none.
 func (o Options) readDocker(config string) ([]byte, error) {
-	data, err := os.ReadFile(o.Root.Resolve(config))
+	data, err := o.Root.ReadFile(config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -120,6 +121,9 @@ func (o Options) readDocker(config string) ([]byte, error) {
 // registration.
 func (o Options) writeDocker(result *Result, p dockerPlan) error {
 	config := p.daemon.config
+	if now, err := o.readDocker(config); err != nil || !bytes.Equal(now, p.before) {
+		return errors.Join(err, fmt.Errorf("%s was changed while install ran: run install again", config))
+	}
 	if bytes.Equal(p.before, p.after) && p.before != nil {
 		result.did("unchanged", config)
 		return nil
@@ -129,7 +133,8 @@ func (o Options) writeDocker(result *Result, p dockerPlan) error {
 		return err
 	}
 	if p.before != nil && !have.Ours {
-		if err := o.rewrite(result, config, config+backupSuffix, p.before); err != nil {
+		_, next := backupNames(o.Root.Entry(config))
+		if err := o.rewrite(result, config, config+next, p.before); err != nil {
 			return fmt.Errorf("keep a copy: %w", err)
 		}
 	}
@@ -155,71 +160,4 @@ func (o Options) rewrite(result *Result, like, name string, data []byte) error {
 		return replace(target, bytesSource(data), 0o644)
 	}
 	return state.with(target, data).put()
-}
-
-// uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
-// cannot be read is an error only where Docker was named.
-func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
-	daemon, err := o.findDockerd()
-	if err == nil {
-		err = o.unregister(ctx, result, daemon)
-	}
-	if err != nil && !o.Docker.Wanted {
-		result.note("the registration with dockerd was left: %v", err)
-		return nil
-	}
-	return err
-}
-
-// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
-// drop-in or in the main configuration file.
-func (o Options) usedByCRI(dropin []byte) bool {
-	text, err := o.Root.ReadFile(o.MainConfig)
-	if dropin != nil || err != nil {
-		return dropin != nil
-	}
-	_, edited, err := criconf.Cut(text)
-	return err == nil && edited
-}
-
-func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
-	text, err := o.readDocker(daemon.config)
-	if err != nil {
-		return err
-	}
-	before, err := o.readDocker(daemon.config + backupSuffix)
-	if err != nil {
-		return err
-	}
-	have, err := docker.Read(text, o.Handler)
-	if err != nil {
-		return fmt.Errorf("%s: %w", daemon.config, err)
-	}
-	after, removed, err := docker.Unregister(text, before, o.Handler)
-	if err != nil {
-		return fmt.Errorf("%s: %w", daemon.config, err)
-	}
-	switch {
-	case !removed && have.Found && o.Docker.Wanted && !o.Force:
-		return fmt.Errorf("%s: the runtime %q is not oomwitness and stays", daemon.config, o.Handler)
-	case !removed:
-		if o.Docker.Wanted {
-			result.did("absent", daemon.config)
-		}
-		return nil
-	case after == nil:
-		err = o.remove(result, path.Clean(daemon.config))
-	default:
-		err = o.rewrite(result, daemon.config, daemon.config, after)
-	}
-	if err == nil && before != nil {
-		err = o.remove(result, daemon.config+backupSuffix)
-	}
-	if err != nil {
-		return err
-	}
-	if have.Default == o.Handler {
-		result.note("%s was dockerd's default runtime: new containers cannot start until dockerd is restarted", o.Handler)
-	}
-	return daemon.forget(ctx, o, result)
 }

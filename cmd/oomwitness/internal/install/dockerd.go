@@ -72,7 +72,8 @@ func (o Options) findDockerd() (dockerd, error) {
 // way finds out dockerd's version, and refuses one that cannot be told of a shim.
 func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Way, error) {
 	if !o.Root.Running() {
-		result.note("which Docker %s has was not looked at: 24.0 is the first that takes a shim from daemon.json", o.Root)
+		result.note("the Docker in %s was not asked for its version. Docker 24.0 and later take the shim from daemon.json; "+
+			"for an older one see docs/docker.md", o.Root)
 		return docker.ByConfig, nil
 	}
 	var err error

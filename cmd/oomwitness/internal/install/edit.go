@@ -11,15 +11,15 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// backupSuffix ends the name of the copy of a file as it was before install edited
-// that file. The name does not end in .toml: containerd must not import the copy.
-const backupSuffix = ".before-oomwitness"
-
 // editFile puts new text into a file of the node's owner, through a symbolic link
-// to it, and keeps mode and owner. The file as it was is beside it afterwards.
-func (o Options) editFile(result *Result, name string, text []byte) error {
+// to it, and keeps mode and owner. The file as it was is beside it afterwards. was is
+// what the new text was made of: a file that somebody has changed since is refused.
+func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	target := o.real(name)
 	now, err := os.ReadFile(target)
+	if err == nil && !bytes.Equal(now, was) || err != nil && was != nil {
+		return fmt.Errorf("%s was changed while install ran: run install again", name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return o.write(result, name, bytesSource(text), 0o644)
 	}
@@ -44,10 +44,9 @@ func (o Options) editFile(result *Result, name string, text []byte) error {
 	}
 	// A created file has nothing to go back to.
 	if !criconf.Created(original) {
-		if err := state.with(target+backupSuffix, original).put(); err != nil {
-			return fmt.Errorf("backup: %w", err)
+		if err := o.keepBackup(result, name, state, original); err != nil {
+			return err
 		}
-		result.did("create", name+backupSuffix)
 	}
 	result.did("update", name)
 	return state.with(target, text).put()
@@ -60,64 +59,4 @@ func (o Options) real(name string) string {
 		return real
 	}
 	return path
-}
-
-// cutEdits takes what install added to containerd's configuration out of it.
-func (o Options) cutEdits(result *Result) error {
-	names := []string{o.MainConfig}
-	// A file that containerd cannot read may have an edit all the same.
-	if config, err := criconf.Load(o.Root, o.MainConfig, o.dropinPath()); err == nil {
-		for _, file := range config.Files[min(1, len(config.Files)):] {
-			names = append(names, file.Path)
-		}
-	}
-	for _, name := range names {
-		if err := o.cutEdit(result, name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func (o Options) cutEdit(result *Result, name string) error {
-	target := o.real(name)
-	now, err := os.ReadFile(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	rest, cut, err := criconf.Cut(now)
-	if err != nil || !cut {
-		return err
-	}
-	if criconf.Created(rest) {
-		return o.remove(result, name)
-	}
-	result.did("update", name)
-	if !o.DryRun {
-		state, err := saveFile(target)
-		if err != nil {
-			return err
-		}
-		if err := state.with(target, rest).put(); err != nil {
-			return err
-		}
-	}
-	backup, err := os.ReadFile(target + backupSuffix)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case !bytes.Equal(backup, rest):
-		result.note("%s was changed after install: the file without the edit differs from the backup %s, which stays", name, name+backupSuffix)
-		return nil
-	}
-	result.did("remove", name+backupSuffix)
-	if o.DryRun {
-		return nil
-	}
-	return os.Remove(target + backupSuffix)
 }

@@ -12,8 +12,11 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
 // source is a file's new content; each call gives a fresh reader.
@@ -63,11 +66,11 @@ func atEnd(err error) bool {
 // old file or the new one. A running binary can be replaced: its processes
 // keep the old inode.
 func replace(target string, from source, mode fs.FileMode) error {
-	return replaceOwned(target, from, mode, os.Geteuid(), os.Getegid())
+	return replaceOwned(target, from, mode, os.Geteuid(), os.Getegid(), nil)
 }
 
-// replaceOwned is replace for a file that belongs to somebody.
-func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (err error) {
+// replaceOwned is replace for a file that belongs to somebody, and has attributes.
+func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, has attributes) (err error) {
 	dir := filepath.Dir(target)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -77,6 +80,7 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (e
 		return err
 	}
 	defer content.Close()
+	removeStale(target)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(target)+".*.tmp")
 	if err != nil {
 		return err
@@ -99,6 +103,9 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (e
 	if err := temp.Chmod(mode); err != nil {
 		return err
 	}
+	if err := has.set(temp); err != nil {
+		return err
+	}
 	if err := temp.Sync(); err != nil {
 		return err
 	}
@@ -106,6 +113,23 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int) (e
 		return err
 	}
 	return syncDir(dir)
+}
+
+// staleAfter is far longer than a file is written.
+const staleAfter = time.Hour
+
+// removeStale removes what a killed install has left beside the file that it was about
+// to replace.
+func removeStale(target string) {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp"))
+	if err != nil {
+		return // a name with a bracket: nothing that install writes has one
+	}
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // syncDir makes a rename in dir last through a power cut.
@@ -121,7 +145,7 @@ func syncDir(dir string) error {
 // running lists the processes that execute the installed shim, also those that
 // execute a version of it that was replaced since (the kernel appends " (deleted)"
 // to the link). One that can't be looked at is an error, but below a root that
-// runs nothing.
+// runs nothing, and where its name is not the shim's.
 func (o Options) running() ([]string, error) {
 	proc, path := cmp.Or(o.Proc, "/proc"), o.Root.Path(o.shimPath())
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -137,10 +161,10 @@ func (o Options) running() ([]string, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
 			continue // one of the kernel's, or it has ended
-		case errors.Is(err, fs.ErrPermission) && !o.Root.Running():
+		case errors.Is(err, fs.ErrPermission) && (!o.Root.Running() || otherName(filepath.Dir(link))):
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("see which shims run: %w; it needs CAP_SYS_PTRACE", err)
+			return nil, fmt.Errorf("see which shims run: %w; it needs CAP_SYS_PTRACE; --force goes on without", err)
 		case strings.TrimSuffix(exe, " (deleted)") != path:
 			continue
 		}
@@ -154,4 +178,11 @@ func (o Options) running() ([]string, error) {
 		out[i] = strconv.Itoa(pid)
 	}
 	return out, nil
+}
+
+// otherName reports whether a process has another name than the shim, to which the
+// kernel gives the first 15 bytes of its file's name (proc_pid_comm(5)).
+func otherName(process string) bool {
+	name, err := os.ReadFile(filepath.Join(process, "comm"))
+	return err == nil && strings.TrimSpace(string(name)) != criconf.ShimName[:15]
 }

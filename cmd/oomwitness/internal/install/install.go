@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -79,6 +80,9 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 	if err := o.checkForeign(); err != nil {
 		return p, err
 	}
+	if err := o.checkName(p.config); err != nil {
+		return p, err
+	}
 	if err := o.checkSettings(); err != nil {
 		return p, err
 	}
@@ -99,6 +103,25 @@ func (o Options) checkForeign() error {
 	}
 	if !criconf.Ours(data) {
 		return fmt.Errorf("%s was not written by oomwitness install: move it away, or overwrite it with --force", o.dropinPath())
+	}
+	return nil
+}
+
+// checkName refuses a second name: install knows one handler.
+func (o Options) checkName(config criconf.Config) error {
+	names := []string{o.dropinPath()}
+	for _, file := range config.Files {
+		names = append(names, file.Path)
+	}
+	for _, name := range names {
+		text, err := o.Root.ReadFile(name)
+		if err != nil {
+			continue // no drop-in, or refused elsewhere
+		}
+		if ours, _ := criconf.Registers(text); len(ours) > 0 && !slices.Contains(ours, o.Handler) {
+			return fmt.Errorf("%s registers the shim as %s, and install knows one name: run first: oomwitness uninstall --runtime-name %s",
+				name, ours[0], ours[0])
+		}
 	}
 	return nil
 }
@@ -156,12 +179,8 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		result.note("the shim stays: it is registered with containerd's CRI plugin")
 		return result, o.uninstallDocker(ctx, &result)
 	}
-	pids, err := o.running()
-	if err != nil && !o.Force {
+	if err := o.refuseRunning(); err != nil {
 		return result, err
-	}
-	if len(pids) > 0 && !o.Force {
-		return result, &RunningError{Path: o.shimPath(), Pids: pids}
 	}
 	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
 		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
@@ -171,17 +190,14 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 		return result, err
 	}
 	if !o.Docker.Wanted {
-		if err := o.cutEdits(&result); err != nil {
-			return result, err
+		if err := o.unregisterCRI(ctx, &result); err != nil {
+			return result, fmt.Errorf("containerd's configuration and the shim stay as they are: %w", err)
 		}
 	}
 	if err := o.uninstallDocker(ctx, &result); err != nil {
 		return result, err
 	}
-	for _, name := range append([]string{o.dropinPath(), o.shimPath()}, unit...) {
-		if o.Docker.Wanted && name == o.dropinPath() {
-			continue // there is none
-		}
+	for _, name := range append([]string{o.shimPath()}, unit...) {
 		if err := o.remove(&result, name); err != nil {
 			return result, err
 		}
@@ -192,6 +208,18 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 	return result, o.finish(ctx, &result)
 }
 
+// refuseRunning refuses to take the binary away from shims that run, unless forced.
+func (o Options) refuseRunning() error {
+	if o.Force {
+		return nil
+	}
+	pids, err := o.running()
+	if err == nil && len(pids) > 0 {
+		return &RunningError{Path: o.shimPath(), Pids: pids}
+	}
+	return err
+}
+
 // RunningError refuses to take the binary away from under shims that run.
 type RunningError struct {
 	Path string
@@ -199,9 +227,16 @@ type RunningError struct {
 }
 
 func (e *RunningError) Error() string {
-	return fmt.Sprintf("%d shims run from %s (pids %s): delete their pods first; "+
-		"--force removes the binary all the same, and containerd then cannot clean up after them",
-		len(e.Pids), e.Path, strings.Join(e.Pids, ", "))
+	return fmt.Sprintf("%s from %s: delete the pods first; "+
+		"--force removes the binary all the same, and containerd then cannot clean up after them", e.Running(), e.Path)
+}
+
+// Running returns how many shims run, and which.
+func (e *RunningError) Running() string {
+	if len(e.Pids) == 1 {
+		return fmt.Sprintf("1 shim runs (pid %s)", e.Pids[0])
+	}
+	return fmt.Sprintf("%d shims run (pids %s)", len(e.Pids), strings.Join(e.Pids, ", "))
 }
 
 // otherShim gives the shim of a drop-in of ours if it is not the one at path.
@@ -219,6 +254,9 @@ func otherShim(data []byte, handler, path string) string {
 // remove takes one file away and records it.
 func (o Options) remove(result *Result, name string) error {
 	target := o.Root.Entry(name)
+	if !o.DryRun {
+		removeStale(target)
+	}
 	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
 		result.did("absent", name)
 		return nil

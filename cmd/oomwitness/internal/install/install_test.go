@@ -68,7 +68,7 @@ func TestInstallSaysWhichLineIsMissing(t *testing.T) {
 	for main, want := range map[string]string{
 		"":                            "create /etc/containerd/config.toml",
 		"version = 3":                 "add this line",
-		"imports = [\"/x/*.toml\"]\n": "to the list in imports",
+		"imports = [\"/x/*.toml\"]\n": "replace imports and its list by this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\", \"/x/*.toml\"]",
 	} {
 		o := tree(t)
 		if main != "" {
@@ -209,6 +209,7 @@ func TestRefusals(t *testing.T) {
 		put(t, rootfs.Dir(o.Proc), "42/exe", "no link: readlink fails")
 		_, err = install.Uninstall(t.Context(), o)
 		require.ErrorContains(t, err, "see which shims run: ")
+		require.ErrorContains(t, err, "--force goes on without")
 		require.Len(t, files(t, o.Root), 2)
 		o.Force = true
 		_, err = install.Uninstall(t.Context(), o)

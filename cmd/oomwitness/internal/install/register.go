@@ -1,7 +1,7 @@
 package install
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,11 +24,16 @@ type registration struct {
 	// nil where nothing is added.
 	file string
 	edit []byte
+	// was is what the edit was made of, nil for no file.
+	was []byte
 	// settings are those that containerd has to have for the handler afterwards, nil
 	// where it does not read them yet.
 	settings map[string]any
 	// before is what containerd made of its configuration, nil where nobody knows.
 	before map[string]any
+	// staged reports whether before cannot be known as long as something of ours is in
+	// the configuration.
+	staged bool
 	// keep are the handlers that the edit names beside ours.
 	keep []string
 	// missing is what the operator has to do, nil for nothing.
@@ -38,28 +43,36 @@ type registration struct {
 // planRegistration finds the node's containerd and chooses what that can read.
 func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	r := &p.registration
-	find := o.Find
-	if find == nil {
-		find = containerd.Finder{Root: o.Root, Address: o.Address, Version: o.ContainerdVersion}.Find
-	}
 	var err error
-	if r.daemon, err = find(ctx); err != nil {
+	if r.daemon, err = o.find(ctx); err != nil {
 		return err
 	}
 	if err := r.daemon.Version.Refused(); err != nil {
 		return err
 	}
+	if err := o.otherConfig(r.daemon); err != nil {
+		return err
+	}
 	version := r.daemon.Version
+	for _, note := range []string{version.Untested(), r.daemon.Contradicts} {
+		if note != "" {
+			p.notes = append(p.notes, note)
+		}
+	}
 	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
 	}
-	if err := o.dumpBefore(ctx, r); err != nil {
+	if len(p.config.Files) > 0 && p.config.Version() > version.ConfigVersion() {
+		p.config = criconf.Config{Path: p.config.Path} // made by install for a newer containerd, and to be made anew
+		r.staged = true
+	}
+	if err := o.dumpBefore(ctx, p); err != nil {
 		return err
 	}
 	if version.Dropins() {
 		err = o.planDropin(p)
 	} else {
-		err = o.planBlock(p)
+		err = o.planBlock(ctx, p)
 	}
 	if p.config.CRIDisabled() != "" {
 		r.settings, r.missing = nil, nil
@@ -67,27 +80,22 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	return err
 }
 
-// dumpBefore asks containerd what it makes of its configuration now.
-func (o Options) dumpBefore(ctx context.Context, r *registration) error {
-	if r.daemon.Dump == nil || o.inTheWay(r.daemon.Version) {
-		return nil
+// find finds the node's containerd.
+func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
+	if o.Find != nil {
+		return o.Find(ctx)
 	}
-	var err error
-	if r.before, err = r.daemon.Dump(ctx, o.MainConfig); err != nil {
-		return fmt.Errorf("containerd %s cannot read its configuration as it is, correct it first: %w", r.daemon.Version, err)
-	}
-	return nil
+	address := cmp.Or(o.Address, containerd.DefaultAddress)
+	return containerd.Finder{Root: o.Root, Address: address, Version: o.ContainerdVersion}.Find(ctx)
 }
 
-// inTheWay reports whether there is a drop-in of ours that containerd cannot read,
-// or that 1.x must not have: a dump says nothing about what was there without it.
-func (o Options) inTheWay(version containerd.Version) bool {
-	ours, err := o.Root.ReadFile(o.dropinPath())
-	if err != nil {
-		return false
+// otherConfig refuses to write what the containerd that runs does not read.
+func (o Options) otherConfig(d containerd.Daemon) error {
+	if d.Config == "" || o.ContainerdVersion != "" || o.Force || o.Root.Resolve(d.Config) == o.Root.Resolve(o.MainConfig) {
+		return nil
 	}
-	_, damaged := criconf.Parse(o.dropinPath(), ours)
-	return damaged != nil || !version.Dropins() && criconf.Ours(ours)
+	return fmt.Errorf("containerd runs with the configuration %s, and not %s: name it with --containerd-config %s, "+
+		"or go on all the same with --force", d.Config, o.MainConfig, d.Config)
 }
 
 // planDropin registers by a drop-in, for containerd 2.x.
@@ -108,74 +116,23 @@ func (o Options) planDropin(p *plan) error {
 	if r.dropin, err = handler.Render(); err != nil {
 		return err
 	}
+	if now, err := o.Root.ReadFile(o.dropinPath()); err == nil && criconf.Ours(now) && criconf.Altered(now) {
+		p.notes = append(p.notes, fmt.Sprintf("%s was altered after install wrote it, and is written anew without:\n%s",
+			o.dropinPath(), indent(criconf.DropinForeign(now))))
+	}
 	if p.config.Covers(o.dropinPath()) {
 		r.settings = handler.Settings()
 		return nil
 	}
 	if !o.EditConfig {
-		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet; %s; --edit-config does that, with a backup",
-			o.ConfDir, p.config.ImportHint(o.ConfDir)))
+		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet: use --edit-config, which keeps a backup, or by hand: %s",
+			o.ConfDir, p.config.ImportHint(o.ConfDir, version)))
 		return nil
 	}
 	r.settings = handler.Settings()
 	return o.planEdit(r, o.MainConfig, func(text []byte) ([]byte, error) {
 		return criconf.AddImport(text, filepath.Join(o.ConfDir, "*.toml"))
 	}, criconf.NewMain(version))
-}
-
-// planBlock registers by a block in the owner's file, for containerd 1.x.
-func (o Options) planBlock(p *plan) error {
-	r := &p.registration
-	if asked, err := o.configVersion(); err != nil {
-		return err
-	} else if asked != 0 {
-		return fmt.Errorf("--config-version %d: containerd %s reads no drop-ins, allowed is auto", asked, r.daemon.Version)
-	}
-	legacy := p.config.Legacy()
-	handler, err := o.handler(p, legacy.Config, legacy.Version)
-	if err != nil {
-		return err
-	}
-	handler.ByType = !r.daemon.Version.RuntimePath()
-	if lost := handler.Lost(); len(lost) > 0 {
-		return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
-			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
-			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
-	}
-	handler.Keep = legacy.BuiltIn(r.before, o.Handler)
-	for name := range handler.Keep {
-		r.keep = append(r.keep, name)
-	}
-	tables, err := handler.Tables()
-	if err != nil {
-		return err
-	}
-	err = o.planEdit(r, legacy.File, func(text []byte) ([]byte, error) { return criconf.AppendBlock(text, tables) },
-		criconf.NewMain(legacy.Version))
-	if err != nil {
-		return err
-	}
-	now, err := o.Root.ReadFile(legacy.File)
-	if o.EditConfig || err == nil && bytes.Equal(now, r.edit) {
-		r.settings = handler.Settings()
-		return nil
-	}
-	r.edit, r.missing = nil, &MissingError{Version: r.daemon.Version.Text, File: legacy.File, Block: string(criconf.Block(tables))}
-	if !legacy.Exists {
-		r.missing = &MissingError{Version: r.daemon.Version.Text, File: legacy.File,
-			Block: string(criconf.NewMain(legacy.Version)) + "\n" + string(criconf.Block(tables))}
-	}
-	return nil
-}
-
-// MissingError says that containerd does not know the shim yet, and what to add by
-// hand.
-type MissingError struct{ Version, File, Block string }
-
-func (e *MissingError) Error() string {
-	return fmt.Sprintf("the shim is in place, and containerd %s does not know it yet: containerd 1.x has no drop-ins that leave its other "+
-		"CRI settings alone. Run install again with --edit-config, which keeps a backup, or add this to the end of %s yourself and "+
-		"run install again:\n\n%s", e.Version, e.File, e.Block)
 }
 
 // handler is our runtime handler for the configuration that the node has.
@@ -199,6 +156,9 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		if text, _, err = criconf.Cut(now); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if lines := criconf.Foreign(now); o.EditConfig && !o.Force && lines != nil {
+			return fmt.Errorf("%w\n(install --force drops them)", alteredError(name, lines))
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("containerd configuration: %w", err)
 	default:
@@ -206,7 +166,10 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 			return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", name)
 		}
 	}
-	r.file = name
+	r.file, r.was = name, now
+	if criconf.Created(text) {
+		text = created
+	}
 	if r.edit, err = edit(text); err != nil {
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
 	}
@@ -228,9 +191,21 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 // register writes what was planned, and has containerd say what it makes of it.
 // What containerd does not take is undone.
 func (o Options) register(ctx context.Context, result *Result, r registration) error {
-	saved, err := o.save(r)
+	var edited []string
+	if r.edit != nil {
+		edited = append(edited, r.file)
+	}
+	saved, err := o.save(edited...)
 	if err != nil {
 		return fmt.Errorf("register with containerd: %w", err)
+	}
+	if r.staged && !o.DryRun && r.daemon.Dump != nil {
+		if r.before, err = o.dumpStaged(ctx, r); err != nil {
+			return errors.Join(err, saved.restore(result, false))
+		}
+		if err := saved.restore(&Result{}, false); err != nil {
+			return err
+		}
 	}
 	if err := o.writeRegistration(result, r); err != nil {
 		return errors.Join(fmt.Errorf("register with containerd: %w", err), saved.restore(result, o.DryRun))
@@ -243,6 +218,8 @@ func (o Options) register(ctx context.Context, result *Result, r registration) e
 		return nil
 	}
 	if err := o.verify(ctx, r); err != nil {
+		err = fmt.Errorf("%w\nThe shim stays at %s, and nothing starts it. Correct what is named here and run install again, "+
+			"or run uninstall", err, o.shimPath())
 		return errors.Join(err, saved.restore(result, false))
 	}
 	return nil
@@ -286,5 +263,5 @@ func (o Options) writeRegistration(result *Result, r registration) error {
 	if r.edit == nil {
 		return nil
 	}
-	return o.editFile(result, r.file, r.edit)
+	return o.editFile(result, r.file, r.was, r.edit)
 }

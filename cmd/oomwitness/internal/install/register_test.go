@@ -77,7 +77,11 @@ func TestBlock(t *testing.T) {
 func TestBlockWithoutLeave(t *testing.T) {
 	for _, main := range []string{legacyMain, ""} {
 		o := legacy(t, "1.7.35", main)
-		_, err := install.Install(t.Context(), o)
+		dry := o
+		dry.DryRun = true
+		_, err := install.Install(t.Context(), dry)
+		require.ErrorContains(t, err, "the shim would be in place")
+		_, err = install.Install(t.Context(), o)
 		missing, ok := errors.AsType[*install.MissingError](err)
 		require.True(t, ok, "%v", err)
 		require.ErrorContains(t, err, "--edit-config")
@@ -106,6 +110,7 @@ func TestRuncOfTheBlockChanged(t *testing.T) {
 	o.EditConfig = false
 	_, err = install.Install(t.Context(), o)
 	require.ErrorContains(t, err, "SystemdCgroup = false")
+	require.ErrorContains(t, err, "replace the block of oomwitness in /etc/containerd/config.toml by this")
 	require.Equal(t, changed, get(t, o.Root, criconf.DefaultPath))
 	o.EditConfig = true
 	_, err = install.Install(t.Context(), o)
@@ -132,7 +137,7 @@ func TestCreatedMain(t *testing.T) {
 	put(t, o.Root, criconf.DefaultPath, get(t, o.Root, criconf.DefaultPath)+"root = '/x'\n")
 	_, err = install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, string(criconf.NewMain(3))+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath), "the owner has taken it over")
+	require.Equal(t, string(criconf.NewMain(2))+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath), "the owner has taken it over")
 }
 
 func TestImportIsAdded(t *testing.T) {
@@ -154,7 +159,7 @@ func TestImportIsAdded(t *testing.T) {
 	result, err := install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, main+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath))
-	require.Contains(t, result.Notes[0], "differs from the backup")
+	require.Contains(t, result.Notes[0], "differs from "+backupPath)
 	require.Equal(t, main, get(t, o.Root, "/var/conf.before-oomwitness"))
 }
 
@@ -204,8 +209,10 @@ func TestUndo(t *testing.T) {
 			result, err := install.Install(t.Context(), o)
 			require.ErrorContains(t, err, test.want)
 			require.Equal(t, 2, dumps)
+			require.ErrorContains(t, err, "The shim stays at "+shimPath+", and nothing starts it")
 			require.Contains(t, result.Actions, install.Action{Verb: "undo", Path: criconf.DefaultPath})
 			require.ElementsMatch(t, append(before, shimPath), files(t, o.Root), "the shim alone stays, which nobody starts")
+			require.NoDirExists(t, o.Root.Path(criconf.DefaultDropinDir), "a folder that install made is undone too")
 			if test.main != "" {
 				require.Equal(t, test.main, get(t, o.Root, criconf.DefaultPath))
 			}
@@ -226,18 +233,6 @@ func TestNotChecked(t *testing.T) {
 	_, err = install.Install(t.Context(), o)
 	require.ErrorContains(t, err, "not as inline tables")
 	require.Equal(t, inline, get(t, o.Root, criconf.DefaultPath))
-}
-
-// TestDropinOfAnEarlierInstall: on 1.x it takes CRI settings away.
-func TestDropinOfAnEarlierInstall(t *testing.T) {
-	o := legacy(t, "2.2.9", legacyMain)
-	_, err := install.Install(t.Context(), o)
-	require.NoError(t, err)
-	o.Find, o.EditConfig = found(&o, "1.7.35"), true
-	result, err := install.Install(t.Context(), o)
-	require.NoError(t, err)
-	require.Contains(t, result.Actions, install.Action{Verb: "remove", Path: dropinPath})
-	require.False(t, o.Root.Exists(dropinPath))
 }
 
 func TestRefusedConfigurations(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 )
@@ -20,19 +21,23 @@ type savedFile struct {
 	path     string
 	name     string // as seen from inside the root
 	there    bool
+	missing  []string // the folders above the file that are not there, the lowest first
 	link     string
 	data     []byte
 	mode     fs.FileMode
 	uid, gid int
+	has      attributes
 }
 
-// save reads the files that the registration is about to change.
-func (o Options) save(r registration) (saved, error) {
+// save reads the drop-in and files of the owner that are about to change, with their
+// backups.
+func (o Options) save(names ...string) (saved, error) {
 	var out saved
 	files := map[string]string{o.dropinPath(): o.Root.Entry(o.dropinPath())}
-	if r.edit != nil {
-		files[r.file] = o.real(r.file)
-		files[r.file+backupSuffix] = o.real(r.file) + backupSuffix
+	for _, name := range names {
+		files[name] = o.real(name)
+		last, next := backupNames(o.real(name))
+		files[name+last], files[name+next] = o.real(name)+last, o.real(name)+next
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file, err := saveFile(files[name])
@@ -49,6 +54,7 @@ func saveFile(path string) (savedFile, error) {
 	file := savedFile{path: path}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		file.missing = missingFolders(path)
 		return file, nil
 	}
 	if err != nil {
@@ -60,7 +66,9 @@ func saveFile(path string) (savedFile, error) {
 	}
 	switch info.Mode().Type() {
 	case 0:
-		file.data, err = os.ReadFile(path)
+		if file.data, err = os.ReadFile(path); err == nil {
+			file.has, err = readAttributes(path)
+		}
 	case fs.ModeSymlink:
 		file.link, err = os.Readlink(path)
 	default:
@@ -85,6 +93,7 @@ func (s saved) restore(result *Result, dryRun bool) error {
 	for _, file := range s {
 		now, err := saveFile(file.path)
 		if err == nil && now.same(file) {
+			file.removeFolders()
 			continue
 		}
 		if err := file.put(); err != nil {
@@ -107,9 +116,33 @@ func (f savedFile) put() error {
 		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		f.removeFolders()
 		return nil
 	case f.link != "":
 		return relink(f.path, f.link)
 	}
-	return replaceOwned(f.path, bytesSource(f.data), f.mode, f.uid, f.gid)
+	return replaceOwned(f.path, bytesSource(f.data), f.mode, f.uid, f.gid, f.has)
+}
+
+// missingFolders lists the folders above a path that are not there, the lowest
+// first.
+func missingFolders(path string) []string {
+	var out []string
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return out
+		}
+		out = append(out, dir)
+	}
+}
+
+// removeFolders removes the folders that install made for the file. A pattern such as
+// /etc/containerd/* imports a folder too, and containerd does not start then. A
+// folder that is not empty by now is somebody's.
+func (f savedFile) removeFolders() {
+	for _, dir := range f.missing {
+		if os.Remove(dir) != nil {
+			return
+		}
+	}
 }

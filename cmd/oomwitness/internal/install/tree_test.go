@@ -2,8 +2,11 @@ package install_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +21,7 @@ const (
 	shimPath   = "/usr/local/bin/" + criconf.ShimName
 	dropinPath = "/etc/containerd/conf.d/" + criconf.DropinName
 	shimText   = "\x7fELF shim 1"
+	builtIn    = "\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
 )
 
 // tree is options that work in a new root, with a shim to install.
@@ -35,8 +39,8 @@ func tree(t *testing.T) install.Options {
 	return o
 }
 
-// found is a containerd of a version that reads o's files as they are. It has a
-// handler built in where there is no file, and nothing else. What real ones make of them is in integration/configs.
+// found is a containerd of a version that reads o's files as they are. 1.x has a
+// handler built in where the main file names none. What real ones make of them is in integration/configs.
 func found(o *install.Options, text string) func(context.Context) (containerd.Daemon, error) {
 	return func(context.Context) (containerd.Daemon, error) {
 		version, err := containerd.ParseVersion(text)
@@ -44,29 +48,32 @@ func found(o *install.Options, text string) func(context.Context) (containerd.Da
 			return containerd.Daemon{}, err
 		}
 		return containerd.Daemon{Version: version, Dump: func(_ context.Context, main string) (map[string]any, error) {
-			if !o.Root.Exists(main) && version.Dropins() {
-				return map[string]any{}, nil
+			var data []byte
+			var err error
+			if main != "" {
+				data, err = o.Root.ReadFile(main)
 			}
-			if !o.Root.Exists(main) {
-				return criconf.Text([]byte("[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"))
-			}
-			data, err := o.Root.ReadFile(main)
-			if err != nil {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 			dump, err := criconf.Text(data)
-			if config, err := criconf.Load(o.Root, main, ""); err == nil && version.Dropins() && config.Covers(dropinPath) {
-				runtimes := map[string]any{}
-				for _, file := range config.Files {
-					for name, settings := range file.Runtimes {
-						runtimes[name] = settings
-					}
-				}
-				dump = map[string]any{"plugins": map[string]any{
-					"io.containerd.cri.v1.runtime": map[string]any{"containerd": map[string]any{"runtimes": runtimes}},
-				}}
+			if err == nil && !version.Dropins() && !strings.Contains(string(data), ".runtimes.") {
+				return criconf.Text(append(data, builtIn...))
 			}
-			return dump, err
+			config, loadErr := criconf.Load(o.Root, main, "")
+			if err != nil || loadErr != nil || !version.Dropins() || !config.Covers(dropinPath) {
+				return dump, err
+			}
+			runtimes := map[string]any{}
+			for _, file := range config.Files {
+				for name, settings := range file.Runtimes {
+					runtimes[name] = settings
+				}
+			}
+			dump["plugins"] = map[string]any{
+				"io.containerd.cri.v1.runtime": map[string]any{"containerd": map[string]any{"runtimes": runtimes}},
+			}
+			return dump, nil
 		}}, nil
 	}
 }
@@ -104,4 +111,13 @@ func actions(verb string, names ...string) []install.Action {
 		out = append(out, install.Action{Verb: verb, Path: name})
 	}
 	return out
+}
+
+// unreadable is a containerd that reads no configuration.
+func unreadable(find func(context.Context) (containerd.Daemon, error)) func(context.Context) (containerd.Daemon, error) {
+	return func(ctx context.Context) (containerd.Daemon, error) {
+		d, err := find(ctx)
+		d.Dump = func(context.Context, string) (map[string]any, error) { return nil, errors.New("no") }
+		return d, err
+	}
 }

@@ -34,7 +34,7 @@ type Node struct {
 	// Check looks at the whole node, Stale only at whether containerd is older
 	// than its configuration.
 	Check func(context.Context) preflight.Report
-	Stale func() preflight.Finding
+	Stale func(context.Context) preflight.Finding
 	// Handlers are the runtime handlers that the running containerd has.
 	Handlers func(context.Context) ([]string, error)
 	// Systemd is the node's; nil where somebody else restarts containerd, whose unit
@@ -132,7 +132,7 @@ func (n *Node) registered(ctx context.Context) string {
 	if !slices.Contains(handlers, n.Install.Handler) {
 		return fmt.Sprintf("containerd has no runtime handler %q", n.Install.Handler)
 	}
-	if f := n.Stale(); f.Status != preflight.OK {
+	if f := n.Stale(ctx); f.Status != preflight.OK {
 		return f.Found
 	}
 	return ""
@@ -234,7 +234,7 @@ func (n *Node) uninstall(ctx context.Context) error {
 		result, err := install.Uninstall(ctx, n.Install)
 		if running, ok := errors.AsType[*install.RunningError](err); ok {
 			if !said {
-				n.Say("%d shims run (pids %s): waiting until they have ended", len(running.Pids), strings.Join(running.Pids, ", "))
+				n.Say("%s: waiting until the last has ended", running.Running())
 				said = true
 			}
 			return running.Error(), nil

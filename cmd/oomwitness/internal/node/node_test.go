@@ -51,7 +51,7 @@ func newFake(t *testing.T) *fakeNode {
 			f.step("check")
 			return preflight.Report{Findings: f.findings}
 		},
-		Stale: func() preflight.Finding { return preflight.Finding{Status: preflight.OK} },
+		Stale: func(context.Context) preflight.Finding { return preflight.Finding{Status: preflight.OK} },
 		Handlers: func(context.Context) ([]string, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -205,7 +205,7 @@ func TestSetupGivesUpWaiting(t *testing.T) {
 func TestSetupRestartsAnOldContainerd(t *testing.T) {
 	f := newFake(t)
 	f.handlers = []string{"oomwitness"}
-	f.Stale = func() preflight.Finding {
+	f.Stale = func(context.Context) preflight.Finding {
 		if f.steps[len(f.steps)-1] == restart {
 			return preflight.Finding{Status: preflight.OK}
 		}
@@ -226,7 +226,7 @@ func TestRemoveWaitsForShims(t *testing.T) {
 		}()
 		f.said = nil
 		require.NoError(t, f.Remove(t.Context()))
-		require.Contains(t, f.said, "1 shims run (pids 77): waiting until they have ended")
+		require.Contains(t, f.said, "1 shim runs (pid 77): waiting until the last has ended")
 		require.False(t, f.exists("usr/local/bin/"+criconf.ShimName))
 	})
 }
@@ -239,7 +239,7 @@ func TestRemoveNeverTakesARunningShimsBinary(t *testing.T) {
 		f.steps = nil
 		err := f.Remove(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "(pids 77): delete their pods first")
+		require.ErrorContains(t, err, "(pid 77) from /usr/local/bin/containerd-shim-oomwitness-v2: delete the pods first")
 		require.Equal(t, "mark false", f.steps[0], "no more pods come")
 		require.NotContains(t, f.steps, "unload")
 		require.True(t, f.exists("usr/local/bin/"+criconf.ShimName))

@@ -1,7 +1,9 @@
 package preflight
 
 import (
+	"context"
 	"path"
+	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -14,7 +16,7 @@ const doEdit = "run: oomwitness install --edit-config"
 // blockRegistration looks at what install writes for containerd 1.x: the shim, the
 // block in the owner's file, and whether the running containerd has read it. The
 // names of the findings are those of registration.
-func (c Checker) blockRegistration(version containerd.Version) []Finding {
+func (c Checker) blockRegistration(ctx context.Context, version containerd.Version) []Finding {
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
 	config, err := criconf.Load(c.Root, c.ContainerdConfig, dropin)
 	if err != nil {
@@ -45,7 +47,7 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 			legacy.File, legacy.Version, version))
 	}
 	if marked {
-		findings = append(findings, c.Restart())
+		findings = append(findings, c.Restart(ctx))
 	}
 	return findings
 }
@@ -62,7 +64,11 @@ func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Ve
 		return bad(Fail, name, doEdit, "%v", err)
 	}
 	if err := file.Registered(c.Handler, shim); err != nil {
-		return bad(Fail, name, doEdit, "altered: %v", err)
+		return bad(Fail, name, doEdit+" --force", "altered: %v", err)
+	}
+	if lines := criconf.Foreign(data); lines != nil {
+		return bad(Warn, name, "move these lines out of the block, or "+doEdit+" --force",
+			"the block in %s was altered after install wrote it:\n%s", legacy.File, strings.Join(lines, "\n"))
 	}
 	want := criconf.Dropin{
 		Handler: c.Handler, Shim: shim, ByType: !version.RuntimePath(), Runc: legacy.Runc(),

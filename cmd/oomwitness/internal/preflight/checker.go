@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -27,6 +28,9 @@ type Checker struct {
 	ContainerdConfig string
 	// Address is containerd's socket.
 	Address string
+	// ContainerdVersion is the version of the containerd that will read the
+	// configuration, "" to find out.
+	ContainerdVersion string
 	// BinDir and ConfDir are where install writes.
 	BinDir, ConfDir string
 	// Handler is the runtime handler's name.
@@ -50,6 +54,9 @@ type Checker struct {
 	// Version asks the containerd at the real path of a socket for its
 	// version; nil asks for real.
 	Version func(ctx context.Context, socket string) (string, error)
+	// Reads returns the configuration file that the containerd that answers was told to
+	// read, "" for none; nil looks for real.
+	Reads func(ctx context.Context) string
 }
 
 // Check looks at everything. It changes nothing, and does not fail: what
@@ -61,18 +68,22 @@ func (c Checker) Check(ctx context.Context) Report {
 	if c.Version == nil {
 		c.Version = containerd.Ask
 	}
+	if c.Reads == nil {
+		c.Reads = func(ctx context.Context) string { return containerd.Config(ctx, c.Root, c.Address) }
+	}
 	if c.Path == nil {
-		c.Path = containerd.SearchPath(c.Root)
+		c.Path = containerd.SearchPath(c.Root, containerd.Process(ctx, c.Root, c.Address))
 	}
 	var findings []Finding
 	findings = append(findings, c.kernel(), c.cgroup(), c.memoryController(), c.memoryFiles())
 	daemon, version := c.containerd(ctx)
 	findings = append(findings, daemon...)
+	version = cmp.Or(c.ContainerdVersion, version)
 	findings = append(findings, c.runc(ctx))
 	if v, err := containerd.ParseVersion(version); err == nil && !v.Dropins() {
-		findings = append(findings, c.blockRegistration(v)...)
+		findings = append(findings, c.blockRegistration(ctx, v)...)
 	} else {
-		findings = append(findings, c.registration()...)
+		findings = append(findings, c.registration(ctx)...)
 	}
 	findings = append(findings, c.docker(ctx)...)
 	findings = append(findings, c.bpf()...)

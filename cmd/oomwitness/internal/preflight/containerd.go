@@ -17,7 +17,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	const name, versionName = "containerd", "containerd-version"
 	text, err := c.Version(ctx, c.Root.Path(c.Address))
 	if err == nil {
-		return []Finding{ok(name, "answers at %s", c.Address), supported(text, "")}, text
+		return []Finding{c.answers(ctx), c.supported(text, "")}, text
 	}
 	running := bad(Fail, name, "start it: systemctl start containerd; if its socket is elsewhere, name it with --address",
 		"does not answer at %s: %s", c.Address, containerd.Reason(err))
@@ -35,12 +35,27 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 			"%s --version: %v", binary, err)}, ""
 	}
 	text = containerd.VersionIn(out)
-	return []Finding{running, supported(text, " ("+binary+")")}, text
+	return []Finding{running, c.supported(text, " ("+binary+")")}, text
 }
 
-// supported judges a containerd version.
-func supported(text, where string) Finding {
+// answers is the finding of a containerd that answers. One that reads another
+// configuration than the one looked at makes all that is said of it wrong.
+func (c Checker) answers(ctx context.Context) Finding {
+	const name = "containerd"
+	reads := c.Reads(ctx)
+	if reads != "" && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
+		return bad(Fail, name, "name it with --containerd-config "+reads,
+			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)
+	}
+	return ok(name, "answers at %s", c.Address)
+}
+
+// supported judges a containerd version, or the one that the operator names.
+func (c Checker) supported(text, where string) Finding {
 	const name = "containerd-version"
+	if c.ContainerdVersion != "" {
+		text, where = c.ContainerdVersion, " (--containerd-version; here is "+text+where+")"
+	}
 	version, err := containerd.ParseVersion(text)
 	if err != nil {
 		return bad(Warn, name, "containerd "+containerd.Served+" are supported", "%v%s", err, where)
@@ -48,13 +63,16 @@ func supported(text, where string) Finding {
 	if err := version.Refused(); err != nil {
 		return bad(Fail, name, "upgrade to containerd "+containerd.Served, "%v%s", err, where)
 	}
+	if note := version.Untested(); note != "" {
+		return ok(name, "%s%s", note, where)
+	}
 	return ok(name, "%s%s", version, where)
 }
 
 // startedAt returns when the containerd below Root started, from field
 // 22 of its stat (proc_pid_stat(5)) and the boot time; false where there is
 // none, or procfs does not say.
-func (c Checker) startedAt() (time.Time, bool) {
+func (c Checker) startedAt(ctx context.Context) (time.Time, bool) {
 	var boot int64
 	for line := range strings.Lines(c.Root.Text("/proc/stat")) {
 		if value, found := strings.CutPrefix(line, "btime "); found {
@@ -64,7 +82,7 @@ func (c Checker) startedAt() (time.Time, bool) {
 	if boot == 0 {
 		return time.Time{}, false
 	}
-	pid := containerd.PID(c.Root)
+	pid := containerd.Process(ctx, c.Root, c.Address)
 	if pid == "" {
 		return time.Time{}, false
 	}

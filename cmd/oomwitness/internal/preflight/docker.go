@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
+
+// stockShim is the shim that a Docker before 23.0 has containerd start.
+const stockShim = "containerd-shim-runc-v2"
 
 // docker looks at Docker, where there is one: whether it can be told of the shim, and
 // whether it was. Docker is optional, so what is missing is a warning.
@@ -31,6 +36,9 @@ func (c Checker) docker(ctx context.Context) []Finding {
 		version, unknown = docker.ProgramVersion(ctx, c.Root.Path(program))
 	}
 	if unknown == nil && version.Way() == docker.ByLink {
+		if link, shim := c.stockLink(); shim != "" {
+			return []Finding{ok(name, "Docker %s: %s leads to %s", version.Text, link, shim)}
+		}
 		return []Finding{bad(Warn, name, docker.ErrByLink.Error(), "Docker %s", version.Text)}
 	}
 	if unknown == nil && version.Way() == docker.ByType {
@@ -41,6 +49,17 @@ func (c Checker) docker(ctx context.Context) []Finding {
 		what = fmt.Sprintf("Docker of unknown version (%v)", unknown)
 	}
 	return []Finding{c.dockerRuntime(ctx, client, what, config, text)}
+}
+
+// stockLink returns the first file on containerd's PATH with the name of the stock shim,
+// and our shim if the file is a link to that.
+func (c Checker) stockLink() (link, shim string) {
+	link = c.Root.LookPath(stockShim, c.Path)
+	target, err := os.Readlink(c.Root.Entry(link))
+	if link == "" || err != nil || path.Base(target) != criconf.ShimName {
+		return link, ""
+	}
+	return link, target
 }
 
 // dockerRuntime looks at the registration in dockerd's configuration.

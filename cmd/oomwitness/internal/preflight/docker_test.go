@@ -45,3 +45,27 @@ func TestDockerRow(t *testing.T) {
 	}
 	require.Empty(t, Checker{Root: rootfs.Dir(t.TempDir()), Path: []string{"/usr/bin"}}.docker(t.Context()), "no Docker, no row")
 }
+
+// TestStockLink: what a Docker before 23.0 needs is a link of the stock shim's name that
+// is found first.
+func TestStockLink(t *testing.T) {
+	root := t.TempDir()
+	checker := Checker{Root: rootfs.Dir(root), Path: []string{"/opt/first", "/usr/bin"}}
+	for _, dir := range []string{"/opt/first", "/usr/bin", "/usr/local/bin"} {
+		require.NoError(t, os.MkdirAll(root+dir, 0o755))
+	}
+	_, shim := checker.stockLink()
+	require.Empty(t, shim)
+	for _, file := range []string{"/usr/local/bin/containerd-shim-oomwitness-v2", "/usr/bin/" + stockShim} {
+		require.NoError(t, os.WriteFile(root+file, []byte("\x7fELF"), 0o755))
+	}
+	_, shim = checker.stockLink()
+	require.Empty(t, shim, "the stock one")
+	require.NoError(t, os.Symlink("/usr/local/bin/containerd-shim-oomwitness-v2", root+"/opt/first/"+stockShim))
+	link, shim := checker.stockLink()
+	require.Equal(t, "/opt/first/"+stockShim, link)
+	require.Equal(t, "/usr/local/bin/containerd-shim-oomwitness-v2", shim)
+	checker.Path = []string{"/usr/bin", "/opt/first"}
+	_, shim = checker.stockLink()
+	require.Empty(t, shim, "found later")
+}

@@ -42,6 +42,8 @@ func TestFindings(t *testing.T) {
 		found  string
 		also   string
 	}{
+		"another configuration": {func(n *node) { n.reads = "/opt/c.toml" },
+			"containerd", fail, "runs with the configuration /opt/c.toml, not /etc/containerd/config.toml", ""},
 		"old kernel":       {func(n *node) { n.put("/proc/sys/kernel/osrelease", "5.4.0") }, "kernel", warn, "counters only", ""},
 		"no /proc":         {func(n *node) { n.remove("/proc/sys/kernel/osrelease") }, "kernel", fail, "osrelease", ""},
 		"cgroup v1":        {(*node).v1, "memory-controller", ok, "on cgroup v1", ""},

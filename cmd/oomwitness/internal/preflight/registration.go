@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,7 +16,7 @@ const doInstall = "run: oomwitness install"
 
 // registration looks at what install writes: the shim, the drop-in, whether
 // containerd includes it, and whether the running containerd has read it.
-func (c Checker) registration() []Finding {
+func (c Checker) registration(ctx context.Context) []Finding {
 	var (
 		dropinPath = path.Join(c.ConfDir, criconf.DropinName)
 		data, err  = c.Root.ReadFile(dropinPath)
@@ -35,7 +36,7 @@ func (c Checker) registration() []Finding {
 	return append(findings,
 		c.dropin(config, dropinPath, shim, data),
 		c.included(config, loadErr, dropinPath),
-		c.Restart())
+		c.Restart(ctx))
 }
 
 // shim finds the shim's binary. Missing is a failure only where containerd
@@ -107,21 +108,25 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 	}
 	// Not yet a failure where nothing is installed yet.
 	status := Warn
-	if c.Root.Exists(dropin) {
+	version, _ := config.DropinVersion(0)
+	if data, err := c.Root.ReadFile(dropin); err == nil {
 		status = Fail
+		if file, err := criconf.Parse(dropin, data); err == nil {
+			version = file.Version
+		}
 	}
 	if !config.Exists {
-		return bad(status, name, config.ImportHint(c.ConfDir),
+		return bad(status, name, config.ImportHint(c.ConfDir, version),
 			"no %s: containerd runs on its built-in configuration and reads no drop-ins", config.Path)
 	}
-	return bad(status, name, config.ImportHint(c.ConfDir), "%s does not import %s", config.Path, c.ConfDir)
+	return bad(status, name, config.ImportHint(c.ConfDir, version), "%s does not import %s", config.Path, c.ConfDir)
 }
 
 // Restart says whether the running containerd is older than its files.
-func (c Checker) Restart() Finding {
+func (c Checker) Restart(ctx context.Context) Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
-	started, known := c.startedAt()
+	started, known := c.startedAt(ctx)
 	if !known {
 		return ok(name, "containerd does not run here, it reads the drop-in when it starts")
 	}

@@ -38,7 +38,11 @@ type node struct {
 	// version is what containerd's socket says, err why it does not.
 	version string
 	err     error
-	check   func(string) error
+	// named is the version that the operator names.
+	named string
+	// reads is the configuration that containerd was told to read.
+	reads string
+	check func(string) error
 	// ledger is what is pinned, unread why it can't be read.
 	ledger bpf.Meta
 	unread error
@@ -151,12 +155,13 @@ func (n *node) report() preflight.Report {
 	return preflight.Checker{
 		Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,
 		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, Handler: criconf.DefaultHandler,
-		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir,
+		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir, ContainerdVersion: n.named,
 		Ledger: func(dir string) (bpf.Meta, error) {
 			require.Equal(n.t, n.root.Path(bpf.DefaultDir), dir)
 			return n.ledger, n.unread
 		},
 		Run:     n.run,
+		Reads:   func(context.Context) string { return n.reads },
 		Version: func(context.Context, string) (string, error) { return n.version, n.err },
 	}.Check(n.t.Context())
 }

@@ -1,0 +1,141 @@
+package criconf
+
+import (
+	"bytes"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxForeign bounds how many lines are searched for those that were added.
+const maxForeign = 200
+
+// endOfLine is one line break.
+var endOfLine = regexp.MustCompile(`^\r?\n`)
+
+// Block returns tables in their marks, with a checksum.
+func Block(tables []byte) []byte {
+	return slices.Concat([]byte(blockBegin+"\n"+sumPrefix+sum(tables)+"\n"), tables, []byte(blockEnd+"\n"))
+}
+
+// findBlock returns where the block of a file is, from the line break ahead of it
+// to the end of its last mark. A block without its end is none.
+func findBlock(text []byte) (begin, end int, found bool) {
+	begin = bytes.Index(text, []byte("\n"+blockBegin))
+	if bytes.HasPrefix(text, []byte(blockBegin)) {
+		begin = 0
+	}
+	if begin < 0 {
+		return 0, 0, false
+	}
+	size := bytes.Index(text[begin:], []byte("\n"+blockEnd))
+	if size < 0 {
+		return 0, 0, false
+	}
+	return begin, begin + size + len("\n"+blockEnd), true
+}
+
+// cutBlock takes out the block with the line break ahead of it. A block without
+// its end stays. Lines that somebody wrote behind the block stay lines.
+func cutBlock(text []byte) []byte {
+	begin, end, found := findBlock(text)
+	if !found {
+		return text
+	}
+	last := endOfLine.Find(text[end:])
+	rest := text[end+len(last):]
+	if begin > 0 && text[begin-1] == '\r' {
+		begin--
+	}
+	if begin > 0 && text[begin-1] != '\n' && len(rest) > 0 {
+		rest = text[end:]
+	}
+	return slices.Concat(text[:begin], rest)
+}
+
+// blockBody returns what stands between the marks of a file's block, in line feeds;
+// "" where there is no block.
+func blockBody(text []byte) string {
+	begin, end, found := findBlock(text)
+	if !found {
+		return ""
+	}
+	block := strings.TrimPrefix(strings.ReplaceAll(string(text[begin:end]), "\r\n", "\n"), "\n")
+	_, body, _ := strings.Cut(strings.TrimSuffix(block, blockEnd), "\n")
+	return body
+}
+
+// Foreign returns the lines in the block of a file that install did not write.
+// Where it cannot be told which ones they are, it returns all lines of the block.
+func Foreign(text []byte) []string {
+	if _, _, found := findBlock(text); !found {
+		return nil
+	}
+	return foreign(blockBody(text))
+}
+
+// DropinForeign returns the lines of our drop-in that install did not write, as
+// Foreign does.
+func DropinForeign(text []byte) []string {
+	if !Altered(text) {
+		return nil
+	}
+	if _, body, found := strings.Cut(string(text), sumPrefix); found {
+		if lines := foreign(sumPrefix + body); lines != nil {
+			return lines
+		}
+	}
+	return lines(string(text))
+}
+
+// foreign returns the lines that have to be taken out of a text for the checksum in
+// its first line to be right again.
+func foreign(text string) []string {
+	head, body, _ := strings.Cut(text, "\n")
+	want, has := strings.CutPrefix(head, sumPrefix)
+	if !has {
+		return lines(text)
+	}
+	if want == sum([]byte(body)) {
+		return nil
+	}
+	all := strings.SplitAfter(body, "\n")
+	if len(all) > maxForeign {
+		return lines(body)
+	}
+	for size := 1; size < len(all); size++ {
+		for from := 0; from+size <= len(all); from++ {
+			rest := strings.Join(all[:from], "") + strings.Join(all[from+size:], "")
+			if want == sum([]byte(rest)) {
+				return lines(strings.Join(all[from:from+size], ""))
+			}
+		}
+	}
+	return lines(body)
+}
+
+func lines(text string) []string {
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// Registers returns the runtime handlers that a drop-in of ours, or the block of a
+// file, names: those that start the shim, and those that it keeps beside them.
+func Registers(text []byte) (ours, kept []string) {
+	body := blockBody(text)
+	if Ours(text) {
+		body = string(text)
+	}
+	file, err := Parse("", []byte(body))
+	if err != nil {
+		return nil, nil
+	}
+	for name := range file.Runtimes {
+		if path.Base(file.ShimPath(name)) == ShimName {
+			ours = append(ours, name)
+		} else {
+			kept = append(kept, name)
+		}
+	}
+	return ours, kept
+}

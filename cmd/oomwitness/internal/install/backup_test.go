@@ -1,0 +1,89 @@
+package install_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+)
+
+// TestBackupOfSomebodyElse: a file of the owner that has the name of a backup is
+// neither overwritten nor removed.
+func TestBackupOfSomebodyElse(t *testing.T) {
+	for name, owners := range map[string]string{"another text": "PRECIOUS\n", "the same text": legacyMain} {
+		t.Run(name, func(t *testing.T) {
+			o := legacy(t, "1.7.35", legacyMain)
+			o.EditConfig = true
+			put(t, o.Root, backupPath, owners)
+			require.NoError(t, os.Symlink("/elsewhere", o.Root.Entry(backupPath+".1")))
+			for range 2 {
+				_, err := install.Install(t.Context(), o)
+				require.NoError(t, err)
+				require.Equal(t, legacyMain, get(t, o.Root, backupPath+".2"))
+			}
+			_, err := install.Uninstall(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, owners, get(t, o.Root, backupPath))
+			require.ElementsMatch(t, []string{criconf.DefaultPath, backupPath, backupPath + ".1"}, files(t, o.Root))
+		})
+	}
+}
+
+// TestEarlierBackupStays: a backup that uninstall left is not overwritten later.
+func TestEarlierBackupStays(t *testing.T) {
+	o := legacy(t, "1.7.35", legacyMain)
+	o.EditConfig = true
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	put(t, o.Root, criconf.DefaultPath, "oom_score = -5\n"+get(t, o.Root, criconf.DefaultPath))
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	_, err = install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, legacyMain, get(t, o.Root, backupPath))
+	require.Equal(t, "oom_score = -5\n"+legacyMain, get(t, o.Root, backupPath+".1"))
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.False(t, o.Root.Exists(backupPath+".1"))
+	require.Equal(t, legacyMain, get(t, o.Root, backupPath))
+}
+
+// TestDockerBackupOfSomebodyElse is the same for dockerd's configuration, also where
+// install makes that file.
+func TestDockerBackupOfSomebodyElse(t *testing.T) {
+	for _, main := range []string{"", "{\"debug\": true}\n"} {
+		o := tree(t)
+		o.Docker.Wanted = true
+		if main != "" {
+			put(t, o.Root, docker.DefaultConfig, main)
+		}
+		put(t, o.Root, daemonBackup, "PRECIOUS\n")
+		_, err := install.InstallDocker(t.Context(), o)
+		require.NoError(t, err)
+		require.Equal(t, "PRECIOUS\n", get(t, o.Root, daemonBackup))
+		_, err = install.Uninstall(t.Context(), o)
+		require.NoError(t, err)
+		require.Equal(t, "PRECIOUS\n", get(t, o.Root, daemonBackup))
+		require.False(t, o.Root.Exists(daemonBackup+".1"))
+		if main != "" {
+			require.Equal(t, main, get(t, o.Root, docker.DefaultConfig))
+		} else {
+			require.False(t, o.Root.Exists(docker.DefaultConfig))
+		}
+	}
+}
+
+// TestDockerLinkToNothing: install does not make the file at the end of somebody's link.
+func TestDockerLinkToNothing(t *testing.T) {
+	o := tree(t)
+	o.Docker.Wanted = true
+	require.NoError(t, os.MkdirAll(o.Root.Path("/etc/docker"), 0o755))
+	require.NoError(t, os.Symlink("/nope/x.json", o.Root.Entry(docker.DefaultConfig)))
+	_, err := install.InstallDocker(t.Context(), o)
+	require.ErrorContains(t, err, "/etc/docker/daemon.json is a symbolic link to a file that is missing")
+	require.Equal(t, []string{docker.DefaultConfig}, files(t, o.Root))
+}

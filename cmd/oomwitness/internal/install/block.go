@@ -1,0 +1,97 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// planBlock registers by a block in the owner's file, for containerd 1.x.
+func (o Options) planBlock(ctx context.Context, p *plan) error {
+	r := &p.registration
+	if asked, err := o.configVersion(); err != nil {
+		return err
+	} else if asked != 0 {
+		return fmt.Errorf("--config-version %d: containerd %s reads no drop-ins, allowed is auto", asked, r.daemon.Version)
+	}
+	legacy := p.config.Legacy()
+	handler, err := o.handler(p, legacy.Config, legacy.Version)
+	if err != nil {
+		return err
+	}
+	handler.ByType = !r.daemon.Version.RuntimePath()
+	if lost := handler.Lost(); len(lost) > 0 {
+		return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
+			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
+			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
+	}
+	if handler.Keep, err = r.builtIn(ctx, legacy, o.Handler); err != nil {
+		return err
+	}
+	r.keep = slices.Collect(maps.Keys(handler.Keep))
+	tables, err := handler.Tables()
+	if err != nil {
+		return err
+	}
+	err = o.planEdit(r, legacy.File, func(text []byte) ([]byte, error) { return criconf.AppendBlock(text, tables) },
+		criconf.NewMain(legacy.Version))
+	if err != nil {
+		return err
+	}
+	now, err := o.Root.ReadFile(legacy.File)
+	if o.EditConfig || err == nil && bytes.Equal(now, r.edit) {
+		r.settings = handler.Settings()
+		return nil
+	}
+	r.edit, r.missing = nil, o.missing(r.daemon.Version.Text, legacy, tables)
+	return nil
+}
+
+// builtIn returns the handlers that the block has to keep.
+func (r registration) builtIn(ctx context.Context, legacy criconf.Legacy, handler string) (map[string]map[string]any, error) {
+	known := r.before
+	if r.staged && r.daemon.Dump != nil {
+		var err error
+		if known, err = r.daemon.Dump(ctx, ""); err != nil {
+			return nil, err
+		}
+	}
+	return legacy.BuiltIn(known, handler), nil
+}
+
+// missing says where the tables have to go.
+func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *MissingError {
+	missing := &MissingError{Version: version, File: legacy.File, DryRun: o.DryRun,
+		How: "add this to the end of " + legacy.File, Block: string(criconf.Block(tables))}
+	switch {
+	case !legacy.Exists:
+		missing.How = "make this all of " + legacy.File
+		missing.Block = string(criconf.NewMain(legacy.Version)) + "\n" + missing.Block
+	case legacy.Files[0].Marked:
+		missing.How = "replace the block of oomwitness in " + legacy.File + " by this"
+	}
+	return missing
+}
+
+// MissingError says that containerd does not know the shim yet, and what to do by
+// hand: How, with the text Block.
+type MissingError struct {
+	Version, File, How, Block string
+	// DryRun reports whether the shim has not been put in place either.
+	DryRun bool
+}
+
+func (e *MissingError) Error() string {
+	is := "the shim is in place"
+	if e.DryRun {
+		is = "the shim would be in place"
+	}
+	return fmt.Sprintf("%s, and containerd %s does not know it yet: containerd 1.x has no drop-ins that leave its other "+
+		"CRI settings alone. Run install again with --edit-config, which keeps a backup, or %s yourself and "+
+		"run install again:\n\n%s", is, e.Version, e.How, e.Block)
+}

@@ -1,0 +1,49 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// TestChangedMeanwhile: what somebody writes into a file while install runs is not
+// overwritten.
+func TestChangedMeanwhile(t *testing.T) {
+	for name, test := range map[string]struct{ was, now []byte }{
+		"changed": {[]byte("old"), []byte("changed")}, "made": {nil, []byte("changed")}, "removed": {[]byte("old"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := Options{Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness"}
+			file := filepath.Join(string(o.Root), "file")
+			if test.now != nil {
+				require.NoError(t, os.WriteFile(file, test.now, 0o600))
+			}
+			const want = "/file was changed while install ran: run install again"
+			require.EqualError(t, o.editFile(&Result{}, "/file", test.was, []byte("new")), want)
+			require.ErrorContains(t, o.writeDocker(&Result{}, dockerPlan{
+				daemon: dockerd{config: "/file"}, before: test.was, after: []byte("new"),
+			}), want)
+			now, err := os.ReadFile(file)
+			require.Equal(t, test.now == nil, os.IsNotExist(err))
+			require.Equal(t, test.now, now)
+		})
+	}
+}
+
+// TestOtherConfig: install writes nothing that the containerd that runs does not read.
+func TestOtherConfig(t *testing.T) {
+	o := Options{Root: rootfs.Dir(t.TempDir()), MainConfig: "/etc/containerd/config.toml"}
+	require.NoError(t, os.Symlink("/etc/containerd", filepath.Join(string(o.Root), "link")))
+	for _, config := range []string{"", "/etc/containerd/config.toml", "/link/config.toml"} {
+		require.NoError(t, o.otherConfig(containerd.Daemon{Config: config}), config)
+	}
+	other := containerd.Daemon{Config: "/opt/c.toml"}
+	require.ErrorContains(t, o.otherConfig(other), "name it with --containerd-config /opt/c.toml")
+	o.Force = true
+	require.NoError(t, o.otherConfig(other))
+}

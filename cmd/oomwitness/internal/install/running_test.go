@@ -1,0 +1,36 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestOtherName: the kernel cuts the shim's name off.
+func TestOtherName(t *testing.T) {
+	for comm, want := range map[string]bool{"containerd-shim\n": false, "containerd\n": true, "sh\n": true} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "comm"), []byte(comm), 0o644))
+		require.Equal(t, want, otherName(dir), comm)
+	}
+	require.False(t, otherName(t.TempDir()), "nobody knows")
+}
+
+// TestRemoveStale: what a killed install left goes with the next one or with uninstall.
+func TestRemoveStale(t *testing.T) {
+	dir := t.TempDir()
+	for name, stays := range map[string]bool{".shim.1.tmp": false, ".shim.2.tmp": true, ".other.1.tmp": true} {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		if name != ".shim.2.tmp" {
+			before := time.Now().Add(-2 * staleAfter)
+			require.NoError(t, os.Chtimes(file, before, before))
+		}
+		removeStale(filepath.Join(dir, "shim"))
+		_, err := os.Stat(file)
+		require.Equal(t, stays, err == nil, name)
+	}
+}

@@ -1,0 +1,133 @@
+package install
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
+)
+
+// errRefused says that dockerd would not start without the runtime.
+var errRefused = errors.New("dockerd needs the runtime; take it out of dockerd's flags and configuration, or use --force")
+
+// uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
+// cannot be read is an error only where Docker was named.
+func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
+	daemon, err := o.findDockerd()
+	if err == nil {
+		err = o.unregister(ctx, result, daemon)
+	}
+	if err != nil && !o.Docker.Wanted && !errors.Is(err, errRefused) {
+		result.note("the registration with dockerd was left: %v", err)
+		return nil
+	}
+	return err
+}
+
+// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
+// drop-in or in any file that containerd reads. A configuration that cannot be read may
+// well name it.
+func (o Options) usedByCRI(dropin []byte) bool {
+	if dropin != nil {
+		return true
+	}
+	config, err := criconf.Load(o.Root, o.MainConfig, "")
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(config.Files, func(file criconf.File) bool {
+		// With our block, which Load leaves out.
+		text, err := o.Root.ReadFile(file.Path)
+		if err != nil {
+			return true
+		}
+		whole, err := criconf.Parse(file.Path, text)
+		return err != nil || whole.Starts(o.shimPath())
+	})
+}
+
+func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd) error {
+	text, err := o.readDocker(daemon.config)
+	if err != nil {
+		return err
+	}
+	var before []byte
+	if last, _ := backupNames(o.Root.Entry(daemon.config)); last != "" {
+		if before, err = o.readDocker(daemon.config + last); err != nil {
+			return err
+		}
+	}
+	have, err := docker.Read(text, o.Handler)
+	if err != nil {
+		return fmt.Errorf("%s: %w", daemon.config, err)
+	}
+	after, removed, err := o.withoutRuntime(text, before)
+	if err != nil {
+		return fmt.Errorf("%s: %w", daemon.config, err)
+	}
+	if removed && !o.Force {
+		if err := daemon.canDoWithout(ctx, text, after); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !removed && have.Found && o.Docker.Wanted && !o.Force:
+		return fmt.Errorf("%s: the runtime %q is not oomwitness and stays", daemon.config, o.Handler)
+	case !removed:
+		if o.Docker.Wanted {
+			result.did("absent", daemon.config)
+		}
+		return nil
+	case after == nil:
+		err = o.remove(result, path.Clean(daemon.config))
+	default:
+		err = o.rewrite(result, daemon.config, daemon.config, after)
+	}
+	if err == nil && after != nil {
+		err = o.dropBackup(result, daemon.config, o.Root.Entry(daemon.config), after)
+	}
+	if err != nil {
+		return err
+	}
+	if have.Default == o.Handler {
+		result.note("%s was dockerd's default runtime: new containers cannot start until dockerd is restarted", o.Handler)
+	}
+	return daemon.forget(ctx, o, result)
+}
+
+// withoutRuntime returns a daemon.json without the runtime, nil where install made the
+// file, and reports whether the runtime was there. before is the last backup.
+func (o Options) withoutRuntime(text, before []byte) (after []byte, removed bool, err error) {
+	after, removed, err = docker.Unregister(text, before, o.Handler)
+	if err != nil || before == nil || bytes.Equal(after, before) {
+		return after, removed, err
+	}
+	// The backup may be no copy of ours, and the file a new one.
+	created, removed, err := docker.Unregister(text, nil, o.Handler)
+	if err == nil && removed && created == nil {
+		return nil, true, nil
+	}
+	return after, removed, err
+}
+
+// canDoWithout has dockerd judge its configuration without the runtime. One that refuses
+// the configuration as it is has nothing to lose.
+func (d dockerd) canDoWithout(ctx context.Context, text, after []byte) error {
+	if d.program == "" {
+		return nil
+	}
+	refusal, err := d.judge(ctx, []byte(cmp.Or(string(after), "{}")))
+	if err != nil || refusal == nil {
+		return err
+	}
+	if old, err := d.judge(ctx, text); err != nil || old != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errRefused, refusal)
+}

@@ -1,0 +1,30 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestCanDoWithout: a dockerd that would not start without the runtime is a reason to
+// refuse, one that refuses its configuration as it is none.
+func TestCanDoWithout(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "dockerd")
+	for script, want := range map[string]string{
+		"exit 0": "",
+		"exit 1": "",
+		`for file; do :; done; grep -q oomwitness "${file#*=}" || { echo no such runtime >&2; exit 1; }`: "no such runtime",
+	} {
+		require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		err := dockerd{program: program}.canDoWithout(t.Context(), []byte(`{"runtimes":{"oomwitness":{}}}`), nil)
+		if want == "" {
+			require.NoError(t, err, script)
+			continue
+		}
+		require.ErrorIs(t, err, errRefused)
+		require.ErrorContains(t, err, want)
+	}
+	require.NoError(t, dockerd{}.canDoWithout(t.Context(), nil, nil), "nobody to ask")
+}

@@ -1,0 +1,31 @@
+package preflight_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+)
+
+// TestNamedVersion: the version that the operator names is the one that is judged.
+func TestNamedVersion(t *testing.T) {
+	n := newNode(t)
+	n.block("1.7.35")
+	n.version, n.named = "v2.4.2", "1.7"
+	found := map[string]preflight.Finding{}
+	for _, f := range n.report().Findings {
+		found[f.Name] = f
+	}
+	require.Equal(t, "1.7 (--containerd-version; here is v2.4.2)", found["containerd-version"].Found)
+	require.Equal(t, preflight.OK, found["drop-in"].Status, "the block: %+v", found["drop-in"])
+
+	n = newNode(t)
+	n.version = "v2.5.0"
+	for _, f := range n.report().Findings {
+		if f.Name == "containerd-version" {
+			require.Equal(t, preflight.OK, f.Status)
+			require.Equal(t, "containerd v2.5.0 is not tested (1.6 to 2.4 are), and is treated as 2.4", f.Found)
+		}
+	}
+}
