@@ -397,7 +397,7 @@ test: unit root ## All tests: unit, root, in the guest of both flavours, some by
 	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)'
 	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS='1.7 2.2'
 	@$(MAKE) configs
-	@$(MAKE) docker SCENARIO=.
+	@$(MAKE) docker SCENARIO=. DOCKER_RUNS=1
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
 	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
