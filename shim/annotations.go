@@ -78,15 +78,15 @@ type spec struct {
 	Linux       json.RawMessage   `json:"linux"`
 }
 
-// linuxSpec is what is taken of the spec's member linux. The whole of specs.Linux
+// linuxSpec is what the shim reads of the spec's member linux. The whole of specs.Linux
 // would keep tens of kilobytes alive.
 type linuxSpec struct {
 	CgroupsPath string                 `json:"cgroupsPath"`
 	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
 }
 
-// linux returns what is taken of the member linux, and nothing where upstream will
-// refuse it.
+// linux returns what the shim reads of the member linux, and nothing of a member that
+// upstream will refuse.
 func (sp spec) linux() (l linuxSpec) {
 	if json.Unmarshal(sp.Linux, &l) != nil {
 		return linuxSpec{}

@@ -172,7 +172,7 @@ func (r *run) unbegun() <-chan struct{} {
 
 // missed reports whether a containerd has acked the TaskOOM before anyone was
 // subscribed, and somebody is by now: who has asked for the task; or, where nobody
-// has within the bound, a client that only subscribes, as Docker does.
+// has within the hold timeout, a client that only subscribes, as Docker does.
 func (r *run) missed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

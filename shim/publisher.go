@@ -226,10 +226,10 @@ func (s *Service) publishLocked(r *run) *item {
 	return it
 }
 
-// holdOOM waits, for the TaskOOM of a container that CRI does not wait for, until a
-// containerd that starts listens, or has had the bound for it: a client that only
-// subscribes has done so by then, and gets the TaskOOM once. It gives false where the
-// TaskOOM may go.
+// holdOOM holds the TaskOOM of a container that CRI does not wait for, until somebody
+// asks the containerd that starts for the task, or the hold timeout has passed. A
+// client that only subscribes has subscribed by then, and gets the TaskOOM once.
+// holdOOM reports whether the TaskOOM was held: false means that it may go.
 func (s *Service) holdOOM(r *run, it *item) bool {
 	begun := r.unbegun()
 	if begun == nil {
