@@ -341,7 +341,7 @@ compat-machine:
 	@[ "$$(id -u)" = 0 ] || { echo "make compat: needs root, since it makes mounts, cgroups and containers" >&2; exit 1; }
 	@$(call say,containerd $(COMPAT_VERSIONS) on this machine)
 	@rm -rf $(CACHE)/figures/compat-machine && mkdir -p $(CACHE)/figures/compat-machine
-	COMPAT_RUNS='$(COMPAT_RUNS)' COMPAT_VERSIONS='$(COMPAT_VERSIONS)' integration/compat/machine.sh "$$($(NODE) tools)" $(CACHE)/figures/compat-machine \
+	COMPAT_RUNS='$(COMPAT_RUNS)' COMPAT_VERSIONS='$(COMPAT_VERSIONS)' timeout -k 30 $(COMPAT_TIME) integration/compat/machine.sh "$$($(NODE) tools)" $(CACHE)/figures/compat-machine \
 	  $(PAYLOAD)/bin=bin $(PAYLOAD)/tests=tests $(PAYLOAD)/rootfs=rootfs $(COMPAT_FILES) -- $(COMPAT_RUN)
 
 .PHONY: compat-plain compat-systemd
@@ -394,8 +394,8 @@ DOCKER_RUNS ?= 2
 test: unit root ## All tests: unit, root, in the guest of both flavours, some by the real kubelet, and the chart's life
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
-	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)'
-	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS=1.7
+	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)' COMPAT_TIME=20m
+	@$(MAKE) compat COMPAT_NODES=systemd COMPAT_RUNS=1 COMPAT_FAULTS= COMPAT_VERSIONS=1.7 COMPAT_TIME=20m
 	@$(MAKE) configs
 	@$(MAKE) docker SCENARIO=. DOCKER_RUNS=1
 	@$(MAKE) kube SCENARIO='$(KUBE_SHORT)'
