@@ -76,6 +76,9 @@ var setters = map[string]func(p *policy, value string) error{
 type spec struct {
 	Annotations map[string]string `json:"annotations"`
 	Linux       json.RawMessage   `json:"linux"`
+
+	// linux is decoded from Linux, and zero where upstream will refuse that member.
+	linux linuxSpec
 }
 
 // linuxSpec is what the shim reads of the spec's member linux. The whole of specs.Linux
@@ -83,15 +86,6 @@ type spec struct {
 type linuxSpec struct {
 	CgroupsPath string                 `json:"cgroupsPath"`
 	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
-}
-
-// linux returns what the shim reads of the member linux, and nothing of a member that
-// upstream will refuse.
-func (sp spec) linux() (l linuxSpec) {
-	if json.Unmarshal(sp.Linux, &l) != nil {
-		return linuxSpec{}
-	}
-	return l
 }
 
 // readSpec reads the OCI spec in a bundle.
@@ -109,14 +103,19 @@ func readSpec(bundle string) (spec, error) {
 }
 
 func parseSpec(r io.Reader) (sp spec, err error) {
-	err = json.NewDecoder(r).Decode(&sp)
-	return sp, err
+	if err = json.NewDecoder(r).Decode(&sp); err != nil {
+		return sp, err
+	}
+	if json.Unmarshal(sp.Linux, &sp.linux) != nil {
+		sp.linux = linuxSpec{}
+	}
+	return sp, nil
 }
 
 // ownPids says that the container is made with a pid namespace of its own, none of
 // whose processes outlives init.
 func (sp spec) ownPids() bool {
-	for _, ns := range sp.linux().Namespaces {
+	for _, ns := range sp.linux.Namespaces {
 		if ns.Type == specs.PIDNamespace {
 			return ns.Path == ""
 		}

@@ -115,7 +115,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.linux().CgroupsPath); err != nil {
+	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.linux.CgroupsPath); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if err := p.groupInSpec(req.Bundle); err != nil {
