@@ -322,6 +322,7 @@ $(CACHE)/containerd/1.6/containerd: | $(NODE)
 COMPAT_VERSIONS ?= 1.6 $(OLD_CONTAINERDS) 2.4
 COMPAT_NODES    ?= machine plain systemd
 COMPAT_RUNS     ?= 20
+COMPAT_FAULT_RUNS ?= $(COMPAT_RUNS)
 COMPAT_FAULTS   ?= TestFirstSight|TestPolicy|TestContainerdKilled/back-(0s|5s|30s)|TestShimKilled|TestShimAndContainerdKilled|TestContainerdUpgraded|TestContainerdDowngraded
 COMPAT_SHORT    := TestFirstSight|TestPolicy|TestContainerdKilled/back-0s|TestShimKilled/signal/restarted-false|TestContainerdUpgraded
 COMPAT_TIME     ?= 10h
@@ -329,7 +330,7 @@ COMPAT_OLD       = $(filter-out 2.4,$(COMPAT_VERSIONS))
 COMPAT_FILES     = $(foreach v,$(COMPAT_OLD),$(CACHE)/containerd/$(v)=containerd/$(v))
 
 .PHONY: compat
-compat: ## Each containerd of COMPAT_VERSIONS on COMPAT_NODES, COMPAT_RUNS of each case: the mix, faults by CRI, upgrades; a table
+compat: ## Each containerd of COMPAT_VERSIONS on COMPAT_NODES, COMPAT_RUNS of each case: the mix, COMPAT_FAULT_RUNS of faults by CRI, upgrades; a table
 	@$(MAKE) payload $(COMPAT_OLD:%=$(CACHE)/containerd/%/containerd)
 	@status=0; for node in $(COMPAT_NODES); do $(MAKE) compat-$$node || status=$$?; done; \
 	  (cd integration && $(GO) run ./cmd/compat $(COMPAT_NODES:%=../$(CACHE)/figures/compat-%/figures)) || status=$$?; exit $$status
@@ -341,7 +342,7 @@ compat-machine:
 	@[ "$$(id -u)" = 0 ] || { echo "make compat: needs root, since it makes mounts, cgroups and containers" >&2; exit 1; }
 	@$(call say,containerd $(COMPAT_VERSIONS) on this machine)
 	@rm -rf $(CACHE)/figures/compat-machine && mkdir -p $(CACHE)/figures/compat-machine
-	COMPAT_RUNS='$(COMPAT_RUNS)' COMPAT_VERSIONS='$(COMPAT_VERSIONS)' timeout -k 30 $(COMPAT_TIME) integration/compat/machine.sh "$$($(NODE) tools)" $(CACHE)/figures/compat-machine \
+	COMPAT_RUNS='$(COMPAT_RUNS)' COMPAT_FAULT_RUNS='$(COMPAT_FAULT_RUNS)' COMPAT_VERSIONS='$(COMPAT_VERSIONS)' timeout -k 30 $(COMPAT_TIME) integration/compat/machine.sh "$$($(NODE) tools)" $(CACHE)/figures/compat-machine \
 	  $(PAYLOAD)/bin=bin $(PAYLOAD)/tests=tests $(PAYLOAD)/rootfs=rootfs $(COMPAT_FILES) -- $(COMPAT_RUN)
 
 .PHONY: compat-plain compat-systemd
@@ -349,7 +350,7 @@ compat-plain compat-systemd: compat-%:
 	@$(call say,containerd $(COMPAT_VERSIONS) in the guest: $*)
 	@rm -rf $(CACHE)/figures/compat-$*
 	$(call RUN,$*,$(COMPAT_TIME)) --out $(CACHE)/figures/compat-$* $(COMPAT_FILES:%=--file %) \
-	  --env COMPAT_RUNS='$(COMPAT_RUNS)' --env COMPAT_VERSIONS='$(COMPAT_VERSIONS)' -- $(COMPAT_RUN)
+	  --env COMPAT_RUNS='$(COMPAT_RUNS)' --env COMPAT_FAULT_RUNS='$(COMPAT_FAULT_RUNS)' --env COMPAT_VERSIONS='$(COMPAT_VERSIONS)' -- $(COMPAT_RUN)
 
 .PHONY: configs
 configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install with each containerd's own program, over the ways to configure it; root; two minutes

@@ -1,9 +1,10 @@
 #!/bin/sh
 # run.sh FAULTS runs the matrix on a node: under each containerd of COMPAT_VERSIONS
 # the mix and dead shims with a client of containerd, COMPAT_RUNS of each case, and
-# those tests of the fault suite whose names match FAULTS, none if that is empty, by CRI.
+# those tests of the fault suite whose names match FAULTS, none if that is empty, by
+# CRI, COMPAT_FAULT_RUNS of each.
 tests=/opt/oomwitness/tests
-export FAULT_RUNS="$COMPAT_RUNS"
+export FAULT_RUNS="${COMPAT_FAULT_RUNS:-$COMPAT_RUNS}"
 failed=
 for version in $COMPAT_VERSIONS; do
 	export CONTAINERD="$version"
