@@ -164,7 +164,7 @@ bench-go: ## Benchmarks of hot paths in oom/, bpf/ and agent/; BASE=file compare
 BENCH_COUNT ?= 10
 
 .PHONY: root
-root: build ## The real shim on this machine, as root: harness, comparison with stock, barrier under fire
+root: build ## The real shim on this machine, as root: harness, comparison with stock, exit gate under fire
 	@[ "$$(id -u)" = 0 ] || { echo "make root: needs root, since it makes cgroups and containers. Without root: make unit" >&2; exit 1; }
 	@$(call say,the shim on this machine)
 	cd integration && $(GO) test -count=1 -timeout $(GUEST_TIME) ./workload/... ./shimtest/... ./differential/... ./fire/...
@@ -479,7 +479,7 @@ fuzz: ## Fuzz every parser for FUZZTIME
 	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
 
 .PHONY: model
-model: ## Check the barrier and the queue in every interleaving, with spin
+model: ## Check the exit gate and the queue in every interleaving, with spin
 	@command -v spin >/dev/null || { echo "make model: needs spin: apt-get install spin" >&2; exit 1; }
 	shim/model/check.sh
 

@@ -36,19 +36,19 @@ type policy struct {
 	report config.Report
 	// oomGroup is what memory.oom.group is to be, "0" or "1"; "" where nobody asks.
 	oomGroup string
-	// exitCode is the status to show where the verdict is OOM; 0 for the true one.
+	// exitCode is the reported status where the verdict is OOM; 0 for the true one.
 	exitCode int
-	// pod says that the container belongs to a CRI pod, whose cgroup is the
+	// pod is true if the container belongs to a CRI pod, whose cgroup is the
 	// parent of the container's.
 	pod bool
-	// waited says that it is an ordinary container of a pod, for which CRI waits
+	// waited is true if it is an ordinary container of a pod, for which CRI waits
 	// as long as it runs.
 	waited bool
-	// ownPids says that nothing of the container outlives its init.
+	// ownPids is true if nothing of the container outlives its init.
 	ownPids bool
 }
 
-// setters read a value of each policy. What they refuse, they say why.
+// setters read a value of each policy. Their errors name the value and what is allowed.
 var setters = map[string]func(p *policy, value string) error{
 	config.PolicyReport: func(p *policy, value string) (err error) {
 		p.report, err = config.ParseReport(value)
@@ -72,7 +72,7 @@ var setters = map[string]func(p *policy, value string) error{
 	},
 }
 
-// spec is what is taken of an OCI spec.
+// spec is the part of an OCI spec that the shim reads.
 type spec struct {
 	Annotations map[string]string `json:"annotations"`
 	Linux       json.RawMessage   `json:"linux"`
@@ -112,7 +112,7 @@ func parseSpec(r io.Reader) (sp spec, err error) {
 	return sp, nil
 }
 
-// ownPids says that the container is made with a pid namespace of its own, none of
+// ownPids is true if the container is made with a pid namespace of its own, none of
 // whose processes outlives init.
 func (sp spec) ownPids() bool {
 	for _, ns := range sp.linux.Namespaces {
@@ -154,7 +154,7 @@ func parsePolicy(annotations map[string]string, cfg config.Config) (p policy, as
 		}
 		asked = append(asked, base)
 		// Sorted order puts the bare name before the scoped ones. The sandbox holds
-		// none of the pod's processes: what is said of them is not said of it.
+		// none of the pod's processes: what their annotations ask for does not hold for the sandbox.
 		if !scoped && annotations[criContainerType] != criSandbox || scoped && container == own {
 			p = with
 		}

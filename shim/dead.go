@@ -29,17 +29,17 @@ import (
 const ttrpcAddressEnv = "TTRPC_ADDRESS"
 
 const (
-	// containerd gives the removal of a dead shim's container 5 s in all
+	// containerd returns the removal of a dead shim's container 5 s in all
 	// (core/runtime/v2/shim.go, cleanupTimeout), runc's part included.
-	deadBound = 3 * time.Second
-	// lookBound is for the evidence: what can't be read by then is done without.
-	lookBound = time.Second
+	deadTimeout = 3 * time.Second
+	// evidenceTimeout is for the evidence: what can't be read by then is done without.
+	evidenceTimeout = time.Second
 
 	statusUnknown = 128 + int(unix.SIGKILL) // upstream's, where none was recorded
 )
 
-// dead is a container whose shim has died. What it must tell of the exit is
-// told by the process that removes it.
+// dead is a container whose shim has died. The process that
+// removes the container reports the exit.
 type dead struct {
 	ctx       context.Context
 	id        string
@@ -47,37 +47,37 @@ type dead struct {
 	cfg       config.Config
 	sources   func() []oom.Source
 	forwarder Forwarder
-	counts    *tally
+	counts    *counters
 	begun     time.Time
-	// listens says whether there is a containerd that takes events, and send has
-	// a messenger take one there when this process is gone.
-	listens func() bool
-	send    func(*types.Envelope) error
+	// reachable reports whether a containerd accepts events. deferPublish starts a
+	// deferred publisher, which publishes an event after this process has ended.
+	reachable    func() bool
+	deferPublish func(*types.Envelope) error
 }
 
-// last is what a dead shim's container is said to have come to.
+// last is the exit of a dead shim's container, as it is reported.
 type last struct {
 	exit    oom.Exit
 	verdict oom.Verdict
-	// better says that exit is more than upstream can know.
+	// better is true if exit is more than upstream can know.
 	better bool
-	// code is to be shown of an OOM, unless asIs.
-	code int
-	asIs bool
-	// due is the TaskOOM, nil where none is, and told is closed when containerd
-	// has acknowledged it.
+	// code is the reported status of an OOM, unless trueStatus is set.
+	code       int
+	trueStatus bool
+	// due is the TaskOOM, nil where none is, and acked is closed when containerd
+	// has acked it.
 	due   *types.Envelope
-	told  <-chan struct{}
+	acked <-chan struct{}
 	close func() error
 }
 
-// Stop removes what a dead shim has left of a container and gives its exit, as
-// upstream does. Before anything is removed it looks at the record and the
-// evidence; containerd has the TaskOOM before it has the exit.
+// Stop removes what a dead shim has left of a container and returns its exit, as
+// upstream does. Before anything is removed, Stop reads the record and collects
+// the evidence; containerd has the TaskOOM before it has the exit.
 //
 // containerd comes here after each Delete too, and waits for it before it removes
-// the bundle. A shim that lives, as a pod's does until its last container, has
-// said all that there is to say.
+// the bundle. A shim that still runs, as a pod's shim does until its last container is
+// deleted, has reported everything already.
 func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -88,22 +88,22 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 	d := &dead{
 		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
 		sources: func() []oom.Source { return Sources(ctx) }, forwarder: NewWire(address),
-		counts: newTally(), begun: time.Now(),
-		listens: func() bool { return upstream.CanConnect(address) }, send: sendMessenger,
+		counts: newCounters(), begun: time.Now(),
+		reachable: func() bool { return upstream.CanConnect(address) }, deferPublish: startDeferredPublisher,
 	}
 	return d.stop(m.Shim.Stop)
 }
 
-// stop does what Stop says, around upstream's.
+// stop does the work of Stop, around upstream's Stop.
 func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
 	if shimAnswers(d.bundle) {
 		return d.removeLiving(remove)
 	}
 	l, err := d.last()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it was never created, or not by us
-		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: nothing can be told of an OOM")
+		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: the record cannot be read, no OOM can be reported")
 	}
-	faultPoint("looked")
+	faultPoint("collected")
 	status, rerr := remove(d.ctx, d.id)
 	faultPoint("removed")
 	d.wait(l)
@@ -114,22 +114,22 @@ func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, e
 	if l.better {
 		status = upstream.StopStatus{Pid: l.exit.Pid, ExitStatus: l.exit.Status, ExitedAt: l.exit.At}
 	}
-	status.ExitStatus = shownStatus(status.ExitStatus, l.code, l.verdict, l.asIs)
+	status.ExitStatus = reportedStatus(status.ExitStatus, l.code, l.verdict, l.trueStatus)
 	return status, nil
 }
 
-// removeLiving removes what a shim that lives has told of, and says of its exit
-// what the shim has said.
+// removeLiving removes a container whose shim still runs, and returns the
+// reported status that the shim has recorded.
 func (d *dead) removeLiving(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
 	rec, rerr := readRecord(d.bundle)
 	status, err := remove(d.ctx, d.id)
 	if err == nil && rerr == nil && rec.ID == d.id && rec.Verdict != nil {
-		status.ExitStatus = shownStatus(status.ExitStatus, rec.OOMExitCode, *rec.Verdict, rec.AsIs)
+		status.ExitStatus = reportedStatus(status.ExitStatus, rec.OOMExitCode, *rec.Verdict, rec.TrueStatus)
 	}
 	return status, err
 }
 
-// last finds out what became of the container, and begins to tell containerd.
+// last finds out what became of the container, and begins to publish a TaskOOM that is due.
 func (d *dead) last() (*last, error) {
 	rec, err := readRecord(d.bundle)
 	if err != nil {
@@ -138,7 +138,7 @@ func (d *dead) last() (*last, error) {
 	if rec.ID != d.id {
 		return nil, fmt.Errorf("the record in %s is of %q", d.bundle, rec.ID)
 	}
-	l := &last{code: rec.OOMExitCode, asIs: rec.AsIs}
+	l := &last{code: rec.OOMExitCode, trueStatus: rec.TrueStatus}
 	recorded := d.exit(rec, l)
 	decided := rec.Verdict == nil
 	if decided {
@@ -156,10 +156,10 @@ func (d *dead) last() (*last, error) {
 	if err := endInit(rec); err != nil {
 		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: init could not be killed before it is removed")
 	}
-	due := l.verdict.OOMKilled && !rec.Acknowledged
+	due := l.verdict.OOMKilled && !rec.Delivered
 	if due || decided {
-		shown := shownStatus(l.exit.Status, l.code, l.verdict, l.asIs)
-		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Acknowledged, shown, time.Since(l.exit.At))
+		reported := reportedStatus(l.exit.Status, l.code, l.verdict, l.trueStatus)
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Delivered, reported, time.Since(l.exit.At))
 	}
 	if !due {
 		return l, nil
@@ -169,9 +169,9 @@ func (d *dead) last() (*last, error) {
 		return l, fmt.Errorf("encode TaskOOM: %w", err)
 	}
 	q := newQueue(d.ctx, d.forwarder, d.counts)
-	it := &item{env: env, taken: make(chan struct{})}
+	it := &item{env: env, acked: make(chan struct{})}
 	q.push(d.id, it)
-	l.due, l.told, l.close = env, it.taken, q.close
+	l.due, l.acked, l.close = env, it.acked, q.close
 	return l, nil
 }
 
@@ -180,10 +180,10 @@ func (d *dead) last() (*last, error) {
 // that it is gone, and how is anybody's guess but the evidence's.
 func (d *dead) decide(rec record, l *last, recorded bool) {
 	boot := rec.Boot == bootID()
-	alive := boot && runs(rec.Pid, rec.StartTicks)
+	alive := boot && processRuns(rec.Pid, rec.StartTicks)
 	c := oom.Case{Stops: rec.Stops, Grace: d.cfg.Grace}
 	if boot { // else pids and cgroups are others' by now
-		c.Evidence = d.look(rec)
+		c.Evidence = d.collect(rec)
 	}
 	if c.Exit = l.exit; !recorded {
 		c.Exit = oom.Exit{Pid: rec.Pid, Status: statusUnknown, At: time.Now()}
@@ -199,7 +199,7 @@ func (d *dead) decide(rec record, l *last, recorded bool) {
 }
 
 // exit finds the recorded exit. Our record goes before upstream's: its time is
-// what all other roads have shown.
+// what all other API paths have reported.
 func (d *dead) exit(rec record, l *last) (recorded bool) {
 	if l.exit, l.better = rec.exit(); l.better {
 		return true
@@ -212,11 +212,11 @@ func (d *dead) exit(rec record, l *last) (recorded bool) {
 	return true
 }
 
-// look reads the evidence from where the dead shim's baselines are.
-func (d *dead) look(rec record) []oom.Evidence {
+// collect reads the evidence from where the dead shim's baselines are.
+func (d *dead) collect(rec record) []oom.Evidence {
 	r := newRun(d.id, d.bundle, policy{}, 0)
 	for _, s := range d.sources() {
-		kept, ok := rec.Probes[s.Name()]
+		checkpointed, ok := rec.Probes[s.Name()]
 		if !ok {
 			continue
 		}
@@ -224,7 +224,7 @@ func (d *dead) look(rec record) []oom.Evidence {
 		if !ok {
 			continue
 		}
-		p, err := resumer.Resume(kept)
+		p, err := resumer.Resume(checkpointed)
 		if err != nil {
 			log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: a source of evidence can't be had")
 			continue
@@ -233,7 +233,7 @@ func (d *dead) look(rec record) []oom.Evidence {
 	}
 	found := make(chan []oom.Evidence, 1)
 	go func() {
-		all, err := r.look()
+		all, err := r.collect()
 		if err != nil && len(all.evidence) > 0 && all.evidence[0].Gone {
 			log.G(d.ctx).WithError(err).WithField("container", d.id).Info("dead shim: evidence is missing")
 		}
@@ -242,35 +242,35 @@ func (d *dead) look(rec record) []oom.Evidence {
 	select {
 	case all := <-found:
 		return all
-	case <-time.After(lookBound):
-		log.G(d.ctx).WithField("container", d.id).Warn("dead shim: the evidence could not be read within the bound")
+	case <-time.After(evidenceTimeout):
+		log.G(d.ctx).WithField("container", d.id).Warn("dead shim: the evidence could not be read within the hold timeout")
 		return nil
 	}
 }
 
 // wait waits until containerd has the TaskOOM, within what is left of the time
-// that containerd gives. One that is starting takes none before this process has
+// that containerd gives. A containerd that is starting accepts no event before this process has
 // ended.
 func (d *dead) wait(l *last) {
 	if l == nil || l.due == nil {
 		return
 	}
 	left := time.Duration(0)
-	if d.listens() {
-		left = min(d.cfg.Bound, deadBound) - time.Since(d.begun)
+	if d.reachable() {
+		left = min(d.cfg.HoldTimeout, deadTimeout) - time.Since(d.begun)
 	}
 	select {
-	case <-l.told:
+	case <-l.acked:
 	case <-time.After(left):
 	}
 	_ = l.close()
-	if opened(l.told) {
+	if opened(l.acked) {
 		return
 	}
 	entry := log.G(d.ctx).WithField("container", d.id)
-	if err := d.send(l.due); err != nil {
-		entry.WithError(err).Error("dead shim: containerd did not take the TaskOOM, and nobody is left to tell it")
+	if err := d.deferPublish(l.due); err != nil {
+		entry.WithError(err).Error("dead shim: containerd did not ack the TaskOOM, and no deferred publisher could be started")
 		return
 	}
-	entry.Warn("dead shim: containerd did not take the TaskOOM yet: a messenger waits for it")
+	entry.Warn("dead shim: containerd did not ack the TaskOOM yet: a deferred publisher waits for it")
 }

@@ -30,8 +30,8 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 )
 
-// grave is a container whose shim has died, and what finds out how it ended.
-type grave struct {
+// deadBundle is a container whose shim has died, and what finds out how it ended.
+type deadBundle struct {
 	*dead
 	events *fakeEvents
 	source *fakeSource
@@ -39,15 +39,15 @@ type grave struct {
 	// removed is what upstream answers, and seen what containerd had by then.
 	removed upstream.StopStatus
 	seen    []string
-	// left is what was left to a messenger.
+	// left is what was left to a deferred publisher.
 	left []*types.Envelope
 }
 
 const gone = 1<<22 + 7 // above the kernel's PID_MAX_LIMIT
 
-func newGrave(t *testing.T) *grave {
+func newDeadBundle(t *testing.T) *deadBundle {
 	t.Helper()
-	g := &grave{
+	g := &deadBundle{
 		events:  &fakeEvents{},
 		source:  &fakeSource{ev: make(map[string]oom.Evidence)},
 		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
@@ -58,20 +58,20 @@ func newGrave(t *testing.T) *grave {
 	}
 	g.dead = &dead{
 		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
-		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, forwarder: g.events, counts: newTally(), begun: time.Now(),
-		listens: func() bool { return true },
-		send:    func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
+		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, forwarder: g.events, counts: newCounters(), begun: time.Now(),
+		reachable:    func() bool { return true },
+		deferPublish: func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
 	}
 	return g
 }
 
-func (g *grave) dig(t *testing.T) upstream.StopStatus {
+func (g *deadBundle) remove(t *testing.T) upstream.StopStatus {
 	t.Helper()
 	require.NoError(t, writeRecord(g.bundle, g.rec))
 	return g.stopOnce(t)
 }
 
-func (g *grave) stopOnce(t *testing.T) upstream.StopStatus {
+func (g *deadBundle) stopOnce(t *testing.T) upstream.StopStatus {
 	t.Helper()
 	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
 		synctest.Wait()
@@ -83,20 +83,20 @@ func (g *grave) stopOnce(t *testing.T) upstream.StopStatus {
 }
 
 // exited has upstream's part of the shim record the exit; its answer is that.
-func (g *grave) exited(t *testing.T, status int, at time.Time) {
+func (g *deadBundle) exited(t *testing.T, status int, at time.Time) {
 	t.Helper()
 	g.removed = upstream.StopStatus{Pid: g.rec.Pid, ExitStatus: status, ExitedAt: at}
 	require.NoError(t, crunc.WriteExitStatus(g.bundle, runc.Exit{Pid: g.rec.Pid, Status: status, Timestamp: at}))
 }
 
 // live has the container's shim answer.
-func (g *grave) live(t *testing.T) {
+func (g *deadBundle) live(t *testing.T) {
 	t.Helper()
 	listen(t, g.socket(t))
 }
 
-// socket gives the path of the shim's socket, which the bundle has noted.
-func (g *grave) socket(t *testing.T) string {
+// socket returns the path of the shim's socket, which the bundle has noted.
+func (g *deadBundle) socket(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(g.bundle, "s")
 	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
@@ -104,7 +104,7 @@ func (g *grave) socket(t *testing.T) string {
 	return path
 }
 
-func (g *grave) verdict(t *testing.T) oom.Verdict {
+func (g *deadBundle) verdict(t *testing.T) oom.Verdict {
 	t.Helper()
 	rec, err := readRecord(g.bundle)
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func (g *grave) verdict(t *testing.T) oom.Verdict {
 	return *rec.Verdict
 }
 
-// sleeper gives a process that runs until the test ends or somebody kills it.
+// sleeper returns a process that runs until the test ends or somebody kills it.
 func sleeper(t *testing.T) (pid int, startTicks uint64) {
 	t.Helper()
 	cmd := exec.Command("sleep", "infinity")
@@ -129,7 +129,7 @@ func sleeper(t *testing.T) (pid int, startTicks uint64) {
 // A shim that lives has told all: the removal after an ordinary Delete tells
 // nothing, and takes no time.
 func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
-	g := newGrave(t)
+	g := newDeadBundle(t)
 	g.live(t)
 	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 	require.NoError(t, writeRecord(g.bundle, g.rec))
@@ -144,7 +144,7 @@ func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 
 // A socket that takes connections is no shim: a dead one's child may hold it.
 func TestASocketThatNobodyAnswersOnIsADeadShims(t *testing.T) {
-	g := newGrave(t)
+	g := newDeadBundle(t)
 	l, err := net.Listen("unix", g.socket(t))
 	require.NoError(t, err)
 	defer l.Close()
@@ -165,103 +165,103 @@ func TestTheExitOfADeadShim(t *testing.T) {
 		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.No, Cause: oom.CauseContainer}
 	}
 	for name, tc := range map[string]struct {
-		arrange func(t *testing.T, g *grave)
+		arrange func(t *testing.T, g *deadBundle)
 		oom     bool
 		rule    oom.Rule
 		status  int
-		// better says that the exit is not upstream's.
+		// better is true if the exit is not upstream's.
 		better bool
 		ended  oom.Ended
 	}{
-		"exit known, init was the victim": {func(t *testing.T, g *grave) {
+		"exit known, init was the victim": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
-		"exit known, a child was": {func(t *testing.T, g *grave) {
+		"exit known, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now())
 			g.source.set("c", child())
 		}, true, oom.RuleWithinGrace, 3, false, oom.EndedOOM},
-		"exit known, a child was long ago": {func(t *testing.T, g *grave) {
+		"exit known, a child was long ago": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now().Add(time.Minute))
 			g.source.set("c", child())
 		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
-		"exit 0, a child was": {func(t *testing.T, g *grave) {
+		"exit 0, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 0, time.Now())
 			g.source.set("c", child())
 		}, false, oom.RuleExitedZero, 0, false, oom.EndedExited},
-		"a stop was asked for, a child was": {func(t *testing.T, g *grave) {
+		"a stop was asked for, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
 			g.source.set("c", child())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
-		"a stop was asked for, init was": {func(t *testing.T, g *grave) {
+		"a stop was asked for, init was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
-		"reaped, and recorded by us alone": {func(_ *testing.T, g *grave) {
+		"reaped, and recorded by us alone": {func(_ *testing.T, g *deadBundle) {
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 3, At: time.Now()})
 			g.source.set("c", child())
 		}, true, oom.RuleWithinGrace, 3, true, oom.EndedOOM},
-		"not reaped, init was": {func(_ *testing.T, g *grave) {
+		"not reaped, init was": {func(_ *testing.T, g *deadBundle) {
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
-		"not reaped, nothing killed": {func(*testing.T, *grave) {},
+		"not reaped, nothing killed": {func(*testing.T, *deadBundle) {},
 			false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
-		"not reaped, a kill by the counters": {func(_ *testing.T, g *grave) {
+		"not reaped, a kill by the counters": {func(_ *testing.T, g *deadBundle) {
 			g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
 		}, true, oom.RuleUnasked137, 137, false, oom.EndedOOM},
-		"init alive, a child was": {func(t *testing.T, g *grave) {
+		"init alive, a child was": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", child())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
-		"init alive, counters only": {func(t *testing.T, g *grave) {
+		"init alive, counters only": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", killedNow())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
-		"init dying, it was": {func(t *testing.T, g *grave) {
+		"init dying, it was": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
-		"another has init's pid": {func(t *testing.T, g *grave) {
+		"another has init's pid": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.rec.StartTicks++
 			g.source.set("c", child())
 		}, true, oom.RuleWithinGrace, 137, false, oom.EndedOOM},
-		"of another boot": {func(t *testing.T, g *grave) {
+		"of another boot": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.rec.Boot = "another"
 			g.source.set("c", victim())
 		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
-		"an exit of another pid": {func(t *testing.T, g *grave) {
+		"an exit of another pid": {func(t *testing.T, g *deadBundle) {
 			before := g.removed
 			g.exited(t, 5, time.Now())
 			g.rec.Pid, g.removed = gone+1, before
 		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
-		"evidence unreadable": {func(t *testing.T, g *grave) {
+		"evidence unreadable": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 5, time.Now())
 			g.source.err = errors.New("not today")
 		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
-		"evidence hangs": {func(t *testing.T, g *grave) {
+		"evidence hangs": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 5, time.Now())
 			g.source.block = make(chan struct{})
 			time.AfterFunc(time.Hour, func() { close(g.source.block) })
 		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
-		"decided before, and recorded by upstream": {func(t *testing.T, g *grave) {
+		"decided before, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 9, time.Now().Add(time.Millisecond))
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
-		"decided before": {func(_ *testing.T, g *grave) {
+		"decided before": {func(_ *testing.T, g *deadBundle) {
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGrave(t)
+				g := newDeadBundle(t)
 				tc.arrange(t, g)
-				status := g.dig(t)
+				status := g.remove(t)
 				v := g.verdict(t)
 				require.Equal(t, tc.oom, v.OOMKilled, "%+v", v)
 				require.Equal(t, tc.rule, v.Rule)
@@ -279,27 +279,27 @@ func TestTheExitOfADeadShim(t *testing.T) {
 	}
 }
 
-func TestADeadShimsOOMThatWasAcknowledged(t *testing.T) {
+func TestADeadShimsOOMThatWasDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrave(t)
+		g := newDeadBundle(t)
 		g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
 		g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
-		g.rec.Acknowledged = true
-		require.Equal(t, 137, g.dig(t).ExitStatus)
+		g.rec.Delivered = true
+		require.Equal(t, 137, g.remove(t).ExitStatus)
 		require.Empty(t, g.events.all())
 	})
 }
 
-// containerd has the TaskOOM before the answer, or the bound has passed; and
+// containerd has the TaskOOM before the answer, or the hold timeout has passed; and
 // where it kills this process too, the next one says the same.
 func TestTheAnswerOfADeadShimWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrave(t)
+		g := newDeadBundle(t)
 		answer := g.events.holdOOM()
 		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		start := time.Now()
-		status := g.dig(t)
-		require.Equal(t, deadBound, time.Since(start))
+		status := g.remove(t)
+		require.Equal(t, deadTimeout, time.Since(start))
 		require.Equal(t, 137, status.ExitStatus)
 		require.Empty(t, g.events.all())
 		require.Len(t, g.left, 1)
@@ -318,21 +318,23 @@ func TestTheAnswerOfADeadShimWaits(t *testing.T) {
 
 // Without a record that holds, the answer is upstream's.
 func TestADeadShimWithoutARecord(t *testing.T) {
-	for name, arrange := range map[string]func(t *testing.T, g *grave){
-		"none":         func(*testing.T, *grave) {},
-		"empty":        func(t *testing.T, g *grave) { put(t, g, "") },
-		"torn":         func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"c"`) },
-		"of the past":  func(t *testing.T, g *grave) { put(t, g, `{"version":1,"id":"c","pid":7,"exitStatus":3}`) },
-		"of another":   func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
-		"half an exit": func(t *testing.T, g *grave) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
-		"a folder":     func(t *testing.T, g *grave) { require.NoError(t, os.Mkdir(filepath.Join(g.bundle, recordFile), 0o700)) },
-		"a fifo": func(t *testing.T, g *grave) {
+	for name, arrange := range map[string]func(t *testing.T, g *deadBundle){
+		"none":         func(*testing.T, *deadBundle) {},
+		"empty":        func(t *testing.T, g *deadBundle) { put(t, g, "") },
+		"torn":         func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c"`) },
+		"of the past":  func(t *testing.T, g *deadBundle) { put(t, g, `{"version":1,"id":"c","pid":7,"exitStatus":3}`) },
+		"of another":   func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
+		"half an exit": func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
+		"a folder": func(t *testing.T, g *deadBundle) {
+			require.NoError(t, os.Mkdir(filepath.Join(g.bundle, recordFile), 0o700))
+		},
+		"a fifo": func(t *testing.T, g *deadBundle) {
 			require.NoError(t, unix.Mkfifo(filepath.Join(g.bundle, recordFile), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGrave(t)
+				g := newDeadBundle(t)
 				arrange(t, g)
 				require.Equal(t, g.removed, g.stopOnce(t))
 				require.Empty(t, g.events.all())
@@ -341,7 +343,7 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, g *grave, text string) {
+func put(t *testing.T, g *deadBundle, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, recordFile), []byte(text), 0o600))
 }

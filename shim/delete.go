@@ -14,8 +14,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// deleteBound is how long a delete may take that nobody waits for any more.
-const deleteBound = time.Minute
+// deleteTimeout is how long a delete may take that nobody waits for any more.
+const deleteTimeout = time.Minute
 
 // deletion is a delete under way. It goes on when whoever asked has given it up:
 // on a busy node, where containerd's 10 s don't do, a runc that is killed each
@@ -25,33 +25,33 @@ type deletion struct {
 	// resp and err are set before done is closed.
 	resp *taskAPI.DeleteResponse
 	err  error
-	// joined says that somebody has asked again. Guarded by run.mu.
+	// joined is true if somebody has asked again. Guarded by run.mu.
 	joined bool
 }
 
 // Delete is the last (the third is TaskExit, in publisher.go). It also waits
-// until containerd has taken the TaskExit, which upstream loses when the shim
+// until containerd has acked the TaskExit, which upstream loses when the shim
 // is shut down right after.
 func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
 	since := time.Now()
-	if b := s.grave(req.ID, req.ExecID); b != nil {
-		if err := s.tell(ctx, b, since); err != nil {
+	if b := s.tombstone(req.ID, req.ExecID); b != nil {
+		if err := s.passTombstone(ctx, b, since); err != nil {
 			return nil, err
 		}
 		return b.deleted(), nil
 	}
-	life := s.queue.fwd.Life()
-	r := s.asked(req.ID, req.ExecID)
+	instance := s.queue.fwd.Instance()
+	r := s.requested(req.ID, req.ExecID)
 	if r == nil {
 		return s.TTRPCTaskService.Delete(ctx, req)
 	}
-	stopped, err := s.exitTaken(ctx, r, since)
+	stopped, err := s.waitExitAckedIfStopped(ctx, r, since)
 	if err != nil {
 		return nil, err
 	}
 	d, mine := r.beginDelete()
 	if mine {
-		go s.carryOut(ctx, r, d, life, since, stopped)
+		go s.carryOut(ctx, r, d, instance, since, stopped)
 	}
 	select {
 	case <-d.done:
@@ -62,16 +62,16 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 }
 
 // carryOut deletes a container that had stopped, or had not, when it was asked
-// for by a life of containerd.
-func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint64, since time.Time, stopped bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteBound)
+// for by a containerd instance.
+func (s *Service) carryOut(asked context.Context, r *run, d *deletion, instance uint64, since time.Time, stopped bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteTimeout)
 	defer cancel()
 	if stopped { // the last metrics are read while there is a cgroup
 		select {
 		case <-r.settled:
-		case <-time.After(keptWait):
+		case <-time.After(checkpointWait):
 			log.G(ctx).WithFields(log.Fields{"container": r.id, "waits_for": r.reached(), "total": s.counts.add("delete unsettled")}).
-				Warn("the exit barrier has not done all within the bound: the delete goes on, the last metrics may be missing")
+				Warn("the exit gate has not done all within the hold timeout: the delete goes on, the last metrics may be missing")
 		}
 	}
 	s.owe(r)
@@ -86,23 +86,23 @@ func (s *Service) carryOut(asked context.Context, r *run, d *deletion, life uint
 		err = s.deleted(ctx, r, resp, since)
 	}
 	resp.ExitedAt = r.endedAt(resp.ExitedAt)
-	b := &buried{run: r, by: life, answer: resp}
+	b := &tombstone{run: r, by: instance, answer: resp}
 	b.deadline, _ = asked.Deadline()
 	// Nobody may have the answer: then it is for whoever asks again.
 	if late(asked, since) || r.joined(d) {
-		b.by = anyLife
+		b.by = anyInstance
 	}
 	s.leave(r, nil)
-	s.guards.forget(r.id)
+	s.groups.forget(r.id)
 	r.remove()
-	s.bury(b)
+	s.addTombstone(b)
 	if cerr := r.close(); cerr != nil {
 		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
 	}
 	r.endDelete(d, b.deleted(), err)
 }
 
-// beginDelete gives the delete that is under way, or a new one, which is the
+// beginDelete returns the delete that is under way, or a new one, which is the
 // caller's to carry out.
 func (r *run) beginDelete() (d *deletion, mine bool) {
 	r.mu.Lock()
@@ -121,7 +121,7 @@ func (r *run) joined(d *deletion) bool {
 	return d.joined
 }
 
-// endDelete gives the answer to all who wait. A delete that failed may be tried
+// endDelete returns the answer to all who wait. A delete that failed may be tried
 // again.
 func (r *run) endDelete(d *deletion, resp *taskAPI.DeleteResponse, err error) {
 	r.mu.Lock()
@@ -148,28 +148,28 @@ func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteRespo
 	if err := s.pass(ctx, r, since); err != nil {
 		return err
 	}
-	return s.taken(ctx, r, since)
+	return s.waitExitAcked(ctx, r, since)
 }
 
-// exitTaken says whether the container has stopped, and waits in that case until
-// its exit was shown and its TaskExit taken, or the bound has passed.
-func (s *Service) exitTaken(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
+// waitExitAckedIfStopped reports whether the container has stopped, and waits in that case until
+// its exit was released and its TaskExit acked, or the hold timeout has passed.
+func (s *Service) waitExitAckedIfStopped(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
 	st, err := s.state(ctx, ctx, &taskAPI.StateRequest{ID: r.id})
 	if err != nil || st.Status != tasktypes.Status_STOPPED {
 		return false, ctx.Err() // not stopped: Delete itself says what is wrong
 	}
-	return true, s.taken(ctx, r, since)
+	return true, s.waitExitAcked(ctx, r, since)
 }
 
-// taken waits until containerd has the TaskExit, or the bound has passed.
-func (s *Service) taken(ctx context.Context, r *run, since time.Time) error {
-	bound := time.NewTimer(time.Until(r.until(since, s.cfg.Bound)))
-	defer bound.Stop()
+// waitExitAcked waits until containerd has the TaskExit, or the hold timeout has passed.
+func (s *Service) waitExitAcked(ctx context.Context, r *run, since time.Time) error {
+	timeout := time.NewTimer(time.Until(r.holdUntil(since, s.cfg.HoldTimeout)))
+	defer timeout.Stop()
 	select {
-	case <-r.exitTaken:
-	case <-bound.C:
+	case <-r.exitAcked:
+	case <-timeout.C:
 		log.G(ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("delete unannounced")}).
-			Warn("containerd did not take the exit within the bound: the delete goes on")
+			Warn("containerd did not ack the exit within the hold timeout: the delete goes on")
 	case <-ctx.Done():
 		return errgrpc.ToGRPC(ctx.Err())
 	}

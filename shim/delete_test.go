@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// containerd gives a Delete up while runc is at work, and asks again: runc goes
+// containerd returns a Delete up while runc is at work, and asks again: runc goes
 // on, is not started twice, and the answer is what it would have been. Meanwhile
 // nobody waits for runc to learn the state.
 func TestADeleteThatIsGivenUpGoesOn(t *testing.T) {
@@ -124,7 +124,7 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 				close(read)
 			}
 			<-done
-			took := map[bool]time.Duration{false: 0, true: keptWait}[hangs]
+			took := map[bool]time.Duration{false: 0, true: checkpointWait}[hangs]
 			require.Equal(t, took, (<-deleted).Sub(asked))
 			require.EqualValues(t, map[bool]int{true: 1}[hangs], b.counts.of("delete unsettled"))
 			if hangs {

@@ -226,13 +226,13 @@ func (f *fakeTask) tell(t *testing.T, id string, i *fakeInit) {
 // fakeEvents stands for containerd's end of the wire.
 type fakeEvents struct {
 	mu    sync.Mutex
-	taken []string // topic and container, in the order of acknowledgement
+	acked []string // topic and container, in the order of ack
 	// statuses and times are those of the TaskExits and TaskDeletes.
 	statuses []uint32
 	times    []time.Time
 	fail     int // errors to give first
 	down     bool
-	life     uint64
+	instance uint64
 	hold     func(topic, id string) <-chan struct{}
 }
 
@@ -245,13 +245,13 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 	f.mu.Lock()
 	failing := f.fail > 0 || f.down
 	f.fail -= min(f.fail, 1)
-	hold, life := f.hold, f.life
+	hold, instance := f.hold, f.instance
 	f.mu.Unlock()
 	if failing {
 		return 0, errors.New("not today")
 	}
-	if want != anyLife && want != life {
-		return 0, errOtherLife
+	if want != anyInstance && want != instance {
+		return 0, errOtherInstance
 	}
 	if hold != nil {
 		if c := hold(env.Topic, id); c != nil {
@@ -264,23 +264,23 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.life != life {
+	if f.instance != instance {
 		return 0, ttrpc.ErrClosed
 	}
-	f.taken = append(f.taken, env.Topic+" "+id)
+	f.acked = append(f.acked, env.Topic+" "+id)
 	if e, ok := event.(interface{ GetExitStatus() uint32 }); ok {
 		f.statuses = append(f.statuses, e.GetExitStatus())
 	}
 	if e, ok := event.(interface{ GetExitedAt() *timestamppb.Timestamp }); ok {
 		f.times = append(f.times, e.GetExitedAt().AsTime())
 	}
-	return life, nil
+	return instance, nil
 }
 
-func (f *fakeEvents) Life() uint64 {
+func (f *fakeEvents) Instance() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.life
+	return f.instance
 }
 
 // stop has containerd take no more events, as it does first when it is stopped in
@@ -296,14 +296,14 @@ func (f *fakeEvents) die() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.down = true
-	f.life++
+	f.instance++
 }
 
 // back has another containerd take events; what was taken before is forgotten.
 func (f *fakeEvents) back() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.down, f.taken = false, nil
+	f.down, f.acked = false, nil
 }
 
 // holdOOM has every TaskOOM wait until the channel is closed.
@@ -323,7 +323,7 @@ func (f *fakeEvents) Close() error { return nil }
 func (f *fakeEvents) all() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.taken)
+	return slices.Clone(f.acked)
 }
 
 // bench is a Service between fakes.
@@ -386,7 +386,7 @@ func (b *bench) create(t *testing.T, id string) {
 	require.NoError(t, err)
 }
 
-// annotated gives a bundle whose spec has annotations, and more of its members.
+// annotated returns a bundle whose spec has annotations, and more of its members.
 func annotated(t *testing.T, annotations map[string]string, members ...string) string {
 	t.Helper()
 	text, err := json.Marshal(annotations)

@@ -64,9 +64,9 @@ func (p *fakeProbe) Read() (oom.Evidence, error) {
 func (p *fakeProbe) Close() error { return nil }
 
 // Resume implements oom.Resumer.
-func (f *fakeSource) Resume(kept []byte) (oom.Probe, error) {
+func (f *fakeSource) Resume(checkpointed []byte) (oom.Probe, error) {
 	var id string
-	if err := json.Unmarshal(kept, &id); err != nil {
+	if err := json.Unmarshal(checkpointed, &id); err != nil {
 		return nil, err
 	}
 	return &fakeProbe{f, id}, nil

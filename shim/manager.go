@@ -29,7 +29,7 @@ func signalOf(n uint32) unix.Signal { return unix.Signal(n) }
 // configuration checked and the ledger loaded first.
 type Manager struct{ upstream.Shim }
 
-// NewManager gives the shim's manager.
+// NewManager returns the shim's manager.
 func NewManager() Manager { return Manager{manager.NewShimManager(Runtime)} }
 
 // Start refuses to start a shim on a node whose configuration does not hold:

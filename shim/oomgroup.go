@@ -36,7 +36,7 @@ import (
 // the whole scope itself (systemd, src/core/scope.c). An Update goes the same
 // way: containerd sends the spec's resources, the shim puts its value in, and runc
 // has systemd set the limits first and writes the unified files last. What an older
-// systemd writes by itself is guard's to undo.
+// systemd writes by itself is undone by the oom.group enforcement.
 
 const (
 	// specFile is the OCI spec in a bundle.
@@ -64,8 +64,8 @@ func (s *Service) policyOf(sp spec) (policy, error) {
 	return p, nil
 }
 
-// groupInSpec has the container of a bundle made with memory.oom.group as its
-// policy says.
+// groupInSpec has the container of a bundle made with the memory.oom.group of its
+// policy.
 func (p policy) groupInSpec(bundle string) error {
 	if p.oomGroup == "" {
 		return nil
@@ -85,7 +85,7 @@ func (p policy) groupInSpec(bundle string) error {
 	return replaceFile(name, data, fi.Mode().Perm())
 }
 
-// Update changes limits, and keeps memory.oom.group as the policy says.
+// Update changes limits, and leaves memory.oom.group at the value of the policy.
 func (s *Service) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptyResponse, error) {
 	r := s.run(req.ID)
 	if r == nil || r.policy.oomGroup == "" || req.Resources == nil {
@@ -101,7 +101,7 @@ func (s *Service) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*
 	})
 }
 
-// setIn gives a JSON object with a text at the place where path leads, and all
+// setIn returns a JSON object with a text at the place where path leads, and all
 // else in it as it was. Objects that are not there are made.
 func setIn(object []byte, text string, path ...string) ([]byte, error) {
 	var fields map[string]json.RawMessage

@@ -12,7 +12,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// peer is who listens at the other end of a connection. Equal ones are the same
+// peer is the process at the other end of a connection. Equal ones are the same
 // process with the same socket.
 type peer struct {
 	pid        int32  // 0 where it is not in our PID namespace
@@ -21,10 +21,10 @@ type peer struct {
 	made       int64
 }
 
-// lives says whether the process still runs; not of one that can't be told by its
-// beginning.
-func (p peer) lives() bool {
-	return p.pid != 0 && p.startTicks != 0 && runs(int(p.pid), p.startTicks)
+// alive reports whether the process still runs. It returns false for a process whose start
+// time is not known.
+func (p peer) alive() bool {
+	return p.pid != 0 && p.startTicks != 0 && processRuns(int(p.pid), p.startTicks)
 }
 
 func peerOf(conn net.Conn, path string) (p peer) {
@@ -46,7 +46,7 @@ func peerOf(conn net.Conn, path string) (p peer) {
 	return p
 }
 
-// hungUp says whether the other end of a connection is closed. What it sent
+// hungUp reports whether the other end of a connection is closed. What it sent
 // before that may still be unread.
 func hungUp(conn net.Conn) bool {
 	gone := false

@@ -29,8 +29,8 @@ func (p *publisher) Publish(ctx context.Context, topic string, event events.Even
 	switch e := event.(type) {
 	case *eventsapi.TaskOOM:
 		// Upstream publishes at any kill, whatever becomes of the container, and
-		// on cgroup v1 at kills of others. It is a hint to look.
-		p.s.hint(e.ContainerID)
+		// on cgroup v1 at kills of others. The event is an OOM notification: the shim collects the evidence.
+		p.s.notified(e.ContainerID)
 		return nil
 	case *eventsapi.TaskExit:
 		return p.exit(ctx, topic, e)
@@ -51,7 +51,7 @@ func (p *publisher) Publish(ctx context.Context, topic string, event events.Even
 // Close implements io.Closer. Upstream calls it at the shim's end.
 func (p *publisher) Close() error { return p.s.queue.close() }
 
-// exit puts an init's TaskExit behind the barrier. An exec's passes.
+// exit puts an init's TaskExit behind the exit gate. An exec's passes.
 func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExit) error {
 	r := p.s.run(e.ContainerID)
 	if r == nil || e.ID != e.ContainerID || !r.mayBeInit(int(e.Pid)) {
@@ -64,30 +64,30 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 		return err
 	}
 	p.s.queue.pushAhead(r.id, &item{
-		env: env, run: r, gate: r.shown, taken: r.exitTaken,
-		held:    func() bool { return p.s.holdExit(r) },
-		follows: r.lifeOfOOM, again: func() { p.s.publishOnceMore(r) },
-		reveal: revealing(r, env, e, &e.ExitStatus),
+		env: env, run: r, released: r.released, acked: r.exitAcked,
+		hold:         func() bool { return p.s.holdExit(r) },
+		wantInstance: r.instanceOfOOM, republish: func() { p.s.publishOnceMore(r) },
+		setStatus: setsStatus(r, env, e, &e.ExitStatus),
 	})
 	return nil
 }
 
-// holdExit waits until a containerd that starts listens, or has had the bound for
-// it. What it took before is forgotten: a TaskOOM is published once more, ahead of
-// the TaskExit. It gives false where the TaskExit may go.
+// holdExit waits until a containerd that starts is subscribed, or the hold timeout has
+// passed. What that containerd acked before is lost: a TaskOOM is republished, ahead of
+// the TaskExit. It returns false where the TaskExit may go.
 func (s *Service) holdExit(r *run) bool {
-	begun := r.unbegun()
-	if begun != nil {
+	ready := r.notReady()
+	if ready != nil {
 		select {
-		case <-begun:
+		case <-ready:
 		case <-s.queue.ctx.Done():
 		}
 	}
-	missed := r.missed()
+	missed := r.missedOOM()
 	if missed {
 		s.publishOnceMore(r)
 	}
-	return begun != nil || missed
+	return ready != nil || missed
 }
 
 // delete puts a TaskDelete behind the TaskExit. Upstream carries out a delete as
@@ -98,8 +98,8 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
 	e.ExitedAt = r.endedAt(e.ExitedAt)
-	if opened(r.exitTaken) {
-		e.ExitStatus = r.shows(e.ExitStatus)
+	if opened(r.exitAcked) {
+		e.ExitStatus = r.reportStatus(e.ExitStatus)
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
 	env, err := envelope(ctx, topic, e)
@@ -110,24 +110,24 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 	go func() {
 		defer close(gate)
 		select {
-		case <-r.exitTaken:
-		case <-time.After(p.s.cfg.Bound): // upstream never published it
+		case <-r.exitAcked:
+		case <-time.After(p.s.cfg.HoldTimeout): // upstream never published it
 		}
 	}()
 	p.s.queue.push(r.id, &item{
-		env: env, run: r, gate: gate, taken: make(chan struct{}), reveal: revealing(r, env, e, &e.ExitStatus),
+		env: env, run: r, released: gate, acked: make(chan struct{}), setStatus: setsStatus(r, env, e, &e.ExitStatus),
 	})
 	return nil
 }
 
-// revealing gives the function that puts the status to show into an event of an
+// setsStatus returns the function that puts the reported status into an event of an
 // exit, once that is certain; nil where it is the true one anyway.
-func revealing(r *run, env *types.Envelope, event events.Event, status *uint32) func() {
+func setsStatus(r *run, env *types.Envelope, event events.Event, status *uint32) func() {
 	if r.policy.exitCode == 0 {
 		return nil
 	}
 	return func() {
-		*status = r.shows(*status)
+		*status = r.reportStatus(*status)
 		if body, err := typeurl.MarshalAnyToProto(event); err == nil { // as it was when env was made
 			env.Event = body
 		}
@@ -139,13 +139,13 @@ func (p *publisher) push(ctx context.Context, topic, id string, event events.Eve
 	if err != nil {
 		return err
 	}
-	p.s.queue.push(id, &item{env: env, taken: make(chan struct{})})
+	p.s.queue.push(id, &item{env: env, acked: make(chan struct{})})
 	return nil
 }
 
 // announce publishes TaskOOM for a run, ahead of its TaskExit, unless the kills
 // so far have been announced or an earlier TaskOOM is still waiting to be sent.
-// It gives nil if it can't be encoded.
+// It returns nil if it can't be encoded.
 func (s *Service) announce(r *run, kills uint64) *item {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,50 +153,50 @@ func (s *Service) announce(r *run, kills uint64) *item {
 }
 
 func (s *Service) announceLocked(r *run, kills uint64) *item {
-	if r.oom != nil && (kills <= r.told || !opened(r.oom.taken)) {
-		r.told = max(r.told, kills)
+	if r.oom != nil && (kills <= r.reportedKills || !opened(r.oom.acked)) {
+		r.reportedKills = max(r.reportedKills, kills)
 		return r.oom
 	}
-	r.told = kills
+	r.reportedKills = kills
 	return s.publishLocked(r)
 }
 
 // announceExit publishes TaskOOM for an OOM verdict: also where one that came before
-// the exit was taken by an earlier containerd, or by one that did not listen yet and
+// the exit was acked by an earlier containerd, or by one that was not subscribed yet and
 // has asked for the task since. One that has yet to ask gets it then.
 func (s *Service) announceExit(r *run, kills uint64) *item {
-	life := s.queue.fwd.Life()
+	instance := s.queue.fwd.Instance()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.oom != nil && opened(r.oom.taken) {
-		asked := r.audience.life == life && !r.audience.silent
-		if r.oom.life != life || asked && !r.oom.heard {
+	if r.oom != nil && opened(r.oom.acked) {
+		asked := r.subscription.instance == instance && !r.subscription.unsubscribed
+		if r.oom.instance != instance || asked && !r.oom.delivered {
 			return s.publishLocked(r)
 		}
 	}
 	return s.announceLocked(r, kills)
 }
 
-// publishOnceMore publishes the TaskOOM of an exit that another containerd is
-// about to be told of.
+// publishOnceMore republishes the TaskOOM of an exit for another containerd instance,
+// before that instance receives the TaskExit.
 func (s *Service) publishOnceMore(r *run) {
 	r.mu.Lock()
 	old := r.oom
 	r.mu.Unlock()
-	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM again")}).
-		Info("whoever gets the TaskExit has not heard of the OOM: TaskOOM is published again")
+	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM republished")}).
+		Info("the containerd that gets the TaskExit has not received the TaskOOM: republished")
 	s.publishAgain(r, old)
 }
 
-// lifeOfOOM gives the life of the containerd that has taken the TaskOOM of an
-// OOM verdict, anyLife where there is none.
-func (r *run) lifeOfOOM() uint64 {
+// instanceOfOOM returns the instance of the containerd that has acked the TaskOOM of an
+// OOM verdict, anyInstance where there is none.
+func (r *run) instanceOfOOM() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.verdict.OOMKilled || r.oom == nil || !opened(r.oom.taken) {
-		return anyLife
+	if !r.verdict.OOMKilled || r.oom == nil || !opened(r.oom.acked) {
+		return anyInstance
 	}
-	return r.oom.life
+	return r.oom.instance
 }
 
 // publishAgain publishes another TaskOOM, unless somebody else has since old.
@@ -215,11 +215,11 @@ func (s *Service) publishLocked(r *run) *item {
 		s.trouble(r, "TaskOOM not encoded", err)
 		return nil
 	}
-	r.acked = false
-	late := r.audience.silent && opened(r.audience.begun)
-	it := &item{env: env, run: r, taken: make(chan struct{}), late: late}
+	r.delivered = false
+	late := r.subscription.unsubscribed && opened(r.subscription.ready)
+	it := &item{env: env, run: r, acked: make(chan struct{}), forSubscriber: late}
 	if !r.policy.waited {
-		it.held = func() bool { return s.holdOOM(r, it) }
+		it.hold = func() bool { return s.holdOOM(r, it) }
 	}
 	r.oom = it
 	s.queue.pushAhead(r.id, it)
@@ -231,22 +231,22 @@ func (s *Service) publishLocked(r *run) *item {
 // client that only subscribes has subscribed by then, and gets the TaskOOM once.
 // holdOOM reports whether the TaskOOM was held: false means that it may go.
 func (s *Service) holdOOM(r *run, it *item) bool {
-	begun := r.unbegun()
-	if begun == nil {
+	ready := r.notReady()
+	if ready == nil {
 		return false
 	}
 	select {
-	case <-begun:
+	case <-ready:
 	case <-s.queue.ctx.Done():
 	}
 	r.mu.Lock()
-	it.late = r.audience.silent
+	it.forSubscriber = r.subscription.unsubscribed
 	r.mu.Unlock()
 	return true
 }
 
 // envelope encodes an event with the time of its happening, which is now: a
-// containerd that is away may take it much later.
+// containerd that is away may receive it much later.
 func envelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {

@@ -32,38 +32,38 @@ type item struct {
 	// run is set for the events that must never be dropped: the TaskOOM, the
 	// TaskExit of a container's init, and a TaskDelete that waits for that.
 	run *run
-	// gate, if any, holds the item and all behind it until it is closed.
-	gate <-chan struct{}
-	// taken is closed when containerd has acknowledged the event.
-	taken chan struct{}
-	// life is that of the containerd that has, and heard says that it is known to
-	// have had listeners by then. Set before taken is closed.
-	life  uint64
-	heard bool
-	// late says that it was published for a client that only subscribes: it is not
+	// released, if any, holds the item and all behind it until it is closed.
+	released <-chan struct{}
+	// acked is closed when containerd has acked the event.
+	acked chan struct{}
+	// instance has acked the event, and delivered is true if CRI is known to have been
+	// subscribed there by then. Both are set before acked is closed.
+	instance  uint64
+	delivered bool
+	// forSubscriber is true if it was published for a client that only subscribes: it is not
 	// published for that client again.
-	late bool
-	// held waits, for a TaskExit and some TaskOOMs, until a containerd that starts
-	// listens, and says whether it had to: there may be another item ahead by then.
-	held func() bool
-	// follows gives, for a TaskExit, the life of the containerd that has its
-	// TaskOOM, or anyLife; and again puts that in front of it once more, where
-	// containerd is in another life now. Either both or neither is set.
-	follows func() uint64
-	again   func()
-	// reveal, if any, is called before the item is sent, when its gate is open.
-	reveal func()
-	// sending says that it is on the wire. Guarded by queue.mu.
+	forSubscriber bool
+	// hold waits, for a TaskExit and some TaskOOMs, until a containerd that starts
+	// is subscribed, and reports whether it had to: there may be another item ahead by then.
+	hold func() bool
+	// wantInstance returns, for a TaskExit, the instance of the containerd that has its
+	// TaskOOM, or anyInstance; and republish puts that in front of it again, where
+	// another containerd instance runs now. Either both or neither is set.
+	wantInstance func() uint64
+	republish    func()
+	// setStatus, if any, is called before the item is sent, when its gate is open.
+	setStatus func()
+	// sending is true if it is on the wire. Guarded by queue.mu.
 	sending bool
 }
 
 // queue hands each container's events to containerd in their order and one at a
 // time, and different containers' events independently of each other. It tries
-// again until containerd takes an event or the queue is closed. Goroutines exist
+// again until containerd acks an event or the queue is closed. Goroutines exist
 // only while there is something to send.
 type queue struct {
 	fwd    Forwarder
-	counts *tally
+	counts *counters
 	ctx    context.Context // ends with the queue; also carries the logger
 	cancel context.CancelFunc
 
@@ -80,7 +80,7 @@ type line struct {
 	changed chan struct{}
 }
 
-func newQueue(ctx context.Context, fwd Forwarder, counts *tally) *queue {
+func newQueue(ctx context.Context, fwd Forwarder, counts *counters) *queue {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	emptied := make(chan struct{})
 	close(emptied)
@@ -100,7 +100,7 @@ func (q *queue) push(id string, it *item) {
 // the end.
 func (q *queue) pushAhead(id string, it *item) {
 	q.insert(id, it, func(items []*item) int {
-		at := slices.IndexFunc(items, func(other *item) bool { return other.gate != nil && other.run == it.run })
+		at := slices.IndexFunc(items, func(other *item) bool { return other.released != nil && other.run == it.run })
 		if at < 0 {
 			return len(items)
 		}
@@ -121,16 +121,16 @@ func (q *queue) insert(id string, it *item, place func([]*item) int) {
 		go q.work(id, l)
 	}
 	l.items = slices.Insert(l.items, place(l.items), it)
-	q.boundLocked(id, l)
+	q.limitLocked(id, l)
 	select {
 	case l.changed <- struct{}{}:
 	default:
 	}
 }
 
-// boundLocked drops the oldest event that may be dropped when a line is too
+// limitLocked drops the oldest event that may be dropped when a line is too
 // long: execs and the like, never a TaskOOM or an init's TaskExit.
-func (q *queue) boundLocked(id string, l *line) {
+func (q *queue) limitLocked(id string, l *line) {
 	if len(l.items) <= maxQueued {
 		return
 	}
@@ -153,12 +153,12 @@ func (q *queue) work(id string, l *line) {
 		q.mu.Lock()
 		l.items = slices.DeleteFunc(l.items, func(other *item) bool { return other == it })
 		q.mu.Unlock()
-		close(it.taken)
+		close(it.acked)
 	}
 }
 
 // next waits for the head of the line to be let through its gate, and marks it
-// as being sent. It gives nil, and forgets the line, when the line is empty or
+// as being sent. It returns nil, and forgets the line, when the line is empty or
 // the queue is closed.
 func (q *queue) next(id string, l *line) *item {
 	for {
@@ -169,14 +169,14 @@ func (q *queue) next(id string, l *line) *item {
 			return nil
 		}
 		head := l.items[0]
-		if opened(head.gate) {
+		if opened(head.released) {
 			head.sending = true
 			q.mu.Unlock()
 			return head
 		}
 		q.mu.Unlock()
 		select {
-		case <-head.gate:
+		case <-head.released:
 		case <-l.changed:
 		case <-q.ctx.Done():
 		}
@@ -195,33 +195,33 @@ func opened(gate <-chan struct{}) bool {
 	}
 }
 
-// send tries until containerd has taken the item. It gives false when the queue
+// send tries until containerd has acked the item. It returns false when the queue
 // was closed first, or when there is now an item ahead of this one.
 func (q *queue) send(it *item) bool {
-	if it.reveal != nil {
-		it.reveal()
+	if it.setStatus != nil {
+		it.setStatus()
 	}
 	pause := firstRetry
 	for try := 1; ; try++ {
-		if it.held != nil && it.held() {
+		if it.hold != nil && it.hold() {
 			return false
 		}
-		listening := it.run.listening() // before it is sent
-		want := uint64(anyLife)
-		if it.follows != nil {
-			want = it.follows()
+		listening := it.run.subscribedNow() // before it is sent
+		want := uint64(anyInstance)
+		if it.wantInstance != nil {
+			want = it.wantInstance()
 		}
-		life, err := q.fwd.Forward(q.ctx, it.env, want)
+		instance, err := q.fwd.Forward(q.ctx, it.env, want)
 		if err == nil {
-			faultPoint("taken: " + it.env.Topic)
-			it.life, it.heard = life, listening(life)
+			faultPoint("acked: " + it.env.Topic)
+			it.instance, it.delivered = instance, listening(instance)
 			return true
 		}
 		if q.ctx.Err() != nil {
 			return false
 		}
-		if errors.Is(err, errOtherLife) {
-			it.again()
+		if errors.Is(err, errOtherInstance) {
+			it.republish()
 			return false
 		}
 		total := q.counts.add("event retried")
@@ -229,7 +229,7 @@ func (q *queue) send(it *item) bool {
 		// a containerd that starts, which has the lines to copy.
 		if try&(try-1) == 0 {
 			log.G(q.ctx).WithError(err).WithFields(log.Fields{"topic": it.env.Topic, "try": try, "total": total}).
-				Warn("containerd did not take an event: trying again")
+				Warn("containerd did not ack an event: trying again")
 		}
 		select {
 		case <-time.After(pause):
@@ -243,7 +243,7 @@ func (q *queue) send(it *item) bool {
 func (q *queue) forgetLocked(id string, l *line) {
 	if len(l.items) > 0 {
 		log.G(q.ctx).WithFields(log.Fields{"container": id, "events": len(l.items)}).
-			Error("the shim ends with events that containerd did not take")
+			Error("the shim ends with events that containerd did not ack")
 	}
 	delete(q.lines, id)
 	if len(q.lines) == 0 {
@@ -264,7 +264,7 @@ func (q *queue) flush(ctx context.Context) error {
 	}
 }
 
-// close gives up what has not been sent and ends the connection.
+// close returns up what has not been sent and ends the connection.
 func (q *queue) close() error {
 	q.cancel()
 	return q.fwd.Close()

@@ -34,7 +34,7 @@ const (
 	maxBundleFile = 1 << 20
 )
 
-// record is what is known of a run, for whoever has to tell of it when the shim
+// record is what is known of a run, for whoever has to report it when the shim
 // is dead. It is written when init exists, with each stop that containerd asks
 // for and each kill that init survives, when init was reaped, and with the
 // verdict.
@@ -53,26 +53,26 @@ type record struct {
 	Status   *int         `json:"exitStatus,omitempty"`
 	ExitedAt *time.Time   `json:"exitedAt,omitempty"`
 	Verdict  *oom.Verdict `json:"verdict,omitempty"`
-	// Acknowledged says that containerd had taken the TaskOOM by then.
-	Acknowledged bool `json:"acknowledged"`
+	// Delivered is true if containerd had acked the TaskOOM by then.
+	Delivered bool `json:"acknowledged"`
 
-	// OOMExitCode is to be shown in the place of Status where the verdict is OOM,
-	// unless AsIs says that Status may have been shown by then.
+	// OOMExitCode is the reported status in the place of Status if the verdict is OOM,
+	// unless TrueStatus is set: Status may have been reported by then.
 	OOMExitCode int  `json:"oomExitCode,omitempty"`
-	AsIs        bool `json:"asIs,omitempty"`
+	TrueStatus  bool `json:"asIs,omitempty"`
 }
 
-// record gives what is to be recorded now.
+// record returns what is to be recorded now.
 //
 // Preconditions: r.keeping is held.
 func (r *run) record() record {
-	r.keepProbes()
+	r.checkpointProbes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := record{
-		Version: recordVersion, ID: r.id, Boot: bootID(), Probes: r.kept,
-		Pid: r.pid, StartTicks: r.startTicks, Acknowledged: r.acked,
-		OOMExitCode: r.policy.exitCode, AsIs: r.asIs,
+		Version: recordVersion, ID: r.id, Boot: bootID(), Probes: r.checkpoints,
+		Pid: r.pid, StartTicks: r.startTicks, Delivered: r.delivered,
+		OOMExitCode: r.policy.exitCode, TrueStatus: r.trueStatus,
 	}
 	for _, s := range r.stops {
 		rec.Stops = append(rec.Stops, s.Stop)
@@ -86,19 +86,19 @@ func (r *run) record() record {
 	return rec
 }
 
-// keepProbes writes the probes down. One that is being read stays as it was.
-func (r *run) keepProbes() {
+// checkpointProbes writes the probes down. One that is being read stays as it was.
+func (r *run) checkpointProbes() {
 	r.mu.Lock()
-	keepers := r.keepers
+	checkpointers := r.checkpointers
 	r.mu.Unlock()
-	for name, p := range keepers {
-		if kept, err := p.Keep(); err == nil {
-			r.kept[name] = kept
+	for name, p := range checkpointers {
+		if checkpointed, err := p.Keep(); err == nil {
+			r.checkpoints[name] = checkpointed
 		}
 	}
 }
 
-// exit gives the exit, false where there is none yet.
+// exit returns the exit, false where there is none yet.
 func (rec record) exit() (oom.Exit, bool) {
 	if rec.Status == nil {
 		return oom.Exit{}, false
@@ -106,7 +106,7 @@ func (rec record) exit() (oom.Exit, bool) {
 	return oom.Exit{Pid: rec.Pid, Status: *rec.Status, At: *rec.ExitedAt}, true
 }
 
-// ended gives the record with an exit.
+// ended returns the record with an exit.
 func (rec record) ended(e oom.Exit) record {
 	rec.Pid, rec.Status, rec.ExitedAt = e.Pid, &e.Status, &e.At
 	return rec
@@ -156,7 +156,7 @@ func readRecord(bundle string) (record, error) {
 	return rec, nil
 }
 
-// readBundleFile reads a regular file; anything else could keep its reader.
+// readBundleFile reads a regular file; anything else could block its reader.
 func readBundleFile(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -174,7 +174,7 @@ func readBundleFile(name string) ([]byte, error) {
 }
 
 // writeRecord replaces the bundle's record in one step. It does not wait for the
-// disk, which on a node in trouble takes long: the page cache outlives the
+// disk, which on a node in trouble is slow: the page cache outlives the
 // shim, and after a loss of power the bundle is of no use.
 func writeRecord(bundle string, rec record) error {
 	data, err := json.Marshal(rec)

@@ -96,7 +96,7 @@ func FuzzParseRecord(f *testing.F) {
 	decided := ended
 	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
 	own := decided
-	own.OOMExitCode, own.AsIs = ownStatus, true
+	own.OOMExitCode, own.TrueStatus = ownStatus, true
 	for _, r := range []record{rec, ended, decided, own} {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)

@@ -16,16 +16,16 @@ import (
 // process (core/runtime/v2/shim_load.go, shouldCleanupShim). It gives each 5 s in
 // all, and asks for no more than that: so it is not runc that is asked.
 func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
-	if b := s.grave(req.ID, ""); b != nil {
+	if b := s.tombstone(req.ID, ""); b != nil {
 		return initAlone(b.run), nil
 	}
 	r := s.run(req.ID)
 	if r == nil || r.initPid() == 0 {
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
-	void, starts := r.askedForPids(s.queue.fwd.Life())
+	void, starts := r.askedForPids(s.queue.fwd.Instance())
 	if void {
-		s.keep(r)
+		s.checkpoint(r)
 	}
 	if !r.exited() && !starts { // else there is no need to run runc, which may take its time
 		resp, err := s.TTRPCTaskService.Pids(ctx, req)

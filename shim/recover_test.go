@@ -57,10 +57,10 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 
 // A containerd that starts gives each shim 5 s in all, and only wants to know
 // whether there is anything: runc is not asked.
-func TestPidsDoesNotKeepAStartWaiting(t *testing.T) {
+func TestPidsDoesNotDelayAStart(t *testing.T) {
 	for name, starts := range map[string][]step{
-		"another":                              {connects, dies, isBack, meets},
-		"one that can't be told from the last": {connects, meets},
+		"another":                              {connects, dies, isBack, reconnects},
+		"one that can't be told from the last": {connects, reconnects},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

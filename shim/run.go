@@ -16,51 +16,51 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// run is one life of a container, from Create to Delete. A container ID that is
+// run is one run of a container, from Create to Delete. A container ID that is
 // used again gets a new one.
 type run struct {
-	id     string
-	bundle string
-	policy policy
-	bound  time.Duration
-	stdio  stdio.Stdio // as Create asked for
+	id          string
+	bundle      string
+	policy      policy
+	holdTimeout time.Duration
+	stdio       stdio.Stdio // as Create asked for
 
 	// armed is closed when the probes are in place, or could not be had.
 	armed chan struct{}
-	// shown is closed when the barrier has passed: the exit may be seen.
-	shown chan struct{}
-	// settled is closed when the barrier has done all, what comes after that too.
+	// released is closed when the exit gate has passed: the exit may be seen.
+	released chan struct{}
+	// settled is closed when the exit gate has done all, what comes after that too.
 	settled chan struct{}
-	// exitTaken is closed when containerd has acknowledged the TaskExit.
-	exitTaken chan struct{}
+	// exitAcked is closed when containerd has acked the TaskExit.
+	exitAcked chan struct{}
 
-	mu       sync.Mutex // guards what follows
-	pid      int        // 0 until init exists
-	probes   []oom.Probe
-	keepers  map[string]oom.Keeper // those of the probes that can be, by source
-	evidence []oom.Evidence        // of the newest reading, best first
-	stops    []*stop
-	asking   sync.WaitGroup // stops that the runtime has not answered yet
-	exit     *oom.Exit      // nil while init runs
-	verdict  oom.Verdict    // set before shown is closed, unless the bound has passed
-	asIs     bool           // the true status is shown whatever the verdict: one came too late
-	looking  bool           // a goroutine follows up hints
-	hinted   bool           // there is one that it has not followed up
-	oom      *item          // the newest TaskOOM
-	told     uint64         // kills that TaskOOMs stand for, or allKills
-	stats    typeurl.Any    // the newest reading of the cgroup's metrics, at statsAt
-	statsAt  time.Time
-	step     string // what the barrier waits for
-	shownAt  time.Time
-	audience audience
-	acked    bool      // the audience has heard oom, which was taken
-	deletion *deletion // nil where none is under way, or done
+	mu            sync.Mutex // guards what follows
+	pid           int        // 0 until init exists
+	probes        []oom.Probe
+	checkpointers map[string]oom.Keeper // those of the probes that can be, by source
+	evidence      []oom.Evidence        // of the newest reading, best first
+	stops         []*stop
+	asking        sync.WaitGroup // stops that the runtime has not answered yet
+	exit          *oom.Exit      // nil while init runs
+	verdict       oom.Verdict    // set before released is closed, unless the hold timeout has passed
+	trueStatus    bool           // the true status is reported whatever the verdict: one came too late
+	following     bool           // a goroutine follows up OOM notifications
+	notified      bool           // there is one that it has not followed up
+	oom           *item          // the newest TaskOOM
+	reportedKills uint64         // kills that TaskOOMs stand for, or allKills
+	stats         typeurl.Any    // the newest reading of the cgroup's metrics, at statsAt
+	statsAt       time.Time
+	step          string // what the exit gate waits for
+	releasedAt    time.Time
+	subscription  subscription
+	delivered     bool      // oom was acked by an instance that was subscribed
+	deletion      *deletion // nil where none is under way, or done
 	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
 	startTicks uint64
 
-	keeping sync.Mutex // held while the record is written, before mu; guards what follows
-	kept    map[string]json.RawMessage
-	deleted bool // nothing is to be recorded any more
+	checkpointing sync.Mutex // held while the record is written, before mu; guards what follows
+	checkpoints   map[string]json.RawMessage
+	deleted       bool // nothing is to be recorded any more
 }
 
 // stop is a signal on its way to init, or one that has been sent.
@@ -69,14 +69,14 @@ type stop struct {
 	sent bool
 }
 
-func newRun(id, bundle string, p policy, bound time.Duration) *run {
+func newRun(id, bundle string, p policy, timeout time.Duration) *run {
 	return &run{
-		id: id, bundle: bundle, policy: p, bound: bound,
-		armed:     make(chan struct{}),
-		shown:     make(chan struct{}),
-		settled:   make(chan struct{}),
-		exitTaken: make(chan struct{}),
-		kept:      make(map[string]json.RawMessage),
+		id: id, bundle: bundle, policy: p, holdTimeout: timeout,
+		armed:       make(chan struct{}),
+		released:    make(chan struct{}),
+		settled:     make(chan struct{}),
+		exitAcked:   make(chan struct{}),
+		checkpoints: make(map[string]json.RawMessage),
 	}
 }
 
@@ -87,7 +87,7 @@ func newRun(id, bundle string, p policy, bound time.Duration) *run {
 func (r *run) arm(pid int, sources []oom.Source) error {
 	var errs []error
 	var probes []oom.Probe
-	keepers := make(map[string]oom.Keeper, len(sources))
+	checkpointers := make(map[string]oom.Keeper, len(sources))
 	for _, s := range sources {
 		p, err := s.Arm(oom.Target{ID: r.id, Pid: pid, Pod: r.policy.pod})
 		if err != nil {
@@ -96,36 +96,36 @@ func (r *run) arm(pid int, sources []oom.Source) error {
 		}
 		probes = append(probes, p)
 		if k, ok := p.(oom.Keeper); ok {
-			keepers[s.Name()] = k
+			checkpointers[s.Name()] = k
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.probes, r.keepers = probes, keepers
+	r.probes, r.checkpointers = probes, checkpointers
 	if !opened(r.armed) {
 		close(r.armed)
 	}
 	return errors.Join(errs...)
 }
 
-// hasProbes says whether any source could be armed.
+// hasProbes reports whether any source could be armed.
 func (r *run) hasProbes() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.probes) > 0
 }
 
-// show lets the exit be seen.
-func (r *run) show() {
+// release lets the exit be seen.
+func (r *run) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !opened(r.shown) {
-		r.shownAt = time.Now()
-		close(r.shown)
+	if !opened(r.released) {
+		r.releasedAt = time.Now()
+		close(r.released)
 	}
 }
 
-// reach notes what the barrier waits for next, and reached gives it.
+// reach notes what the exit gate waits for next, and reached returns it.
 func (r *run) reach(step string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,9 +138,9 @@ func (r *run) reached() string {
 	return r.step
 }
 
-// look reads all sources, weighs what they say and keeps it. The best source is
+// collect reads all sources, ranks the evidence and stores the result. The best source is
 // read last, as oom.Weigh wants it.
-func (r *run) look() (looked, error) {
+func (r *run) collect() (collected, error) {
 	r.mu.Lock()
 	probes := r.probes
 	r.mu.Unlock()
@@ -155,17 +155,17 @@ func (r *run) look() (looked, error) {
 	r.mu.Lock()
 	r.evidence = all
 	r.mu.Unlock()
-	return looked{all, dispute}, errors.Join(errs...)
+	return collected{all, dispute}, errors.Join(errs...)
 }
 
-// looked is what a look at the evidence found.
-type looked struct {
+// collected is the result of collect.
+type collected struct {
 	evidence []oom.Evidence // best first
 	dispute  string         // what the sources disagree about
 }
 
 // kills is what the best source counts.
-func (l looked) kills() uint64 { return kills(l.evidence) }
+func (l collected) kills() uint64 { return kills(l.evidence) }
 
 func kills(evidence []oom.Evidence) uint64 {
 	if len(evidence) == 0 {
@@ -174,21 +174,21 @@ func kills(evidence []oom.Evidence) uint64 {
 	return evidence[0].Kills
 }
 
-// lastLook gives what the newest reading said.
-func (r *run) lastLook() []oom.Evidence {
+// lastEvidence returns the evidence of the newest reading.
+func (r *run) lastEvidence() []oom.Evidence {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.evidence)
 }
 
-// askStop notes a signal that is about to be sent to init, and gives the
+// askStop notes a signal that is about to be sent to init, and returns the
 // function that must be called with the runtime's answer: a signal that could
-// not be sent stopped nothing. It gives nil for one that changes nothing.
+// not be sent stopped nothing. It returns nil for one that changes nothing.
 func (r *run) askStop(signal unix.Signal) func(sent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Hints keep this fresh. A reading of its own might hang, and the signal
-	// with it.
+	// OOM notifications update r.evidence. Reading the sources here might hang, and delay
+	// the signal.
 	s := &stop{Stop: oom.Stop{Signal: signal, Kills: kills(r.evidence)}}
 	again := func(o *stop) bool { return o.sent && o.Signal == signal }
 	if r.exit != nil || slices.ContainsFunc(r.stops, again) {
@@ -208,14 +208,14 @@ func (r *run) askStop(signal unix.Signal) func(sent bool) {
 	}
 }
 
-// remove says that the container was deleted.
+// remove notes that the container was deleted.
 func (r *run) remove() {
-	r.keeping.Lock()
-	defer r.keeping.Unlock()
+	r.checkpointing.Lock()
+	defer r.checkpointing.Unlock()
 	r.deleted = true
 }
 
-// asked gives the signals that containerd asked for, in their order.
+// asked returns the signals that containerd asked for, in their order.
 func (r *run) asked() []oom.Stop {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,7 +226,7 @@ func (r *run) asked() []oom.Stop {
 	return out
 }
 
-// setExit records init's end, and gives false if that was done before.
+// setExit records init's end, and returns false if that was done before.
 func (r *run) setExit(e oom.Exit) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -237,14 +237,14 @@ func (r *run) setExit(e oom.Exit) bool {
 	return true
 }
 
-// exited says whether init's end is known.
+// exited reports whether init's end is known.
 func (r *run) exited() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.exit != nil
 }
 
-// mayBeInit says whether pid is this run's init, or may be because the run has
+// mayBeInit reports whether pid is this run's init, or may be because the run has
 // none yet: upstream publishes the exit of a short-lived init from inside
 // Create.
 func (r *run) mayBeInit(pid int) bool {
@@ -253,14 +253,14 @@ func (r *run) mayBeInit(pid int) bool {
 	return r.pid == 0 || r.pid == pid
 }
 
-// initPid gives init's pid, or 0 while there is none.
+// initPid returns init's pid, or 0 while there is none.
 func (r *run) initPid() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.pid
 }
 
-// close releases the probes. A barrier that still waits for them to be armed
+// close releases the probes. An exit gate that still waits for them to be armed
 // goes on without.
 func (r *run) close() error {
 	r.mu.Lock()

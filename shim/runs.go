@@ -18,21 +18,21 @@ import (
 // created. Beyond it an exit is learned from upstream's service instead.
 const maxEarly = 1024
 
-// run gives the run of a container ID, or nil.
+// run returns the run of a container ID, or nil.
 func (s *Service) run(id string) *run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.runs[id]
 }
 
-// enter registers a run and gives the one that it takes the place of. That is
+// enter registers a run and returns the one that it takes the place of. That is
 // nil unless the ID is in use, which upstream refuses.
 func (s *Service) enter(r *run) (old *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old = s.runs[r.id]
 	s.runs[r.id] = r
-	delete(s.graves, r.id)
+	delete(s.tombstones, r.id)
 	return old
 }
 
@@ -51,8 +51,8 @@ func (s *Service) leave(r, old *run) {
 	}
 }
 
-// spawn says that an init may be about to be born, and gives the function that
-// says it is done. Exits in between may be of an init whose pid is not known
+// spawn notes that an init may be about to be born, and returns the function that
+// ends this. Exits in between may be of an init whose pid is not known
 // yet.
 func (s *Service) spawn() (done func()) {
 	s.mu.Lock()
@@ -67,7 +67,7 @@ func (s *Service) spawn() (done func()) {
 	}
 }
 
-// adopt arms a run whose init has just been born and gives it the pid. An init
+// adopt arms a run whose init has just been born and returns it the pid. An init
 // that has already been reaped is settled at once.
 func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 	if err := r.arm(pid, s.sources); err != nil {
@@ -80,15 +80,15 @@ func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 			Log(level, "a source of OOM evidence can't be had for this container")
 	}
 	if r.policy.oomGroup != "" {
-		if err := s.guard(r, pid); err != nil {
-			log.G(ctx).WithError(err).WithField("container", r.id).Warn("memory.oom.group is set, and nobody sees to it that it stays")
+		if err := s.enforceGroup(r, pid); err != nil {
+			log.G(ctx).WithError(err).WithField("container", r.id).Warn("memory.oom.group is set, but cannot be enforced")
 		}
 	}
 	ticks, _ := bpf.StartTicks(pid) // 0 of an init that was reaped already
 	r.mu.Lock()
 	r.pid, r.startTicks = pid, ticks
 	r.mu.Unlock()
-	s.keep(r)
+	s.checkpoint(r)
 	faultPoint("armed")
 	s.mu.Lock()
 	e, dead := s.early[pid]
@@ -103,7 +103,7 @@ func (s *Service) adopt(ctx context.Context, r *run, pid int) {
 	}
 }
 
-// reaped starts the barrier of an init in the moment in which it was reaped,
+// reaped starts the exit gate of an init in the moment in which it was reaped,
 // before upstream lets anyone see the exit.
 func (s *Service) reaped(exits <-chan runc.Exit) {
 	for e := range exits {
@@ -124,7 +124,7 @@ func exitOf(e runc.Exit) oom.Exit {
 	return oom.Exit{Pid: e.Pid, Status: e.Status, At: e.Timestamp}
 }
 
-// owe says that upstream is about to publish a TaskDelete.
+// owe notes that upstream is about to publish a TaskDelete.
 func (s *Service) owe(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *Service) owe(r *run) {
 	s.owed[r.id] = append(s.owed[r.id], r)
 }
 
-// creditor gives the run whose TaskDelete upstream publishes next under an ID. It
+// creditor returns the run whose TaskDelete upstream publishes next under an ID. It
 // may have been deleted by now, and the ID be another's.
 func (s *Service) creditor(id string) *run {
 	s.mu.Lock()
@@ -145,7 +145,7 @@ func (s *Service) creditor(id string) *run {
 	return s.owed[id][0]
 }
 
-// pay says that it has, or won't.
+// pay notes that upstream has published the TaskDelete, or will not.
 func (s *Service) pay(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

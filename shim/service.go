@@ -3,11 +3,11 @@
 // Package shim decorates containerd's runc shim so that a container that the
 // OOM killer ended is announced as such before its exit can be seen.
 //
-// [Service] wraps upstream's task service. For each container it keeps a run,
-// keyed by the Create request's ID; when init exits, the run's barrier reads
+// [Service] wraps upstream's task service. For each container it has a run,
+// keyed by the Create request's ID; when init exits, the run's exit gate reads
 // the evidence, decides the verdict, publishes TaskOOM if it is due and waits
-// for containerd's acknowledgement, and only then lets Wait, State, TaskExit
-// and Delete show the exit.
+// for containerd's ack, and only then lets Wait, State, TaskExit
+// and Delete return the exit.
 package shim
 
 import (
@@ -38,22 +38,22 @@ type Options struct {
 	Config config.Config
 	// Sources of evidence, best first. Without any, no exit is ever called OOM.
 	Sources []oom.Source
-	// Hierarchy says where the memory controller is: oom.FindHierarchy.
+	// Hierarchy returns where the memory controller is: oom.FindHierarchy.
 	Hierarchy func() (oom.Hierarchy, error)
-	// Forwarder takes the events to containerd. The Service closes it.
+	// Forwarder sends the events to containerd. The Service closes it.
 	Forwarder Forwarder
-	// Exits gives the exits of all the shim's children, in the moment in which
+	// Exits has the exits of all the shim's children, in the moment in which
 	// they are reaped. It may be nil: then the end of a container is learned from
 	// upstream's service, a little later.
 	Exits <-chan runc.Exit
-	// Shutdown ends the shim. The Service holds it up, within the bound, until
-	// containerd has taken all events.
+	// Shutdown ends the shim. The Service holds it up, within the hold timeout, until
+	// containerd has acked all events.
 	Shutdown shutdown.Service
 	// Upstream makes the service that is decorated.
 	Upstream func(context.Context, upstream.Publisher, shutdown.Service) (taskAPI.TTRPCTaskService, error)
 }
 
-// Service is upstream's task service with the exit barrier. What it does not
+// Service is upstream's task service with the exit gate. What it does not
 // override passes through.
 type Service struct {
 	taskAPI.TTRPCTaskService
@@ -62,37 +62,37 @@ type Service struct {
 	cfg     config.Config
 	sources []oom.Source
 	queue   *queue
-	counts  *tally
-	// hierarchy says where the memory controller is.
+	counts  *counters
+	// hierarchy returns where the memory controller is.
 	hierarchy func() (oom.Hierarchy, error)
-	guards    *guard
+	groups    *groupEnforcer
 
-	mu       sync.Mutex // guards what follows
-	runs     map[string]*run
-	graves   map[string]*buried // deleted, and the bundle still there
-	byPid    map[int]*run
-	spawning int               // Creates and Starts under way
-	early    map[int]runc.Exit // exits seen while some are
-	owed     map[string][]*run // whose TaskDeletes upstream has yet to publish, by ID
-	paid     chan struct{}     // closed when none is owed
+	mu         sync.Mutex // guards what follows
+	runs       map[string]*run
+	tombstones map[string]*tombstone // deleted, and the bundle still there
+	byPid      map[int]*run
+	spawning   int               // Creates and Starts under way
+	early      map[int]runc.Exit // exits seen while some are
+	owed       map[string][]*run // whose TaskDeletes upstream has yet to publish, by ID
+	paid       chan struct{}     // closed when none is owed
 }
 
 // NewService builds the decorated service and starts it.
 func NewService(ctx context.Context, o Options) (*Service, error) {
-	counts := newTally()
+	counts := newCounters()
 	paid := make(chan struct{})
 	close(paid)
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
-		hierarchy: o.Hierarchy,
-		guards:    newGuard(ctx, counts),
-		queue:     newQueue(ctx, o.Forwarder, counts),
-		runs:      make(map[string]*run),
-		graves:    make(map[string]*buried),
-		byPid:     make(map[int]*run),
-		early:     make(map[int]runc.Exit),
-		owed:      make(map[string][]*run),
-		paid:      paid,
+		hierarchy:  o.Hierarchy,
+		groups:     newGroupEnforcer(ctx, counts),
+		queue:      newQueue(ctx, o.Forwarder, counts),
+		runs:       make(map[string]*run),
+		tombstones: make(map[string]*tombstone),
+		byPid:      make(map[int]*run),
+		early:      make(map[int]runc.Exit),
+		owed:       make(map[string][]*run),
+		paid:       paid,
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {
@@ -101,7 +101,7 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.TTRPCTaskService = inner
 	o.Shutdown.RegisterCallback(s.flush)
-	o.Shutdown.RegisterCallback(func(context.Context) error { return s.guards.close() })
+	o.Shutdown.RegisterCallback(func(context.Context) error { return s.groups.close() })
 	if o.Exits != nil {
 		go s.reaped(o.Exits)
 	}
@@ -121,9 +121,9 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err := p.groupInSpec(req.Bundle); err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
 	}
-	r := newRun(req.ID, req.Bundle, p, s.cfg.Bound)
+	r := newRun(req.ID, req.Bundle, p, s.cfg.HoldTimeout)
 	r.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
-	r.made(s.queue.fwd.Life())
+	r.createdBy(s.queue.fwd.Instance())
 	old := s.enter(r)
 	defer s.spawn()()
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
@@ -161,14 +161,14 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 }
 
 // Kill notes that containerd asked for init's stop, before it is sent. One whose
-// exit is shown is not there any more, and nothing else of its container: CRI sends
+// exit is released is not there any more, and nothing else of its container: CRI sends
 // a SIGKILL ahead of each Delete, and upstream starts runc for the same answer.
 func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyResponse, error) {
 	r := s.run(req.ID)
 	if r == nil || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	if r.policy.ownPids && opened(r.shown) && r.exited() {
+	if r.policy.ownPids && opened(r.released) && r.exited() {
 		if req.All { // runc finds nobody to kill, and is content
 			return &emptyResponse{}, nil
 		}
@@ -178,26 +178,26 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 	if answered == nil {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	go s.keep(r) // beside the signal, which must not wait for a disk
+	go s.checkpoint(r) // beside the signal, which must not wait for a disk
 	resp, err := s.TTRPCTaskService.Kill(ctx, req)
 	answered(err == nil)
 	if err != nil {
-		go s.keep(r)
+		go s.checkpoint(r)
 	}
 	return resp, err
 }
 
-// Wait is the first road by which an exit can be seen.
+// Wait is the first API path by which an exit can be seen.
 func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
 	since := time.Now()
-	if b := s.grave(req.ID, req.ExecID); b != nil {
-		if err := s.tell(ctx, b, since); err != nil {
+	if b := s.tombstone(req.ID, req.ExecID); b != nil {
+		if err := s.passTombstone(ctx, b, since); err != nil {
 			return nil, err
 		}
 		return b.wait(), nil
 	}
-	life := s.queue.fwd.Life()
-	r := s.asked(req.ID, req.ExecID)
+	instance := s.queue.fwd.Instance()
+	r := s.requested(req.ID, req.ExecID)
 	resp, err := s.TTRPCTaskService.Wait(ctx, req)
 	if err != nil || r == nil {
 		return resp, err
@@ -206,26 +206,26 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	if err := s.pass(ctx, r, since); err != nil {
 		return nil, err
 	}
-	r.showed(life)
-	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt(resp.ExitedAt)
+	r.waitAnswered(instance)
+	resp.ExitStatus, resp.ExitedAt = r.reportStatus(resp.ExitStatus), r.endedAt(resp.ExitedAt)
 	return resp, nil
 }
 
-// pass waits at the barrier, and until the containerd that asks since then has
-// heard of the OOM.
+// pass waits at the exit gate, and until the containerd that asks since then has
+// received the OOM.
 func (s *Service) pass(ctx context.Context, r *run, since time.Time) error {
 	select {
-	case <-r.shown:
-		return s.heard(ctx, r, since)
+	case <-r.released:
+		return s.waitDelivered(ctx, r, since)
 	case <-ctx.Done():
 		return errgrpc.ToGRPC(ctx.Err())
 	}
 }
 
-// flush holds up the shim's end until containerd has taken all events, within
-// the bound: those that upstream has yet to publish, and those in the queue.
+// flush holds up the shim's end until containerd has acked all events, within
+// the hold timeout: those that upstream has yet to publish, and those in the queue.
 func (s *Service) flush(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Bound)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.HoldTimeout)
 	defer cancel()
 	s.mu.Lock()
 	paid := s.paid
@@ -235,7 +235,7 @@ func (s *Service) flush(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if err := s.queue.flush(ctx); err != nil {
-		log.G(s.ctx).WithError(err).Error("containerd did not take all events before the shim's end")
+		log.G(s.ctx).WithError(err).Error("containerd did not ack all events before the shim's end")
 	}
 	return nil
 }

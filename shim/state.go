@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// stateBound is how long State is held back. containerd gives it 2 s
+	// stateTimeout is how long State is held back. containerd gives it 2 s
 	// (plugins/services/tasks/local.go); where that does not do, CRI's recovery
-	// fails and the container runs for ever, as it says.
-	stateBound = time.Second
+	// fails, and CRI reports the container as running for ever.
+	stateTimeout = time.Second
 
 	// recovery is what CRI gives a container to be recovered, and all of them
 	// together since it recovers them at the same time
@@ -29,14 +29,14 @@ const (
 // running: whoever asked goes on with Wait.
 //
 // So is, for a containerd that starts, one of CRI's whose exit its Wait has not
-// shown. What runs CRI waits for, and handles the exit with time of its own, and
+// returned. What runs CRI waits for, and handles the exit with time of its own, and
 // again if that fails. What has stopped it deletes on the spot, and what it can't
-// delete within the 10 s for all runs for ever, as it says.
+// delete within the 10 s for all is reported as running for ever.
 func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	if r := s.run(req.ID); r != nil && req.ExecID == "" && r.recovered(s.queue.fwd.Life()) {
+	if r := s.run(req.ID); r != nil && req.ExecID == "" && r.recovering(s.queue.fwd.Instance()) {
 		return s.stateToWait(ctx, r, req)
 	}
-	soon, cancel := context.WithTimeout(ctx, stateBound)
+	soon, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	resp, err := s.state(ctx, soon, req)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil && resp != nil {
@@ -52,22 +52,22 @@ func (s *Service) stateToWait(ctx context.Context, r *run, req *taskAPI.StateReq
 		return resp, err
 	}
 	s.settle(r, exitIn(resp))
-	s.unheard(r)
+	s.republishUndelivered(r)
 	return running(resp), nil
 }
 
-// state is held back until the other context ends. What it gives with an error
+// state is held back until the other context ends. What it returns with an error
 // is who the container is, not how it ended.
 func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
 	now := time.Now()
-	if b := s.grave(req.ID, req.ExecID); b != nil {
-		b.asks(s.queue.fwd.Life())
-		if err := s.tell(hold, b, b.stateSince(now)); err != nil {
+	if b := s.tombstone(req.ID, req.ExecID); b != nil {
+		b.requestedBy(s.queue.fwd.Instance())
+		if err := s.passTombstone(hold, b, b.stateSince(now)); err != nil {
 			return &taskAPI.StateResponse{ID: b.id, Bundle: b.bundle, Pid: b.answer.Pid}, err
 		}
 		return b.state(), nil
 	}
-	r := s.asked(req.ID, req.ExecID)
+	r := s.requested(req.ID, req.ExecID)
 	resp, err := s.stateNow(ctx, r, req)
 	if err != nil || r == nil || resp.Status != tasktypes.Status_STOPPED {
 		return resp, err
@@ -76,7 +76,7 @@ func (s *Service) state(ctx, hold context.Context, req *taskAPI.StateRequest) (*
 	if err := s.pass(hold, r, r.stateSince(now)); err != nil {
 		return resp, err
 	}
-	resp.ExitStatus, resp.ExitedAt = r.shows(resp.ExitStatus), r.endedAt(resp.ExitedAt)
+	resp.ExitStatus, resp.ExitedAt = r.reportStatus(resp.ExitStatus), r.endedAt(resp.ExitedAt)
 	return resp, nil
 }
 
@@ -91,7 +91,7 @@ func (s *Service) stateNow(ctx context.Context, r *run, req *taskAPI.StateReques
 	return s.TTRPCTaskService.State(ctx, req)
 }
 
-// stateInDelete gives the state of a container that has ended and is being
+// stateInDelete returns the state of a container that has ended and is being
 // deleted, nil of others.
 func (r *run) stateInDelete() *taskAPI.StateResponse {
 	r.mu.Lock()
@@ -106,12 +106,12 @@ func (r *run) stateInDelete() *taskAPI.StateResponse {
 	}
 }
 
-// exitIn gives the exit that a state shows.
+// exitIn returns the exit in a state.
 func exitIn(resp *taskAPI.StateResponse) oom.Exit {
 	return oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()}
 }
 
-// running gives the same state without the exit.
+// running returns the same state without the exit.
 func running(resp *taskAPI.StateResponse) *taskAPI.StateResponse {
 	return &taskAPI.StateResponse{
 		ID: resp.ID, Bundle: resp.Bundle, Pid: resp.Pid, Status: tasktypes.Status_RUNNING,

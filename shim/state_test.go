@@ -15,7 +15,7 @@ import (
 	"github.com/oomwitness/oomwitness/shim/config"
 )
 
-// containerd gives State 2 s: by then the exit is shown, or init is running.
+// containerd returns State 2 s: by then the exit is released, or init is running.
 func TestStateIsAnsweredInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -36,7 +36,7 @@ func TestStateIsAnsweredInTime(t *testing.T) {
 		_, err = b.State(ctx, &taskAPI.StateRequest{ID: "c"})
 		require.Error(t, err, "nobody asks any more")
 		require.NoError(t, asksUntilStopped(b))
-		require.Equal(t, config.Default().Bound, time.Since(start), "held back once")
+		require.Equal(t, config.Default().HoldTimeout, time.Since(start), "held back once")
 		asksWait(t, b)
 		start = time.Now()
 		st, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
@@ -78,7 +78,7 @@ func requireState(t *testing.T, b *bench, want tasktypes.Status) *taskAPI.StateR
 
 // CRI's recovery asks twice for the state and then waits for what runs. What has
 // stopped it would delete within the 10 s that it has for all.
-func TestARecoveredExitIsShownByWait(t *testing.T) {
+func TestARecoveredExitIsReleasedByWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.createInPod(t, "c")
@@ -107,7 +107,7 @@ func TestARecoveredExitIsShownByWait(t *testing.T) {
 }
 
 // Where nobody waits the exit is not hidden for longer than a recovery may take.
-func TestARecoveredExitIsShownInTheEnd(t *testing.T) {
+func TestARecoveredExitIsReleasedInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.createInPod(t, "c")
@@ -128,7 +128,7 @@ func TestARecoveredExitIsShownInTheEnd(t *testing.T) {
 }
 
 // A Wait of the containerd before, answered late, has shown the next one nothing.
-func TestAWaitShowsItsOwnContainerd(t *testing.T) {
+func TestAWaitReleasesItsOwnInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		answer := b.events.holdOOM()

@@ -18,22 +18,22 @@ import (
 )
 
 // Stats answers from the cgroup while the container runs. Once its exit has
-// been shown it answers from the last reading, even when the cgroup is gone,
+// been released it answers from the last reading, even when the cgroup is gone,
 // and the OOM kills in it agree with the verdict: where a status is 137 and no
 // TaskOOM came, containerd 2.3 and later take oom_kill > 0 for an OOM
 // (internal/cri/server/events.go, oomMetricsEventOccurred).
 func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
 	r := s.run(req.ID)
-	if b := s.grave(req.ID, ""); b != nil {
+	if b := s.tombstone(req.ID, ""); b != nil {
 		r = b.run
 	}
-	if r == nil || !opened(r.shown) {
+	if r == nil || !opened(r.released) {
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
 	r.mu.Lock()
 	last, v := r.stats, r.verdict
 	r.mu.Unlock()
-	if v.Rule == 0 { // shown at the bound, and not decided yet
+	if v.Rule == 0 { // released at the hold timeout, and not decided yet
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
 	if last == nil {
@@ -50,30 +50,30 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 	return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(settled)}, nil
 }
 
-// snapshot keeps the metrics of a run whose cgroup may soon be gone. It keeps
-// the old ones if the cgroup is gone already.
+// snapshot stores the metrics of a run whose cgroup may soon be gone. The old metrics
+// stay if the cgroup is gone already.
 func (s *Service) snapshot(ctx context.Context, r *run) {
 	gone := func(e oom.Evidence) bool { return e.Gone }
-	if slices.ContainsFunc(r.lastLook(), gone) {
+	if slices.ContainsFunc(r.lastEvidence(), gone) {
 		return
 	}
 	resp, err := s.TTRPCTaskService.Stats(ctx, &taskAPI.StatsRequest{ID: r.id})
 	if err != nil || resp.Stats == nil {
-		return // Stats itself says why when it is asked
+		return // Stats itself returns the error when it is called
 	}
 	r.mu.Lock()
 	r.stats, r.statsAt = resp.Stats, time.Now()
 	r.mu.Unlock()
 }
 
-// snappedSince says whether the metrics that are kept are of then or later.
+// snappedSince reports whether the stored metrics were read at that time or later.
 func (r *run) snappedSince(then time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.stats != nil && !r.statsAt.Before(then)
 }
 
-// settleStats gives metrics whose count of OOM kills is the verdict's: none
+// settleStats returns metrics whose count of OOM kills is the verdict's: none
 // where it was not OOM, at least one where it was.
 func settleStats(last typeurl.Any, v oom.Verdict) (typeurl.Any, error) {
 	var kills uint64

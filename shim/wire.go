@@ -18,20 +18,20 @@ import (
 
 // Forwarder hands events to containerd. Its methods may be called concurrently.
 type Forwarder interface {
-	// Forward gives no error only when containerd has acknowledged the event, and
-	// the life of the containerd that did. It is errOtherLife, and nothing was
-	// sent, where containerd is in another life than the one wanted.
-	Forward(ctx context.Context, env *types.Envelope, want uint64) (life uint64, err error)
-	// Life numbers the lives of containerd, as far as they can be told apart: it
+	// Forward returns no error only when containerd has acked the event, and
+	// the instance of the containerd that did. The error is errOtherInstance, and nothing was
+	// sent, where another instance than the wanted one runs.
+	Forward(ctx context.Context, env *types.Envelope, want uint64) (instance uint64, err error)
+	// Instance numbers the containerd instances, as far as they can be told apart: it
 	// has risen when the one that was last connected is gone.
-	Life() uint64
+	Instance() uint64
 	Close() error
 }
 
-// anyLife is wanted by an event that may go to any life of containerd.
-const anyLife = math.MaxUint64
+// anyInstance is wanted by an event that may go to any containerd instance.
+const anyInstance = math.MaxUint64
 
-var errOtherLife = errors.New("containerd is another one than the event is for")
+var errOtherInstance = errors.New("containerd is another one than the event is for")
 
 // wire forwards over one ttrpc connection to containerd's events service and
 // makes a new one when that breaks.
@@ -39,38 +39,38 @@ var errOtherLife = errors.New("containerd is another one than the event is for")
 // It sets no deadline on a call. A call that was given up can't be told from
 // one that containerd has yet to act on, and sending it again would publish the
 // event twice: so a call ends with its answer or with its connection. It is the
-// barrier that does not wait forever.
+// exit gate that does not wait forever.
 //
-// A life of containerd is told by its connection. The kernel closes that with
+// A containerd instance is recognised by its connection. The kernel closes that with
 // the process, before another can have taken its place; and where a connection
 // ends without that, the next one leads to the same process and socket. A
 // containerd that is stopped in good order closes its socket first and goes on to
-// delete what has ended: its life lasts as long as its process.
+// delete what has ended: the instance lasts as long as its process.
 type wire struct {
 	address string
-	lives   func(peer) bool
+	alive   func(peer) bool
 
 	dialling sync.Mutex // held while a connection is made; before mu
 
-	mu     sync.Mutex // guards what follows
-	link   *link      // nil when there is no connection
-	peer   peer       // of the newest connection
-	ended  bool       // that has ended, and nobody has looked whether the peer has too
-	life   uint64     // peers that have
-	closed bool
+	mu       sync.Mutex // guards what follows
+	link     *link      // nil when there is no connection
+	peer     peer       // of the newest connection
+	ended    bool       // that has ended, and it is not known whether the peer has too
+	instance uint64     // peers that have
+	closed   bool
 }
 
 // link is one connection.
 type link struct {
-	conn   net.Conn
-	client *ttrpc.Client
-	life   uint64
+	conn     net.Conn
+	client   *ttrpc.Client
+	instance uint64
 }
 
-// NewWire gives a Forwarder to the ttrpc socket at address. It connects at the
+// NewWire returns a Forwarder to the ttrpc socket at address. It connects at the
 // first event.
 func NewWire(address string) Forwarder {
-	return &wire{address: strings.TrimPrefix(address, "unix://"), lives: peer.lives}
+	return &wire{address: strings.TrimPrefix(address, "unix://"), alive: peer.alive}
 }
 
 // Forward implements Forwarder.
@@ -79,40 +79,40 @@ func (w *wire) Forward(ctx context.Context, env *types.Envelope, want uint64) (u
 	if err != nil {
 		return 0, err
 	}
-	if want != anyLife && want != l.life {
-		return 0, errOtherLife
+	if want != anyInstance && want != l.instance {
+		return 0, errOtherInstance
 	}
 	_, err = eventsapi.NewTTRPCEventsClient(l.client).Forward(ctx, &eventsapi.ForwardRequest{Envelope: env})
 	if errors.Is(err, ttrpc.ErrClosed) {
 		w.drop(l)
 	}
-	return l.life, err
+	return l.instance, err
 }
 
-// Life implements Forwarder. It asks the kernel, since the end of a connection
+// Instance implements Forwarder. It asks the kernel, since the end of a connection
 // that nobody uses is noticed only later.
-func (w *wire) Life() uint64 {
-	life, sure := w.lifeSoFar()
+func (w *wire) Instance() uint64 {
+	instance, sure := w.knownInstance()
 	if sure {
-		return life
+		return instance
 	}
 	_, err := w.connect(context.Background())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil && w.ended && !w.lives(w.peer) { // nobody listens: it is gone
+	if err != nil && w.ended && !w.alive(w.peer) { // nobody accepts a connection: it is gone
 		w.ended = false
-		w.life++
+		w.instance++
 	}
-	return w.life
+	return w.instance
 }
 
-func (w *wire) lifeSoFar() (life uint64, sure bool) {
+func (w *wire) knownInstance() (instance uint64, sure bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.link != nil && hungUp(w.link.conn) {
 		w.dropLocked()
 	}
-	return w.life, !w.ended
+	return w.instance, !w.ended
 }
 
 // Close ends the connection and every call on it.
@@ -126,7 +126,7 @@ func (w *wire) Close() error {
 	return w.link.client.Close()
 }
 
-// connect gives the connection, or a new one. Only one caller dials at a time.
+// connect returns the connection, or a new one. Only one caller dials at a time.
 func (w *wire) connect(ctx context.Context) (*link, error) {
 	w.dialling.Lock()
 	defer w.dialling.Unlock()
@@ -145,14 +145,14 @@ func (w *wire) connect(ctx context.Context) (*link, error) {
 		return nil, ttrpc.ErrClosed
 	}
 	if w.ended && p != w.peer {
-		w.life++
+		w.instance++
 	}
 	w.peer, w.ended = p, false
-	w.link = &link{conn: conn, client: ttrpc.NewClient(conn), life: w.life}
+	w.link = &link{conn: conn, client: ttrpc.NewClient(conn), instance: w.instance}
 	return w.link, nil
 }
 
-// current gives the connection, or nil where there is none.
+// current returns the connection, or nil where there is none.
 func (w *wire) current() (*link, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

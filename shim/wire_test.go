@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type takesAll struct{}
+type acksAll struct{}
 
-func (takesAll) Forward(context.Context, *eventsapi.ForwardRequest) (*ptypes.Empty, error) {
+func (acksAll) Forward(context.Context, *eventsapi.ForwardRequest) (*ptypes.Empty, error) {
 	return &ptypes.Empty{}, nil
 }
 
@@ -46,7 +46,7 @@ func listen(t *testing.T, path string) *endpoint {
 	server, err := ttrpc.NewServer()
 	require.NoError(t, err)
 	e := &endpoint{l, server, make(chan net.Conn, 8), make(chan struct{})}
-	eventsapi.RegisterTTRPCEventsService(server, takesAll{})
+	eventsapi.RegisterTTRPCEventsService(server, acksAll{})
 	go func() {
 		defer close(e.ended)
 		_ = server.Serve(context.Background(), e)
@@ -73,73 +73,73 @@ func (e *endpoint) cut() {
 	_ = conn.Close()
 }
 
-func TestLives(t *testing.T) {
+func TestInstances(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	w := NewWire("unix://" + path).(*wire)
-	w.lives = func(peer) bool { return false } // all of them are this process
+	w.alive = func(peer) bool { return false } // all of them are this process
 	defer w.Close()
 	forward := func() uint64 {
 		t.Helper()
 		for { // a connection that was found broken is made again at the next try
-			life, err := w.Forward(context.Background(), &types.Envelope{}, anyLife)
+			instance, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
 			if err == nil {
-				return life
+				return instance
 			}
 			require.ErrorIs(t, err, ttrpc.ErrClosed)
 		}
 	}
-	require.Zero(t, w.Life(), "nobody has been there")
-	_, err := w.Forward(context.Background(), &types.Envelope{}, anyLife)
+	require.Zero(t, w.Instance(), "nobody has been there")
+	_, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.Zero(t, w.Life())
+	require.Zero(t, w.Instance())
 
 	a := listen(t, path)
 	require.Zero(t, forward())
-	require.Zero(t, w.Life())
+	require.Zero(t, w.Instance())
 	a.cut()
-	require.Zero(t, w.Life(), "a connection has ended, its containerd has not")
+	require.Zero(t, w.Instance(), "a connection has ended, its containerd has not")
 	require.Zero(t, forward())
 	a.cut()
 	require.Zero(t, forward(), "noticed at the next event")
 
 	a.die()
-	require.EqualValues(t, 1, w.Life())
-	require.EqualValues(t, 1, w.Life())
+	require.EqualValues(t, 1, w.Instance())
+	require.EqualValues(t, 1, w.Instance())
 	b := listen(t, path)
 	require.EqualValues(t, 1, forward())
-	require.EqualValues(t, 1, w.Life())
+	require.EqualValues(t, 1, w.Instance())
 
 	b.die()
 	c := listen(t, path)
-	require.EqualValues(t, 2, w.Life(), "another took its place unseen")
+	require.EqualValues(t, 2, w.Instance(), "another took its place unseen")
 	require.EqualValues(t, 2, forward())
 	c.die()
 	listen(t, path)
 	require.EqualValues(t, 3, forward(), "the same, noticed at the next event")
 	require.NoError(t, w.Close())
-	_, err = w.Forward(context.Background(), &types.Envelope{}, anyLife)
+	_, err = w.Forward(context.Background(), &types.Envelope{}, anyInstance)
 	require.ErrorIs(t, err, ttrpc.ErrClosed)
 }
 
 // A containerd that has closed its socket and goes on is the same one until its
 // process is gone; this process stands for it.
-func TestALifeLastsAsLongAsItsProcess(t *testing.T) {
+func TestAnInstanceLastsAsLongAsItsProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	w := NewWire("unix://" + path).(*wire)
 	defer w.Close()
 	old := listen(t, path)
-	_, err := w.Forward(context.Background(), &types.Envelope{}, anyLife)
+	_, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
 	require.NoError(t, err)
 	old.die()
-	require.Zero(t, w.Life())
-	require.Zero(t, w.Life())
+	require.Zero(t, w.Instance())
+	require.Zero(t, w.Instance())
 	listen(t, path)
-	require.EqualValues(t, 1, w.Life(), "another has taken its place")
+	require.EqualValues(t, 1, w.Instance(), "another has acked its place")
 
 	pid, startTicks := sleeper(t)
 	p := peer{pid: int32(pid), startTicks: startTicks}
-	require.True(t, p.lives())
+	require.True(t, p.alive())
 	p.startTicks++
-	require.False(t, p.lives(), "its number is another's")
-	require.False(t, peer{pid: int32(pid)}.lives())
+	require.False(t, p.alive(), "its number is another's")
+	require.False(t, peer{pid: int32(pid)}.alive())
 }

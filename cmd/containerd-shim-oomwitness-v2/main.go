@@ -16,8 +16,8 @@ import (
 func main() {
 	shim.LimitProcs()
 	run := func(ctx context.Context) error { return shim.Run(ctx, shim.NewManager()) }
-	if shim.IsMessenger(os.Args) {
-		run = shim.RunMessenger
+	if shim.IsDeferredPublisher(os.Args) {
+		run = shim.RunDeferredPublisher
 	}
 	if err := run(context.Background()); err != nil {
 		// containerd adds what stands here to its own error.

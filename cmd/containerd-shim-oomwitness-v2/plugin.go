@@ -41,6 +41,9 @@ func newService(ic *plugin.InitContext) (any, error) {
 		// It held when the shim was started: the pod must not suffer.
 		log.G(ic.Context).WithError(err).Error("the defaults are used")
 	}
+	for _, warning := range cfg.Warnings {
+		log.G(ic.Context).Warn(warning)
+	}
 	return shim.NewService(ic.Context, shim.Options{
 		Config:    cfg,
 		Sources:   shim.Sources(ic.Context),

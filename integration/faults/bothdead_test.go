@@ -41,7 +41,7 @@ func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	require.NoError(t, n.ready(ctx))
 	<-look
 	if n.shim != "stock" {
-		require.NoError(t, faultkit.Until(ctx, "the messenger", func() error { return fl.allTold(ctx) }))
+		require.NoError(t, faultkit.Until(ctx, "the deferred publisher", func() error { return fl.allTold(ctx) }))
 	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
@@ -49,7 +49,7 @@ func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	}
 }
 
-// allTold gives an error while CRI has not heard of each OOM-killed container's OOM.
+// allTold returns an error while CRI has not received each OOM-killed container's OOM.
 // What tells of it is not waited for by anyone.
 func (fl *fleet) allTold(ctx context.Context) error {
 	for _, m := range fl.members {

@@ -82,7 +82,7 @@ func keepFull() (free func() error, err error) {
 // record could not be written. Not of all: a bundle that goes makes room for a moment.
 func logged(reason string) func(*fleet, *member) string {
 	says := func(line string) bool {
-		return strings.Contains(line, "exit barrier: ") && strings.Contains(line, reason)
+		return strings.Contains(line, "exit gate: ") && strings.Contains(line, reason)
 	}
 	return func(fl *fleet, m *member) string {
 		if fl.n.shim == "stock" || !fl.during(m) || slices.ContainsFunc(fl.members, func(m *member) bool {
@@ -90,7 +90,7 @@ func logged(reason string) func(*fleet, *member) string {
 		}) {
 			return ""
 		}
-		return fmt.Sprintf("no line of the barrier with %q in the log", reason)
+		return fmt.Sprintf("no line of the exit gate with %q in the log", reason)
 	}
 }
 

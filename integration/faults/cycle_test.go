@@ -22,13 +22,13 @@ type fault struct {
 	size size
 	// before prepares the node for each cycle, ahead of its pods.
 	before func(context.Context) error
-	// bound says that a shim must show the exit in time, whatever the fault does.
+	// bound is true if a shim must show the exit in time, whatever the fault does.
 	bound bool
-	// excuse says that this wrong verdict is beyond what can be known.
+	// excuse is true if this wrong verdict is beyond what can be known.
 	excuse func(*fleet, *member) bool
-	// joined says that each pod gets another container when the fault is over.
+	// joined is true if each pod gets another container when the fault is over.
 	joined bool
-	// check gives what else is wrong with a container, empty for nothing.
+	// check returns what else is wrong with a container, empty for nothing.
 	check func(*fleet, *member) string
 }
 

@@ -136,7 +136,7 @@ func (w *watch) has(ctx context.Context, patience time.Duration, want func([]eve
 	}
 }
 
-// of gives the events of one container.
+// of returns the events of one container.
 func (w *watch) of(id string) (mine []event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

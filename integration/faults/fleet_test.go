@@ -164,7 +164,7 @@ func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind,
 	return m, err
 }
 
-// stands says that the container is where it waits for its moment.
+// stands is true if the container is where it waits for its moment.
 func (m *member) stands() error { return m.Stands(m.pid) }
 
 func (m *member) waitEnd() {
@@ -173,7 +173,7 @@ func (m *member) waitEnd() {
 	close(m.over)
 }
 
-// during says that a container ended while the fault lasted, and not at its very
+// during is true if a container ended while the fault lasted, and not at its very
 // edges.
 func (fl *fleet) during(m *member) bool {
 	return m.end.After(fl.Struck) && m.end.Before(fl.Healed.Add(-edge))

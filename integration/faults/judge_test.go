@@ -35,7 +35,7 @@ type tally struct {
 
 func newTally() tally { return tally{map[string]*count{}, new([]string)} }
 
-// counted gives the TaskOOMs and TaskExits that were seen of a container.
+// counted returns the TaskOOMs and TaskExits that were seen of a container.
 func (n *node) counted(m *member) (ooms, exits int) {
 	for _, e := range n.events.of(m.id) {
 		switch e.topic {
@@ -48,7 +48,7 @@ func (n *node) counted(m *member) (ooms, exits int) {
 	return ooms, exits
 }
 
-// late says that the first TaskOOM came after a TaskExit.
+// late is true if the first TaskOOM came after a TaskExit.
 func (n *node) late(m *member) bool {
 	mine := n.events.of(m.id)
 	oom := slices.IndexFunc(mine, func(e event) bool { return e.topic == "/tasks/oom" })
@@ -194,12 +194,12 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 	}
 }
 
-// gone says that a shim's verdict was made without the cgroup.
+// gone is true if a shim's verdict was made without the cgroup.
 func gone(line string) bool {
 	return strings.Contains(line, "msg=verdict") && strings.Contains(line, "cgroup_gone=true")
 }
 
-// lost says that containerd died when it had removed the bundle, and CRI had not
+// lost is true if containerd died when it had removed the bundle, and CRI had not
 // written the exit down: the next one has nobody to ask. Where the shim is dead as
 // well, there is one who tells it all the same.
 func (m *member) lost() bool {
@@ -221,7 +221,7 @@ func (m *member) lost() bool {
 	return last("connecting to shim") < had && had < ran
 }
 
-// gaveUp says that CRI's recovery took longer than the 10 s that it has. CRI
+// gaveUp is true if CRI's recovery took longer than the 10 s that it has. CRI
 // then never asks again, whatever a shim could answer.
 func gaveUp(line string) bool {
 	return strings.Contains(line, "Failed to load container status") && strings.Contains(line, "deadline exceeded")

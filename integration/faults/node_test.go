@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package faults proves the shim while the node fails around it: containers end
-// in every way by the road of CRI, and containerd, the bundle, the clock or the
+// in every way by the API path of CRI, and containerd, the bundle, the clock or the
 // ledger goes away in the same moment. It runs in the node's guest.
 package faults
 

@@ -24,12 +24,12 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// bound is the time in which a shim must show an exit: the barrier's own, and
+// bound is the time in which a shim must show an exit: the exit gate's own, and
 // what an emulated machine needs to be scheduled.
 const bound = 5*time.Second + 3*time.Second
 
 // askShims asks each container's shim itself for its exit, where the fault wants
-// the bound kept: containerd, which would ask, is what has failed.
+// the hold timeout kept: containerd, which would ask, is what has failed.
 func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan struct{} {
 	t.Helper()
 	done := make(chan struct{})

@@ -86,7 +86,7 @@ func TestOthersPass(t *testing.T) {
 }
 
 // TestExecPasses holds init's TaskOOM: the exit of an exec that died with init
-// shows at once by every road that asks for it.
+// shows at once by every API path that asks for it.
 func TestExecPasses(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, patient)
@@ -148,7 +148,7 @@ func TestDeletedAtOnce(t *testing.T) {
 }
 
 // TestDeleteInTheMoment has many clients ask for the delete without a pause, so
-// that some ask in the very moment of the exit. Delete is a road like the
+// that some ask in the very moment of the exit. Delete is an API path like the
 // others: who is through has the TaskOOM and the TaskExit behind him.
 func TestDeleteInTheMoment(t *testing.T) {
 	n := node(t, patient)

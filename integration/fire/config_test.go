@@ -22,11 +22,11 @@ func TestBadConfig(t *testing.T) {
 		text string
 		says []string
 	}{
-		"value":     {"# a comment\nbound = 'soon'\n", []string{":2: bound: ", `"soon"`, "10ms", "10m0s"}},
-		"range":     {"bound = '1ns'\n", []string{":1: bound: ", `"1ns"`, "10ms"}},
+		"value":     {"# a comment\nhold_timeout = 'soon'\n", []string{":2: hold_timeout: ", `"soon"`, "10ms", "10m0s"}},
+		"range":     {"hold_timeout = '1ns'\n", []string{":1: hold_timeout: ", `"1ns"`, "10ms"}},
 		"mode":      {"\n\nreport = 'loud'\n", []string{":3: report: ", `"loud"`, `"exit"`, `"live"`}},
-		"type":      {"grace = '5s'\nbound = 5\n", []string{":2: bound"}},
-		"key":       {"grace = '5s'\nbond = '5s'\n", []string{":2: bond: ", "unknown key", "bound, grace, report"}},
+		"type":      {"grace = '5s'\nhold_timeout = 5\n", []string{":2: hold_timeout"}},
+		"key":       {"grace = '5s'\nbond = '5s'\n", []string{":2: bond: ", "unknown key", "hold_timeout, grace, report"}},
 		"policy":    {"\nallow = ['report', 'oom-grop']\n", []string{":2: allow: ", `"oom-grop"`, `"oom-exit-code", "oom-group", "report"`}},
 		"syntax":    {"grace = '5s'\nreport\n", []string{":2: "}},
 		"binary":    {"\x00\xff", []string{":1: "}},
@@ -68,12 +68,12 @@ func TestUnreadableConfig(t *testing.T) {
 func TestConfigTurnsBad(t *testing.T) {
 	ctx := deadline(t)
 	path := writeConfig(t, liveConfig)
-	opened := spoilAtOpen(t, path, 2, "grace = '5s'\nbound = 'soon'\n")
+	opened := spoilAtOpen(t, path, 2, "grace = '5s'\nhold_timeout = 'soon'\n")
 	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
 	c := n.Run("falls-back", shimtest.Args("child-oom-sleep"), small)
 	require.NoError(t, <-opened)
 	require.NoError(t, c.Shim.WaitLog(ctx, "the defaults are used"))
-	require.Len(t, logLines(c.Shim.Logs(), "level=error", "the defaults are used", path+":2: bound: ", "soon"), 1)
+	require.Len(t, logLines(c.Shim.Logs(), "level=error", "the defaults are used", path+":2: hold_timeout: ", "soon"), 1)
 	waitKills(t, c.Shim, c.ID, 1)
 	// Before the child is gone its memory is not free, and init would be next.
 	require.NoError(t, c.Stdio.WaitOutput(ctx, "child died"))
@@ -148,7 +148,7 @@ func TestConfigChanges(t *testing.T) {
 	path := writeConfig(t, liveConfig)
 	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}, Protocol: shimtest.Current})
 	sandbox := pod(t, n)
-	require.NoError(t, os.WriteFile(path, []byte("bound = 'soon'\n"), 0o644))
+	require.NoError(t, os.WriteFile(path, []byte("hold_timeout = 'soon'\n"), 0o644))
 	c := n.RunIn(sandbox.Shim, "joined", shimtest.Args("child-oom-sleep"), small)
 	event(t, n, oomTopic, c.ID)
 	require.NoError(t, c.Stdio.WaitOutput(ctx, "child died"))
@@ -160,6 +160,6 @@ func TestConfigChanges(t *testing.T) {
 	wantEvents(t, n, c, full...)
 
 	_, err = n.StartGrouped(ctx, n.NewBundle("grouped", shimtest.Sandbox("pod")))
-	require.ErrorContains(t, err, path+":1: bound: ")
+	require.ErrorContains(t, err, path+":1: hold_timeout: ")
 	endPod(t, sandbox)
 }

@@ -25,8 +25,8 @@ import (
 // The points at which a shim can die on the way of an exit, in their order.
 var (
 	beforeStart = []string{"created", "armed"}
-	onTheWay    = []string{"reaped", "read", "decided", "announced", "recorded", "before the exit is shown", "shown"}
-	ofOOMsOnly  = []string{"taken: " + oomTopic, "acknowledged"}
+	onTheWay    = []string{"reaped", "read", "decided", "announced", "recorded", "before the release", "released"}
+	ofOOMsOnly  = []string{"acked: " + oomTopic, "acked"}
 	// At these the status may not be in the record yet.
 	unrecorded = []string{"reaped", "read"}
 )
@@ -132,16 +132,16 @@ func TestShimDiesOnTheWay(t *testing.T) {
 }
 
 // toldOnce compares the TaskOOMs. A shim that died between containerd's
-// acknowledgement and its record of that can't have known: then there are two. Of
+// ack and its record of that can't have known: then there are two. Of
 // init's own kill containerd may have been told before the exit.
-func toldOnce(t *testing.T, got removal, oom, foretold bool, point string) {
+func toldOnce(t *testing.T, got removal, oom, early bool, point string) {
 	t.Helper()
 	switch {
 	case !oom:
 		require.Zero(t, got.ooms, "%s", got.stderr)
-	case foretold || point == "announced" || point == "recorded": // it may have been taken already
+	case early || point == "announced" || point == "recorded": // it may have been taken already
 		require.Contains(t, []int{1, 2}, got.ooms, "%s", got.stderr)
-	case point == "taken: "+oomTopic || point == "acknowledged":
+	case point == "acked: "+oomTopic || point == "acked":
 		require.Equal(t, 2, got.ooms, "%s", got.stderr)
 	default:
 		require.Equal(t, 1, got.ooms, "%s", got.stderr)
@@ -178,7 +178,7 @@ func TestShimDiesInTheDelete(t *testing.T) {
 	require.NoError(t, c.Shim.WaitExit(deadline(t)))
 	got := remove(t, n, c.Bundle)
 	require.EqualValues(t, statusKilled, got.ExitStatus)
-	require.Equal(t, 1, got.ooms, "it was acknowledged: %s", got.stderr)
+	require.Equal(t, 1, got.ooms, "it was acked: %s", got.stderr)
 	buried(t, n, c.Shim, c.Bundle)
 }
 
@@ -186,7 +186,7 @@ func TestShimDiesInTheDelete(t *testing.T) {
 // when it takes too long. The next one says the same, though the cgroup may be
 // gone by then.
 func TestTheRemoverDiesToo(t *testing.T) {
-	for _, point := range []string{"looked", "removed"} {
+	for _, point := range []string{"collected", "removed"} {
 		t.Run(point, func(t *testing.T) {
 			n := faulty(t, "delete:"+point)
 			release := n.Events.Hold(isOOM)
@@ -260,7 +260,7 @@ func killInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	_ = hog.Wait()
 }
 
-// runs says whether a process has not ended, reaped or not.
+// runs reports whether a process has not ended, reaped or not.
 func runs(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
@@ -287,7 +287,7 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 	const cleanup = 5 * time.Second
 	for name, test := range map[string]struct {
 		spoil func(n *shimtest.Node) (mend func())
-		left  bool // to a messenger
+		left  bool // to a deferred publisher
 	}{
 		"never answers": {func(n *shimtest.Node) func() { return n.Events.Hold(isOOM) }, true},
 		"is away": {func(n *shimtest.Node) func() {
@@ -301,7 +301,7 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := faulty(t, "decided")
-			c := doomed(t, n, shimtest.Args("child-oom-exit", "7")) // which no hint can foretell
+			c := doomed(t, n, shimtest.Args("child-oom-exit", "7")) // which no OOM notification can foretell
 			require.NoError(t, c.Shim.WaitExit(deadline(t)))
 			mend := test.spoil(n)
 			got := remove(t, n, c.Bundle)
@@ -309,31 +309,31 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 			require.Less(t, got.took, cleanup, "containerd would have killed it")
 			if !test.left {
 				require.Equal(t, 1, got.ooms, "%s", got.stderr)
-				require.Empty(t, messengers(t, n))
+				require.Empty(t, deferredPublishers(t, n))
 				return
 			}
 			require.Zero(t, got.ooms)
-			require.Contains(t, got.stderr, "a messenger waits for it")
-			require.Len(t, messengers(t, n), 1)
+			require.Contains(t, got.stderr, "a deferred publisher waits for it")
+			require.Len(t, deferredPublishers(t, n), 1)
 			mend()
 			_, err := n.Events.WaitN(deadline(t), shimtest.All(isOOM, shimtest.Container(c.ID)), 2)
-			require.NoError(t, err, "the messenger's")
-			for ctx := deadline(t); len(messengers(t, n)) > 0; {
-				require.NoError(t, pause(ctx), "the messenger lives on")
+			require.NoError(t, err, "the deferred publisher's")
+			for ctx := deadline(t); len(deferredPublishers(t, n)) > 0; {
+				require.NoError(t, pause(ctx), "the deferred publisher lives on")
 			}
 		})
 	}
 }
 
-// messengers are the processes of a node that are left behind with a TaskOOM.
-func messengers(t *testing.T, n *shimtest.Node) (pids []string) {
+// deferredPublishers are the processes of a node that are left behind with a TaskOOM.
+func deferredPublishers(t *testing.T, n *shimtest.Node) (pids []string) {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
 	for _, file := range lines {
 		line, _ := os.ReadFile(file) // it may have ended
 		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
-		if strings.HasSuffix(string(line), "\x00tell\x00") && strings.Contains(string(env), n.Dir+"/") {
+		if strings.HasSuffix(string(line), "\x00publish\x00") && strings.Contains(string(env), n.Dir+"/") {
 			pids = append(pids, file)
 		}
 	}

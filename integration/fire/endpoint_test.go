@@ -31,7 +31,7 @@ const (
 	lateAtOnce = 25
 )
 
-// failing are the ways for an events endpoint to fail. Each begins to, and gives
+// failing are the ways for an events endpoint to fail. Each begins to, and returns
 // what ends it: after a while, or when the container was deleted.
 var failing = []struct {
 	name   string
@@ -64,7 +64,7 @@ var endings = []ending{
 }
 
 // TestEndpointFailsAtRandom has the endpoint begin to fail at a random moment.
-// The exit shows within the bound and is right, and each event is taken once and
+// The exit shows within the hold timeout and is right, and each event is taken once and
 // in its order. FAULT_RUNS says how often, FAULT_SEED repeats the moments.
 func TestEndpointFailsAtRandom(t *testing.T) {
 	seed, runs := faultSeed(t), counts.FromEnv(t, "FAULT_RUNS", 1)
@@ -96,7 +96,7 @@ func failsAround(t *testing.T, as ending, begin func(*shimtest.Events) func(), m
 	const bound, slack = 2 * time.Second, 8 * time.Second
 	t.Logf("after %v, for %v", moment, lasts)
 	ctx := deadline(t)
-	n := node(t, "bound = '2s'\n")
+	n := node(t, "hold_timeout = '2s'\n")
 	c := n.Run("c", shimtest.Args(as.args...), small)
 	if as.name == "stop" {
 		require.NoError(t, c.Stdio.WaitOutput(ctx, "ready"))

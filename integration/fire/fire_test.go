@@ -91,14 +91,14 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
-// sight is when and how an exit was seen by one road.
+// sight is when and how an exit was seen by one API path.
 type sight struct {
 	at     time.Time
 	status uint32
 	err    error
 }
 
-// watch looks for the exit on a road of its own.
+// watch looks for the exit on an API path of its own.
 func watch(road func() (uint32, error)) <-chan sight {
 	seen := make(chan sight, 1)
 	go func() {
@@ -157,7 +157,7 @@ func topics(events []*shimtest.Event, id string) []string {
 }
 
 // wantEvents compares all the events of a container that containerd has
-// acknowledged, in their order, and what they name.
+// acked, in their order, and what they name.
 func wantEvents(t *testing.T, n *shimtest.Node, c *shimtest.Box, want ...string) {
 	t.Helper()
 	require.Equal(t, want, topics(n.Events.All(), c.ID))

@@ -24,7 +24,7 @@ const execs = 300
 // those that are dropped.
 func TestTooManyEvents(t *testing.T) {
 	ctx := deadline(t)
-	n := node(t, "bound = '1s'\n")
+	n := node(t, "hold_timeout = '1s'\n")
 	b := n.NewBundle("crowded", shimtest.Args("hog", "16"))
 	s, err := n.StartShim(ctx, b)
 	require.NoError(t, err)

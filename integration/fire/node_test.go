@@ -64,12 +64,12 @@ func spoiltExit(t *testing.T, n *shimtest.Node, sandbox *shimtest.Box, name, wit
 	require.NoError(t, err)
 	event(t, n, deleteTopic, name)
 	wantEvents(t, n, c, quiet...)
-	require.Len(t, logLines(sandbox.Shim.Logs(), "exit barrier: evidence not read", "container="+name+" ",
+	require.Len(t, logLines(sandbox.Shim.Logs(), "exit gate: evidence not read", "container="+name+" ",
 		filepath.Base(counterFile(n, name)), says, "total="), 1)
 }
 
 // TestHangingCounters has the counters never answer. A request of containerd's
-// waits for the bound at most, and others of the pod not at all.
+// waits for the hold timeout at most, and others of the pod not at all.
 func TestHangingCounters(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 upstream's own watcher reads the same file, and with it the one goroutine hangs that handles all exits")
@@ -84,14 +84,14 @@ func TestHangingCounters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := deadline(t)
-			n := node(t, "bound = '1s'\n")
+			n := node(t, "hold_timeout = '1s'\n")
 			sandbox := pod(t, n)
 			c := n.RunIn(sandbox.Shim, "stuck", shimtest.Args("trap-term", "3"))
 			require.NoError(t, c.Stdio.WaitOutput(ctx, "ready"))
 			coverStuck(t, counterFile(n, c.ID))
 			stop(t, c)
 			get(t, watchWait(ctx, c), 3)
-			require.NoError(t, sandbox.Shim.WaitLog(ctx, "the bound has passed, the exit is shown"))
+			require.NoError(t, sandbox.Shim.WaitLog(ctx, "the hold timeout has passed, the exit is released"))
 			beside := n.RunIn(sandbox.Shim, "beside", shimtest.Args("hog"), small)
 			get(t, watchWait(ctx, beside), statusKilled)
 			_, err := beside.Delete(ctx)
@@ -135,7 +135,7 @@ func TestCgroupGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := deadline(t)
-			n := node(t, "bound = '5m'\ngrace = '5m'\n")
+			n := node(t, "hold_timeout = '5m'\ngrace = '5m'\n")
 			c := n.Run("uprooted", shimtest.Args(test.args...), small)
 			require.NoError(t, c.Stdio.WaitOutput(ctx, test.ready))
 			if test.kills > 0 {
@@ -150,7 +150,7 @@ func TestCgroupGone(t *testing.T) {
 			end(t, c)
 			wantEvents(t, n, c, test.want...)
 			log := c.Shim.Logs()
-			require.Len(t, logLines(log, "exit barrier: cgroup gone", "container=uprooted", "total=1"), 1)
+			require.Len(t, logLines(log, "exit gate: cgroup gone", "container=uprooted", "total=1"), 1)
 			gone, known := logLines(log, "msg=verdict", "cgroup_gone=true"), logLines(log, "msg=verdict", "evidence=ledger")
 			require.Len(t, append(gone, known...), 1, "said to be gone, unless the ledger knows all the same")
 		})
@@ -263,5 +263,5 @@ func TestNoMemoryController(t *testing.T) {
 	}
 	endPod(t, sandbox)
 	wantEvents(t, n, sandbox, quiet...)
-	require.Len(t, logLines(sandbox.Shim.Logs(), "level=error", "no OOM can be told on this node"), 1)
+	require.Len(t, logLines(sandbox.Shim.Logs(), "level=error", "no OOM can be recognised on this node"), 1)
 }

@@ -41,7 +41,7 @@ func exitsAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, want uint32) {
 }
 
 // TestExitCode has a pod choose the status of an OOM, for all its containers or
-// for one. All roads show it, and other exits are as ever.
+// for one. All API paths show it, and other exits are as ever.
 func TestExitCode(t *testing.T) {
 	n := node(t, patient)
 	sandbox := pod(t, n)
@@ -86,7 +86,7 @@ func TestExitCode(t *testing.T) {
 			require.NoError(t, sandbox.Shim.WaitLog(ctx, "container="+name+" "))
 			texts := []string{"msg=verdict", "container=" + name + " ", fmt.Sprintf("status=%d", test.true)}
 			if test.true != test.want {
-				texts = append(texts, fmt.Sprintf("shown=%d", test.want))
+				texts = append(texts, fmt.Sprintf("reported_status=%d", test.want))
 			}
 			require.Len(t, logLines(sandbox.Shim.Logs(), texts...), 1)
 		})
@@ -97,7 +97,7 @@ func TestExitCode(t *testing.T) {
 // TestExitCodeOfADeadShim has the shim die on the way of an OOM: whoever removes
 // the container says what the shim would have said, or has.
 func TestExitCodeOfADeadShim(t *testing.T) {
-	for _, point := range []string{"reaped", "decided", "before the exit is shown", "shown", "deleted"} {
+	for _, point := range []string{"reaped", "decided", "before the release", "released", "deleted"} {
 		for args, want := range map[[2]string]uint32{{"hog", "0"}: ownStatus, {"exit", "3"}: 3} {
 			t.Run(args[0]+"/"+point, func(t *testing.T) {
 				n := faulty(t, point)
@@ -134,7 +134,7 @@ func TestExitCodeAfterARestart(t *testing.T) {
 			if away {
 				die(t, n, c)
 				killInit(t, n, c)
-				require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not take an event"))
+				require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not ack an event"))
 			} else {
 				wait := watchWait(deadline(t), c)
 				killInit(t, n, c)
@@ -148,8 +148,8 @@ func TestExitCodeAfterARestart(t *testing.T) {
 	}
 }
 
-// TestExitCodeTooLate has the counters answer when the true status was shown.
-// That stays, on every road; the TaskOOM comes all the same.
+// TestExitCodeTooLate has the counters answer when the true status was reported.
+// That stays, on every API path; the TaskOOM comes all the same.
 func TestExitCodeTooLate(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 upstream's own watcher reads the same file, and with it the one goroutine hangs that handles all exits")
@@ -157,7 +157,7 @@ func TestExitCodeTooLate(t *testing.T) {
 	for name, dies := range map[string]bool{"shim lives": false, "shim dies": true} {
 		t.Run(name, func(t *testing.T) {
 			ctx := deadline(t)
-			n := node(t, "bound = '2s'\n")
+			n := node(t, "hold_timeout = '2s'\n")
 			c := n.Run("late", shimtest.Args("hog", "16"), ownCode)
 			require.NoError(t, c.Stdio.WaitOutput(ctx, "ready"))
 			counters := counterFile(n, c.ID)
@@ -165,7 +165,7 @@ func TestExitCodeTooLate(t *testing.T) {
 			wait := watchWait(ctx, c)
 			killInit(t, n, c)
 			get(t, wait, statusKilled)
-			require.NoError(t, c.Shim.WaitLog(ctx, "the bound has passed, the exit is shown"))
+			require.NoError(t, c.Shim.WaitLog(ctx, "the hold timeout has passed, the exit is released"))
 			uncover() // for the remover
 			require.NotZero(t, kernelKills(t, n, c.ID))
 			if dies {

@@ -11,7 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-const liveConfig = "bound = '5m'\nreport = 'live'\n"
+const liveConfig = "hold_timeout = '5m'\nreport = 'live'\n"
 
 // quiet is what becomes of a container that no TaskOOM is due for.
 var quiet = []string{createTopic, startTopic, exitTopic, deleteTopic}

@@ -89,7 +89,7 @@ func TestContainerdRestarts(t *testing.T) {
 		"before the kill": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 			die(t, n, c)
 			killInit(t, n, c)
-			require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not take an event"))
+			require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not ack an event"))
 			recovers(t, n, c, back(t, n, c))
 		},
 		"before the kill, back before it": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
@@ -101,7 +101,7 @@ func TestContainerdRestarts(t *testing.T) {
 		"TaskOOM taken before anyone asks": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 			die(t, n, c)
 			killInit(t, n, c)
-			require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not take an event"))
+			require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not ack an event"))
 			before := back(t, n, c)
 			event(t, n, oomTopic, c.ID)
 			recovers(t, n, c, before)
@@ -115,7 +115,7 @@ func TestContainerdRestarts(t *testing.T) {
 			release()
 			recovers(t, n, c, back(t, n, c))
 		},
-		"after the acknowledgement": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
+		"after the ack": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 			wait := watchWait(deadline(t), c)
 			killInit(t, n, c)
 			get(t, wait, statusKilled)

@@ -18,13 +18,13 @@ import (
 // acked before the Connect: this harness listens ahead of it, a containerd does not.
 func TestSubscriberOnly(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
-		n := node(t, "bound = '1s'\n", protocol)
+		n := node(t, "hold_timeout = '1s'\n", protocol)
 		c := n.Run("c", shimtest.Args("hog", "16"))
 		require.NoError(t, c.Stdio.WaitOutput(deadline(t), "ready"))
 		event(t, n, startTopic, c.ID)
 		die(t, n, c)
 		killInit(t, n, c)
-		require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not take an event"))
+		require.NoError(t, c.Shim.WaitLog(deadline(t), "containerd did not ack an event"))
 		before := back(t, n, c)
 		event(t, n, exitTopic, c.ID)
 		all := topics(n.Events.All()[before:], c.ID)

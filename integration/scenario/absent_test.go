@@ -21,7 +21,7 @@ const (
 	counters = "memory.events"
 	ledger   = "ledger"
 	notArmed = "a source of OOM evidence can't be had for this container"
-	notRead  = "exit barrier: ledger not read"
+	notRead  = "exit gate: ledger not read"
 )
 
 // needCgroupfs skips where a cgroup may be gone before its counters are read: no

@@ -29,7 +29,7 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// dump gives the configuration that containerd would run with. Its log carries
+// dump returns the configuration that containerd would run with. Its log carries
 // times and goes elsewhere.
 func dump(t *testing.T) string {
 	t.Helper()

@@ -67,7 +67,7 @@ func freshLedger(t *testing.T) {
 	output(t, oomwitness, "load")
 }
 
-// meta gives the ledger's own counts.
+// meta returns the ledger's own counts.
 func meta(t *testing.T) bpf.Meta {
 	t.Helper()
 	l, err := bpf.Open("")
@@ -78,7 +78,7 @@ func meta(t *testing.T) bpf.Meta {
 	return m
 }
 
-// recordsAfter gives the records of the events after that number.
+// recordsAfter returns the records of the events after that number.
 func recordsAfter(t *testing.T, seq uint64) []bpf.Record {
 	t.Helper()
 	l, err := bpf.Open("")

@@ -21,7 +21,7 @@ const shimLog = "/var/log/containerd.log"
 // field is one of a log line: key=word or key="text".
 var field = regexp.MustCompile(`(\w+)=("(?:[^"\\]|\\.)*"|\S*)`)
 
-// logged gives the log's lines of a message and a container, as fields.
+// logged returns the log's lines of a message and a container, as fields.
 func logged(t *testing.T, message, id string) []map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(shimLog)
@@ -68,7 +68,7 @@ func checkWhole(t *testing.T, c mix.Case, o mix.Outcome) {
 	line := logLine(t, "verdict", o.ID)
 	for name, want := range map[string]any{
 		"status": o.Status, "oom": v.OOMKilled, "cause": v.Cause, "init_victim": v.Init, "kills": v.Kills,
-		"ended": v.Ended, "rule": v.Rule, "evidence": v.Evidence, "tier": v.Tier, "acknowledged": v.OOMKilled,
+		"ended": v.Ended, "rule": v.Rule, "evidence": v.Evidence, "tier": v.Tier, "acked": v.OOMKilled,
 	} {
 		require.Equal(t, fmt.Sprint(want), line[name], "%s in %v", name, line)
 	}

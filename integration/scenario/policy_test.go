@@ -223,7 +223,7 @@ func TestPolicyHoldsAtAnUpdate(t *testing.T) {
 }
 
 // TestExitCode has a status of the pod's choice for an OOM and nothing else, by
-// each road. The verdict keeps the true one.
+// each API path. The verdict keeps the true one.
 func TestExitCode(t *testing.T) {
 	r := runner(t)
 	roads := map[string]mix.Road{"": mix.ByWait, "-by-state": mix.ByState, "-by-delete": mix.ByDelete}
@@ -254,7 +254,7 @@ func TestExitCode(t *testing.T) {
 				check(t, c, o)
 				line := logLine(t, "verdict", o.ID)
 				require.Equal(t, test.true, line["status"])
-				require.Equal(t, map[bool]string{true: "217"}[test.want.OOM], line["shown"])
+				require.Equal(t, map[bool]string{true: "217"}[test.want.OOM], line["reported_status"])
 			})
 		}
 	}

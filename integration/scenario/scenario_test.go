@@ -40,7 +40,7 @@ func check(t *testing.T, c mix.Case, o mix.Outcome) {
 	require.Empty(t, c.Faults(o), "%s: %+v verdict %+v", o.ID, o, o.Verdict)
 }
 
-// TestScenario runs each case once by the road that CRI takes.
+// TestScenario runs each case once by the API path that CRI takes.
 func TestScenario(t *testing.T) {
 	r := runner(t)
 	for _, c := range mix.Cases() {
@@ -53,7 +53,7 @@ func TestScenario(t *testing.T) {
 	require.Zero(t, r.Strangers(), "TaskOOM for a container that nobody made")
 }
 
-// TestRoads sees the exit by the other roads.
+// TestRoads sees the exit by the other API paths.
 func TestRoads(t *testing.T) {
 	r := runner(t)
 	for name, road := range map[string]mix.Road{"state": mix.ByState, "delete": mix.ByDelete} {
@@ -80,13 +80,13 @@ func TestStartFailure(t *testing.T) {
 	}
 }
 
-// slowNode raises the barrier's bound. That many shims at once on two emulated
+// slowNode raises the exit gate's bound. That many shims at once on two emulated
 // CPUs take longer over it than any real node.
 func slowNode(t *testing.T) {
 	t.Helper()
 	const dir = "/etc/oomwitness"
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.toml"), []byte("bound = '2m'\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.toml"), []byte("hold_timeout = '2m'\n"), 0o644))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 }
 

@@ -58,7 +58,7 @@ func follow(t *testing.T, args ...string) *live {
 	return l
 }
 
-// next gives the next line of a container.
+// next returns the next line of a container.
 func (l *live) next(ctx context.Context, id string) (string, error) {
 	for {
 		select {

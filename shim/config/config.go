@@ -2,6 +2,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultPath is where the shim looks, unless the environment variable of the
-// name [PathEnv] says otherwise.
+// DefaultPath is where the shim looks, unless the environment variable
+// [PathEnv] names another path.
 const DefaultPath = "/etc/oomwitness/config.toml"
 
 // PathEnv names the environment variable with another path. The shim inherits
@@ -26,14 +27,14 @@ const PathEnv = "OOMWITNESS_CONFIG"
 // maxSize bounds the file that is read at the start of every pod.
 const maxSize = 64 << 10
 
-// The allowed range of durations: below it a bound would be none at all, above
-// it a pod would seem to hang.
+// The allowed range of durations: a shorter hold timeout
+// would hold no exit, and with a longer one a pod would seem to hang.
 const (
-	minBound = 10 * time.Millisecond
-	maxBound = 10 * time.Minute
+	minDuration = 10 * time.Millisecond
+	maxDuration = 10 * time.Minute
 )
 
-// Report says when TaskOOM is published.
+// Report is when TaskOOM is published.
 type Report string
 
 const (
@@ -68,8 +69,8 @@ func Policies() []string { return []string{PolicyOOMExitCode, PolicyOOMGroup, Po
 
 // Config is what the node's owner can set.
 type Config struct {
-	// Bound is how long all steps together may hold back an exit.
-	Bound time.Duration
+	// HoldTimeout is the longest time that an exit is held.
+	HoldTimeout time.Duration
 	// Grace is how long before a non-zero exit a kill of another process in the
 	// container may lie and still be its cause.
 	Grace time.Duration
@@ -77,23 +78,27 @@ type Config struct {
 	Report Report
 	// Allow are the policies that annotations may set on this node.
 	Allow []string
+	// Warnings name old keys that the file uses, each as "line: key: what to do". Load
+	// puts the file's name before the line.
+	Warnings []string
 }
 
-// Allows says whether annotations may set a policy.
+// Allows reports whether annotations may set a policy.
 func (c Config) Allows(policy string) bool { return slices.Contains(c.Allow, policy) }
 
 // Default is the configuration of a node without a file.
 func Default() Config {
-	return Config{Bound: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit, Allow: Policies()}
+	return Config{HoldTimeout: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit, Allow: Policies()}
 }
 
 // file mirrors the TOML document. Pointers tell an absent key from an empty
 // value.
 type file struct {
-	Bound  *setting  `toml:"bound"`
-	Grace  *setting  `toml:"grace"`
-	Report *setting  `toml:"report"`
-	Allow  *[]string `toml:"allow"`
+	HoldTimeout *setting  `toml:"hold_timeout"`
+	Bound       *setting  `toml:"bound"` // the old name of hold_timeout
+	Grace       *setting  `toml:"grace"`
+	Report      *setting  `toml:"report"`
+	Allow       *[]string `toml:"allow"`
 }
 
 // setting checks a value while the decoder still knows its line.
@@ -113,7 +118,7 @@ func Path() string {
 	return DefaultPath
 }
 
-// Load reads the file at path. A file that is not there gives the defaults; one
+// Load reads the file at path. Without a file it returns the defaults; a file
 // that can't be read or does not hold is an error that names file, line and
 // key, and the defaults.
 func Load(path string) (Config, error) {
@@ -127,6 +132,9 @@ func Load(path string) (Config, error) {
 	c, err := Parse(data)
 	if err != nil {
 		return Default(), fmt.Errorf("config: %s:%w", path, err)
+	}
+	for i, warning := range c.Warnings {
+		c.Warnings[i] = fmt.Sprintf("config: %s:%s", path, warning)
 	}
 	return c, nil
 }
@@ -153,22 +161,26 @@ func ReadFile(path string) ([]byte, error) {
 }
 
 // Parse reads the text of a configuration. Its errors begin with the line and
-// name the key. Unknown keys are errors: a misspelt bound must not pass for one
-// that was set.
+// name the key. Unknown keys are errors: a misspelt key must not pass for
+// one that was set.
 func Parse(data []byte) (Config, error) {
 	var f file
 	d := toml.NewDecoder(strings.NewReader(string(data)))
 	if err := d.DisallowUnknownFields().Decode(&f); err != nil {
-		return Config{}, Explain(err, "bound, grace, report, allow")
+		return Config{}, Explain(err, "hold_timeout, grace, report, allow")
 	}
 	c := Default()
+	holdTimeout, err := c.holdTimeoutKey(data, f)
+	if err != nil {
+		return Config{}, err
+	}
 	for _, s := range []struct {
 		key   string
 		value *setting
 		set   func(string) error
 	}{
-		{"bound", f.Bound, func(v string) (err error) { c.Bound, err = parseBound(v, minBound); return }},
-		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = parseBound(v, 0); return }},
+		{holdTimeout, cmp.Or(f.HoldTimeout, f.Bound), func(v string) (err error) { c.HoldTimeout, err = parseDuration(v, minDuration); return }},
+		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = parseDuration(v, 0); return }},
 		{"report", f.Report, func(v string) (err error) { c.Report, err = ParseReport(v); return }},
 	} {
 		if s.value == nil {
@@ -190,6 +202,29 @@ func Parse(data []byte) (Config, error) {
 	return c, nil
 }
 
+// The key of the hold timeout, and the old name of this key.
+const (
+	keyHoldTimeout    = "hold_timeout"
+	oldKeyHoldTimeout = "bound"
+)
+
+// holdTimeoutKey returns the key by which the file sets the hold timeout. The old key
+// is accepted with a warning. A file with both keys is an error, since holdTimeoutKey
+// cannot know which value is meant.
+func (c *Config) holdTimeoutKey(data []byte, f file) (string, error) {
+	if f.Bound == nil {
+		return keyHoldTimeout, nil
+	}
+	line := lineOf(data, oldKeyHoldTimeout)
+	if f.HoldTimeout != nil {
+		return "", fmt.Errorf("%d: %s: %s is set on line %d, and %s is the old name of the same key: remove %s",
+			line, oldKeyHoldTimeout, keyHoldTimeout, lineOf(data, keyHoldTimeout), oldKeyHoldTimeout, oldKeyHoldTimeout)
+	}
+	c.Warnings = append(c.Warnings, fmt.Sprintf("%d: %s: the key is now named %s: rename %s to %s",
+		line, oldKeyHoldTimeout, keyHoldTimeout, oldKeyHoldTimeout, keyHoldTimeout))
+	return oldKeyHoldTimeout, nil
+}
+
 // Quoted lists words for a message: "a", "b".
 func Quoted(words []string) string {
 	quoted := make([]string, len(words))
@@ -199,10 +234,10 @@ func Quoted(words []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-func parseBound(s string, least time.Duration) (time.Duration, error) {
+func parseDuration(s string, least time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
-	if err != nil || d < least || d > maxBound {
-		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as \"5s\"", s, least, maxBound)
+	if err != nil || d < least || d > maxDuration {
+		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as \"5s\"", s, least, maxDuration)
 	}
 	return d, nil
 }

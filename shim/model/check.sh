@@ -1,9 +1,9 @@
 #!/bin/sh
-# check.sh checks barrier.pml, whole and with each of its parts taken out, in a
+# check.sh checks gate.pml, whole and with each of its parts taken out, in a
 # folder of its own. It fails where the whole model does, and where one without
 # a part does not.
 set -eu
-model=$(cd "$(dirname "$0")" && pwd)/barrier.pml
+model=$(cd "$(dirname "$0")" && pwd)/gate.pml
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

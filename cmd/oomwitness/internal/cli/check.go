@@ -61,10 +61,11 @@ at a tree instead, such as the host's as mounted in a container.`,
 	return cmd
 }
 
-// loads says what is wrong with the shim's configuration file, as the shim would.
-func loads(path string) error {
-	_, err := config.Load(path)
-	return err
+// loads returns the warnings of the shim's configuration file, and an error if the
+// shim would refuse the file.
+func loads(path string) (warnings []string, err error) {
+	cfg, err := config.Load(path)
+	return cfg.Warnings, err
 }
 
 // runCheck prints the report; a failed check is an error that names it.

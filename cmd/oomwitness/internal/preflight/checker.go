@@ -43,8 +43,8 @@ type Checker struct {
 	// Ledger reads the ledger pinned at a real path, and changes nothing.
 	Ledger func(dir string) (bpf.Meta, error)
 	// ConfigCheck loads the configuration of oomwitness at a real path and
-	// says what is wrong with it.
-	ConfigCheck func(path string) error
+	// returns its warnings, and an error if the shim would refuse the file.
+	ConfigCheck func(path string) (warnings []string, err error)
 
 	// Path are the directories of programs; nil is containerd's.
 	Path []string
@@ -155,8 +155,12 @@ func (c Checker) config() Finding {
 	if !c.Root.Exists(ConfigPath) {
 		return ok(name, "no %s, the defaults are used", ConfigPath)
 	}
-	if err := c.ConfigCheck(path); err != nil {
+	warnings, err := c.ConfigCheck(path)
+	if err != nil {
 		return bad(Fail, name, "correct the file: with it the shim refuses to start containers", "%v", err)
+	}
+	if len(warnings) > 0 {
+		return bad(Warn, name, "write the new key: a later version may refuse the old one", "%s", strings.Join(warnings, "; "))
 	}
 	return ok(name, "%s is valid", ConfigPath)
 }

@@ -115,10 +115,17 @@ func TestFindings(t *testing.T) {
 		"CAP_BPF and PERFMON": {func(n *node) { n.put("/proc/self/status", "CapEff:\t000000c000000000\n") }, "capabilities", ok, "CAP_BPF and CAP_PERFMON", ""},
 		"confidential":        {func(n *node) { n.put("/sys/kernel/security/lockdown", "none integrity [confidentiality]") }, "lockdown", warn, "may not read", ""},
 		"integrity":           {func(n *node) { n.put("/sys/kernel/security/lockdown", "none [integrity] confidentiality") }, "lockdown", ok, "integrity", ""},
-		"config valid":        {func(n *node) { n.put(preflight.ConfigPath, "x"); n.check = func(string) error { return nil } }, "config", ok, "is valid", ""},
+		"config valid": {func(n *node) {
+			n.put(preflight.ConfigPath, "x")
+			n.check = func(string) ([]string, error) { return nil, nil }
+		}, "config", ok, "is valid", ""},
+		"config old key": {func(n *node) {
+			n.put(preflight.ConfigPath, "x")
+			n.check = func(string) ([]string, error) { return []string{"x:1: bound: the key is now named hold_timeout"}, nil }
+		}, "config", warn, "x:1: bound: the key is now named hold_timeout", "the new key"},
 		"config bad": {func(n *node) {
 			n.put(preflight.ConfigPath, "x")
-			n.check = func(string) error { return errors.New("grace: -1") }
+			n.check = func(string) ([]string, error) { return nil, errors.New("grace: -1") }
 		}, "config", fail, "grace: -1", ""},
 
 		"drop-in altered: type":    {altered("io.containerd.runc.v2'\nruntime_path", "io.containerd.x.v2'\nruntime_path"), "drop-in", fail, "runtime_type", ""},

@@ -42,7 +42,7 @@ type node struct {
 	named string
 	// reads is the configuration that containerd was told to read.
 	reads string
-	check func(string) error
+	check func(string) ([]string, error)
 	// ledger is what is pinned, unread why it can't be read.
 	ledger bpf.Meta
 	unread error

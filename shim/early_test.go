@@ -28,8 +28,8 @@ func initKilled() oom.Evidence {
 	return ev
 }
 
-// hints has upstream's watcher see a kill.
-func hints(t *testing.T, b *bench) {
+// notifies has upstream's watcher see a kill.
+func notifies(t *testing.T, b *bench) {
 	t.Helper()
 	require.NoError(t, b.task.pub.Publish(b.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"}))
 }
@@ -38,7 +38,7 @@ func hints(t *testing.T, b *bench) {
 func isNamed(t *testing.T, b *bench) {
 	t.Helper()
 	b.source.set("c", initKilled())
-	hints(t, b)
+	notifies(t, b)
 	synctest.Wait()
 }
 
@@ -69,18 +69,18 @@ func endsCleanly(t *testing.T, b *bench) {
 	settles(t, b)
 }
 
-// Where the ledger names init at a hint, containerd has the TaskOOM before init
+// Where the ledger names init at an OOM notification, containerd has the TaskOOM before init
 // was reaped, once, and the verdict is the same.
 func TestATaskOOMBeforeTheEnd(t *testing.T) {
 	const killed, exited = "/tasks/oom c", "/tasks/exit c"
 	for name, tc := range map[string]struct {
 		steps []step
-		want  []string // that the containerd of the end has taken
+		want  []string // that the containerd of the end has acked
 	}{
 		"not reaped yet":              {[]step{isNamed}, []string{killed}},
 		"reaped":                      {[]step{isNamed, endsKilled, asksWait}, []string{killed, exited}},
 		"hinted at twice":             {[]step{isNamed, isNamed, endsKilled, asksWait}, []string{killed, exited}},
-		"the group after it":          {[]step{isNamed, killsMore, hints, endsKilled, asksWait}, []string{killed, exited}},
+		"the group after it":          {[]step{isNamed, killsMore, notifies, endsKilled, asksWait}, []string{killed, exited}},
 		"stopped after it":            {[]step{isNamed, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},
 		"the ledger lost after it":    {[]step{isNamed, losesTheLedger, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},
 		"clean, say counters":         {[]step{isNamed, endsCleanly, asksWait}, []string{killed, exited}},
@@ -110,15 +110,15 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// The look after a hint is under way when init is reaped: one of the two publishes.
-func TestALookThatTheEndOvertakes(t *testing.T) {
+// The look after an OOM notification is under way when init is reaped: one of the two publishes.
+func TestEvidenceThatTheEndOvertakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
 		b.source.set("c", initKilled())
 		looks := make(chan struct{})
 		b.source.block = looks
-		hints(t, b)
+		notifies(t, b)
 		synctest.Wait()
 		b.task.exit(t, "c", 137)
 		synctest.Wait()
@@ -130,15 +130,15 @@ func TestALookThatTheEndOvertakes(t *testing.T) {
 	})
 }
 
-// A hint that comes while another is followed up is not lost.
-func TestAHintDuringALook(t *testing.T) {
+// An OOM notification that comes while another is followed up is not lost.
+func TestANotificationWhileEvidenceIsCollected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
 		b.source.set("c", killedNow())
 		reading := make(chan struct{})
 		b.task.onStats = func() { <-reading }
-		hints(t, b)
+		notifies(t, b)
 		synctest.Wait() // the child's kill was seen, and the metrics are being read
 		isNamed(t, b)
 		require.Empty(t, b.events.all())
@@ -148,10 +148,10 @@ func TestAHintDuringALook(t *testing.T) {
 	})
 }
 
-// The bound has passed, and a containerd has been shown the exit, when the verdict
+// The hold timeout has passed, and a containerd has been shown the exit, when the verdict
 // comes. It gets the TaskOOM, which the one before it had. shim/model found this
 // order.
-func TestAForetoldVerdictAfterTheBound(t *testing.T) {
+func TestAnEarlyTaskOOMAfterTheHoldTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
@@ -185,7 +185,7 @@ func TestMetricsInAStorm(t *testing.T) {
 			ev := killedNow()
 			ev.Kills = kills + 1
 			b.source.set("c", ev)
-			hints(t, b)
+			notifies(t, b)
 			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()

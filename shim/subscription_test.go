@@ -22,13 +22,13 @@ type step func(t *testing.T, b *bench)
 
 func connects(t *testing.T, b *bench) {
 	t.Helper()
-	meets(t, b)
+	reconnects(t, b)
 	_, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
 	require.NoError(t, err)
 }
 
-// meets is how containerd begins to wait, too.
-func meets(t *testing.T, b *bench) {
+// reconnects is how containerd begins to wait, too.
+func reconnects(t *testing.T, b *bench) {
 	t.Helper()
 	_, err := b.Connect(b.ctx, &taskAPI.ConnectRequest{ID: "c"})
 	require.NoError(t, err)
@@ -79,15 +79,15 @@ func diesUnseen(_ *testing.T, b *bench) {
 
 // Each order of what a containerd that starts does and what becomes of a
 // TaskOOM. The last containerd must have taken it after it had asked for the
-// task, and no containerd needlessly twice. The bound passes while init is killed:
+// task, and no containerd needlessly twice. The hold timeout passes while init is killed:
 // one that starts by then and has not asked gets the TaskOOM once more, for clients
 // that only subscribe.
-func TestTheContainerdThatAsksHasHeard(t *testing.T) {
+func TestTheOOMIsDeliveredToTheInstanceThatAsks(t *testing.T) {
 	for name, tc := range map[string]struct {
 		steps []step
 		want  int // TaskOOMs that the last containerd takes
 	}{
-		"one for all roads": {
+		"one for all API paths": {
 			[]step{connects, isKilled, asksWait, asksState, asksState, deletes}, 1},
 		"nobody waited": {
 			[]step{connects, isKilled, asksState, deletes}, 1},
@@ -112,9 +112,9 @@ func TestTheContainerdThatAsksHasHeard(t *testing.T) {
 		"two starts, the first unseen": {
 			[]step{connects, dies, isBack, connects, asksState, diesUnseen, isBack, connects, isKilled, asksState, deletes}, 3},
 		"killed while the one that made it begins to wait": {
-			[]step{connects, meets, isKilled, asksWait, asksState, deletes}, 1},
+			[]step{connects, reconnects, isKilled, asksWait, asksState, deletes}, 1},
 		"killed while one that started before begins to wait": {
-			[]step{connects, dies, isBack, connects, asksState, meets, isKilled, asksWait, asksState, deletes}, 1},
+			[]step{connects, dies, isBack, connects, asksState, reconnects, isKilled, asksWait, asksState, deletes}, 1},
 		"not OOM": {
 			[]step{connects, ends, asksWait, dies, isBack, connects, asksState, deletes}, 0},
 	} {
@@ -127,16 +127,16 @@ func TestTheContainerdThatAsksHasHeard(t *testing.T) {
 					s(t, b)
 					synctest.Wait()
 				}
-				taken := strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c")
-				require.Equal(t, tc.want, taken, "%v", b.events.all())
+				acked := strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c")
+				require.Equal(t, tc.want, acked, "%v", b.events.all())
 			})
 		})
 	}
 }
 
-// The answer comes after the acknowledgement, or when the bound has passed; the
+// The answer comes after the ack, or when the hold timeout has passed; the
 // TaskOOM stays in the queue then, and is not sent twice.
-func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
+func TestTheAnswerWaitsUntilTheOOMIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
@@ -147,12 +147,12 @@ func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
 		connects(t, b)
 		start := time.Now()
 		require.NoError(t, asksUntilStopped(b))
-		require.Equal(t, config.Default().Bound, time.Since(start))
+		require.Equal(t, config.Default().HoldTimeout, time.Since(start))
 		require.Empty(t, b.events.all())
 
 		asksState(t, b)
 		deletes(t, b)
-		require.Equal(t, config.Default().Bound, time.Since(start), "a containerd that starts is held back once")
+		require.Equal(t, config.Default().HoldTimeout, time.Since(start), "a containerd that starts is held back once")
 		close(answer)
 		synctest.Wait()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/delete c"}, b.events.all())
@@ -160,8 +160,8 @@ func TestTheAnswerWaitsUntilTheOOMIsHeard(t *testing.T) {
 }
 
 // containerd dies between the TaskOOM and the TaskExit: the one that takes the
-// TaskExit has taken a TaskOOM before it. shim/model found this order.
-func TestTheTaskExitFollowsATaskOOMInEachLife(t *testing.T) {
+// TaskExit has acked a TaskOOM before it. shim/model found this order.
+func TestTheTaskExitFollowsATaskOOMInEachInstance(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
 		want   []string
@@ -200,7 +200,7 @@ func TestTheTaskExitFollowsATaskOOMInEachLife(t *testing.T) {
 
 // A caller whose containerd is gone listens no longer: it must not stand for the
 // one that has come.
-func TestACallerThatIsGoneHearsNothing(t *testing.T) {
+func TestACallerThatIsGoneGetsNoTaskOOM(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.createInPod(t, "c")
@@ -228,7 +228,7 @@ func TestACallerThatIsGoneHearsNothing(t *testing.T) {
 
 // A client that only subscribes, as Docker does, asks for the task when it has the
 // TaskExit: the TaskOOM waits until this client is subscribed, and goes out once.
-func TestAClientThatSubscribesHearsOnce(t *testing.T) {
+func TestAClientThatOnlySubscribesGetsOneTaskOOM(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
@@ -238,7 +238,7 @@ func TestAClientThatSubscribesHearsOnce(t *testing.T) {
 		}
 		r := b.run("c")
 		r.mu.Lock()
-		require.True(t, r.acked, "the record says so: the delete action publishes nothing")
+		require.True(t, r.delivered, "the record says so: the delete action publishes nothing")
 		r.mu.Unlock()
 		deletes(t, b)
 		synctest.Wait()
@@ -247,27 +247,27 @@ func TestAClientThatSubscribesHearsOnce(t *testing.T) {
 	})
 }
 
-// The record says acknowledged only while whoever has heard may still be there.
-func TestTheRecordFollowsTheAudience(t *testing.T) {
+// The record says acked only while whoever has heard may still be there.
+func TestTheRecordSaysDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
-		acknowledged := func() bool {
+		delivered := func() bool {
 			rec, err := readRecord(b.run("c").bundle)
 			require.NoError(t, err)
-			return rec.Acknowledged
+			return rec.Delivered
 		}
 		connects(t, b)
 		isKilled(t, b)
-		require.True(t, acknowledged())
+		require.True(t, delivered())
 		connects(t, b) // nobody new
-		require.True(t, acknowledged())
+		require.True(t, delivered())
 		dies(t, b)
 		isBack(t, b)
 		connects(t, b)
-		require.False(t, acknowledged())
+		require.False(t, delivered())
 		asksState(t, b)
-		require.True(t, acknowledged())
+		require.True(t, delivered())
 	})
 }
 
@@ -296,8 +296,8 @@ func TestAnExitSurvivesTheRestart(t *testing.T) {
 }
 
 // A containerd that starts takes events before anybody listens: the TaskExit waits
-// for who asks, and comes behind the TaskOOM that is published again for them; or
-// for the bound, where nobody asks: a client that only subscribes gets both then.
+// for who asks, and comes behind the TaskOOM that is republished for them; or
+// for the hold timeout, where nobody asks: a client that only subscribes gets both then.
 func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 	const oom, exit = "/tasks/oom c", "/tasks/exit c"
 	for name, tc := range map[string]struct {
@@ -334,7 +334,7 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 
 // What waits for a containerd that starts goes out when a client waits for the task,
 // ahead of which containerd connects again.
-func TestWhoWaitsAnewIsNotKeptWaiting(t *testing.T) {
+func TestANewWaitIsNotHeld(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end  func(*bench)
 		want []string
@@ -352,12 +352,12 @@ func TestWhoWaitsAnewIsNotKeptWaiting(t *testing.T) {
 			tc.end(b)
 			b.task.exit(t, "c", 3)
 			synctest.Wait()
-			begun := time.Now()
-			meets(t, b)
+			ready := time.Now()
+			reconnects(t, b)
 			asksWait(t, b)
 			deletes(t, b)
 			synctest.Wait()
-			require.Less(t, time.Since(begun), time.Second)
+			require.Less(t, time.Since(ready), time.Second)
 			require.Equal(t, tc.want, b.events.all())
 		}))
 	}
@@ -365,7 +365,7 @@ func TestWhoWaitsAnewIsNotKeptWaiting(t *testing.T) {
 
 // The same where the TaskOOM is on the wire when the task is asked for, and taken
 // after that.
-func TestATaskOOMIsTakenWhileTheTaskIsAskedFor(t *testing.T) {
+func TestATaskOOMIsAckedWhileTheTaskIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.createInPod(t, "c")

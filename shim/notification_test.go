@@ -18,7 +18,7 @@ import (
 
 // Upstream's watcher publishes at any kill. That must not reach containerd by
 // itself, nor twice, and never for a clean exit.
-func TestHintsArePublishedOnlyWhenDue(t *testing.T) {
+func TestNotificationsArePublishedOnlyWhenDue(t *testing.T) {
 	for name, tc := range map[string]struct {
 		report config.Report
 		status int
@@ -55,7 +55,7 @@ func TestHintsArePublishedOnlyWhenDue(t *testing.T) {
 	}
 }
 
-func TestAHintThatComesBeforeTheCount(t *testing.T) {
+func TestANotificationThatComesBeforeTheCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Config.Report = config.ReportLive })
 		b.create(t, "c")

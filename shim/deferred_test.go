@@ -30,12 +30,12 @@ func message(t testing.TB) *types.Envelope {
 // wait for containerd.
 func TestADeadShimOfAStartingContainerd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrave(t)
+		g := newDeadBundle(t)
 		g.events.die()
-		g.listens = func() bool { return false }
+		g.reachable = func() bool { return false }
 		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		start := time.Now()
-		require.Equal(t, 137, g.dig(t).ExitStatus)
+		require.Equal(t, 137, g.remove(t).ExitStatus)
 		require.Zero(t, time.Since(start))
 		require.Len(t, g.left, 1)
 		event := &eventsapi.TaskOOM{}
@@ -44,28 +44,28 @@ func TestADeadShimOfAStartingContainerd(t *testing.T) {
 	})
 }
 
-// The messenger publishes when containerd takes it, and again when CRI must be
+// The deferred publisher publishes when containerd takes it, and again when CRI must be
 // listening.
-func TestTheMessengerPublishesTwice(t *testing.T) {
+func TestTheDeferredPublisherPublishesTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := &fakeEvents{}
 		events.die()
 		ended := make(chan error, 1)
-		go func() { ended <- carry(t.Context(), events, message(t)) }()
+		go func() { ended <- publishTwice(t.Context(), events, message(t)) }()
 		time.Sleep(time.Minute)
 		require.Empty(t, events.all())
 		events.back()
 		time.Sleep(lastRetry)
 		require.Equal(t, []string{"/tasks/oom c"}, events.all())
-		time.Sleep(listeningAfter)
+		time.Sleep(subscribedAfter)
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c"}, events.all())
 		synctest.Wait()
 		require.NoError(t, <-ended)
 	})
 }
 
-// It gives up a containerd that never comes back, or never answers.
-func TestTheMessengerGivesUp(t *testing.T) {
+// It returns up a containerd that never comes back, or never answers.
+func TestTheDeferredPublisherGivesUp(t *testing.T) {
 	for name, spoil := range map[string]func(*fakeEvents){
 		"away":          (*fakeEvents).die,
 		"never answers": func(f *fakeEvents) { f.holdOOM() },
@@ -75,22 +75,22 @@ func TestTheMessengerGivesUp(t *testing.T) {
 				events := &fakeEvents{}
 				spoil(events)
 				start := time.Now()
-				require.ErrorIs(t, carry(t.Context(), events, message(t)), context.DeadlineExceeded)
-				require.Equal(t, messengerBound, time.Since(start))
+				require.ErrorIs(t, publishTwice(t.Context(), events, message(t)), context.DeadlineExceeded)
+				require.Equal(t, deferredTimeout, time.Since(start))
 				require.Empty(t, events.all())
 			})
 		})
 	}
 }
 
-func FuzzParseMessage(f *testing.F) {
+func FuzzParseDeferred(f *testing.F) {
 	whole, err := proto.Marshal(message(f))
 	require.NoError(f, err)
 	f.Add(whole)
 	f.Add(whole[:len(whole)/2])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		env, err := parseMessage(data)
+		env, err := parseDeferred(data)
 		if err == nil && (env.Topic != runtime.TaskOOMEventTopic || env.Namespace == "") {
 			t.Fatalf("took %v", env)
 		}

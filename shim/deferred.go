@@ -18,49 +18,50 @@ import (
 )
 
 // Where shim and containerd are both dead, the containerd that starts next runs
-// this binary with delete, and takes no events until that has ended. So a TaskOOM
-// that is due then is left to a process of its own, the messenger, in this order:
+// this binary with delete, and accepts no events until that has ended. So a TaskOOM
+// that is due then is left to a process of its own, the deferred publisher, in this order:
 //
-//  1. delete decides the verdict, and finds that nobody takes events;
-//  2. it starts the messenger, answers and ends;
+//  1. delete decides the verdict, and finds that no containerd accepts events;
+//  2. it starts the deferred publisher, answers and ends;
 //  3. containerd goes on, CRI subscribes, and the events endpoint begins to
-//     listen; the messenger hands the TaskOOM over;
-//  4. where CRI was later than the endpoint, it has not heard. It has a while
-//     later, when the messenger publishes once more. CRI takes that calmly.
+//     listen; the deferred publisher hands the TaskOOM over;
+//  4. if CRI subscribed after the endpoint began to listen, CRI has missed the
+//     TaskOOM. The deferred publisher republishes the TaskOOM a while later. A second
+//     TaskOOM changes nothing for CRI.
 const (
-	messengerVerb = "tell"
-	// messengerBound is how long containerd may take to start. One that takes
+	deferredVerb = "publish"
+	// deferredTimeout is how long containerd may take to start. One that takes
 	// longer has other troubles.
-	messengerBound = 5 * time.Minute
-	// listeningAfter is when CRI has subscribed for sure: that is the first thing it
+	deferredTimeout = 5 * time.Minute
+	// subscribedAfter is when CRI has subscribed for sure: that is the first thing it
 	// does (internal/cri/server/service.go, Run).
-	listeningAfter = 10 * time.Second
+	subscribedAfter = 10 * time.Second
 	// maxEnvelope bounds a message, in bytes: some 200 are usual, and the least
 	// pipe that the kernel makes holds 4096.
 	maxEnvelope = 4096
 )
 
-// IsMessenger says whether the command line is a messenger's, and not one of
-// containerd's, which begins with a flag.
-func IsMessenger(args []string) bool { return len(args) == 2 && args[1] == messengerVerb }
+// IsDeferredPublisher reports whether the command line is that of a deferred publisher, and not
+// one of containerd's, which begins with a flag.
+func IsDeferredPublisher(args []string) bool { return len(args) == 2 && args[1] == deferredVerb }
 
-// RunMessenger is the whole life of a messenger: it reads a TaskOOM from its
-// standard input and hands it to containerd, at the address that containerd gives
+// RunDeferredPublisher is the whole work of a deferred publisher: it reads a TaskOOM from
+// its standard input and publishes the TaskOOM to containerd, at the address that containerd gives
 // its shims in the environment.
-func RunMessenger(ctx context.Context) error {
+func RunDeferredPublisher(ctx context.Context) error {
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxEnvelope))
 	if err != nil {
 		return err
 	}
-	env, err := parseMessage(data)
+	env, err := parseDeferred(data)
 	if err != nil {
 		return err
 	}
-	return carry(ctx, NewWire(os.Getenv(ttrpcAddressEnv)), env)
+	return publishTwice(ctx, NewWire(os.Getenv(ttrpcAddressEnv)), env)
 }
 
-// parseMessage reads what a messenger is given.
-func parseMessage(data []byte) (*types.Envelope, error) {
+// parseDeferred reads what a deferred publisher is given.
+func parseDeferred(data []byte) (*types.Envelope, error) {
 	env := &types.Envelope{}
 	if err := proto.Unmarshal(data, env); err != nil {
 		return nil, fmt.Errorf("message: %w", err)
@@ -72,21 +73,21 @@ func parseMessage(data []byte) (*types.Envelope, error) {
 	return env, nil
 }
 
-// carry publishes an event as soon as containerd takes it, and once more when
-// its CRI listens.
-func carry(ctx context.Context, fwd Forwarder, env *types.Envelope) error {
-	ctx, cancel := context.WithTimeout(ctx, messengerBound)
+// publishTwice publishes an event as soon as containerd accepts it, and republishes the
+// event when CRI has subscribed.
+func publishTwice(ctx context.Context, fwd Forwarder, env *types.Envelope) error {
+	ctx, cancel := context.WithTimeout(ctx, deferredTimeout)
 	defer cancel()
-	q := newQueue(ctx, fwd, newTally())
-	for _, pause := range []time.Duration{0, listeningAfter} {
+	q := newQueue(ctx, fwd, newCounters())
+	for _, pause := range []time.Duration{0, subscribedAfter} {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
-		it := &item{env: env, taken: make(chan struct{})}
+		it := &item{env: env, acked: make(chan struct{})}
 		q.push("", it)
 		select {
-		case <-it.taken:
+		case <-it.acked:
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), q.close())
 		}
@@ -94,8 +95,8 @@ func carry(ctx context.Context, fwd Forwarder, env *types.Envelope) error {
 	return q.close()
 }
 
-// sendMessenger starts a messenger, which outlives this process.
-func sendMessenger(env *types.Envelope) error {
+// startDeferredPublisher starts a deferred publisher, which outlives this process.
+func startDeferredPublisher(env *types.Envelope) error {
 	data, err := proto.Marshal(env)
 	if err == nil && len(data) > maxEnvelope {
 		err = fmt.Errorf("message of %d bytes, allowed: %d", len(data), maxEnvelope)
@@ -118,7 +119,7 @@ func sendMessenger(env *types.Envelope) error {
 		return err
 	}
 	//nolint:noctx // it is to outlive whatever is going on here
-	cmd := exec.Command(program, messengerVerb)
+	cmd := exec.Command(program, deferredVerb)
 	// Not containerd's pipes: it waits for their end. Not the bundle, which goes.
 	cmd.Stdin, cmd.Dir = read, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -29,8 +29,8 @@ func createOwn(t *testing.T, b *bench, id string) {
 	require.NoError(t, err)
 }
 
-// roads are what those say of c's exit that can be asked.
-func roads(t *testing.T, b *bench) (*taskAPI.StateResponse, *taskAPI.WaitResponse, *taskAPI.DeleteResponse) {
+// allPaths are what those say of c's exit that can be asked.
+func allPaths(t *testing.T, b *bench) (*taskAPI.StateResponse, *taskAPI.WaitResponse, *taskAPI.DeleteResponse) {
 	t.Helper()
 	st, err := b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
 	require.NoError(t, err)
@@ -41,13 +41,13 @@ func roads(t *testing.T, b *bench) (*taskAPI.StateResponse, *taskAPI.WaitRespons
 	return st, w, d
 }
 
-// statuses are what each road says of c's exit, in this order: State, Wait,
+// statuses are what each API path says of c's exit, in this order: State, Wait,
 // Delete, TaskExit, TaskDelete, and then to another containerd State, Wait and
 // Delete.
 func statuses(t *testing.T, b *bench) []uint32 {
 	t.Helper()
 	ask := func() []uint32 {
-		st, w, d := roads(t, b)
+		st, w, d := allPaths(t, b)
 		return []uint32{st.ExitStatus, w.ExitStatus, d.ExitStatus}
 	}
 	all := ask()
@@ -67,8 +67,8 @@ func eightTimes(status uint32) []uint32 {
 }
 
 // The status of the pod's choice is shown where the verdict is OOM, by every
-// road, and nowhere else.
-func TestEveryRoadShowsTheSameStatus(t *testing.T) {
+// API path, and nowhere else.
+func TestEveryPathReportsTheSameStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end  func(t *testing.T, b *bench)
 		true int
@@ -106,7 +106,7 @@ func TestEveryRoadShowsTheSameStatus(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, tc.true, *rec.Status, "the record has the true one")
 				require.Equal(t, ownStatus, rec.OOMExitCode)
-				require.False(t, rec.AsIs)
+				require.False(t, rec.TrueStatus)
 				require.Equal(t, eightTimes(tc.want), statuses(t, b))
 			})
 		})
@@ -114,7 +114,7 @@ func TestEveryRoadShowsTheSameStatus(t *testing.T) {
 }
 
 // An exit that ends between the question and the delete is first seen by that.
-func TestTheDeleteIsTheFirstToShowTheStatus(t *testing.T) {
+func TestTheDeleteIsTheFirstToReportTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		answer := b.events.holdOOM()
@@ -136,8 +136,8 @@ func TestTheDeleteIsTheFirstToShowTheStatus(t *testing.T) {
 	})
 }
 
-// A verdict that comes when the true status was shown changes it no more: not on
-// any road, nor for whoever removes the container of a shim that has died. Its
+// A verdict that comes when the true status was reported changes it no more: not on
+// any API path, nor for whoever removes the container of a shim that has died. Its
 // TaskOOM comes.
 func TestALateVerdictChangesNoStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -150,10 +150,10 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err)
 		require.EqualValues(t, 137, w.ExitStatus)
-		require.Equal(t, config.Default().Bound, time.Since(start))
+		require.Equal(t, config.Default().HoldTimeout, time.Since(start))
 		rec, err := readRecord(r.bundle)
 		require.NoError(t, err)
-		require.True(t, rec.AsIs, "on record before it was shown")
+		require.True(t, rec.TrueStatus, "on record before it was shown")
 		require.Nil(t, rec.Verdict)
 		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "the shim dies before its verdict")
 
@@ -166,9 +166,9 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 	})
 }
 
-// Where the bound passes and the verdict is there, for want of an
-// acknowledgement, the status of its choice is shown.
-func TestTheBoundPassesAfterTheVerdict(t *testing.T) {
+// Where the hold timeout passes and the verdict is there, for want of an
+// ack, the status of its choice is shown.
+func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 12 })
 		createOwn(t, b, "c")
@@ -178,7 +178,7 @@ func TestTheBoundPassesAfterTheVerdict(t *testing.T) {
 		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err)
 		require.EqualValues(t, ownStatus, w.ExitStatus)
-		require.EqualValues(t, 1, b.counts.of("bound passed"))
+		require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 		require.Equal(t, ownStatus, stopAfterDeath(t, b, r, oom.Evidence{Gone: true}))
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -186,11 +186,11 @@ func TestTheBoundPassesAfterTheVerdict(t *testing.T) {
 	})
 }
 
-// stopAfterDeath gives the status that a remover would give if the shim had died
+// stopAfterDeath returns the status that a remover would give if the shim had died
 // now. It leaves the bundle as it was.
 func stopAfterDeath(t *testing.T, b *bench, r *run, ev oom.Evidence) int {
 	t.Helper()
-	g := newGrave(t)
+	g := newDeadBundle(t)
 	rec, err := readRecord(r.bundle)
 	require.NoError(t, err)
 	g.rec = rec
@@ -198,7 +198,7 @@ func stopAfterDeath(t *testing.T, b *bench, r *run, ev oom.Evidence) int {
 		g.exited(t, e.Status, e.At)
 	}
 	g.source.set("c", ev)
-	return g.dig(t).ExitStatus
+	return g.remove(t).ExitStatus
 }
 
 // Upstream publishes a TaskDelete in its own time: by then the ID may be another
@@ -248,43 +248,43 @@ func TestADeadShimsStatus(t *testing.T) {
 	}
 	verdict := &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim, Ended: oom.EndedOOM}
 	for name, tc := range map[string]struct {
-		arrange func(t *testing.T, g *grave)
+		arrange func(t *testing.T, g *deadBundle)
 		want    int
 	}{
-		"not reaped, init was the victim": {func(_ *testing.T, g *grave) { g.source.set("c", victim()) }, ownStatus},
-		"not reaped, nothing killed":      {func(*testing.T, *grave) {}, 137},
-		"reaped, init was the victim": {func(t *testing.T, g *grave) {
+		"not reaped, init was the victim": {func(_ *testing.T, g *deadBundle) { g.source.set("c", victim()) }, ownStatus},
+		"not reaped, nothing killed":      {func(*testing.T, *deadBundle) {}, 137},
+		"reaped, init was the victim": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.source.set("c", victim())
 		}, ownStatus},
-		"decided": {func(_ *testing.T, g *grave) {
+		"decided": {func(_ *testing.T, g *deadBundle) {
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = verdict
 		}, ownStatus},
-		"decided, and recorded by upstream": {func(t *testing.T, g *grave) {
+		"decided, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 9, time.Now())
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = verdict
 		}, ownStatus},
-		"decided too late": {func(_ *testing.T, g *grave) {
+		"decided too late": {func(_ *testing.T, g *deadBundle) {
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
-			g.rec.Verdict, g.rec.AsIs = verdict, true
+			g.rec.Verdict, g.rec.TrueStatus = verdict, true
 		}, 9},
-		"init runs": {func(t *testing.T, g *grave) {
+		"init runs": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = os.Getpid(), 0
 			g.source.set("c", killedNow())
 		}, 137},
-		"no exit status asked for": {func(_ *testing.T, g *grave) {
+		"no exit status asked for": {func(_ *testing.T, g *deadBundle) {
 			g.rec.OOMExitCode = 0
 			g.source.set("c", victim())
 		}, 137},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGrave(t)
+				g := newDeadBundle(t)
 				g.rec.OOMExitCode = ownStatus
 				tc.arrange(t, g)
-				require.Equal(t, tc.want, g.dig(t).ExitStatus)
+				require.Equal(t, tc.want, g.remove(t).ExitStatus)
 				require.Equal(t, tc.want, g.stopOnce(t).ExitStatus, "containerd asks again where it was killed")
 			})
 		})
@@ -302,11 +302,11 @@ func TestALivingShimsStatus(t *testing.T) {
 		"too late": {true, statusUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGrave(t)
+			g := newDeadBundle(t)
 			g.live(t)
 			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
-			g.rec.OOMExitCode, g.rec.AsIs = ownStatus, tc.asIs
+			g.rec.OOMExitCode, g.rec.TrueStatus = ownStatus, tc.asIs
 			require.NoError(t, writeRecord(g.bundle, g.rec))
 			status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 			require.NoError(t, err)
@@ -316,9 +316,9 @@ func TestALivingShimsStatus(t *testing.T) {
 	}
 }
 
-// Upstream comes to an exit seconds after it was reaped. Every road has the time
+// Upstream comes to an exit seconds after it was reaped. Every API path has the time
 // of the reaping.
-func TestAllRoadsHaveTheTimeOfTheReaping(t *testing.T) {
+func TestAllPathsHaveTheTimeOfTheReaping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
@@ -329,11 +329,11 @@ func TestAllRoadsHaveTheTimeOfTheReaping(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		b.task.exit(t, "c", 3)
 		ask := func() {
-			st, w, d := roads(t, b)
-			for road, at := range map[string]time.Time{
+			st, w, d := allPaths(t, b)
+			for path, at := range map[string]time.Time{
 				"State": st.ExitedAt.AsTime(), "Wait": w.ExitedAt.AsTime(), "Delete": d.ExitedAt.AsTime(),
 			} {
-				require.WithinDuration(t, reaped, at, 0, road)
+				require.WithinDuration(t, reaped, at, 0, path)
 			}
 		}
 		ask()

@@ -4,26 +4,26 @@ package shim
 
 import "sync"
 
-// tally counts what went wrong in this shim's life, by what it was. The total
+// counters counts what went wrong since this shim was started, by name. The total
 // goes into the log line of each occurrence, so that one line tells a rare
 // fault from a steady one. The names are constants of this package.
-type tally struct {
+type counters struct {
 	mu     sync.Mutex // guards counts
 	counts map[string]uint64
 }
 
-func newTally() *tally { return &tally{counts: make(map[string]uint64)} }
+func newCounters() *counters { return &counters{counts: make(map[string]uint64)} }
 
-// add counts one occurrence and gives the total.
-func (t *tally) add(what string) uint64 {
+// add counts one occurrence and returns the total.
+func (t *counters) add(what string) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts[what]++
 	return t.counts[what]
 }
 
-// of gives the total.
-func (t *tally) of(what string) uint64 {
+// of returns the total.
+func (t *counters) of(what string) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counts[what]

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireGone wants every road to say that there is no such container.
+// requireGone wants every API path to say that there is no such container.
 func requireGone(t *testing.T, b *bench, why string) {
 	t.Helper()
 	_, err := b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
@@ -30,7 +30,7 @@ func requireGone(t *testing.T, b *bench, why string) {
 
 // containerd dies between the answer to its Delete and the removal of the
 // bundle: the next one is told the same once more, the OOM first.
-func TestTheNextContainerdIsToldOfADeletedContainer(t *testing.T) {
+func TestTheNextInstanceFindsADeletedContainer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end    step
 		status uint32
@@ -72,42 +72,42 @@ func TestTheNextContainerdIsToldOfADeletedContainer(t *testing.T) {
 				require.Equal(t, first, again)
 				require.Equal(t, tc.oom, strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c"))
 
-				require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 				requireGone(t, b, "its bundle is removed")
-				require.Empty(t, b.graves)
+				require.Empty(t, b.tombstones)
 			})
 		})
 	}
 }
 
-func graveOf(b *bench) *buried {
+func tombstoneOf(b *bench) *tombstone {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.graves["c"]
+	return b.tombstones["c"]
 }
 
 // What is kept of deleted containers is bounded by the bundles that are there.
-func TestGravesGoWithTheirBundles(t *testing.T) {
+func TestTombstonesGoWithTheirBundles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		for range 3 {
 			b.create(t, "c")
 			ends(t, b)
 			deletes(t, b)
-			require.Len(t, b.graves, 1, "the ID was used again")
+			require.Len(t, b.tombstones, 1, "the ID was used again")
 		}
-		require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+		require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 		b.create(t, "d")
 		b.task.exit(t, "d", 0)
 		synctest.Wait()
 		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "d"})
 		require.NoError(t, err)
-		require.Len(t, b.graves, 1)
-		require.NotNil(t, b.graves["d"])
+		require.Len(t, b.tombstones, 1)
+		require.NotNil(t, b.tombstones["d"])
 	})
 }
 
-// containerd gives a Delete up that takes too long, and asks again when the
+// containerd returns a Delete up that takes too long, and asks again when the
 // container is gone: it gets the answer that was lost.
 func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 	const given = 10 * time.Second
@@ -146,7 +146,7 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 					require.NoError(t, err, "a containerd that was stopped finds its time over, and asks again")
 					require.Equal(t, first, again)
 				}
-				require.NoError(t, os.RemoveAll(graveOf(b).bundle))
+				require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 				requireGone(t, b, "its bundle is removed")
 			})
 		})

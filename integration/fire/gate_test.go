@@ -16,25 +16,25 @@ import (
 )
 
 // patient is a bound that no test lives to see: what is shown was let through.
-const patient = "bound = '5m'\n"
+const patient = "hold_timeout = '5m'\n"
 
 // full is what becomes of an OOM kill, from end to end.
 var full = []string{createTopic, startTopic, oomTopic, exitTopic, deleteTopic}
 
-// TestNeverAnswered leaves TaskOOM unanswered. The exit shows when the bound
+// TestNeverAnswered leaves TaskOOM unanswered. The exit shows when the hold timeout
 // has passed, and still no TaskExit comes before the TaskOOM is through.
 func TestNeverAnswered(t *testing.T) {
 	const bound = 2 * time.Second
 	ctx := deadline(t)
-	n := node(t, "bound = '2s'\n")
+	n := node(t, "hold_timeout = '2s'\n")
 	release := n.Events.Hold(isOOM)
 	c := n.Run("held", shimtest.Args("hog"), small)
 	exit, err := c.Wait(ctx)
 	require.NoError(t, err)
 	seen := time.Now()
 	require.EqualValues(t, statusKilled, exit.ExitStatus)
-	require.Greater(t, seen.Sub(exit.ExitedAt.AsTime()), bound*3/4, "the exit was shown before the bound")
-	require.NoError(t, c.Shim.WaitLog(ctx, "the bound has passed, the exit is shown"))
+	require.Greater(t, seen.Sub(exit.ExitedAt.AsTime()), bound*3/4, "the exit was released before the hold timeout")
+	require.NoError(t, c.Shim.WaitLog(ctx, "the hold timeout has passed, the exit is released"))
 
 	state, err := c.State(ctx)
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestRefused(t *testing.T) {
 	n.Events.Fail(shimtest.Topic(deleteTopic), errdefs.ErrNotFound, 1)
 	c := n.Run("refused", shimtest.Args("hog"), small)
 	seen := get(t, watchWait(ctx, c), statusKilled)
-	require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the acknowledgement")
+	require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the ack")
 	end(t, c)
 	wantEvents(t, n, c, full...)
 	require.Equal(t, []string{
@@ -74,7 +74,7 @@ func TestRefused(t *testing.T) {
 		exitTopic, exitTopic, exitTopic, exitTopic,
 		deleteTopic, deleteTopic,
 	}, topics(n.Events.Attempts(), c.ID))
-	lines := logLines(c.Shim.Logs(), "containerd did not take an event", "topic=/tasks/oom")
+	lines := logLines(c.Shim.Logs(), "containerd did not ack an event", "topic=/tasks/oom")
 	require.Len(t, lines, 3, "of 5 that were refused, each counted")
 	for i, try := range []string{"total=1 try=1", "total=2 try=2", "total=4 try=4"} {
 		require.Contains(t, lines[i], try)
@@ -82,14 +82,14 @@ func TestRefused(t *testing.T) {
 }
 
 // TestAbsent has no endpoint from before the container's creation on, until it
-// comes back while the exit is held, or after the bound.
+// comes back while the exit is held, or after the hold timeout.
 func TestAbsent(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
 		late   bool
 	}{
-		"back within the bound": {patient, false},
-		"back after the bound":  {"bound = '1s'\n", true},
+		"back within the hold timeout": {patient, false},
+		"back after the hold timeout":  {"hold_timeout = '1s'\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := deadline(t)
@@ -101,7 +101,7 @@ func TestAbsent(t *testing.T) {
 			c := createIn(t, s, b)
 			start(t, c)
 			wait := watchWait(ctx, c)
-			require.NoError(t, c.Shim.WaitLog(ctx, "containerd did not take an event"))
+			require.NoError(t, c.Shim.WaitLog(ctx, "containerd did not ack an event"))
 			if test.late {
 				require.EqualValues(t, statusKilled, (<-wait).status)
 				require.Empty(t, n.Events.Attempts())
@@ -110,7 +110,7 @@ func TestAbsent(t *testing.T) {
 				unseen(t, wait)
 				require.NoError(t, n.Events.Resume())
 				seen := get(t, wait, statusKilled)
-				require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the acknowledgement")
+				require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the ack")
 			}
 			end(t, c)
 			wantEvents(t, n, c, full...)
@@ -146,7 +146,7 @@ func TestClosed(t *testing.T) {
 			test.fault(n)
 			c := n.Run("cut", shimtest.Args("hog"), small)
 			seen := get(t, watchWait(ctx, c), statusKilled)
-			require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the acknowledgement")
+			require.True(t, seen.at.After(event(t, n, oomTopic, c.ID).Accepted), "seen before the ack")
 			end(t, c)
 			wantEvents(t, n, c, test.accepted...)
 			require.Equal(t, test.sent, topics(n.Events.Attempts(), c.ID))
@@ -173,8 +173,8 @@ func TestClosedWhileHeld(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// TestDelayed has the endpoint take half a second for TaskOOM. No road shows
-// the exit before it has taken it.
+// TestDelayed has the endpoint take half a second for TaskOOM. No API path shows
+// the exit before it has acked it.
 func TestDelayed(t *testing.T) {
 	const delay = 500 * time.Millisecond
 	for name, road := range map[string]func(context.Context, *shimtest.Box) (uint32, error){
@@ -196,8 +196,8 @@ func TestDelayed(t *testing.T) {
 			exit := event(t, n, exitTopic, c.ID)
 			oom := event(t, n, oomTopic, c.ID)
 			require.GreaterOrEqual(t, oom.Accepted.Sub(oom.Received), delay, "the harness did not delay")
-			require.True(t, seen.at.After(oom.Accepted), "seen %v before the acknowledgement", oom.Accepted.Sub(seen.at))
-			require.True(t, exit.Received.After(oom.Accepted), "TaskExit was sent before the acknowledgement")
+			require.True(t, seen.at.After(oom.Accepted), "seen %v before the ack", oom.Accepted.Sub(seen.at))
+			require.True(t, exit.Received.After(oom.Accepted), "TaskExit was sent before the ack")
 			if name == "delete" {
 				require.True(t, seen.at.After(exit.Accepted), "deleted before TaskExit was taken")
 				shutdown(t, c)

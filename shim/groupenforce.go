@@ -16,36 +16,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard keeps memory.oom.group as the policies of this shim's containers say. What
+// groupEnforcer enforces the values of memory.oom.group that the policies of this shim's
+// containers ask for. What
 // runc has set holds by itself with the cgroupfs driver, and with the systemd
 // driver where systemd knows an OOMPolicy of scopes. Before 253 it does not, and
 // writes 0 into each scope when it is reloaded or a limit is changed. The kernel
 // tells of such a write (inotify(7)).
 //
 // One inotify instance does for all containers: root has 128 of them by default.
-type guard struct {
+type groupEnforcer struct {
 	ctx    context.Context
-	counts *tally
+	counts *counters
 
 	mu      sync.Mutex // guards what follows
 	fd      int        // of events, without which it is of no use
 	events  *os.File   // nil until the first container asks
-	watches map[int32]*guarded
+	watches map[int32]*enforcedGroup
 }
 
-// guarded is one container's file.
-type guarded struct {
+// enforcedGroup is one container's file.
+type enforcedGroup struct {
 	id, path, want string
 }
 
-func newGuard(ctx context.Context, counts *tally) *guard {
-	return &guard{ctx: ctx, counts: counts, watches: make(map[int32]*guarded)}
+func newGroupEnforcer(ctx context.Context, counts *counters) *groupEnforcer {
+	return &groupEnforcer{ctx: ctx, counts: counts, watches: make(map[int32]*enforcedGroup)}
 }
 
-// guard has a container's memory.oom.group kept.
+// enforceGroup begins the oom.group enforcement for a container.
 //
 // Preconditions: pid is its init's, which has not run yet.
-func (s *Service) guard(r *run, pid int) error {
+func (s *Service) enforceGroup(r *run, pid int) error {
 	h, err := s.hierarchy()
 	if err != nil {
 		return err
@@ -54,10 +55,10 @@ func (s *Service) guard(r *run, pid int) error {
 	if err != nil {
 		return err
 	}
-	return s.guards.add(&guarded{r.id, filepath.Join(h.Mount, path, oomGroupFile), r.policy.oomGroup})
+	return s.groups.add(&enforcedGroup{r.id, filepath.Join(h.Mount, path, oomGroupFile), r.policy.oomGroup})
 }
 
-func (g *guard) add(f *guarded) error {
+func (g *groupEnforcer) add(f *enforcedGroup) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.events == nil {
@@ -77,7 +78,7 @@ func (g *guard) add(f *guarded) error {
 }
 
 // forget ends what add began.
-func (g *guard) forget(id string) {
+func (g *groupEnforcer) forget(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for wd, f := range g.watches {
@@ -88,7 +89,7 @@ func (g *guard) forget(id string) {
 	}
 }
 
-func (g *guard) close() error {
+func (g *groupEnforcer) close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.events == nil {
@@ -98,7 +99,7 @@ func (g *guard) close() error {
 }
 
 // watch goes on until the instance is closed.
-func (g *guard) watch(events *os.File) {
+func (g *groupEnforcer) watch(events *os.File) {
 	buf := make([]byte, 64*unix.SizeofInotifyEvent)
 	for {
 		n, err := events.Read(buf)
@@ -114,7 +115,7 @@ func (g *guard) watch(events *os.File) {
 	}
 }
 
-func (g *guard) changed(wd int32) {
+func (g *groupEnforcer) changed(wd int32) {
 	g.mu.Lock()
 	f := g.watches[wd]
 	g.mu.Unlock()
@@ -122,12 +123,12 @@ func (g *guard) changed(wd int32) {
 		return
 	}
 	if err := g.restore(f); err != nil {
-		log.G(g.ctx).WithError(err).WithField("container", f.id).Debug("memory.oom.group can't be kept")
+		log.G(g.ctx).WithError(err).WithField("container", f.id).Debug("memory.oom.group cannot be enforced")
 	}
 }
 
-// restore writes what the policy says if something else is there.
-func (g *guard) restore(f *guarded) error {
+// restore writes the value of the policy if the file has another value.
+func (g *groupEnforcer) restore(f *enforcedGroup) error {
 	is, err := os.ReadFile(f.path)
 	if err != nil || strings.TrimSpace(string(is)) == f.want {
 		return err
@@ -146,6 +147,6 @@ func (g *guard) restore(f *guarded) error {
 		level = log.DebugLevel // whoever does it may do it often
 	}
 	log.G(g.ctx).WithFields(log.Fields{"container": f.id, "want": f.want, "total": total}).
-		Log(level, "memory.oom.group was changed: it is as the annotation says again")
+		Log(level, "memory.oom.group was changed: the value of the annotation was written again")
 	return nil
 }

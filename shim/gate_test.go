@@ -26,10 +26,10 @@ func killedNow() oom.Evidence {
 	return oom.Evidence{Kills: 1, Last: time.Now(), Cause: oom.CauseContainer}
 }
 
-// The four roads: each must show the exit only after containerd has
-// acknowledged the TaskOOM.
-func TestNoRoadShowsTheExitBeforeTheAcknowledgement(t *testing.T) {
-	roads := map[string]func(b *bench) error{
+// The four API paths: each must show the exit only after containerd has
+// acked the TaskOOM.
+func TestNoPathReleasesTheExitBeforeTheAck(t *testing.T) {
+	paths := map[string]func(b *bench) error{
 		"wait": func(b *bench) error {
 			_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 			return err
@@ -40,7 +40,7 @@ func TestNoRoadShowsTheExitBeforeTheAcknowledgement(t *testing.T) {
 			return err
 		},
 	}
-	for name, road := range roads {
+	for name, path := range paths {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
@@ -49,11 +49,11 @@ func TestNoRoadShowsTheExitBeforeTheAcknowledgement(t *testing.T) {
 				b.source.set("c", killedNow())
 				b.task.exit(t, "c", 137)
 				seen := make(chan error, 1)
-				go func() { seen <- road(b) }()
+				go func() { seen <- path(b) }()
 
-				time.Sleep(config.Default().Bound - time.Millisecond)
+				time.Sleep(config.Default().HoldTimeout - time.Millisecond)
 				synctest.Wait()
-				require.Empty(t, seen, "shown before the acknowledgement")
+				require.Empty(t, seen, "released before the ack")
 				require.Empty(t, b.events.all(), "the TaskExit must wait as well")
 
 				close(answer)
@@ -91,7 +91,7 @@ func TestAnExitInTheMomentOfTheDelete(t *testing.T) {
 	})
 }
 
-func TestTheBoundPassesAndTheExitIsShown(t *testing.T) {
+func TestTheHoldTimeoutReleasesTheExit(t *testing.T) {
 	never := func(string, string) <-chan struct{} { return make(chan struct{}) }
 	for name, tc := range map[string]struct {
 		change func(*bench, *Options)
@@ -110,9 +110,9 @@ func TestTheBoundPassesAndTheExitIsShown(t *testing.T) {
 				start := time.Now()
 				_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 				require.NoError(t, err)
-				require.Equal(t, config.Default().Bound, time.Since(start))
+				require.Equal(t, config.Default().HoldTimeout, time.Since(start))
 				require.Equal(t, tc.oom, b.run("c").verdict.OOMKilled)
-				require.EqualValues(t, 1, b.counts.of("bound passed"))
+				require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 				if b.source.block != nil {
 					close(b.source.block)
 					synctest.Wait()
@@ -131,12 +131,12 @@ func TestALateContainerdGetsTheOOMFirst(t *testing.T) {
 		b.source.set("c", killedNow())
 		b.task.exit(t, "c", 137)
 		_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
-		require.NoError(t, err, "shown after the bound")
+		require.NoError(t, err, "released after the hold timeout")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 		require.EqualValues(t, 20, b.counts.of("event retried"))
-		require.EqualValues(t, 1, b.counts.of("bound passed"))
+		require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 	})
 }
 
@@ -187,9 +187,9 @@ func TestExecsPassUntouched(t *testing.T) {
 	})
 }
 
-// The reaper tells of the exit before upstream does; the barrier must not wait
+// The reaper tells of the exit before upstream does; the exit gate must not wait
 // for upstream, whose handling comes later.
-func TestTheBarrierStartsAtTheReap(t *testing.T) {
+func TestTheGateStartsAtTheReap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
@@ -265,7 +265,7 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 		require.True(t, ended)
 		require.Equal(t, "c", rec.ID)
 		require.Equal(t, 137, exit.Status)
-		require.True(t, rec.Acknowledged)
+		require.True(t, rec.Delivered)
 		require.Equal(t, oom.Verdict{
 			OOMKilled: true, Cause: oom.CauseContainer, Kills: 1, Ended: oom.EndedOOM,
 			Rule: oom.RuleWithinGrace, Evidence: "fake",
@@ -273,7 +273,7 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 	})
 }
 
-func TestTroubleIsCountedAndShowsTheExit(t *testing.T) {
+func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*bench)
 		what   string
@@ -330,7 +330,7 @@ func TestShutdownWaitsForTheEvents(t *testing.T) {
 	})
 }
 
-// One that takes nothing holds the shim's end up for the bound.
+// One that takes nothing holds the shim's end up for the hold timeout.
 func TestShutdownIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 1 << 30 })
@@ -339,7 +339,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		start := time.Now()
 		b.sd.Shutdown()
 		<-b.sd.Done()
-		require.Equal(t, config.Default().Bound, time.Since(start))
+		require.Equal(t, config.Default().HoldTimeout, time.Since(start))
 		require.Empty(t, b.events.all())
 	})
 }

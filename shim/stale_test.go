@@ -61,7 +61,7 @@ func FuzzDeadShimsBundle(f *testing.F) {
 	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"0001-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
 	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`), []byte(``), []byte(`{`))
 	f.Fuzz(func(t *testing.T, record, result, exit []byte) {
-		g := newGrave(t)
+		g := newDeadBundle(t)
 		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		for name, data := range map[string][]byte{
 			recordFile: record, bootstrap.ResultFile: result, "exit.json": exit,
@@ -103,14 +103,14 @@ func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
 	}{"its init": {0, true}, "another": {1, false}} {
 		t.Run(name, func(t *testing.T) {
 			pid, ticks := sleeper(t)
-			g := newGrave(t)
+			g := newDeadBundle(t)
 			g.rec.Pid, g.rec.StartTicks = pid, ticks+tc.later
 			require.NoError(t, writeRecord(g.bundle, g.rec))
 			_, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
 				if tc.ends {
-					require.Eventually(t, func() bool { return !runs(pid, ticks) }, time.Minute, time.Millisecond)
+					require.Eventually(t, func() bool { return !processRuns(pid, ticks) }, time.Minute, time.Millisecond)
 				} else {
-					require.True(t, runs(pid, ticks))
+					require.True(t, processRuns(pid, ticks))
 				}
 				return g.removed, nil
 			})

@@ -45,7 +45,7 @@ func noteBinary(bundle string) error {
 	return errors.Join(err, f.Close())
 }
 
-// socketOf gives the socket of the bundle's shim, "" where that can't be told.
+// socketOf returns the socket of the bundle's shim, "" where that can't be told.
 func socketOf(bundle string) string {
 	path, err := bootstrap.Socket(bundle, readBundleFile)
 	if err != nil {
@@ -54,11 +54,11 @@ func socketOf(bundle string) string {
 	return path
 }
 
-// answerTime is what a shim that lives may take to answer.
+// answerTime is how long a running shim may need for an answer.
 const answerTime = time.Second
 
-// shimAnswers says whether the bundle's shim is there. That its socket takes a
-// connection does not tell: what the shim was about to run when it was killed
+// shimAnswers reports whether the bundle's shim is there. That its socket accepts a
+// connection proves nothing: what the shim was about to run when it was killed
 // holds the socket too, until it has become another program.
 func shimAnswers(bundle string) bool {
 	path := socketOf(bundle)
@@ -73,14 +73,14 @@ func shimAnswers(bundle string) bool {
 	}
 	client := ttrpc.NewClient(conn)
 	defer func() { _ = client.Close() }()
-	// No shim has this service, and each says so.
+	// No shim has this service, and each returns NotImplemented.
 	err = client.Call(ctx, "oomwitness.Ping", "Ping", &emptyResponse{}, &emptyResponse{})
 	return err == nil || errdefs.IsNotImplemented(errgrpc.ToNative(err))
 }
 
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
 // until the next shim of that name, and a pod's name does not come again. One
-// that takes connections stays: a pod's containers share it.
+// that accepts connections stays: a pod's containers share it.
 func removeSocket(bundle string) {
 	path := socketOf(bundle)
 	if path == "" {
@@ -97,15 +97,15 @@ func removeSocket(bundle string) {
 }
 
 // heldTime is how long a dead shim's child may hold the socket, and heldPoll how
-// often it is looked at.
+// often the socket is tried.
 const (
 	heldTime = 500 * time.Millisecond
 	heldPoll = 20 * time.Millisecond
 )
 
-// runs says whether a process that began then still runs. One that could not be
+// processRuns reports whether a process that began then still runs. One that could not be
 // told apart by its beginning does if any has its pid.
-func runs(pid int, startTicks uint64) bool {
+func processRuns(pid int, startTicks uint64) bool {
 	ticks, err := bpf.StartTicks(pid)
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist)
@@ -115,7 +115,7 @@ func runs(pid int, startTicks uint64) bool {
 
 // endInit kills an init that has outlived its shim. runc does it too, and tries again
 // where this gives an error, but it comes last:
-// containerd gives the removal of all that a shim has left 5 s
+// containerd returns the removal of all that a shim has left 5 s
 // (io.containerd.timeout.shim.cleanup), and what it breaks off there would run on
 // after CRI has called it ended.
 func endInit(rec record) error {
@@ -130,7 +130,7 @@ func endInit(rec record) error {
 		return fmt.Errorf("open process %d: %w", rec.Pid, err)
 	}
 	defer func() { _ = unix.Close(pidfd) }()
-	if !runs(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
+	if !processRuns(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
 		return nil
 	}
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -139,7 +139,7 @@ func endInit(rec record) error {
 	return nil
 }
 
-// zombie says whether a process has ended and waits to be reaped.
+// zombie reports whether a process has ended and waits to be reaped.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // A file of the group is put back when somebody else writes into it, from add to
 // forget. Ordinary files stand for the kernel's here.
 func TestTheGroupIsPutBack(t *testing.T) {
-	counts := newTally()
-	g := newGuard(context.Background(), counts)
+	counts := newCounters()
+	g := newGroupEnforcer(context.Background(), counts)
 	put := func(path, text string) { // in one step, as the kernel's change
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 		require.NoError(t, err)
@@ -34,8 +34,8 @@ func TestTheGroupIsPutBack(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	put(a, "1\n")
 	put(b, "0\n")
-	require.NoError(t, g.add(&guarded{"a", a, "1"}))
-	require.NoError(t, g.add(&guarded{"b", b, "1"}))
+	require.NoError(t, g.add(&enforcedGroup{"a", a, "1"}))
+	require.NoError(t, g.add(&enforcedGroup{"b", b, "1"}))
 	holds(a, "1\n")
 	holds(b, "1\n") // it was changed before
 	put(a, "0\n")
@@ -49,9 +49,9 @@ func TestTheGroupIsPutBack(t *testing.T) {
 	put(b, "0\n")
 	holds(b, "1\n") // events come in their order
 	holds(a, "0\n")
-	require.Error(t, g.add(&guarded{"c", filepath.Join(t.TempDir(), "gone"), "1"}))
+	require.Error(t, g.add(&enforcedGroup{"c", filepath.Join(t.TempDir(), "gone"), "1"}))
 	g.forget("c")
 
 	require.NoError(t, g.close())
-	require.NoError(t, newGuard(context.Background(), counts).close(), "nobody asked")
+	require.NoError(t, newGroupEnforcer(context.Background(), counts).close(), "nobody asked")
 }
