@@ -38,7 +38,7 @@ func BenchmarkParseProcCgroup(b *testing.B) {
 	}
 }
 
-// BenchmarkDecide weighs two sources and decides, as each exit does.
+// BenchmarkDecide ranks two sources and decides, as each exit does.
 func BenchmarkDecide(b *testing.B) {
 	now := time.Now()
 	readings := []oom.Reading{
@@ -49,7 +49,7 @@ func BenchmarkDecide(b *testing.B) {
 	exit := oom.Exit{Pid: 100, Status: 1, At: now.Add(time.Millisecond)}
 	b.ReportAllocs()
 	for b.Loop() {
-		all, dispute := oom.Weigh(readings)
+		all, dispute := oom.Rank(readings)
 		v := oom.Decide(oom.Case{Exit: exit, Evidence: all, Stops: stops, Grace: 5 * time.Second})
 		if dispute != "" || v.Rule == 0 {
 			b.Fatal(dispute, v)

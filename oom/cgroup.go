@@ -63,7 +63,7 @@ func FindHierarchy() (Hierarchy, error) {
 	return Hierarchy{Version: 2, Mount: unified}, nil
 }
 
-// PathOf gives the path of a process's memory cgroup below h.Mount, from
+// PathOf returns the path of a process's memory cgroup below h.Mount, from
 // /proc/PID/cgroup.
 func (h Hierarchy) PathOf(pid int) (string, error) {
 	proc := h.Proc

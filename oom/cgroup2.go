@@ -13,7 +13,7 @@ const (
 
 // v2Meter reads memory.events of a cgroup, which counts nested cgroups too, and
 // memory.events.local of its ancestors, which does not count what is below
-// them: a limit shows in the local file of the cgroup that has it, and only
+// them: a limit is counted in the local file of the cgroup that has it, and only
 // there (mm/memcontrol.c, memcg_memory_event).
 type v2Meter struct {
 	events    string
@@ -64,7 +64,7 @@ func (m *v2Meter) cause(rise Counters) Cause {
 	}
 }
 
-// firedAncestor gives the index of the nearest ancestor whose limit has fired
+// firedAncestor returns the index of the nearest ancestor whose limit has fired
 // since the last call, or -1, and whether one could not be read. It moves the
 // baselines.
 func (m *v2Meter) firedAncestor() (fired int, blind bool) {

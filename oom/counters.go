@@ -27,7 +27,7 @@ func (c Counters) Victims() uint64 {
 	return c.OOMKill - min(c.OOMGroupKill, c.OOMKill)
 }
 
-// sub gives the rise from base to c. A counter that fell, which the kernel's
+// sub returns the rise from base to c. A counter that fell, which the kernel's
 // never do, counts as not risen.
 func (c Counters) sub(base Counters) Counters {
 	return Counters{

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ErrGone says that the container's cgroup was removed, so that its counters
+// ErrGone means that the container's cgroup was removed, so that its counters
 // can't be read any more. systemd removes a scope as soon as its last process
 // has ended, often before anyone reads.
 var ErrGone = errors.New("cgroup is gone")
@@ -32,7 +32,7 @@ const (
 	CauseMempolicy Cause = "mempolicy"
 	// CauseSysrq is an operator's sysrq f.
 	CauseSysrq Cause = "sysrq"
-	// CauseUnknown stands where something was killed and no source can say why.
+	// CauseUnknown stands where something was killed and no source knows why.
 	CauseUnknown Cause = "unknown"
 )
 
@@ -47,7 +47,7 @@ const (
 	Yes
 )
 
-// String gives "unknown", "no" or "yes".
+// String returns "unknown", "no" or "yes".
 func (k Known) String() string {
 	switch k {
 	case No:
@@ -83,7 +83,7 @@ type Target struct {
 	// Pid is the container's init, in the caller's PID namespace. It must not
 	// have been reaped when Arm is called, or its pid may be another's.
 	Pid int
-	// Pod says that the parent of the container's cgroup is its pod's cgroup.
+	// Pod is true if the parent of the container's cgroup is its pod's cgroup.
 	Pod bool
 }
 
@@ -99,11 +99,11 @@ type Evidence struct {
 	// Last is a time no earlier than the newest kill and as near to it as the
 	// source can say. It is zero where there was none.
 	Last time.Time
-	// Init says whether the container's init was among the victims.
+	// Init reports whether the container's init was among the victims.
 	Init Known
 	// Cause is that of the newest kill.
 	Cause Cause
-	// Gone says that the cgroup was gone at this reading: the figures are those
+	// Gone is true if the cgroup was gone at this reading: the figures are those
 	// of the last reading before, and kills after it are missing.
 	Gone bool
 }
@@ -124,7 +124,7 @@ type Probe interface {
 	// the evidence is that of the last good reading: errors.Is(err, ErrGone)
 	// where the cgroup is gone.
 	Read() (Evidence, error)
-	// Close releases what the probe holds. Read may still be called, and gives
+	// Close releases what the probe holds. Read may still be called, and returns
 	// the last reading and an error.
 	Close() error
 }

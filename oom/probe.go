@@ -17,7 +17,7 @@ import (
 // explain them, have the cause of those before.
 const oneEvent = time.Second
 
-// NewCounters gives the source that reads the memory cgroup's own counters, of
+// NewCounters returns the source that reads the memory cgroup's own counters, of
 // whichever version h is.
 func NewCounters(h Hierarchy) (Source, error) {
 	switch h.Version {
@@ -40,9 +40,9 @@ type counterSource struct {
 
 // meter reads one version's counter files. It is used under the probe's lock.
 type meter interface {
-	// read gives the cgroup's counters, those of cgroups nested in it included.
+	// read returns the cgroup's counters, those of cgroups nested in it included.
 	read() (Counters, error)
-	// cause says whose limit fired, given that kills have risen since the last
+	// cause returns whose limit fired, given that kills have risen since the last
 	// call, and how the cgroup's own counters have: the node's where no limit did.
 	cause(rise Counters) Cause
 }
@@ -77,9 +77,9 @@ func (s *counterSource) Arm(t Target) (Probe, error) {
 type counterProbe struct {
 	dir   string
 	below string // dir below the mount
-	inode uint64 // tells the cgroup from a later one of the same name
+	inode uint64 // distinguishes the cgroup from a later one of the same name
 
-	// closed is apart from mu: a reading that hangs must not keep Close.
+	// closed is apart from mu: a reading that hangs must not block Close.
 	closed atomic.Bool
 
 	// mu guards what follows. Readings are taken under it, so that they are in

@@ -71,13 +71,13 @@ const (
 	RuleNothingKnown Rule = 6 // none of these
 )
 
-// Verdict is what an exit is said to have been.
+// Verdict is what an exit was.
 type Verdict struct {
-	// OOMKilled says that the OOM killer is the exit's cause.
+	// OOMKilled is true if the OOM killer is the exit's cause.
 	OOMKilled bool `json:"oomKilled"`
 	// Cause is whose limit fired, for an OOM verdict only.
 	Cause Cause `json:"cause,omitempty"`
-	// Init says whether init itself was a victim.
+	// Init reports whether init itself was a victim.
 	Init Known `json:"initVictim"`
 	// Kills counts the container's processes killed in its whole life.
 	Kills uint64 `json:"kills"`
@@ -89,13 +89,13 @@ type Verdict struct {
 	Evidence string `json:"evidence"`
 	// Tier is the ledger's, where that decided.
 	Tier string `json:"tier,omitempty"`
-	// Gone says that the source had lost the cgroup before the last reading, so
+	// Gone is true if the source had lost the cgroup before the last reading, so
 	// that a kill at the very end may be missing.
 	Gone bool `json:"cgroupGone,omitempty"`
 }
 
 // Decide applies the rules of the design's section 5 in their order. It is a
-// pure function: the same case has the same verdict on every road and after
+// pure function: the same case has the same verdict on every API path and after
 // every restart.
 func Decide(c Case) Verdict {
 	best := Evidence{Source: "none"}
@@ -139,7 +139,7 @@ func decide(c Case, best Evidence) (Rule, bool) {
 	}
 }
 
-// stopExplains says whether the exit is what containerd asked for. A SIGKILL
+// stopExplains reports whether the exit is what containerd asked for. A SIGKILL
 // explains any exit, and so does a SIGTERM, whose handler may exit with any
 // status; another signal, such as an image's own stop signal, explains the
 // status that it gives. One exit is not explained: asked by SIGTERM alone, init

@@ -72,4 +72,4 @@ func (f *fakeSource) Resume(checkpointed []byte) (oom.Probe, error) {
 	return &fakeProbe{f, id}, nil
 }
 
-func (p *fakeProbe) Keep() ([]byte, error) { return json.Marshal(p.id) }
+func (p *fakeProbe) Checkpoint() ([]byte, error) { return json.Marshal(p.id) }

@@ -59,7 +59,7 @@ func (s *Service) runGate(r *run, e oom.Exit, checkpointed <-chan struct{}) {
 	case <-time.After(checkpointWait): // a disk that hangs must not delay the TaskOOM
 	}
 	r.reach("answers to stops")
-	r.asking.Wait() // one that came too late has stopped nothing
+	r.stopsUnanswered.Wait() // one that came too late has stopped nothing
 	v := oom.Decide(oom.Case{Exit: e, Evidence: all, Stops: r.asked(), Grace: s.cfg.Grace})
 	r.mu.Lock()
 	r.verdict = v

@@ -92,7 +92,7 @@ func (r *run) checkpointProbes() {
 	checkpointers := r.checkpointers
 	r.mu.Unlock()
 	for name, p := range checkpointers {
-		if checkpointed, err := p.Keep(); err == nil {
+		if checkpointed, err := p.Checkpoint(); err == nil {
 			r.checkpoints[name] = checkpointed
 		}
 	}

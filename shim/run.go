@@ -34,27 +34,27 @@ type run struct {
 	// exitAcked is closed when containerd has acked the TaskExit.
 	exitAcked chan struct{}
 
-	mu            sync.Mutex // guards what follows
-	pid           int        // 0 until init exists
-	probes        []oom.Probe
-	checkpointers map[string]oom.Keeper // those of the probes that can be, by source
-	evidence      []oom.Evidence        // of the newest reading, best first
-	stops         []*stop
-	asking        sync.WaitGroup // stops that the runtime has not answered yet
-	exit          *oom.Exit      // nil while init runs
-	verdict       oom.Verdict    // set before released is closed, unless the hold timeout has passed
-	trueStatus    bool           // the true status is reported whatever the verdict: one came too late
-	following     bool           // a goroutine follows up OOM notifications
-	notified      bool           // there is one that it has not followed up
-	oom           *item          // the newest TaskOOM
-	reportedKills uint64         // kills that TaskOOMs stand for, or allKills
-	stats         typeurl.Any    // the newest reading of the cgroup's metrics, at statsAt
-	statsAt       time.Time
-	step          string // what the exit gate waits for
-	releasedAt    time.Time
-	subscription  subscription
-	delivered     bool      // oom was acked by an instance that was subscribed
-	deletion      *deletion // nil where none is under way, or done
+	mu              sync.Mutex // guards what follows
+	pid             int        // 0 until init exists
+	probes          []oom.Probe
+	checkpointers   map[string]oom.Checkpointer // those of the probes that can be, by source
+	evidence        []oom.Evidence              // of the newest reading, best first
+	stops           []*stop
+	stopsUnanswered sync.WaitGroup // stops that the runtime has not answered yet
+	exit            *oom.Exit      // nil while init runs
+	verdict         oom.Verdict    // set before released is closed, unless the hold timeout has passed
+	trueStatus      bool           // the true status is reported whatever the verdict: one came too late
+	following       bool           // a goroutine follows up OOM notifications
+	notified        bool           // there is one that it has not followed up
+	oom             *item          // the newest TaskOOM
+	reportedKills   uint64         // kills that TaskOOMs stand for, or allKills
+	stats           typeurl.Any    // the newest reading of the cgroup's metrics, at statsAt
+	statsAt         time.Time
+	step            string // what the exit gate waits for
+	releasedAt      time.Time
+	subscription    subscription
+	delivered       bool      // oom was acked by an instance that was subscribed
+	deletion        *deletion // nil where none is under way, or done
 	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
 	startTicks uint64
 
@@ -87,7 +87,7 @@ func newRun(id, bundle string, p policy, timeout time.Duration) *run {
 func (r *run) arm(pid int, sources []oom.Source) error {
 	var errs []error
 	var probes []oom.Probe
-	checkpointers := make(map[string]oom.Keeper, len(sources))
+	checkpointers := make(map[string]oom.Checkpointer, len(sources))
 	for _, s := range sources {
 		p, err := s.Arm(oom.Target{ID: r.id, Pid: pid, Pod: r.policy.pod})
 		if err != nil {
@@ -95,7 +95,7 @@ func (r *run) arm(pid int, sources []oom.Source) error {
 			continue
 		}
 		probes = append(probes, p)
-		if k, ok := p.(oom.Keeper); ok {
+		if k, ok := p.(oom.Checkpointer); ok {
 			checkpointers[s.Name()] = k
 		}
 	}
@@ -139,7 +139,7 @@ func (r *run) reached() string {
 }
 
 // collect reads all sources, ranks the evidence and stores the result. The best source is
-// read last, as oom.Weigh wants it.
+// read last, as oom.Rank wants it.
 func (r *run) collect() (collected, error) {
 	r.mu.Lock()
 	probes := r.probes
@@ -151,7 +151,7 @@ func (r *run) collect() (collected, error) {
 		readings[i] = oom.Reading{Evidence: ev, Err: err}
 		errs = append(errs, err)
 	}
-	all, dispute := oom.Weigh(readings)
+	all, dispute := oom.Rank(readings)
 	r.mu.Lock()
 	r.evidence = all
 	r.mu.Unlock()
@@ -195,9 +195,9 @@ func (r *run) askStop(signal unix.Signal) func(sent bool) {
 		return nil
 	}
 	r.stops = append(r.stops, s)
-	r.asking.Add(1)
+	r.stopsUnanswered.Add(1)
 	return func(sent bool) {
-		defer r.asking.Done()
+		defer r.stopsUnanswered.Done()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if sent && !slices.ContainsFunc(r.stops, again) {

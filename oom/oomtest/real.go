@@ -62,7 +62,7 @@ func Join(t *testing.T, dir string, pid int) {
 }
 
 // KillIn has the OOM killer end one process in a cgroup, before any other
-// there, waits for its end and gives its PID. attr may be nil.
+// there, waits for its end and returns its PID. attr may be nil.
 func KillIn(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
 	t.Helper()
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "read go; exec tail /dev/zero")
@@ -83,7 +83,7 @@ func KillIn(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
 }
 
 // KillSmallIn has the OOM killer end a process in a cgroup that is at its limit in no
-// time, waits for its end and gives its PID, 0 where it could not be started. It may
+// time, waits for its end and returns its PID, 0 where it could not be started. It may
 // be called from any goroutine.
 func KillSmallIn(t *testing.T, dir string) int {
 	t.Helper()

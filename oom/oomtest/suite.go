@@ -24,7 +24,7 @@ type Fixture interface {
 	KillOther(t *testing.T)
 	// Remove removes the container's cgroup.
 	Remove(t *testing.T)
-	// Spoil makes the source unreadable, and gives false if that can't be done.
+	// Spoil makes the source unreadable, and returns false if that can't be done.
 	Spoil(t *testing.T) bool
 }
 
@@ -41,9 +41,9 @@ func Run(t *testing.T, make func(t *testing.T) Fixture) {
 		"a dead process is an error": testDead,
 		"closed is an error":         testClosed,
 		"concurrent readings":        testConcurrent,
-		"kept and resumed":           testResumed,
+		"resumed":                    testResumed,
 		"resumed without its cgroup": testResumedGone,
-		"what was not kept":          testNotKept,
+		"no checkpoint":              testNoCheckpoint,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, make(t)) })
 	}

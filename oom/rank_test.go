@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWeigh(t *testing.T) {
+func TestRank(t *testing.T) {
 	ledger := func(kills uint64, init Known, err error) Reading {
 		return Reading{Evidence{Source: "ledger", Kills: kills, Init: init}, err}
 	}
@@ -34,7 +34,7 @@ func TestWeigh(t *testing.T) {
 		"counters alone":          {[]Reading{counter(3, nil)}, "memory.events", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all, dispute := Weigh(tc.readings)
+			all, dispute := Rank(tc.readings)
 			require.Len(t, all, len(tc.readings))
 			require.Equal(t, tc.dispute, dispute)
 			if tc.best != "" {

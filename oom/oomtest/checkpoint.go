@@ -9,17 +9,17 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// resume has another source go on with what a probe keeps, as another process
+// resume has another source go on from the checkpoint of a probe, as another process
 // does.
 func resume(t *testing.T, f Fixture, p oom.Probe) oom.Probe {
 	t.Helper()
-	k, ok := p.(oom.Keeper)
-	require.True(t, ok, "%T can't be kept", p)
-	kept, err := k.Keep()
+	k, ok := p.(oom.Checkpointer)
+	require.True(t, ok, "%T has no checkpoint", p)
+	checkpoint, err := k.Checkpoint()
 	require.NoError(t, err)
 	s, ok := f.Source().(oom.Resumer)
 	require.True(t, ok, "%T can't go on", f.Source())
-	resumed, err := s.Resume(kept)
+	resumed, err := s.Resume(checkpoint)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, resumed.Close()) })
 	return resumed
@@ -34,7 +34,7 @@ func testResumed(t *testing.T, f Fixture) {
 	f.Kill(t, 1)
 	seen := read(t, p)
 	again := read(t, resume(t, f, p))
-	require.WithinDuration(t, seen.Last, again.Last, time.Second, "the time of a kill that was read is kept")
+	require.WithinDuration(t, seen.Last, again.Last, time.Second, "the time of a kill that was read is in the checkpoint")
 	again.Last = seen.Last
 	require.Equal(t, seen, again)
 
@@ -60,9 +60,9 @@ func testResumedGone(t *testing.T, f Fixture) {
 	}
 }
 
-func testNotKept(t *testing.T, f Fixture) {
-	for _, kept := range []string{"", "null", "{}", "[]", `{"cgroup":"/../../etc"}`, `{"cgroup":7}`} {
-		_, err := f.Source().(oom.Resumer).Resume([]byte(kept))
-		require.ErrorContains(t, err, f.Source().Name(), "%q", kept)
+func testNoCheckpoint(t *testing.T, f Fixture) {
+	for _, checkpoint := range []string{"", "null", "{}", "[]", `{"cgroup":"/../../etc"}`, `{"cgroup":7}`} {
+		_, err := f.Source().(oom.Resumer).Resume([]byte(checkpoint))
+		require.ErrorContains(t, err, f.Source().Name(), "%q", checkpoint)
 	}
 }

@@ -9,12 +9,12 @@ import (
 )
 
 var (
-	_ oom.Keeper  = (*probe)(nil)
-	_ oom.Resumer = (*Source)(nil)
+	_ oom.Checkpointer = (*probe)(nil)
+	_ oom.Resumer      = (*Source)(nil)
 )
 
-// kept is what a probe keeps. What it has read is in the ledger.
-type kept struct {
+// checkpoint is the state of a probe. The evidence is in the ledger.
+type checkpoint struct {
 	TGID       uint32          `json:"tgid"`
 	StartTicks uint64          `json:"startTicks"`
 	ArmedNS    uint64          `json:"armedNs"`
@@ -27,33 +27,33 @@ type kept struct {
 	Limits     json.RawMessage `json:"limits,omitempty"`
 }
 
-// Keep implements oom.Keeper.
-func (p *probe) Keep() ([]byte, error) {
+// Checkpoint implements oom.Checkpointer.
+func (p *probe) Checkpoint() ([]byte, error) {
 	if !p.mu.TryLock() {
 		return nil, oom.ErrReading
 	}
 	defer p.mu.Unlock()
-	k := kept{
+	k := checkpoint{
 		TGID: p.init.TGID, StartTicks: p.init.StartTicks, ArmedNS: p.armedNS,
 		Cgroup: p.place.cgroup, Above: p.place.above, Pod: p.place.pod,
 		Base: p.base, Tasks: p.tasks, Cgroups: p.cgroups,
 	}
-	if limits, ok := p.limits.(oom.Keeper); ok { // only p reads them
+	if limits, ok := p.limits.(oom.Checkpointer); ok { // only p reads them
 		var err error
-		if k.Limits, err = limits.Keep(); err != nil {
+		if k.Limits, err = limits.Checkpoint(); err != nil {
 			return nil, err
 		}
 	}
 	return json.Marshal(k)
 }
 
-// Resume implements oom.Resumer. That there is no ledger any more is for Read to
-// say.
+// Resume implements oom.Resumer. If there is no ledger any more, Read returns the
+// error.
 func (s *Source) Resume(data []byte) (oom.Probe, error) {
 	if err := inNodePIDNamespace(); err != nil {
 		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
 	}
-	var k kept
+	var k checkpoint
 	if err := json.Unmarshal(data, &k); err != nil {
 		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
 	}

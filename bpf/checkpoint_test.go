@@ -14,17 +14,17 @@ func FuzzResume(f *testing.F) {
 	f.Add([]byte(`{"tgid":7,"startTicks":8,"armedNs":9,"cgroup":10,"above":[1],"base":2,"limits":{"cgroup":"/a"}}`))
 	f.Add([]byte(`{"tgid":7,"cgroup":10}`))
 	dir := filepath.Join(f.TempDir(), "none")
-	f.Fuzz(func(t *testing.T, kept []byte) {
+	f.Fuzz(func(t *testing.T, checkpoint []byte) {
 		s := bpf.NewSource(dir, oom.Hierarchy{Version: 2, Mount: "/nonexistent"})
-		p, err := s.Resume(kept)
+		p, err := s.Resume(checkpoint)
 		if err != nil {
 			return
 		}
 		_, err = p.Read()
 		require.ErrorIs(t, err, bpf.ErrAbsent)
-		again, err := p.(oom.Keeper).Keep()
+		again, err := p.(oom.Checkpointer).Checkpoint()
 		require.NoError(t, err)
 		_, err = s.Resume(again)
-		require.NoError(t, err, "%q kept again as %q", kept, again)
+		require.NoError(t, err, "%q written again as %q", checkpoint, again)
 	})
 }

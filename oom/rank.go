@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Reading is what a probe's Read gave.
+// Reading is the result of a probe's Read.
 type Reading struct {
 	Evidence Evidence
 	Err      error
 }
 
-// Weigh orders readings by how much they can be relied on, and says in words
-// where the sources dispute a kill; "" where they don't.
+// Rank orders readings by how much they can be trusted. dispute names the sources
+// that disagree about a kill; it is "" if none do.
 //
 // The readings come best source first. One that has named init a victim stands
 // ahead of all: that stays true, whatever becomes of its source. A good one stands
@@ -23,9 +23,9 @@ type Reading struct {
 // counter is the better evidence, unless init is named. The reverse is no dispute:
 // processes that share a victim's memory are killed without being counted.
 //
-// Counters must be read before a source that names victims, which hears of a
+// Counters must be read before a source that names victims, which knows of a
 // kill first: else a kill in between would look like one missed.
-func Weigh(readings []Reading) (all []Evidence, dispute string) {
+func Rank(readings []Reading) (all []Evidence, dispute string) {
 	readings = slices.Clone(readings)
 	slices.SortStableFunc(readings, func(a, b Reading) int { return a.rank() - b.rank() })
 	for _, r := range readings {
