@@ -54,13 +54,13 @@ const (
 const (
 	stateActive   uint32 = 1
 	stateRetiring uint32 = 2 // its counts are being handed over
-	stateRetired  uint32 = 3 // another has taken over, or it was unloaded
+	stateRetired  uint32 = 3 // another has acked over, or it was unloaded
 )
 
 // Comm is a task's name as the kernel keeps it: cut to 15 bytes, any bytes.
 type Comm [16]byte
 
-// String gives the bytes before the first zero.
+// String returns the bytes before the first zero.
 func (c Comm) String() string {
 	name, _, _ := bytes.Cut(c[:], []byte{0})
 	return string(name)
@@ -74,17 +74,17 @@ const (
 	// FlagShared is a process that was killed since it shares its memory with a
 	// victim (CLONE_VM, vfork), not chosen itself. No counter counts it.
 	FlagShared Flags = 1 << iota
-	// FlagOOMGroup says that memory.oom.group holds for the victim's cgroup.
+	// FlagOOMGroup means that memory.oom.group holds for the victim's cgroup.
 	FlagOOMGroup
 	// FlagNSInit is process 1 of a PID namespace other than the node's.
 	FlagNSInit
-	// FlagNoControl says that the kernel's oom_control was not seen, as always
+	// FlagNoControl means that the kernel's oom_control was not seen, as always
 	// in tier C: domain, constraint, order, total pages and points are unknown.
 	FlagNoControl
-	// FlagEventGuessed says that kills were put together to one event by their
+	// FlagEventGuessed means that kills were put together to one event by their
 	// trigger and time (tier C).
 	FlagEventGuessed
-	// FlagNoRSS says that the RSS is unknown.
+	// FlagNoRSS means that the RSS is unknown.
 	FlagNoRSS
 	// FlagCarried marks what was recorded by the ledger before an upgrade.
 	FlagCarried

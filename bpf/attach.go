@@ -90,7 +90,7 @@ type memlock struct {
 	lifted bool
 }
 
-// lift takes the limit away until restore, and gives false where there was none
+// lift takes the limit away until restore, and returns false where there was none
 // or it may not.
 func (m *memlock) lift() bool {
 	none := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}

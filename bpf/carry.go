@@ -14,7 +14,7 @@ import (
 // done again after a loader that died: finish.
 //
 // Readers of old see that it retires and wait for g; counts that both have are
-// taken once.
+// counted once.
 func handOver(old *oldLedger, g generation, to map[string]*ebpf.Map, carry *ebpf.Program) error {
 	if old == nil {
 		return g.makeCurrent()
@@ -78,7 +78,7 @@ func finish(old *oldLedger, g generation, limit *memlock) (Status, error) {
 }
 
 // carryTasks adds the old victims that the new ledger has not seen itself, and
-// gives those that both have.
+// returns those that both have.
 func carryTasks(from, to *ebpf.Map) ([]Record, error) {
 	var (
 		key  TaskKey

@@ -11,11 +11,11 @@ type place struct {
 	cgroup uint64
 	// above are the IDs of the cgroups above it, nearest first.
 	above []uint64
-	// pod says that above[0] is the container's pod.
+	// pod is true if above[0] is the container's pod.
 	pod bool
 }
 
-// cause says whose limit ended a process of the container. A domain that is
+// cause returns whose limit ended a process of the container. A domain that is
 // neither the container nor above it is nested in it: the victim was in both.
 func (p place) cause(constraint uint32, order int32, domain uint64) oom.Cause {
 	if constraint == ConstraintUnknown {
@@ -43,7 +43,7 @@ func (p place) cause(constraint uint32, order int32, domain uint64) oom.Cause {
 	return p.limit(domain)
 }
 
-// limit says whose limit a domain's is.
+// limit returns whose limit a domain's is.
 func (p place) limit(domain uint64) oom.Cause {
 	switch i := slices.Index(p.above, domain); {
 	case i < 0:

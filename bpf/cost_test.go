@@ -102,7 +102,7 @@ func (b *bench) costWith(t *testing.T, kills uint64, work func()) map[string]cos
 	return nil
 }
 
-// costOf gives what f costs in each of the ledger's programs, by name.
+// costOf returns what f costs in each of the ledger's programs, by name.
 func (b *bench) costOf(t *testing.T, f func()) map[string]cost {
 	t.Helper()
 	before := b.costs(t)
@@ -127,7 +127,7 @@ func (b *bench) costs(t *testing.T) map[string]cost {
 	return all
 }
 
-// statsOf gives those of the program behind a pinned link.
+// statsOf returns those of the program behind a pinned link.
 func statsOf(t *testing.T, pin string) *ebpf.ProgramStats {
 	t.Helper()
 	l, err := link.LoadPinnedLink(pin, nil)

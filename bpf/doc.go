@@ -5,7 +5,7 @@
 // [Load] makes sure of a ledger, [Unload] takes it away. [Open] reads one: was
 // this process killed by the OOM killer ([Ledger.Task]), and what was killed in
 // this cgroup ([Ledger.Cgroup]). [NewSource] is the same as evidence for a
-// container's verdict. [NewReader] gives every record as it happens.
+// container's verdict. [NewReader] returns every record as it happens.
 //
 // The programs come in tiers, the best that the kernel takes: see [Tier].
 package bpf

@@ -13,23 +13,23 @@ import (
 )
 
 var (
-	// ErrAbsent says that no ledger is pinned.
+	// ErrAbsent means that no ledger is pinned.
 	ErrAbsent = errors.New("no OOM ledger is loaded")
-	// ErrABI says that the pinned ledger is of another ABI than this program's.
+	// ErrABI means that the pinned ledger is of another ABI than this program's.
 	ErrABI = errors.New("OOM ledger of another ABI")
-	// ErrRetired says that the ledger was unloaded, replaced or damaged since it
+	// ErrRetired means that the ledger was unloaded, replaced or damaged since it
 	// was opened: what it answers may be out of date.
 	ErrRetired = errors.New("OOM ledger is not in force any more")
-	// ErrGap says that a ledger is in force, but was not when the container was
+	// ErrGap means that a ledger is in force, but was not when the container was
 	// armed: kills may be missing from it.
 	ErrGap = errors.New("OOM ledger began after the container")
-	// ErrEvicted says that so many others were killed since that an answer may
+	// ErrEvicted means that so many others were killed since that an answer may
 	// have been pushed out of the ledger.
 	ErrEvicted = errors.New("pushed out of the OOM ledger")
-	// ErrPermission says that the process may not load or read the ledger. It
+	// ErrPermission means that the process may not load or read the ledger. It
 	// wraps fs.ErrPermission.
 	ErrPermission = fmt.Errorf("OOM ledger: %w", fs.ErrPermission)
-	// ErrBusy says that another process is loading, or reading the ring.
+	// ErrBusy means that another process is loading, or reading the ring.
 	ErrBusy = errors.New("OOM ledger is held by another process")
 )
 
@@ -101,7 +101,7 @@ func permission(err error, wanted ...named) error {
 // perfParanoid is kernel.perf_event_paranoid.
 const perfParanoid = "/proc/sys/kernel/perf_event_paranoid"
 
-// perfPermission says what perf_event_open lacks, by which a kprobe is attached.
+// perfPermission returns what perf_event_open lacks, by which a kprobe is attached.
 // Debian's kernels have a level above upstream's 2, and set it, at which CAP_PERFMON
 // is not enough (Debian's patch "security,perf: Allow further restriction of
 // perf_event_open").

@@ -1,12 +1,12 @@
 package bpf
 
-// As gives the options of a program of another ABI and version.
+// As returns the options of a program of another ABI and version.
 func (o Options) As(abi, version uint32) Options {
 	o.abi, o.version = &abi, &version
 	return o
 }
 
-// Quick gives the options of a load beside which there are no kills.
+// Quick returns the options of a load beside which there are no kills.
 func (o Options) Quick() Options {
 	o.noEvents = true
 	return o

@@ -96,7 +96,7 @@ func addressOf(t *testing.T, mem *ebpf.Map) uint64 {
 	})
 }
 
-// ask runs instructions and gives what they leave in R6.
+// ask runs instructions and returns what they leave in R6.
 func ask(t *testing.T, question asm.Instructions) uint64 {
 	t.Helper()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})

@@ -187,7 +187,7 @@ func hog(t *testing.T, dir string) *proc {
 	return p
 }
 
-// record gives the ledger's record of a process, which must be there.
+// record returns the ledger's record of a process, which must be there.
 func record(t *testing.T, l *bpf.Ledger, p *proc) bpf.Record {
 	t.Helper()
 	r, ok, err := l.Task(uint32(p.pid()), p.ticks)

@@ -90,7 +90,7 @@ func (g generation) makeCurrent() error {
 	return nil
 }
 
-// whole says whether the generation is the one in force with all its links:
+// whole reports whether the generation is the one in force with all its links:
 // whoever is asked after a lookup knows that the programs were attached when it
 // was done.
 func (g generation) whole(links []string) error {
@@ -126,7 +126,7 @@ func (g generation) links() ([]string, error) {
 	return links, nil
 }
 
-// allMaps gives an error if a map's pin is missing or another map's.
+// allMaps returns an error if a map's pin is missing or another map's.
 func (g generation) allMaps() error {
 	for _, name := range mapNames {
 		m, err := g.openMap(name, true)
@@ -169,7 +169,7 @@ func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
 // discard closes what was only a way to look at something.
 func discard(c io.Closer) { _ = c.Close() }
 
-// about reads what userspace said of the generation. Only the first
+// about reads what userspace wrote about the generation. Only the first
 // metaFixed bytes are of every ABI: where ABI is not this one the rest may be missing.
 func about(meta *ebpf.Map) (metaValue, error) {
 	raw, err := meta.LookupBytes(metaAbout)
@@ -179,7 +179,7 @@ func about(meta *ebpf.Map) (metaValue, error) {
 	return decodeMeta(raw)
 }
 
-// otherGenerations gives all but the one named.
+// otherGenerations returns all but the one named.
 func otherGenerations(dir, current string) ([]generation, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

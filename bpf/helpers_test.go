@@ -143,7 +143,7 @@ func withoutBPFFS() error {
 // memlockEnv lowers a loader's RLIMIT_MEMLOCK to so many bytes.
 const memlockEnv = "BPF_TEST_MEMLOCK"
 
-// listSteps is the STEP of a loader that tells of all and lives.
+// listSteps is the STEP of a loader that prints all and runs on.
 const listSteps = "all"
 
 // loaderWait is how long a loader waits for those before it, each of which takes 10 s
@@ -236,7 +236,7 @@ func dropCaps(list string) error {
 }
 
 // dieAt ends the process by SIGKILL after a step of a load, by number and name,
-// and tells of those with that name; of all with listSteps.
+// and prints those with that name; of all with listSteps.
 func dieAt(step string) {
 	number, wanted, _ := strings.Cut(step, " ")
 	left, _ := strconv.Atoi(number)

@@ -80,8 +80,8 @@ func (k *killedLoad) hog(t *testing.T) *proc {
 }
 
 // try kills one loader, after a step ("2 map pinned" is the second of that name)
-// or at random, and looks at what it leaves. It gives the steps that the loader
-// told of.
+// or at random, and looks at what it leaves. It returns the steps that the loader
+// printed.
 func (k *killedLoad) try(t *testing.T, steps string) []string {
 	t.Helper()
 	k.begin(t)

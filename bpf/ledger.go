@@ -97,7 +97,7 @@ func (l *Ledger) Close() error {
 	return errors.Join(errs...)
 }
 
-// Whole gives an error that wraps ErrRetired where the ledger is not in force
+// Whole returns an error that wraps ErrRetired where the ledger is not in force
 // any more. Answers had before it gave none are true.
 func (l *Ledger) Whole() error {
 	m, err := about(l.meta)
@@ -206,7 +206,7 @@ func (e cgroupEntry) answer(id uint64) Cgroup {
 	}
 }
 
-// Records gives all victims that the ledger still has, in no order.
+// Records returns all victims that the ledger still has, in no order.
 func (l *Ledger) Records() ([]Record, error) {
 	var (
 		key  TaskKey

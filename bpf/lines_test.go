@@ -13,7 +13,7 @@ func lines(data []byte) []string {
 	return strings.Fields(string(data))
 }
 
-// leaderEnded says whether a process's first thread is a zombie.
+// leaderEnded reports whether a process's first thread is a zombie.
 func leaderEnded(pid int) bool {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, pid))
 	if err != nil {

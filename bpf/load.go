@@ -11,7 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Options say what Load does. The zero value is the usual.
+// Options are the options of Load. The zero value is the usual.
 type Options struct {
 	// Dir is where the ledger is pinned, on a BPF filesystem; DefaultDir if empty.
 	Dir string
@@ -70,7 +70,7 @@ type Status struct {
 	ABI, Version uint32
 	// Hierarchy is the version of cgroups that memory is on.
 	Hierarchy int
-	// Loaded says that this call put it in force; false where it was already.
+	// Loaded is true if this call put it in force; false where it was already.
 	Loaded bool
 	// Refused are the better tiers and why each was refused. It is empty where
 	// this call loaded nothing: see Trial.
@@ -108,7 +108,7 @@ func Load(o Options) (Status, error) {
 	return st, nil
 }
 
-// inForce gives the status of a ledger that will do, an error where there is
+// inForce returns the status of a ledger that will do, an error where there is
 // none, and ErrABI where there is a later one.
 func (o Options) inForce() (Status, error) {
 	g, err := currentGeneration(o.Dir)
@@ -146,7 +146,7 @@ func (o Options) inForce() (Status, error) {
 	return Status{Tier: tier, ABI: m.ABI, Version: version, Hierarchy: int(m.Hierarchy)}, nil
 }
 
-// tidy says whether nothing is left of loaders that died. Their programs may
+// tidy reports whether nothing is left of loaders that died. Their programs may
 // still be attached, and do the same work again.
 func (o Options) tidy() bool {
 	current, err := currentGeneration(o.Dir)
@@ -262,8 +262,8 @@ func tryTier(s settings, share map[string]*ebpf.Map) (*attached, error) {
 	return a, nil
 }
 
-// Trial says whether a tier could be had on this kernel, by attaching it for a
-// moment to maps of its own. The error says why not.
+// Trial reports whether a tier could be had on this kernel, by attaching it for a
+// moment to maps of its own. The error is the reason why not.
 func Trial(tier Tier) error {
 	h, err := oom.FindHierarchy()
 	if err != nil {

@@ -124,7 +124,7 @@ func bindToSecondNode() error {
 	return nil
 }
 
-// killSomehow has a container's init killed, and gives evidence and record.
+// killSomehow has a container's init killed, and returns evidence and record.
 func (b *bench) killSomehow(t *testing.T, p *proc, how func()) (oom.Evidence, bpf.Record) {
 	t.Helper()
 	p.prefer(t, 1000)

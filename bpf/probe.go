@@ -38,7 +38,7 @@ type probe struct {
 	closed         bool
 }
 
-// reading is what the ledger says at one moment.
+// reading is the content of the ledger at one moment.
 type reading struct {
 	meta   Meta
 	cgroup Cgroup

@@ -16,7 +16,7 @@ import (
 // (include/linux/proc_ns.h, PROC_PID_INIT_INO).
 const pidNamespaceOfNode = 0xEFFFFFFC
 
-// inNodePIDNamespace gives an error where this process's PIDs are not the
+// inNodePIDNamespace returns an error where this process's PIDs are not the
 // node's, since the ledger knows no others.
 func inNodePIDNamespace() error {
 	var st unix.Stat_t

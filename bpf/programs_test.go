@@ -62,7 +62,7 @@ func newUnattachedLike(t *testing.T, shape string, change func(*ebpf.CollectionS
 	}
 }
 
-// currentTask gives the address of the calling thread's task_struct.
+// currentTask returns the address of the calling thread's task_struct.
 func currentTask(t *testing.T) uint64 {
 	t.Helper()
 	return ask(t, asm.Instructions{

@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// Reader gives every record of the ring, those first that were written while
+// Reader returns every record of the ring, those first that were written while
 // nobody read. The ring has one reader at a time.
 type Reader struct {
 	dir  string
@@ -40,7 +40,7 @@ const (
 
 // NewReader opens the ring of the ledger in dir (DefaultDir if empty) for
 // reading; the lock file is in lockDir (DefaultLockDir if empty). Errors wrap
-// ErrBusy where another process reads the ring, and else what Open gives.
+// ErrBusy where another process reads the ring, and else the errors of Open.
 func NewReader(dir, lockDir string) (*Reader, error) {
 	o := Options{Dir: dir, LockDir: lockDir}.withDefaults()
 	lock, err := takeLock(o.LockDir, ringLockName, 0)
@@ -55,7 +55,7 @@ func NewReader(dir, lockDir string) (*Reader, error) {
 	return r, nil
 }
 
-// Read gives the next record, and waits for one. It ends with ctx's error, with
+// Read returns the next record, and waits for one. It ends with ctx's error, with
 // os.ErrClosed after Close, with ErrRecord for bytes that are none (the next
 // Read goes on behind them), and with ErrRetired where the ledger was unloaded;
 // one that was replaced is followed.

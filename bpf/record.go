@@ -12,7 +12,7 @@ import (
 // recordSize is that of Record in memory and in the ring.
 const recordSize = 184
 
-// ErrRecord says that bytes are no record of this ABI.
+// ErrRecord means that bytes are no record of this ABI.
 var ErrRecord = errors.New("not an OOM record")
 
 // DecodeRecord reads a record of the ring. It takes exactly what the programs of

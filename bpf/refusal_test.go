@@ -98,7 +98,7 @@ func TestMount(t *testing.T) {
 	}
 }
 
-// TestUnreadable: who may not read the ledger is told what is missing.
+// TestUnreadable: who may not read the ledger learns what is missing.
 func TestUnreadable(t *testing.T) {
 	b := newBench(t)
 	out, err := b.opener("nobody").CombinedOutput()

@@ -74,7 +74,7 @@ func (old *oldLedger) close() {
 	}
 }
 
-// mapsFor gives the maps for the new programs to go on with: those of the old
+// mapsFor returns the maps for the new programs to go on with: those of the old
 // ones where the ABI is the same. Both then write to the same maps for a
 // moment, and by_task's first writer of a victim is the one that counts it.
 // Flights are shared within a tier, so that an event that the switch falls into
@@ -195,7 +195,7 @@ func pinMap(m *ebpf.Map, path string) error {
 }
 
 // seqGap keeps the event numbers of a new ledger apart from those that the old
-// one gives while both are attached.
+// one returns while both are attached.
 const seqGap = 1 << 20
 
 // describe fills meta of new maps.

@@ -28,9 +28,9 @@ type Source struct {
 
 var _ oom.Source = (*Source)(nil)
 
-// NewSource gives the source that reads the ledger pinned in dir (DefaultDir if
+// NewSource returns the source that reads the ledger pinned in dir (DefaultDir if
 // empty), for containers on the hierarchy h. There need not be a ledger yet:
-// Arm says if there is none.
+// Arm returns an error if there is none.
 func NewSource(dir string, h oom.Hierarchy) *Source {
 	if dir == "" {
 		dir = DefaultDir
@@ -64,7 +64,7 @@ const (
 )
 
 // ask runs f on the ledger in force, again on its successor where it was
-// replaced meanwhile: what f found holds when ask gives no error.
+// replaced meanwhile: what f found holds when ask returns no error.
 func (s *Source) ask(f func(*Ledger) error) error {
 	for deadline := time.Now().Add(handoverWait); ; time.Sleep(handoverPoll) {
 		err := s.askOnce(f)
@@ -97,7 +97,7 @@ func (s *Source) askOnce(f func(*Ledger) error) error {
 	return err
 }
 
-// replaced says whether another ledger is in force, or is just taking over.
+// replaced reports whether another ledger is in force, or is just taking over.
 func (s *Source) replaced() bool {
 	g, err := currentGeneration(s.dir)
 	if err != nil {

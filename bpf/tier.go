@@ -20,7 +20,7 @@ const (
 	TierC Tier = 3
 )
 
-// String gives "A", "B", "C" or "auto".
+// String returns "A", "B", "C" or "auto".
 func (t Tier) String() string {
 	switch t {
 	case TierAuto:

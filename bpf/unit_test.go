@@ -167,7 +167,7 @@ func TestPermissionNames(t *testing.T) {
 	require.ErrorIs(t, ErrPermission, fs.ErrPermission)
 }
 
-// TestOverlap: what two ledgers have both counted is taken once, up the tree.
+// TestOverlap: what two ledgers have both counted is counted once, up the tree.
 func TestOverlap(t *testing.T) {
 	entries := map[uint64]cgroupEntry{3: {Parent: 2}, 2: {Parent: 1}, 1: {}}
 	twice := overlaps(entries, []Record{{Cgroup: 3, Seq: 1}, {Cgroup: 3, Seq: 1}, {Cgroup: 2, Seq: 2}})
@@ -179,7 +179,7 @@ func TestOverlap(t *testing.T) {
 	require.Len(t, twice[1].events, 2)
 }
 
-// counted is a probe of counters that say one thing.
+// counted is a probe of counters with one value.
 type counted struct {
 	ev  oom.Evidence
 	err error

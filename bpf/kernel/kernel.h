@@ -40,7 +40,7 @@ static long (*bpf_probe_read_kernel)(void *dst, __u32 size, const void *src) = (
 static __u64 (*bpf_ktime_get_boot_ns)(void) = (void *)125;
 static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130;
 
-/* READ gives a field of a kernel object, 0 where it can't be read. */
+/* READ returns a field of a kernel object, 0 where it can't be read. */
 #define READ(ptr, field)                                                   \
 	({                                                                 \
 		typeof((ptr)->field) value_ = 0;                           \

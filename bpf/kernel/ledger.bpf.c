@@ -214,7 +214,7 @@ int mark_victim_task(struct args *ctx)
 
 /* Never attached: userspace runs it to hand a cgroup's counts over to a new
  * ledger that is counting already. Arguments: cgroup ID, victims, own, events.
- * Gives 1 where the cgroup has no entry yet. Running it again changes nothing. */
+ * Returns 1 where the cgroup has no entry yet. Running it again changes nothing. */
 SEC("raw_tp/carry")
 int carry(struct args *ctx)
 {

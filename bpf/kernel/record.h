@@ -108,7 +108,7 @@ static __always_inline struct flight *flight_of(__u64 current)
 	return bpf_map_lookup_elem(&flights, &key);
 }
 
-/* Two steps, since an atomic operation that gives a value needs 5.12: oom_lock
+/* Two steps, since an atomic operation that returns a value needs 5.12: oom_lock
  * keeps them together. */
 static __always_inline __u64 next_seq(void)
 {
@@ -302,7 +302,7 @@ static __always_inline void count_cgroups(struct cgroup *cgrp, const struct reco
 	}
 }
 
-/* Enters a victim, and gives 0 for one that was entered before. An error other
+/* Enters a victim, and returns 0 for one that was entered before. An error other
  * than EEXIST says nothing about that: the map's locks may refuse (EBUSY, from
  * 6.15 on EDEADLK and ETIMEDOUT), and so may its list of free elements (ENOMEM).
  * Then a look-up, which takes no lock, decides; and what the map won't take even
