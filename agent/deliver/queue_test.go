@@ -33,7 +33,7 @@ func newAction(do func(context.Context, Lane, []Task) error) *action {
 }
 
 func (a *action) Name() string            { return "test" }
-func (a *action) Done() outcome.Stage     { return outcome.Told }
+func (a *action) Done() outcome.Stage     { return outcome.Reported }
 func (a *action) Patience() time.Duration { return 10 * time.Minute }
 
 func (a *action) Count(stage outcome.Stage, reason outcome.Reason) {
@@ -145,7 +145,7 @@ func TestAway(t *testing.T) {
 		if ids := done(); len(ids) != 30 || q.Waiting() != 0 {
 			t.Errorf("%d incidents done, %d tasks wait", len(ids), q.Waiting())
 		}
-		if attempts > 2*20 || counts["told/"] != 60 || counts["error/unavailable"] == 0 {
+		if attempts > 2*20 || counts["reported/"] != 60 || counts["error/unavailable"] == 0 {
 			t.Errorf("%d attempts, %v", attempts, counts)
 		}
 	})

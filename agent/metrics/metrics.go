@@ -100,7 +100,7 @@ func New(o Options) *Metrics {
 			m.events[outcomeKey{stage, reason}], m.marked[outcomeKey{stage, reason}] = 0, 0
 		}
 	}
-	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Told} {
+	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Reported} {
 		m.events[outcomeKey{stage: stage}] = 0
 	}
 	m.marked[outcomeKey{stage: outcome.Marked}] = 0

@@ -91,7 +91,7 @@ func TestEveryMetric(t *testing.T) {
 	m := full(t)
 	events := read(t, m, "oomwitness_events_total")
 	for _, want := range []string{
-		`{reason="",stage="identified"} 1`, `{reason="",stage="observed"} 1`, `{reason="",stage="told"} 0`,
+		`{reason="",stage="identified"} 1`, `{reason="",stage="observed"} 1`, `{reason="",stage="reported"} 0`,
 		`{reason="pod_gone",stage="skipped"} 1`, `{reason="forbidden",stage="error"} 0`,
 	} {
 		require.Contains(t, events, want)
@@ -312,7 +312,7 @@ func TestConcurrent(t *testing.T) {
 		wg.Go(func() {
 			for i := range 50 {
 				m.Take(hit(oom.CauseContainer, fmt.Sprintf("p%d-%d", w, i)), false)
-				m.Event(outcome.Told, outcome.None)
+				m.Event(outcome.Reported, outcome.None)
 				_, err := m.Registry().Gather()
 				require.NoError(t, err)
 			}

@@ -17,8 +17,8 @@ const (
 	Skipped Stage = "skipped"
 	// Error: one attempt failed. It is made again unless Skipped follows.
 	Error Stage = "error"
-	// Told: an Event in Kubernetes has it.
-	Told Stage = "told"
+	// Reported: an Event in Kubernetes has it.
+	Reported Stage = "reported"
 )
 
 // Stages of a pod that is to be marked, for marked_victims_total; Skipped and

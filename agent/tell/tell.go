@@ -93,8 +93,8 @@ func (t *Teller) Name() string { return name }
 // Patience is half an hour.
 func (t *Teller) Patience() time.Duration { return patience }
 
-// Done is outcome.Told.
-func (t *Teller) Done() outcome.Stage { return outcome.Told }
+// Done is outcome.Reported.
+func (t *Teller) Done() outcome.Stage { return outcome.Reported }
 
 // Count counts an OOM event.
 func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) {

@@ -227,7 +227,7 @@ func (a *theAgent) tells(t *testing.T) {
 
 	a.counted(t, "hog")
 	require.EqualValues(t, 1, a.metric(t, "oomwitness_oom_kills_total", `container="main"`))
-	require.EqualValues(t, 1, a.metric(t, "oomwitness_events_total", `stage="told"`))
+	require.EqualValues(t, 1, a.metric(t, "oomwitness_events_total", `stage="reported"`))
 	require.EqualValues(t, 1, a.metric(t, "oomwitness_ledger_tier", `tier="A"`))
 	require.Zero(t, a.metric(t, "oomwitness_events_total", `reason="forbidden"`))
 
