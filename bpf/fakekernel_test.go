@@ -81,7 +81,7 @@ func memberOffset(members []btf.Member, field string) (int, bool) {
 	return 0, false
 }
 
-// addressOf has a program tell where the kernel has an array map's first value.
+// addressOf has a program return where the kernel has an array map's first value.
 func addressOf(t *testing.T, mem *ebpf.Map) uint64 {
 	t.Helper()
 	return ask(t, asm.Instructions{

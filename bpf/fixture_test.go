@@ -157,7 +157,7 @@ func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *proc {
 
 func (p *proc) pid() int { return p.cmd.Process.Pid }
 
-// begin tells a helper that it is in its cgroup.
+// begin lets a helper know that it is in its cgroup.
 func (p *proc) begin(t *testing.T) {
 	t.Helper()
 	_, err := p.in.Write([]byte{0})

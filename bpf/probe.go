@@ -129,7 +129,7 @@ func (p *probe) takeLocked(r reading) error {
 }
 
 // newestLocked takes time and cause of the newest of so many kills. Counters of a
-// cgroup that is gone can tell the cause as far as they had been read.
+// cgroup that is gone have the cause as far as they had been read.
 func (p *probe) newestLocked(k Last, kills uint64) {
 	p.lastNS = k.BootNS
 	p.last.Last = wallTime(k.BootNS)

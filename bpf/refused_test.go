@@ -73,7 +73,7 @@ func TestFunctionMissed(t *testing.T) {
 
 // TestInsideFunction: a victim that both the function and the raw tracepoints
 // see is written down once, when it is sent its signal, with what is known of
-// the event; one that shares its memory is told apart; a mark adds nothing.
+// the event; one that shares its memory is distinguished; a mark adds nothing.
 func TestInsideFunction(t *testing.T) {
 	u := newUnattachedLike(t, markVictimPID, func(spec *ebpf.CollectionSpec) {
 		require.NoError(t, spec.Variables["tier"].Set(uint32(TierA)))

@@ -5,8 +5,8 @@ package shim
 import "sync"
 
 // counters counts what went wrong since this shim was started, by name. The total
-// goes into the log line of each occurrence, so that one line tells a rare
-// fault from a steady one. The names are constants of this package.
+// goes into the log line of each occurrence, so that one line distinguishes a
+// rare fault from a steady one. The names are constants of this package.
 type counters struct {
 	mu     sync.Mutex // guards counts
 	counts map[string]uint64

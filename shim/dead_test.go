@@ -126,8 +126,8 @@ func sleeper(t *testing.T) (pid int, startTicks uint64) {
 	return cmd.Process.Pid, startTicks
 }
 
-// A shim that lives has told all: the removal after an ordinary Delete tells
-// nothing, and takes no time.
+// A shim that runs has reported everything: the removal after an ordinary Delete
+// reports nothing, and needs no time.
 func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 	g := newDeadBundle(t)
 	g.live(t)

@@ -79,7 +79,7 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 	}{
 		"not reaped yet":              {[]step{isNamed}, []string{killed}},
 		"reaped":                      {[]step{isNamed, endsKilled, asksWait}, []string{killed, exited}},
-		"hinted at twice":             {[]step{isNamed, isNamed, endsKilled, asksWait}, []string{killed, exited}},
+		"notified twice":              {[]step{isNamed, isNamed, endsKilled, asksWait}, []string{killed, exited}},
 		"the group after it":          {[]step{isNamed, killsMore, notifies, endsKilled, asksWait}, []string{killed, exited}},
 		"stopped after it":            {[]step{isNamed, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},
 		"the ledger lost after it":    {[]step{isNamed, losesTheLedger, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},

@@ -129,7 +129,7 @@ func (f *fakeTask) Connect(context.Context, *taskAPI.ConnectRequest) (*taskAPI.C
 	return &taskAPI.ConnectResponse{}, nil
 }
 
-// Pids does as runc's ps: it has no processes to tell of once init has ended.
+// Pids does as runc's ps: it returns no processes once init has ended.
 func (f *fakeTask) Pids(_ context.Context, r *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
 	i, err := f.init(r.ID)
 	if err != nil {
@@ -202,7 +202,7 @@ func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.Stats
 // then publishes TaskExit.
 func (f *fakeTask) exit(t *testing.T, id string, status int) {
 	t.Helper()
-	f.tell(t, id, f.end(t, id, status))
+	f.publishExit(t, id, f.end(t, id, status))
 }
 
 // end releases Wait, State and Delete.
@@ -215,8 +215,8 @@ func (f *fakeTask) end(t *testing.T, id string, status int) *fakeInit {
 	return i
 }
 
-// tell publishes TaskExit.
-func (f *fakeTask) tell(t *testing.T, id string, i *fakeInit) {
+// publishExit publishes TaskExit.
+func (f *fakeTask) publishExit(t *testing.T, id string, i *fakeInit) {
 	t.Helper()
 	require.NoError(t, f.pub.Publish(f.ctx, runtime.TaskExitEventTopic, &eventsapi.TaskExit{
 		ContainerID: id, ID: id, Pid: uint32(i.pid), ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),

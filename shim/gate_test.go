@@ -81,7 +81,7 @@ func TestAnExitInTheMomentOfTheDelete(t *testing.T) {
 			seen <- err
 		}()
 		synctest.Wait()
-		b.task.tell(t, "c", init) // after the TaskDelete, as upstream may
+		b.task.publishExit(t, "c", init) // after the TaskDelete, as upstream may
 		synctest.Wait()
 		require.Empty(t, seen)
 		close(answer)
@@ -187,7 +187,7 @@ func TestExecsPassUntouched(t *testing.T) {
 	})
 }
 
-// The reaper tells of the exit before upstream does; the exit gate must not wait
+// The reaper reports the exit before upstream does; the exit gate must not wait
 // for upstream, whose handling comes later.
 func TestTheGateStartsAtTheReap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

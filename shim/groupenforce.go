@@ -21,7 +21,7 @@ import (
 // runc has set holds by itself with the cgroupfs driver, and with the systemd
 // driver where systemd knows an OOMPolicy of scopes. Before 253 it does not, and
 // writes 0 into each scope when it is reloaded or a limit is changed. The kernel
-// tells of such a write (inotify(7)).
+// reports such a write (inotify(7)).
 //
 // One inotify instance does for all containers: root has 128 of them by default.
 type groupEnforcer struct {

@@ -66,7 +66,7 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	p.s.queue.pushAhead(r.id, &item{
 		env: env, run: r, released: r.released, acked: r.exitAcked,
 		hold:         func() bool { return p.s.holdExit(r) },
-		wantInstance: r.instanceOfOOM, republish: func() { p.s.publishOnceMore(r) },
+		wantInstance: r.instanceOfOOM, republish: func() { p.s.republishForExit(r) },
 		setStatus: setsStatus(r, env, e, &e.ExitStatus),
 	})
 	return nil
@@ -85,7 +85,7 @@ func (s *Service) holdExit(r *run) bool {
 	}
 	missed := r.missedOOM()
 	if missed {
-		s.publishOnceMore(r)
+		s.republishForExit(r)
 	}
 	return ready != nil || missed
 }
@@ -177,15 +177,15 @@ func (s *Service) announceExit(r *run, kills uint64) *item {
 	return s.announceLocked(r, kills)
 }
 
-// publishOnceMore republishes the TaskOOM of an exit for another containerd instance,
+// republishForExit republishes the TaskOOM of an exit for another containerd instance,
 // before that instance receives the TaskExit.
-func (s *Service) publishOnceMore(r *run) {
+func (s *Service) republishForExit(r *run) {
 	r.mu.Lock()
 	old := r.oom
 	r.mu.Unlock()
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM republished")}).
 		Info("the containerd that gets the TaskExit has not received the TaskOOM: republished")
-	s.publishAgain(r, old)
+	s.republish(r, old)
 }
 
 // instanceOfOOM returns the instance of the containerd that has acked the TaskOOM of an
@@ -199,8 +199,8 @@ func (r *run) instanceOfOOM() uint64 {
 	return r.oom.instance
 }
 
-// publishAgain publishes another TaskOOM, unless somebody else has since old.
-func (s *Service) publishAgain(r *run, old *item) *item {
+// republish publishes another TaskOOM, unless somebody else has since old.
+func (s *Service) republish(r *run, old *item) *item {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.oom != old {

@@ -204,7 +204,7 @@ func replaceFile(name string, data []byte, mode os.FileMode) error {
 var boot atomic.Pointer[string]
 
 // bootID names the time from one boot of the node to the next; "" where it
-// can't be told.
+// can't be read.
 func bootID() string {
 	if id := boot.Load(); id != nil {
 		return *id

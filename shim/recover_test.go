@@ -43,8 +43,8 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 		b.task.pidsErr = nil
 
 		i := b.task.end(t, "c", 3)
-		require.Equal(t, []uint32{init}, pidsOf(t, b, "c"), "ended, and nobody was told")
-		b.task.tell(t, "c", i)
+		require.Equal(t, []uint32{init}, pidsOf(t, b, "c"), "ended, and nothing was published")
+		b.task.publishExit(t, "c", i)
 		b.task.pidsErr = errors.New("container is stopped")
 		require.Equal(t, []uint32{init}, pidsOf(t, b, "c"), "exited")
 
@@ -59,8 +59,8 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 // whether there is anything: runc is not asked.
 func TestPidsDoesNotDelayAStart(t *testing.T) {
 	for name, starts := range map[string][]step{
-		"another":                              {connects, dies, isBack, reconnects},
-		"one that can't be told from the last": {connects, reconnects},
+		"another": {connects, dies, isBack, reconnects},
+		"one that can't be distinguished from the last": {connects, reconnects},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -55,7 +55,7 @@ type run struct {
 	subscription    subscription
 	delivered       bool      // oom was acked by an instance that was subscribed
 	deletion        *deletion // nil where none is under way, or done
-	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be told.
+	// startTicks is when init began, as in /proc/PID/stat; 0 where it can't be read.
 	startTicks uint64
 
 	checkpointing sync.Mutex // held while the record is written, before mu; guards what follows

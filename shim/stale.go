@@ -45,7 +45,7 @@ func noteBinary(bundle string) error {
 	return errors.Join(err, f.Close())
 }
 
-// socketOf returns the socket of the bundle's shim, "" where that can't be told.
+// socketOf returns the socket of the bundle's shim, "" where that can't be read.
 func socketOf(bundle string) string {
 	path, err := bootstrap.Socket(bundle, readBundleFile)
 	if err != nil {
@@ -104,7 +104,7 @@ const (
 )
 
 // processRuns reports whether a process that began then still runs. One that could not be
-// told apart by its beginning does if any has its pid.
+// distinguished by its beginning does if any has its pid.
 func processRuns(pid int, startTicks uint64) bool {
 	ticks, err := bpf.StartTicks(pid)
 	if err != nil {

@@ -342,7 +342,7 @@ func TestAllPathsHaveTheTimeOfTheReaping(t *testing.T) {
 		for _, at := range b.events.times {
 			require.WithinDuration(t, reaped, at, 0)
 		}
-		b.events.die() // what another containerd is told of a container that was deleted
+		b.events.die() // what another containerd learns of a container that was deleted
 		b.events.back()
 		ask()
 	})

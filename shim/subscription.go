@@ -276,7 +276,7 @@ func (s *Service) republishUndelivered(r *run) *item {
 	}
 	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("TaskOOM republished")}).
 		Info("a containerd asks that has not received the OOM: TaskOOM is republished")
-	return s.publishAgain(r, it)
+	return s.republish(r, it)
 }
 
 // noteReceived notes in the record that the client which asks has received the TaskOOM, so

@@ -107,7 +107,7 @@ func TestTheOOMIsDeliveredToTheInstanceThatAsks(t *testing.T) {
 			[]step{connects, dies, isBack, connects, asksState, isKilled, asksState, deletes}, 1},
 		"killed while it starts": {
 			[]step{connects, dies, isBack, connects, isKilled, asksState, asksState, deletes}, 3},
-		"two starts, heard by the first": {
+		"two starts, delivered to the first": {
 			[]step{connects, isKilled, dies, isBack, connects, asksState, dies, isBack, connects, asksState, deletes}, 1},
 		"two starts, the first unseen": {
 			[]step{connects, dies, isBack, connects, asksState, diesUnseen, isBack, connects, isKilled, asksState, deletes}, 3},
@@ -247,7 +247,7 @@ func TestAClientThatOnlySubscribesGetsOneTaskOOM(t *testing.T) {
 	})
 }
 
-// The record says acked only while whoever has heard may still be there.
+// The record says acked only while the instance to which TaskOOM was delivered may still be there.
 func TestTheRecordSaysDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -302,7 +302,7 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 	const oom, exit = "/tasks/oom c", "/tasks/exit c"
 	for name, tc := range map[string]struct {
 		end    step
-		road   step
+		path   step
 		before []string
 		after  []string
 	}{
@@ -323,7 +323,7 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 				time.Sleep(lastRetry)
 				synctest.Wait()
 				require.Equal(t, tc.before, b.events.all())
-				tc.road(t, b)
+				tc.path(t, b)
 				synctest.Wait()
 				require.Equal(t, tc.after, b.events.all())
 				asksState(t, b)

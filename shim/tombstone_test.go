@@ -29,7 +29,7 @@ func requireGone(t *testing.T, b *bench, why string) {
 }
 
 // containerd dies between the answer to its Delete and the removal of the
-// bundle: the next one is told the same once more, the OOM first.
+// bundle: the next one gets the same again, the OOM first.
 func TestTheNextInstanceFindsADeletedContainer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end    step

@@ -22,7 +22,7 @@ type Forwarder interface {
 	// the instance of the containerd that did. The error is errOtherInstance, and nothing was
 	// sent, where another instance than the wanted one runs.
 	Forward(ctx context.Context, env *types.Envelope, want uint64) (instance uint64, err error)
-	// Instance numbers the containerd instances, as far as they can be told apart: it
+	// Instance numbers the containerd instances, as far as they can be distinguished: it
 	// has risen when the one that was last connected is gone.
 	Instance() uint64
 	Close() error
@@ -36,7 +36,7 @@ var errOtherInstance = errors.New("containerd is another one than the event is f
 // wire forwards over one ttrpc connection to containerd's events service and
 // makes a new one when that breaks.
 //
-// It sets no deadline on a call. A call that was given up can't be told from
+// It sets no deadline on a call. A call that was given up can't be distinguished from
 // one that containerd has yet to act on, and sending it again would publish the
 // event twice: so a call ends with its answer or with its connection. It is the
 // exit gate that does not wait forever.

@@ -91,7 +91,7 @@ func Default() Config {
 	return Config{HoldTimeout: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit, Allow: Policies()}
 }
 
-// file mirrors the TOML document. Pointers tell an absent key from an empty
+// file mirrors the TOML document. Pointers distinguish an absent key from an empty
 // value.
 type file struct {
 	HoldTimeout *setting  `toml:"hold_timeout"`
