@@ -12,10 +12,12 @@ import (
 )
 
 const (
-	// MaxEvents and MaxVictims are kept in all; of one event the first
-	// MaxEventVictims. A victim takes about 1 KiB with its names.
-	MaxEvents       = 1000
-	MaxVictims      = 4096
+	// MaxEvents is how many OOM events are kept.
+	MaxEvents = 1000
+	// MaxVictims is how many victims are kept in all. A victim needs about 1 KiB with its
+	// names.
+	MaxVictims = 4096
+	// MaxEventVictims is how many victims are kept of one event: the first ones.
 	MaxEventVictims = 64
 )
 

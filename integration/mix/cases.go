@@ -15,7 +15,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Verdict of a case, as it should be reported.
+// Want is the verdict of a case, as it should be reported.
 type Want struct {
 	// OOM says whether the container should be reported as OOM-killed.
 	OOM bool
