@@ -86,7 +86,7 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 		"clean, say counters":         {[]step{isNamed, endsCleanly, asksWait}, []string{killed, exited}},
 		"containerd starts after it":  {[]step{isNamed, dies, isBack, connects, endsKilled, asksState, asksWait}, []string{killed, killed, exited, killed}}, // for who only subscribes, and for who asks
 		"it starts after the end":     {[]step{isNamed, dies, endsKilled, isBack, connects, asksState, asksWait}, []string{killed, exited}},
-		"taken before it listens":     {[]step{dies, connects, isNamed, isBack, settles, asksState, endsKilled, asksWait}, []string{killed, killed, exited}},
+		"acked before it subscribes":  {[]step{dies, connects, isNamed, isBack, settles, asksState, endsKilled, asksWait}, []string{killed, killed, exited}},
 		"a containerd that is silent": {[]step{dies, isNamed, isBack, settles}, []string{killed}},
 	} {
 		for _, report := range []config.Report{config.ReportExit, config.ReportLive} {
@@ -148,7 +148,7 @@ func TestANotificationWhileEvidenceIsCollected(t *testing.T) {
 	})
 }
 
-// The hold timeout has passed, and a containerd has been shown the exit, when the verdict
+// The hold timeout has passed, and a containerd has the exit, when the verdict
 // comes. It gets the TaskOOM, which the one before it had. shim/model found this
 // order.
 func TestAnEarlyTaskOOMAfterTheHoldTimeout(t *testing.T) {

@@ -291,7 +291,7 @@ func (f *fakeEvents) stop() {
 	f.down = true
 }
 
-// die ends containerd: nothing is taken until it is back.
+// die ends containerd: nothing is acked until it is back.
 func (f *fakeEvents) die() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -299,7 +299,7 @@ func (f *fakeEvents) die() {
 	f.instance++
 }
 
-// back has another containerd take events; what was taken before is forgotten.
+// back has another containerd ack events; what was acked before is lost.
 func (f *fakeEvents) back() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

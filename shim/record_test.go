@@ -83,7 +83,7 @@ func TestNothingIsRecordedAfterTheDelete(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(r.bundle, recordFile)))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Equal(t, "/tasks/oom c", b.events.all()[0], "taken after the delete")
+		require.Equal(t, "/tasks/oom c", b.events.all()[0], "acked after the delete")
 		require.NoFileExists(t, filepath.Join(r.bundle, recordFile))
 		require.Zero(t, b.counts.of("record not written"))
 	})

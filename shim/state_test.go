@@ -41,7 +41,7 @@ func TestStateIsAnsweredInTime(t *testing.T) {
 		start = time.Now()
 		st, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
 		require.NoError(t, err)
-		require.Equal(t, tasktypes.Status_STOPPED, st.Status, "Wait has shown the exit")
+		require.Equal(t, tasktypes.Status_STOPPED, st.Status, "Wait has returned the exit")
 		require.EqualValues(t, 137, st.ExitStatus)
 		require.Zero(t, time.Since(start))
 		close(answer)
@@ -127,7 +127,7 @@ func TestARecoveredExitIsReleasedInTheEnd(t *testing.T) {
 	})
 }
 
-// A Wait of the containerd before, answered late, has shown the next one nothing.
+// A Wait of the containerd before, answered late, has returned nothing to the next one.
 func TestAWaitReleasesItsOwnInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

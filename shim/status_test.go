@@ -66,7 +66,7 @@ func eightTimes(status uint32) []uint32 {
 	return all
 }
 
-// The status of the pod's choice is shown where the verdict is OOM, by every
+// The status of the pod's choice is reported where the verdict is OOM, by every
 // API path, and nowhere else.
 func TestEveryPathReportsTheSameStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -153,7 +153,7 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 		require.Equal(t, config.Default().HoldTimeout, time.Since(start))
 		rec, err := readRecord(r.bundle)
 		require.NoError(t, err)
-		require.True(t, rec.TrueStatus, "on record before it was shown")
+		require.True(t, rec.TrueStatus, "on record before it was reported")
 		require.Nil(t, rec.Verdict)
 		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "the shim dies before its verdict")
 
@@ -167,7 +167,7 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 }
 
 // Where the hold timeout passes and the verdict is there, for want of an
-// ack, the status of its choice is shown.
+// ack, the status of its choice is reported.
 func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 12 })
@@ -291,14 +291,14 @@ func TestADeadShimsStatus(t *testing.T) {
 	}
 }
 
-// A shim that lives has shown the status; the removal after the Delete says the
+// A shim that runs has reported the status; the removal after the Delete returns the
 // same.
 func TestALivingShimsStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		asIs bool
 		want int
 	}{
-		"shown":    {false, ownStatus},
+		"reported": {false, ownStatus},
 		"too late": {true, statusUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {

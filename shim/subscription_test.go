@@ -78,7 +78,7 @@ func diesUnseen(_ *testing.T, b *bench) {
 }
 
 // Each order of what a containerd that starts does and what becomes of a
-// TaskOOM. The last containerd must have taken it after it had asked for the
+// TaskOOM. The last containerd must have acked it after it had asked for the
 // task, and no containerd needlessly twice. The hold timeout passes while init is killed:
 // one that starts by then and has not asked gets the TaskOOM once more, for clients
 // that only subscribe.
@@ -91,17 +91,17 @@ func TestTheOOMIsDeliveredToTheInstanceThatAsks(t *testing.T) {
 			[]step{connects, isKilled, asksWait, asksState, asksState, deletes}, 1},
 		"nobody waited": {
 			[]step{connects, isKilled, asksState, deletes}, 1},
-		"taken by one before, state": {
+		"acked by one before, state": {
 			[]step{connects, isKilled, asksWait, dies, isBack, connects, asksState, asksState, deletes}, 1},
-		"taken by one before, wait": {
+		"acked by one before, wait": {
 			[]step{connects, isKilled, asksWait, dies, isBack, connects, asksWait, asksState}, 1},
-		"taken by one before, delete": {
+		"acked by one before, delete": {
 			[]step{connects, isKilled, asksWait, dies, isBack, connects, deletes}, 1},
-		"taken by one before that had no Connect": {
+		"acked by one before that had no Connect": {
 			[]step{isKilled, asksWait, dies, isBack, connects, asksState}, 1},
-		"killed while there is none, asked before it is taken": {
+		"killed while there is none, asked before it is acked": {
 			[]step{connects, dies, isKilled, isBack, connects, asksState, deletes}, 1},
-		"killed while there is none, taken before it is asked": { // CRI may not have subscribed
+		"killed while there is none, acked before it is asked": { // CRI may not have subscribed
 			[]step{connects, dies, isKilled, isBack, connects, settles, asksState, asksState, deletes}, 3},
 		"killed when asked, while it starts": {
 			[]step{connects, dies, isBack, connects, asksState, isKilled, asksState, deletes}, 1},
@@ -198,7 +198,7 @@ func TestTheTaskExitFollowsATaskOOMInEachInstance(t *testing.T) {
 	}
 }
 
-// A caller whose containerd is gone listens no longer: it must not stand for the
+// A caller whose containerd is gone is subscribed no longer: it must not stand for the
 // one that has come.
 func TestACallerThatIsGoneGetsNoTaskOOM(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestAnExitSurvivesTheRestart(t *testing.T) {
 	})
 }
 
-// A containerd that starts takes events before anybody listens: the TaskExit waits
+// A containerd that starts acks events before anybody is subscribed: the TaskExit waits
 // for who asks, and comes behind the TaskOOM that is republished for them; or
 // for the hold timeout, where nobody asks: a client that only subscribes gets both then.
 func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
@@ -363,7 +363,7 @@ func TestANewWaitIsNotHeld(t *testing.T) {
 	}
 }
 
-// The same where the TaskOOM is on the wire when the task is asked for, and taken
+// The same where the TaskOOM is on the wire when the task is asked for, and acked
 // after that.
 func TestATaskOOMIsAckedWhileTheTaskIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -154,7 +154,7 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 }
 
 // A containerd that is stopped in good order closes its events socket first, and
-// deletes on, in its own life still: TestALifeLastsAsLongAsItsProcess.
+// deletes on, as the same instance still: TestAnInstanceLastsAsLongAsItsProcess.
 func TestAContainerdThatEndsDeletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
