@@ -91,6 +91,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	@$(call say,unit tests of the project)
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
+	$(GO) test ./shim/internal/exit
 	@$(call say,unit tests of the node VM)
 	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/...
 

@@ -1,0 +1,82 @@
+package exit
+
+// Event is an event of a container that is in order with the exit.
+type Event uint8
+
+// The events, in the order in which containerd gets them.
+const (
+	NoEvent Event = iota
+	TaskOOM
+	TaskExit
+	TaskDelete
+)
+
+// ExitPublished notes that upstream has published the TaskExit of init.
+func (s *State) ExitPublished() { s.exitDue = true }
+
+// DeletePublished notes that upstream has published the TaskDelete.
+func (s *State) DeletePublished() { s.deleteDue = true }
+
+// ExitOver notes that nobody waits for the ack of the TaskExit any more.
+func (s *State) ExitOver() { s.exitOver = true }
+
+// Next returns the event that is to be handed to delivery for the current instance
+// cur, and for no other, or NoEvent. One event is under way at a time: until
+// [State.Acked] or [State.NotSent] Next returns NoEvent.
+//
+// A TaskOOM goes ahead of the TaskExit, and once more where another instance is there
+// by now. While an instance starts, both wait until it is subscribed.
+func (s *State) Next(cur Instance) Event {
+	if s.inFlight != NoEvent || s.starting(cur) {
+		return NoEvent
+	}
+	exit := s.exitDue && !s.exitAcked && s.visible
+	if s.pending || exit && s.oom && s.lacks(cur) {
+		s.pending = false
+		return s.send(TaskOOM, cur)
+	}
+	if exit {
+		s.StatusDeadline()
+		return s.send(TaskExit, cur)
+	}
+	if s.deleteDue && !s.deleteSent && (s.exitAcked || s.exitOver || !s.exited) {
+		return s.send(TaskDelete, cur)
+	}
+	return NoEvent
+}
+
+func (s *State) send(e Event, cur Instance) Event {
+	s.inFlight, s.to, s.subscribed = e, cur, s.isSubscribed(cur)
+	return e
+}
+
+// Acked notes that containerd has acked the event under way.
+func (s *State) Acked() {
+	e, to, subscribed := s.inFlight, s.to, s.subscribed
+	s.inFlight, s.to, s.subscribed = NoEvent, 0, false
+	switch e {
+	case TaskOOM:
+		s.acked = to
+		if subscribed {
+			s.delivered = to
+		}
+		// The instance may have subscribed meanwhile, and too late for this one.
+		if !subscribed && s.isSubscribed(to) {
+			s.pending = true
+		}
+	case TaskExit:
+		s.exitAcked = true
+	case TaskDelete:
+		s.deleteSent = true
+	}
+	s.release()
+}
+
+// NotSent notes that the event under way was not sent, since the instance that it was
+// for is gone.
+func (s *State) NotSent() {
+	if s.inFlight == TaskOOM {
+		s.pending = true
+	}
+	s.inFlight, s.to, s.subscribed = NoEvent, 0, false
+}

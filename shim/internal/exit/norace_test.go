@@ -1,0 +1,5 @@
+//go:build !race
+
+package exit
+
+const raceDetector = false
