@@ -15,7 +15,9 @@ func (w *world) ask(r rules, i int, kind Call) bool {
 	}
 	w.calls[i] = call{by: w.life, kind: kind}
 	w.deletes = w.deletes || kind == DeleteCall
-	w.s.Asked(w.life)
+	if w.s.Asked(w.life) {
+		w.withdraw()
+	}
 	return true
 }
 
@@ -35,7 +37,7 @@ func (w *world) answer(r rules, i int) bool {
 	case reply == Hold:
 		return true
 	case reply == Running:
-		require(!w.s.exited || recovers && c.kind == StateCall, "an exit is denied")
+		require(c.kind == StateCall && (recovers || !w.s.exited), "an exit is denied")
 		if w.s.exited {
 			w.calls[i] = call{}
 		}
@@ -81,7 +83,7 @@ func (w *world) read(r rules, i int) bool {
 		return false
 	}
 	if c.by == w.life && w.up {
-		require(w.told > 0 || !w.end.oom() || c.excused, "an exit was seen without its TaskOOM")
+		require(w.received > 0 || !w.end.oom() || c.excused, "an exit was seen without its TaskOOM")
 		w.see(r, c.trueOnly)
 	}
 	w.calls[i] = call{}
@@ -93,7 +95,7 @@ func (w *world) settled() {
 	for _, c := range w.calls {
 		require(c.by == 0 || !w.s.exited, "a call hangs")
 	}
-	if w.up && w.connected() && w.s.exitDue && !w.s.starting(w.life) {
+	if w.up && w.connected() && w.s.exitDue && !w.s.Starting(w.life) {
 		require(w.s.exitAcked, "TaskExit hangs")
 		require(w.s.deletion != Deleted || w.s.deleteSent, "TaskDelete hangs")
 	}

@@ -10,7 +10,7 @@ const (
 	DeleteCall
 )
 
-// Reply is what a call may be told.
+// Reply is what a call may get.
 type Reply uint8
 
 // The replies.
@@ -20,23 +20,22 @@ const (
 	Exit                 // the exit
 )
 
-// Answer returns what a call of the current instance cur may be told now, after
-// [State.Asked]. Where the instance has not received the TaskOOM, Answer has it
-// published again. The reply Exit fixes the reported status.
+// Answer returns what a call of the current instance cur may get now, after
+// [State.Asked]. Where the instance has not received the TaskOOM, Answer republishes it. The reply Exit fixes the reported status.
 //
 // To an instance that recovers containers State replies Running until a Wait has
 // shown the exit: CRI deletes a container on the spot that State calls stopped, and
 // gives all containers of the node 10 s together (containerd 2.4,
 // internal/cri/server/restart.go).
 func (s *State) Answer(call Call, cur Instance) Reply {
-	if !s.exited {
+	if !s.exited && call == StateCall {
 		return Running
 	}
-	told := s.told(cur)
+	ready := s.ready(cur)
 	if call == StateCall && s.recovering == cur && s.deletion != Deleted {
 		return Running
 	}
-	if !told || call == DeleteCall && !s.exitAcked && !s.exitOver {
+	if !ready || call == DeleteCall && !s.exitAcked && !s.exitOver {
 		return Hold
 	}
 	s.StatusDeadline()
@@ -46,16 +45,18 @@ func (s *State) Answer(call Call, cur Instance) Reply {
 	return Exit
 }
 
-// told reports whether the exit is released and the current instance has received
+// ready reports whether the exit is released and the current instance has received
 // all that belongs ahead of the exit.
-func (s *State) told(cur Instance) bool {
+func (s *State) ready(cur Instance) bool {
 	if !s.visible {
 		return false
 	}
 	if !s.oom || s.delivered == cur {
 		return true
 	}
-	s.owe()
+	if s.isSubscribed(cur) {
+		s.owe()
+	}
 	return s.excused == cur
 }
 
@@ -90,6 +91,9 @@ func (s *State) EndDelete(ok bool, by Instance) {
 
 // Unanswered notes that the answer to Delete may not have been read.
 func (s *State) Unanswered() { s.answered = 0 }
+
+// Deleted reports whether only the tombstone is left.
+func (s *State) Deleted() bool { return s.deletion == Deleted }
 
 // Finds reports whether a look-up by an instance finds the container: also after its
 // removal, unless that instance has had the answer.

@@ -20,6 +20,19 @@ func (s *State) DeletePublished() { s.deleteDue = true }
 // ExitOver notes that nobody waits for the ack of the TaskExit any more.
 func (s *State) ExitOver() { s.exitOver = true }
 
+// InFlight returns the event under way.
+func (s *State) InFlight() Event { return s.inFlight }
+
+// Due reports whether Next may return an event.
+func (s *State) Due() bool {
+	return s.inFlight == NoEvent && (s.pending || s.exitDue && !s.exitAcked && s.visible || s.deleteDue && !s.deleteSent)
+}
+
+// Drained reports whether no event is due or under way, or will be by itself.
+func (s *State) Drained() bool {
+	return s.inFlight == NoEvent && !s.pending && s.exitDue == s.exitAcked && (s.deletion != Deleted || s.deleteSent)
+}
+
 // Next returns the event that is to be handed to delivery for the current instance
 // cur, and for no other, or NoEvent. One event is under way at a time: until
 // [State.Acked] or [State.NotSent] Next returns NoEvent.
@@ -27,7 +40,7 @@ func (s *State) ExitOver() { s.exitOver = true }
 // A TaskOOM goes ahead of the TaskExit, and once more where another instance is there
 // by now. While an instance starts, both wait until it is subscribed.
 func (s *State) Next(cur Instance) Event {
-	if s.inFlight != NoEvent || s.starting(cur) {
+	if s.inFlight != NoEvent || s.Starting(cur) {
 		return NoEvent
 	}
 	exit := s.exitDue && !s.exitAcked && s.visible

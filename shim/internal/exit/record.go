@@ -30,12 +30,6 @@ func (s *State) Checkpointed(r Record) {
 // Stale reports whether a checkpoint is to be written.
 func (s *State) Stale() bool { return s.saved != s.Record() }
 
-// DueAfterDeath reports whether the process that removes the container of a dead shim
-// is to publish TaskOOM. oom is the verdict that this process finds where the record
-// has none.
-func (r Record) DueAfterDeath(oom bool) bool {
-	if r.Decided {
-		oom = r.OOM
-	}
-	return oom && !r.Acked
-}
+// Due reports whether the process that removes the container of a dead shim is to
+// publish TaskOOM.
+func (r Record) Due() bool { return r.Decided && r.OOM && !r.Acked }

@@ -17,7 +17,8 @@ type State struct {
 	asked       Instance // the newest that created the container or has asked for the task
 	connected   Instance // the newest that has connected and had not asked before
 	startOver   bool     // the start time of connected has passed
-	recovering  Instance // is told RUNNING by State, until a Wait is answered
+	loading     bool     // connected has not asked for the Pids yet
+	recovering  Instance // gets RUNNING from State, until a Wait is answered
 	sinceBefore bool     // asked had asked before init ended
 
 	// The exit.
@@ -67,7 +68,7 @@ func (s *State) Connected(by Instance) (starts bool) {
 	if by <= s.asked || by <= s.connected {
 		return false
 	}
-	s.connected, s.startOver = by, false
+	s.connected, s.startOver, s.loading = by, false, true
 	s.release()
 	return true
 }
@@ -80,15 +81,27 @@ func (s *State) StartOver(by Instance) {
 	}
 }
 
+// Loads reports whether a Pids is the one with which an instance that starts ends its
+// look at the shim. The instance wants to know only whether there is a process at all.
+func (s *State) Loads(by Instance) bool {
+	loads := s.loading && by == s.connected
+	s.loading = s.loading && !loads
+	return loads
+}
+
 // Asked notes a call of State, Wait or Delete from an instance. It reports whether
 // that is the first call of an instance that has not created the container: then the
-// recovery time of the instance begins.
+// recovery time of the instance begins. An instance connects before it asks: a call
+// without that was under way when the instance before died.
 func (s *State) Asked(by Instance) (first bool) {
-	if by <= s.asked {
+	if by <= s.asked || s.Strays(by) {
 		return false
 	}
 	s.asked, s.sinceBefore = by, !s.exited
 	s.startOver = false // an instance that has asked is subscribed
+	if s.excused == by {
+		s.excused = 0 // for a call ahead of its Connect
+	}
 	if s.waited {
 		s.recovering = by
 	}
@@ -144,9 +157,10 @@ func (s *State) Decided(oom bool, kills uint64, cur Instance) {
 	}
 }
 
-// release releases the exit if the verdict is known and its checkpoint is written.
+// release releases the exit if the verdict is known, its checkpoint is written, and
+// the TaskOOM, where the verdict is OOM, is acked.
 func (s *State) release() {
-	if s.decided && !s.Stale() {
+	if s.decided && !s.Stale() && !(s.oom && (s.pending || s.inFlight == TaskOOM)) {
 		s.visible = true
 	}
 }
@@ -178,12 +192,15 @@ func (s *State) Late() Instance {
 	return 0
 }
 
+// Strays reports whether a call comes from an instance that has not connected.
+func (s *State) Strays(by Instance) bool { return by > s.asked && by != s.connected }
+
 // Excuse lets an instance see the exit without the TaskOOM.
 func (s *State) Excuse(by Instance) { s.excused = max(s.excused, by) }
 
-// starting reports whether an instance may not be subscribed yet, and is worth
-// waiting for.
-func (s *State) starting(by Instance) bool {
+// Starting reports whether an instance may not be subscribed yet, and is worth waiting
+// for.
+func (s *State) Starting(by Instance) bool {
 	return by == s.connected && by != s.asked && !s.startOver
 }
 

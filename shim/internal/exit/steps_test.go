@@ -11,6 +11,9 @@ func (w world) next(r rules, emit func(world)) (internal bool) {
 		if !f(&n) {
 			return false
 		}
+		if n.s.visible && !w.s.visible && n.s.oom {
+			require(n.expired || n.acked, "an OOM is released before its TaskOOM was acked")
+		}
 		if n = n.normal(r); n == w {
 			return false
 		}
@@ -131,13 +134,13 @@ func (w *world) arrive(r rules) bool {
 	}
 	switch w.s.inFlight {
 	case TaskOOM:
-		w.told++
-		require(w.told <= 1+b2i8(r.live && w.end == initOOM) || r.waited && w.life > 1, "a client received TaskOOM twice")
-		w.told = min(w.told, 3)
+		w.received++
+		require(w.received <= 1+b2i8(r.live && w.end == initOOM) || r.waited && w.life > 1, "a client received TaskOOM twice")
+		w.received = min(w.received, 3)
 	case TaskExit:
 		w.exits++
 		require(w.exits == 1, "a client received TaskExit twice")
-		require(w.told > 0 || !w.end.oom() || w.excused, "TaskExit ahead of TaskOOM")
+		require(w.received > 0 || !w.end.oom() || w.excused, "TaskExit ahead of TaskOOM")
 		w.see(r, w.s.trueOnly)
 	case TaskDelete:
 		require(w.exits == 1 || w.life > 1 || w.s.exitOver, "TaskDelete ahead of TaskExit")
@@ -155,6 +158,7 @@ func (w *world) ack(rules) bool {
 	case !w.up || !w.arrived:
 		return false
 	default:
+		w.acked = w.acked || w.s.inFlight == TaskOOM
 		w.s.Acked()
 	}
 	w.arrived, w.excused = false, false
@@ -164,8 +168,19 @@ func (w *world) ack(rules) bool {
 // connect is the first call of an instance, and comes ahead of each Wait.
 func (w *world) connect(rules) bool {
 	known := w.connected()
-	require(!w.s.Connected(w.life) || !known, "an instance starts twice")
+	if w.s.Connected(w.life) {
+		require(!known, "an instance starts twice")
+		w.withdraw()
+	}
 	return w.up
+}
+
+// withdraw takes the event under way back that has not been sent.
+func (w *world) withdraw() {
+	if w.s.inFlight != NoEvent && !w.arrived {
+		w.s.NotSent()
+		w.excused = false
+	}
 }
 
 // subscribe is CRI's first act, after containerd has loaded the shims. A Connect is
@@ -178,7 +193,7 @@ func (w *world) subscribe(r rules) bool {
 
 func (w *world) die(r rules) bool {
 	ok := w.up && w.life < r.instances
-	w.up, w.subscribed, w.told, w.exits, w.deletes, w.arrived, w.late, w.recovered = false, false, 0, 0, false, false, false, false
+	w.up, w.subscribed, w.received, w.exits, w.deletes, w.arrived, w.late, w.recovered = false, false, 0, 0, false, false, false, false
 	return ok
 }
 
@@ -192,7 +207,7 @@ func (w *world) back(rules) bool {
 // timeout is the start time of an instance, which every world has. A client that only
 // subscribes has done so by then.
 func (w *world) timeout(r rules) bool {
-	ok := w.s.starting(w.life) && (r.late || !r.waited) && (r.waited || w.subscribed)
+	ok := w.s.Starting(w.life) && (r.late || !r.waited) && (r.waited || w.subscribed)
 	w.s.StartOver(w.life)
 	return ok
 }
@@ -243,7 +258,11 @@ func (w *world) shimDies(r rules) {
 	if !w.up || !w.subscribed || w.end == open {
 		return
 	}
-	due := w.disk.DueAfterDeath(w.end.oom())
+	record := w.disk
+	if !record.Decided { // it decides by itself
+		record.Decided, record.OOM = true, w.end.oom()
+	}
+	due := record.Due()
 	require(!due || w.end.oom(), "TaskOOM of a dead shim for a container that was not OOM-killed")
-	require(due || !w.end.oom() || w.told > 0, "a dead shim's TaskOOM is lost")
+	require(due || !w.end.oom() || w.received > 0, "a dead shim's TaskOOM is lost")
 }

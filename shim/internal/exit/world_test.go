@@ -53,9 +53,10 @@ type world struct {
 	life       Instance
 	up         bool // the events endpoint takes events
 	subscribed bool // a client has subscribed
-	told       uint8
+	received   uint8
 	exits      uint8 // TaskExits that the client has received
 
+	acked   bool // a TaskOOM was
 	arrived bool // the event under way has come to containerd
 	excused bool // it was handed over after a time had passed
 
@@ -119,6 +120,7 @@ func b2i(b bool) int {
 // say the same.
 func (w world) normal(r rules) world {
 	s := &w.s
+	s.loading = false
 	newest := max(s.asked, s.connected)
 	forget := func(i *Instance, before Instance) {
 		if *i < before {
@@ -128,6 +130,7 @@ func (w world) normal(r rules) world {
 	forget(&s.acked, newest)
 	forget(&s.delivered, newest)
 	forget(&s.excused, s.asked)
+	w.acked = w.acked || s.visible
 	if s.decided {
 		w.early, w.lives, w.killed, s.announced = true, true, false, 0
 	}

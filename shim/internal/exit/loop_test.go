@@ -1,0 +1,164 @@
+package exit
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	tests "github.com/stretchr/testify/require"
+)
+
+const hold = 5 * time.Second
+
+// fakeEffects carries out nothing by itself.
+type fakeEffects struct {
+	instance  Instance
+	sent      []Event
+	end       chan error // of the event under way
+	withdraws bool
+	hangs     bool // the disk
+	expired   []string
+}
+
+func (f *fakeEffects) Instance() Instance { return f.instance }
+func (f *fakeEffects) Withdraw() bool     { return f.withdraws }
+func (f *fakeEffects) At(string)          {}
+func (f *fakeEffects) Expired(what string) {
+	f.expired = append(f.expired, what)
+}
+
+func (f *fakeEffects) Send(e Event, _ Instance, _ bool) <-chan error {
+	f.sent = append(f.sent, e)
+	f.end = make(chan error, 1)
+	return f.end
+}
+
+func (f *fakeEffects) Checkpoint(_ Record, done func()) {
+	if !f.hangs {
+		go done()
+	}
+}
+
+func run(t *testing.T, f func(*testing.T, *Loop, *fakeEffects)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		effects := &fakeEffects{instance: 1}
+		l := NewLoop(New(1, true), hold, effects)
+		defer l.Close()
+		f(t, l, effects)
+	})
+}
+
+// An OOM is held until its TaskOOM is acked.
+func TestLoopHolds(t *testing.T) {
+	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+		l.Exited(false)
+		l.Decided(true, 1)
+		answered := make(chan Reply, 1)
+		go func() {
+			reply, _, err := l.Answer(t.Context(), WaitCall, 1)
+			tests.NoError(t, err)
+			answered <- reply
+		}()
+		synctest.Wait()
+		tests.Empty(t, answered)
+		tests.Equal(t, []Event{TaskOOM}, f.sent)
+		f.end <- nil
+		tests.Equal(t, Exit, <-answered)
+		tests.Empty(t, f.expired)
+	})
+}
+
+// What hangs holds an exit for the hold timeout: the evidence, the disk, containerd.
+func TestLoopExpires(t *testing.T) {
+	for name, decided := range map[string]bool{"evidence": false, "disk and containerd": true} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+				f.hangs = true
+				l.Exited(false)
+				if decided {
+					l.Decided(true, 1)
+				}
+				since := time.Now()
+				reply, _, err := l.Answer(t.Context(), WaitCall, 1)
+				tests.NoError(t, err)
+				tests.Equal(t, Exit, reply)
+				tests.Equal(t, hold, time.Since(since))
+				tests.Equal(t, []string{"the release"}, f.expired)
+			})
+		})
+	}
+}
+
+// A caller goes when its context ends, when its instance is gone, and with the loop.
+func TestLoopLetsGo(t *testing.T) {
+	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		l.Exited(false)
+		_, _, err := l.Answer(ctx, WaitCall, 1)
+		tests.ErrorIs(t, err, context.DeadlineExceeded)
+
+		gone := make(chan error, 1)
+		go func() {
+			_, _, err := l.Answer(t.Context(), WaitCall, 1)
+			gone <- err
+		}()
+		synctest.Wait()
+		f.instance = 2
+		f.withdraws = true
+		l.Decided(true, 1)
+		time.Sleep(hold)
+		tests.ErrorIs(t, <-gone, ErrGone)
+
+		go func() { gone <- l.Wait(t.Context(), func(*State) bool { return false }) }()
+		synctest.Wait()
+		l.Close()
+		tests.ErrorIs(t, <-gone, ErrEnded)
+		tests.False(t, l.Do(func(*State) {}))
+		_, _, err = l.Answer(t.Context(), WaitCall, 1)
+		tests.ErrorIs(t, err, ErrEnded)
+	})
+}
+
+// An event that another instance would get is decided on again: while that starts, it
+// waits.
+func TestLoopReconsiders(t *testing.T) {
+	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+		l.Exited(false)
+		l.Decided(true, 1)
+		f.instance = 2
+		f.end <- errors.New("another instance")
+		synctest.Wait()
+		tests.Equal(t, []Event{TaskOOM, TaskOOM}, f.sent)
+		f.withdraws = true
+		l.Connected(t.Context(), 2)
+		synctest.Wait()
+		tests.Len(t, f.sent, 2)
+		l.Asked(2)
+		synctest.Wait()
+		tests.Len(t, f.sent, 3)
+	})
+}
+
+// A loop that retires goes on until its events are acked.
+func TestLoopRetires(t *testing.T) {
+	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+		l.Exited(false)
+		l.Decided(false, 0)
+		l.Do((*State).ExitPublished)
+		l.Do(func(s *State) { s.BeginDelete(); s.EndDelete(true, 1) })
+		l.Retire()
+		synctest.Wait()
+		tests.Equal(t, []Event{TaskExit}, f.sent)
+		f.end <- nil
+		synctest.Wait()
+		l.Do((*State).DeletePublished)
+		synctest.Wait()
+		tests.Equal(t, []Event{TaskExit, TaskDelete}, f.sent)
+		f.end <- nil
+		<-l.Ended()
+	})
+}
