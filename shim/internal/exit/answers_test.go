@@ -33,10 +33,10 @@ func (w *world) answer(r rules, i int) bool {
 	}
 	recovers := r.waited && c.by > 1 && !w.recovered && w.s.deletion != Deleted
 	reply := w.s.Answer(c.kind, c.by)
-	switch {
-	case reply == Hold:
+	switch reply {
+	case Hold:
 		return true
-	case reply == Running:
+	case Running:
 		require(c.kind == StateCall && (recovers || !w.s.exited), "an exit is denied")
 		if w.s.exited {
 			w.calls[i] = call{}

@@ -160,7 +160,8 @@ func (s *State) Decided(oom bool, kills uint64, cur Instance) {
 // release releases the exit if the verdict is known, its checkpoint is written, and
 // the TaskOOM, where the verdict is OOM, is acked.
 func (s *State) release() {
-	if s.decided && !s.Stale() && !(s.oom && (s.pending || s.inFlight == TaskOOM)) {
+	due := s.oom && (s.pending || s.inFlight == TaskOOM)
+	if s.decided && !s.Stale() && !due {
 		s.visible = true
 	}
 }
