@@ -28,6 +28,9 @@ func TestSubscriberOnly(t *testing.T) {
 		before := back(t, n, c)
 		event(t, n, exitTopic, c.ID)
 		all := topics(n.Events.All()[before:], c.ID)
+		if all[0] == startTopic { // its ack was lost with the connection
+			all = all[1:]
+		}
 		require.Contains(t, [][]string{{oomTopic, exitTopic}, {oomTopic, oomTopic, exitTopic}}, all)
 		exit := slices.IndexFunc(n.Events.All(), isExit)
 		again := n.Events.All()[exit-1]
