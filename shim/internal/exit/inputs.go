@@ -79,21 +79,25 @@ func (l *Loop) Decided(oom bool, kills uint64) (early bool) {
 // Answer waits for the reply to a call from an instance: Running or Exit. oomStatus
 // says that the status of the pod's choice is reported.
 func (l *Loop) Answer(ctx context.Context, call Call, by Instance) (reply Reply, oomStatus bool, err error) {
-	gone := false
+	var got struct { // the loop's own until wait returns nil
+		Reply
+		oomStatus, gone bool
+	}
 	err = l.wait(ctx, &waiting{by: by, deletes: call == DeleteCall, holds: func(s *State) bool {
 		// The TaskOOM is for the instance that is there, and a dead one needs no reply.
-		if s.Released() && s.oom && s.delivered != by && l.effects.Instance() != by {
-			gone = true
+		if got.gone = s.Released() && s.oom && s.delivered != by && l.effects.Instance() != by; got.gone {
 			return true
 		}
-		reply = s.Answer(call, by)
-		oomStatus = s.ReportsOOM()
-		return reply != Hold
+		got.Reply, got.oomStatus = s.Answer(call, by), s.ReportsOOM()
+		return got.Reply != Hold
 	}})
-	if gone {
-		err = ErrGone
+	if err != nil {
+		return Hold, false, err
 	}
-	return reply, oomStatus, err
+	if got.gone {
+		return Hold, false, ErrGone
+	}
+	return got.Reply, got.oomStatus, nil
 }
 
 // Checkpoint has a checkpoint written, and waits until it is, or ctx ends.

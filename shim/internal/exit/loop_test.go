@@ -3,6 +3,8 @@ package exit
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ const hold = 5 * time.Second
 
 // fakeEffects carries out nothing by itself.
 type fakeEffects struct {
+	mu        sync.Mutex // guards what follows
 	instance  Instance
 	sent      []Event
 	end       chan error // of the event under way
@@ -22,20 +25,58 @@ type fakeEffects struct {
 	expired   []string
 }
 
-func (f *fakeEffects) Instance() Instance { return f.instance }
-func (f *fakeEffects) Withdraw() bool     { return f.withdraws }
-func (f *fakeEffects) At(string)          {}
+// set changes what the effects do from now on.
+func (f *fakeEffects) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// events returns what was sent, once the loop has done all that it can.
+func (f *fakeEffects) events() []Event {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.sent)
+}
+
+// ends is the end of the event under way.
+func (f *fakeEffects) ends(err error) {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end <- err
+}
+
+func (f *fakeEffects) Instance() Instance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.instance
+}
+
+func (f *fakeEffects) Withdraw() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.withdraws
+}
+
+func (f *fakeEffects) At(string) {}
+
 func (f *fakeEffects) Expired(what string) {
-	f.expired = append(f.expired, what)
+	f.set(func() { f.expired = append(f.expired, what) })
 }
 
 func (f *fakeEffects) Send(e Event, _ Instance, _ bool) <-chan error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.sent = append(f.sent, e)
 	f.end = make(chan error, 1)
 	return f.end
 }
 
 func (f *fakeEffects) Checkpoint(_ Record, done func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if !f.hangs {
 		go done()
 	}
@@ -62,10 +103,9 @@ func TestLoopHolds(t *testing.T) {
 			tests.NoError(t, err)
 			answered <- reply
 		}()
-		synctest.Wait()
+		tests.Equal(t, []Event{TaskOOM}, f.events())
 		tests.Empty(t, answered)
-		tests.Equal(t, []Event{TaskOOM}, f.sent)
-		f.end <- nil
+		f.ends(nil)
 		tests.Equal(t, Exit, <-answered)
 		tests.Empty(t, f.expired)
 	})
@@ -76,7 +116,7 @@ func TestLoopExpires(t *testing.T) {
 	for name, decided := range map[string]bool{"evidence": false, "disk and containerd": true} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
-				f.hangs = true
+				f.set(func() { f.hangs = true })
 				l.Exited(false)
 				if decided {
 					l.Decided(true, 1)
@@ -107,8 +147,7 @@ func TestLoopLetsGo(t *testing.T) {
 			gone <- err
 		}()
 		synctest.Wait()
-		f.instance = 2
-		f.withdraws = true
+		f.set(func() { f.instance, f.withdraws = 2, true })
 		l.Decided(true, 1)
 		time.Sleep(hold)
 		tests.ErrorIs(t, <-gone, ErrGone)
@@ -129,17 +168,14 @@ func TestLoopReconsiders(t *testing.T) {
 	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
 		l.Exited(false)
 		l.Decided(true, 1)
-		f.instance = 2
-		f.end <- errors.New("another instance")
-		synctest.Wait()
-		tests.Equal(t, []Event{TaskOOM, TaskOOM}, f.sent)
-		f.withdraws = true
+		f.set(func() { f.instance = 2 })
+		f.ends(errors.New("another instance"))
+		tests.Equal(t, []Event{TaskOOM, TaskOOM}, f.events())
+		f.set(func() { f.withdraws = true })
 		l.Connected(t.Context(), 2)
-		synctest.Wait()
-		tests.Len(t, f.sent, 2)
+		tests.Len(t, f.events(), 2)
 		l.Asked(2)
-		synctest.Wait()
-		tests.Len(t, f.sent, 3)
+		tests.Len(t, f.events(), 3)
 	})
 }
 
@@ -151,14 +187,12 @@ func TestLoopRetires(t *testing.T) {
 		l.Do((*State).ExitPublished)
 		l.Do(func(s *State) { s.BeginDelete(); s.EndDelete(true, 1) })
 		l.Retire()
-		synctest.Wait()
-		tests.Equal(t, []Event{TaskExit}, f.sent)
-		f.end <- nil
+		tests.Equal(t, []Event{TaskExit}, f.events())
+		f.ends(nil)
 		synctest.Wait()
 		l.Do((*State).DeletePublished)
-		synctest.Wait()
-		tests.Equal(t, []Event{TaskExit, TaskDelete}, f.sent)
-		f.end <- nil
+		tests.Equal(t, []Event{TaskExit, TaskDelete}, f.events())
+		f.ends(nil)
 		<-l.Ended()
 	})
 }
