@@ -125,7 +125,7 @@ func until(t *testing.T, what string, ask func() bool) {
 // counts is an outcome.Counter that says what it has counted.
 type counts struct {
 	mu sync.Mutex
-	of map[string]int // "event told", "mark skipped pod_gone"
+	of map[string]int // "event reported", "mark skipped pod_gone"
 }
 
 var _ outcome.Counter = (*counts)(nil)

@@ -68,8 +68,8 @@ func event(t *testing.T, p *controlplane.Plane) {
 		}
 		t.Logf("x%d %s", e.Count, e.Message)
 	}
-	if told := a.counts.get("event told"); told != 3 {
-		t.Errorf("counted %s, want 3 told", a.counts.all())
+	if told := a.counts.get("event reported"); told != 3 {
+		t.Errorf("counted %s, want 3 reported", a.counts.all())
 	}
 }
 
@@ -153,7 +153,7 @@ func podGone(t *testing.T, p *controlplane.Plane) {
 	a := startAgent(t, p.Config, withMarks)
 	deletePod(t, p, pod.Name)
 	a.take(t, false, oomEvent(61, oom.CauseNode, pod))
-	if a.counts.get("mark skipped pod_gone") != 1 || a.counts.get("event told") != 1 {
+	if a.counts.get("mark skipped pod_gone") != 1 || a.counts.get("event reported") != 1 {
 		t.Errorf("counted %s", a.counts.all())
 	}
 	if events := eventsOf(t, p, "default", pod.Name); len(events) != 1 {

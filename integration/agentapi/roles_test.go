@@ -100,7 +100,7 @@ func roles(t *testing.T, p *controlplane.Plane) {
 		o.Evict = true
 	})
 	a.take(t, false, oomEvent(201, oom.CauseNode, pod), oomEvent(202, oom.CauseNode, nil))
-	if a.counts.get("event told") != 2 || a.counts.get("mark evicted") != 1 || a.counts.get("mark marked")+a.counts.get("mark skipped pod_gone") != 1 {
+	if a.counts.get("event reported") != 2 || a.counts.get("mark evicted") != 1 || a.counts.get("mark marked")+a.counts.get("mark skipped pod_gone") != 1 {
 		t.Errorf("counted %s", a.counts.all())
 	}
 	for _, more := range []rbacv1.PolicyRule{
@@ -133,7 +133,7 @@ func roleWithoutMarks(t *testing.T, p *controlplane.Plane) {
 		o.Evict = true
 	})
 	a.take(t, false, oomEvent(211, oom.CauseNode, pod))
-	if a.counts.get("event told") != 1 || a.counts.get("mark skipped forbidden") != 2 {
+	if a.counts.get("event reported") != 1 || a.counts.get("mark skipped forbidden") != 2 {
 		t.Errorf("counted %s", a.counts.all())
 	}
 	if got := getPod(t, p, pod.Name); got.ResourceVersion != pod.ResourceVersion {
