@@ -484,6 +484,15 @@ model: ## Check the exit gate and the queue in every interleaving, with spin
 	@command -v spin >/dev/null || { echo "make model: needs spin: apt-get install spin" >&2; exit 1; }
 	shim/model/check.sh
 
+# gremlins changes a copy: the package alone, as a module.
+.PHONY: mutants
+mutants: ## Change each condition of shim/internal/exit in turn: a test must fail; a quarter of an hour
+	@$(call say,mutants of shim/internal/exit)
+	@rm -rf $(CACHE)/mutants && mkdir -p $(CACHE)/mutants && cp shim/internal/exit/*.go go.sum $(CACHE)/mutants/
+	@sed 's,^module .*,module exit,' go.mod > $(CACHE)/mutants/go.mod
+	@$(GO) build -modfile=.ci/gremlins/go.mod -o $(CACHE)/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
+	cd $(CACHE)/mutants && ../gremlins unleash --workers 1 --timeout-coefficient 4 --invert-logical . | grep -v KILLED
+
 .PHONY: generate
 generate: ## Generate BPF objects and bindings again, with the pinned clang-14
 	@command -v clang-14 llvm-strip-14 >/dev/null || { echo "make generate: needs clang-14 and llvm-14: apt-get install clang-14 llvm-14" >&2; exit 1; }
