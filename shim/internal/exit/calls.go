@@ -62,7 +62,7 @@ func (s *State) ready(cur Instance) bool {
 
 // ReportsOOM reports whether the exit status of the pod's choice is reported for an
 // OOM, and not the true one.
-func (s *State) ReportsOOM() bool { return s.decided && s.oom && !s.trueOnly }
+func (s *State) ReportsOOM() bool { return s.oom && !s.trueOnly }
 
 // BeginDelete notes that the container is to be removed. It reports whether the
 // caller is to do so: else a removal is under way, and the caller joins it.

@@ -182,3 +182,22 @@ func TestCallsWhileItRuns(t *testing.T) {
 	tests.Equal(t, Hold, s.Answer(DeleteCall, 1))
 	tests.False(t, s.Due())
 }
+
+// The status of the pod's choice is for an OOM whose verdict was in time.
+func TestReportsOOM(t *testing.T) {
+	for name, tc := range map[string]struct{ oom, late, want bool }{
+		"OOM": {true, false, true}, "late OOM": {true, true, false}, "no OOM": {false, false, false}, "late": {false, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(1, true)
+			s.Exited()
+			if tc.late {
+				s.StatusDeadline()
+			}
+			tests.False(t, s.ReportsOOM(), "no verdict")
+			s.Decided(tc.oom, 1, 1)
+			s.StatusDeadline()
+			tests.Equal(t, tc.want, s.ReportsOOM())
+		})
+	}
+}
