@@ -201,3 +201,21 @@ func TestReportsOOM(t *testing.T) {
 		})
 	}
 }
+
+// A TaskExit that is held is still to be sent, and so is a TaskOOM that waits.
+func TestDrained(t *testing.T) {
+	s := New(1, true)
+	s.Exited()
+	s.ExitPublished()
+	tests.False(t, s.Drained(), "the exit is held")
+	s.Decided(false, 0, 1)
+	s.Checkpointed(s.Record())
+	tests.Equal(t, TaskExit, s.Next(1))
+	tests.False(t, s.Drained(), "it is under way")
+	s.Acked()
+	tests.True(t, s.Drained())
+
+	s = New(1, true)
+	s.VictimNamed()
+	tests.False(t, s.Drained(), "a TaskOOM waits")
+}
