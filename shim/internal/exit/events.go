@@ -37,8 +37,8 @@ func (s *State) Drained() bool {
 // cur, and for no other, or NoEvent. One event is under way at a time: until
 // [State.Acked] or [State.NotSent] Next returns NoEvent.
 //
-// A TaskOOM goes ahead of the TaskExit, and once more where another instance is there
-// by now. While an instance starts, both wait until it is subscribed.
+// A TaskOOM goes ahead of the TaskExit, and is republished where another instance runs
+// by now. While an instance starts, both events wait until the instance is subscribed.
 func (s *State) Next(cur Instance) Event {
 	if s.inFlight != NoEvent || s.Starting(cur) {
 		return NoEvent
@@ -73,7 +73,7 @@ func (s *State) Acked() {
 		if subscribed {
 			s.delivered = to
 		}
-		// The instance may have subscribed meanwhile, and too late for this one.
+		// The instance may have subscribed meanwhile, too late for this TaskOOM.
 		if !subscribed && s.isSubscribed(to) {
 			s.pending = true
 		}

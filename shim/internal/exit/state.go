@@ -211,8 +211,8 @@ func (s *State) isSubscribed(to Instance) bool {
 	return to == s.asked || !s.waited && to == s.connected && s.startOver
 }
 
-// lacks reports whether an instance needs the TaskOOM once more: its ack counts only
-// if it was subscribed, where it is subscribed by now.
+// lacks reports whether the TaskOOM must be republished to an instance. The ack of an
+// instance that is subscribed by now counts only if the instance was subscribed then.
 func (s *State) lacks(by Instance) bool {
 	if s.isSubscribed(by) {
 		return s.delivered != by
