@@ -57,7 +57,8 @@ var fieldOf = map[string]string{
 	"container": "spec.containers", "ephemeral": "spec.ephemeralContainers",
 }
 
-// seen is an Event as the API server had it last.
+// seen is an Event as the API server had it last. Without a version the Event is
+// there and was not read since somebody else changed it.
 type seen struct {
 	version string
 	count   int32
@@ -68,14 +69,15 @@ func seenOf(e *corev1.Event) seen {
 	return seen{version: e.ResourceVersion, count: e.Count, told: parseTold(e.Annotations[annotationTold])}
 }
 
-// tell changes the lane's Event if it is there, and creates it if not.
+// tell changes the lane's Event if it is there, and creates it if not. Each answer
+// of the API server is kept for the next attempt: an attempt that fails at its last
+// request repeats this request alone.
 func (t *Teller) tell(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
 	namespace, eventName := object.Namespace, eventName(lane, object)
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	known, ok := t.events.Get(lane)
-	if !ok {
+	if _, ok := t.events.Get(lane); !ok {
 		event := t.event(namespace, eventName, object, tasks)
 		created := &corev1.Event{}
 		err := t.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
@@ -87,20 +89,33 @@ func (t *Teller) tell(ctx context.Context, lane deliver.Lane, object corev1.Obje
 			return kubeapi.Judge(err)
 		}
 		// By an agent before this one, or by a call whose answer was lost.
-		read, err := t.patch(ctx, namespace, eventName, []byte("{}"))
-		if err != nil {
-			return t.forget(lane, err)
-		}
-		known = seenOf(read)
+		t.events.Add(lane, seen{})
 	}
-	return t.count(ctx, lane, namespace, eventName, known.(seen), tasks)
+	known, err := t.known(ctx, lane, namespace, eventName)
+	if err != nil {
+		return err
+	}
+	return t.count(ctx, lane, namespace, eventName, known, tasks)
+}
+
+// known is the lane's Event, which is read if it was not yet.
+func (t *Teller) known(ctx context.Context, lane deliver.Lane, namespace, eventName string) (seen, error) {
+	if cached, ok := t.events.Get(lane); ok && cached.(seen).version != "" {
+		return cached.(seen), nil
+	}
+	event, err := t.patch(ctx, namespace, eventName, []byte("{}"))
+	if err != nil {
+		return seen{}, t.failed(lane, err)
+	}
+	known := seenOf(event)
+	t.events.Add(lane, known)
+	return known, nil
 }
 
 // count has an Event count the tasks that it does not yet.
 func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
 	news := known.told.news(tasks)
 	if len(news) == 0 {
-		t.events.Add(lane, known)
 		return nil
 	}
 	last := news[len(news)-1]
@@ -118,7 +133,7 @@ func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventN
 	}
 	changed, err := t.patch(ctx, namespace, eventName, body)
 	if err != nil {
-		return t.forget(lane, err)
+		return t.failed(lane, err)
 	}
 	t.events.Add(lane, seenOf(changed))
 	return nil
@@ -133,12 +148,16 @@ func (t *Teller) patch(ctx context.Context, namespace, eventName string, body []
 	return event, err
 }
 
-// forget says what a failed change means. The next attempt looks anew: the Event
-// may have been changed by a call whose answer was lost, or its time is over.
-func (t *Teller) forget(lane deliver.Lane, err error) error {
-	t.events.Remove(lane)
-	if apierrors.IsNotFound(err) {
+// failed says what a failed read or change means. What is known of the Event stays
+// known after an answer that says nothing of it: a change names the version that it
+// changes, so one that was made, and whose answer was lost, is a conflict next time.
+func (t *Teller) failed(lane deliver.Lane, err error) error {
+	switch {
+	case apierrors.IsNotFound(err): // its time is over
+		t.events.Remove(lane)
 		return &outcome.RetryError{Reason: outcome.Conflict, Err: err}
+	case apierrors.IsConflict(err):
+		t.events.Add(lane, seen{})
 	}
 	return kubeapi.Judge(err)
 }

@@ -100,6 +100,31 @@ func refusals(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
+// An API server that refuses every second request that writes, while an Event of an
+// agent before this one has to be found, read and changed: each attempt comes further
+// than the one before.
+func everySecondRefused(t *testing.T, p *controlplane.Plane) {
+	pod := makePod(t, p, "second", nil)
+	before := startAgent(t, p.Config, nil)
+	before.take(t, false, oomEvent(5001, oom.CauseNode, pod))
+	before.stop()
+	var n atomic.Uint64
+	config := rest.CopyConfig(p.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method != http.MethodGet && n.Add(1)%2 == 0 {
+				return refusal(r, http.StatusServiceUnavailable)
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	a := startAgent(t, config, nil)
+	a.take(t, false, oomEvent(5002, oom.CauseNode, pod))
+	if got := counted(t, p, []*corev1.Pod{pod}); got != 2 || a.counts.get("event error unavailable") != 2 {
+		t.Errorf("the Event counts %d, want 2, after 2 attempts that failed; %s", got, a.counts.all())
+	}
+}
+
 // refusal is an API server's answer that it can't now.
 func refusal(r *http.Request, code int) (*http.Response, error) {
 	body, err := json.Marshal(metav1.Status{

@@ -109,6 +109,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("slow", func(t *testing.T) { slow(t, p) })
 	t.Run("answers lost", func(t *testing.T) { answersLost(t, p) })
 	t.Run("refusals", func(t *testing.T) { refusals(t, p) })
+	t.Run("every second refused", func(t *testing.T) { everySecondRefused(t, p) })
 	t.Run("hanging", func(t *testing.T) { hanging(t, p) })
 }
 
