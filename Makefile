@@ -503,11 +503,6 @@ fuzz: ## Fuzz every parser for FUZZTIME
 	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
 	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
 
-.PHONY: model
-model: ## Check the exit gate and the queue in every interleaving, with spin
-	@command -v spin >/dev/null || { echo "make model: needs spin: apt-get install spin" >&2; exit 1; }
-	shim/model/check.sh
-
 # gremlins changes a copy: the package alone, as a module.
 .PHONY: mutants
 mutants: ## Change each condition of shim/internal/exit in turn: a test must fail; a quarter of an hour

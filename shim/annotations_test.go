@@ -131,7 +131,7 @@ func TestABadAnnotationRefusesTheContainer(t *testing.T) {
 		bundle := annotated(t, map[string]string{"oomwitness.io/report": "always"})
 		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
 		require.ErrorContains(t, err, "oomwitness.io/report")
-		require.Nil(t, b.run("c"))
+		require.Nil(t, b.container("c"))
 		require.Empty(t, b.task.inits, "nothing was made")
 	})
 }

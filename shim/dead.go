@@ -22,6 +22,9 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // ttrpcAddressEnv names the environment variable in which containerd gives a
@@ -41,14 +44,14 @@ const (
 // dead is a container whose shim has died. The process that
 // removes the container reports the exit.
 type dead struct {
-	ctx       context.Context
-	id        string
-	bundle    string
-	cfg       config.Config
-	sources   func() []oom.Source
-	forwarder Forwarder
-	counts    *counters
-	begun     time.Time
+	ctx     context.Context
+	id      string
+	bundle  string
+	cfg     config.Config
+	sources func() []oom.Source
+	client  delivery.Client
+	counts  *counters
+	begun   time.Time
 	// reachable reports whether a containerd accepts events. deferPublish starts a
 	// deferred publisher, which publishes an event after this process has ended.
 	reachable    func() bool
@@ -64,10 +67,10 @@ type last struct {
 	// code is the reported status of an OOM, unless trueStatus is set.
 	code       int
 	trueStatus bool
-	// due is the TaskOOM, nil where none is, and acked is closed when containerd
-	// has acked it.
+	// due is the TaskOOM, nil where none is, and acked gets nil when containerd has
+	// acked it.
 	due   *types.Envelope
-	acked <-chan struct{}
+	acked <-chan error
 	close func() error
 }
 
@@ -87,7 +90,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 	address := os.Getenv(ttrpcAddressEnv)
 	d := &dead{
 		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
-		sources: func() []oom.Source { return Sources(ctx) }, forwarder: NewWire(address),
+		sources: func() []oom.Source { return Sources(ctx) }, client: delivery.NewClient(address),
 		counts: newCounters(), begun: time.Now(),
 		reachable: func() bool { return upstream.CanConnect(address) }, deferPublish: startDeferredPublisher,
 	}
@@ -156,10 +159,10 @@ func (d *dead) last() (*last, error) {
 	if err := endInit(rec); err != nil {
 		log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: init could not be killed before it is removed")
 	}
-	due := l.verdict.OOMKilled && !rec.Delivered
+	due := exit.Record{Decided: true, OOM: l.verdict.OOMKilled, Acked: rec.Delivered}.Due()
 	if due || decided {
 		reported := reportedStatus(l.exit.Status, l.code, l.verdict, l.trueStatus)
-		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Delivered, reported, time.Since(l.exit.At))
+		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Delivered, reported)
 	}
 	if !due {
 		return l, nil
@@ -168,10 +171,10 @@ func (d *dead) last() (*last, error) {
 	if err != nil {
 		return l, fmt.Errorf("encode TaskOOM: %w", err)
 	}
-	q := newQueue(d.ctx, d.forwarder, d.counts)
-	it := &item{env: env, acked: make(chan struct{})}
-	q.push(d.id, it)
-	l.due, l.acked, l.close = env, it.acked, q.close
+	q := delivery.NewQueue(d.ctx, d.client, d.counts.add)
+	it := &delivery.Item{Envelope: env, Done: make(chan error, 1)}
+	q.Push(d.id, it)
+	l.due, l.acked, l.close = env, it.Done, q.Close
 	return l, nil
 }
 
@@ -180,7 +183,7 @@ func (d *dead) last() (*last, error) {
 // that it is gone, and how is anybody's guess but the evidence's.
 func (d *dead) decide(rec record, l *last, recorded bool) {
 	boot := rec.Boot == bootID()
-	alive := boot && processRuns(rec.Pid, rec.StartTicks)
+	alive := boot && process.Running(rec.Pid, rec.StartTicks)
 	c := oom.Case{Stops: rec.Stops, Grace: d.cfg.Grace}
 	if boot { // else pids and cgroups are others' by now
 		c.Evidence = d.collect(rec)
@@ -214,7 +217,7 @@ func (d *dead) exit(rec record, l *last) (recorded bool) {
 
 // collect reads the evidence from where the dead shim's baselines are.
 func (d *dead) collect(rec record) []oom.Evidence {
-	r := newRun(d.id, d.bundle, policy{}, 0)
+	var probes []oom.Probe
 	for _, s := range d.sources() {
 		checkpointed, ok := rec.Probes[s.Name()]
 		if !ok {
@@ -229,11 +232,11 @@ func (d *dead) collect(rec record) []oom.Evidence {
 			log.G(d.ctx).WithError(err).WithField("container", d.id).Warn("dead shim: a source of evidence can't be had")
 			continue
 		}
-		r.probes = append(r.probes, p)
+		probes = append(probes, p)
 	}
 	found := make(chan []oom.Evidence, 1)
 	go func() {
-		all, err := r.collect()
+		all, err := collect(probes)
 		if err != nil && len(all.evidence) > 0 && all.evidence[0].Gone {
 			log.G(d.ctx).WithError(err).WithField("container", d.id).Info("dead shim: evidence is missing")
 		}
@@ -259,12 +262,18 @@ func (d *dead) wait(l *last) {
 	if d.reachable() {
 		left = min(d.cfg.HoldTimeout, deadTimeout) - time.Since(d.begun)
 	}
+	var err error
 	select {
-	case <-l.acked:
+	case err = <-l.acked:
 	case <-time.After(left):
+		err = context.DeadlineExceeded
 	}
 	_ = l.close()
-	if opened(l.acked) {
+	select {
+	case err = <-l.acked: // at the last moment
+	default:
+	}
+	if err == nil {
 		return
 	}
 	entry := log.G(d.ctx).WithField("container", d.id)

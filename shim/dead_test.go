@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	runc "github.com/containerd/go-runc"
+	"github.com/containerd/ttrpc"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -58,7 +59,7 @@ func newDeadBundle(t *testing.T) *deadBundle {
 	}
 	g.dead = &dead{
 		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
-		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, forwarder: g.events, counts: newCounters(), begun: time.Now(),
+		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, client: g.events, counts: newCounters(), begun: time.Now(),
 		reachable:    func() bool { return true },
 		deferPublish: func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
 	}
@@ -92,7 +93,12 @@ func (g *deadBundle) exited(t *testing.T, status int, at time.Time) {
 // live has the container's shim answer.
 func (g *deadBundle) live(t *testing.T) {
 	t.Helper()
-	listen(t, g.socket(t))
+	l, err := net.Listen("unix", g.socket(t))
+	require.NoError(t, err)
+	server, err := ttrpc.NewServer()
+	require.NoError(t, err)
+	go func() { _ = server.Serve(context.Background(), l) }()
+	t.Cleanup(func() { _ = server.Close() })
 }
 
 // socket returns the path of the shim's socket, which the bundle has noted.

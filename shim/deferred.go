@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/runtime"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
 // Where shim and containerd are both dead, the containerd that starts next runs
@@ -57,7 +59,7 @@ func RunDeferredPublisher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return publishTwice(ctx, NewWire(os.Getenv(ttrpcAddressEnv)), env)
+	return publishTwice(ctx, delivery.NewClient(os.Getenv(ttrpcAddressEnv)), env)
 }
 
 // parseDeferred reads what a deferred publisher is given.
@@ -75,24 +77,24 @@ func parseDeferred(data []byte) (*types.Envelope, error) {
 
 // publishTwice publishes an event as soon as containerd accepts it, and republishes the
 // event when CRI has subscribed.
-func publishTwice(ctx context.Context, fwd Forwarder, env *types.Envelope) error {
+func publishTwice(ctx context.Context, client delivery.Client, env *types.Envelope) error {
 	ctx, cancel := context.WithTimeout(ctx, deferredTimeout)
 	defer cancel()
-	q := newQueue(ctx, fwd, newCounters())
+	q := delivery.NewQueue(ctx, client, newCounters().add)
 	for _, pause := range []time.Duration{0, subscribedAfter} {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
-		it := &item{env: env, acked: make(chan struct{})}
-		q.push("", it)
+		it := &delivery.Item{Envelope: env, Done: make(chan error, 1)}
+		q.Push("", it)
 		select {
-		case <-it.acked:
+		case <-it.Done:
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), q.close())
+			return errors.Join(ctx.Err(), q.Close())
 		}
 	}
-	return q.close()
+	return q.Close()
 }
 
 // startDeferredPublisher starts a deferred publisher, which outlives this process.

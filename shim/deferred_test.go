@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
 func message(t testing.TB) *types.Envelope {
@@ -55,7 +56,7 @@ func TestTheDeferredPublisherPublishesTwice(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, events.all())
 		events.back()
-		time.Sleep(lastRetry)
+		time.Sleep(delivery.LastRetry)
 		require.Equal(t, []string{"/tasks/oom c"}, events.all())
 		time.Sleep(subscribedAfter)
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c"}, events.all())

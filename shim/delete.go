@@ -4,6 +4,9 @@ package shim
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -12,166 +15,169 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
-// deleteTimeout is how long a delete may take that nobody waits for any more.
-const deleteTimeout = time.Minute
+const (
+	// deleteBound is how long a delete may take that nobody waits for any more.
+	deleteBound = time.Minute
+	// settleWait is how long a delete waits for the last metrics.
+	settleWait = time.Second
+)
 
-// deletion is a delete under way. It goes on when whoever asked has given it up:
-// on a busy node, where containerd's 10 s don't do, a runc that is killed each
-// time would never get it done. Whoever asks again joins in.
+// deletion is a delete under way. It goes on when the caller has given up: on a busy
+// node, where containerd's 10 s are not enough, a runc that is killed each time would
+// never get it done. Another caller joins it.
 type deletion struct {
 	done chan struct{}
-	// resp and err are set before done is closed.
-	resp *taskAPI.DeleteResponse
-	err  error
-	// joined is true if somebody has asked again. Guarded by run.mu.
-	joined bool
+	err  error // set before done is closed
 }
 
-// Delete is the last (the third is TaskExit, in publisher.go). It also waits
-// until containerd has acked the TaskExit, which upstream loses when the shim
-// is shut down right after.
+// Delete removes a container that has ended, or an exec. It also waits until containerd
+// has acked the TaskExit, which upstream loses when the shim is shut down right after.
 func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
 	since := time.Now()
-	if b := s.tombstone(req.ID, req.ExecID); b != nil {
-		if err := s.passTombstone(ctx, b, since); err != nil {
-			return nil, err
-		}
-		return b.deleted(), nil
-	}
-	instance := s.queue.fwd.Instance()
-	r := s.requested(req.ID, req.ExecID)
-	if r == nil {
+	a := s.asking(req.ID, req.ExecID)
+	if a == nil {
 		return s.TTRPCTaskService.Delete(ctx, req)
 	}
-	stopped, err := s.waitExitAckedIfStopped(ctx, r, since)
-	if err != nil {
-		return nil, err
+	stopped := s.stopped(ctx, a)
+	oomStatus, err := false, error(nil)
+	if stopped {
+		if _, oomStatus, err = a.loop.Answer(ctx, exit.DeleteCall, a.by); err != nil {
+			return nil, errgrpc.ToGRPC(err)
+		}
 	}
-	d, mine := r.beginDelete()
+	if a.deleted {
+		return a.removedAnswer(oomStatus), nil
+	}
+	d, mine := a.beginDelete()
 	if mine {
-		go s.carryOut(ctx, r, d, instance, since, stopped)
+		go s.carryOut(ctx, a, d, since, stopped)
 	}
 	select {
 	case <-d.done:
-		return d.resp, d.err
+		if d.err != nil {
+			return nil, d.err
+		}
+		a.loop.Do(func(st *exit.State) { oomStatus = st.ReportsOOM() })
+		return a.removedAnswer(oomStatus), nil
 	case <-ctx.Done():
 		return nil, errgrpc.ToGRPC(ctx.Err())
 	}
 }
 
-// carryOut deletes a container that had stopped, or had not, when it was asked
-// for by a containerd instance.
-func (s *Service) carryOut(asked context.Context, r *run, d *deletion, instance uint64, since time.Time, stopped bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteTimeout)
-	defer cancel()
-	if stopped { // the last metrics are read while there is a cgroup
-		select {
-		case <-r.settled:
-		case <-time.After(checkpointWait):
-			log.G(ctx).WithFields(log.Fields{"container": r.id, "waits_for": r.reached(), "total": s.counts.add("delete unsettled")}).
-				Warn("the exit gate has not done all within the hold timeout: the delete goes on, the last metrics may be missing")
-		}
+// stopped reports whether the container has ended.
+func (s *Service) stopped(ctx context.Context, a *asking) bool {
+	if a.exitKnown() != nil {
+		return true
 	}
-	s.owe(r)
-	resp, err := s.TTRPCTaskService.Delete(ctx, &taskAPI.DeleteRequest{ID: r.id})
+	st, err := s.TTRPCTaskService.State(ctx, &taskAPI.StateRequest{ID: a.id})
+	if err != nil || st.Status != tasktypes.Status_STOPPED {
+		return a.exitKnown() != nil // not stopped: upstream's Delete itself says what is wrong
+	}
+	a.exited(oom.Exit{Pid: int(st.Pid), Status: int(st.ExitStatus), At: st.ExitedAt.AsTime()})
+	return true
+}
+
+// removedAnswer returns the answer to Delete.
+func (c *container) removedAnswer(oomStatus bool) *taskAPI.DeleteResponse {
+	status, at := c.ended(oomStatus)
+	return &taskAPI.DeleteResponse{Pid: uint32(c.initPid()), ExitStatus: status, ExitedAt: at}
+}
+
+// carryOut deletes a container that had stopped, or had not, when an instance asked for
+// it.
+func (s *Service) carryOut(asked context.Context, a *asking, d *deletion, since time.Time, stopped bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(asked), deleteBound)
+	defer cancel()
+	c := a.container
+	if stopped { // the last metrics are read while there is a cgroup
+		c.awaitSettled(ctx)
+	}
+	s.owe(c)
+	resp, err := s.TTRPCTaskService.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
 	if err != nil {
-		s.pay(r)
-		r.endDelete(d, nil, err)
+		s.pay(c)
+		c.loop.Do(func(st *exit.State) { st.EndDelete(false, 0) })
+		d.end(err)
 		return
 	}
+	c.mu.Lock()
+	c.answer = resp
+	c.mu.Unlock()
 	faultPoint("deleted")
-	if !stopped {
-		err = s.deleted(ctx, r, resp, since)
+	if at := resp.ExitedAt.AsTime(); !stopped && !at.IsZero() {
+		// The answer is the first sight of the exit, and waits like any other.
+		c.exited(oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
+		_, _, err = c.loop.Answer(ctx, exit.DeleteCall, a.by)
 	}
-	resp.ExitedAt = r.endedAt(resp.ExitedAt)
-	b := &tombstone{run: r, by: instance, answer: resp}
-	b.deadline, _ = asked.Deadline()
-	// Nobody may have the answer: then it is for whoever asks again.
-	if late(asked, since) || r.joined(d) {
-		b.by = anyInstance
+	c.deleted.Store(true)
+	c.loop.Settle(ctx) // nothing is written into a bundle that is being removed
+	by := a.by
+	if late(asked, since) || err != nil { // nobody may have the answer: then it is for the next caller
+		by = 0
 	}
-	s.leave(r, nil)
-	s.groups.forget(r.id)
-	r.remove()
-	s.addTombstone(b)
-	if cerr := r.close(); cerr != nil {
-		log.G(ctx).WithError(cerr).WithField("container", r.id).Warn("close the evidence")
+	c.loop.Do(func(st *exit.State) { st.EndDelete(true, by) })
+	if end, ok := asked.Deadline(); ok { // who has read the answer by then has removed the bundle
+		time.AfterFunc(time.Until(end), func() { c.loop.Do((*exit.State).Unanswered) })
 	}
-	r.endDelete(d, b.deleted(), err)
-}
-
-// beginDelete returns the delete that is under way, or a new one, which is the
-// caller's to carry out.
-func (r *run) beginDelete() (d *deletion, mine bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if d := r.deletion; d != nil {
-		d.joined = true
-		return d, false
+	s.retire(c)
+	if cerr := c.close(); cerr != nil {
+		log.G(ctx).WithError(cerr).WithField("container", c.id).Warn("close the evidence")
 	}
-	r.deletion = &deletion{done: make(chan struct{})}
-	return r.deletion, true
-}
-
-func (r *run) joined(d *deletion) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return d.joined
-}
-
-// endDelete returns the answer to all who wait. A delete that failed may be tried
-// again.
-func (r *run) endDelete(d *deletion, resp *taskAPI.DeleteResponse, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if resp == nil {
-		r.deletion = nil
-	}
-	d.resp, d.err = resp, err
 	if err != nil {
-		d.resp = nil
+		err = errgrpc.ToGRPC(err)
 	}
+	d.end(err)
+}
+
+// end has all callers go that wait for the delete.
+func (d *deletion) end(err error) {
+	d.err = err
 	close(d.done)
 }
 
-// deleted is for a delete that found init running when it was asked for, and
-// ended when it was carried out: the answer is the first sight of the exit, and
-// waits like any other. A container that was never started has no exit.
-func (s *Service) deleted(ctx context.Context, r *run, resp *taskAPI.DeleteResponse, since time.Time) error {
-	at := resp.ExitedAt.AsTime()
-	if at.IsZero() {
-		return nil
-	}
-	s.settle(r, oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
-	if err := s.pass(ctx, r, since); err != nil {
-		return err
-	}
-	return s.waitExitAcked(ctx, r, since)
-}
-
-// waitExitAckedIfStopped reports whether the container has stopped, and waits in that case until
-// its exit was released and its TaskExit acked, or the hold timeout has passed.
-func (s *Service) waitExitAckedIfStopped(ctx context.Context, r *run, since time.Time) (stopped bool, err error) {
-	st, err := s.state(ctx, ctx, &taskAPI.StateRequest{ID: r.id})
-	if err != nil || st.Status != tasktypes.Status_STOPPED {
-		return false, ctx.Err() // not stopped: Delete itself says what is wrong
-	}
-	return true, s.waitExitAcked(ctx, r, since)
-}
-
-// waitExitAcked waits until containerd has the TaskExit, or the hold timeout has passed.
-func (s *Service) waitExitAcked(ctx context.Context, r *run, since time.Time) error {
-	timeout := time.NewTimer(time.Until(r.holdUntil(since, s.cfg.HoldTimeout)))
-	defer timeout.Stop()
+// awaitSettled waits for the last metrics.
+func (c *container) awaitSettled(ctx context.Context) {
 	select {
-	case <-r.exitAcked:
-	case <-timeout.C:
-		log.G(ctx).WithFields(log.Fields{"container": r.id, "total": s.counts.add("delete unannounced")}).
-			Warn("containerd did not ack the exit within the hold timeout: the delete goes on")
-	case <-ctx.Done():
-		return errgrpc.ToGRPC(ctx.Err())
+	case <-c.settled:
+	case <-time.After(settleWait):
+		log.G(ctx).WithFields(log.Fields{"container": c.id, "waits_for": c.reached(), "total": c.s.counts.add("delete unsettled")}).
+			Warn("the exit gate has not done all within the hold timeout: the delete goes on, the last metrics may be missing")
 	}
-	return nil
+}
+
+// late reports whether a caller that called then may have given up before the answer is
+// there: the time that it gave begins there, and the way takes some of it.
+func late(ctx context.Context, since time.Time) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Since(since) > end.Sub(since)/2
+}
+
+// beginDelete returns the delete that is under way, or a new one, which is the caller's
+// to carry out.
+func (c *container) beginDelete() (d *deletion, mine bool) {
+	c.loop.Do(func(st *exit.State) {
+		if mine = st.BeginDelete(); mine {
+			c.deletion = &deletion{done: make(chan struct{})}
+		}
+		d = c.deletion
+	})
+	return d, mine
+}
+
+// forgotten reports whether the bundle of a tombstone is gone: then the tombstone goes.
+func (s *Service) forgotten(c *container) bool {
+	gone := c.removed()
+	if gone {
+		s.forget(c)
+	}
+	return gone
+}
+
+// removed reports whether the bundle is gone.
+func (c *container) removed() bool {
+	_, err := os.Lstat(c.bundle)
+	return errors.Is(err, fs.ErrNotExist)
 }

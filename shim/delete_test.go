@@ -124,7 +124,7 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 				close(read)
 			}
 			<-done
-			took := map[bool]time.Duration{false: 0, true: checkpointWait}[hangs]
+			took := map[bool]time.Duration{false: 0, true: settleWait}[hangs]
 			require.Equal(t, took, (<-deleted).Sub(asked))
 			require.EqualValues(t, map[bool]int{true: 1}[hangs], b.counts.of("delete unsettled"))
 			if hangs {

@@ -84,7 +84,7 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 		"stopped after it":            {[]step{isNamed, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},
 		"the ledger lost after it":    {[]step{isNamed, losesTheLedger, isAskedToStop, endsKilled, asksWait}, []string{killed, exited}},
 		"clean, say counters":         {[]step{isNamed, endsCleanly, asksWait}, []string{killed, exited}},
-		"containerd starts after it":  {[]step{isNamed, dies, isBack, connects, endsKilled, asksState, asksWait}, []string{killed, killed, exited, killed}}, // for who only subscribes, and for who asks
+		"containerd starts after it":  {[]step{isNamed, dies, isBack, connects, endsKilled, asksState, asksWait}, []string{killed, exited, killed}}, // for who only subscribes, and for who asks
 		"it starts after the end":     {[]step{isNamed, dies, endsKilled, isBack, connects, asksState, asksWait}, []string{killed, exited}},
 		"acked before it subscribes":  {[]step{dies, connects, isNamed, isBack, settles, asksState, endsKilled, asksWait}, []string{killed, killed, exited}},
 		"a containerd that is silent": {[]step{dies, isNamed, isBack, settles}, []string{killed}},
@@ -98,7 +98,7 @@ func TestATaskOOMBeforeTheEnd(t *testing.T) {
 				}
 				settles(t, b)
 				require.Equal(t, tc.want, b.events.all())
-				r := b.run("c")
+				r := b.container("c")
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				if r.exit != nil {
@@ -149,7 +149,7 @@ func TestANotificationWhileEvidenceIsCollected(t *testing.T) {
 }
 
 // The hold timeout has passed, and a containerd has the exit, when the verdict
-// comes. It gets the TaskOOM, which the one before it had. shim/model found this
+// comes. It gets the TaskOOM, which the one before it had. The explorer found this
 // order.
 func TestAnEarlyTaskOOMAfterTheHoldTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
 // fakeTask stands for upstream's service, to force an order of events that the
@@ -232,14 +234,14 @@ type fakeEvents struct {
 	times    []time.Time
 	fail     int // errors to give first
 	down     bool
-	instance uint64
+	instance delivery.Instance // one less than the number
 	hold     func(topic, id string) <-chan struct{}
 }
 
-func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint64) (uint64, error) {
+func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, to delivery.Instance) error {
 	event, err := typeurl.UnmarshalAny(env.Event)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	id := event.(interface{ GetContainerID() string }).GetContainerID()
 	f.mu.Lock()
@@ -248,24 +250,24 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 	hold, instance := f.hold, f.instance
 	f.mu.Unlock()
 	if failing {
-		return 0, errors.New("not today")
+		return errors.New("not today")
 	}
-	if want != anyInstance && want != instance {
-		return 0, errOtherInstance
+	if to != delivery.AnyInstance && to != instance+1 {
+		return delivery.ErrOtherInstance
 	}
 	if hold != nil {
 		if c := hold(env.Topic, id); c != nil {
 			select {
 			case <-c:
 			case <-ctx.Done():
-				return 0, ctx.Err()
+				return ctx.Err()
 			}
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.instance != instance {
-		return 0, ttrpc.ErrClosed
+		return ttrpc.ErrClosed
 	}
 	f.acked = append(f.acked, env.Topic+" "+id)
 	if e, ok := event.(interface{ GetExitStatus() uint32 }); ok {
@@ -274,13 +276,13 @@ func (f *fakeEvents) Forward(ctx context.Context, env *types.Envelope, want uint
 	if e, ok := event.(interface{ GetExitedAt() *timestamppb.Timestamp }); ok {
 		f.times = append(f.times, e.GetExitedAt().AsTime())
 	}
-	return instance, nil
+	return nil
 }
 
-func (f *fakeEvents) Instance() uint64 {
+func (f *fakeEvents) Instance() delivery.Instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.instance
+	return f.instance + 1
 }
 
 // stop has containerd take no more events, as it does first when it is stopped in
@@ -352,7 +354,7 @@ func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 		ctx:    ctx,
 	}
 	o := Options{
-		Config: config.Default(), Sources: []oom.Source{b.source}, Forwarder: b.events,
+		Config: config.Default(), Sources: []oom.Source{b.source}, Client: b.events,
 		Hierarchy: func() (oom.Hierarchy, error) { return oom.Hierarchy{Version: 2, Mount: "/sys/fs/cgroup"}, nil },
 		Exits:     b.exits, Shutdown: sd,
 		Upstream: func(_ context.Context, p upstream.Publisher, _ shutdown.Service) (taskAPI.TTRPCTaskService, error) {
@@ -370,7 +372,7 @@ func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 		close(b.exits)
 		sd.Shutdown()
 		<-sd.Done()
-		_ = b.queue.close()
+		_ = b.queue.Close()
 		synctest.Wait()
 	})
 	return b
@@ -395,4 +397,13 @@ func annotated(t *testing.T, annotations map[string]string, members ...string) s
 	spec := "{" + strings.Join(append(members, `"annotations":`+string(text)), ",") + "}"
 	require.NoError(t, os.WriteFile(filepath.Join(bundle, specFile), []byte(spec), 0o640))
 	return bundle
+}
+
+// tombstones returns the containers that were deleted, by ID.
+func (b *bench) tombstones() map[string]*container {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := maps.Clone(b.containers)
+	maps.DeleteFunc(all, func(_ string, c *container) bool { return !c.deleted.Load() })
+	return all
 }

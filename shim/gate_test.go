@@ -111,12 +111,12 @@ func TestTheHoldTimeoutReleasesTheExit(t *testing.T) {
 				_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 				require.NoError(t, err)
 				require.Equal(t, config.Default().HoldTimeout, time.Since(start))
-				require.Equal(t, tc.oom, b.run("c").verdict.OOMKilled)
+				require.Equal(t, tc.oom, b.container("c").verdict.OOMKilled)
 				require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 				if b.source.block != nil {
 					close(b.source.block)
 					synctest.Wait()
-					require.True(t, b.run("c").verdict.OOMKilled, "late, but not lost")
+					require.True(t, b.container("c").verdict.OOMKilled, "late, but not lost")
 					require.Contains(t, b.events.all(), "/tasks/oom c")
 				}
 			})
@@ -245,7 +245,7 @@ func TestAStopThatCouldNotBeSentIsNone(t *testing.T) {
 				_, _ = b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL)})
 				_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 				require.NoError(t, err)
-				require.Equal(t, tc.oom, b.run("c").verdict.OOMKilled)
+				require.Equal(t, tc.oom, b.container("c").verdict.OOMKilled)
 			})
 		})
 	}
@@ -259,7 +259,7 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 		b.task.exit(t, "c", 137)
 		_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err)
-		rec, err := readRecord(b.run("c").bundle)
+		rec, err := readRecord(b.container("c").bundle)
 		require.NoError(t, err)
 		exit, ended := rec.exit()
 		require.True(t, ended)
@@ -282,7 +282,7 @@ func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 		"no evidence":         {func(b *bench) { b.source.armErr = errors.New("no such cgroup") }, "evidence not armed"},
 		"cgroup gone":         {func(b *bench) { b.source.err = fmt.Errorf("read: %w", oom.ErrGone) }, "cgroup gone"},
 		"bundle is gone": {func(b *bench) {
-			_ = os.RemoveAll(b.run("c").bundle)
+			_ = os.RemoveAll(b.container("c").bundle)
 		}, "record not written"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -375,7 +375,8 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 		synctest.Wait()
 		one := []string{"/tasks/oom c", "/tasks/exit c", "/tasks/delete c"}
 		require.Equal(t, append(append(one, one...), one...), b.events.all())
-		require.Empty(t, b.runs)
+		require.Len(t, b.tombstones(), 1, "whose bundle is there")
+		require.Len(t, b.containers, 1)
 		require.Empty(t, b.byPid)
 	})
 }

@@ -46,7 +46,7 @@ func newGroupEnforcer(ctx context.Context, counts *counters) *groupEnforcer {
 // enforceGroup begins the oom.group enforcement for a container.
 //
 // Preconditions: pid is its init's, which has not run yet.
-func (s *Service) enforceGroup(r *run, pid int) error {
+func (s *Service) enforceGroup(c *container, pid int) error {
 	h, err := s.hierarchy()
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (s *Service) enforceGroup(r *run, pid int) error {
 	if err != nil {
 		return err
 	}
-	return s.groups.add(&enforcedGroup{r.id, filepath.Join(h.Mount, path, oomGroupFile), r.policy.oomGroup})
+	return s.groups.add(&enforcedGroup{c.id, filepath.Join(h.Mount, path, oomGroupFile), c.policy.oomGroup})
 }
 
 func (g *groupEnforcer) add(f *enforcedGroup) error {

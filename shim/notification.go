@@ -3,14 +3,15 @@
 package shim
 
 import (
-	"math"
-	"runtime"
+	"context"
+	"errors"
 	"time"
 
 	"github.com/containerd/log"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
 // Upstream's watcher sends an OOM notification at a kill. The order of events, on cgroup v2:
@@ -37,61 +38,57 @@ var collectPauses = []time.Duration{
 // cost of a kill is to read them.
 const snapshotEvery = time.Second
 
-// allKills stands for every kill of a run that there is going to be.
-const allKills = math.MaxUint64
-
 // notified follows up an OOM notification: collect the evidence at once, while the cgroup
 // is there, and a few times more if there is nothing to see yet. One goroutine
 // per run does it, and again for an OOM notification that has come meanwhile.
 func (s *Service) notified(id string) {
-	r := s.run(id)
-	if r == nil {
+	c := s.container(id)
+	if c == nil {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.notified = true
-	if r.following || r.exit != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notified = true
+	if c.following || c.exit != nil {
 		return
 	}
-	r.following = true
+	c.following = true
 	go func() {
-		for r.nextNotification() {
-			s.followUp(r)
+		for c.nextNotification() {
+			c.followUp()
 		}
 	}()
 }
 
-// nextNotification reports whether there is an OOM notification to follow up. Where there is none nobody
-// looks any more.
-func (r *run) nextNotification() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.following = r.notified && r.exit == nil
-	r.notified = false
-	return r.following
+// nextNotification reports whether there is an OOM notification to follow up. Where there
+// is none, nobody follows up any more.
+func (c *container) nextNotification() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.following = c.notified && c.exit == nil
+	c.notified = false
+	return c.following
 }
 
-func (s *Service) followUp(r *run) {
-	before := kills(r.lastEvidence())
+func (c *container) followUp() {
+	before := kills(c.lastEvidence())
 	for _, pause := range collectPauses {
-		if ev := r.readBest(); ev.Init == oom.Yes {
-			s.publishEarly(r, ev.Kills)
+		if ev := c.readBest(); ev.Init == oom.Yes {
+			c.killed(ev.Kills, true)
 			return
 		}
-		now, _ := r.collect()
-		if r.exited() {
+		now, _ := c.collect()
+		if c.exitKnown() != nil {
 			return
 		}
-		if now.kills() > before {
-			s.killed(r, now.kills(), nil)
+		if now := kills(now.evidence); now > before {
+			c.killed(now, false)
 			return
 		}
-		select {
-		case <-time.After(pause):
-		case <-r.released:
-			return
-		case <-s.ctx.Done():
+		ctx, cancel := context.WithTimeout(c.s.ctx, pause)
+		err := c.loop.Wait(ctx, (*exit.State).Released)
+		cancel()
+		if err == nil || c.s.ctx.Err() != nil || errors.Is(err, exit.ErrEnded) {
 			return
 		}
 	}
@@ -99,10 +96,8 @@ func (s *Service) followUp(r *run) {
 
 // readBest returns the best source's evidence. The others can't say which process was
 // killed, and need more time.
-func (r *run) readBest() oom.Evidence {
-	r.mu.Lock()
-	probes := r.probes
-	r.mu.Unlock()
+func (c *container) readBest() oom.Evidence {
+	probes := c.armedProbes()
 	if len(probes) == 0 {
 		return oom.Evidence{}
 	}
@@ -110,35 +105,22 @@ func (r *run) readBest() oom.Evidence {
 	return ev
 }
 
-// publishEarly publishes the TaskOOM of an init that is a victim and has not been
-// reaped, once. When it has been, that is the exit gate's to do: two would be one too
-// many.
-func (s *Service) publishEarly(r *run, kills uint64) {
-	r.mu.Lock()
-	if r.exit != nil || r.reportedKills == allKills {
-		r.mu.Unlock()
-		return
+// killed acts on a kill in a container that runs on, or whose init is the victim and has
+// not been reaped: then TaskOOM is published now.
+func (c *container) killed(kills uint64, init bool) {
+	if c.exitKnown() != nil {
+		return // the verdict's to publish
 	}
-	it := s.announceLocked(r, allKills)
-	r.mu.Unlock()
-	runtime.Gosched() // the queue goes first: what follows does not wait for anything
-	s.killed(r, kills, it)
-}
-
-// killed acts on a kill in a container that runs on, or whose init is about to
-// end, after an early TaskOOM.
-func (s *Service) killed(r *run, kills uint64, early *item) {
-	log.G(s.ctx).WithFields(log.Fields{"container": r.id, "kills": kills}).
+	if init {
+		c.loop.Do((*exit.State).VictimNamed)
+	}
+	log.G(c.s.ctx).WithFields(log.Fields{"container": c.id, "kills": kills}).
 		Info("the OOM killer ended a process of the container")
-	if early != nil || !r.snappedSince(time.Now().Add(-snapshotEvery)) {
-		s.snapshot(s.ctx, r)
+	if init || !c.snappedSince(time.Now().Add(-snapshotEvery)) {
+		c.snapshot(c.s.ctx)
 	}
-	if early != nil && opened(early.acked) {
-		r.noteAck(early)
+	c.loop.Touch() // counters do not have the time of a kill
+	if c.policy.report == config.ReportLive && !init {
+		c.loop.Do(func(st *exit.State) { st.KillSeen(kills) })
 	}
-	s.checkpoint(r) // counters do not have the time of a kill
-	if r.policy.report != config.ReportLive {
-		return
-	}
-	s.announce(r, kills)
 }

@@ -87,13 +87,13 @@ func (p policy) groupInSpec(bundle string) error {
 
 // Update changes limits, and leaves memory.oom.group at the value of the policy.
 func (s *Service) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptyResponse, error) {
-	r := s.run(req.ID)
-	if r == nil || r.policy.oomGroup == "" || req.Resources == nil {
+	c := s.container(req.ID)
+	if c == nil || c.policy.oomGroup == "" || req.Resources == nil {
 		return s.TTRPCTaskService.Update(ctx, req)
 	}
-	resources, err := setIn(req.Resources.Value, r.policy.oomGroup, "unified", oomGroupFile)
+	resources, err := setIn(req.Resources.Value, c.policy.oomGroup, "unified", oomGroupFile)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("resources of %s: %w: %w", r.id, err, errdefs.ErrInvalidArgument))
+		return nil, errgrpc.ToGRPC(fmt.Errorf("resources of %s: %w: %w", c.id, err, errdefs.ErrInvalidArgument))
 	}
 	return s.TTRPCTaskService.Update(ctx, &taskAPI.UpdateTaskRequest{
 		ID: req.ID, Annotations: req.Annotations,

@@ -92,7 +92,7 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 			if tc.kind != nil {
 				require.ErrorIs(t, errgrpc.ToNative(err), tc.kind)
 			}
-			require.Nil(t, b.run("c"))
+			require.Nil(t, b.container("c"))
 			require.Empty(t, b.task.inits, "nothing was made")
 			after, err := os.ReadFile(filepath.Join(bundle, specFile))
 			require.NoError(t, err)

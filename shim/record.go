@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
 const (
@@ -62,40 +63,33 @@ type record struct {
 	TrueStatus  bool `json:"asIs,omitempty"`
 }
 
-// record returns what is to be recorded now.
-//
-// Preconditions: r.keeping is held.
-func (r *run) record() record {
-	r.checkpointProbes()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rec := record{
-		Version: recordVersion, ID: r.id, Boot: bootID(), Probes: r.checkpoints,
-		Pid: r.pid, StartTicks: r.startTicks, Delivered: r.delivered,
-		OOMExitCode: r.policy.exitCode, TrueStatus: r.trueStatus,
+// record returns what a checkpoint is to say now.
+func (c *container) record(state exit.Record) record {
+	c.mu.Lock()
+	checkpointers := c.checkpointers
+	c.mu.Unlock()
+	for name, p := range checkpointers { // one that is being read stays as it was
+		if checkpointed, err := p.Checkpoint(); err == nil {
+			c.checkpoints[name] = checkpointed
+		}
 	}
-	for _, s := range r.stops {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rec := record{
+		Version: recordVersion, ID: c.id, Boot: bootID(), Probes: c.checkpoints,
+		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
+		OOMExitCode: c.policy.exitCode, TrueStatus: state.TrueOnly,
+	}
+	for _, s := range c.stops {
 		rec.Stops = append(rec.Stops, s.Stop)
 	}
-	if r.exit != nil {
-		rec = rec.ended(*r.exit)
+	if c.exit != nil {
+		rec = rec.ended(*c.exit)
 	}
-	if v := r.verdict; v.Rule != 0 {
+	if v := c.verdict; v.Rule != 0 {
 		rec.Verdict = &v
 	}
 	return rec
-}
-
-// checkpointProbes writes the probes down. One that is being read stays as it was.
-func (r *run) checkpointProbes() {
-	r.mu.Lock()
-	checkpointers := r.checkpointers
-	r.mu.Unlock()
-	for name, p := range checkpointers {
-		if checkpointed, err := p.Checkpoint(); err == nil {
-			r.checkpoints[name] = checkpointed
-		}
-	}
 }
 
 // exit returns the exit, false where there is none yet.
@@ -216,4 +210,13 @@ func bootID() string {
 	id := strings.TrimSpace(string(text))
 	boot.Store(&id)
 	return id
+}
+
+// reportedStatus returns the status to report of an exit: code, if the pod has chosen
+// one and the verdict is OOM, unless the true status may have been reported.
+func reportedStatus(status, code int, v oom.Verdict, trueStatus bool) int {
+	if code == 0 || trueStatus || !v.OOMKilled {
+		return status
+	}
+	return code
 }

@@ -24,7 +24,7 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		b.create(t, "c")
 		read := func() record {
 			synctest.Wait()
-			rec, err := readRecord(b.run("c").bundle)
+			rec, err := readRecord(b.container("c").bundle)
 			require.NoError(t, err)
 			return rec
 		}
@@ -32,7 +32,7 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		_, ended := rec.exit()
 		require.False(t, ended)
 		require.Equal(t, "c", rec.ID)
-		require.Equal(t, b.run("c").initPid(), rec.Pid)
+		require.Equal(t, b.container("c").initPid(), rec.Pid)
 		require.Equal(t, bootID(), rec.Boot)
 		require.Equal(t, map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)}, rec.Probes)
 		require.Empty(t, rec.Stops)
@@ -61,7 +61,7 @@ func TestTheExitIsRecordedAtTheReap(t *testing.T) {
 		b.create(t, "c")
 		b.task.exit(t, "c", 3)
 		synctest.Wait()
-		rec, err := readRecord(b.run("c").bundle)
+		rec, err := readRecord(b.container("c").bundle)
 		require.NoError(t, err)
 		e, ended := rec.exit()
 		require.True(t, ended)
@@ -78,7 +78,7 @@ func TestNothingIsRecordedAfterTheDelete(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 20 })
 		b.create(t, "c")
 		isKilled(t, b)
-		r := b.run("c")
+		r := b.container("c")
 		deletes(t, b)
 		require.NoError(t, os.Remove(filepath.Join(r.bundle, recordFile)))
 		time.Sleep(time.Hour)

@@ -33,7 +33,7 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 		require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)))
 
 		b.create(t, "c")
-		init := uint32(b.run("c").initPid())
+		init := uint32(b.container("c").initPid())
 		require.Equal(t, []uint32{init, 42}, pidsOf(t, b, "c"), "upstream's answer while init runs")
 		b.task.pidsErr = errors.New("runc is not well")
 		_, err = b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"})
@@ -58,23 +58,16 @@ func TestPidsHasInitUntilTheDelete(t *testing.T) {
 // A containerd that starts gives each shim 5 s in all, and only wants to know
 // whether there is anything: runc is not asked.
 func TestPidsDoesNotDelayAStart(t *testing.T) {
-	for name, starts := range map[string][]step{
-		"another": {connects, dies, isBack, reconnects},
-		"one that can't be distinguished from the last": {connects, reconnects},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				b.create(t, "c")
-				init := uint32(b.run("c").initPid())
-				for _, s := range starts {
-					s(t, b)
-				}
-				b.task.pidsErr = errors.New("runc is busy")
-				require.Equal(t, []uint32{init}, pidsOf(t, b, "c"))
-				b.task.pidsErr = nil
-				require.Equal(t, []uint32{init, 42}, pidsOf(t, b, "c"), "who asks later wants all")
-			})
-		})
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		init := uint32(b.container("c").initPid())
+		for _, s := range []step{connects, dies, isBack, reconnects} {
+			s(t, b)
+		}
+		b.task.pidsErr = errors.New("runc is busy")
+		require.Equal(t, []uint32{init}, pidsOf(t, b, "c"))
+		b.task.pidsErr = nil
+		require.Equal(t, []uint32{init, 42}, pidsOf(t, b, "c"), "who asks later wants all")
+	})
 }

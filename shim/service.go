@@ -12,9 +12,11 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
-	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
@@ -29,6 +31,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
 var _ upstream.TTRPCService = (*Service)(nil)
@@ -40,8 +44,8 @@ type Options struct {
 	Sources []oom.Source
 	// Hierarchy returns where the memory controller is: oom.FindHierarchy.
 	Hierarchy func() (oom.Hierarchy, error)
-	// Forwarder sends the events to containerd. The Service closes it.
-	Forwarder Forwarder
+	// Client sends the events to containerd. The Service closes it.
+	Client delivery.Client
 	// Exits has the exits of all the shim's children, in the moment in which
 	// they are reaped. It may be nil: then the end of a container is learned from
 	// upstream's service, a little later.
@@ -61,42 +65,38 @@ type Service struct {
 	ctx     context.Context // of the whole shim; carries namespace and logger
 	cfg     config.Config
 	sources []oom.Source
-	queue   *queue
+	queue   *delivery.Queue
 	counts  *counters
 	// hierarchy returns where the memory controller is.
 	hierarchy func() (oom.Hierarchy, error)
 	groups    *groupEnforcer
 
-	mu         sync.Mutex // guards what follows
-	runs       map[string]*run
-	tombstones map[string]*tombstone // deleted, and the bundle still there
-	byPid      map[int]*run
-	spawning   int               // Creates and Starts under way
-	early      map[int]runc.Exit // exits seen while some are
-	owed       map[string][]*run // whose TaskDeletes upstream has yet to publish, by ID
-	paid       chan struct{}     // closed when none is owed
+	mu         sync.Mutex              // guards what follows
+	containers map[string]*container   // tombstones included
+	loops      map[*container]struct{} // whose loops may still run
+	byPid      map[int]*container
+	spawning   int                     // Creates and Starts under way
+	early      map[int]runc.Exit       // exits seen while some are
+	owed       map[string][]*container // whose TaskDeletes upstream has yet to publish, by ID
 }
 
 // NewService builds the decorated service and starts it.
 func NewService(ctx context.Context, o Options) (*Service, error) {
 	counts := newCounters()
-	paid := make(chan struct{})
-	close(paid)
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
 		hierarchy:  o.Hierarchy,
 		groups:     newGroupEnforcer(ctx, counts),
-		queue:      newQueue(ctx, o.Forwarder, counts),
-		runs:       make(map[string]*run),
-		tombstones: make(map[string]*tombstone),
-		byPid:      make(map[int]*run),
+		queue:      delivery.NewQueue(ctx, o.Client, counts.add),
+		containers: make(map[string]*container),
+		loops:      make(map[*container]struct{}),
+		byPid:      make(map[int]*container),
 		early:      make(map[int]runc.Exit),
-		owed:       make(map[string][]*run),
-		paid:       paid,
+		owed:       make(map[string][]*container),
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {
-		_ = s.queue.close()
+		_ = s.queue.Close()
 		return nil, err
 	}
 	s.TTRPCTaskService = inner
@@ -121,26 +121,28 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if err := p.groupInSpec(req.Bundle); err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
 	}
-	r := newRun(req.ID, req.Bundle, p, s.cfg.HoldTimeout)
-	r.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
-	r.createdBy(s.queue.fwd.Instance())
-	old := s.enter(r)
+	c := s.newContainer(req.ID, req.Bundle, p)
+	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
+	old := s.enter(c)
 	defer s.spawn()()
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
 	if err != nil {
-		s.leave(r, old)
-		_ = r.close() // it holds nothing yet
+		s.leave(c, old)
+		_ = c.close() // it holds nothing yet
 		return nil, err
 	}
 	if err := noteBinary(req.Bundle); err != nil {
-		s.trouble(r, "program not noted", err)
+		c.trouble("program not noted", err)
 	}
 	if err := bootstrap.NoteAddress(req.Bundle, readBundleFile); err != nil {
-		s.trouble(r, "address not noted", err)
+		c.trouble("address not noted", err)
+	}
+	if old != nil { // a tombstone
+		old.loop.Retire()
 	}
 	faultPoint("created")
 	if resp.Pid != 0 { // a restored container has no init until Start
-		s.adopt(ctx, r, int(resp.Pid))
+		s.adopt(ctx, c, int(resp.Pid))
 	}
 	return resp, nil
 }
@@ -148,14 +150,14 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 // Start starts init or an exec. A container restored from a checkpoint has its
 // init from here on, so this is where it is armed.
 func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
-	r := s.run(req.ID)
-	if req.ExecID != "" || r == nil || r.initPid() != 0 {
+	c := s.container(req.ID)
+	if req.ExecID != "" || c == nil || c.deleted.Load() || c.initPid() != 0 {
 		return s.TTRPCTaskService.Start(ctx, req)
 	}
 	defer s.spawn()()
 	resp, err := s.TTRPCTaskService.Start(ctx, req)
 	if err == nil {
-		s.adopt(ctx, r, int(resp.Pid))
+		s.adopt(ctx, c, int(resp.Pid))
 	}
 	return resp, err
 }
@@ -164,78 +166,54 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 // exit is released is not there any more, and nothing else of its container: CRI sends
 // a SIGKILL ahead of each Delete, and upstream starts runc for the same answer.
 func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyResponse, error) {
-	r := s.run(req.ID)
-	if r == nil || req.ExecID != "" || req.Signal == 0 {
+	c := s.container(req.ID)
+	if c == nil || c.deleted.Load() || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	if r.policy.ownPids && opened(r.released) && r.exited() {
+	if c.policy.ownPids && c.released() {
 		if req.All { // runc finds nobody to kill, and is content
 			return &emptyResponse{}, nil
 		}
 		return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "process already finished")
 	}
-	answered := r.askStop(signalOf(req.Signal))
+	answered := c.askStop(signalOf(req.Signal))
 	if answered == nil {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	go s.checkpoint(r) // beside the signal, which must not wait for a disk
+	c.loop.Touch() // beside the signal, which must not wait for a disk
 	resp, err := s.TTRPCTaskService.Kill(ctx, req)
 	answered(err == nil)
 	if err != nil {
-		go s.checkpoint(r)
+		c.loop.Touch()
 	}
 	return resp, err
 }
 
-// Wait is the first API path by which an exit can be seen.
-func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
-	since := time.Now()
-	if b := s.tombstone(req.ID, req.ExecID); b != nil {
-		if err := s.passTombstone(ctx, b, since); err != nil {
-			return nil, err
-		}
-		return b.wait(), nil
-	}
-	instance := s.queue.fwd.Instance()
-	r := s.requested(req.ID, req.ExecID)
-	resp, err := s.TTRPCTaskService.Wait(ctx, req)
-	if err != nil || r == nil {
-		return resp, err
-	}
-	s.settle(r, oom.Exit{Pid: r.initPid(), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-	if err := s.pass(ctx, r, since); err != nil {
-		return nil, err
-	}
-	r.waitAnswered(instance)
-	resp.ExitStatus, resp.ExitedAt = r.reportStatus(resp.ExitStatus), r.endedAt(resp.ExitedAt)
-	return resp, nil
-}
-
-// pass waits at the exit gate, and until the containerd that asks since then has
-// received the OOM.
-func (s *Service) pass(ctx context.Context, r *run, since time.Time) error {
-	select {
-	case <-r.released:
-		return s.waitDelivered(ctx, r, since)
-	case <-ctx.Done():
-		return errgrpc.ToGRPC(ctx.Err())
-	}
-}
-
-// flush holds up the shim's end until containerd has acked all events, within
-// the hold timeout: those that upstream has yet to publish, and those in the queue.
+// flush holds up the shim's end until containerd has acked all events, within the hold
+// timeout: those that the loops hold, and those in the queue.
 func (s *Service) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.HoldTimeout)
 	defer cancel()
 	s.mu.Lock()
-	paid := s.paid
+	loops := slices.Collect(maps.Keys(s.loops))
 	s.mu.Unlock()
-	select {
-	case <-paid:
-	case <-ctx.Done():
+	var err error
+	for _, c := range loops {
+		if werr := c.loop.Wait(ctx, (*exit.State).Drained); !errors.Is(werr, exit.ErrEnded) {
+			err = errors.Join(err, werr)
+		}
 	}
-	if err := s.queue.flush(ctx); err != nil {
+	if err = errors.Join(err, s.queue.Flush(ctx)); err != nil {
 		log.G(s.ctx).WithError(err).Error("containerd did not ack all events before the shim's end")
+	}
+	for _, c := range loops {
+		c.loop.Close()
 	}
 	return nil
 }
+
+// instance returns the current containerd instance.
+func (s *Service) instance() exit.Instance { return exit.Instance(s.queue.Instance()) }
+
+// NewClient returns the client of containerd's events endpoint at a ttrpc address.
+func NewClient(address string) delivery.Client { return delivery.NewClient(address) }

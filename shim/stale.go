@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
@@ -18,8 +17,8 @@ import (
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
-	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // binaryFile is containerd's note of the program to run for a bundle whose shim
@@ -103,16 +102,6 @@ const (
 	heldPoll = 20 * time.Millisecond
 )
 
-// processRuns reports whether a process that began then still runs. One that could not be
-// distinguished by its beginning does if any has its pid.
-func processRuns(pid int, startTicks uint64) bool {
-	ticks, err := bpf.StartTicks(pid)
-	if err != nil {
-		return !errors.Is(err, os.ErrNotExist)
-	}
-	return (startTicks == 0 || ticks == startTicks) && !zombie(pid)
-}
-
 // endInit kills an init that has outlived its shim. runc does it too, and tries again
 // where this gives an error, but it comes last:
 // containerd returns the removal of all that a shim has left 5 s
@@ -130,22 +119,11 @@ func endInit(rec record) error {
 		return fmt.Errorf("open process %d: %w", rec.Pid, err)
 	}
 	defer func() { _ = unix.Close(pidfd) }()
-	if !processRuns(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
+	if !process.Running(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
 		return nil
 	}
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", rec.Pid, err)
 	}
 	return nil
-}
-
-// zombie reports whether a process has ended and waits to be reaped.
-func zombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return errors.Is(err, os.ErrNotExist)
-	}
-	// The state comes after the name, which may hold spaces and brackets.
-	_, after, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	return ok && (strings.HasPrefix(after, "Z") || strings.HasPrefix(after, "X"))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // A dead shim's socket goes, one that is answered on stays, and so does all that
@@ -108,9 +109,9 @@ func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
 			require.NoError(t, writeRecord(g.bundle, g.rec))
 			_, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
 				if tc.ends {
-					require.Eventually(t, func() bool { return !processRuns(pid, ticks) }, time.Minute, time.Millisecond)
+					require.Eventually(t, func() bool { return !process.Running(pid, ticks) }, time.Minute, time.Millisecond)
 				} else {
-					require.True(t, processRuns(pid, ticks))
+					require.True(t, process.Running(pid, ticks))
 				}
 				return g.removed, nil
 			})

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
 // containerd returns State 2 s: by then the exit is released, or init is running.
@@ -76,7 +77,7 @@ func requireState(t *testing.T, b *bench, want tasktypes.Status) *taskAPI.StateR
 	return st
 }
 
-// CRI's recovery asks twice for the state and then waits for what runs. What has
+// CRI's exit.RecoveryTime asks twice for the state and then waits for what runs. What has
 // stopped it would delete within the 10 s that it has for all.
 func TestARecoveredExitIsReleasedByWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -106,7 +107,7 @@ func TestARecoveredExitIsReleasedByWait(t *testing.T) {
 	})
 }
 
-// Where nobody waits the exit is not hidden for longer than a recovery may take.
+// Where nobody waits the exit is not hidden for longer than a exit.RecoveryTime may take.
 func TestARecoveredExitIsReleasedInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -119,11 +120,12 @@ func TestARecoveredExitIsReleasedInTheEnd(t *testing.T) {
 		settles(t, b)
 		start := time.Now()
 		requireState(t, b, tasktypes.Status_RUNNING)
-		time.Sleep(recovery - time.Millisecond)
+		time.Sleep(exit.RecoveryTime - time.Millisecond)
 		requireState(t, b, tasktypes.Status_RUNNING)
 		time.Sleep(time.Millisecond)
+		synctest.Wait()
 		require.EqualValues(t, 3, requireState(t, b, tasktypes.Status_STOPPED).ExitStatus)
-		require.Equal(t, recovery, time.Since(start))
+		require.Equal(t, exit.RecoveryTime, time.Since(start))
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/typeurl/v2"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
 
 // Stats answers from the cgroup while the container runs. Once its exit has
@@ -23,16 +24,13 @@ import (
 // TaskOOM came, containerd 2.3 and later take oom_kill > 0 for an OOM
 // (internal/cri/server/events.go, oomMetricsEventOccurred).
 func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
-	r := s.run(req.ID)
-	if b := s.tombstone(req.ID, ""); b != nil {
-		r = b.run
-	}
-	if r == nil || !opened(r.released) {
+	c := s.container(req.ID)
+	if c == nil || !c.showsExit(s.instance) {
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
-	r.mu.Lock()
-	last, v := r.stats, r.verdict
-	r.mu.Unlock()
+	c.mu.Lock()
+	last, v := c.stats, c.verdict
+	c.mu.Unlock()
 	if v.Rule == 0 { // released at the hold timeout, and not decided yet
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
@@ -45,32 +43,39 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 	}
 	settled, err := settleStats(last, v)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("metrics of %s: %w", r.id, err))
+		return nil, errgrpc.ToGRPC(fmt.Errorf("metrics of %s: %w", c.id, err))
 	}
 	return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(settled)}, nil
 }
 
-// snapshot stores the metrics of a run whose cgroup may soon be gone. The old metrics
-// stay if the cgroup is gone already.
-func (s *Service) snapshot(ctx context.Context, r *run) {
-	gone := func(e oom.Evidence) bool { return e.Gone }
-	if slices.ContainsFunc(r.lastEvidence(), gone) {
-		return
-	}
-	resp, err := s.TTRPCTaskService.Stats(ctx, &taskAPI.StatsRequest{ID: r.id})
-	if err != nil || resp.Stats == nil {
-		return // Stats itself returns the error when it is called
-	}
-	r.mu.Lock()
-	r.stats, r.statsAt = resp.Stats, time.Now()
-	r.mu.Unlock()
+// showsExit reports whether the exit of a container that the current instance finds is
+// released.
+func (c *container) showsExit(instance func() exit.Instance) (shows bool) {
+	c.loop.Do(func(st *exit.State) { shows = st.Released() && (!st.Deleted() || st.Finds(instance())) })
+	return shows
 }
 
-// snappedSince reports whether the stored metrics were read at that time or later.
-func (r *run) snappedSince(then time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stats != nil && !r.statsAt.Before(then)
+// snapshot reads the metrics of a container whose cgroup may soon be gone. The old ones
+// stay if the cgroup is gone already.
+func (c *container) snapshot(ctx context.Context) {
+	gone := func(e oom.Evidence) bool { return e.Gone }
+	if slices.ContainsFunc(c.lastEvidence(), gone) {
+		return
+	}
+	resp, err := c.s.TTRPCTaskService.Stats(ctx, &taskAPI.StatsRequest{ID: c.id})
+	if err != nil || resp.Stats == nil {
+		return // Stats itself says why when it is asked
+	}
+	c.mu.Lock()
+	c.stats, c.statsAt = resp.Stats, time.Now()
+	c.mu.Unlock()
+}
+
+// snappedSince reports whether the newest metrics are of then or later.
+func (c *container) snappedSince(then time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats != nil && !c.statsAt.Before(then)
 }
 
 // settleStats returns metrics whose count of OOM kills is the verdict's: none

@@ -55,6 +55,7 @@ func statuses(t *testing.T, b *bench) []uint32 {
 	all = append(all, b.events.statuses...)
 	b.events.die()
 	b.events.back()
+	connects(t, b)
 	return append(all, ask()...)
 }
 
@@ -99,7 +100,7 @@ func TestEveryPathReportsTheSameStatus(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				createOwn(t, b, "c")
-				r := b.run("c")
+				r := b.container("c")
 				tc.end(t, b)
 				synctest.Wait()
 				rec, err := readRecord(r.bundle)
@@ -143,7 +144,7 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.source.block = make(chan struct{}) })
 		createOwn(t, b, "c")
-		r := b.run("c")
+		r := b.container("c")
 		b.source.set("c", killedNow())
 		b.task.exit(t, "c", 137)
 		start := time.Now()
@@ -172,7 +173,7 @@ func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.events.fail = 12 })
 		createOwn(t, b, "c")
-		r := b.run("c")
+		r := b.container("c")
 		b.source.set("c", killedNow())
 		b.task.exit(t, "c", 137)
 		w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
@@ -188,7 +189,7 @@ func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 
 // stopAfterDeath returns the status that a remover would give if the shim had died
 // now. It leaves the bundle as it was.
-func stopAfterDeath(t *testing.T, b *bench, r *run, ev oom.Evidence) int {
+func stopAfterDeath(t *testing.T, b *bench, r *container, ev oom.Evidence) int {
 	t.Helper()
 	g := newDeadBundle(t)
 	rec, err := readRecord(r.bundle)

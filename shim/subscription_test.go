@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
 // Steps of the test below: what containerd does, and what happens to it.
@@ -70,13 +71,6 @@ func dies(_ *testing.T, b *bench)    { b.events.die() }
 func isBack(_ *testing.T, b *bench)  { b.events.back() }
 func settles(_ *testing.T, _ *bench) { time.Sleep(time.Minute); synctest.Wait() }
 
-// diesUnseen ends a containerd that the shim was never connected to.
-func diesUnseen(_ *testing.T, b *bench) {
-	b.events.mu.Lock()
-	defer b.events.mu.Unlock()
-	b.events.down = true
-}
-
 // Each order of what a containerd that starts does and what becomes of a
 // TaskOOM. The last containerd must have acked it after it had asked for the
 // task, and no containerd needlessly twice. The hold timeout passes while init is killed:
@@ -102,15 +96,15 @@ func TestTheOOMIsDeliveredToTheInstanceThatAsks(t *testing.T) {
 		"killed while there is none, asked before it is acked": {
 			[]step{connects, dies, isKilled, isBack, connects, asksState, deletes}, 1},
 		"killed while there is none, acked before it is asked": { // CRI may not have subscribed
-			[]step{connects, dies, isKilled, isBack, connects, settles, asksState, asksState, deletes}, 3},
+			[]step{connects, dies, isKilled, isBack, connects, settles, asksState, asksState, deletes}, 2},
 		"killed when asked, while it starts": {
 			[]step{connects, dies, isBack, connects, asksState, isKilled, asksState, deletes}, 1},
 		"killed while it starts": {
-			[]step{connects, dies, isBack, connects, isKilled, asksState, asksState, deletes}, 3},
+			[]step{connects, dies, isBack, connects, isKilled, asksState, asksState, deletes}, 2},
 		"two starts, delivered to the first": {
 			[]step{connects, isKilled, dies, isBack, connects, asksState, dies, isBack, connects, asksState, deletes}, 1},
-		"two starts, the first unseen": {
-			[]step{connects, dies, isBack, connects, asksState, diesUnseen, isBack, connects, isKilled, asksState, deletes}, 3},
+		"two starts, nothing delivered to the first": {
+			[]step{connects, dies, isBack, connects, asksState, dies, isBack, connects, isKilled, asksState, deletes}, 2},
 		"killed while the one that made it begins to wait": {
 			[]step{connects, reconnects, isKilled, asksWait, asksState, deletes}, 1},
 		"killed while one that started before begins to wait": {
@@ -160,7 +154,7 @@ func TestTheAnswerWaitsUntilTheOOMIsDelivered(t *testing.T) {
 }
 
 // containerd dies between the TaskOOM and the TaskExit: the one that takes the
-// TaskExit has acked a TaskOOM before it. shim/model found this order.
+// TaskExit has acked a TaskOOM before it. The explorer found this order.
 func TestTheTaskExitFollowsATaskOOMInEachInstance(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
@@ -220,9 +214,9 @@ func TestACallerThatIsGoneGetsNoTaskOOM(t *testing.T) {
 		isBack(t, b)
 		connects(t, b)
 		settles(t, b)
-		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c"}, b.events.all())
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 		asksWait(t, b)
-		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c", "/tasks/oom c"}, b.events.all())
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c", "/tasks/oom c"}, b.events.all())
 	})
 }
 
@@ -236,10 +230,9 @@ func TestAClientThatOnlySubscribesGetsOneTaskOOM(t *testing.T) {
 			s(t, b)
 			synctest.Wait()
 		}
-		r := b.run("c")
-		r.mu.Lock()
-		require.True(t, r.delivered, "the record says so: the delete action publishes nothing")
-		r.mu.Unlock()
+		rec, err := readRecord(b.container("c").bundle)
+		require.NoError(t, err)
+		require.True(t, rec.Delivered, "the delete action publishes nothing")
 		deletes(t, b)
 		synctest.Wait()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all()[:2])
@@ -253,7 +246,7 @@ func TestTheRecordSaysDelivered(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
 		delivered := func() bool {
-			rec, err := readRecord(b.run("c").bundle)
+			rec, err := readRecord(b.container("c").bundle)
 			require.NoError(t, err)
 			return rec.Delivered
 		}
@@ -267,6 +260,7 @@ func TestTheRecordSaysDelivered(t *testing.T) {
 		connects(t, b)
 		require.False(t, delivered())
 		asksState(t, b)
+		synctest.Wait()
 		require.True(t, delivered())
 	})
 }
@@ -295,21 +289,20 @@ func TestAnExitSurvivesTheRestart(t *testing.T) {
 	})
 }
 
-// A containerd that starts acks events before anybody is subscribed: the TaskExit waits
-// for who asks, and comes behind the TaskOOM that is republished for them; or
-// for the hold timeout, where nobody asks: a client that only subscribes gets both then.
+// A containerd that starts acks events before anybody is subscribed: TaskOOM and TaskExit
+// wait for a caller, or for the hold timeout, where nobody asks: a client that only
+// subscribes gets both then.
 func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 	const oom, exit = "/tasks/oom c", "/tasks/exit c"
 	for name, tc := range map[string]struct {
-		end    step
-		path   step
-		before []string
-		after  []string
+		end   step
+		path  step
+		after []string
 	}{
-		"OOM, state":  {isKilled, asksState, []string{oom}, []string{oom, oom, exit}},
-		"OOM, wait":   {isKilled, asksWait, []string{oom}, []string{oom, oom, exit}},
-		"OOM, nobody": {isKilled, settles, []string{oom}, []string{oom, oom, exit}},
-		"no OOM":      {ends, asksState, nil, []string{exit}},
+		"OOM, state":  {isKilled, asksState, []string{oom, exit}},
+		"OOM, wait":   {isKilled, asksWait, []string{oom, exit}},
+		"OOM, nobody": {isKilled, settles, []string{oom, exit}},
+		"no OOM":      {ends, asksState, []string{exit}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -320,9 +313,9 @@ func TestTheTaskExitWaitsForAContainerdThatStarts(t *testing.T) {
 				tc.end(t, b) // its events wait
 				connects(t, b)
 				isBack(t, b)
-				time.Sleep(lastRetry)
+				time.Sleep(delivery.LastRetry)
 				synctest.Wait()
-				require.Equal(t, tc.before, b.events.all())
+				require.Empty(t, b.events.all())
 				tc.path(t, b)
 				synctest.Wait()
 				require.Equal(t, tc.after, b.events.all())
@@ -375,12 +368,64 @@ func TestATaskOOMIsAckedWhileTheTaskIsAskedFor(t *testing.T) {
 		connects(t, b)
 		answer := b.events.holdOOM()
 		isBack(t, b)
-		time.Sleep(lastRetry)
+		time.Sleep(delivery.LastRetry)
 		requireState(t, b, tasktypes.Status_RUNNING)
 		close(answer)
 		synctest.Wait()
-		require.Equal(t, []string{"/tasks/oom c", "/tasks/oom c", "/tasks/exit c"}, b.events.all())
+		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 		asksWait(t, b)
-		require.Len(t, b.events.all(), 3)
+		require.Len(t, b.events.all(), 2)
 	})
+}
+
+// A containerd that starts connects, asks for the Pids and waits. Whatever the order, it
+// has the TaskOOM once, and before the exit.
+func TestARestartInAnyOrder(t *testing.T) {
+	const oom, exit = "/tasks/oom c", "/tasks/exit c"
+	connect := func(b *bench) { _, _ = b.Connect(b.ctx, &taskAPI.ConnectRequest{ID: "c"}) }
+	pids := func(b *bench) { _, _ = b.Pids(b.ctx, &taskAPI.PidsRequest{ID: "c"}) }
+	for name, order := range map[string][]func(*bench){
+		"connect, pids, wait": {connect, pids, nil},
+		"connect, wait, pids": {connect, nil, pids},
+		"pids, connect, wait": {pids, connect, nil},
+		"pids, wait, connect": {pids, nil, connect},
+		"wait, connect, pids": {nil, connect, pids},
+		"wait, pids, connect": {nil, pids, connect},
+	} {
+		for when, ended := range map[string]bool{"ended before": true, "ends after": false} {
+			t.Run(name+", "+when, bubble(func(t *testing.T) {
+				b := newBench(t)
+				b.createInPod(t, "c")
+				connects(t, b)
+				if ended {
+					isKilled(t, b)
+				}
+				dies(t, b)
+				isBack(t, b)
+				seen := make(chan []string, 1)
+				for _, call := range order {
+					if call != nil {
+						call(b)
+						continue
+					}
+					go func() {
+						asksWait(t, b)
+						seen <- b.events.all()
+					}()
+					synctest.Wait()
+				}
+				if !ended {
+					isKilled(t, b)
+				}
+				events := <-seen
+				require.NotEmpty(t, events)
+				require.Equal(t, oom, events[0])
+				settles(t, b)
+				require.Equal(t, 1, strings.Count(strings.Join(b.events.all(), " "), oom))
+				if !ended {
+					require.Contains(t, b.events.all(), exit)
+				}
+			}))
+		}
+	}
 }

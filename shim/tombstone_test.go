@@ -74,17 +74,13 @@ func TestTheNextInstanceFindsADeletedContainer(t *testing.T) {
 
 				require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 				requireGone(t, b, "its bundle is removed")
-				require.Empty(t, b.tombstones)
+				require.Empty(t, b.tombstones())
 			})
 		})
 	}
 }
 
-func tombstoneOf(b *bench) *tombstone {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.tombstones["c"]
-}
+func tombstoneOf(b *bench) *container { return b.tombstones()["c"] }
 
 // What is kept of deleted containers is bounded by the bundles that are there.
 func TestTombstonesGoWithTheirBundles(t *testing.T) {
@@ -94,7 +90,7 @@ func TestTombstonesGoWithTheirBundles(t *testing.T) {
 			b.create(t, "c")
 			ends(t, b)
 			deletes(t, b)
-			require.Len(t, b.tombstones, 1, "the ID was used again")
+			require.Len(t, b.tombstones(), 1, "the ID was used again")
 		}
 		require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 		b.create(t, "d")
@@ -102,8 +98,8 @@ func TestTombstonesGoWithTheirBundles(t *testing.T) {
 		synctest.Wait()
 		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "d"})
 		require.NoError(t, err)
-		require.Len(t, b.tombstones, 1)
-		require.NotNil(t, b.tombstones["d"])
+		require.Len(t, b.tombstones(), 1)
+		require.NotNil(t, b.tombstones()["d"])
 	})
 }
 

@@ -48,7 +48,7 @@ func newService(ic *plugin.InitContext) (any, error) {
 		Config:    cfg,
 		Sources:   shim.Sources(ic.Context),
 		Hierarchy: oom.FindHierarchy,
-		Forwarder: shim.NewWire(ic.Properties[plugins.PropertyTTRPCAddress]),
+		Client:    shim.NewClient(ic.Properties[plugins.PropertyTTRPCAddress]),
 		Exits:     reaper.Default.Subscribe(),
 		Shutdown:  sd.(shutdown.Service),
 		Upstream:  task.NewTaskService,

@@ -1,11 +1,12 @@
 //go:build linux
 
-package shim
+package delivery
 
 import (
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -14,6 +15,8 @@ import (
 	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
 	"github.com/containerd/ttrpc"
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/bpf"
 )
 
 type acksAll struct{}
@@ -75,49 +78,49 @@ func (e *endpoint) cut() {
 
 func TestInstances(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	w := NewWire("unix://" + path).(*wire)
+	w := NewClient("unix://" + path).(*client)
 	w.alive = func(peer) bool { return false } // all of them are this process
 	defer w.Close()
-	forward := func() uint64 {
+	forward := func() Instance {
 		t.Helper()
 		for { // a connection that was found broken is made again at the next try
-			instance, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
+			err := w.Forward(context.Background(), &types.Envelope{}, AnyInstance)
 			if err == nil {
-				return instance
+				return w.Instance()
 			}
 			require.ErrorIs(t, err, ttrpc.ErrClosed)
 		}
 	}
-	require.Zero(t, w.Instance(), "nobody has been there")
-	_, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
+	require.EqualValues(t, 1, w.Instance(), "nobody has been there")
+	err := w.Forward(context.Background(), &types.Envelope{}, AnyInstance)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.Zero(t, w.Instance())
+	require.EqualValues(t, 1, w.Instance())
 
 	a := listen(t, path)
-	require.Zero(t, forward())
-	require.Zero(t, w.Instance())
-	a.cut()
-	require.Zero(t, w.Instance(), "a connection has ended, its containerd has not")
-	require.Zero(t, forward())
-	a.cut()
-	require.Zero(t, forward(), "noticed at the next event")
-
-	a.die()
-	require.EqualValues(t, 1, w.Instance())
-	require.EqualValues(t, 1, w.Instance())
-	b := listen(t, path)
 	require.EqualValues(t, 1, forward())
 	require.EqualValues(t, 1, w.Instance())
+	a.cut()
+	require.EqualValues(t, 1, w.Instance(), "a connection has ended, its containerd has not")
+	require.EqualValues(t, 1, forward())
+	a.cut()
+	require.EqualValues(t, 1, forward(), "noticed at the next event")
+
+	a.die()
+	require.EqualValues(t, 2, w.Instance())
+	require.EqualValues(t, 2, w.Instance())
+	b := listen(t, path)
+	require.EqualValues(t, 2, forward())
+	require.EqualValues(t, 2, w.Instance())
 
 	b.die()
 	c := listen(t, path)
-	require.EqualValues(t, 2, w.Instance(), "another took its place unseen")
-	require.EqualValues(t, 2, forward())
+	require.EqualValues(t, 3, w.Instance(), "another took its place unseen")
+	require.EqualValues(t, 3, forward())
 	c.die()
 	listen(t, path)
-	require.EqualValues(t, 3, forward(), "the same, noticed at the next event")
+	require.EqualValues(t, 4, forward(), "the same, noticed at the next event")
 	require.NoError(t, w.Close())
-	_, err = w.Forward(context.Background(), &types.Envelope{}, anyInstance)
+	err = w.Forward(context.Background(), &types.Envelope{}, AnyInstance)
 	require.ErrorIs(t, err, ttrpc.ErrClosed)
 }
 
@@ -125,18 +128,23 @@ func TestInstances(t *testing.T) {
 // process is gone; this process stands for it.
 func TestAnInstanceLastsAsLongAsItsProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	w := NewWire("unix://" + path).(*wire)
+	w := NewClient("unix://" + path).(*client)
 	defer w.Close()
 	old := listen(t, path)
-	_, err := w.Forward(context.Background(), &types.Envelope{}, anyInstance)
+	err := w.Forward(context.Background(), &types.Envelope{}, AnyInstance)
 	require.NoError(t, err)
 	old.die()
-	require.Zero(t, w.Instance())
-	require.Zero(t, w.Instance())
+	require.EqualValues(t, 1, w.Instance())
+	require.EqualValues(t, 1, w.Instance())
 	listen(t, path)
-	require.EqualValues(t, 1, w.Instance(), "another has acked its place")
+	require.EqualValues(t, 2, w.Instance(), "another has taken its place")
 
-	pid, startTicks := sleeper(t)
+	cmd := exec.CommandContext(t.Context(), "sleep", "infinity")
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Wait() })
+	pid := cmd.Process.Pid
+	startTicks, err := bpf.StartTicks(pid)
+	require.NoError(t, err)
 	p := peer{pid: int32(pid), startTicks: startTicks}
 	require.True(t, p.alive())
 	p.startTicks++

@@ -1,0 +1,125 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
+
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
+)
+
+// effects carries out what a container's State asks for: exit.Effects.
+type effects struct{ c *container }
+
+func (e effects) Instance() exit.Instance { return e.c.s.instance() }
+
+// Send hands an event to delivery.
+func (e effects) Send(event exit.Event, to exit.Instance, oomStatus bool) <-chan error {
+	c := e.c
+	done := make(chan error, 1)
+	env, err := c.envelope(event, oomStatus)
+	if err != nil {
+		c.trouble("event not encoded", err)
+		done <- nil // nobody can send it
+		return done
+	}
+	item := &delivery.Item{Envelope: env, To: delivery.Instance(to), Done: done}
+	if event == exit.TaskDelete {
+		item.To = delivery.AnyInstance
+	}
+	c.sending = item
+	c.s.queue.Push(c.id, item)
+	return done
+}
+
+// Withdraw takes the event under way back.
+func (e effects) Withdraw() bool { return e.c.s.queue.Withdraw(e.c.id, e.c.sending) }
+
+// envelope returns the event to send.
+func (c *container) envelope(event exit.Event, oomStatus bool) (*types.Envelope, error) {
+	if event == exit.TaskOOM {
+		return envelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id})
+	}
+	c.mu.Lock()
+	ending := c.taskExit
+	if event == exit.TaskDelete {
+		ending = c.taskDelete
+	}
+	c.mu.Unlock()
+	if status := c.status(*ending.status, oomStatus); status != *ending.status {
+		*ending.status = status
+		body, err := typeurl.MarshalAnyToProto(ending.event)
+		if err != nil {
+			return nil, err
+		}
+		ending.envelope.Event = body
+	}
+	return ending.envelope, nil
+}
+
+// envelope encodes an event with the time of its happening, which is now: a containerd
+// that is away may get it much later.
+func envelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := typeurl.MarshalAnyToProto(event)
+	if err != nil {
+		return nil, err
+	}
+	return &types.Envelope{
+		Timestamp: protobuf.ToTimestamp(time.Now()),
+		Namespace: ns,
+		Topic:     topic,
+		Event:     body,
+	}, nil
+}
+
+// Checkpoint writes the record in the background: a disk may hang.
+func (e effects) Checkpoint(r exit.Record, done func()) {
+	go func() {
+		defer done()
+		if e.c.deleted.Load() { // the bundle is being removed
+			return
+		}
+		if err := writeRecord(e.c.bundle, e.c.record(r)); err != nil {
+			e.c.trouble("record not written", err)
+		}
+		if r.Decided {
+			faultPoint("recorded")
+		}
+	}()
+}
+
+// At is where a test build can have the shim die.
+func (effects) At(point string) {
+	if point == "TaskOOM acked" {
+		point = "acked: " + runtime.TaskOOMEventTopic
+	}
+	faultPoint(point)
+}
+
+// Expired logs that the hold timeout has passed.
+func (e effects) Expired(what string) {
+	c := e.c
+	fields := log.Fields{"container": c.id, "hold_timeout": c.s.cfg.HoldTimeout.String()}
+	if what == "the release" {
+		fields["waits_for"], fields["total"] = c.reached(), c.s.counts.add("hold timeout passed")
+		log.G(c.s.ctx).WithFields(fields).Warn("exit gate: the hold timeout has passed, the exit is released")
+		return
+	}
+	fields["total"] = c.s.counts.add("delete unannounced")
+	log.G(c.s.ctx).WithFields(fields).Warn("containerd did not ack the exit within the hold timeout: the delete goes on")
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package shim
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/exit"
+)
+
+// recordWait is how long a verdict waits until the exit is on record, for the process
+// that removes a dead shim's container. A disk that hangs must not delay the TaskOOM.
+const recordWait = time.Second
+
+// exited notes the first account of init's end, and has the verdict found.
+func (c *container) exited(e oom.Exit) {
+	c.mu.Lock()
+	first := c.exit == nil
+	if first {
+		c.exit = &e
+	}
+	c.mu.Unlock()
+	if first {
+		c.loop.Exited(c.policy.exitCode != 0)
+		go c.conclude(e)
+	}
+}
+
+// conclude collects the evidence of an exit, decides, and reads the last metrics. They
+// say nothing of the exit: they are read while containerd handles the TaskOOM, or after
+// the release.
+func (c *container) conclude(e oom.Exit) {
+	defer close(c.settled)
+	ctx := c.s.ctx
+	faultPoint("reaped")
+	c.reach("evidence")
+	<-c.ready
+	evidence := c.lastReading()
+	faultPoint("read")
+	c.reach("record")
+	recorded, cancel := context.WithTimeout(ctx, recordWait)
+	c.loop.Recorded(recorded)
+	cancel()
+	c.reach("answers to stops")
+	c.stopsUnanswered.Wait() // a stop that came too late has stopped nothing
+	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.asked(), Grace: c.s.cfg.Grace})
+	c.mu.Lock()
+	c.verdict = v
+	c.mu.Unlock()
+	faultPoint("decided")
+	early := c.loop.Decided(v.OOMKilled, v.Kills)
+	faultPoint("announced")
+	c.reach("containerd's ack")
+	if v.OOMKilled && !early {
+		c.snapshot(ctx)
+	}
+	var acked, oomStatus bool
+	_ = c.loop.Wait(ctx, func(s *exit.State) bool {
+		acked, oomStatus = s.Record().Acked, s.ReportsOOM()
+		return s.Released()
+	})
+	logVerdict(ctx, c.id, e, v, acked, int(c.status(uint32(e.Status), oomStatus)))
+	if !v.OOMKilled || early {
+		c.snapshot(ctx)
+	}
+}
+
+// reach notes what the verdict waits for next, and reached returns it.
+func (c *container) reach(step string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step = step
+}
+
+func (c *container) reached() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.step
+}
+
+// lastReading collects the evidence for the last time.
+func (c *container) lastReading() []oom.Evidence {
+	found, err := c.collect()
+	if found.dispute != "" {
+		log.G(c.s.ctx).WithFields(log.Fields{"container": c.id, "dispute": found.dispute, "total": c.s.counts.add("evidence disputed")}).
+			Error("exit gate: the sources of evidence disagree")
+	}
+	if err != nil {
+		c.weaker(err, found.evidence)
+	}
+	return found.evidence
+}
+
+// weaker reports a source that could not be read. A cgroup that systemd was quick to
+// remove, and a ledger that is not there, come at every exit of a node: while another
+// source answers, they are worth a line once. A fault of one container's counters is
+// worth one line for each container.
+func (c *container) weaker(err error, all []oom.Evidence) {
+	what, level := "evidence not read", log.WarnLevel
+	switch {
+	case errors.Is(err, oom.ErrGone):
+		what, level = "cgroup gone", log.InfoLevel
+	case ledgerAway(err):
+		what = "ledger not read"
+	}
+	total := c.s.counts.add(what)
+	if what != "evidence not read" && total > 1 && len(all) > 0 && !all[0].Gone {
+		level = log.DebugLevel
+	}
+	log.G(c.s.ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": total}).
+		Log(level, "exit gate: "+what)
+}
+
+// trouble logs and counts what makes a verdict weaker, and never stops an exit.
+func (c *container) trouble(what string, err error) {
+	log.G(c.s.ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": c.s.counts.add(what)}).
+		Warn("exit gate: " + what)
+}
+
+func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, acked bool, reported int) {
+	fields := log.Fields{ // tier is "" where the ledger did not decide
+		"container":   id,
+		"pid":         e.Pid,
+		"status":      e.Status,
+		"oom":         v.OOMKilled,
+		"cause":       v.Cause,
+		"init_victim": v.Init.String(),
+		"kills":       v.Kills,
+		"ended":       v.Ended,
+		"rule":        v.Rule,
+		"evidence":    v.Evidence,
+		"tier":        v.Tier,
+		"cgroup_gone": v.Gone,
+		"acked":       acked,
+		"took":        time.Since(e.At).Round(time.Microsecond).String(),
+	}
+	if reported != e.Status {
+		fields["reported_status"] = reported
+	}
+	log.G(ctx).WithFields(fields).Info("verdict")
+}
