@@ -4,20 +4,16 @@ package shim
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 const (
@@ -64,63 +60,12 @@ var setters = map[string]func(p *policy, value string) error{
 	},
 	config.PolicyOOMExitCode: func(p *policy, value string) error {
 		code, err := strconv.Atoi(value)
-		if err != nil || code < 1 || code > maxStatus || strconv.Itoa(code) != value {
-			return fmt.Errorf("%q is not an exit status; allowed: 1 to %d", value, maxStatus)
+		if err != nil || code < 1 || code > bundle.MaxStatus || strconv.Itoa(code) != value {
+			return fmt.Errorf("%q is not an exit status; allowed: 1 to %d", value, bundle.MaxStatus)
 		}
 		p.exitCode = code
 		return nil
 	},
-}
-
-// spec is the part of an OCI spec that the shim reads.
-type spec struct {
-	Annotations map[string]string `json:"annotations"`
-	Linux       json.RawMessage   `json:"linux"`
-
-	// linux is decoded from Linux, and zero where upstream will refuse that member.
-	linux linuxSpec
-}
-
-// linuxSpec is what the shim reads of the spec's member linux. The whole of specs.Linux
-// would keep tens of kilobytes alive.
-type linuxSpec struct {
-	CgroupsPath string                 `json:"cgroupsPath"`
-	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
-}
-
-// readSpec reads the OCI spec in a bundle.
-func readSpec(bundle string) (spec, error) {
-	f, err := os.Open(filepath.Join(bundle, specFile))
-	if err != nil {
-		return spec{}, err
-	}
-	defer f.Close()
-	sp, err := parseSpec(f)
-	if err != nil {
-		return spec{}, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return sp, nil
-}
-
-func parseSpec(r io.Reader) (sp spec, err error) {
-	if err = json.NewDecoder(r).Decode(&sp); err != nil {
-		return sp, err
-	}
-	if json.Unmarshal(sp.Linux, &sp.linux) != nil {
-		sp.linux = linuxSpec{}
-	}
-	return sp, nil
-}
-
-// ownPids is true if the container is made with a pid namespace of its own, none of
-// whose processes outlives init.
-func (sp spec) ownPids() bool {
-	for _, ns := range sp.linux.Namespaces {
-		if ns.Type == specs.PIDNamespace {
-			return ns.Path == ""
-		}
-	}
-	return false
 }
 
 // parsePolicy reads the annotations with our prefix. A name with a container's

@@ -20,6 +20,7 @@ import (
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 func TestParsePolicy(t *testing.T) {
@@ -128,8 +129,8 @@ func TestTheNodeForbids(t *testing.T) {
 func TestABadAnnotationRefusesTheContainer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		bundle := annotated(t, map[string]string{"oomwitness.io/report": "always"})
-		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		dir := annotated(t, map[string]string{"oomwitness.io/report": "always"})
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 		require.ErrorContains(t, err, "oomwitness.io/report")
 		require.Nil(t, b.container("c"))
 		require.Empty(t, b.task.inits, "nothing was made")
@@ -144,16 +145,19 @@ func FuzzParseAnnotations(f *testing.F) {
 	f.Add([]byte(`{"annotations":[1]}`))
 	f.Add([]byte(`{"linux":{"namespaces":[{"type":"ipc"},{"type":"pid","path":"/proc/1/ns/pid"}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		sp, err := parseSpec(bytes.NewReader(text))
+		sp, err := bundle.ParseSpec(bytes.NewReader(text))
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(sp)
+		again, err := json.Marshal(map[string]any{
+			"annotations": sp.Annotations, "linux": map[string]any{"cgroupsPath": sp.CgroupsPath, "namespaces": sp.Namespaces},
+		})
 		require.NoError(t, err)
-		same, err := parseSpec(bytes.NewReader(again))
+		same, err := bundle.ParseSpec(bytes.NewReader(again))
 		require.NoError(t, err)
 		require.Equal(t, sp.Annotations, same.Annotations, "%q", text)
-		require.Equal(t, sp.ownPids(), same.ownPids(), "%q", text)
+		require.Equal(t, sp.CgroupsPath, same.CgroupsPath, "%q", text)
+		require.Equal(t, sp.OwnPids(), same.OwnPids(), "%q", text)
 		p, _, err := parsePolicy(sp.Annotations, config.Default())
 		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, text)
 	})
@@ -210,7 +214,7 @@ func FuzzParsePolicy(f *testing.F) {
 		}
 		require.Contains(t, []config.Report{config.ReportExit, config.ReportLive}, p.report)
 		require.Contains(t, []string{"", "0", "1"}, p.oomGroup)
-		require.True(t, p.exitCode >= 0 && p.exitCode <= maxStatus)
+		require.True(t, p.exitCode >= 0 && p.exitCode <= bundle.MaxStatus)
 
 		forbidding := config.Default()
 		forbidding.Allow = nil

@@ -22,6 +22,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
 	"github.com/oomwitness/oomwitness/shim/internal/process"
@@ -124,7 +125,7 @@ func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, e
 // removeLiving removes a container whose shim still runs, and returns the
 // reported status that the shim has recorded.
 func (d *dead) removeLiving(remove func(context.Context, string) (upstream.StopStatus, error)) (upstream.StopStatus, error) {
-	rec, rerr := readRecord(d.bundle)
+	rec, rerr := bundle.ReadRecord(d.bundle)
 	status, err := remove(d.ctx, d.id)
 	if err == nil && rerr == nil && rec.ID == d.id && rec.Verdict != nil {
 		status.ExitStatus = reportedStatus(status.ExitStatus, rec.OOMExitCode, *rec.Verdict, rec.TrueStatus)
@@ -134,7 +135,7 @@ func (d *dead) removeLiving(remove func(context.Context, string) (upstream.StopS
 
 // last finds out what became of the container, and begins to publish a TaskOOM that is due.
 func (d *dead) last() (*last, error) {
-	rec, err := readRecord(d.bundle)
+	rec, err := bundle.ReadRecord(d.bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +149,9 @@ func (d *dead) last() (*last, error) {
 		d.decide(rec, l, recorded)
 		// containerd asks again where this process is killed: by then the cgroup
 		// may be gone.
-		rec = rec.ended(l.exit)
+		rec = rec.Ended(l.exit)
 		rec.Verdict = &l.verdict
-		if err := writeRecord(d.bundle, rec); err != nil {
+		if err := bundle.WriteRecord(d.bundle, rec); err != nil {
 			log.G(d.ctx).WithError(err).Warn("dead shim: record not written")
 		}
 	} else {
@@ -181,8 +182,8 @@ func (d *dead) last() (*last, error) {
 // decide is for a shim that died before its verdict. Of the exit it knows, best
 // first: what was recorded; that init still runs, and is about to be killed;
 // that it is gone, and how is anybody's guess but the evidence's.
-func (d *dead) decide(rec record, l *last, recorded bool) {
-	boot := rec.Boot == bootID()
+func (d *dead) decide(rec bundle.Record, l *last, recorded bool) {
+	boot := rec.Boot == bundle.BootID()
 	alive := boot && process.Running(rec.Pid, rec.StartTicks)
 	c := oom.Case{Stops: rec.Stops, Grace: d.cfg.Grace}
 	if boot { // else pids and cgroups are others' by now
@@ -203,8 +204,8 @@ func (d *dead) decide(rec record, l *last, recorded bool) {
 
 // exit finds the recorded exit. Our record goes before upstream's: its time is
 // what all other API paths have reported.
-func (d *dead) exit(rec record, l *last) (recorded bool) {
-	if l.exit, l.better = rec.exit(); l.better {
+func (d *dead) exit(rec bundle.Record, l *last) (recorded bool) {
+	if l.exit, l.better = rec.Exit(); l.better {
 		return true
 	}
 	e, err := runc.ReadExitStatus(d.bundle)
@@ -216,7 +217,7 @@ func (d *dead) exit(rec record, l *last) (recorded bool) {
 }
 
 // collect reads the evidence from where the dead shim's baselines are.
-func (d *dead) collect(rec record) []oom.Evidence {
+func (d *dead) collect(rec bundle.Record) []oom.Evidence {
 	var probes []oom.Probe
 	for _, s := range d.sources() {
 		checkpointed, ok := rec.Probes[s.Name()]

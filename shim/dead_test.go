@@ -29,6 +29,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 // deadBundle is a container whose shim has died, and what finds out how it ended.
@@ -36,7 +37,7 @@ type deadBundle struct {
 	*dead
 	events *fakeEvents
 	source *fakeSource
-	rec    record
+	rec    bundle.Record
 	// removed is what upstream answers, and seen what containerd had by then.
 	removed upstream.StopStatus
 	seen    []string
@@ -52,8 +53,8 @@ func newDeadBundle(t *testing.T) *deadBundle {
 		events:  &fakeEvents{},
 		source:  &fakeSource{ev: make(map[string]oom.Evidence)},
 		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
-		rec: record{
-			Version: recordVersion, ID: "c", Boot: bootID(), Pid: gone, StartTicks: 1,
+		rec: bundle.Record{
+			ID: "c", Boot: bundle.BootID(), Pid: gone, StartTicks: 1,
 			Probes: map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)},
 		},
 	}
@@ -68,7 +69,7 @@ func newDeadBundle(t *testing.T) *deadBundle {
 
 func (g *deadBundle) remove(t *testing.T) upstream.StopStatus {
 	t.Helper()
-	require.NoError(t, writeRecord(g.bundle, g.rec))
+	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
 	return g.stopOnce(t)
 }
 
@@ -112,7 +113,7 @@ func (g *deadBundle) socket(t *testing.T) string {
 
 func (g *deadBundle) verdict(t *testing.T) oom.Verdict {
 	t.Helper()
-	rec, err := readRecord(g.bundle)
+	rec, err := bundle.ReadRecord(g.bundle)
 	require.NoError(t, err)
 	require.NotNil(t, rec.Verdict)
 	return *rec.Verdict
@@ -138,12 +139,12 @@ func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 	g := newDeadBundle(t)
 	g.live(t)
 	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
-	require.NoError(t, writeRecord(g.bundle, g.rec))
+	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
 	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	require.Equal(t, g.removed, status)
 	require.Empty(t, g.events.all())
-	rec, err := readRecord(g.bundle)
+	rec, err := bundle.ReadRecord(g.bundle)
 	require.NoError(t, err)
 	require.Nil(t, rec.Verdict)
 }
@@ -155,7 +156,7 @@ func TestASocketThatNobodyAnswersOnIsADeadShims(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
-	require.NoError(t, writeRecord(g.bundle, g.rec))
+	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
 	_, err = g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	require.Equal(t, []string{"/tasks/oom c"}, g.events.all())
@@ -206,7 +207,7 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			g.source.set("c", victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
 		"reaped, and recorded by us alone": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 3, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 3, At: time.Now()})
 			g.source.set("c", child())
 		}, true, oom.RuleWithinGrace, 3, true, oom.EndedOOM},
 		"not reaped, init was": {func(_ *testing.T, g *deadBundle) {
@@ -255,11 +256,11 @@ func TestTheExitOfADeadShim(t *testing.T) {
 		}, false, oom.RuleNothingKnown, 5, false, oom.EndedExited},
 		"decided before, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 9, time.Now().Add(time.Millisecond))
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
 		"decided before": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace, Ended: oom.EndedOOM}
 		}, true, oom.RuleWithinGrace, 9, true, oom.EndedOOM},
 	} {
@@ -288,7 +289,7 @@ func TestTheExitOfADeadShim(t *testing.T) {
 func TestADeadShimsOOMThatWasDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newDeadBundle(t)
-		g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
+		g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
 		g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
 		g.rec.Delivered = true
 		require.Equal(t, 137, g.remove(t).ExitStatus)
@@ -332,10 +333,10 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 		"of another":   func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
 		"half an exit": func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
 		"a folder": func(t *testing.T, g *deadBundle) {
-			require.NoError(t, os.Mkdir(filepath.Join(g.bundle, recordFile), 0o700))
+			require.NoError(t, os.Mkdir(filepath.Join(g.bundle, bundle.RecordFile), 0o700))
 		},
 		"a fifo": func(t *testing.T, g *deadBundle) {
-			require.NoError(t, unix.Mkfifo(filepath.Join(g.bundle, recordFile), 0o600))
+			require.NoError(t, unix.Mkfifo(filepath.Join(g.bundle, bundle.RecordFile), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -351,5 +352,5 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 
 func put(t *testing.T, g *deadBundle, text string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, recordFile), []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bundle.RecordFile), []byte(text), 0o600))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
 
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
@@ -94,13 +95,42 @@ func (e effects) Checkpoint(r exit.Record, done func()) {
 		if e.c.deleted.Load() { // the bundle is being removed
 			return
 		}
-		if err := writeRecord(e.c.bundle, e.c.record(r)); err != nil {
+		if err := bundle.WriteRecord(e.c.bundle, e.c.record(r)); err != nil {
 			e.c.trouble("record not written", err)
 		}
 		if r.Decided {
 			faultPoint("recorded")
 		}
 	}()
+}
+
+// record returns what a checkpoint is to say now.
+func (c *container) record(state exit.Record) bundle.Record {
+	c.mu.Lock()
+	checkpointers := c.checkpointers
+	c.mu.Unlock()
+	for name, p := range checkpointers { // one that is being read stays as it was
+		if checkpointed, err := p.Checkpoint(); err == nil {
+			c.checkpoints[name] = checkpointed
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rec := bundle.Record{
+		ID: c.id, Boot: bundle.BootID(), Probes: c.checkpoints,
+		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
+		OOMExitCode: c.policy.exitCode, TrueStatus: state.TrueOnly,
+	}
+	for _, s := range c.stops {
+		rec.Stops = append(rec.Stops, s.Stop)
+	}
+	if c.exit != nil {
+		rec = rec.Ended(*c.exit)
+	}
+	if v := c.verdict; v.Rule != 0 {
+		rec.Verdict = &v
+	}
+	return rec
 }
 
 // At is where a test build can have the shim die.

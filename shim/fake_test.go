@@ -35,6 +35,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
@@ -393,10 +394,10 @@ func annotated(t *testing.T, annotations map[string]string, members ...string) s
 	t.Helper()
 	text, err := json.Marshal(annotations)
 	require.NoError(t, err)
-	bundle := t.TempDir()
+	dir := t.TempDir()
 	spec := "{" + strings.Join(append(members, `"annotations":`+string(text)), ",") + "}"
-	require.NoError(t, os.WriteFile(filepath.Join(bundle, specFile), []byte(spec), 0o640))
-	return bundle
+	require.NoError(t, os.WriteFile(filepath.Join(dir, bundle.SpecFile), []byte(spec), 0o640))
+	return dir
 }
 
 // tombstones returns the containers that were deleted, by ID.

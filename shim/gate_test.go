@@ -20,6 +20,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 func killedNow() oom.Evidence {
@@ -259,9 +260,9 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 		b.task.exit(t, "c", 137)
 		_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err)
-		rec, err := readRecord(b.container("c").bundle)
+		rec, err := bundle.ReadRecord(b.container("c").bundle)
 		require.NoError(t, err)
-		exit, ended := rec.exit()
+		exit, ended := rec.Exit()
 		require.True(t, ended)
 		require.Equal(t, "c", rec.ID)
 		require.Equal(t, 137, exit.Status)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 // memory.oom.group is set by whoever makes the cgroup. The order of events:
@@ -38,18 +39,13 @@ import (
 // has systemd set the limits first and writes the unified files last. What an older
 // systemd writes by itself is undone by the oom.group enforcement.
 
-const (
-	// specFile is the OCI spec in a bundle.
-	specFile = "config.json"
-
-	oomGroupFile = "memory.oom.group"
-)
+const oomGroupFile = "memory.oom.group"
 
 // policyOf returns a container's policy, and refuses a policy that this node
 // cannot keep.
-func (s *Service) policyOf(sp spec) (policy, error) {
+func (s *Service) policyOf(sp bundle.Spec) (policy, error) {
 	p, asked, err := parsePolicy(sp.Annotations, s.cfg)
-	p.ownPids = sp.ownPids()
+	p.ownPids = sp.OwnPids()
 	if err != nil || !slices.Contains(asked, config.PolicyOOMGroup) {
 		return p, err
 	}
@@ -66,11 +62,11 @@ func (s *Service) policyOf(sp spec) (policy, error) {
 
 // groupInSpec has the container of a bundle made with the memory.oom.group of its
 // policy.
-func (p policy) groupInSpec(bundle string) error {
+func (p policy) groupInSpec(dir string) error {
 	if p.oomGroup == "" {
 		return nil
 	}
-	name := filepath.Join(bundle, specFile)
+	name := filepath.Join(dir, bundle.SpecFile)
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -82,7 +78,7 @@ func (p policy) groupInSpec(bundle string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(name, data, fi.Mode().Perm())
+	return bundle.ReplaceFile(name, data, fi.Mode().Perm())
 }
 
 // Update changes limits, and leaves memory.oom.group at the value of the policy.

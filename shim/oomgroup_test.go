@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 var wantsNoGroup = map[string]string{"oomwitness.io/oom-group": "false"}
@@ -45,10 +46,10 @@ func TestTheSpecHasTheGroupBeforeUpstreamSeesIt(t *testing.T) {
 	} {
 		t.Run(name, bubble(func(t *testing.T) {
 			b := newBench(t)
-			bundle := annotated(t, tc.annotations, tc.linux)
-			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle, Checkpoint: tc.checkpoint})
+			dir := annotated(t, tc.annotations, tc.linux)
+			_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir, Checkpoint: tc.checkpoint})
 			require.NoError(t, err)
-			data, err := os.ReadFile(filepath.Join(bundle, specFile))
+			data, err := os.ReadFile(filepath.Join(dir, bundle.SpecFile))
 			require.NoError(t, err)
 			var spec map[string]json.RawMessage
 			require.NoError(t, json.Unmarshal(data, &spec))
@@ -57,10 +58,10 @@ func TestTheSpecHasTheGroupBeforeUpstreamSeesIt(t *testing.T) {
 				require.Equal(t, strings.Count(tc.want, number), strings.Count(string(data), number), number)
 			}
 			require.Contains(t, spec, "annotations")
-			fi, err := os.Stat(filepath.Join(bundle, specFile))
+			fi, err := os.Stat(filepath.Join(dir, bundle.SpecFile))
 			require.NoError(t, err)
 			require.Equal(t, os.FileMode(0o640), fi.Mode())
-			require.NoFileExists(t, filepath.Join(bundle, specFile+".new"))
+			require.NoFileExists(t, filepath.Join(dir, bundle.SpecFile+".new"))
 		}))
 	}
 }
@@ -84,36 +85,36 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 	} {
 		t.Run(name, bubble(func(t *testing.T) {
 			b := newBench(t, tc.change)
-			bundle := annotated(t, wantsNoGroup, tc.spec)
-			before, err := os.ReadFile(filepath.Join(bundle, specFile))
+			dir := annotated(t, wantsNoGroup, tc.spec)
+			before, err := os.ReadFile(filepath.Join(dir, bundle.SpecFile))
 			require.NoError(t, err)
-			_, err = b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+			_, err = b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 			require.ErrorContains(t, err, tc.err)
 			if tc.kind != nil {
 				require.ErrorIs(t, errgrpc.ToNative(err), tc.kind)
 			}
 			require.Nil(t, b.container("c"))
 			require.Empty(t, b.task.inits, "nothing was made")
-			after, err := os.ReadFile(filepath.Join(bundle, specFile))
+			after, err := os.ReadFile(filepath.Join(dir, bundle.SpecFile))
 			require.NoError(t, err)
 			require.Equal(t, string(before), string(after))
-			entries, err := os.ReadDir(bundle)
+			entries, err := os.ReadDir(dir)
 			require.NoError(t, err)
 			require.Len(t, entries, 1)
 		}))
 	}
 	t.Run("cgroup v1, nobody asks", bubble(func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Hierarchy = v1 })
-		bundle := annotated(t, map[string]string{"oomwitness.io/oom-exit-code": "217"}, asksGroup)
-		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		dir := annotated(t, map[string]string{"oomwitness.io/oom-exit-code": "217"}, asksGroup)
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 		require.NoError(t, err)
 	}))
 	t.Run("cgroup v1, one of the pod asks", bubble(func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Hierarchy = v1 })
-		bundle := annotated(t, map[string]string{
+		dir := annotated(t, map[string]string{
 			criSandboxID: "s", criContainerType: criSandbox, "oomwitness.io/oom-group.b": "true",
 		})
-		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 		require.ErrorContains(t, err, "needs a node with cgroup v2", "in the first of its containers")
 	}))
 }
@@ -122,9 +123,9 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 func TestASpecThatCantBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		bundle := annotated(t, wantsNoGroup, asksGroup)
-		require.NoError(t, os.Mkdir(filepath.Join(bundle, specFile+".new"), 0o700))
-		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: bundle})
+		dir := annotated(t, wantsNoGroup, asksGroup)
+		require.NoError(t, os.Mkdir(filepath.Join(dir, bundle.SpecFile+".new"), 0o700))
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 		require.ErrorContains(t, err, "set memory.oom.group of c: ")
 		require.ErrorContains(t, err, "config.json.new")
 		require.Empty(t, b.task.inits)

@@ -31,6 +31,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
 )
@@ -110,12 +111,12 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 
 // Create makes the container and arms the evidence before init can run.
 func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
-	sp, _ := readSpec(req.Bundle) // upstream refuses a spec that cannot be read
+	sp, _ := bundle.ReadSpec(req.Bundle) // upstream refuses a spec that cannot be read
 	p, err := s.policyOf(sp)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.linux.CgroupsPath); err != nil {
+	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.CgroupsPath); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if err := p.groupInSpec(req.Bundle); err != nil {
@@ -131,10 +132,10 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		_ = c.close() // it holds nothing yet
 		return nil, err
 	}
-	if err := noteBinary(req.Bundle); err != nil {
+	if err := bundle.NoteBinary(req.Bundle); err != nil {
 		c.trouble("program not noted", err)
 	}
-	if err := bootstrap.NoteAddress(req.Bundle, readBundleFile); err != nil {
+	if err := bootstrap.NoteAddress(req.Bundle); err != nil {
 		c.trouble("address not noted", err)
 	}
 	if old != nil { // a tombstone

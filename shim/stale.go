@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
@@ -18,35 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
-// binaryFile is containerd's note of the program to run for a bundle whose shim
-// is dead (core/runtime/v2/shim_load.go).
-const binaryFile = "shim-binary-path"
-
-// noteBinary writes it where containerd has not: in the bundle of a container
-// that joins a pod's shim. Without it a containerd that has been restarted runs
-// the stock shim's program, by the runtime's type, and that knows of no OOM.
-func noteBinary(bundle string) error {
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(bundle, binaryFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(program)
-	return errors.Join(err, f.Close())
-}
-
 // socketOf returns the socket of the bundle's shim, "" where that can't be read.
-func socketOf(bundle string) string {
-	path, err := bootstrap.Socket(bundle, readBundleFile)
+func socketOf(dir string) string {
+	path, err := bootstrap.Socket(dir)
 	if err != nil {
 		return ""
 	}
@@ -59,8 +36,8 @@ const answerTime = time.Second
 // shimAnswers reports whether the bundle's shim is there. That its socket accepts a
 // connection proves nothing: what the shim was about to run when it was killed
 // holds the socket too, until it has become another program.
-func shimAnswers(bundle string) bool {
-	path := socketOf(bundle)
+func shimAnswers(dir string) bool {
+	path := socketOf(dir)
 	if path == "" {
 		return false
 	}
@@ -80,8 +57,8 @@ func shimAnswers(bundle string) bool {
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
 // until the next shim of that name, and a pod's name does not come again. One
 // that accepts connections stays: a pod's containers share it.
-func removeSocket(bundle string) {
-	path := socketOf(bundle)
+func removeSocket(dir string) {
+	path := socketOf(dir)
 	if path == "" {
 		return
 	}
@@ -107,8 +84,8 @@ const (
 // containerd returns the removal of all that a shim has left 5 s
 // (io.containerd.timeout.shim.cleanup), and what it breaks off there would run on
 // after CRI has called it ended.
-func endInit(rec record) error {
-	if rec.Boot != bootID() || rec.StartTicks == 0 {
+func endInit(rec bundle.Record) error {
+	if rec.Boot != bundle.BootID() || rec.StartTicks == 0 {
 		return nil
 	}
 	pidfd, err := unix.PidfdOpen(rec.Pid, 0)

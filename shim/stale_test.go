@@ -16,6 +16,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
@@ -31,31 +32,31 @@ func TestOnlyADeadSocketIsRemoved(t *testing.T) {
 }
 
 func testSocketIsRemoved(t *testing.T, name, text string) {
-	bundle := t.TempDir()
+	dir := t.TempDir()
 	path := filepath.Join(t.TempDir(), "s")
-	removeSocket(bundle) // no note
-	require.NoError(t, os.WriteFile(filepath.Join(bundle, name), fmt.Appendf(nil, text, path), 0o600))
-	removeSocket(bundle) // no socket
+	removeSocket(dir) // no note
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, text, path), 0o600))
+	removeSocket(dir) // no socket
 
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	removeSocket(bundle)
+	removeSocket(dir)
 	require.NoError(t, os.Remove(path), "a file")
 
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
-	removeSocket(bundle)
+	removeSocket(dir)
 	require.FileExists(t, path)
 	require.NoError(t, l.Close())
 	require.FileExists(t, path)
-	removeSocket(bundle)
+	removeSocket(dir)
 	require.NoFileExists(t, path)
 }
 
 // Whatever stands in a dead shim's bundle, its container is removed, and has a
 // status and a time.
 func FuzzDeadShimsBundle(f *testing.F) {
-	record := `{"version":2,"id":"c","boot":"` + bootID() + `","pid":4194311,"probes":{"fake":"c"}`
+	record := `{"version":2,"id":"c","boot":"` + bundle.BootID() + `","pid":4194311,"probes":{"fake":"c"}`
 	socket := []byte(`{"address":"unix:///nowhere/s"}`)
 	f.Add([]byte(record+`}`), socket, []byte(`{"Pid":4194311,"Status":137,"Timestamp":"2026-01-01T00:00:00Z"}`))
 	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
@@ -65,7 +66,7 @@ func FuzzDeadShimsBundle(f *testing.F) {
 		g := newDeadBundle(t)
 		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		for name, data := range map[string][]byte{
-			recordFile: record, bootstrap.ResultFile: result, "exit.json": exit,
+			bundle.RecordFile: record, bootstrap.ResultFile: result, "exit.json": exit,
 		} {
 			require.NoError(t, os.WriteFile(filepath.Join(g.bundle, name), data, 0o600))
 		}
@@ -75,24 +76,6 @@ func FuzzDeadShimsBundle(f *testing.F) {
 		require.True(t, status.ExitStatus >= 0 && status.ExitStatus <= 255, "%+v", status)
 		require.LessOrEqual(t, len(g.events.all()), 1)
 	})
-}
-
-// containerd's own note stays; where there is none, it names this program.
-func TestTheProgramIsNotedOnce(t *testing.T) {
-	bundle := t.TempDir()
-	require.NoError(t, noteBinary(bundle))
-	self, err := os.Executable()
-	require.NoError(t, err)
-	note := func() string {
-		data, err := os.ReadFile(filepath.Join(bundle, binaryFile))
-		require.NoError(t, err)
-		return string(data)
-	}
-	require.Equal(t, self, note())
-	require.NoError(t, os.WriteFile(filepath.Join(bundle, binaryFile), []byte("/containerd's"), 0o600))
-	require.NoError(t, noteBinary(bundle))
-	require.Equal(t, "/containerd's", note())
-	require.Error(t, noteBinary(filepath.Join(bundle, "none")))
 }
 
 // What a dead shim has left is ended before it is removed, which containerd may
@@ -106,7 +89,7 @@ func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
 			pid, ticks := sleeper(t)
 			g := newDeadBundle(t)
 			g.rec.Pid, g.rec.StartTicks = pid, ticks+tc.later
-			require.NoError(t, writeRecord(g.bundle, g.rec))
+			require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
 			_, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
 				if tc.ends {
 					require.Eventually(t, func() bool { return !process.Running(pid, ticks) }, time.Minute, time.Millisecond)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 const ownStatus = 217
@@ -103,7 +104,7 @@ func TestEveryPathReportsTheSameStatus(t *testing.T) {
 				r := b.container("c")
 				tc.end(t, b)
 				synctest.Wait()
-				rec, err := readRecord(r.bundle)
+				rec, err := bundle.ReadRecord(r.bundle)
 				require.NoError(t, err)
 				require.Equal(t, tc.true, *rec.Status, "the record has the true one")
 				require.Equal(t, ownStatus, rec.OOMExitCode)
@@ -152,7 +153,7 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 137, w.ExitStatus)
 		require.Equal(t, config.Default().HoldTimeout, time.Since(start))
-		rec, err := readRecord(r.bundle)
+		rec, err := bundle.ReadRecord(r.bundle)
 		require.NoError(t, err)
 		require.True(t, rec.TrueStatus, "on record before it was reported")
 		require.Nil(t, rec.Verdict)
@@ -192,10 +193,10 @@ func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 func stopAfterDeath(t *testing.T, b *bench, r *container, ev oom.Evidence) int {
 	t.Helper()
 	g := newDeadBundle(t)
-	rec, err := readRecord(r.bundle)
+	rec, err := bundle.ReadRecord(r.bundle)
 	require.NoError(t, err)
 	g.rec = rec
-	if e, ended := rec.exit(); ended { // upstream records it too
+	if e, ended := rec.Exit(); ended { // upstream records it too
 		g.exited(t, e.Status, e.At)
 	}
 	g.source.set("c", ev)
@@ -259,16 +260,16 @@ func TestADeadShimsStatus(t *testing.T) {
 			g.source.set("c", victim())
 		}, ownStatus},
 		"decided": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = verdict
 		}, ownStatus},
 		"decided, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 9, time.Now())
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict = verdict
 		}, ownStatus},
 		"decided too late": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
 			g.rec.Verdict, g.rec.TrueStatus = verdict, true
 		}, 9},
 		"init runs": {func(t *testing.T, g *deadBundle) {
@@ -305,10 +306,10 @@ func TestALivingShimsStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newDeadBundle(t)
 			g.live(t)
-			g.rec = g.rec.ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
 			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
 			g.rec.OOMExitCode, g.rec.TrueStatus = ownStatus, tc.asIs
-			require.NoError(t, writeRecord(g.bundle, g.rec))
+			require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
 			status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 			require.NoError(t, err)
 			require.Equal(t, tc.want, status.ExitStatus)

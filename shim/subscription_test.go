@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
@@ -230,7 +231,7 @@ func TestAClientThatOnlySubscribesGetsOneTaskOOM(t *testing.T) {
 			s(t, b)
 			synctest.Wait()
 		}
-		rec, err := readRecord(b.container("c").bundle)
+		rec, err := bundle.ReadRecord(b.container("c").bundle)
 		require.NoError(t, err)
 		require.True(t, rec.Delivered, "the delete action publishes nothing")
 		deletes(t, b)
@@ -246,7 +247,7 @@ func TestTheRecordSaysDelivered(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
 		delivered := func() bool {
-			rec, err := readRecord(b.container("c").bundle)
+			rec, err := bundle.ReadRecord(b.container("c").bundle)
 			require.NoError(t, err)
 			return rec.Delivered
 		}

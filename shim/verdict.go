@@ -144,3 +144,12 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, acked
 	}
 	log.G(ctx).WithFields(fields).Info("verdict")
 }
+
+// reportedStatus returns the status to report of an exit: code, if the pod has chosen
+// one and the verdict is OOM, unless the true status may have been reported.
+func reportedStatus(status, code int, v oom.Verdict, trueStatus bool) int {
+	if code == 0 || trueStatus || !v.OOMKilled {
+		return status
+	}
+	return code
+}

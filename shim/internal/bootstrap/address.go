@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 // The files in a bundle that say where the bundle's shim is reached. containerd
@@ -23,23 +25,19 @@ const (
 const socketScheme = "unix://"
 
 // WriteAddress writes the bundle's address file, atomically.
-func WriteAddress(bundle, address string) error {
-	tmp := filepath.Join(bundle, "."+AddressFile)
-	if err := os.WriteFile(tmp, []byte(address), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(bundle, AddressFile))
+func WriteAddress(dir, address string) error {
+	return bundle.ReplaceFile(filepath.Join(dir, AddressFile), []byte(address), 0o644)
 }
 
 // NoteAddress writes the bundle's address file by what bootstrap.json says, unless
 // the file is there: containerd 1.6 and 1.7 know no other, and where one of them
 // takes the place of a later version, it calls a shim without the file dead and
 // kills the container. containerd from 2.0 on writes bootstrap.json before Create.
-func NoteAddress(bundle string, read func(path string) ([]byte, error)) error {
-	if _, err := os.Lstat(filepath.Join(bundle, AddressFile)); !errors.Is(err, os.ErrNotExist) {
+func NoteAddress(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, AddressFile)); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	data, err := read(filepath.Join(bundle, ResultFile))
+	data, err := bundle.ReadFile(filepath.Join(dir, ResultFile))
 	if errors.Is(err, os.ErrNotExist) { // not of a containerd's making
 		return nil
 	}
@@ -50,18 +48,17 @@ func NoteAddress(bundle string, read func(path string) ([]byte, error)) error {
 	if err != nil {
 		return err
 	}
-	return WriteAddress(bundle, socketScheme+path)
+	return WriteAddress(dir, socketScheme+path)
 }
 
-// Socket returns the path of the socket of the bundle's shim. read reads a file
-// of the bundle by its path, with a bound. Where both files are there, containerd
-// goes by bootstrap.json, and so does Socket.
-func Socket(bundle string, read func(path string) ([]byte, error)) (string, error) {
-	data, err := read(filepath.Join(bundle, ResultFile))
+// Socket returns the path of the socket of the bundle's shim. Where both files are
+// there, containerd goes by bootstrap.json, and so does Socket.
+func Socket(dir string) (string, error) {
+	data, err := bundle.ReadFile(filepath.Join(dir, ResultFile))
 	if err == nil {
 		return parseResult(data)
 	}
-	if data, aerr := read(filepath.Join(bundle, AddressFile)); aerr == nil {
+	if data, aerr := bundle.ReadFile(filepath.Join(dir, AddressFile)); aerr == nil {
 		return parseAddress(strings.TrimSpace(string(data)))
 	}
 	return "", err

@@ -33,7 +33,7 @@ func TestSocket(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(bundle, file), []byte(text), 0o600))
 			}
 		}
-		path, err := Socket(bundle, os.ReadFile)
+		path, err := Socket(bundle)
 		require.Equal(t, tc.want, path, name)
 		require.Equal(t, tc.want == "", err != nil, name)
 	}
@@ -57,7 +57,7 @@ func TestWriteAddress(t *testing.T) {
 func TestNoteAddress(t *testing.T) {
 	bundle := t.TempDir()
 	note := func() (string, error) {
-		err := NoteAddress(bundle, os.ReadFile)
+		err := NoteAddress(bundle)
 		text, _ := os.ReadFile(filepath.Join(bundle, AddressFile))
 		return string(text), err
 	}
