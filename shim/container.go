@@ -22,6 +22,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/policy"
 )
 
 // container is one run of a container, from Create until its bundle is removed. The
@@ -31,7 +32,7 @@ type container struct {
 	s      *Service
 	id     string
 	bundle string
-	policy policy
+	policy policy.Policy
 	stdio  stdio.Stdio // as Create asked for
 	loop   *exit.Loop
 
@@ -50,6 +51,7 @@ type container struct {
 	stops         []*stop
 	exit          *oom.Exit   // nil while init runs
 	verdict       oom.Verdict // of rule 0 until it is known
+	endGroup      func()      // ends the oom.group enforcement; nil where there is none
 	following     bool        // a goroutine follows up OOM notifications
 	notified      bool        // there is one that it has not followed up
 	stats         typeurl.Any // the newest reading of the cgroup's metrics, at statsAt
@@ -85,7 +87,7 @@ type ending struct {
 }
 
 // newContainer returns a container that the current containerd instance creates.
-func (s *Service) newContainer(id, bundle string, p policy) *container {
+func (s *Service) newContainer(id, bundle string, p policy.Policy) *container {
 	ready := make(chan struct{})
 	c := &container{
 		s: s, id: id, bundle: bundle, policy: p,
@@ -93,7 +95,7 @@ func (s *Service) newContainer(id, bundle string, p policy) *container {
 		settled:     make(chan struct{}),
 		checkpoints: make(map[string]json.RawMessage),
 	}
-	c.loop = exit.NewLoop(exit.New(s.instance(), p.waited), s.cfg.HoldTimeout, effects{c})
+	c.loop = exit.NewLoop(exit.New(s.instance(), p.Waited), s.cfg.HoldTimeout, effects{c})
 	return c
 }
 
@@ -106,7 +108,7 @@ func (c *container) arm(pid int, sources []oom.Source) error {
 	var probes []oom.Probe
 	checkpointers := make(map[string]oom.Checkpointer, len(sources))
 	for _, s := range sources {
-		p, err := s.Arm(oom.Target{ID: c.id, Pid: pid, Pod: c.policy.pod})
+		p, err := s.Arm(oom.Target{ID: c.id, Pid: pid, Pod: c.policy.Pod})
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -240,10 +242,7 @@ func (c *container) initPid() int {
 
 // status returns the exit status to report in the place of the true one.
 func (c *container) status(status uint32, oomStatus bool) uint32 {
-	if oomStatus && c.policy.exitCode != 0 {
-		return uint32(c.policy.exitCode)
-	}
-	return status
+	return uint32(policy.ReportedStatus(int(status), c.policy.ExitCode, oomStatus))
 }
 
 // ended returns the status and the time to report of an exit that is known: after the
@@ -270,12 +269,15 @@ func (c *container) endedAt(upstream *timestamppb.Timestamp) *timestamppb.Timest
 	return protobuf.ToTimestamp(e.At)
 }
 
-// close releases the probes. A verdict that still waits for them to be armed goes on
-// without them.
+// close releases the probes, and ends the oom.group enforcement. A verdict that still
+// waits for the probes to be armed goes on without them.
 func (c *container) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.armed()
+	if c.endGroup != nil {
+		c.endGroup()
+	}
 	var errs []error
 	for _, p := range c.probes {
 		errs = append(errs, p.Close())

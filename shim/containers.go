@@ -59,7 +59,6 @@ func (s *Service) retire(c *container) {
 		delete(s.byPid, c.initPid())
 	}
 	s.mu.Unlock()
-	s.groups.forget(c.id)
 	if c.exitKnown() == nil {
 		s.forget(c)
 	}
@@ -118,14 +117,16 @@ func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 		log.G(ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": total}).
 			Log(level, "a source of OOM evidence can't be had for this container")
 	}
-	if c.policy.oomGroup != "" {
-		if err := s.enforceGroup(c, pid); err != nil {
+	var endGroup func()
+	if c.policy.OOMGroup != "" {
+		var err error
+		if endGroup, err = s.groups.Enforce(c.id, pid, c.policy); err != nil {
 			log.G(ctx).WithError(err).WithField("container", c.id).Warn("memory.oom.group is set, but cannot be enforced")
 		}
 	}
 	ticks, _ := bpf.StartTicks(pid) // 0 of an init that was reaped already
 	c.mu.Lock()
-	c.pid, c.startTicks = pid, ticks
+	c.pid, c.startTicks, c.endGroup = pid, ticks, endGroup
 	c.mu.Unlock()
 	c.loop.Checkpoint(ctx)
 	faultPoint("armed")

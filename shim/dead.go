@@ -25,6 +25,7 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/policy"
 	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
@@ -92,7 +93,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 	d := &dead{
 		ctx: ctx, id: id, bundle: filepath.Join(filepath.Dir(cwd), id), cfg: cfg,
 		sources: func() []oom.Source { return Sources(ctx) }, client: delivery.NewClient(address),
-		counts: newCounters(), begun: time.Now(),
+		counts: new(counters), begun: time.Now(),
 		reachable: func() bool { return upstream.CanConnect(address) }, deferPublish: startDeferredPublisher,
 	}
 	return d.stop(m.Shim.Stop)
@@ -118,7 +119,7 @@ func (d *dead) stop(remove func(context.Context, string) (upstream.StopStatus, e
 	if l.better {
 		status = upstream.StopStatus{Pid: l.exit.Pid, ExitStatus: l.exit.Status, ExitedAt: l.exit.At}
 	}
-	status.ExitStatus = reportedStatus(status.ExitStatus, l.code, l.verdict, l.trueStatus)
+	status.ExitStatus = policy.ReportedStatus(status.ExitStatus, l.code, l.verdict.OOMKilled && !l.trueStatus)
 	return status, nil
 }
 
@@ -128,7 +129,7 @@ func (d *dead) removeLiving(remove func(context.Context, string) (upstream.StopS
 	rec, rerr := bundle.ReadRecord(d.bundle)
 	status, err := remove(d.ctx, d.id)
 	if err == nil && rerr == nil && rec.ID == d.id && rec.Verdict != nil {
-		status.ExitStatus = reportedStatus(status.ExitStatus, rec.OOMExitCode, *rec.Verdict, rec.TrueStatus)
+		status.ExitStatus = policy.ReportedStatus(status.ExitStatus, rec.OOMExitCode, rec.Verdict.OOMKilled && !rec.TrueStatus)
 	}
 	return status, err
 }
@@ -162,7 +163,7 @@ func (d *dead) last() (*last, error) {
 	}
 	due := exit.Record{Decided: true, OOM: l.verdict.OOMKilled, Acked: rec.Delivered}.Due()
 	if due || decided {
-		reported := reportedStatus(l.exit.Status, l.code, l.verdict, l.trueStatus)
+		reported := policy.ReportedStatus(l.exit.Status, l.code, l.verdict.OOMKilled && !l.trueStatus)
 		logVerdict(d.ctx, d.id, l.exit, l.verdict, rec.Delivered, reported)
 	}
 	if !due {

@@ -60,7 +60,7 @@ func newDeadBundle(t *testing.T) *deadBundle {
 	}
 	g.dead = &dead{
 		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
-		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, client: g.events, counts: newCounters(), begun: time.Now(),
+		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, client: g.events, counts: new(counters), begun: time.Now(),
 		reachable:    func() bool { return true },
 		deferPublish: func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
 	}

@@ -80,7 +80,7 @@ func parseDeferred(data []byte) (*types.Envelope, error) {
 func publishTwice(ctx context.Context, client delivery.Client, env *types.Envelope) error {
 	ctx, cancel := context.WithTimeout(ctx, deferredTimeout)
 	defer cancel()
-	q := delivery.NewQueue(ctx, client, newCounters().add)
+	q := delivery.NewQueue(ctx, client, new(counters).add)
 	for _, pause := range []time.Duration{0, subscribedAfter} {
 		select {
 		case <-time.After(pause):

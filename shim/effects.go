@@ -119,7 +119,7 @@ func (c *container) record(state exit.Record) bundle.Record {
 	rec := bundle.Record{
 		ID: c.id, Boot: bundle.BootID(), Probes: c.checkpoints,
 		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
-		OOMExitCode: c.policy.exitCode, TrueStatus: state.TrueOnly,
+		OOMExitCode: c.policy.ExitCode, TrueStatus: state.TrueOnly,
 	}
 	for _, s := range c.stops {
 		rec.Stops = append(rec.Stops, s.Stop)

@@ -120,7 +120,7 @@ func (c *container) killed(kills uint64, init bool) {
 		c.snapshot(c.s.ctx)
 	}
 	c.loop.Touch() // counters do not have the time of a kill
-	if c.policy.report == config.ReportLive && !init {
+	if c.policy.Report == config.ReportLive && !init {
 		c.loop.Do(func(st *exit.State) { st.KillSeen(kills) })
 	}
 }

@@ -14,7 +14,6 @@ import (
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -112,7 +111,7 @@ func TestAGroupThatCantBeHadRefusesTheContainer(t *testing.T) {
 	t.Run("cgroup v1, one of the pod asks", bubble(func(t *testing.T) {
 		b := newBench(t, func(_ *bench, o *Options) { o.Hierarchy = v1 })
 		dir := annotated(t, map[string]string{
-			criSandboxID: "s", criContainerType: criSandbox, "oomwitness.io/oom-group.b": "true",
+			"io.kubernetes.cri.sandbox-id": "s", "io.kubernetes.cri.container-type": "sandbox", "oomwitness.io/oom-group.b": "true",
 		})
 		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
 		require.ErrorContains(t, err, "needs a node with cgroup v2", "in the first of its containers")
@@ -173,25 +172,13 @@ func TestAnUpdateThatIsNone(t *testing.T) {
 	})
 }
 
-func FuzzSetIn(f *testing.F) {
-	f.Add([]byte("{" + asksGroup + "}"))
-	f.Add([]byte(`{"linux":{"resources":{"unified":null}}}`))
-	f.Add([]byte(`null`))
-	f.Add([]byte(`{"linux":[]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		out, err := setIn(data, "0", "linux", "resources", "unified", oomGroupFile)
-		if err != nil {
-			return
-		}
-		var spec specs.Spec
-		if json.Unmarshal(data, &spec) != nil {
-			return // not a spec, and runc's to refuse
-		}
-		var after specs.Spec
-		require.NoError(t, json.Unmarshal(out, &after), "%q", out)
-		require.Equal(t, "0", after.Linux.Resources.Unified[oomGroupFile])
-		again, err := setIn(out, "0", "linux", "resources", "unified", oomGroupFile)
-		require.NoError(t, err)
-		require.Equal(t, out, again)
+func TestABadAnnotationRefusesTheContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		dir := annotated(t, map[string]string{"oomwitness.io/report": "always"})
+		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
+		require.ErrorContains(t, err, "oomwitness.io/report")
+		require.Nil(t, b.container("c"))
+		require.Empty(t, b.task.inits, "nothing was made")
 	})
 }

@@ -34,6 +34,7 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/policy"
 )
 
 var _ upstream.TTRPCService = (*Service)(nil)
@@ -70,7 +71,7 @@ type Service struct {
 	counts  *counters
 	// hierarchy returns where the memory controller is.
 	hierarchy func() (oom.Hierarchy, error)
-	groups    *groupEnforcer
+	groups    *policy.Enforcer
 
 	mu         sync.Mutex              // guards what follows
 	containers map[string]*container   // tombstones included
@@ -83,11 +84,11 @@ type Service struct {
 
 // NewService builds the decorated service and starts it.
 func NewService(ctx context.Context, o Options) (*Service, error) {
-	counts := newCounters()
+	counts := new(counters)
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
 		hierarchy:  o.Hierarchy,
-		groups:     newGroupEnforcer(ctx, counts),
+		groups:     policy.NewEnforcer(ctx, o.Hierarchy, counts.add),
 		queue:      delivery.NewQueue(ctx, o.Client, counts.add),
 		containers: make(map[string]*container),
 		loops:      make(map[*container]struct{}),
@@ -102,7 +103,6 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.TTRPCTaskService = inner
 	o.Shutdown.RegisterCallback(s.flush)
-	o.Shutdown.RegisterCallback(func(context.Context) error { return s.groups.close() })
 	if o.Exits != nil {
 		go s.reaped(o.Exits)
 	}
@@ -112,15 +112,15 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 // Create makes the container and arms the evidence before init can run.
 func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
 	sp, _ := bundle.ReadSpec(req.Bundle) // upstream refuses a spec that cannot be read
-	p, err := s.policyOf(sp)
+	p, err := policy.Of(sp, s.cfg, s.hierarchy)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if req.Options, err = bootstrap.RuncOptions(req.Options, sp.CgroupsPath); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if err := p.groupInSpec(req.Bundle); err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("set %s of %s: %w", oomGroupFile, req.ID, err))
+	if err := p.InSpec(req.Bundle); err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("set memory.oom.group of %s: %w", req.ID, err))
 	}
 	c := s.newContainer(req.ID, req.Bundle, p)
 	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
@@ -171,7 +171,7 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 	if c == nil || c.deleted.Load() || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	if c.policy.ownPids && c.released() {
+	if c.policy.OwnPids && c.released() {
 		if req.All { // runc finds nobody to kill, and is content
 			return &emptyResponse{}, nil
 		}
@@ -188,6 +188,18 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 		c.loop.Touch()
 	}
 	return resp, err
+}
+
+// Update changes limits, and leaves memory.oom.group at the value of the policy.
+func (s *Service) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptyResponse, error) {
+	if c := s.container(req.ID); c != nil {
+		resources, err := c.policy.InUpdate(req.Resources)
+		if err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("resources of %s: %w", c.id, err))
+		}
+		req = &taskAPI.UpdateTaskRequest{ID: req.ID, Annotations: req.Annotations, Resources: resources}
+	}
+	return s.TTRPCTaskService.Update(ctx, req)
 }
 
 // flush holds up the shim's end until containerd has acked all events, within the hold

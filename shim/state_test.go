@@ -62,7 +62,7 @@ func asksUntilStopped(b *bench) error {
 // createInPod makes a container as CRI does.
 func (b *bench) createInPod(t *testing.T, id string) {
 	t.Helper()
-	bundle := annotated(t, map[string]string{criSandboxID: "s", criContainerType: criContainer, criContainerName: id})
+	bundle := annotated(t, map[string]string{"io.kubernetes.cri.sandbox-id": "s", "io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": id})
 	_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: id, Bundle: bundle, Stdout: "/run/out"})
 	require.NoError(t, err)
 }

@@ -26,7 +26,7 @@ func (c *container) exited(e oom.Exit) {
 	}
 	c.mu.Unlock()
 	if first {
-		c.loop.Exited(c.policy.exitCode != 0)
+		c.loop.Exited(c.policy.ExitCode != 0)
 		go c.conclude(e)
 	}
 }
@@ -143,13 +143,4 @@ func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, acked
 		fields["reported_status"] = reported
 	}
 	log.G(ctx).WithFields(fields).Info("verdict")
-}
-
-// reportedStatus returns the status to report of an exit: code, if the pod has chosen
-// one and the verdict is OOM, unless the true status may have been reported.
-func reportedStatus(status, code int, v oom.Verdict, trueStatus bool) int {
-	if code == 0 || trueStatus || !v.OOMKilled {
-		return status
-	}
-	return code
 }

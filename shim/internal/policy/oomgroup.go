@@ -1,20 +1,18 @@
 //go:build linux
 
-package shim
+package policy
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
-	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
@@ -39,19 +37,19 @@ import (
 // has systemd set the limits first and writes the unified files last. What an older
 // systemd writes by itself is undone by the oom.group enforcement.
 
-const oomGroupFile = "memory.oom.group"
+const groupFile = "memory.oom.group"
 
-// policyOf returns a container's policy, and refuses a policy that this node
-// cannot keep.
-func (s *Service) policyOf(sp bundle.Spec) (policy, error) {
-	p, asked, err := parsePolicy(sp.Annotations, s.cfg)
-	p.ownPids = sp.OwnPids()
+// Of returns the policy of a container with that spec, and refuses a policy that this
+// node cannot keep.
+func Of(sp bundle.Spec, cfg config.Config, hierarchy func() (oom.Hierarchy, error)) (Policy, error) {
+	p, asked, err := parse(sp.Annotations, cfg)
+	p.OwnPids = sp.OwnPids()
 	if err != nil || !slices.Contains(asked, config.PolicyOOMGroup) {
 		return p, err
 	}
-	h, err := s.hierarchy()
+	h, err := hierarchy()
 	if err == nil && h.Version < 2 {
-		err = fmt.Errorf("cgroup v%d, mounted on %s, has no %s", h.Version, h.Mount, oomGroupFile)
+		err = fmt.Errorf("cgroup v%d, mounted on %s, has no %s", h.Version, h.Mount, groupFile)
 	}
 	if err != nil {
 		return p, fmt.Errorf("annotation %q needs a node with cgroup v2: %w: %w",
@@ -60,10 +58,9 @@ func (s *Service) policyOf(sp bundle.Spec) (policy, error) {
 	return p, nil
 }
 
-// groupInSpec has the container of a bundle made with the memory.oom.group of its
-// policy.
-func (p policy) groupInSpec(dir string) error {
-	if p.oomGroup == "" {
+// InSpec has the container of a bundle made with the memory.oom.group of its policy.
+func (p Policy) InSpec(dir string) error {
+	if p.OOMGroup == "" {
 		return nil
 	}
 	name := filepath.Join(dir, bundle.SpecFile)
@@ -71,7 +68,7 @@ func (p policy) groupInSpec(dir string) error {
 	if err != nil {
 		return err
 	}
-	if data, err = setIn(data, p.oomGroup, "linux", "resources", "unified", oomGroupFile); err != nil {
+	if data, err = setIn(data, p.OOMGroup, "linux", "resources", "unified", groupFile); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	fi, err := os.Stat(name)
@@ -81,20 +78,17 @@ func (p policy) groupInSpec(dir string) error {
 	return bundle.ReplaceFile(name, data, fi.Mode().Perm())
 }
 
-// Update changes limits, and leaves memory.oom.group at the value of the policy.
-func (s *Service) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptyResponse, error) {
-	c := s.container(req.ID)
-	if c == nil || c.policy.oomGroup == "" || req.Resources == nil {
-		return s.TTRPCTaskService.Update(ctx, req)
+// InUpdate returns the resources of an Update with memory.oom.group at the value of the
+// policy.
+func (p Policy) InUpdate(resources *anypb.Any) (*anypb.Any, error) {
+	if p.OOMGroup == "" || resources == nil {
+		return resources, nil
 	}
-	resources, err := setIn(req.Resources.Value, c.policy.oomGroup, "unified", oomGroupFile)
+	value, err := setIn(resources.Value, p.OOMGroup, "unified", groupFile)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("resources of %s: %w: %w", c.id, err, errdefs.ErrInvalidArgument))
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	return s.TTRPCTaskService.Update(ctx, &taskAPI.UpdateTaskRequest{
-		ID: req.ID, Annotations: req.Annotations,
-		Resources: &anypb.Any{TypeUrl: req.Resources.TypeUrl, Value: resources},
-	})
+	return &anypb.Any{TypeUrl: resources.TypeUrl, Value: value}, nil
 }
 
 // setIn returns a JSON object with a text at the place where path leads, and all

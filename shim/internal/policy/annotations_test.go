@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package policy
 
 import (
 	"bytes"
@@ -11,13 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/validation"
-
-	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
@@ -33,64 +30,64 @@ func TestParsePolicy(t *testing.T) {
 	for name, tc := range map[string]struct {
 		base        m
 		annotations m
-		want        policy
+		want        Policy
 		err         string
 	}{
-		"none":             {nil, nil, policy{}, ""},
-		"others":           {nil, m{"example.com/report": "x"}, policy{}, ""},
-		"no pod":           {nil, m{"oomwitness.io/oom-group": "true"}, policy{oomGroup: "1"}, ""},
-		"pod-wide":         {in("a"), m{"oomwitness.io/report": "live"}, policy{report: config.ReportLive}, ""},
-		"this container":   {in("a"), m{"oomwitness.io/report.a": "live"}, policy{report: config.ReportLive}, ""},
-		"another":          {in("a"), m{"oomwitness.io/report.b": "live"}, policy{}, ""},
-		"its own wins":     {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/report.a": "exit"}, policy{}, ""},
-		"dots in the name": {in("a.b"), m{"oomwitness.io/report.a.b": "live"}, policy{report: config.ReportLive}, ""},
+		"none":             {nil, nil, Policy{}, ""},
+		"others":           {nil, m{"example.com/report": "x"}, Policy{}, ""},
+		"no pod":           {nil, m{"oomwitness.io/oom-group": "true"}, Policy{OOMGroup: "1"}, ""},
+		"pod-wide":         {in("a"), m{"oomwitness.io/report": "live"}, Policy{Report: config.ReportLive}, ""},
+		"this container":   {in("a"), m{"oomwitness.io/report.a": "live"}, Policy{Report: config.ReportLive}, ""},
+		"another":          {in("a"), m{"oomwitness.io/report.b": "live"}, Policy{}, ""},
+		"its own wins":     {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/report.a": "exit"}, Policy{}, ""},
+		"dots in the name": {in("a.b"), m{"oomwitness.io/report.a.b": "live"}, Policy{Report: config.ReportLive}, ""},
 		"all three": {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/oom-group": "false", "oomwitness.io/oom-exit-code": "217"},
-			policy{report: config.ReportLive, oomGroup: "0", exitCode: 217}, ""},
+			Policy{Report: config.ReportLive, OOMGroup: "0", ExitCode: 217}, ""},
 		"each its own": {in("a"), m{
 			"oomwitness.io/oom-group": "true", "oomwitness.io/oom-group.a": "false",
 			"oomwitness.io/oom-exit-code": "255", "oomwitness.io/oom-exit-code.a": "1", "oomwitness.io/oom-exit-code.b": "2",
-		}, policy{oomGroup: "0", exitCode: 1}, ""},
-		"each another's": {in("a"), m{"oomwitness.io/oom-group.b": "false", "oomwitness.io/oom-exit-code.b": "217"}, policy{}, ""},
+		}, Policy{OOMGroup: "0", ExitCode: 1}, ""},
+		"each another's": {in("a"), m{"oomwitness.io/oom-group.b": "false", "oomwitness.io/oom-exit-code.b": "217"}, Policy{}, ""},
 		"the sandbox": {sandbox, m{
 			"oomwitness.io/oom-group": "true", "oomwitness.io/oom-exit-code": "217", "oomwitness.io/report": "live",
 			"oomwitness.io/oom-group.a": "false",
-		}, policy{}, ""},
-		"the sandbox, bad value":           {sandbox, m{"oomwitness.io/oom-group": "no"}, policy{}, `"oomwitness.io/oom-group": "no"`},
-		"the sandbox, bad for a container": {sandbox, m{"oomwitness.io/oom-group.a": "no"}, policy{}, `"oomwitness.io/oom-group.a": "no"`},
-		"mode": {in("a"), m{"oomwitness.io/report": "always"}, policy{},
+		}, Policy{}, ""},
+		"the sandbox, bad value":           {sandbox, m{"oomwitness.io/oom-group": "no"}, Policy{}, `"oomwitness.io/oom-group": "no"`},
+		"the sandbox, bad for a container": {sandbox, m{"oomwitness.io/oom-group.a": "no"}, Policy{}, `"oomwitness.io/oom-group.a": "no"`},
+		"mode": {in("a"), m{"oomwitness.io/report": "always"}, Policy{},
 			`annotation "oomwitness.io/report": "always" is not a report mode; allowed: "exit", "live"`},
-		"choice": {in("a"), m{"oomwitness.io/oom-group": "1"}, policy{},
+		"choice": {in("a"), m{"oomwitness.io/oom-group": "1"}, Policy{},
 			`annotation "oomwitness.io/oom-group": "1" is not a choice; allowed: "true", "false"`},
-		"choice, not quite": {in("a"), m{"oomwitness.io/oom-group": "True"}, policy{}, `"True" is not a choice`},
-		"status 0": {in("a"), m{"oomwitness.io/oom-exit-code": "0"}, policy{},
+		"choice, not quite": {in("a"), m{"oomwitness.io/oom-group": "True"}, Policy{}, `"True" is not a choice`},
+		"status 0": {in("a"), m{"oomwitness.io/oom-exit-code": "0"}, Policy{},
 			`annotation "oomwitness.io/oom-exit-code": "0" is not an exit status; allowed: 1 to 255`},
-		"status 256":           {in("a"), m{"oomwitness.io/oom-exit-code": "256"}, policy{}, `"256" is not an exit status`},
-		"status with a sign":   {in("a"), m{"oomwitness.io/oom-exit-code": "+217"}, policy{}, `"+217" is not an exit status`},
-		"status with a zero":   {in("a"), m{"oomwitness.io/oom-exit-code": "0217"}, policy{}, `"0217" is not an exit status`},
-		"status with a blank":  {in("a"), m{"oomwitness.io/oom-exit-code": "217 "}, policy{}, `"217 " is not an exit status`},
-		"no status":            {in("a"), m{"oomwitness.io/oom-exit-code": ""}, policy{}, `"" is not an exit status`},
-		"status out of all":    {in("a"), m{"oomwitness.io/oom-exit-code": "99999999999999999999"}, policy{}, "is not an exit status"},
-		"bad value of another": {in("a"), m{"oomwitness.io/report.b": "always"}, policy{}, `"oomwitness.io/report.b"`},
-		"unknown": {in("a"), m{"oomwitness.io/oom-grop": "true"}, policy{},
+		"status 256":           {in("a"), m{"oomwitness.io/oom-exit-code": "256"}, Policy{}, `"256" is not an exit status`},
+		"status with a sign":   {in("a"), m{"oomwitness.io/oom-exit-code": "+217"}, Policy{}, `"+217" is not an exit status`},
+		"status with a zero":   {in("a"), m{"oomwitness.io/oom-exit-code": "0217"}, Policy{}, `"0217" is not an exit status`},
+		"status with a blank":  {in("a"), m{"oomwitness.io/oom-exit-code": "217 "}, Policy{}, `"217 " is not an exit status`},
+		"no status":            {in("a"), m{"oomwitness.io/oom-exit-code": ""}, Policy{}, `"" is not an exit status`},
+		"status out of all":    {in("a"), m{"oomwitness.io/oom-exit-code": "99999999999999999999"}, Policy{}, "is not an exit status"},
+		"bad value of another": {in("a"), m{"oomwitness.io/report.b": "always"}, Policy{}, `"oomwitness.io/report.b"`},
+		"unknown": {in("a"), m{"oomwitness.io/oom-grop": "true"}, Policy{},
 			`annotation "oomwitness.io/oom-grop" is not known to this version of oomwitness; ` + oneOf},
-		"no container": {in("a"), m{"oomwitness.io/oom-group.": "true"}, policy{}, `"oomwitness.io/oom-group." is not known`},
-		"no name":      {in("a"), m{"oomwitness.io/": "true"}, policy{}, "is not known"},
+		"no container": {in("a"), m{"oomwitness.io/oom-group.": "true"}, Policy{}, `"oomwitness.io/oom-group." is not known`},
+		"no name":      {in("a"), m{"oomwitness.io/": "true"}, Policy{}, "is not known"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := m{}
 			maps.Copy(all, tc.base)
 			maps.Copy(all, tc.annotations)
-			got, _, err := parsePolicy(all, config.Default())
+			got, _, err := parse(all, config.Default())
 			if tc.err != "" {
 				require.ErrorContains(t, err, tc.err)
 				require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 				return
 			}
 			require.NoError(t, err)
-			if tc.want.report == "" {
-				tc.want.report = config.ReportExit
+			if tc.want.Report == "" {
+				tc.want.Report = config.ReportExit
 			}
-			tc.want.pod, tc.want.waited = tc.base != nil, tc.base[criContainerType] == criContainer
+			tc.want.Pod, tc.want.Waited = tc.base != nil, tc.base[criContainerType] == criContainer
 			require.Equal(t, tc.want, got)
 		})
 	}
@@ -116,7 +113,7 @@ func TestTheNodeForbids(t *testing.T) {
 		"example.com/oomwitness.io-oops": {none, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := parsePolicy(map[string]string{name: "live"}, tc.cfg)
+			_, _, err := parse(map[string]string{name: "live"}, tc.cfg)
 			if tc.err == "" {
 				require.NoError(t, err)
 				return
@@ -124,17 +121,6 @@ func TestTheNodeForbids(t *testing.T) {
 			require.ErrorContains(t, err, tc.err)
 		})
 	}
-}
-
-func TestABadAnnotationRefusesTheContainer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		dir := annotated(t, map[string]string{"oomwitness.io/report": "always"})
-		_, err := b.Create(b.ctx, &taskAPI.CreateTaskRequest{ID: "c", Bundle: dir})
-		require.ErrorContains(t, err, "oomwitness.io/report")
-		require.Nil(t, b.container("c"))
-		require.Empty(t, b.task.inits, "nothing was made")
-	})
 }
 
 // Whatever stands in a bundle's spec, what is taken of it is the same when it
@@ -158,15 +144,15 @@ func FuzzParseAnnotations(f *testing.F) {
 		require.Equal(t, sp.Annotations, same.Annotations, "%q", text)
 		require.Equal(t, sp.CgroupsPath, same.CgroupsPath, "%q", text)
 		require.Equal(t, sp.OwnPids(), same.OwnPids(), "%q", text)
-		p, _, err := parsePolicy(sp.Annotations, config.Default())
-		require.True(t, err != nil || p.report == config.ReportExit || p.report == config.ReportLive, "%+v from %q", p, text)
+		p, _, err := parse(sp.Annotations, config.Default())
+		require.True(t, err != nil || p.Report == config.ReportExit || p.Report == config.ReportLive, "%+v from %q", p, text)
 	})
 }
 
 // Kubernetes bounds the part of a name behind the slash; README.md says what that
 // leaves for a container's name.
 func TestAContainersNameInAnAnnotation(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("../../../README.md")
 	require.NoError(t, err)
 	words := strings.Join(strings.Fields(string(readme)), " ")
 	for _, tc := range []struct {
@@ -192,7 +178,7 @@ func FuzzParsePolicy(f *testing.F) {
 	f.Add("oomwitness.io/", "", "")
 	f.Fuzz(func(t *testing.T, name, value, container string) {
 		annotations := map[string]string{criContainerName: container, name: value}
-		p, asked, err := parsePolicy(annotations, config.Default())
+		p, asked, err := parse(annotations, config.Default())
 		if err != nil {
 			require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 			require.ErrorContains(t, err, strconv.Quote(name))
@@ -212,13 +198,13 @@ func FuzzParsePolicy(f *testing.F) {
 		default:
 			t.Fatalf("%q=%q was taken", name, value)
 		}
-		require.Contains(t, []config.Report{config.ReportExit, config.ReportLive}, p.report)
-		require.Contains(t, []string{"", "0", "1"}, p.oomGroup)
-		require.True(t, p.exitCode >= 0 && p.exitCode <= bundle.MaxStatus)
+		require.Contains(t, []config.Report{config.ReportExit, config.ReportLive}, p.Report)
+		require.Contains(t, []string{"", "0", "1"}, p.OOMGroup)
+		require.True(t, p.ExitCode >= 0 && p.ExitCode <= bundle.MaxStatus)
 
 		forbidding := config.Default()
 		forbidding.Allow = nil
-		_, _, err = parsePolicy(annotations, forbidding)
+		_, _, err = parse(annotations, forbidding)
 		require.Equal(t, known, errors.Is(err, errdefs.ErrPermissionDenied), "%q", name)
 	})
 }
