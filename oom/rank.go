@@ -47,6 +47,18 @@ func Rank(readings []Reading) (all []Evidence, dispute string) {
 	return all, ""
 }
 
+// Collect reads all probes, which come best source first, and ranks the readings. err
+// joins the errors of the readings.
+func Collect(probes []Probe) (all []Evidence, dispute string, err error) {
+	readings := make([]Reading, len(probes))
+	for i, p := range slices.Backward(probes) { // counters before a source that names victims
+		readings[i].Evidence, readings[i].Err = p.Read()
+		err = errors.Join(err, readings[i].Err)
+	}
+	all, dispute = Rank(readings)
+	return all, dispute, err
+}
+
 func (r Reading) rank() int {
 	switch {
 	case r.Evidence.Init == Yes:

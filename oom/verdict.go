@@ -94,6 +94,31 @@ type Verdict struct {
 	Gone bool `json:"cgroupGone,omitempty"`
 }
 
+// LogFields returns the fields of the log line of a verdict. reported is
+// the exit status that is reported, and acked says that containerd has acked the TaskOOM.
+func (v Verdict) LogFields(container string, e Exit, reported int, acked bool) map[string]any {
+	fields := map[string]any{
+		"container":   container,
+		"pid":         e.Pid,
+		"status":      e.Status,
+		"oom":         v.OOMKilled,
+		"cause":       v.Cause,
+		"init_victim": v.Init.String(),
+		"kills":       v.Kills,
+		"ended":       v.Ended,
+		"rule":        v.Rule,
+		"evidence":    v.Evidence,
+		"tier":        v.Tier, // "" where the ledger did not decide
+		"cgroup_gone": v.Gone,
+		"acked":       acked,
+		"took":        time.Since(e.At).Round(time.Microsecond).String(),
+	}
+	if reported != e.Status {
+		fields["reported_status"] = reported
+	}
+	return fields
+}
+
 // Decide applies the rules of the design's section 5 in their order. It is a
 // pure function: the same case has the same verdict on every API path and after
 // every restart.

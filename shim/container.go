@@ -132,32 +132,13 @@ func (c *container) armedProbes() []oom.Probe {
 	return c.probes
 }
 
-// collect reads all sources and ranks their evidence. The best source is read last, as
-// oom.Rank wants it.
-func (c *container) collect() (collected, error) {
-	found, err := collect(c.armedProbes())
+// collect reads all sources and ranks their evidence.
+func (c *container) collect() (all []oom.Evidence, dispute string, err error) {
+	all, dispute, err = oom.Collect(c.armedProbes())
 	c.mu.Lock()
-	c.evidence = found.evidence
+	c.evidence = all
 	c.mu.Unlock()
-	return found, err
-}
-
-// collected is the evidence of one reading of all sources.
-type collected struct {
-	evidence []oom.Evidence // best first
-	dispute  string         // what the sources disagree about
-}
-
-func collect(probes []oom.Probe) (collected, error) {
-	readings := make([]oom.Reading, len(probes))
-	var errs []error
-	for i, p := range slices.Backward(probes) {
-		ev, err := p.Read()
-		readings[i] = oom.Reading{Evidence: ev, Err: err}
-		errs = append(errs, err)
-	}
-	all, dispute := oom.Rank(readings)
-	return collected{all, dispute}, errors.Join(errs...)
+	return all, dispute, err
 }
 
 // kills returns what the best source counts.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 const (
@@ -106,7 +107,7 @@ func (s *Service) carryOut(asked context.Context, a *asking, d *deletion, since 
 	c.mu.Lock()
 	c.answer = resp
 	c.mu.Unlock()
-	faultPoint("deleted")
+	faultpoint.Reach("deleted")
 	if at := resp.ExitedAt.AsTime(); !stopped && !at.IsZero() {
 		// The answer is the first sight of the exit, and waits like any other.
 		c.exited(oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})

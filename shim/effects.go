@@ -3,21 +3,16 @@
 package shim
 
 import (
-	"context"
-	"time"
-
 	eventsapi "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"
-	"github.com/containerd/containerd/v2/core/events"
 	"github.com/containerd/containerd/v2/core/runtime"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/containerd/v2/pkg/protobuf"
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
 
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 // effects carries out what a container's State asks for: exit.Effects.
@@ -50,7 +45,7 @@ func (e effects) Withdraw() bool { return e.c.s.queue.Withdraw(e.c.id, e.c.sendi
 // envelope returns the event to send.
 func (c *container) envelope(event exit.Event, oomStatus bool) (*types.Envelope, error) {
 	if event == exit.TaskOOM {
-		return envelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id})
+		return delivery.NewEnvelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id})
 	}
 	c.mu.Lock()
 	ending := c.taskExit
@@ -69,25 +64,6 @@ func (c *container) envelope(event exit.Event, oomStatus bool) (*types.Envelope,
 	return ending.envelope, nil
 }
 
-// envelope encodes an event with the time of its happening, which is now: a containerd
-// that is away may get it much later.
-func envelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
-	ns, err := namespaces.NamespaceRequired(ctx)
-	if err != nil {
-		return nil, err
-	}
-	body, err := typeurl.MarshalAnyToProto(event)
-	if err != nil {
-		return nil, err
-	}
-	return &types.Envelope{
-		Timestamp: protobuf.ToTimestamp(time.Now()),
-		Namespace: ns,
-		Topic:     topic,
-		Event:     body,
-	}, nil
-}
-
 // Checkpoint writes the record in the background: a disk may hang.
 func (e effects) Checkpoint(r exit.Record, done func()) {
 	go func() {
@@ -99,7 +75,7 @@ func (e effects) Checkpoint(r exit.Record, done func()) {
 			e.c.trouble("record not written", err)
 		}
 		if r.Decided {
-			faultPoint("recorded")
+			faultpoint.Reach("recorded")
 		}
 	}()
 }
@@ -138,7 +114,7 @@ func (effects) At(point string) {
 	if point == "TaskOOM acked" {
 		point = "acked: " + runtime.TaskOOMEventTopic
 	}
-	faultPoint(point)
+	faultpoint.Reach(point)
 }
 
 // Expired logs that the hold timeout has passed.

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/api/types"
@@ -14,9 +16,16 @@ import (
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/deadshim"
+	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
+
+// ttrpcAddressEnv names the environment variable in which containerd gives a
+// shim the address of its events endpoint.
+const ttrpcAddressEnv = "TTRPC_ADDRESS"
 
 // Runtime is the runtime type that the shim's binary name stands for.
 const Runtime = "io.containerd.oomwitness.v2"
@@ -47,6 +56,33 @@ func (m Manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootap
 		result.Version = 2
 	}
 	return result, err
+}
+
+// Stop removes what a dead shim has left of a container. containerd calls Stop after each
+// Delete too, and waits for its end before it removes the bundle.
+func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return upstream.StopStatus{}, err
+	}
+	cfg, _ := config.Load(config.Path()) // defaults, where it does not hold
+	address := os.Getenv(ttrpcAddressEnv)
+	r := deadshim.Removal{
+		ID: id, Bundle: filepath.Join(filepath.Dir(cwd), id), Config: cfg,
+		Sources: func() []oom.Source { return Sources(ctx) }, Client: delivery.NewClient(address),
+		Count:     new(counters).add,
+		Reachable: func() bool { return upstream.CanConnect(address) },
+		Defer:     deadshim.StartPublisher,
+	}
+	return r.Run(ctx, m.Shim.Stop)
+}
+
+// IsDeferredPublisher reports whether the command line is that of a deferred publisher.
+func IsDeferredPublisher(args []string) bool { return deadshim.IsPublisher(args) }
+
+// RunDeferredPublisher is the whole work of a deferred publisher.
+func RunDeferredPublisher(ctx context.Context) error {
+	return deadshim.RunPublisher(ctx, delivery.NewClient(os.Getenv(ttrpcAddressEnv)), new(counters).add)
 }
 
 // Info describes the runtime. optionsR is the runtime options as an Any, or empty.

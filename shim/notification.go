@@ -77,11 +77,11 @@ func (c *container) followUp() {
 			c.killed(ev.Kills, true)
 			return
 		}
-		now, _ := c.collect()
+		all, _, _ := c.collect()
 		if c.exitKnown() != nil {
 			return
 		}
-		if now := kills(now.evidence); now > before {
+		if now := kills(all); now > before {
 			c.killed(now, false)
 			return
 		}

@@ -50,7 +50,7 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	}
 	c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	env, err := envelope(ctx, topic, e)
+	env, err := delivery.NewEnvelope(ctx, topic, e)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 		c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: at})
 	}
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	env, err := envelope(ctx, topic, e)
+	env, err := delivery.NewEnvelope(ctx, topic, e)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 }
 
 func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {
-	env, err := envelope(ctx, topic, event)
+	env, err := delivery.NewEnvelope(ctx, topic, event)
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,12 @@ package shim
 
 import (
 	"context"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	crunc "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	runc "github.com/containerd/go-runc"
 	"github.com/stretchr/testify/require"
@@ -18,6 +18,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
+	"github.com/oomwitness/oomwitness/shim/internal/deadshim"
 )
 
 const ownStatus = 217
@@ -192,15 +193,24 @@ func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 // now. It leaves the bundle as it was.
 func stopAfterDeath(t *testing.T, b *bench, r *container, ev oom.Evidence) int {
 	t.Helper()
-	g := newDeadBundle(t)
 	rec, err := bundle.ReadRecord(r.bundle)
 	require.NoError(t, err)
-	g.rec = rec
+	dir := t.TempDir()
+	require.NoError(t, bundle.WriteRecord(dir, rec))
+	answer := upstream.StopStatus{ExitStatus: 137, ExitedAt: time.Now()}
 	if e, ended := rec.Exit(); ended { // upstream records it too
-		g.exited(t, e.Status, e.At)
+		answer = upstream.StopStatus{Pid: e.Pid, ExitStatus: e.Status, ExitedAt: e.At}
+		require.NoError(t, crunc.WriteExitStatus(dir, runc.Exit{Pid: e.Pid, Status: e.Status, Timestamp: e.At}))
 	}
-	g.source.set("c", ev)
-	return g.remove(t).ExitStatus
+	source := &fakeSource{ev: make(map[string]oom.Evidence)}
+	source.set("c", ev)
+	removal := deadshim.Removal{
+		ID: "c", Bundle: dir, Config: config.Default(), Sources: func() []oom.Source { return []oom.Source{source} },
+		Client: &fakeEvents{}, Count: new(counters).add, Reachable: func() bool { return true },
+	}
+	status, err := removal.Run(b.ctx, func(context.Context, string) (upstream.StopStatus, error) { return answer, nil })
+	require.NoError(t, err)
+	return status.ExitStatus
 }
 
 // Upstream publishes a TaskDelete in its own time: by then the ID may be another
@@ -241,81 +251,6 @@ func TestARestoredContainersStatus(t *testing.T) {
 		b.task.exit(t, "c", 137)
 		require.Equal(t, eightTimes(ownStatus), statuses(t, b))
 	})
-}
-
-// What a dead shim has recorded, and what its remover says.
-func TestADeadShimsStatus(t *testing.T) {
-	victim := func() oom.Evidence {
-		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
-	}
-	verdict := &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim, Ended: oom.EndedOOM}
-	for name, tc := range map[string]struct {
-		arrange func(t *testing.T, g *deadBundle)
-		want    int
-	}{
-		"not reaped, init was the victim": {func(_ *testing.T, g *deadBundle) { g.source.set("c", victim()) }, ownStatus},
-		"not reaped, nothing killed":      {func(*testing.T, *deadBundle) {}, 137},
-		"reaped, init was the victim": {func(t *testing.T, g *deadBundle) {
-			g.exited(t, 137, time.Now())
-			g.source.set("c", victim())
-		}, ownStatus},
-		"decided": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
-			g.rec.Verdict = verdict
-		}, ownStatus},
-		"decided, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
-			g.exited(t, 9, time.Now())
-			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
-			g.rec.Verdict = verdict
-		}, ownStatus},
-		"decided too late": {func(_ *testing.T, g *deadBundle) {
-			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
-			g.rec.Verdict, g.rec.TrueStatus = verdict, true
-		}, 9},
-		"init runs": {func(t *testing.T, g *deadBundle) {
-			g.rec.Pid, g.rec.StartTicks = os.Getpid(), 0
-			g.source.set("c", killedNow())
-		}, 137},
-		"no exit status asked for": {func(_ *testing.T, g *deadBundle) {
-			g.rec.OOMExitCode = 0
-			g.source.set("c", victim())
-		}, 137},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				g := newDeadBundle(t)
-				g.rec.OOMExitCode = ownStatus
-				tc.arrange(t, g)
-				require.Equal(t, tc.want, g.remove(t).ExitStatus)
-				require.Equal(t, tc.want, g.stopOnce(t).ExitStatus, "containerd asks again where it was killed")
-			})
-		})
-	}
-}
-
-// A shim that runs has reported the status; the removal after the Delete returns the
-// same.
-func TestALivingShimsStatus(t *testing.T) {
-	for name, tc := range map[string]struct {
-		asIs bool
-		want int
-	}{
-		"reported": {false, ownStatus},
-		"too late": {true, statusUnknown},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newDeadBundle(t)
-			g.live(t)
-			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
-			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
-			g.rec.OOMExitCode, g.rec.TrueStatus = ownStatus, tc.asIs
-			require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
-			status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
-			require.NoError(t, err)
-			require.Equal(t, tc.want, status.ExitStatus)
-			require.Empty(t, g.events.all())
-		})
-	}
 }
 
 // Upstream comes to an exit seconds after it was reaped. Every API path has the time

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
+	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 // recordWait is how long a verdict waits until the exit is on record, for the process
@@ -37,11 +38,11 @@ func (c *container) exited(e oom.Exit) {
 func (c *container) conclude(e oom.Exit) {
 	defer close(c.settled)
 	ctx := c.s.ctx
-	faultPoint("reaped")
+	faultpoint.Reach("reaped")
 	c.reach("evidence")
 	<-c.ready
 	evidence := c.lastReading()
-	faultPoint("read")
+	faultpoint.Reach("read")
 	c.reach("record")
 	recorded, cancel := context.WithTimeout(ctx, recordWait)
 	c.loop.Recorded(recorded)
@@ -52,9 +53,9 @@ func (c *container) conclude(e oom.Exit) {
 	c.mu.Lock()
 	c.verdict = v
 	c.mu.Unlock()
-	faultPoint("decided")
+	faultpoint.Reach("decided")
 	early := c.loop.Decided(v.OOMKilled, v.Kills)
-	faultPoint("announced")
+	faultpoint.Reach("announced")
 	c.reach("containerd's ack")
 	if v.OOMKilled && !early {
 		c.snapshot(ctx)
@@ -64,7 +65,7 @@ func (c *container) conclude(e oom.Exit) {
 		acked, oomStatus = s.Record().Acked, s.ReportsOOM()
 		return s.Released()
 	})
-	logVerdict(ctx, c.id, e, v, acked, int(c.status(uint32(e.Status), oomStatus)))
+	log.G(ctx).WithFields(v.LogFields(c.id, e, int(c.status(uint32(e.Status), oomStatus)), acked)).Info("verdict")
 	if !v.OOMKilled || early {
 		c.snapshot(ctx)
 	}
@@ -85,15 +86,15 @@ func (c *container) reached() string {
 
 // lastReading collects the evidence for the last time.
 func (c *container) lastReading() []oom.Evidence {
-	found, err := c.collect()
-	if found.dispute != "" {
-		log.G(c.s.ctx).WithFields(log.Fields{"container": c.id, "dispute": found.dispute, "total": c.s.counts.add("evidence disputed")}).
+	all, dispute, err := c.collect()
+	if dispute != "" {
+		log.G(c.s.ctx).WithFields(log.Fields{"container": c.id, "dispute": dispute, "total": c.s.counts.add("evidence disputed")}).
 			Error("exit gate: the sources of evidence disagree")
 	}
 	if err != nil {
-		c.weaker(err, found.evidence)
+		c.weaker(err, all)
 	}
-	return found.evidence
+	return all
 }
 
 // weaker reports a source that could not be read. A cgroup that systemd was quick to
@@ -120,27 +121,4 @@ func (c *container) weaker(err error, all []oom.Evidence) {
 func (c *container) trouble(what string, err error) {
 	log.G(c.s.ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": c.s.counts.add(what)}).
 		Warn("exit gate: " + what)
-}
-
-func logVerdict(ctx context.Context, id string, e oom.Exit, v oom.Verdict, acked bool, reported int) {
-	fields := log.Fields{ // tier is "" where the ledger did not decide
-		"container":   id,
-		"pid":         e.Pid,
-		"status":      e.Status,
-		"oom":         v.OOMKilled,
-		"cause":       v.Cause,
-		"init_victim": v.Init.String(),
-		"kills":       v.Kills,
-		"ended":       v.Ended,
-		"rule":        v.Rule,
-		"evidence":    v.Evidence,
-		"tier":        v.Tier,
-		"cgroup_gone": v.Gone,
-		"acked":       acked,
-		"took":        time.Since(e.At).Round(time.Microsecond).String(),
-	}
-	if reported != e.Status {
-		fields["reported_status"] = reported
-	}
-	log.G(ctx).WithFields(fields).Info("verdict")
 }

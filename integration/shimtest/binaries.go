@@ -59,7 +59,7 @@ var (
 func Ours(t testing.TB) string { return ours.find(t) }
 
 // OursWithFaults is the path of a build of it that dies where OOMWITNESS_FAULT
-// says (shim/faultpoint.go): $OOMWITNESS_SHIM_FAULTS, or
+// says (shim/internal/faultpoint): $OOMWITNESS_SHIM_FAULTS, or
 // containerd-shim-oomwitness-faults-v2 from PATH, or built with go.
 func OursWithFaults(t testing.TB) string { return faults.find(t) }
 

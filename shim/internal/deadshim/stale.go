@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package deadshim
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -21,15 +22,6 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
-// socketOf returns the socket of the bundle's shim, "" where that can't be read.
-func socketOf(dir string) string {
-	path, err := bootstrap.Socket(dir)
-	if err != nil {
-		return ""
-	}
-	return path
-}
-
 // answerTime is how long a running shim may need for an answer.
 const answerTime = time.Second
 
@@ -37,8 +29,8 @@ const answerTime = time.Second
 // connection proves nothing: what the shim was about to run when it was killed
 // holds the socket too, until it has become another program.
 func shimAnswers(dir string) bool {
-	path := socketOf(dir)
-	if path == "" {
+	path, err := bootstrap.Socket(dir)
+	if err != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
@@ -50,7 +42,7 @@ func shimAnswers(dir string) bool {
 	client := ttrpc.NewClient(conn)
 	defer func() { _ = client.Close() }()
 	// No shim has this service, and each returns NotImplemented.
-	err = client.Call(ctx, "oomwitness.Ping", "Ping", &emptyResponse{}, &emptyResponse{})
+	err = client.Call(ctx, "oomwitness.Ping", "Ping", &ptypes.Empty{}, &ptypes.Empty{})
 	return err == nil || errdefs.IsNotImplemented(errgrpc.ToNative(err))
 }
 
@@ -58,8 +50,8 @@ func shimAnswers(dir string) bool {
 // until the next shim of that name, and a pod's name does not come again. One
 // that accepts connections stays: a pod's containers share it.
 func removeSocket(dir string) {
-	path := socketOf(dir)
-	if path == "" {
+	path, err := bootstrap.Socket(dir)
+	if err != nil {
 		return
 	}
 	for late := time.Now().Add(heldTime); upstream.CanConnect("unix://" + path); time.Sleep(heldPoll) {

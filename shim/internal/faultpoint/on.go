@@ -1,6 +1,6 @@
 //go:build linux && faultpoints
 
-package shim
+package faultpoint
 
 import (
 	"os"
@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faultEnv names the point at which the shim is to die: with "delete:" before it
+// env names the point at which the shim is to die: with "delete:" before it
 // the one that removes a dead shim's container, and with "panic:" by a crash
 // instead of the SIGKILL that the OOM killer sends.
-const faultEnv = "OOMWITNESS_FAULT"
+const env = "OOMWITNESS_FAULT"
 
-// faultPoint has the process die if this is the point at which it is to.
-func faultPoint(name string) {
-	point, crash := strings.CutPrefix(os.Getenv(faultEnv), "panic:")
+// Reach has the process die if this is the point at which it is to.
+func Reach(name string) {
+	point, crash := strings.CutPrefix(os.Getenv(env), "panic:")
 	point, remover := strings.CutPrefix(point, "delete:")
 	if point != name || remover != slices.Contains(os.Args, "delete") {
 		return

@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package deadshim
 
 import (
 	"context"
@@ -64,13 +64,13 @@ func FuzzDeadShimsBundle(f *testing.F) {
 	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`), []byte(``), []byte(`{`))
 	f.Fuzz(func(t *testing.T, record, result, exit []byte) {
 		g := newDeadBundle(t)
-		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		for name, data := range map[string][]byte{
 			bundle.RecordFile: record, bootstrap.ResultFile: result, "exit.json": exit,
 		} {
-			require.NoError(t, os.WriteFile(filepath.Join(g.bundle, name), data, 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(g.Bundle, name), data, 0o600))
 		}
-		status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+		status, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 		require.NoError(t, err)
 		require.False(t, status.ExitedAt.IsZero(), "%+v", status)
 		require.True(t, status.ExitStatus >= 0 && status.ExitStatus <= 255, "%+v", status)
@@ -89,8 +89,8 @@ func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
 			pid, ticks := sleeper(t)
 			g := newDeadBundle(t)
 			g.rec.Pid, g.rec.StartTicks = pid, ticks+tc.later
-			require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
-			_, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
+			require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
+			_, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) {
 				if tc.ends {
 					require.Eventually(t, func() bool { return !process.Running(pid, ticks) }, time.Minute, time.Millisecond)
 				} else {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package deadshim
 
 import (
 	"context"
@@ -43,14 +43,14 @@ const (
 	maxEnvelope = 4096
 )
 
-// IsDeferredPublisher reports whether the command line is that of a deferred publisher, and not
+// IsPublisher reports whether the command line is that of a deferred publisher, and not
 // one of containerd's, which begins with a flag.
-func IsDeferredPublisher(args []string) bool { return len(args) == 2 && args[1] == deferredVerb }
+func IsPublisher(args []string) bool { return len(args) == 2 && args[1] == deferredVerb }
 
-// RunDeferredPublisher is the whole work of a deferred publisher: it reads a TaskOOM from
-// its standard input and publishes the TaskOOM to containerd, at the address that containerd gives
-// its shims in the environment.
-func RunDeferredPublisher(ctx context.Context) error {
+// RunPublisher is the whole work of a deferred publisher: it reads a TaskOOM from its
+// standard input and publishes the TaskOOM by client. count counts an occurrence by its
+// name.
+func RunPublisher(ctx context.Context, client delivery.Client, count func(string) uint64) error {
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxEnvelope))
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func RunDeferredPublisher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return publishTwice(ctx, delivery.NewClient(os.Getenv(ttrpcAddressEnv)), env)
+	return publishTwice(ctx, delivery.NewQueue(ctx, client, count), env)
 }
 
 // parseDeferred reads what a deferred publisher is given.
@@ -77,10 +77,9 @@ func parseDeferred(data []byte) (*types.Envelope, error) {
 
 // publishTwice publishes an event as soon as containerd accepts it, and republishes the
 // event when CRI has subscribed.
-func publishTwice(ctx context.Context, client delivery.Client, env *types.Envelope) error {
+func publishTwice(ctx context.Context, q *delivery.Queue, env *types.Envelope) error {
 	ctx, cancel := context.WithTimeout(ctx, deferredTimeout)
 	defer cancel()
-	q := delivery.NewQueue(ctx, client, new(counters).add)
 	for _, pause := range []time.Duration{0, subscribedAfter} {
 		select {
 		case <-time.After(pause):
@@ -97,8 +96,8 @@ func publishTwice(ctx context.Context, client delivery.Client, env *types.Envelo
 	return q.Close()
 }
 
-// startDeferredPublisher starts a deferred publisher, which outlives this process.
-func startDeferredPublisher(env *types.Envelope) error {
+// StartPublisher starts a deferred publisher, which outlives this process.
+func StartPublisher(env *types.Envelope) error {
 	data, err := proto.Marshal(env)
 	if err == nil && len(data) > maxEnvelope {
 		err = fmt.Errorf("message of %d bytes, allowed: %d", len(data), maxEnvelope)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package deadshim
 
 import (
 	"context"
@@ -34,7 +34,7 @@ import (
 
 // deadBundle is a container whose shim has died, and what finds out how it ended.
 type deadBundle struct {
-	*dead
+	*Removal
 	events *fakeEvents
 	source *fakeSource
 	rec    bundle.Record
@@ -45,37 +45,42 @@ type deadBundle struct {
 	left []*types.Envelope
 }
 
+// inTest is the context of the program.
+var inTest = namespaces.WithNamespace(context.Background(), "test")
+
+func count(string) uint64 { return 1 }
+
 const gone = 1<<22 + 7 // above the kernel's PID_MAX_LIMIT
 
 func newDeadBundle(t *testing.T) *deadBundle {
 	t.Helper()
 	g := &deadBundle{
 		events:  &fakeEvents{},
-		source:  &fakeSource{ev: make(map[string]oom.Evidence)},
+		source:  &fakeSource{},
 		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
 		rec: bundle.Record{
 			ID: "c", Boot: bundle.BootID(), Pid: gone, StartTicks: 1,
 			Probes: map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)},
 		},
 	}
-	g.dead = &dead{
-		ctx: namespaces.WithNamespace(context.Background(), "test"), id: "c", bundle: t.TempDir(),
-		cfg: config.Default(), sources: func() []oom.Source { return []oom.Source{g.source} }, client: g.events, counts: new(counters), begun: time.Now(),
-		reachable:    func() bool { return true },
-		deferPublish: func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
+	g.Removal = &Removal{
+		ID: "c", Bundle: t.TempDir(),
+		Config: config.Default(), Sources: func() []oom.Source { return []oom.Source{g.source} }, Client: g.events, Count: count,
+		Reachable: func() bool { return true },
+		Defer:     func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
 	}
 	return g
 }
 
 func (g *deadBundle) remove(t *testing.T) upstream.StopStatus {
 	t.Helper()
-	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
+	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
 	return g.stopOnce(t)
 }
 
 func (g *deadBundle) stopOnce(t *testing.T) upstream.StopStatus {
 	t.Helper()
-	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) {
+	status, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) {
 		synctest.Wait()
 		g.seen = g.events.all()
 		return g.removed, nil
@@ -88,7 +93,7 @@ func (g *deadBundle) stopOnce(t *testing.T) upstream.StopStatus {
 func (g *deadBundle) exited(t *testing.T, status int, at time.Time) {
 	t.Helper()
 	g.removed = upstream.StopStatus{Pid: g.rec.Pid, ExitStatus: status, ExitedAt: at}
-	require.NoError(t, crunc.WriteExitStatus(g.bundle, runc.Exit{Pid: g.rec.Pid, Status: status, Timestamp: at}))
+	require.NoError(t, crunc.WriteExitStatus(g.Bundle, runc.Exit{Pid: g.rec.Pid, Status: status, Timestamp: at}))
 }
 
 // live has the container's shim answer.
@@ -105,15 +110,15 @@ func (g *deadBundle) live(t *testing.T) {
 // socket returns the path of the shim's socket, which the bundle has noted.
 func (g *deadBundle) socket(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(g.bundle, "s")
+	path := filepath.Join(g.Bundle, "s")
 	note := []byte(`{"version":3,"address":"unix://` + path + `","protocol":"ttrpc"}`)
-	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bootstrap.ResultFile), note, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.Bundle, bootstrap.ResultFile), note, 0o600))
 	return path
 }
 
 func (g *deadBundle) verdict(t *testing.T) oom.Verdict {
 	t.Helper()
-	rec, err := bundle.ReadRecord(g.bundle)
+	rec, err := bundle.ReadRecord(g.Bundle)
 	require.NoError(t, err)
 	require.NotNil(t, rec.Verdict)
 	return *rec.Verdict
@@ -138,13 +143,13 @@ func sleeper(t *testing.T) (pid int, startTicks uint64) {
 func TestALivingShimsContainerIsOnlyRemoved(t *testing.T) {
 	g := newDeadBundle(t)
 	g.live(t)
-	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
-	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
-	status, err := g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
+	status, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	require.Equal(t, g.removed, status)
 	require.Empty(t, g.events.all())
-	rec, err := bundle.ReadRecord(g.bundle)
+	rec, err := bundle.ReadRecord(g.Bundle)
 	require.NoError(t, err)
 	require.Nil(t, rec.Verdict)
 }
@@ -155,9 +160,9 @@ func TestASocketThatNobodyAnswersOnIsADeadShims(t *testing.T) {
 	l, err := net.Listen("unix", g.socket(t))
 	require.NoError(t, err)
 	defer l.Close()
-	g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
-	require.NoError(t, bundle.WriteRecord(g.bundle, g.rec))
-	_, err = g.stop(func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
+	_, err = g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	require.Equal(t, []string{"/tasks/oom c"}, g.events.all())
 	require.True(t, g.verdict(t).OOMKilled)
@@ -182,63 +187,63 @@ func TestTheExitOfADeadShim(t *testing.T) {
 	}{
 		"exit known, init was the victim": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
-			g.source.set("c", victim())
+			g.source.set(victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
 		"exit known, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now())
-			g.source.set("c", child())
+			g.source.set(child())
 		}, true, oom.RuleWithinGrace, 3, false, oom.EndedOOM},
 		"exit known, a child was long ago": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now().Add(time.Minute))
-			g.source.set("c", child())
+			g.source.set(child())
 		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
 		"exit 0, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 0, time.Now())
-			g.source.set("c", child())
+			g.source.set(child())
 		}, false, oom.RuleExitedZero, 0, false, oom.EndedExited},
 		"a stop was asked for, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
-			g.source.set("c", child())
+			g.source.set(child())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
 		"a stop was asked for, init was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 137, time.Now())
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGKILL}}
-			g.source.set("c", victim())
+			g.source.set(victim())
 		}, true, oom.RuleInitVictim, 137, false, oom.EndedOOM},
 		"reaped, and recorded by us alone": {func(_ *testing.T, g *deadBundle) {
 			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 3, At: time.Now()})
-			g.source.set("c", child())
+			g.source.set(child())
 		}, true, oom.RuleWithinGrace, 3, true, oom.EndedOOM},
 		"not reaped, init was": {func(_ *testing.T, g *deadBundle) {
-			g.source.set("c", victim())
+			g.source.set(victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
 		"not reaped, nothing killed": {func(*testing.T, *deadBundle) {},
 			false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
 		"not reaped, a kill by the counters": {func(_ *testing.T, g *deadBundle) {
-			g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
+			g.source.set(oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
 		}, true, oom.RuleUnasked137, 137, false, oom.EndedOOM},
 		"init alive, a child was": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
-			g.source.set("c", child())
+			g.source.set(child())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
 		"init alive, counters only": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
-			g.source.set("c", killedNow())
+			g.source.set(killedNow())
 		}, false, oom.RuleStopped, 137, false, oom.EndedStopped},
 		"init dying, it was": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
-			g.source.set("c", victim())
+			g.source.set(victim())
 		}, true, oom.RuleInitVictim, 137, true, oom.EndedOOM},
 		"another has init's pid": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.rec.StartTicks++
-			g.source.set("c", child())
+			g.source.set(child())
 		}, true, oom.RuleWithinGrace, 137, false, oom.EndedOOM},
 		"of another boot": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.rec.Boot = "another"
-			g.source.set("c", victim())
+			g.source.set(victim())
 		}, false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
 		"an exit of another pid": {func(t *testing.T, g *deadBundle) {
 			before := g.removed
@@ -302,19 +307,19 @@ func TestADeadShimsOOMThatWasDelivered(t *testing.T) {
 func TestTheAnswerOfADeadShimWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newDeadBundle(t)
-		answer := g.events.holdOOM()
-		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		answer := make(chan struct{})
+		g.events.hold = answer
+		g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		start := time.Now()
 		status := g.remove(t)
-		require.Equal(t, deadTimeout, time.Since(start))
+		require.Equal(t, timeout, time.Since(start))
 		require.Equal(t, 137, status.ExitStatus)
 		require.Empty(t, g.events.all())
 		require.Len(t, g.left, 1)
 		require.Equal(t, runtime.TaskOOMEventTopic, g.left[0].Topic)
 
 		close(answer)
-		g.source.set("c", oom.Evidence{Gone: true})
-		g.begun = time.Now()
+		g.source.set(oom.Evidence{Gone: true})
 		status = g.stopOnce(t)
 		require.Equal(t, 137, status.ExitStatus)
 		require.Equal(t, []string{"/tasks/oom c"}, g.seen, "sent before anything was removed")
@@ -333,10 +338,10 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 		"of another":   func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
 		"half an exit": func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
 		"a folder": func(t *testing.T, g *deadBundle) {
-			require.NoError(t, os.Mkdir(filepath.Join(g.bundle, bundle.RecordFile), 0o700))
+			require.NoError(t, os.Mkdir(filepath.Join(g.Bundle, bundle.RecordFile), 0o700))
 		},
 		"a fifo": func(t *testing.T, g *deadBundle) {
-			require.NoError(t, unix.Mkfifo(filepath.Join(g.bundle, bundle.RecordFile), 0o600))
+			require.NoError(t, unix.Mkfifo(filepath.Join(g.Bundle, bundle.RecordFile), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -352,5 +357,80 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 
 func put(t *testing.T, g *deadBundle, text string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(g.bundle, bundle.RecordFile), []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.Bundle, bundle.RecordFile), []byte(text), 0o600))
+}
+
+// What a dead shim has recorded, and what its remover says.
+func TestADeadShimsStatus(t *testing.T) {
+	victim := func() oom.Evidence {
+		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
+	}
+	verdict := &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim, Ended: oom.EndedOOM}
+	for name, tc := range map[string]struct {
+		arrange func(t *testing.T, g *deadBundle)
+		want    int
+	}{
+		"not reaped, init was the victim": {func(_ *testing.T, g *deadBundle) { g.source.set(victim()) }, 217},
+		"not reaped, nothing killed":      {func(*testing.T, *deadBundle) {}, 137},
+		"reaped, init was the victim": {func(t *testing.T, g *deadBundle) {
+			g.exited(t, 137, time.Now())
+			g.source.set(victim())
+		}, 217},
+		"decided": {func(_ *testing.T, g *deadBundle) {
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = verdict
+		}, 217},
+		"decided, and recorded by upstream": {func(t *testing.T, g *deadBundle) {
+			g.exited(t, 9, time.Now())
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict = verdict
+		}, 217},
+		"decided too late": {func(_ *testing.T, g *deadBundle) {
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 9, At: time.Now()})
+			g.rec.Verdict, g.rec.TrueStatus = verdict, true
+		}, 9},
+		"init runs": {func(t *testing.T, g *deadBundle) {
+			g.rec.Pid, g.rec.StartTicks = os.Getpid(), 0
+			g.source.set(killedNow())
+		}, 137},
+		"no exit status asked for": {func(_ *testing.T, g *deadBundle) {
+			g.rec.OOMExitCode = 0
+			g.source.set(victim())
+		}, 137},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newDeadBundle(t)
+				g.rec.OOMExitCode = 217
+				tc.arrange(t, g)
+				require.Equal(t, tc.want, g.remove(t).ExitStatus)
+				require.Equal(t, tc.want, g.stopOnce(t).ExitStatus, "containerd asks again where it was killed")
+			})
+		})
+	}
+}
+
+// A shim that runs has reported the status; the removal after the Delete returns the
+// same.
+func TestALivingShimsStatus(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asIs bool
+		want int
+	}{
+		"reported": {false, 217},
+		"too late": {true, statusUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newDeadBundle(t)
+			g.live(t)
+			g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
+			g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
+			g.rec.OOMExitCode, g.rec.TrueStatus = 217, tc.asIs
+			require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
+			status, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+			require.NoError(t, err)
+			require.Equal(t, tc.want, status.ExitStatus)
+			require.Empty(t, g.events.all())
+		})
+	}
 }

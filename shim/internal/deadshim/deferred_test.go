@@ -1,6 +1,6 @@
 //go:build linux
 
-package shim
+package deadshim
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	eventsapi "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/runtime"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -21,8 +20,7 @@ import (
 
 func message(t testing.TB) *types.Envelope {
 	t.Helper()
-	ctx := namespaces.WithNamespace(context.Background(), "test")
-	env, err := envelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"})
+	env, err := delivery.NewEnvelope(inTest, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"})
 	require.NoError(t, err)
 	return env
 }
@@ -32,9 +30,9 @@ func message(t testing.TB) *types.Envelope {
 func TestADeadShimOfAStartingContainerd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newDeadBundle(t)
-		g.events.die()
-		g.reachable = func() bool { return false }
-		g.source.set("c", oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		g.events.goesDown(true)
+		g.Reachable = func() bool { return false }
+		g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 		start := time.Now()
 		require.Equal(t, 137, g.remove(t).ExitStatus)
 		require.Zero(t, time.Since(start))
@@ -50,12 +48,12 @@ func TestADeadShimOfAStartingContainerd(t *testing.T) {
 func TestTheDeferredPublisherPublishesTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := &fakeEvents{}
-		events.die()
+		events.goesDown(true)
 		ended := make(chan error, 1)
-		go func() { ended <- publishTwice(t.Context(), events, message(t)) }()
+		go func() { ended <- publishTwice(t.Context(), delivery.NewQueue(t.Context(), events, count), message(t)) }()
 		time.Sleep(time.Minute)
 		require.Empty(t, events.all())
-		events.back()
+		events.goesDown(false)
 		time.Sleep(delivery.LastRetry)
 		require.Equal(t, []string{"/tasks/oom c"}, events.all())
 		time.Sleep(subscribedAfter)
@@ -68,15 +66,15 @@ func TestTheDeferredPublisherPublishesTwice(t *testing.T) {
 // It returns up a containerd that never comes back, or never answers.
 func TestTheDeferredPublisherGivesUp(t *testing.T) {
 	for name, spoil := range map[string]func(*fakeEvents){
-		"away":          (*fakeEvents).die,
-		"never answers": func(f *fakeEvents) { f.holdOOM() },
+		"away":          func(f *fakeEvents) { f.goesDown(true) },
+		"never answers": func(f *fakeEvents) { f.hold = make(chan struct{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				events := &fakeEvents{}
 				spoil(events)
 				start := time.Now()
-				require.ErrorIs(t, publishTwice(t.Context(), events, message(t)), context.DeadlineExceeded)
+				require.ErrorIs(t, publishTwice(t.Context(), delivery.NewQueue(t.Context(), events, count), message(t)), context.DeadlineExceeded)
 				require.Equal(t, deferredTimeout, time.Since(start))
 				require.Empty(t, events.all())
 			})
