@@ -56,7 +56,6 @@ type container struct {
 	notified      bool        // there is one that it has not followed up
 	stats         typeurl.Any // the newest reading of the cgroup's metrics, at statsAt
 	statsAt       time.Time
-	step          string // what the verdict waits for
 	taskExit      ending // as upstream has published it
 	taskDelete    ending
 	answer        *taskAPI.DeleteResponse // upstream's, nil before the removal
@@ -70,7 +69,8 @@ type container struct {
 	deletion *deletion      // the newest
 	sending  *delivery.Item // the newest
 
-	deleted atomic.Bool // nothing is to be recorded any more
+	deleted  atomic.Bool  // nothing is to be recorded any more
+	waitsFor atomic.Value // what the verdict waits for, a string
 }
 
 // stop is a signal on its way to init, or one that has been sent.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
-	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 // maxEarly bounds the exits that are remembered while containers are being
@@ -130,7 +129,7 @@ func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 	c.pid, c.startTicks, c.endGroup = pid, ticks, endGroup
 	c.mu.Unlock()
 	c.loop.Checkpoint(ctx)
-	faultpoint.Reach("armed")
+	c.reach("armed")
 	s.mu.Lock()
 	e, dead := s.early[pid]
 	// A process that is there now had the same pid as the one that exited.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
-	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 const (
@@ -107,7 +106,7 @@ func (s *Service) carryOut(asked context.Context, a *asking, d *deletion, since 
 	c.mu.Lock()
 	c.answer = resp
 	c.mu.Unlock()
-	faultpoint.Reach("deleted")
+	c.reach("deleted")
 	if at := resp.ExitedAt.AsTime(); !stopped && !at.IsZero() {
 		// The answer is the first sight of the exit, and waits like any other.
 		c.exited(oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: at})
@@ -144,7 +143,7 @@ func (c *container) awaitSettled(ctx context.Context) {
 	select {
 	case <-c.settled:
 	case <-time.After(settleWait):
-		log.G(ctx).WithFields(log.Fields{"container": c.id, "waits_for": c.reached(), "total": c.s.counts.add("delete unsettled")}).
+		log.G(ctx).WithFields(log.Fields{"container": c.id, "waits_for": c.waitsFor.Load(), "total": c.s.counts.add("delete unsettled")}).
 			Warn("the exit gate has not done all within the hold timeout: the delete goes on, the last metrics may be missing")
 	}
 }

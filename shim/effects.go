@@ -12,7 +12,6 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
-	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 )
 
 // effects carries out what a container's State asks for: exit.Effects.
@@ -75,7 +74,7 @@ func (e effects) Checkpoint(r exit.Record, done func()) {
 			e.c.trouble("record not written", err)
 		}
 		if r.Decided {
-			faultpoint.Reach("recorded")
+			e.c.reach("recorded")
 		}
 	}()
 }
@@ -109,12 +108,12 @@ func (c *container) record(state exit.Record) bundle.Record {
 	return rec
 }
 
-// At is where a test build can have the shim die.
-func (effects) At(point string) {
+// At notes a step that the loop has reached.
+func (e effects) At(point string) {
 	if point == "TaskOOM acked" {
 		point = "acked: " + runtime.TaskOOMEventTopic
 	}
-	faultpoint.Reach(point)
+	e.c.reach(point)
 }
 
 // Expired logs that the hold timeout has passed.
@@ -122,7 +121,7 @@ func (e effects) Expired(what string) {
 	c := e.c
 	fields := log.Fields{"container": c.id, "hold_timeout": c.s.cfg.HoldTimeout.String()}
 	if what == "the release" {
-		fields["waits_for"], fields["total"] = c.reached(), c.s.counts.add("hold timeout passed")
+		fields["waits_for"], fields["total"] = c.waitsFor.Load(), c.s.counts.add("hold timeout passed")
 		log.G(c.s.ctx).WithFields(fields).Warn("exit gate: the hold timeout has passed, the exit is released")
 		return
 	}

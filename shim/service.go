@@ -34,7 +34,6 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
-	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 	"github.com/oomwitness/oomwitness/shim/internal/policy"
 )
 
@@ -142,7 +141,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	if old != nil { // a tombstone
 		old.loop.Retire()
 	}
-	faultpoint.Reach("created")
+	c.reach("created")
 	if resp.Pid != 0 { // a restored container has no init until Start
 		s.adopt(ctx, c, int(resp.Pid))
 	}

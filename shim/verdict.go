@@ -38,25 +38,22 @@ func (c *container) exited(e oom.Exit) {
 func (c *container) conclude(e oom.Exit) {
 	defer close(c.settled)
 	ctx := c.s.ctx
-	faultpoint.Reach("reaped")
-	c.reach("evidence")
+	c.reach("reaped")
 	<-c.ready
 	evidence := c.lastReading()
-	faultpoint.Reach("read")
-	c.reach("record")
+	c.reach("read")
 	recorded, cancel := context.WithTimeout(ctx, recordWait)
 	c.loop.Recorded(recorded)
 	cancel()
-	c.reach("answers to stops")
+	c.reach("exit recorded")
 	c.stopsUnanswered.Wait() // a stop that came too late has stopped nothing
 	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.asked(), Grace: c.s.cfg.Grace})
 	c.mu.Lock()
 	c.verdict = v
 	c.mu.Unlock()
-	faultpoint.Reach("decided")
+	c.reach("decided")
 	early := c.loop.Decided(v.OOMKilled, v.Kills)
-	faultpoint.Reach("announced")
-	c.reach("containerd's ack")
+	c.reach("announced")
 	if v.OOMKilled && !early {
 		c.snapshot(ctx)
 	}
@@ -71,17 +68,17 @@ func (c *container) conclude(e oom.Exit) {
 	}
 }
 
-// reach notes what the verdict waits for next, and reached returns it.
-func (c *container) reach(step string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.step = step
+// waitsAfter is what the verdict waits for after a step, for the log.
+var waitsAfter = map[string]string{
+	"reaped": "evidence", "read": "record", "exit recorded": "answers to stops", "announced": "containerd's ack",
 }
 
-func (c *container) reached() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.step
+// reach notes a step on the way of an exit. Each step is a fault point.
+func (c *container) reach(step string) {
+	if what := waitsAfter[step]; what != "" {
+		c.waitsFor.Store(what)
+	}
+	faultpoint.Reach(step)
 }
 
 // lastReading collects the evidence for the last time.
