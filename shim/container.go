@@ -42,9 +42,9 @@ type container struct {
 	// settled is closed when the verdict and the last metrics are there.
 	settled chan struct{}
 
-	mu            sync.Mutex // guards what follows; no other lock is taken under it
-	pid           int        // 0 until init exists
-	startTicks    uint64     // when init began, as in /proc/PID/stat; 0 where it can't be read
+	mu            *sync.Mutex // the Service's; guards what follows
+	pid           int         // 0 until init exists
+	startTicks    uint64      // when init began, as in /proc/PID/stat; 0 where it can't be read
 	probes        []oom.Probe
 	checkpointers map[string]oom.Checkpointer // those of the probes that can be, by source
 	evidence      []oom.Evidence              // of the newest reading, best first
@@ -90,7 +90,7 @@ type ending struct {
 func (s *Service) newContainer(id, bundle string, p policy.Policy) *container {
 	ready := make(chan struct{})
 	c := &container{
-		s: s, id: id, bundle: bundle, policy: p,
+		s: s, mu: &s.mu, id: id, bundle: bundle, policy: p,
 		ready: ready, armed: sync.OnceFunc(func() { close(ready) }),
 		settled:     make(chan struct{}),
 		checkpoints: make(map[string]json.RawMessage),
@@ -254,13 +254,14 @@ func (c *container) endedAt(upstream *timestamppb.Timestamp) *timestamppb.Timest
 // waits for the probes to be armed goes on without them.
 func (c *container) close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.armed()
-	if c.endGroup != nil {
-		c.endGroup()
+	probes, endGroup := c.probes, c.endGroup
+	c.mu.Unlock()
+	if endGroup != nil {
+		endGroup()
 	}
 	var errs []error
-	for _, p := range c.probes {
+	for _, p := range probes {
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(errs...)

@@ -55,8 +55,8 @@ func (s *Service) leave(c, old *container) {
 // retire notes that a container was deleted. It stays as a tombstone if it has an exit.
 func (s *Service) retire(c *container) {
 	s.mu.Lock()
-	if s.byPid[c.initPid()] == c {
-		delete(s.byPid, c.initPid())
+	if s.byPid[c.pid] == c {
+		delete(s.byPid, c.pid)
 	}
 	s.mu.Unlock()
 	if c.exitKnown() == nil {

@@ -89,10 +89,11 @@ func (c *container) record(state exit.Record) bundle.Record {
 			c.checkpoints[name] = checkpointed
 		}
 	}
+	boot := bundle.BootID()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rec := bundle.Record{
-		ID: c.id, Boot: bundle.BootID(), Probes: c.checkpoints,
+		ID: c.id, Boot: boot, Probes: c.checkpoints,
 		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
 		OOMExitCode: c.policy.ExitCode, TrueStatus: state.TrueOnly,
 	}

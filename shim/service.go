@@ -73,7 +73,11 @@ type Service struct {
 	hierarchy func() (oom.Hierarchy, error)
 	groups    *policy.Enforcer
 
-	mu         sync.Mutex              // guards what follows
+	// mu guards what follows, and the fields of containers that say so. It is held for
+	// a look at memory only: never over I/O, and never while a Loop, whose goroutine
+	// takes it, is waited for. The other locks are delivery's, of the queue and of the
+	// client. No lock is taken while another is held.
+	mu         sync.Mutex
 	containers map[string]*container   // tombstones included
 	loops      map[*container]struct{} // whose loops may still run
 	byPid      map[int]*container
