@@ -1,13 +1,16 @@
 //go:build linux
 
-// Package shim decorates containerd's runc shim so that a container that the
-// OOM killer ended is announced as such before its exit can be seen.
+// Package shim decorates containerd's runc shim so that a container that the OOM killer
+// ended is reported as such before its exit can be seen.
 //
-// [Service] wraps upstream's task service. For each container it has a run,
-// keyed by the Create request's ID; when init exits, the run's exit gate reads
-// the evidence, decides the verdict, publishes TaskOOM if it is due and waits
-// for containerd's ack, and only then lets Wait, State, TaskExit
-// and Delete return the exit.
+// Begin to read at [Service], upstream's task service with one container for each Create
+// request's ID. A method of [Service] is one input and one answer (calls.go, delete.go);
+// what upstream publishes comes by publisher.go. container.conclude (verdict.go) collects
+// the evidence of an exit and has oom.Decide find the verdict. Who may see the exit when,
+// and in which order events go out, is decided in internal/exit; effects.go carries that
+// out by internal/delivery. internal/policy is what a pod's annotations change,
+// internal/bundle what is in a bundle. [Manager] starts shims, and removes what a dead
+// shim has left by internal/deadshim.
 package shim
 
 import (
