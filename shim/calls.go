@@ -54,6 +54,11 @@ func (s *Service) asking(id, exec string) *asking {
 	return &asking{c, by, deleted}
 }
 
+// finds reports whether an instance that asks for no task yet finds the container.
+func (s *Service) finds(c *container, by exit.Instance) bool {
+	return c.is(func(st *exit.State) bool { return st.Finds(by) }) && !(c.is((*exit.State).Deleted) && s.forgotten(c))
+}
+
 // Wait waits for the end of init or of an exec.
 func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
 	a := s.asking(req.ID, req.ExecID)
@@ -122,9 +127,7 @@ func (s *Service) Connect(ctx context.Context, req *taskAPI.ConnectRequest) (*ta
 		return s.TTRPCTaskService.Connect(ctx, req)
 	}
 	by := s.instance()
-	var finds, deleted bool
-	c.loop.Do(func(st *exit.State) { finds, deleted = st.Finds(by), st.Deleted() })
-	if !finds || deleted && s.forgotten(c) {
+	if !s.finds(c, by) {
 		return s.TTRPCTaskService.Connect(ctx, req)
 	}
 	held, cancel := context.WithTimeout(ctx, connectBound)
@@ -143,11 +146,10 @@ func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
 	by := s.instance()
-	var finds, deleted, loads bool
-	c.loop.Do(func(st *exit.State) { finds, deleted, loads = st.Finds(by), st.Deleted(), st.Loads(by) })
-	if !finds || deleted && s.forgotten(c) {
+	if !s.finds(c, by) {
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
+	loads := c.is(func(st *exit.State) bool { return st.Loads(by) })
 	if c.exitKnown() == nil && !loads { // else there is no need to run runc, which may take its time
 		resp, err := s.TTRPCTaskService.Pids(ctx, req)
 		if err == nil && len(resp.Processes) > 0 {

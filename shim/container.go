@@ -194,9 +194,9 @@ func (c *container) asked() []oom.Stop {
 	return out
 }
 
-// released reports whether init has ended and its exit may be seen.
-func (c *container) released() (is bool) {
-	c.loop.Do(func(st *exit.State) { is = st.Released() })
+// is reports whether a condition of the State holds.
+func (c *container) is(holds func(*exit.State) bool) (is bool) {
+	c.loop.Do(func(st *exit.State) { is = holds(st) })
 	return is
 }
 

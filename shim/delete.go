@@ -60,8 +60,7 @@ func (s *Service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 		if d.err != nil {
 			return nil, d.err
 		}
-		a.loop.Do(func(st *exit.State) { oomStatus = st.ReportsOOM() })
-		return a.removedAnswer(oomStatus), nil
+		return a.removedAnswer(a.is((*exit.State).ReportsOOM)), nil
 	case <-ctx.Done():
 		return nil, errgrpc.ToGRPC(ctx.Err())
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -31,8 +30,6 @@ const ttrpcAddressEnv = "TTRPC_ADDRESS"
 const Runtime = "io.containerd.oomwitness.v2"
 
 type emptyResponse = ptypes.Empty
-
-func signalOf(n uint32) unix.Signal { return unix.Signal(n) }
 
 // Manager is upstream's shim manager, which starts and removes shims, with our
 // configuration checked and the ledger loaded first.

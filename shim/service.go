@@ -28,6 +28,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
@@ -178,13 +179,13 @@ func (s *Service) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptyRes
 	if c == nil || c.deleted.Load() || req.ExecID != "" || req.Signal == 0 {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}
-	if c.policy.OwnPids && c.released() {
+	if c.policy.OwnPids && c.is((*exit.State).Released) {
 		if req.All { // runc finds nobody to kill, and is content
 			return &emptyResponse{}, nil
 		}
 		return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "process already finished")
 	}
-	answered := c.askStop(signalOf(req.Signal))
+	answered := c.askStop(unix.Signal(req.Signal))
 	if answered == nil {
 		return s.TTRPCTaskService.Kill(ctx, req)
 	}

@@ -25,7 +25,11 @@ import (
 // (internal/cri/server/events.go, oomMetricsEventOccurred).
 func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
 	c := s.container(req.ID)
-	if c == nil || !c.showsExit(s.instance) {
+	// The current instance sees the exit, or the tombstone.
+	sees := func(st *exit.State) bool {
+		return st.Released() && (!st.Deleted() || st.Finds(s.instance()))
+	}
+	if c == nil || !c.is(sees) {
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
 	c.mu.Lock()
@@ -46,13 +50,6 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 		return nil, errgrpc.ToGRPC(fmt.Errorf("metrics of %s: %w", c.id, err))
 	}
 	return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(settled)}, nil
-}
-
-// showsExit reports whether the exit of a container that the current instance finds is
-// released.
-func (c *container) showsExit(instance func() exit.Instance) (shows bool) {
-	c.loop.Do(func(st *exit.State) { shows = st.Released() && (!st.Deleted() || st.Finds(instance())) })
-	return shows
 }
 
 // snapshot reads the metrics of a container whose cgroup may soon be gone. The old ones
