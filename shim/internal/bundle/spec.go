@@ -51,10 +51,11 @@ func ParseSpec(r io.Reader) (Spec, error) {
 		CgroupsPath string                 `json:"cgroupsPath"`
 		Namespaces  []specs.LinuxNamespace `json:"namespaces"`
 	}
-	if json.Unmarshal(whole.Linux, &linux) != nil {
-		return Spec{Annotations: whole.Annotations}, nil
+	sp := Spec{Annotations: whole.Annotations}
+	if json.Unmarshal(whole.Linux, &linux) == nil {
+		sp.CgroupsPath, sp.Namespaces = linux.CgroupsPath, linux.Namespaces
 	}
-	return Spec{Annotations: whole.Annotations, CgroupsPath: linux.CgroupsPath, Namespaces: linux.Namespaces}, nil
+	return sp, nil
 }
 
 // OwnPids reports whether the container is made with a PID namespace of its own, none

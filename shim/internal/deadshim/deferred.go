@@ -88,7 +88,10 @@ func publishTwice(ctx context.Context, q *delivery.Queue, env *types.Envelope) e
 		it := &delivery.Item{Envelope: env, Done: make(chan error, 1)}
 		q.Push("", it)
 		select {
-		case <-it.Done:
+		case err := <-it.Done:
+			if err != nil {
+				return errors.Join(err, q.Close())
+			}
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), q.Close())
 		}

@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// firstRetry and LastRetry are the pauses between tries to hand an event to a
-	// containerd that is not there.
+	// firstRetry is the first pause between tries to hand an event to a containerd that
+	// is not there.
 	firstRetry = 10 * time.Millisecond
-	LastRetry  = time.Second
+	// LastRetry is the longest pause.
+	LastRetry = time.Second
 
 	// MaxQueued limits the events that wait for one container. While containerd is away
 	// for long, execs alone make them pile up.
