@@ -12,7 +12,6 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
-	"github.com/containerd/containerd/v2/core/events"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
 	"github.com/containerd/containerd/v2/pkg/stdio"
 	"github.com/containerd/typeurl/v2"
@@ -79,12 +78,8 @@ type stop struct {
 	sent bool
 }
 
-// ending is an event with an exit status: TaskExit or TaskDelete.
-type ending struct {
-	envelope *types.Envelope
-	event    events.Event
-	status   *uint32 // in event
-}
+// ending makes the envelope of an event with an exit status: TaskExit or TaskDelete.
+type ending func(oomStatus bool) (*types.Envelope, error)
 
 // newContainer returns a container that the current containerd instance creates.
 func (s *Service) newContainer(id, bundle string, p policy.Policy) *container {

@@ -3,11 +3,12 @@
 package shim
 
 import (
+	"time"
+
 	eventsapi "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/log"
-	"github.com/containerd/typeurl/v2"
 
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
@@ -43,24 +44,17 @@ func (e effects) Withdraw() bool { return e.c.s.queue.Withdraw(e.c.id, e.c.sendi
 
 // envelope returns the event to send.
 func (c *container) envelope(event exit.Event, oomStatus bool) (*types.Envelope, error) {
-	if event == exit.TaskOOM {
-		return delivery.NewEnvelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id})
-	}
 	c.mu.Lock()
-	ending := c.taskExit
-	if event == exit.TaskDelete {
-		ending = c.taskDelete
-	}
+	taskExit, taskDelete := c.taskExit, c.taskDelete
 	c.mu.Unlock()
-	if status := c.status(*ending.status, oomStatus); status != *ending.status {
-		*ending.status = status
-		body, err := typeurl.MarshalAnyToProto(ending.event)
-		if err != nil {
-			return nil, err
-		}
-		ending.envelope.Event = body
+	switch event {
+	case exit.TaskExit:
+		return taskExit(oomStatus)
+	case exit.TaskDelete:
+		return taskDelete(oomStatus)
+	default:
+		return delivery.NewEnvelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id}, time.Now())
 	}
-	return ending.envelope, nil
 }
 
 // Checkpoint writes the record in the background: a disk may hang.

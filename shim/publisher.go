@@ -4,8 +4,10 @@ package shim
 
 import (
 	"context"
+	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/events"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -50,12 +52,12 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	}
 	c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	env, err := delivery.NewEnvelope(ctx, topic, e)
-	if err != nil {
-		return err
-	}
+	now := time.Now()
 	c.mu.Lock()
-	c.taskExit = ending{env, e, &e.ExitStatus}
+	c.taskExit = func(oomStatus bool) (*types.Envelope, error) {
+		e.ExitStatus = c.status(e.ExitStatus, oomStatus)
+		return delivery.NewEnvelope(ctx, topic, e, now)
+	}
 	c.mu.Unlock()
 	c.loop.Do((*exit.State).ExitPublished)
 	return nil
@@ -74,19 +76,19 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 		c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: at})
 	}
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	env, err := delivery.NewEnvelope(ctx, topic, e)
-	if err != nil {
-		return err
-	}
+	now := time.Now()
 	c.mu.Lock()
-	c.taskDelete = ending{env, e, &e.ExitStatus}
+	c.taskDelete = func(oomStatus bool) (*types.Envelope, error) {
+		e.ExitStatus = c.status(e.ExitStatus, oomStatus)
+		return delivery.NewEnvelope(ctx, topic, e, now)
+	}
 	c.mu.Unlock()
 	c.loop.Do((*exit.State).DeletePublished)
 	return nil
 }
 
 func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {
-	env, err := delivery.NewEnvelope(ctx, topic, event)
+	env, err := delivery.NewEnvelope(ctx, topic, event, time.Now())
 	if err != nil {
 		return err
 	}

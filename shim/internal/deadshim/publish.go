@@ -25,7 +25,7 @@ type publication struct {
 
 // publish begins to publish the TaskOOM.
 func (r *Removal) publish(ctx context.Context) (*publication, error) {
-	env, err := delivery.NewEnvelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.ID})
+	env, err := delivery.NewEnvelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.ID}, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("encode TaskOOM: %w", err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/containerd/typeurl/v2"
 )
 
-// NewEnvelope encodes an event with the time of its happening, which is now: a containerd
-// that is away may get it much later. ctx carries the namespace.
-func NewEnvelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
+// NewEnvelope encodes an event with the time of its happening: a containerd that is away
+// may get it much later. ctx carries the namespace.
+func NewEnvelope(ctx context.Context, topic string, event events.Event, at time.Time) (*types.Envelope, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return nil, err
@@ -24,10 +24,5 @@ func NewEnvelope(ctx context.Context, topic string, event events.Event) (*types.
 	if err != nil {
 		return nil, err
 	}
-	return &types.Envelope{
-		Timestamp: protobuf.ToTimestamp(time.Now()),
-		Namespace: ns,
-		Topic:     topic,
-		Event:     body,
-	}, nil
+	return &types.Envelope{Timestamp: protobuf.ToTimestamp(at), Namespace: ns, Topic: topic, Event: body}, nil
 }
