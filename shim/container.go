@@ -178,15 +178,12 @@ func (c *container) askStop(signal unix.Signal) func(sent bool) {
 	}
 }
 
-// asked returns the signals that containerd asked for, in their order.
-func (c *container) asked() []oom.Stop {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]oom.Stop, len(c.stops))
-	for i, s := range c.stops {
-		out[i] = s.Stop
+// stopsLocked returns the signals that containerd asked for, in their order.
+func (c *container) stopsLocked() (all []oom.Stop) {
+	for _, s := range c.stops {
+		all = append(all, s.Stop)
 	}
-	return out
+	return all
 }
 
 // is reports whether a condition of the State holds.

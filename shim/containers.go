@@ -53,27 +53,21 @@ func (s *Service) leave(c, old *container) {
 }
 
 // retire notes that a container was deleted. It stays as a tombstone if it has an exit.
+// The tombstones whose bundles are gone are forgotten: the bundles that there are limit
+// the others.
 func (s *Service) retire(c *container) {
 	s.mu.Lock()
 	if s.byPid[c.pid] == c {
 		delete(s.byPid, c.pid)
 	}
+	all := slices.Collect(maps.Values(s.containers))
 	s.mu.Unlock()
 	if c.exitKnown() == nil {
 		s.forget(c)
 	}
-	s.forgetRemoved()
-}
-
-// forgetRemoved forgets the tombstones whose bundles are gone: the bundles that there are
-// limit the others.
-func (s *Service) forgetRemoved() {
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.containers))
-	s.mu.Unlock()
-	for _, c := range all {
-		if c.deleted.Load() && c.removed() {
-			s.forget(c)
+	for _, o := range all {
+		if o.deleted.Load() {
+			s.forgotten(o)
 		}
 	}
 }

@@ -168,15 +168,10 @@ func (c *container) beginDelete() (d *deletion, mine bool) {
 
 // forgotten reports whether the bundle of a tombstone is gone: then the tombstone goes.
 func (s *Service) forgotten(c *container) bool {
-	gone := c.removed()
+	_, err := os.Lstat(c.bundle)
+	gone := errors.Is(err, fs.ErrNotExist)
 	if gone {
 		s.forget(c)
 	}
 	return gone
-}
-
-// removed reports whether the bundle is gone.
-func (c *container) removed() bool {
-	_, err := os.Lstat(c.bundle)
-	return errors.Is(err, fs.ErrNotExist)
 }

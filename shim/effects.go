@@ -89,10 +89,7 @@ func (c *container) record(state exit.Record) bundle.Record {
 	rec := bundle.Record{
 		ID: c.id, Boot: boot, Probes: c.checkpoints,
 		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
-		OOMExitCode: c.policy.ExitCode, TrueStatus: state.TrueOnly,
-	}
-	for _, s := range c.stops {
-		rec.Stops = append(rec.Stops, s.Stop)
+		OOMExitCode: c.policy.ExitCode, TrueStatus: state.TrueOnly, Stops: c.stopsLocked(),
 	}
 	if c.exit != nil {
 		rec = rec.Ended(*c.exit)

@@ -47,8 +47,8 @@ func (c *container) conclude(e oom.Exit) {
 	cancel()
 	c.reach("exit recorded")
 	c.stopsUnanswered.Wait() // a stop that came too late has stopped nothing
-	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.asked(), Grace: c.s.cfg.Grace})
 	c.mu.Lock()
+	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.stopsLocked(), Grace: c.s.cfg.Grace})
 	c.verdict = v
 	c.mu.Unlock()
 	c.reach("decided")
