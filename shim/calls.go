@@ -67,7 +67,7 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	}
 	if a.exitKnown() == nil {
 		resp, err := s.TTRPCTaskService.Wait(ctx, req)
-		if err != nil && a.exitKnown() == nil {
+		if err != nil && !a.leaves(ctx, err) {
 			return nil, err
 		}
 		if err == nil {
@@ -89,17 +89,17 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 	if a == nil {
 		return s.TTRPCTaskService.State(ctx, req)
 	}
+	held, cancel := context.WithTimeout(ctx, stateBound)
+	defer cancel()
 	if a.exitKnown() == nil {
 		resp, err := s.TTRPCTaskService.State(ctx, req)
-		if err == nil && resp.Status != tasktypes.Status_STOPPED || err != nil && a.exitKnown() == nil {
+		if err == nil && resp.Status != tasktypes.Status_STOPPED || err != nil && !a.leaves(held, err) {
 			return resp, err
 		}
 		if err == nil {
 			a.exited(oom.Exit{Pid: int(resp.Pid), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
 		}
 	}
-	held, cancel := context.WithTimeout(ctx, stateBound)
-	defer cancel()
 	reply, oomStatus, err := a.loop.Answer(held, exit.StateCall, a.by)
 	if err != nil && ctx.Err() != nil {
 		return nil, errgrpc.ToGRPC(ctx.Err())
@@ -110,6 +110,17 @@ func (s *Service) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAP
 		resp.ExitStatus, resp.ExitedAt = a.ended(oomStatus)
 	}
 	return resp, nil
+}
+
+// leaves reports whether an error of upstream says no more than that the container has
+// ended: the exit is known by now, or a Delete has taken the task away, whose answer
+// shows the exit. leaves waits for that answer.
+func (c *container) leaves(ctx context.Context, err error) bool {
+	if c.exitKnown() != nil || !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return c.exitKnown() != nil
+	}
+	ended := c.loop.Wait(ctx, func(st *exit.State) bool { return !st.Leaves() })
+	return ended != nil || c.exitKnown() != nil
 }
 
 // state returns the state of a container that runs.

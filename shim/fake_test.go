@@ -54,7 +54,11 @@ type fakeTask struct {
 	onKill   func()
 	onDelete func()
 	onStats  func()
-	stats    typeurl.Any // nil where the cgroup is gone
+	// onCall is called with the name of a State, Wait, Pids or Stats, which has found nothing yet.
+	onCall func(name string)
+	// onLeft is called when a Delete has removed the task, and says so to nobody yet.
+	onLeft func()
+	stats  typeurl.Any // nil where the cgroup is gone
 	// updates are the resources that were asked for.
 	updates   []string
 	updateErr error
@@ -76,6 +80,12 @@ func (f *fakeTask) init(id string) (*fakeInit, error) {
 		return i, nil
 	}
 	return nil, errgrpc.ToGRPCf(errdefs.ErrNotFound, "container not created")
+}
+
+func (f *fakeTask) called(name string) {
+	if f.onCall != nil {
+		f.onCall(name)
+	}
 }
 
 func (f *fakeTask) Create(_ context.Context, r *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
@@ -101,6 +111,7 @@ func (f *fakeTask) Start(_ context.Context, r *taskAPI.StartRequest) (*taskAPI.S
 }
 
 func (f *fakeTask) Wait(ctx context.Context, r *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	f.called("Wait")
 	i, err := f.init(r.ID)
 	if err != nil || r.ExecID != "" {
 		return &taskAPI.WaitResponse{ExitStatus: 9}, err
@@ -114,6 +125,7 @@ func (f *fakeTask) Wait(ctx context.Context, r *taskAPI.WaitRequest) (*taskAPI.W
 }
 
 func (f *fakeTask) State(_ context.Context, r *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	f.called("State")
 	i, err := f.init(r.ID)
 	if err != nil {
 		return nil, err
@@ -134,6 +146,7 @@ func (f *fakeTask) Connect(context.Context, *taskAPI.ConnectRequest) (*taskAPI.C
 
 // Pids does as runc's ps: it returns no processes once init has ended.
 func (f *fakeTask) Pids(_ context.Context, r *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
+	f.called("Pids")
 	i, err := f.init(r.ID)
 	if err != nil {
 		return nil, err
@@ -169,6 +182,9 @@ func (f *fakeTask) Delete(_ context.Context, r *taskAPI.DeleteRequest) (*taskAPI
 	f.mu.Lock()
 	delete(f.inits, r.ID)
 	f.mu.Unlock()
+	if f.onLeft != nil {
+		f.onLeft()
+	}
 	publish := func() {
 		_ = f.pub.Publish(f.ctx, runtime.TaskDeleteEventTopic, &eventsapi.TaskDelete{
 			ContainerID: r.ID, ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
@@ -191,9 +207,13 @@ func (f *fakeTask) Update(_ context.Context, r *taskAPI.UpdateTaskRequest) (*emp
 	return &emptyResponse{}, f.updateErr
 }
 
-func (f *fakeTask) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
+func (f *fakeTask) Stats(_ context.Context, r *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
+	f.called("Stats")
 	if f.onStats != nil {
 		f.onStats()
+	}
+	if _, err := f.init(r.ID); err != nil {
+		return nil, err
 	}
 	if f.stats != nil {
 		return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(f.stats)}, nil

@@ -11,6 +11,7 @@ import (
 	cgroup1 "github.com/containerd/cgroups/v3/cgroup1/stats"
 	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 
@@ -25,31 +26,42 @@ import (
 // (internal/cri/server/events.go, oomMetricsEventOccurred).
 func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
 	c := s.container(req.ID)
-	// The current instance sees the exit, or the tombstone.
-	sees := func(st *exit.State) bool {
-		return st.Released() && (!st.Deleted() || st.Finds(s.instance()))
-	}
-	if c == nil || !c.is(sees) {
+	if c == nil {
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
-	c.mu.Lock()
-	last, v := c.stats, c.verdict
-	c.mu.Unlock()
-	if v.Rule == 0 { // released at the hold timeout, and not decided yet
-		return s.TTRPCTaskService.Stats(ctx, req)
-	}
-	if last == nil {
+	last, v := c.lastStats(s.instance())
+	if last == nil || v.Rule == 0 {
 		resp, err := s.TTRPCTaskService.Stats(ctx, req)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			last = resp.Stats
+		} else if last, v = c.lastStats(s.instance()); last == nil || !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+			return nil, err // else a Delete has taken the task away
 		}
-		last = resp.Stats
+	}
+	if v.Rule == 0 {
+		return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(last)}, nil
 	}
 	settled, err := settleStats(last, v)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("metrics of %s: %w", c.id, err))
 	}
 	return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(settled)}, nil
+}
+
+// lastStats returns the last reading of the metrics, and the verdict once the exit is
+// released. It returns neither to an instance that does not find the container.
+func (c *container) lastStats(by exit.Instance) (last typeurl.Any, v oom.Verdict) {
+	var finds, shows bool
+	c.loop.Do(func(st *exit.State) { finds, shows = st.Finds(by), st.Released() })
+	if !finds {
+		return nil, v
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if shows {
+		v = c.verdict
+	}
+	return c.stats, v
 }
 
 // snapshot reads the metrics of a container whose cgroup may soon be gone. The old ones

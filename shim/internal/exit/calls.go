@@ -95,6 +95,9 @@ func (s *State) Unanswered() { s.answered = 0 }
 // Deleted reports whether only the tombstone is left.
 func (s *State) Deleted() bool { return s.deletion == Deleted }
 
+// Leaves reports whether a removal is under way that is to show the exit first.
+func (s *State) Leaves() bool { return s.deletion == Deleting && !s.exited }
+
 // Finds reports whether a look-up by an instance finds the container: also after its
 // removal, unless that instance has had the answer.
 func (s *State) Finds(by Instance) bool { return s.deletion != Deleted || s.answered != by }
