@@ -364,7 +364,14 @@ type bench struct {
 // the shim still does before the bundles of its containers are removed.
 func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 	t.Helper()
-	t.TempDir() // the first of a test registers the removal of all of them, to be run after the cleanup below
+	t.TempDir() // the first of a test registers the removal of all of them, to be run after the cleanups below
+	t.Cleanup(synctest.Wait)
+	return newOpenBench(t, change...)
+}
+
+// newOpenBench is for tests without a bubble.
+func newOpenBench(t *testing.T, change ...func(*bench, *Options)) *bench {
+	t.Helper()
 	ctx, sd := shutdown.WithShutdown(namespaces.WithNamespace(context.Background(), "test"))
 	b := &bench{
 		task:   &fakeTask{inits: make(map[string]*fakeInit), ctx: ctx},
@@ -394,7 +401,6 @@ func newBench(t *testing.T, change ...func(*bench, *Options)) *bench {
 		sd.Shutdown()
 		<-sd.Done()
 		_ = b.queue.Close()
-		synctest.Wait()
 	})
 	return b
 }

@@ -21,7 +21,10 @@ type fakeEffects struct {
 	sent      []Event
 	end       chan error // of the event under way
 	withdraws bool
-	hangs     bool // the disk
+	hangs     bool     // the disk
+	unwritten []func() // the checkpoints that the disk hangs on
+	records   []Record // what was to be written
+	points    []string
 	expired   []string
 }
 
@@ -60,7 +63,9 @@ func (f *fakeEffects) Withdraw() bool {
 	return f.withdraws
 }
 
-func (f *fakeEffects) At(string) {}
+func (f *fakeEffects) At(point string) {
+	f.set(func() { f.points = append(f.points, point) })
+}
 
 func (f *fakeEffects) Expired(what string) {
 	f.set(func() { f.expired = append(f.expired, what) })
@@ -74,12 +79,26 @@ func (f *fakeEffects) Send(e Event, _ Instance, _ bool) <-chan error {
 	return f.end
 }
 
-func (f *fakeEffects) Checkpoint(_ Record, done func()) {
+func (f *fakeEffects) Checkpoint(r Record, done func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.hangs {
-		go done()
+	f.records = append(f.records, r)
+	if f.hangs {
+		f.unwritten = append(f.unwritten, done)
+		return
 	}
+	go done()
+}
+
+// writes has the disk write the oldest checkpoint that it hangs on.
+func (f *fakeEffects) writes() {
+	synctest.Wait()
+	f.mu.Lock()
+	done := f.unwritten[0]
+	f.unwritten = f.unwritten[1:]
+	f.mu.Unlock()
+	done()
+	synctest.Wait()
 }
 
 func run(t *testing.T, f func(*testing.T, *Loop, *fakeEffects)) {
