@@ -157,7 +157,7 @@ func (l *Loop) advance() {
 			l.underWay = l.effects.Send(e, to, l.s.ReportsOOM())
 		}
 	}
-	if late := l.s.Late(); late > l.late {
+	if late := l.s.Late(); late != l.late {
 		l.late = late
 		l.after(l.hold, func() { l.s.Excuse(late) })
 	}

@@ -48,6 +48,9 @@ func (f *fakeEffects) ends(err error) {
 	synctest.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.end == nil {
+		panic("no event is under way")
+	}
 	f.end <- err
 }
 
@@ -196,6 +199,39 @@ func TestLoopReconsiders(t *testing.T) {
 		l.Asked(2)
 		tests.Len(t, f.events(), 3)
 	})
+}
+
+// The points at which a test build can have the process die come in the order of what
+// happens.
+func TestLoopPoints(t *testing.T) {
+	for name, tc := range map[string]struct {
+		early, oom bool
+		want       []string
+	}{
+		"OOM":     {false, true, []string{"TaskOOM acked", "acked", "before the release", "released"}},
+		"early":   {true, true, []string{"TaskOOM acked", "acked", "before the release", "released"}},
+		"not OOM": {false, false, []string{"before the release", "released"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
+				if tc.early {
+					l.Do((*State).VictimNamed)
+					f.ends(nil)
+					synctest.Wait()
+					tests.Equal(t, tc.want[:1], f.points)
+				}
+				l.Exited(false)
+				l.Do((*State).ExitPublished)
+				l.Decided(tc.oom, 1)
+				if tc.oom && !tc.early {
+					f.ends(nil)
+				}
+				f.ends(nil) // of the TaskExit
+				synctest.Wait()
+				tests.Equal(t, tc.want, f.points)
+			})
+		})
+	}
 }
 
 // A loop that retires goes on until its events are acked.

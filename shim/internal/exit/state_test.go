@@ -48,6 +48,7 @@ func TestConnectedAgain(t *testing.T) {
 	tests.False(t, s.Loads(4), "once")
 	tests.False(t, s.Loads(2))
 	tests.False(t, s.Asked(3), "it is gone")
+	tests.False(t, s.Strays(2), "the instance that created the container")
 	tests.True(t, s.Strays(5), "a call ahead of the Connect")
 	tests.False(t, s.Asked(5))
 	tests.True(t, s.Asked(4))
@@ -147,6 +148,50 @@ func TestTombstone(t *testing.T) {
 	tests.False(t, s.BeginDelete(), "it joins")
 	s.EndDelete(true, 1)
 	tests.True(t, s.Finds(1), "nobody is sure to have the answer")
+}
+
+// A removal that is to show the exit first is under way only between its begin and its end.
+func TestLeaves(t *testing.T) {
+	s := New(1, true)
+	tests.False(t, s.Leaves())
+	s.BeginDelete()
+	tests.True(t, s.Leaves())
+	s.EndDelete(true, 1)
+	tests.False(t, s.Leaves())
+	s = New(1, true)
+	s.Exited()
+	tests.False(t, s.Leaves())
+	s.BeginDelete()
+	tests.False(t, s.Leaves(), "the exit is known")
+}
+
+// A checkpoint says that the TaskOOM was acked while nobody is newer than who has it.
+func TestRecord(t *testing.T) {
+	s := New(1, true)
+	tests.False(t, s.Record().Acked)
+	s = received()
+	tests.True(t, s.Record().Acked)
+	s.Exited()
+	s.Decided(true, 1, 1)
+	tests.Equal(t, Record{Exited: true, Decided: true, OOM: true, Acked: true}, s.Record())
+	s.Connected(2)
+	tests.False(t, s.Record().Acked, "2 may not have it")
+	s.Asked(2)
+	tests.False(t, s.Record().Acked)
+	tests.Equal(t, Hold, s.Answer(WaitCall, 2))
+	s.Checkpointed(s.Record())
+	s.Answer(WaitCall, 2)
+	tests.Equal(t, TaskOOM, s.Next(2))
+	s.Acked()
+	tests.True(t, s.Record().Acked)
+	s = received()
+	s.KillSeen(AllKills)
+	tests.True(t, s.Record().Acked)
+	s.Connected(2)
+	s.Asked(2)
+	s.Exited()
+	s.Decided(true, 1, 2)
+	tests.False(t, s.Record().Acked, "one is due")
 }
 
 // A container that was never started has no TaskExit for its TaskDelete to wait for.
