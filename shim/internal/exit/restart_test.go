@@ -14,9 +14,10 @@ func TestLoopDoesNotTakeBackWhatIsSent(t *testing.T) {
 	run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
 		l.Exited(false)
 		l.Decided(true, 1)
+		f.set(func() { f.instance = 2 })
 		l.Connected(t.Context(), 2)
 		f.ends(nil)
-		synctest.Wait()
+		tests.Equal(t, []Event{TaskOOM}, f.events())
 		l.Do(func(s *State) { tests.True(t, s.Released()) })
 	})
 }
