@@ -104,8 +104,11 @@ func (f *fakeEffects) writes() {
 	synctest.Wait()
 }
 
+// run runs a test in a bubble, whose clock is not the one that ends a loop without an end.
 func run(t *testing.T, f func(*testing.T, *Loop, *fakeEffects)) {
 	t.Helper()
+	endless := time.AfterFunc(20*time.Second, func() { panic("the loop does not come to rest") })
+	defer endless.Stop()
 	synctest.Test(t, func(t *testing.T) {
 		effects := &fakeEffects{instance: 1}
 		l := NewLoop(New(1, true), hold, effects)
