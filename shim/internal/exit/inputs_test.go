@@ -28,7 +28,7 @@ func calls(t *testing.T, l *Loop, call Call, by Instance) <-chan answers {
 	return c
 }
 
-// A caller is told whether there is more than a tombstone.
+// Asked reports whether the caller finds the container, and whether that is a tombstone.
 func TestLoopAsked(t *testing.T) {
 	run(t, func(t *testing.T, l *Loop, _ *fakeEffects) {
 		finds, deleted := l.Asked(1)
