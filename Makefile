@@ -506,7 +506,7 @@ fuzz: ## Fuzz every parser for FUZZTIME
 # gremlins works on a copy of the module: the package alone is one. The explorer comes
 # last, since most mutants fail in a test that takes no time.
 .PHONY: mutants
-mutants: ## Change each condition of shim/internal/exit in turn: a test must fail; a quarter of an hour
+mutants: ## Change each condition of shim/internal/exit in turn: a test must fail; eight minutes
 	@$(call say,mutants of shim/internal/exit)
 	@rm -rf $(CACHE)/mutants && mkdir -p $(CACHE)/mutants && cp shim/internal/exit/*.go go.sum $(CACHE)/mutants/
 	@mv $(CACHE)/mutants/explore_test.go $(CACHE)/mutants/z_explore_test.go
