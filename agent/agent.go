@@ -90,6 +90,7 @@ func (a *Agent) Health() incident.Health {
 	h := collector.Health()
 	h.Open = j.OpenCount()
 	h.Cgroups, h.Watched = watcher.Size()
+	h.Skipped = watcher.Skipped()
 	if err := j.Err(); err != nil {
 		h.Journal = err.Error()
 	}

@@ -41,8 +41,8 @@ func (w *Watcher) takeLocked(raw []byte) bool {
 			delete(w.dirs, e.watch)
 		case !known || e.mask&unix.IN_ISDIR == 0:
 		case e.mask&unix.IN_CREATE != 0:
-			if err := w.enterLocked(filepath.Join(parent, e.name)); err != nil && !removed(err) {
-				w.whole = false
+			if err := w.enterLocked(filepath.Join(parent, e.name)); err != nil {
+				w.tree.skip(err)
 			}
 		case e.mask&unix.IN_DELETE != 0:
 			w.leaveLocked(filepath.Join(parent, e.name))

@@ -36,3 +36,17 @@ func (w *Watcher) Deaf() {
 	defer w.mu.Unlock()
 	w.whole = true
 }
+
+// Whole says whether all cgroups are watched that can be read.
+func (w *Watcher) Whole() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.whole
+}
+
+// Retry does what Run does each minute.
+func (w *Watcher) Retry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.retryLocked()
+}

@@ -2,7 +2,6 @@ package cgroups
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -25,10 +24,11 @@ type Tree struct {
 	// nil. It still knows of removed ones.
 	Parent func(id uint64) (uint64, bool)
 
-	paths  map[uint64]known
-	notify func(Known) // may be nil
-	walks  int
-	walked time.Time // the newest walk's begin
+	paths   map[uint64]known
+	notify  func(Known) // may be nil
+	walks   int
+	walked  time.Time // the newest walk's begin
+	skipped int       // since the newest walk began
 }
 
 // Known is one cgroup as it is kept over a restart of the agent.
@@ -143,19 +143,23 @@ func (t *Tree) Refresh() error {
 	found := 0
 	err := filepath.WalkDir(t.Mount, func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && name != t.Mount:
-			return nil // removed while it was walked
-		case err != nil:
+		case err != nil && name == t.Mount:
 			return err
+		case err != nil:
+			t.skip(err) // of what is in it; the cgroup itself is known
+			return nil
 		case !d.IsDir():
 			return nil
 		case found == limit:
 			return fs.SkipAll
 		}
-		if id, ok := inode(d); ok {
-			t.add(id, t.below(name))
-			found++
+		id, err := inode(d)
+		if err != nil {
+			t.skip(err)
+			return fs.SkipDir
 		}
+		t.add(id, t.below(name))
+		found++
 		return nil
 	})
 	if err != nil {
@@ -172,6 +176,7 @@ func (t *Tree) begin() {
 		t.paths = map[uint64]known{}
 	}
 	t.walks++
+	t.skipped = 0
 }
 
 // add notes a cgroup that is there. One more than the limit takes the place of
@@ -249,16 +254,16 @@ func (t *Tree) below(name string) string {
 	return filepath.Join("/", rel)
 }
 
-func inode(d fs.DirEntry) (uint64, bool) {
+func inode(d fs.DirEntry) (uint64, error) {
 	info, err := d.Info()
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, false
+		return 0, fmt.Errorf("%s: no inode number", d.Name())
 	}
-	return st.Ino, true
+	return st.Ino, nil
 }
 
 // forget drops those that were removed longest ago.

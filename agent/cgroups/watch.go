@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -125,6 +124,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-old.C:
 			w.mu.Lock()
 			w.tree.expire(time.Now().Add(-w.o.Keep))
+			w.retryLocked()
 			w.mu.Unlock()
 		case <-walk.C:
 			w.walkAgain()
@@ -215,7 +215,8 @@ func (w *Watcher) scanLocked() error {
 }
 
 // enterLocked adds a cgroup and all below it. It is watched before it is read,
-// so that none is missed that comes meanwhile.
+// so that none is missed that comes meanwhile. An error is of this cgroup alone:
+// those below that can't be read are counted and left out.
 func (w *Watcher) enterLocked(path string) error {
 	name := filepath.Join(w.tree.Mount, path)
 	watch := w.watchLocked(name, path)
@@ -232,23 +233,15 @@ func (w *Watcher) enterLocked(path string) error {
 	w.byPath[path] = dir{st.Ino, watch}
 	w.tree.add(st.Ino, path)
 	entries, err := os.ReadDir(name)
-	if err != nil {
-		return err
-	}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		if err := w.enterLocked(filepath.Join(path, e.Name())); err != nil && !removed(err) {
-			return err
+		if err := w.enterLocked(filepath.Join(path, e.Name())); err != nil {
+			w.tree.skip(err)
 		}
 	}
-	return nil
-}
-
-// removed says that a cgroup went away while it was looked at.
-func removed(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV)
+	return err
 }
 
 // watchLocked gives the watch of a cgroup, -1 where there is none.
@@ -265,8 +258,8 @@ func (w *Watcher) watchLocked(name, path string) int {
 		w.dirs[watch] = path
 		return watch
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		w.whole = false
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM) {
+		w.whole = false // no more watches; else the cgroup is gone, or can't be read
 	}
 	return -1
 }

@@ -73,6 +73,6 @@ type Health struct {
 	Journal string
 	// Open are the incidents that a Tracked consumer has not done with.
 	Open int
-	// Cgroups are known, Watched are watched.
-	Cgroups, Watched int
+	// Cgroups are known, Watched are watched, Skipped could not be read.
+	Cgroups, Watched, Skipped int
 }

@@ -41,6 +41,7 @@ var (
 	openDesc     = desc("incidents_open", "OOM events that Kubernetes has not been told of yet.")
 	cgroupsDesc  = desc("cgroups", "Cgroups that the agent knows.")
 	watchedDesc  = desc("cgroups_watched", "Cgroups that the agent watches.")
+	skippedDesc  = desc("cgroups_skipped", "Cgroups that the agent could not read.")
 	lengthDesc   = desc("queue_length", "What waits in a queue of the agent.", "queue")
 	roomDesc     = desc("queue_capacity", "What the queue has room for.", "queue")
 	seriesDesc   = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
@@ -50,7 +51,7 @@ var (
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		eventsDesc, markedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
-		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, lengthDesc, roomDesc,
+		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, skippedDesc, lengthDesc, roomDesc,
 	} {
 		to <- d
 	}
@@ -78,6 +79,7 @@ func health(to chan<- prometheus.Metric, h incident.Health) {
 	to <- gauge(openDesc, float64(h.Open))
 	to <- gauge(cgroupsDesc, float64(h.Cgroups))
 	to <- gauge(watchedDesc, float64(h.Watched))
+	to <- gauge(skippedDesc, float64(h.Skipped))
 	tier := h.Tier
 	if tier == "" {
 		tier = "D"

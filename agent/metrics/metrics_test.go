@@ -69,7 +69,7 @@ func full(t *testing.T) *metrics.Metrics {
 		Health: func() incident.Health {
 			return incident.Health{
 				Ready: true, Tier: "A", Seen: 9, Lost: 1, RingFull: 2, Lag: 50 * time.Millisecond,
-				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20,
+				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20, Skipped: 3,
 			}
 		},
 		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "events", Length: 1, Capacity: 10}} },
@@ -113,6 +113,7 @@ func TestEveryMetric(t *testing.T) {
 		"oomwitness_incidents_open":              "4",
 		"oomwitness_cgroups":                     "30",
 		"oomwitness_cgroups_watched":             "20",
+		"oomwitness_cgroups_skipped":             "3",
 		"oomwitness_queue_length":                `{queue="events"} 1`,
 		"oomwitness_queue_capacity":              `{queue="events"} 10`,
 		"oomwitness_kill_to_event_seconds_count": "1",
