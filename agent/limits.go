@@ -10,8 +10,8 @@ import (
 // limits finds what a domain's limit was, and the most that it had used. It is for
 // one goroutine.
 type limits struct {
-	// read reads those of a cgroup by its path, nil where it is gone.
-	read func(path string) (limit, usage *uint64)
+	// read reads those of a cgroup by its ID, nil where it is gone.
+	read func(id uint64) (limit, usage *uint64)
 	// node gives the node's memory and swap, in bytes.
 	node func() (memory, swap uint64, ok bool)
 	// boot is CLOCK_BOOTTIME, ns.
@@ -29,7 +29,7 @@ type figures struct {
 // maxFigures bounds limits.last.
 const maxFigures = 1024
 
-func newLimits(read func(path string) (limit, usage *uint64)) *limits {
+func newLimits(read func(id uint64) (limit, usage *uint64)) *limits {
 	return &limits{read: read, node: nodeMemory, boot: bpf.BootNow, last: map[uint64]figures{}}
 }
 
@@ -62,7 +62,7 @@ func (l *limits) after(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
 		return f.limit, f.usage
 	}
 	f := figures{bootNS: l.boot()}
-	f.limit, f.usage = l.read(d.Path)
+	f.limit, f.usage = l.read(d.ID)
 	if len(l.last) >= maxFigures {
 		clear(l.last)
 	}

@@ -12,11 +12,11 @@ import (
 // read it, and the kernel has said its size.
 func TestLimitOfAGoneCgroup(t *testing.T) {
 	const node, peak = 8 << 30, 90
-	gone := func(string) (limit, usage *uint64) { return nil, nil }
-	there := func(string) (limit, usage *uint64) { return new(uint64(100)), new(uint64(peak)) }
+	gone := func(uint64) (limit, usage *uint64) { return nil, nil }
+	there := func(uint64) (limit, usage *uint64) { return new(uint64(100)), new(uint64(peak)) }
 	for name, c := range map[string]struct {
 		domain kill.Domain
-		read   func(string) (limit, usage *uint64)
+		read   func(uint64) (limit, usage *uint64)
 		swap   uint64
 		dumb   bool // the node does not say
 		limit  *uint64
@@ -45,7 +45,7 @@ func TestLimitOfAGoneCgroup(t *testing.T) {
 // other.
 func TestLimitIsReadAfterTheKill(t *testing.T) {
 	now, reads := uint64(1000), uint64(0)
-	l := newLimits(func(string) (limit, usage *uint64) {
+	l := newLimits(func(uint64) (limit, usage *uint64) {
 		reads++
 		return new(reads), new(now)
 	})

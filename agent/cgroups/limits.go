@@ -9,11 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits reads a cgroup's memory limit and the most that it has used, in bytes:
-// the hierarchy's version says in which files. Each is nil where there is none,
-// or it can't be read: the cgroup is gone.
-func (w *Watcher) Limits(path string) (limit, usage *uint64) {
-	if path == "" || w.tree.Mount == "" {
+// Limits reads the memory limit of a cgroup, by its ID, and the most that it has used,
+// in bytes: the hierarchy's version says in which files. Each is nil where there is
+// none, or it can't be read: the cgroup is gone.
+func (w *Watcher) Limits(id uint64) (limit, usage *uint64) {
+	w.mu.Lock()
+	path := w.tree.paths[id].path
+	w.mu.Unlock()
+	if path == "" {
 		return nil, nil
 	}
 	dir := filepath.Join(w.tree.Mount, path)

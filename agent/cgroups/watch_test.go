@@ -200,11 +200,12 @@ func TestLimits(t *testing.T) {
 		"rubbish":   {"memory.max": "-1\n", "memory.peak": "x"},
 		"too long":  {"memory.max": strings.Repeat("0", 40) + "1048576\n", "memory.peak": strings.Repeat(" ", 32) + "1"},
 	} {
-		mkdir(t, tree, name)
+		id := mkdir(t, tree, name)
+		require.Equal(t, "/"+name, pathOf(t, w, id))
 		for file, text := range files {
 			require.NoError(t, os.WriteFile(filepath.Join(tree.Mount, name, file), []byte(text), 0o644))
 		}
-		limit, usage := w.Limits("/" + name)
+		limit, usage := w.Limits(id)
 		if name[:1] == "v" || name == "old v2" {
 			require.EqualValues(t, 1048576, *limit, name)
 			require.EqualValues(t, 1048000, *usage, name)
@@ -213,7 +214,7 @@ func TestLimits(t *testing.T) {
 		require.Nil(t, limit, name)
 		require.Nil(t, usage, name)
 	}
-	limit, usage := w.Limits("")
+	limit, usage := w.Limits(1 << 60)
 	require.True(t, limit == nil && usage == nil)
 }
 

@@ -3,6 +3,8 @@ package containers
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -10,6 +12,7 @@ import (
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
+	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -115,21 +118,25 @@ func (c *Client) All() []Known {
 }
 
 // Lookup gives what containerd knows of a container by its ID. What it has
-// answered once is known also when the container is gone.
+// answered once is known also when the container is gone. It is not asked of an ID
+// that no container of containerd can have: such an ID is the name of a cgroup that
+// anybody may have made.
 func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if info, ok := c.known[id]; ok {
 		return info, true
 	}
-	if c.address == "" || id == "" || time.Since(c.silent) < pause {
+	if c.address == "" || identifiers.Validate(id) != nil || time.Since(c.silent) < pause {
 		return Info{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	info, ok, err := c.ask(ctx, id)
 	if err != nil {
-		c.silent = time.Now()
+		if !answered(err) {
+			c.silent = time.Now()
+		}
 		return Info{}, false
 	}
 	if ok {
@@ -156,12 +163,19 @@ func (c *Client) ask(ctx context.Context, id string) (Info, bool, error) {
 		switch status.Code(err) {
 		case codes.OK:
 			return infoOf(ns, answer.GetContainer()), true, nil
-		case codes.NotFound, codes.InvalidArgument: // an ID that containerd would never give
+		case codes.NotFound:
 		default:
 			return Info{}, false, err
 		}
 	}
 	return Info{}, false, nil
+}
+
+// answered reports whether an error is containerd's answer to one question, so that
+// others may be asked.
+func answered(err error) bool {
+	code := status.Code(err)
+	return code != codes.Unavailable && code != codes.DeadlineExceeded && !errors.Is(err, fs.ErrNotExist)
 }
 
 func (c *Client) connect() error {

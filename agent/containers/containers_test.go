@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,14 +22,18 @@ import (
 // fake is a containerd with two namespaces.
 type fake struct {
 	containersapi.UnimplementedContainersServer
-	hang  bool
-	asked []string // namespaces
+	hang   bool
+	refuse map[string]codes.Code // by ID
+	asked  []string              // namespaces
 }
 
 func (f *fake) Get(ctx context.Context, r *containersapi.GetContainerRequest) (*containersapi.GetContainerResponse, error) {
 	if f.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if code := f.refuse[r.ID]; code != codes.OK {
+		return nil, status.Error(code, "refused")
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	ns := md.Get("containerd-namespace")[0]
@@ -84,6 +89,34 @@ func TestLookup(t *testing.T) {
 	require.False(t, ok)
 	_, ok = client.Lookup(t.Context(), "")
 	require.False(t, ok)
+}
+
+// TestOddIDs: a name that no container has is not asked for, and does not end the
+// questions for others. Whoever makes cgroups chooses such names.
+func TestOddIDs(t *testing.T) {
+	f := &fake{}
+	client := serve(t, f)
+	for _, id := range []string{"\xff\xfe", "a\x00b", "a\nb", "\x1b[2J", "a/b", "..", "-a", strings.Repeat("a", 77), "\u202eabc"} {
+		_, ok := client.Lookup(t.Context(), id)
+		require.False(t, ok, "%q", id)
+	}
+	require.Empty(t, f.asked)
+	_, ok := client.Lookup(t.Context(), "cri")
+	require.True(t, ok)
+}
+
+// TestRefusal: an answer that is an error is of one container, whatever the error is.
+func TestRefusal(t *testing.T) {
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		if code == codes.Unavailable || code == codes.DeadlineExceeded {
+			continue // containerd is not there, or too slow
+		}
+		client := serve(t, &fake{refuse: map[string]codes.Code{"bad": code}})
+		_, ok := client.Lookup(t.Context(), "bad")
+		require.False(t, ok)
+		_, ok = client.Lookup(t.Context(), "cri")
+		require.True(t, ok, "after %v", code)
+	}
 }
 
 // TestRecall: what an earlier agent knew, containerd is not asked of.

@@ -76,7 +76,8 @@ type Memory struct {
 	TotalVM    uint64  `json:"total_vm_bytes"`
 }
 
-// Cgroup is the victim's.
+// Cgroup is the victim's. Paths are as Clean has them: whoever makes a cgroup chooses
+// its name.
 type Cgroup struct {
 	// ID is the inode number of its directory.
 	ID uint64 `json:"id"`
@@ -142,21 +143,21 @@ func NewEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
 			OOMGroup:     r.Flags&bpf.FlagOOMGroup != 0,
 		},
 		Memory:  memoryOf(r),
-		Cgroup:  Cgroup{ID: r.Cgroup, Path: victim.Path, Ancestor: victim.Nearest},
+		Cgroup:  Cgroup{ID: r.Cgroup, Path: Clean(victim.Path), Ancestor: Clean(victim.Nearest)},
 		Trigger: Process{PID: r.TriggerTGID, TID: r.TriggerTID, Comm: r.TriggerComm.String()},
 	}
 	if r.Flags&bpf.FlagNoControl == 0 {
 		e.Domain = &Domain{
-			Constraint: constraints[r.Constraint], ID: r.Domain, Path: domain.Path,
+			Constraint: constraints[r.Constraint], ID: r.Domain, Path: Clean(domain.Path),
 			Size: r.TotalPages * pageSize, Order: r.Order, Points: r.Points,
 		}
 	}
 	place := victim.Place()
 	if place.Container != "" {
-		e.Container = &Container{ID: place.Container}
+		e.Container = &Container{ID: Clean(place.Container)}
 	}
 	if place.PodUID != "" {
-		e.Pod = &Pod{UID: place.PodUID}
+		e.Pod = &Pod{UID: Clean(place.PodUID)}
 	}
 	return e
 }

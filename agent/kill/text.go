@@ -20,9 +20,16 @@ func Size(bytes uint64) string {
 	return fmt.Sprintf("%.1f %s", value, units[unit])
 }
 
+// odd reports whether a rune is not printed. RuneError also stands for a byte that is
+// not UTF-8.
+func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
 // Clean makes text of others safe for a terminal and for one line: a process
-// may call itself anything.
+// may call itself anything. Clean of what Clean has returned is the same.
 func Clean(s string) string {
+	if !strings.ContainsFunc(s, odd) {
+		return s
+	}
 	var out strings.Builder
 	for i, r := range s {
 		switch {
