@@ -34,6 +34,8 @@ type Config struct {
 	StateDir string
 	// Containerd is its socket, "" to do without.
 	Containerd string
+	// Kubelet says which cgroups are pods'; nil for its default.
+	Kubelet *cgroups.Kubelet
 	// Pods are the node's, nil without Kubernetes. Synced waits until they are
 	// known, or ctx ends; may be nil.
 	Pods identity.Pods
@@ -157,13 +159,13 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // identity learns what runs on the node, and what an earlier agent has known, before
 // the first kill is named.
 func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer, error) {
-	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent}
+	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: a.c.Kubelet}
 	var namer *identity.Namer
 	appeared := func(path string) { namer.Appeared(path) }
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	namer = identity.NewNamer(watcher, names, a.c.Pods)
+	namer = identity.NewNamer(watcher, names, a.c.Pods, a.c.Kubelet)
 	a.keeper = recall.Open(recall.Options{
-		Dir: a.c.StateDir, Boot: boot, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
+		Dir: a.c.StateDir, Boot: boot, Kubelet: a.c.Kubelet, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
 		Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	return watcher, namer, watcher.Start()

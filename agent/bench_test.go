@@ -145,7 +145,7 @@ func BenchmarkRingToMetric(b *testing.B) {
 	a.journal = j
 	watcher, ids := watched(b)
 	c := collect.New(collect.Options{
-		Ledger: newFullRing(b, ids), Namer: identity.NewNamer(watcher, nobody{}, nil), Boot: "boot",
+		Ledger: newFullRing(b, ids), Namer: identity.NewNamer(watcher, nobody{}, nil, nil), Boot: "boot",
 		Limits: newLimits(watcher.Limits).of, Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

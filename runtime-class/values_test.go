@@ -68,6 +68,7 @@ var changes = map[string]change{
 	"daemonSet.resources":         {value: `{"limits":{"memory":"78Mi"}}`, want: "memory: 78Mi"},
 	"agent.enabled":               {value: `true`, want: "- agent"},
 	"agent.logLevel":              agent(`"debug"`, "- --log-level=debug"),
+	"agent.kubeletCgroupRoots":    agent(`["/a","/b"]`, "- --kubelet-cgroup-root=/a,/b"),
 	"agent.port":                  agent(`9100`, "- --metrics-address=:9100"),
 	"agent.page":                  agent(`false`, "- --page=false"),
 	"agent.pageAll":               agent(`true`, "- --page-all=true"),

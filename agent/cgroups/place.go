@@ -5,6 +5,8 @@ package cgroups
 import (
 	"regexp"
 	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/identifiers"
 )
 
 // Place is what a cgroup's path says of the container that it is, or is in.
@@ -15,18 +17,13 @@ type Place struct {
 	Container string
 	// Path is the container's own cgroup; the cgroup itself where there is none.
 	Path string
-	// PodUID is the pod's UID as Kubernetes writes it, Pod its cgroup.
+	// PodUID is the pod's UID as Kubernetes writes it, Pod its cgroup: kubelet made it.
 	PodUID, Pod string
 }
 
 var (
-	// podSlice is a pod's cgroup by the systemd driver, below any parent that
-	// kubelet's cgroupRoot names: kubelet-kubepods-burstable-pod<uid>.slice.
-	podSlice = regexp.MustCompile(`^(?:.*-)?kubepods(?:-besteffort|-burstable|-guaranteed)?-pod([0-9a-zA-Z_]+)\.slice$`)
-	// podDir is a pod's cgroup by the cgroupfs driver, somewhere below kubepods.
-	podDir = regexp.MustCompile(`^pod([0-9a-zA-Z-]+)$`)
-	// fullID is the usual container ID, with the runtime's prefix in a scope.
-	fullID = regexp.MustCompile(`^(?:(?:.*-)?([0-9a-f]{64})\.scope|([0-9a-f]{64}))$`)
+	// fullID is the usual container ID, with the runtime's prefix and in a scope or not.
+	fullID = regexp.MustCompile(`^(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?$`)
 	// scopeID is any name in a scope: the prefix ends at the first dash, but for
 	// those of which it is known to have one.
 	scopeID = regexp.MustCompile(`^(?:cri-containerd|[^-]+)-(.+)\.scope$`)
@@ -35,63 +32,52 @@ var (
 // sure says that the path can't be anything else.
 func (p Place) sure() bool { return p.PodUID != "" || fullIDOf(p.Container) != "" }
 
-// Locate reads a cgroup's path, absolute and clean, in the forms that both
-// cgroup drivers give it.
-func Locate(path string) Place {
+// outsidePods finds the containers of Docker, Podman and ctr, where nobody but root
+// makes cgroups: a scope that the node's systemd has made right below its slices, or a
+// path at the top of the hierarchy that systemd has no part in. Cgroups that systemd
+// runs inside a container are left off.
+func outsidePods(path string) Place {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
-	p := Place{Path: path}
-	kubepods := false
-	for i, part := range parts {
-		switch uid, id, colon := podOf(part, kubepods), fullIDOf(part), colonID(part); {
-		case colon != "":
-			// The systemd driver's notation under the cgroupfs driver: runc makes
-			// one directory of it.
-			slice, _, _ := strings.Cut(part, ":")
-			return Place{Container: colon, Path: join(parts[:i+1]), PodUID: podOf(slice, false)}
-		case uid != "":
-			p.PodUID, p.Pod = uid, join(parts[:i+1])
-			if i+1 == len(parts) {
-				return p
-			}
-			p.Container, p.Path = inPod(parts[i+1]), join(parts[:i+2])
-			return p
-		case id != "":
+	slices, others := 0, 0
+	for slices < len(parts) && strings.HasSuffix(parts[slices], ".slice") {
+		slices++
+	}
+	if slices > 0 {
+		if slices == len(parts) {
+			return Place{Path: path}
+		}
+		return inScope(path, parts[:slices+1])
+	}
+	for others < len(parts) && !isUnit(parts[others]) {
+		others++
+	}
+	for i := 1; i < others; i++ {
+		if id := fullIDOf(parts[i]); id != "" {
 			return Place{Container: id, Path: join(parts[:i+1])}
 		}
-		kubepods = kubepods || part == "kubepods"
 	}
-	return outsidePods(path, parts)
-}
-
-// outsidePods finds ctr's containers: <prefix>-<id>.scope in system.slice, or
-// the last element of a path that systemd has no part in. Cgroups that systemd
-// runs inside a container are left off.
-func outsidePods(path string, parts []string) Place {
-	if parts[0] == "system.slice" && len(parts) > 1 {
-		if id := idOfScope(parts[1]); id != "" {
-			return Place{Container: id, Path: join(parts[:2])}
-		}
+	if others < 2 || containerID(parts[others-1]) == "" {
 		return Place{Path: path}
 	}
-	n := 0
-	for n < len(parts) && !isUnit(parts[n]) {
-		n++
-	}
-	if n < 2 {
-		return Place{Path: path}
-	}
-	return Place{Container: parts[n-1], Path: join(parts[:n])}
+	return Place{Container: parts[others-1], Path: join(parts[:others])}
 }
 
-// podOf gives the UID of a pod's cgroup.
-func podOf(part string, kubepods bool) string {
-	if m := podSlice.FindStringSubmatch(part); m != nil {
-		return strings.ReplaceAll(m[1], "_", "-")
+// inScope finds the container of a scope, the last of parts. In system.slice its ID may
+// be any, but for the scopes that systemd and systemd-run make (run-u12.scope).
+func inScope(path string, parts []string) Place {
+	name := parts[len(parts)-1]
+	if !strings.HasSuffix(name, ".scope") {
+		return Place{Path: path}
 	}
-	if m := podDir.FindStringSubmatch(part); kubepods && m != nil {
-		return m[1]
+	id := fullIDOf(name)
+	if m := scopeID.FindStringSubmatch(name); id == "" && m != nil && len(parts) == 2 && parts[0] == "system.slice" &&
+		!strings.HasPrefix(name, "run-") && !strings.HasPrefix(name, "session-") {
+		id = containerID(m[1])
 	}
-	return ""
+	if id == "" {
+		return Place{Path: path}
+	}
+	return Place{Container: id, Path: join(parts)}
 }
 
 func fullIDOf(part string) string {
@@ -99,7 +85,15 @@ func fullIDOf(part string) string {
 	if m == nil {
 		return ""
 	}
-	return m[1] + m[2]
+	return m[1]
+}
+
+// containerID returns a name that a container can have, else "".
+func containerID(name string) string {
+	if identifiers.Validate(name) != nil {
+		return ""
+	}
+	return name
 }
 
 // colonID gives the ID in <slice>:<prefix>:<id>.
@@ -117,19 +111,9 @@ func inPod(part string) string {
 		return id
 	}
 	if m := scopeID.FindStringSubmatch(part); m != nil {
-		return m[1]
+		return containerID(m[1])
 	}
-	return part
-}
-
-// idOfScope gives the ID of a container's scope in system.slice, "" for the
-// scopes that systemd and systemd-run make (run-u12.scope, session-1.scope).
-func idOfScope(part string) string {
-	m := scopeID.FindStringSubmatch(part)
-	if m == nil || strings.HasPrefix(part, "run-") || strings.HasPrefix(part, "session-") {
-		return ""
-	}
-	return m[1]
+	return containerID(part)
 }
 
 // isUnit says whether a cgroup is one of systemd's.

@@ -10,6 +10,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 )
 
+// kubelet is that of the default.
+var kubelet *cgroups.Kubelet
+
 const (
 	id     = "3f2a9c1b2d4e5f60718293a4b5c6d7e8f90112233445566778899aabbccddeef"
 	uid    = "0f7a2b1c-1234-4abc-8def-0123456789ab"
@@ -25,15 +28,18 @@ func TestLocate(t *testing.T) {
 		slices + "/cri-containerd-" + id + ".scope":            {Container: id, Path: slices + "/cri-containerd-" + id + ".scope", PodUID: uid, Pod: slices},
 		slices + "/cri-containerd-" + id + ".scope/init.scope": {Container: id, Path: slices + "/cri-containerd-" + id + ".scope", PodUID: uid, Pod: slices},
 		slices: {Path: slices, PodUID: uid, Pod: slices},
-		kind + "/cri-containerd-" + id + ".scope":                {Container: id, Path: kind + "/cri-containerd-" + id + ".scope", PodUID: uid, Pod: kind},
-		"/kubepods.slice/kubepods-pod" + static + ".slice/x.y":   {Container: "x.y", Path: "/kubepods.slice/kubepods-pod" + static + ".slice/x.y", PodUID: static, Pod: "/kubepods.slice/kubepods-pod" + static + ".slice"},
-		"/kubepods.slice/kubepods-besteffort.slice":              {Path: "/kubepods.slice/kubepods-besteffort.slice"},
-		"/kubepods-pod" + uidSD + ".slice/crio-" + id + ".scope": {Container: id, Path: "/kubepods-pod" + uidSD + ".slice/crio-" + id + ".scope", PodUID: uid, Pod: "/kubepods-pod" + uidSD + ".slice"},
+		kind + "/cri-containerd-" + id + ".scope":              {Container: id, Path: kind + "/cri-containerd-" + id + ".scope", PodUID: uid, Pod: kind},
+		"/kubepods.slice/kubepods-pod" + static + ".slice/x.y": {Container: "x.y", Path: "/kubepods.slice/kubepods-pod" + static + ".slice/x.y", PodUID: static, Pod: "/kubepods.slice/kubepods-pod" + static + ".slice"},
+		"/kubepods.slice/kubepods-besteffort.slice":            {Path: "/kubepods.slice/kubepods-besteffort.slice"},
+		slices + "/crio-" + id + ".scope":                      {Container: id, Path: slices + "/crio-" + id + ".scope", PodUID: uid, Pod: slices},
+		slices + "/docker-" + id + ".scope":                    {Container: id, Path: slices + "/docker-" + id + ".scope", PodUID: uid, Pod: slices},
+		slices + "/crio-conmon-" + id + ".scope":               {Container: id, Path: slices + "/crio-conmon-" + id + ".scope", PodUID: uid, Pod: slices},
 		// CRI, cgroupfs driver
 		"/kubepods/pod" + uid + "/" + id:                      {Container: id, Path: "/kubepods/pod" + uid + "/" + id, PodUID: uid, Pod: "/kubepods/pod" + uid},
 		"/kubepods/burstable/pod" + uid + "/" + id + "/a/b":   {Container: id, Path: "/kubepods/burstable/pod" + uid + "/" + id, PodUID: uid, Pod: "/kubepods/burstable/pod" + uid},
 		"/kubelet/kubepods/besteffort/pod" + static + "/name": {Container: "name", Path: "/kubelet/kubepods/besteffort/pod" + static + "/name", PodUID: static, Pod: "/kubelet/kubepods/besteffort/pod" + static},
-		"/podman/x": {Container: "x", Path: "/podman/x"},
+		"/kubepods/pod" + uid + "/crio-" + id:                 {Container: id, Path: "/kubepods/pod" + uid + "/crio-" + id, PodUID: uid, Pod: "/kubepods/pod" + uid},
+		"/podman/x":                                           {Container: "x", Path: "/podman/x"},
 		// The systemd driver's notation taken by the cgroupfs driver
 		"/system.slice/containerd.service/kubepods-burstable-pod" + uidSD + ".slice:cri-containerd:" + id: {
 			Container: id, Path: "/system.slice/containerd.service/kubepods-burstable-pod" + uidSD + ".slice:cri-containerd:" + id, PodUID: uid,
@@ -54,7 +60,7 @@ func TestLocate(t *testing.T) {
 		"/lonely":                                  {Path: "/lonely"},
 		"/":                                        {Path: "/"},
 	} {
-		require.Equal(t, want, cgroups.Locate(text), text)
+		require.Equal(t, want, kubelet.Locate(text), text)
 	}
 }
 
@@ -67,7 +73,7 @@ func FuzzLocate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		text = path.Clean("/" + text)
-		p := cgroups.Locate(text)
+		p := kubelet.Locate(text)
 		require.True(t, cgroups.Within(text, p.Path), "%q is not in %q", text, p.Path)
 		require.True(t, strings.HasSuffix(path.Base(p.Path), p.Container) || p.Container != "" && strings.Contains(path.Base(p.Path), p.Container))
 		if p.Pod != "" {
@@ -75,7 +81,7 @@ func FuzzLocate(f *testing.F) {
 			require.NotEmpty(t, p.PodUID)
 		}
 		if p.Container != "" {
-			require.Equal(t, p, cgroups.Locate(p.Path), "the container's own cgroup says the same")
+			require.Equal(t, p, kubelet.Locate(p.Path), "the container's own cgroup says the same")
 		}
 	})
 }

@@ -23,6 +23,8 @@ type Tree struct {
 	// Parent gives the ID of the cgroup above another, from the ledger; may be
 	// nil. It still knows of removed ones.
 	Parent func(id uint64) (uint64, bool)
+	// Kubelet says which cgroups are pods'; nil for its default.
+	Kubelet *Kubelet
 
 	paths   map[uint64]known
 	notify  func(Known) // may be nil
@@ -57,8 +59,9 @@ type Name struct {
 	Above   []uint64
 	Nearest string
 
-	// place is that of Path, nil where it has not been found out.
-	place *Place
+	// place is that of Path, nil where it has not been found out; kubelet says it then.
+	place   *Place
+	kubelet *Kubelet
 }
 
 // Place is the container and pod that the path names. Of a removed cgroup right
@@ -68,11 +71,11 @@ func (n Name) Place() Place {
 	case n.place != nil:
 		return *n.place
 	case n.Path != "":
-		return Locate(n.Path)
+		return n.kubelet.Locate(n.Path)
 	case n.Nearest == "":
 		return Place{}
 	}
-	p := Locate(n.Nearest)
+	p := n.kubelet.Locate(n.Nearest)
 	if !p.sure() {
 		return Place{}
 	}
@@ -96,13 +99,13 @@ func (t *Tree) Name(id uint64, at time.Time) (Name, error) {
 
 // nameOf is what is known already.
 func (t *Tree) nameOf(id uint64) Name {
-	n := Name{ID: id}
+	n := Name{ID: id, kubelet: t.Kubelet}
 	if id == 0 {
 		return n
 	}
 	if k, ok := t.paths[id]; ok {
 		if k.place == nil {
-			k.place = new(Locate(k.path))
+			k.place = new(t.Kubelet.Locate(k.path))
 			t.paths[id] = k
 		}
 		n.Path, n.place = k.path, k.place

@@ -102,11 +102,11 @@ func TestTreeRemembersPlaces(t *testing.T) {
 	moved := mkdir(t, tree, "kubepods/pod"+uid+"/"+id)
 	for range 2 {
 		name := nameOf(t, tree, moved, time.Now())
-		require.Equal(t, cgroups.Locate(name.Path), name.Place())
+		require.Equal(t, kubelet.Locate(name.Path), name.Place())
 		require.Equal(t, id, name.Place().Container)
 		require.Empty(t, name.Above, "nothing needs them")
 	}
 	require.NoError(t, os.Rename(filepath.Join(tree.Mount, "kubepods/pod"+uid+"/"+id), filepath.Join(tree.Mount, "kubepods/web")))
 	require.NoError(t, tree.Refresh())
-	require.Equal(t, "web", nameOf(t, tree, moved, time.Now()).Place().Container)
+	require.Equal(t, cgroups.Place{Path: "/kubepods/web"}, nameOf(t, tree, moved, time.Now()).Place())
 }

@@ -25,8 +25,10 @@ type Info struct {
 	// Namespace is containerd's: k8s.io for Kubernetes.
 	Namespace string
 	Image     string
-	// Name, Pod and PodNamespace are Kubernetes' names, "" outside it.
-	Name, Pod, PodNamespace string
+	// Name, Pod and PodNamespace are Kubernetes' names, PodUID is the UID that the
+	// pod's cgroup has. All are "" but in the namespace Kubernetes: in others anybody
+	// gives such labels.
+	Name, Pod, PodNamespace, PodUID string
 }
 
 // Known is a container with its ID, as it is kept over a restart of the agent.
@@ -40,6 +42,7 @@ const (
 	labelName         = "io.kubernetes.container.name"
 	labelPod          = "io.kubernetes.pod.name"
 	labelPodNamespace = "io.kubernetes.pod.namespace"
+	labelPodUID       = "io.kubernetes.pod.uid"
 )
 
 const (
@@ -50,10 +53,11 @@ const (
 	pause = 5 * time.Second
 	// maxKnown bounds the cache.
 	maxKnown = 4096
-	// kubernetes is CRI's namespace, asked first.
-	kubernetes = "k8s.io"
-	nsHeader   = "containerd-namespace" // pkg/namespaces.GRPCHeader
+	nsHeader = "containerd-namespace" // pkg/namespaces.GRPCHeader
 )
+
+// Kubernetes is CRI's namespace in containerd, asked first.
+const Kubernetes = "k8s.io"
 
 // Client asks one containerd. Its absence is no error: nothing is known then.
 // Its methods may be called concurrently.
@@ -204,9 +208,9 @@ func (c *Client) namespaces(ctx context.Context) ([]string, error) {
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		switch {
-		case a == kubernetes:
+		case a == Kubernetes:
 			return -1
-		case b == kubernetes:
+		case b == Kubernetes:
 			return 1
 		default:
 			return 0
@@ -220,11 +224,12 @@ func inNamespace(ctx context.Context, ns string) context.Context {
 }
 
 func infoOf(ns string, c *containersapi.Container) Info {
-	labels := c.GetLabels()
-	return Info{
-		Namespace: ns, Image: c.GetImage(),
-		Name: labels[labelName], Pod: labels[labelPod], PodNamespace: labels[labelPodNamespace],
+	info := Info{Namespace: ns, Image: c.GetImage()}
+	if labels := c.GetLabels(); ns == Kubernetes {
+		info.Name, info.Pod = labels[labelName], labels[labelPod]
+		info.PodNamespace, info.PodUID = labels[labelPodNamespace], labels[labelPodUID]
 	}
+	return info
 }
 
 func (c *Client) rememberLocked(id string, info Info) {

@@ -40,12 +40,13 @@ func (f *fake) Get(ctx context.Context, r *containersapi.GetContainerRequest) (*
 	f.asked = append(f.asked, ns)
 	labels := map[string]string{
 		"io.kubernetes.container.name": "app", "io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.namespace": "shop",
+		"io.kubernetes.pod.uid": "u-1",
 	}
 	switch {
 	case ns == "k8s.io" && r.ID == "cri":
 		return &containersapi.GetContainerResponse{Container: &containersapi.Container{ID: r.ID, Image: "shop:1", Labels: labels}}, nil
 	case ns == "default" && r.ID == "web":
-		return &containersapi.GetContainerResponse{Container: &containersapi.Container{ID: r.ID, Image: "busybox"}}, nil
+		return &containersapi.GetContainerResponse{Container: &containersapi.Container{ID: r.ID, Image: "busybox", Labels: labels}}, nil
 	}
 	return nil, status.Error(codes.NotFound, "no such container")
 }
@@ -79,7 +80,7 @@ func TestLookup(t *testing.T) {
 	for range 2 {
 		info, ok := client.Lookup(t.Context(), "cri")
 		require.True(t, ok)
-		require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop"}, info)
+		require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: "u-1"}, info)
 	}
 	require.Equal(t, []string{"k8s.io"}, f.asked, "Kubernetes first, and once")
 	info, ok := client.Lookup(t.Context(), "web")
@@ -135,7 +136,7 @@ func TestRecall(t *testing.T) {
 	client.Recall(told)
 	info, ok := client.Lookup(t.Context(), "cri")
 	require.True(t, ok)
-	require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop"}, info)
+	require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: "u-1"}, info)
 	require.Empty(t, f.asked)
 	require.Equal(t, told, client.All())
 }

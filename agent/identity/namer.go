@@ -27,39 +27,63 @@ type Namer struct {
 	cgroups    Cgroups
 	containers Containers
 	pods       Pods // nil without Kubernetes
+	kubelet    *cgroups.Kubelet
 
-	fresh chan string // IDs of containers that containerd has not been asked of
+	// IDs of containers that containerd has not been asked of: those in pods, and
+	// others, which nobody but root or anybody may have made.
+	fresh, others chan string
 }
 
-// maxFresh are the containers that may start at once; those above are asked for
-// when one of their processes was killed.
-const maxFresh = 1024
+// maxFresh and maxOthers are the containers that may start at once; those above are
+// asked for when one of their processes was killed.
+const (
+	maxFresh  = 1024
+	maxOthers = 64
+)
 
-// NewNamer makes one. pods may be nil.
-func NewNamer(g Cgroups, c Containers, pods Pods) *Namer {
-	return &Namer{cgroups: g, containers: c, pods: pods, fresh: make(chan string, maxFresh)}
+// NewNamer makes one. pods may be nil, and so may kubelet.
+func NewNamer(g Cgroups, c Containers, pods Pods, kubelet *cgroups.Kubelet) *Namer {
+	return &Namer{
+		cgroups: g, containers: c, pods: pods, kubelet: kubelet,
+		fresh: make(chan string, maxFresh), others: make(chan string, maxOthers),
+	}
 }
 
 // Appeared says that there is a new cgroup: if it is a container's, containerd
 // is asked for its names while it lives. It never waits.
 func (n *Namer) Appeared(path string) {
-	place := cgroups.Locate(path)
+	place := n.kubelet.Locate(path)
 	if place.Container == "" || place.Path != path {
 		return
 	}
+	to := n.fresh
+	if place.PodUID == "" {
+		to = n.others
+	}
 	select {
-	case n.fresh <- place.Container:
-	default: // more than maxFresh
+	case to <- place.Container:
+	default: // too many at once
 	}
 }
 
-// Run asks containerd for the containers that appear, until ctx ends.
+// Run asks containerd for the containers that appear, those in pods first, until ctx
+// ends.
 func (n *Namer) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case id := <-n.fresh:
+			n.containers.Lookup(ctx, id)
+			continue
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-n.fresh:
+			n.containers.Lookup(ctx, id)
+		case id := <-n.others:
 			n.containers.Lookup(ctx, id)
 		}
 	}
@@ -77,40 +101,37 @@ func (n *Namer) Name(ctx context.Context, r *bpf.Record) (kill.Event, error) {
 		}
 	}
 	e := kill.NewEvent(r, victim, domain)
-	if e.Container == nil && e.Pod == nil {
-		e.Unit = cgroups.Unit(e.Cgroup.Path)
-	}
+	known := false
 	if e.Container != nil {
-		if info, ok := n.containers.Lookup(ctx, e.Container.ID); ok {
+		var info containers.Info
+		if info, known = n.containers.Lookup(ctx, e.Container.ID); known {
 			e.Named(info)
 		}
+	}
+	if e.Pod == nil && (e.Container == nil || !known) {
+		e.Unit = cgroups.Unit(e.Cgroup.Path)
 	}
 	n.Complete(&e)
 	return e, err
 }
 
-// Complete adds what the pods' store knows: it may know more a moment later.
+// Complete adds what the pods' store knows: it may know more a moment later. The
+// cgroup says which pod it is, and nothing else does: what other pods' statuses say of
+// the container's ID does not count.
 func (n *Namer) Complete(e *kill.Event) {
-	if n.pods == nil {
-		return
-	}
-	if e.Container != nil {
-		if pod, container, ok := n.pods.ByContainer(e.Container.ID); ok {
-			e.Container.Name, e.Container.Kind = container.Name, container.Kind
-			e.Container.Image = imageOf(container.Image, e.Container.Image)
-			setPod(e, pod)
-			return
-		}
-	}
-	if e.Pod == nil {
+	if n.pods == nil || e.Pod == nil {
 		return
 	}
 	pod, ok := n.pods.ByUID(e.Pod.UID)
 	if !ok {
 		return
 	}
-	setPod(e, pod)
+	e.Pod = &kill.Pod{UID: pod.UID, Name: pod.Name, Namespace: pod.Namespace, Static: pod.Static}
 	if e.Container == nil {
+		return
+	}
+	if c, ok := pod.Container(e.Container.ID); ok {
+		e.Container.Name, e.Container.Kind, e.Container.Image = c.Name, c.Kind, imageOf(c.Image, e.Container.Image)
 		return
 	}
 	// The API server may not know the ID yet, and containerd the name already.
@@ -127,8 +148,4 @@ func imageOf(spec, runtime string) string {
 		return spec
 	}
 	return runtime
-}
-
-func setPod(e *kill.Event, pod Pod) {
-	e.Pod = &kill.Pod{UID: pod.UID, Name: pod.Name, Namespace: pod.Namespace, Static: pod.Static}
 }

@@ -55,21 +55,10 @@ func (p pods) ByUID(uid string) (identity.Pod, bool) {
 	return identity.Pod{}, false
 }
 
-func (p pods) ByContainer(id string) (identity.Pod, identity.Container, bool) {
-	for _, one := range p {
-		for _, c := range one.Containers {
-			for _, known := range c.IDs {
-				if known == id {
-					return one, c, true
-				}
-			}
-		}
-	}
-	return identity.Pod{}, identity.Container{}, false
-}
-
 func TestName(t *testing.T) {
-	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop"}
+	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}
+	ofStatic := info
+	ofStatic.PodUID = hash
 	spec := identity.Container{Name: "app", Image: "shop:1", Kind: identity.KindSidecar}
 	withID := spec
 	withID.IDs = []string{id}
@@ -107,7 +96,7 @@ func TestName(t *testing.T) {
 			container: &kill.Container{ID: id}, pod: &kill.Pod{UID: uid},
 		},
 		"a static pod": {
-			path: "/kubepods/pod" + hash + "/" + id, containerd: map[string]containers.Info{id: info}, pods: pods{static},
+			path: "/kubepods/pod" + hash + "/" + id, containerd: map[string]containers.Info{id: ofStatic}, pods: pods{static},
 			container: &kill.Container{ID: id, Name: "app", Image: "shop:1", Namespace: "k8s.io", Kind: "sidecar"},
 			pod:       &kill.Pod{UID: "mirror", Name: "etcd-node", Namespace: "kube-system", Static: true},
 		},
@@ -116,7 +105,7 @@ func TestName(t *testing.T) {
 		"gone":                        {pods: pods{known}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := identity.NewNamer(paths{1: test.path}, &containerd{names: test.containerd}, test.pods)
+			n := identity.NewNamer(paths{1: test.path}, &containerd{names: test.containerd}, test.pods, nil)
 			e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
 			require.NoError(t, err)
 			require.Equal(t, test.container, e.Container)
@@ -131,7 +120,7 @@ func TestName(t *testing.T) {
 func TestAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &containerd{}
-		n := identity.NewNamer(paths{}, c, nil)
+		n := identity.NewNamer(paths{}, c, nil, nil)
 		for _, path := range []string{"/", "/kubepods", pod, pod + "/" + id, pod + "/" + id + "/nested", "/system.slice/ssh.service"} {
 			n.Appeared(path)
 		}

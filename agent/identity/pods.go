@@ -2,6 +2,8 @@
 // or systemd unit, from what was learned before the kill.
 package identity
 
+import "slices"
+
 // Kinds of a pod's containers. A sidecar is an init container that restarts
 // always.
 const (
@@ -18,9 +20,6 @@ type Pods interface {
 	// hash of its manifest for a static pod (annotation kubernetes.io/config.hash
 	// of its mirror).
 	ByUID(uid string) (Pod, bool)
-	// ByContainer finds a container by its ID, without the runtime's prefix, of
-	// the current or the last state.
-	ByContainer(id string) (Pod, Container, bool)
 }
 
 // Pod is one as the API server has it.
@@ -31,6 +30,17 @@ type Pod struct {
 	Static bool
 	// Containers are those of the spec, also before they have an ID.
 	Containers []Container
+}
+
+// Container returns the pod's container by its ID, without the runtime's prefix, of
+// the current or an earlier state.
+func (p Pod) Container(id string) (Container, bool) {
+	for _, c := range p.Containers {
+		if slices.Contains(c.IDs, id) {
+			return c, true
+		}
+	}
+	return Container{}, false
 }
 
 // Container is one of a pod's.

@@ -55,7 +55,8 @@ type Victim struct {
 	// empty where nobody could be asked in time.
 	Container *kill.Container `json:"container"`
 	Pod       *kill.Pod       `json:"pod"`
-	// Unit is the systemd unit of a process that is in no container and no pod.
+	// Unit is the systemd unit of a process that is in no pod, and in no container that
+	// containerd knows.
 	Unit string `json:"unit,omitempty"`
 }
 

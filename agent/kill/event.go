@@ -37,7 +37,8 @@ type Event struct {
 	Trigger   Process    `json:"trigger"`
 	Container *Container `json:"container"`
 	Pod       *Pod       `json:"pod"`
-	// Unit is the systemd unit of a process that is in no container and no pod.
+	// Unit is the systemd unit of a process that is in no pod, and in no container that
+	// containerd knows.
 	Unit string `json:"unit,omitempty"`
 }
 
@@ -162,16 +163,19 @@ func NewEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
 	return e
 }
 
-// Named adds what containerd knows.
+// Named adds what containerd knows of the container. A container of Kubernetes is in
+// its pod's cgroup: where containerd has the ID in another pod, or the cgroup is not
+// kubelet's, somebody has given the cgroup another's name, and the event is of no
+// container and no pod.
 func (e *Event) Named(info containers.Info) {
+	if info.Namespace == containers.Kubernetes {
+		if e.Pod == nil || e.Pod.UID != info.PodUID {
+			e.Container, e.Pod = nil, nil
+			return
+		}
+		e.Pod.Name, e.Pod.Namespace = info.Pod, info.PodNamespace
+	}
 	e.Container.Name, e.Container.Image, e.Container.Namespace = info.Name, info.Image, info.Namespace
-	if info.Pod == "" {
-		return
-	}
-	if e.Pod == nil {
-		e.Pod = &Pod{}
-	}
-	e.Pod.Name, e.Pod.Namespace = info.Pod, info.PodNamespace
 }
 
 var pageSize = uint64(os.Getpagesize())

@@ -24,7 +24,7 @@ func TestRecall(t *testing.T) {
 
 		s := NewStore()
 		s.Recall(first.All())
-		if pod, _, ok := s.ByContainer("c1"); !ok || pod.UID != "stays" {
+		if pod, _, ok := byContainer(s, "c1"); !ok || pod.UID != "stays" {
 			t.Error("before the API server has answered a pod is known")
 		}
 		if pod, _ := s.Lookup("went"); !pod.Finished {
@@ -37,7 +37,7 @@ func TestRecall(t *testing.T) {
 			t.Errorf("told of %+v", told)
 		}
 		for id, uid := range map[string]string{"c2": "goes", "c3": "went"} {
-			if pod, c, ok := s.ByContainer(id); !ok || pod.UID != uid || pod.Name != "cart-"+uid || c.Name != "app" {
+			if pod, c, ok := byContainer(s, id); !ok || pod.UID != uid || pod.Name != "cart-"+uid || c.Name != "app" {
 				t.Errorf("%s: %+v %+v", id, pod, c)
 			}
 		}

@@ -23,9 +23,8 @@ type Store struct {
 	mu sync.RWMutex
 	// pods by the UID of the API server.
 	pods map[string]*entry
-	// hashes gives the UID of the newest mirror of a static pod, containers that
-	// of the pod with a container's ID.
-	hashes, containers map[string]string
+	// hashes gives the UID of the newest mirror of a static pod.
+	hashes map[string]string
 	// removed are pods that the API server has no more, oldest first.
 	removed []removal
 	gone    map[string]bool
@@ -54,7 +53,7 @@ var (
 // NewStore makes an empty one. Watch fills it.
 func NewStore() *Store {
 	return &Store{
-		pods: map[string]*entry{}, hashes: map[string]string{}, containers: map[string]string{},
+		pods: map[string]*entry{}, hashes: map[string]string{},
 		gone: map[string]bool{}, synced: make(chan struct{}),
 	}
 }
@@ -83,24 +82,6 @@ func (s *Store) Lookup(uid string) (Pod, bool) {
 	pod := e.Pod
 	pod.Finished = pod.Finished || s.gone[uid]
 	return pod, true
-}
-
-// ByContainer is identity.Pods'.
-func (s *Store) ByContainer(id string) (identity.Pod, identity.Container, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	e := s.pods[s.containers[id]]
-	if e == nil {
-		return identity.Pod{}, identity.Container{}, false
-	}
-	for _, c := range e.Containers {
-		for _, known := range c.IDs {
-			if known == id {
-				return e.Pod.Pod, c, true
-			}
-		}
-	}
-	return identity.Pod{}, identity.Container{}, false
 }
 
 // Len is the number of pods known, those removed included.
@@ -187,11 +168,6 @@ func (s *Store) putLocked(e *entry) {
 	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || !known && !e.Finished) {
 		s.hashes[e.hash] = e.UID
 	}
-	for _, c := range e.Containers {
-		for _, id := range c.IDs {
-			s.containers[id] = e.UID
-		}
-	}
 }
 
 func (s *Store) removeLocked(uid string) {
@@ -223,12 +199,5 @@ func (s *Store) forgetLocked() {
 func (s *Store) unlinkLocked(e *entry) {
 	if s.hashes[e.hash] == e.UID {
 		delete(s.hashes, e.hash)
-	}
-	for _, c := range e.Containers {
-		for _, id := range c.IDs {
-			if s.containers[id] == e.UID {
-				delete(s.containers, id)
-			}
-		}
 	}
 }

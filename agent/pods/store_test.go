@@ -22,6 +22,16 @@ func made(uid, id string) *corev1.Pod {
 	}
 }
 
+// byContainer finds a pod by a container's ID.
+func byContainer(s *Store, id string) (identity.Pod, identity.Container, bool) {
+	for _, k := range s.All() {
+		if c, ok := k.Container(id); ok {
+			return k.Pod.Pod, c, true
+		}
+	}
+	return identity.Pod{}, identity.Container{}, false
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -35,17 +45,17 @@ func TestFormerIDs(t *testing.T) {
 	for _, id := range []string{"c1", "c2", "c3", "c4", "c5"} {
 		must(t, s.Update(made("u", id)))
 	}
-	if _, _, ok := s.ByContainer("c1"); ok {
+	if _, _, ok := byContainer(s, "c1"); ok {
 		t.Error("the fifth last ID is known")
 	}
 	for _, id := range []string{"c2", "c5"} {
-		pod, c, ok := s.ByContainer(id)
+		pod, c, ok := byContainer(s, id)
 		if !ok || pod.Name != "cart-u" || c.Name != "app" || c.Kind != identity.KindContainer || c.IDs[0] != "c5" {
 			t.Errorf("%s: %+v, %+v, %v", id, pod, c, ok)
 		}
 	}
-	if len(s.containers) != maxIDs {
-		t.Errorf("%d IDs in the index", len(s.containers))
+	if pod, _ := s.ByUID("u"); len(pod.Containers[0].IDs) != maxIDs {
+		t.Errorf("IDs %v", pod.Containers[0].IDs)
 	}
 }
 
@@ -59,15 +69,15 @@ func TestRemoved(t *testing.T) {
 		must(t, s.Replace([]any{made("w", "c3")}, ""))
 		time.Sleep(Keep - time.Second)
 		for id, finished := range map[string]bool{"c1": true, "c9": true, "c2": true, "c3": false} {
-			pod, _, ok := s.ByContainer(id)
+			pod, _, ok := byContainer(s, id)
 			if known, _ := s.Lookup(pod.UID); !ok || known.Finished != finished {
 				t.Errorf("%s: %+v, %v", id, known, ok)
 			}
 		}
 		time.Sleep(2 * time.Second)
 		must(t, s.Update(made("w", "c3")))
-		if _, ok := s.ByUID("u"); ok || s.Len() != 1 || len(s.containers) != 1 || len(s.gone) != 0 {
-			t.Errorf("after ten minutes: %d pods, %v, %v", s.Len(), s.containers, s.gone)
+		if _, ok := s.ByUID("u"); ok || s.Len() != 1 || len(s.gone) != 0 {
+			t.Errorf("after ten minutes: %d pods, %v", s.Len(), s.gone)
 		}
 	})
 }
@@ -97,8 +107,8 @@ func TestManyRemoved(t *testing.T) {
 	for i := range MaxRemoved + 50 {
 		must(t, s.Delete(made(fmt.Sprint(i), fmt.Sprintf("c%d", i))))
 	}
-	if _, ok := s.ByUID(fmt.Sprint(MaxRemoved + 49)); !ok || s.Len() != MaxRemoved || len(s.containers) != MaxRemoved {
-		t.Errorf("%d pods, %d containers", s.Len(), len(s.containers))
+	if _, ok := s.ByUID(fmt.Sprint(MaxRemoved + 49)); !ok || s.Len() != MaxRemoved {
+		t.Errorf("%d pods", s.Len())
 	}
 }
 

@@ -53,7 +53,7 @@ func cgroupFits(c *cgroups.Known) bool {
 
 func containerFits(c *containers.Known) bool {
 	i := &c.Info
-	return c.ID != "" && texts(maxName, c.ID, i.Namespace, i.Name, i.Pod, i.PodNamespace) && texts(maxImage, i.Image)
+	return c.ID != "" && texts(maxName, c.ID, i.Namespace, i.Name, i.Pod, i.PodNamespace, i.PodUID) && texts(maxImage, i.Image)
 }
 
 func podFits(p *pods.Known) bool {

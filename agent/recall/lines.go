@@ -58,7 +58,7 @@ type knowledge struct {
 }
 
 // fresh leaves out what was removed too long ago, and containers without a cgroup.
-func (k knowledge) fresh(now time.Time) knowledge {
+func (k knowledge) fresh(now time.Time, kubelet *cgroups.Kubelet) knowledge {
 	var kept knowledge
 	alive := map[string]bool{}
 	for _, c := range k.cgroups {
@@ -66,7 +66,7 @@ func (k knowledge) fresh(now time.Time) knowledge {
 			continue
 		}
 		kept.cgroups = append(kept.cgroups, c)
-		if place := cgroups.Locate(c.Path); place.Path == c.Path {
+		if place := kubelet.Locate(c.Path); place.Path == c.Path {
 			alive[place.Container] = true
 		}
 	}

@@ -37,6 +37,8 @@ type Options struct {
 	// Dir is the agent's state directory, which is there and nobody else's. Boot is
 	// the boot's ID.
 	Dir, Boot string
+	// Kubelet says which cgroups are pods'; nil for its default.
+	Kubelet *cgroups.Kubelet
 	// Pods is nil without Kubernetes.
 	Cgroups    Source[cgroups.Known]
 	Containers Source[containers.Known]
@@ -84,7 +86,7 @@ func Open(o Options) *Keeper {
 	if damaged > 0 {
 		o.Warn(fmt.Errorf("names of an earlier agent: %d lines are damaged and left out", damaged))
 	}
-	left = left.fresh(time.Now())
+	left = left.fresh(time.Now(), o.Kubelet)
 	o.Cgroups.Recall(left.cgroups)
 	o.Containers.Recall(left.containers)
 	o.Cgroups.Notify(func(c cgroups.Known) { k.note(line{Cgroup: &c}) })
@@ -171,5 +173,5 @@ func (k *Keeper) all() knowledge {
 	if k.o.Pods != nil {
 		now.pods = k.o.Pods.All()
 	}
-	return now.fresh(time.Now())
+	return now.fresh(time.Now(), k.o.Kubelet)
 }

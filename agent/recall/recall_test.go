@@ -299,14 +299,14 @@ func TestBounds(t *testing.T) {
 	require.Len(t, k.cgroups, maxCgroups)
 	require.Contains(t, k.cgroups, cgroups.Known{ID: 1, Path: "/b"}, "the later line is in force")
 	k.cgroups = append(k.cgroups, k.cgroups...)
-	require.Len(t, k.fresh(time.Now()).cgroups, maxCgroups)
+	require.Len(t, k.fresh(time.Now(), nil).cgroups, maxCgroups)
 }
 
 // TestFuture: a clock that was set back makes nothing stay for longer.
 func TestFuture(t *testing.T) {
 	now := time.Now()
 	k := knowledge{cgroups: []cgroups.Known{{ID: 1, Path: "/a", Gone: now.Add(time.Hour)}}}
-	require.Equal(t, now, k.fresh(now).cgroups[0].Gone)
+	require.Equal(t, now, k.fresh(now, nil).cgroups[0].Gone)
 }
 
 // TestNoFile: whoever can make files in the directory can have nothing else read or
@@ -359,6 +359,6 @@ func FuzzParse(f *testing.F) {
 		require.Len(t, again.containers, len(k.containers))
 		require.Len(t, again.pods, len(k.pods))
 		now := time.Now()
-		require.LessOrEqual(t, len(k.fresh(now).containers), len(k.fresh(now).cgroups), "each has a cgroup")
+		require.LessOrEqual(t, len(k.fresh(now, nil).containers), len(k.fresh(now, nil).cgroups), "each has a cgroup")
 	})
 }

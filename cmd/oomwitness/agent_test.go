@@ -122,8 +122,8 @@ func loaded(t *testing.T) []string {
 
 // TestAgentTellsOnce: kills before, while and after an agent runs are told once.
 func TestAgentTellsOnce(t *testing.T) {
-	args := append(loaded(t), "--state-dir", filepath.Join(t.TempDir(), "state"))
 	s := newScene(t)
+	args := append(loaded(t), "--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root)
 	ours := func(line logLine) bool {
 		return line.Victims[0].Container != nil && line.Victims[0].Container.ID == s.id
 	}

@@ -42,6 +42,7 @@ type scene struct {
 	h              oom.Hierarchy
 	pod, container string // directories
 	id, uid        string
+	root           string // kubelet's --cgroup-root
 }
 
 func newScene(t *testing.T) *scene {
@@ -50,6 +51,7 @@ func newScene(t *testing.T) *scene {
 	require.NoError(t, err)
 	s := &scene{h: h, id: fmt.Sprintf("%064x", time.Now().UnixNano()), uid: "0f7a2b1c-0000-4000-8000-000000000001"}
 	dir := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-cmd-%d", time.Now().UnixNano()))
+	s.root = strings.TrimPrefix(dir, h.Mount)
 	for _, name := range []string{"", "kubepods", "pod" + s.uid, s.id} {
 		dir = filepath.Join(dir, name)
 		limit := int64(0)
@@ -111,7 +113,7 @@ func TestLoadTraceUnload(t *testing.T) {
 
 	s := newScene(t)
 	first := s.kill(t)
-	past := with("trace", "--follow=false", "-o", "json", "--address", "", "--container", s.id[:20])
+	past := with("trace", "--kubelet-cgroup-root", s.root, "--follow=false", "-o", "json", "--address", "", "--container", s.id[:20])
 	out, err = execute(t, past...)
 	require.NoError(t, err)
 	s.check(t, []byte(out), first)
@@ -140,7 +142,7 @@ func (s *scene) follow(t *testing.T, with func(...string) []string, first int) {
 	ended := make(chan error, 1)
 	var stderr bytes.Buffer
 	go func() {
-		err := run(ctx, with("trace", "-o", "json", "--address", "", "--container", s.id), out, &stderr)
+		err := run(ctx, with("trace", "--kubelet-cgroup-root", s.root, "-o", "json", "--address", "", "--container", s.id), out, &stderr)
 		ended <- err
 		out.CloseWithError(err)
 	}()

@@ -76,8 +76,9 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 		"a1": identity.KindInit, "b1": identity.KindSidecar, "c1": identity.KindContainer, "c2": identity.KindContainer,
 	} {
 		until(t, "container "+id, func() bool {
-			found, c, ok := a.Pods.ByContainer(id)
-			return ok && found.UID == string(pod.UID) && c.Kind == want
+			found, _ := a.Pods.ByUID(string(pod.UID))
+			c, ok := found.Container(id)
+			return ok && c.Kind == want
 		})
 	}
 	deletePod(t, p, pod.Name)
@@ -88,7 +89,8 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 	if _, ok := a.Pods.ByUID(string(other.UID)); ok {
 		t.Error("a pod of another node is known")
 	}
-	if _, _, ok := a.Pods.ByContainer("c1"); !ok {
+	removed, _ := a.Pods.ByUID(string(pod.UID))
+	if _, ok := removed.Container("c1"); !ok {
 		t.Error("a container of a removed pod is not known any more")
 	}
 }

@@ -38,7 +38,7 @@ func TestKillWhileAway(t *testing.T) {
 	program, pins := shimtest.Command(t), loaded(t)
 	plane := controlplane.Start(t)
 	w := &away{podSet: newPods(t, plane), plane: plane, options: agent.Options{
-		Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(), Flags: append(pins, "--address", ""),
+		Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(), Flags: append(pins, "--address", "", "--kubelet-cgroup-root", cgroupRoot),
 	}}
 	old, err := w.add(t.Context(), "old")
 	require.NoError(t, err)

@@ -41,12 +41,15 @@ type testPod struct {
 	dir, container string
 }
 
+// cgroupRoot is kubelet's --cgroup-root, as the agent is told.
+var cgroupRoot = fmt.Sprintf("/oomwitness-storm-%d", time.Now().UnixNano())
+
 // newPods makes a podSet without pods. All cgroups are removed with the test.
 func newPods(t *testing.T, plane *controlplane.Plane) *podSet {
 	t.Helper()
 	h, err := oom.FindHierarchy()
 	require.NoError(t, err)
-	parent := filepath.Join(h.Mount, fmt.Sprintf("oomwitness-storm-%d", time.Now().UnixNano()))
+	parent := filepath.Join(h.Mount, cgroupRoot)
 	oomtest.MakeCgroup(t, h, parent, 0)
 	s := &podSet{
 		hierarchy: h, kubepods: filepath.Join(parent, "kubepods"),

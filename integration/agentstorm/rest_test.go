@@ -33,7 +33,7 @@ func TestAtRest(t *testing.T) {
 			makePods(t, plane, containers)
 			a, err := agent.Start(t.Context(), agent.Options{
 				Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(),
-				Flags: append(pins, "--address", ""),
+				Flags: append(pins, "--address", "", "--kubelet-cgroup-root", cgroupRoot),
 			})
 			require.NoError(t, err)
 			require.NoError(t, faultkit.Until(t.Context(), "the agent to know its node", func() error {

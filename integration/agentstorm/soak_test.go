@@ -80,7 +80,7 @@ func TestSoak(t *testing.T) {
 	}
 	var err error
 	s.agent, err = agent.Start(t.Context(), agent.Options{
-		Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(), Flags: append(pins, "--address", ""),
+		Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(), Flags: append(pins, "--address", "", "--kubelet-cgroup-root", cgroupRoot),
 	})
 	require.NoError(t, err)
 	require.NoError(t, faultkit.Until(t.Context(), "the agent to know its node", func() error { return knows(t.Context(), soakPods) }))

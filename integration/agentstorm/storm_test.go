@@ -64,7 +64,7 @@ func TestStorm(t *testing.T) {
 	dirs := makePods(t, plane, onPods)
 	o := agent.Options{
 		Program: program, Kubeconfig: plane.Kubeconfig, Node: nodeName, State: t.TempDir(),
-		Flags: append(pins, "--address", ""),
+		Flags: append(pins, "--address", "", "--kubelet-cgroup-root", cgroupRoot),
 	}
 	lives, seed := lives(t), rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/evict"
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
@@ -28,6 +29,7 @@ import (
 type agentFlags struct {
 	pins
 	stateDir, address   string
+	kubeletRoots        []string
 	logLevel, logFormat string
 	memoryLimit         string
 
@@ -59,6 +61,7 @@ const (
 func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of who runs, made if need be")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
+	kubeletRootsFlag(flags, &f.kubeletRoots)
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
 	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")
 	flags.StringVar(&f.memoryLimit, "memory-limit", defaultMemoryLimit, "Go's soft memory limit (GOMEMLIMIT), a quantity such as 20Mi, below the cgroup's; 0 for none")
@@ -93,6 +96,7 @@ func (f *agentFlags) check() error {
 	if _, err := f.level(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, flagError("kubelet-cgroup-root", second(cgroups.NewKubelet(f.kubeletRoots))))
 	errs = append(errs,
 		oneOf("log-format", f.logFormat, auto, "json", "text"),
 		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
@@ -113,6 +117,12 @@ func (f *agentFlags) check() error {
 	}
 	return errors.Join(append(errs, flagError("victim-annotation", second(mark.ParseAnnotation(f.annotation))),
 		flagError("victim-label", second(mark.ParseLabel(f.label))))...)
+}
+
+// kubeletRootsFlag adds the flag of the agent and of trace.
+func kubeletRootsFlag(flags *pflag.FlagSet, roots *[]string) {
+	flags.StringSliceVar(roots, "kubelet-cgroup-root", cgroups.DefaultRoots,
+		"kubelet's --cgroup-root (cgroupRoot): pods are looked for below kubepods in it alone; more than one separated by commas")
 }
 
 func (f *agentFlags) level() (logrus.Level, error) {

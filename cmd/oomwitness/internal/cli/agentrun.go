@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/deliver"
 	"github.com/oomwitness/oomwitness/agent/history"
 	"github.com/oomwitness/oomwitness/agent/incident"
@@ -67,8 +68,12 @@ func newDaemon(f *agentFlags, log *logrus.Logger) (*daemon, error) {
 		Version: b.Version, Commit: b.Commit, SeriesTTL: f.seriesTTL, MaxSeries: f.maxSeries,
 		Health: d.health, Queues: d.queues,
 	})
+	kubelet, err := cgroups.NewKubelet(f.kubeletRoots)
+	if err != nil {
+		return nil, flagError("kubelet-cgroup-root", err)
+	}
 	c := agent.Config{
-		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Log: log,
+		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Kubelet: kubelet, Log: log,
 		Consumers: []incident.Consumer{d.metrics, d.history}, Beside: []func(context.Context){slim},
 	}
 	if err := d.connect(); err != nil {

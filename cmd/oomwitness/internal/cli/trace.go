@@ -22,6 +22,7 @@ import (
 type traceFlags struct {
 	pins
 	output, container, comm, address string
+	kubeletRoots                     []string
 	scopes                           []string
 	since                            time.Duration
 	follow                           bool
@@ -90,6 +91,7 @@ index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
 	flags.DurationVar(&f.since, "since", 0, "only kills newer than this, such as 90s or 1h; 0 for all")
 	flags.BoolVarP(&f.follow, "follow", "f", true, "go on with kills as they happen")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
+	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
 	return cmd
 }
@@ -133,11 +135,15 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	if err != nil {
 		return hinted(err)
 	}
+	kubelet, err := cgroups.NewKubelet(f.kubeletRoots)
+	if err != nil {
+		return flagError("kubelet-cgroup-root", err)
+	}
 	names := containers.New(f.address)
 	defer closing(names, &err)
 	stderr := sticky{w: cmd.ErrOrStderr()}
 	tracer := trace.Tracer{
-		Tree: &cgroups.Tree{Parent: b.Parent}, Containers: names, Filter: filter,
+		Tree: &cgroups.Tree{Parent: b.Parent, Kubelet: kubelet}, Containers: names, Filter: filter,
 		Out: trace.NewWriter(cmd.OutOrStdout(), f.output), Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil },
 		Warn: func(err error) { stderr.printf("warning: %v\n", err) },
 	}

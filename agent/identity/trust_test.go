@@ -1,0 +1,133 @@
+package identity_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/bpf"
+)
+
+// TestTrust: whoever has a cgroup of his own, by a user session, a rootless engine or
+// Delegate=yes, gives the cgroups below whatever name he likes. Such a cgroup is no
+// pod's and no container's of Kubernetes: its event has the unit or the path.
+func TestTrust(t *testing.T) {
+	const (
+		slices = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f7a2b1c_1234_4abc_8def_0123456789ab.slice"
+		scope  = "cri-containerd-" + id + ".scope"
+		user   = "/user.slice/user-1000.slice/user@1000.service"
+	)
+	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}
+	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []identity.Container{
+		{Name: "app", Image: "shop:1", Kind: identity.KindContainer, IDs: []string{id}},
+	}}
+	names := []string{
+		slices + "/" + scope, slices, "kubepods/burstable/pod" + uid + "/" + id, "kubepods/pod" + uid, scope, id, "docker-" + id + ".scope",
+		"kubepods-burstable-pod0f7a2b1c_1234_4abc_8def_0123456789ab.slice/" + scope,
+		"kubepods-burstable-pod0f7a2b1c_1234_4abc_8def_0123456789ab.slice:cri-containerd:" + id,
+		"kubelet/kubepods/pod" + uid + "/" + id, "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + uid + ".slice/" + scope,
+	}
+	for parent, unit := range map[string]string{
+		user:                                   "user@1000.service",
+		user + "/app.slice/mine.service":       "user@1000.service",
+		"/system.slice/ci.service":             "ci.service",
+		"/machine.slice/box.scope":             "box.scope",
+		"/system.slice/containerd.service/x":   "containerd.service",
+		"/kubelike":                            "",
+		"/lxc/c1":                              "",
+		"/kubepods":                            "",
+		"/kubepods.slice/kubepods-other.slice": "kubepods-other.slice",
+		"/system.slice":                        "",
+		"/kubepods/burstable/mine":             "",
+	} {
+		for _, name := range names {
+			path := parent + "/" + name
+			for who, c := range map[string]struct {
+				containerd map[string]containers.Info
+				pods       identity.Pods
+			}{
+				"both":       {map[string]containers.Info{id: info}, pods{web}},
+				"containerd": {map[string]containers.Info{id: info}, nil},
+				"API server": {nil, pods{web}},
+			} {
+				n := identity.NewNamer(paths{1: path}, &containerd{names: c.containerd}, c.pods, nil)
+				e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+				require.NoError(t, err)
+				require.Nil(t, e.Pod, "%s: %s", who, path)
+				if c.containerd != nil && e.Container != nil {
+					require.NotEqual(t, id, e.Container.ID, path)
+				}
+				if unit != "" {
+					require.NotEmpty(t, e.Unit, path)
+				}
+				require.Equal(t, path, e.Cgroup.Path)
+			}
+		}
+	}
+}
+
+// TestAgreement: cgroup, containerd and API server have to say the same of a container.
+func TestAgreement(t *testing.T) {
+	const other = "ffffffff-1234-4abc-8def-0123456789ab"
+	path := pod + "/" + id
+	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []identity.Container{{Name: "app", IDs: []string{id}}}}
+	thief := identity.Pod{UID: other, Namespace: "evil", Name: "thief", Containers: []identity.Container{{Name: "mine", IDs: []string{id}}}}
+	labels := func(uid string) map[string]containers.Info {
+		return map[string]containers.Info{id: {Namespace: "k8s.io", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}}
+	}
+	name := func(c map[string]containers.Info, p identity.Pods) (pod, container string) {
+		n := identity.NewNamer(paths{1: path}, &containerd{names: c}, p, nil)
+		e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+		require.NoError(t, err)
+		if e.Pod != nil {
+			pod = e.Pod.UID + " " + e.Pod.Name
+		}
+		if e.Container != nil {
+			container = e.Container.Name
+		}
+		return pod, container
+	}
+	for text, c := range map[string]struct {
+		containerd     map[string]containers.Info
+		pods           identity.Pods
+		pod, container string
+	}{
+		"all agree":                           {labels(uid), pods{web}, uid + " web-1", "app"},
+		"containerd has another pod":          {labels(other), pods{web, thief}, "", ""},
+		"containerd has no pod":               {labels(""), pods{web}, "", ""},
+		"a status has a container of another": {nil, pods{thief, web}, uid + " web-1", "app"},
+		"only a status of another pod has it": {nil, pods{thief}, uid + " ", ""},
+		"labels in a namespace that is not CRI's": {
+			map[string]containers.Info{id: {Namespace: "moby", Image: "x"}}, pods{web}, uid + " web-1", "app",
+		},
+	} {
+		gotPod, gotContainer := name(c.containerd, c.pods)
+		require.Equal(t, c.pod, gotPod, text)
+		require.Equal(t, c.container, gotContainer, text)
+	}
+}
+
+// TestOtherRoot: pods are below the root that kubelet was given.
+func TestOtherRoot(t *testing.T) {
+	kubelet, err := cgroups.NewKubelet([]string{"/one-two"})
+	require.NoError(t, err)
+	for path, want := range map[string]string{
+		"/one-two/kubepods/pod" + uid + "/" + id: uid,
+		"/kubepods/pod" + uid + "/" + id:         "",
+		"/one_two.slice/one_two-kubepods.slice/one_two-kubepods-besteffort.slice/one_two-kubepods-besteffort-pod1_2.slice/crio-" + id + ".scope": "1-2",
+		"/one-two/burstable/kubepods/pod" + uid:      "",
+		"/one-two/kubepods/guaranteed/pod" + uid:     "",
+		"/one-two/kubepods/burstable/x/pod" + uid:    "",
+		"/one-two/kubepods/burstable/pod" + uid:      uid,
+		"/one-two/kubepods/burstable/podx/pod" + uid: "x",
+	} {
+		require.Equal(t, want, kubelet.Locate(path).PodUID, path)
+	}
+	for _, bad := range []string{"", "kubelet", "/a/", "/a/../b", "/a\nb"} {
+		_, err := cgroups.NewKubelet([]string{bad})
+		require.ErrorContains(t, err, "absolute path", bad)
+	}
+}
