@@ -16,9 +16,8 @@ const (
 // Pods knows the pods of this node, and those that were removed in the last
 // minutes. Its methods may be called concurrently and never wait.
 type Pods interface {
-	// ByUID finds a pod by the UID in its cgroup's path: the pod's own, or the
-	// hash of its manifest for a static pod (annotation kubernetes.io/config.hash
-	// of its mirror).
+	// ByUID finds a pod by the UID in its cgroup's path: the pod's own, or a static
+	// pod's on the node, of which the API server has a mirror.
 	ByUID(uid string) (Pod, bool)
 }
 

@@ -50,7 +50,6 @@ type Kube struct {
 	Queue *deliver.Queue
 
 	client *kubeapi.Client
-	node   string
 }
 
 // New checks the options, and asks nothing of the API server yet.
@@ -73,7 +72,7 @@ func New(client *kubeapi.Client, o Options) (*Kube, error) {
 	if o.MaxTasks == 0 {
 		o.MaxTasks = deliver.MaxTasks
 	}
-	store := pods.NewStore()
+	store := pods.NewStore(o.Node)
 	actions := []deliver.Action{tell.New(tell.Options{
 		Client: client.Core, Pods: store, Node: o.Node, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
 	})}
@@ -88,14 +87,14 @@ func New(client *kubeapi.Client, o Options) (*Kube, error) {
 			Client: client.Core, Pods: store, Scopes: scopes, Every: o.EvictEvery, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
 		}))
 	}
-	return &Kube{Pods: store, Queue: deliver.New(o.Log, o.MaxTasks, actions...), client: client, node: o.Node}, nil
+	return &Kube{Pods: store, Queue: deliver.New(o.Log, o.MaxTasks, actions...), client: client}, nil
 }
 
 // Run watches the node's pods and works off the queue until ctx ends. Queue.Start
 // is called before.
 func (k *Kube) Run(ctx context.Context) {
 	var all sync.WaitGroup
-	all.Go(func() { k.Pods.Watch(ctx, k.client.Watch, k.node) })
+	all.Go(func() { k.Pods.Watch(ctx, k.client.Watch) })
 	all.Go(func() { k.Queue.Run(ctx, workers) })
 	all.Wait()
 }

@@ -40,7 +40,7 @@ func large(t *testing.T, n int) *corev1.Pod {
 // 250 pods, as many as a large node has, are cheap.
 func TestMemory(t *testing.T) {
 	const pods, most = 250, 512 << 10
-	s := NewStore()
+	s := NewStore("node-a")
 	before := heap()
 	for n := range pods {
 		small, err := strip(large(t, n))

@@ -16,9 +16,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/identity"
 )
 
-// configHash is an annotation of a mirror pod: the UID that kubelet gives the
-// static pod, which its cgroup has (pkg/kubelet/types in Kubernetes).
-const configHash = "kubernetes.io/config.hash"
+// configSource is an annotation of kubelet's: where the pod came from
+// (pkg/kubelet/types in Kubernetes).
+const configSource = "kubernetes.io/config.source"
 
 // maxIDs is how many IDs are kept of one container: its current state's, the last
 // one's, and those before that the watch has seen.
@@ -45,12 +45,28 @@ type entry struct {
 
 func (e *entry) equal(other *entry) bool { return other != nil && reflect.DeepEqual(e, other) }
 
+// mirrorOf returns the UID of the static pod that a pod of the API server is the mirror
+// of, "" for any other pod. Kubelet writes that UID into an annotation that nobody can
+// change later, names its node as the owner (NodeRestriction has it no other), and
+// says that the pod came from the node (pkg/kubelet/pod/mirror_client.go in
+// Kubernetes). One of these alone is on any pod whose author likes.
+func mirrorOf(pod *corev1.Pod, node string) string {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != node || pod.Spec.NodeName != node {
+		return ""
+	}
+	if source := pod.Annotations[configSource]; source != "file" && source != "http" {
+		return ""
+	}
+	return pod.Annotations[corev1.MirrorPodAnnotationKey]
+}
+
 // compact takes from a pod what is kept. before is the same pod's entry, if any:
 // the IDs that its containers had stay.
-func compact(pod *corev1.Pod, before *entry) *entry {
-	e := &entry{hash: pod.Annotations[configHash]}
+func compact(pod *corev1.Pod, node string, before *entry) *entry {
+	e := &entry{hash: mirrorOf(pod, node)}
 	e.UID, e.Namespace, e.Name = string(pod.UID), pod.Namespace, pod.Name
-	_, e.Static = pod.Annotations[corev1.MirrorPodAnnotationKey]
+	e.Static = e.hash != ""
 	owner := metav1.GetControllerOfNoCopy(pod)
 	e.Managed = owner != nil
 	e.DaemonSet = owner != nil && owner.Kind == "DaemonSet" && strings.HasPrefix(owner.APIVersion, "apps/")
@@ -129,12 +145,12 @@ func strip(obj any) (any, error) {
 		UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
 		DeletionTimestamp: pod.DeletionTimestamp, OwnerReferences: pod.OwnerReferences,
 	}}
-	for _, key := range []string{configHash, corev1.MirrorPodAnnotationKey} {
+	for _, key := range []string{configSource, corev1.MirrorPodAnnotationKey} {
 		if value, ok := pod.Annotations[key]; ok {
 			metav1.SetMetaDataAnnotation(&out.ObjectMeta, key, value)
 		}
 	}
-	out.Spec.PriorityClassName = pod.Spec.PriorityClassName
+	out.Spec.PriorityClassName, out.Spec.NodeName = pod.Spec.PriorityClassName, pod.Spec.NodeName
 	for _, c := range pod.Spec.InitContainers {
 		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: c.Image, RestartPolicy: c.RestartPolicy})
 	}

@@ -5,8 +5,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/oomwitness/oomwitness/agent/identity"
 )
 
@@ -14,15 +12,14 @@ import (
 // API server has the last word of those that are there.
 func TestRecall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := NewStore()
-		static := made("mirror", "c4")
-		metav1.SetMetaDataAnnotation(&static.ObjectMeta, configHash, "hash")
+		first := NewStore("node-a")
+		static := mirrored(made("mirror", "c4"), "etcd", "hash")
 		must(t, first.Replace([]any{made("stays", "c1"), made("goes", "c2"), made("went", "c3"), static}, ""))
 		must(t, first.Delete(made("went", "c3")))
 		went := time.Now()
 		time.Sleep(time.Minute)
 
-		s := NewStore()
+		s := NewStore("node-a")
 		s.Recall(first.All())
 		if pod, _, ok := byContainer(s, "c1"); !ok || pod.UID != "stays" {
 			t.Error("before the API server has answered a pod is known")
@@ -69,7 +66,7 @@ func TestRecall(t *testing.T) {
 		}
 
 		for range 10 { // All is in no order
-			again := NewStore()
+			again := NewStore("node-a")
 			mirror := Known{Pod: Pod{Pod: identity.Pod{UID: "second", Static: true}}, Hash: "hash"}
 			again.Recall(append(s.All(), mirror))
 			if pod, ok := again.ByUID("hash"); !ok || pod.UID != "second" {
@@ -79,7 +76,7 @@ func TestRecall(t *testing.T) {
 
 		older, newer := told[1], told[3]
 		older.Gone = newer.Gone.Add(-time.Minute)
-		s = NewStore()
+		s = NewStore("node-a")
 		s.Recall([]Known{newer, older})
 		must(t, s.Update(made("new", "c5")))
 		if s.Len() != 2 {

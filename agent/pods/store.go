@@ -20,6 +20,8 @@ const (
 // Store has the pods of the node. All its methods may be called concurrently, and
 // none waits for the API server.
 type Store struct {
+	node string
+
 	mu sync.RWMutex
 	// pods by the UID of the API server.
 	pods map[string]*entry
@@ -50,10 +52,10 @@ var (
 	_ cache.TransformingStore = (*Store)(nil)
 )
 
-// NewStore makes an empty one. Watch fills it.
-func NewStore() *Store {
+// NewStore makes an empty one of a node. Watch fills it.
+func NewStore(node string) *Store {
 	return &Store{
-		pods: map[string]*entry{}, hashes: map[string]string{},
+		node: node, pods: map[string]*entry{}, hashes: map[string]string{},
 		gone: map[string]bool{}, synced: make(chan struct{}),
 	}
 }
@@ -147,7 +149,7 @@ func (s *Store) setLocked(obj any) string {
 	}
 	uid := string(pod.UID)
 	before := s.pods[uid]
-	e := compact(pod, before)
+	e := compact(pod, s.node, before)
 	if before != nil {
 		s.unlinkLocked(before)
 	}
@@ -163,9 +165,11 @@ func (s *Store) setLocked(obj any) string {
 func (s *Store) putLocked(e *entry) {
 	_, known := s.pods[e.UID]
 	s.pods[e.UID] = e
-	// The mirror that came last has the hash, not one that is on its way out.
+	// The first mirror has the hash until it goes: no other pod takes it. A new one of
+	// its name has come in its place.
 	holder := s.hashes[e.hash]
-	if e.hash != "" && (s.pods[holder] == nil || s.gone[holder] || !known && !e.Finished) {
+	h := s.pods[holder]
+	if e.hash != "" && (h == nil || s.gone[holder] || !known && !e.Finished && h.Namespace == e.Namespace && h.Name == e.Name) {
 		s.hashes[e.hash] = e.UID
 	}
 }

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,61 @@ func byContainer(s *Store, id string) (identity.Pod, identity.Container, bool) {
 	return identity.Pod{}, identity.Container{}, false
 }
 
+// mirrored makes a pod the mirror of a static one, as kubelet does.
+func mirrored(pod *corev1.Pod, name, hash string) *corev1.Pod {
+	pod.Name = name
+	pod.Spec.NodeName = "node-a"
+	pod.Annotations = map[string]string{
+		corev1.MirrorPodAnnotationKey: hash, configSource: "file", "kubernetes.io/config.hash": hash,
+	}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "node-a", UID: "n", Controller: new(true)}}
+	return pod
+}
+
+// A static pod's kills are its mirror's, and no pod's that only looks like one: any of
+// kubelet's marks may be on the pod of a tenant.
+func TestFalseMirrors(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Pod){
+		"hash alone": func(pod *corev1.Pod) {
+			pod.Annotations, pod.OwnerReferences = map[string]string{"kubernetes.io/config.hash": "hash"}, nil
+		},
+		"annotations alone":     func(pod *corev1.Pod) { pod.OwnerReferences = nil },
+		"no source":             func(pod *corev1.Pod) { delete(pod.Annotations, configSource) },
+		"from the API server":   func(pod *corev1.Pod) { pod.Annotations[configSource] = "api" },
+		"no mirror":             func(pod *corev1.Pod) { delete(pod.Annotations, corev1.MirrorPodAnnotationKey) },
+		"of another node":       func(pod *corev1.Pod) { pod.OwnerReferences[0].Name = "node-b" },
+		"on another node":       func(pod *corev1.Pod) { pod.Spec.NodeName = "node-b" },
+		"of no controller":      func(pod *corev1.Pod) { pod.OwnerReferences[0].Controller = nil },
+		"of another kind":       func(pod *corev1.Pod) { pod.OwnerReferences[0].Kind = "ReplicaSet" },
+		"all of it, and later":  func(*corev1.Pod) {},
+		"all of it, and ending": func(pod *corev1.Pod) { pod.DeletionTimestamp = new(metav1.Now()) },
+	} {
+		s := NewStore("node-a")
+		thief := mirrored(made("thief", "c1"), "thief", "hash")
+		change(thief)
+		if !strings.HasPrefix(name, "all of it") {
+			must(t, s.Add(thief))
+			if pod, ok := s.ByUID("hash"); ok || pod.Static {
+				t.Errorf("%s: taken for %+v", name, pod)
+			}
+			if pod, ok := s.ByUID("thief"); !ok || pod.Static {
+				t.Errorf("%s: %+v, %v", name, pod, ok)
+			}
+		}
+		must(t, s.Add(mirrored(made("m1", "c2"), "etcd", "hash")))
+		must(t, s.Update(thief))
+		must(t, s.Update(mirrored(made("m1", "c3"), "etcd", "hash")))
+		if pod, _ := s.ByUID("hash"); pod.UID != "m1" {
+			t.Errorf("%s: the static pod is %+v", name, pod)
+		}
+		// Made again, and the list came before the end of the first was seen.
+		must(t, s.Replace([]any{thief, mirrored(made("m2", "c4"), "etcd", "hash")}, ""))
+		if pod, _ := s.ByUID("hash"); pod.UID != "m2" {
+			t.Errorf("%s: the static pod is %+v", name, pod)
+		}
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -41,7 +97,7 @@ func must(t *testing.T, err error) {
 
 // A container has its former IDs, four at most, while it restarts.
 func TestFormerIDs(t *testing.T) {
-	s := NewStore()
+	s := NewStore("node-a")
 	for _, id := range []string{"c1", "c2", "c3", "c4", "c5"} {
 		must(t, s.Update(made("u", id)))
 	}
@@ -62,7 +118,7 @@ func TestFormerIDs(t *testing.T) {
 // A removed pod is known for ten minutes, also if it was missed by the watch.
 func TestRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStore()
+		s := NewStore("node-a")
 		must(t, s.Replace([]any{made("u", "c1"), made("v", "c2"), made("w", "c3")}, ""))
 		<-s.Synced()
 		must(t, s.Delete(made("u", "c9")))
@@ -85,12 +141,8 @@ func TestRemoved(t *testing.T) {
 // A static pod is found by its own UID, which its cgroup has, and by its mirror's,
 // also after the mirror was made again.
 func TestStatic(t *testing.T) {
-	s := NewStore()
-	mirror := func(uid string) *corev1.Pod {
-		pod := made(uid, "c-"+uid)
-		pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash", "kubernetes.io/config.hash": "hash"}
-		return pod
-	}
+	s := NewStore("node-a")
+	mirror := func(uid string) *corev1.Pod { return mirrored(made(uid, "c-"+uid), "etcd", "hash") }
 	must(t, s.Add(mirror("m1")))
 	must(t, s.Add(mirror("m2")))
 	must(t, s.Delete(mirror("m1")))
@@ -103,7 +155,7 @@ func TestStatic(t *testing.T) {
 
 // Removed pods are bounded.
 func TestManyRemoved(t *testing.T) {
-	s := NewStore()
+	s := NewStore("node-a")
 	for i := range MaxRemoved + 50 {
 		must(t, s.Delete(made(fmt.Sprint(i), fmt.Sprintf("c%d", i))))
 	}
@@ -116,7 +168,7 @@ func TestManyRemoved(t *testing.T) {
 func TestStrip(t *testing.T) {
 	pod := made("u", "c2")
 	pod.Labels = map[string]string{"a": "b"}
-	pod.Annotations = map[string]string{"large": "text", corev1.MirrorPodAnnotationKey: "h", "kubernetes.io/config.hash": "h"}
+	pod.Annotations = map[string]string{"large": "text"}
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Controller: new(true)}}
 	pod.Spec.PriorityClassName = "system-node-critical"
 	pod.Spec.InitContainers = []corev1.Container{{Name: "i"}, {Name: "s", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
@@ -129,11 +181,16 @@ func TestStrip(t *testing.T) {
 	if got := small.(*corev1.Pod); got.Annotations["large"] != "" || len(got.Labels) != 0 {
 		t.Errorf("kept %+v", got.ObjectMeta)
 	}
-	got, want := compact(small.(*corev1.Pod), nil), compact(pod, nil)
+	got, want := compact(small.(*corev1.Pod), "node-a", nil), compact(pod, "node-a", nil)
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if !want.DaemonSet || !want.Managed || !want.Critical || !want.Finished || !want.Static || want.hash != "h" || len(want.Containers) != 4 {
+	if !want.DaemonSet || !want.Managed || !want.Critical || !want.Finished || want.Static || len(want.Containers) != 4 {
 		t.Errorf("compact: %+v", want)
+	}
+	small, err = strip(mirrored(made("u", "c2"), "etcd", "h"))
+	must(t, err)
+	if e := compact(small.(*corev1.Pod), "node-a", nil); !e.Static || e.hash != "h" {
+		t.Errorf("compact: %+v", e)
 	}
 }

@@ -13,13 +13,13 @@ import (
 // tidy is how often removed pods are forgotten while nothing happens.
 const tidy = time.Minute
 
-// Watch keeps the store up to date with the pods of a node until ctx ends. An API
+// Watch keeps the store up to date with the pods of its node until ctx ends. An API
 // server that is away, slow or refuses is asked again with growing pauses; what is
 // known stays.
-func (s *Store) Watch(ctx context.Context, client rest.Interface, node string) {
-	of := fields.OneTermEqualSelector("spec.nodeName", node)
+func (s *Store) Watch(ctx context.Context, client rest.Interface) {
+	of := fields.OneTermEqualSelector("spec.nodeName", s.node)
 	list := cache.NewListWatchFromClient(client, "pods", corev1.NamespaceAll, of)
-	reflector := cache.NewReflectorWithOptions(list, &corev1.Pod{}, s, cache.ReflectorOptions{Name: "pods of " + node})
+	reflector := cache.NewReflectorWithOptions(list, &corev1.Pod{}, s, cache.ReflectorOptions{Name: "pods of " + s.node})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -262,13 +262,16 @@ func budget(t *testing.T, p *controlplane.Plane) {
 // Pods that would come back to the same node, or not at all, stay.
 func spared(t *testing.T, p *controlplane.Plane) {
 	pods := map[string]*corev1.Pod{
-		"unmanaged_pod": makePod(t, p, "bare", nil),
+		"unmanaged_pod": makePod(t, p, "bare", func(pod *corev1.Pod) { // claims to be a mirror, and is none
+			pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "abcdef", "kubernetes.io/config.hash": "abcdef"}
+		}),
 		"daemonset_pod": makePod(t, p, "daemon", func(pod *corev1.Pod) {
 			managed(pod)
 			pod.OwnerReferences[0].Kind = "DaemonSet"
 		}),
 		"static_pod": makePod(t, p, "mirror", func(pod *corev1.Pod) {
-			pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "abcdef", "kubernetes.io/config.hash": "abcdef"}
+			pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "abcdef", "kubernetes.io/config.source": "file"}
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: nodeName, UID: "n", Controller: new(true)}}
 		}),
 		"critical_pod": makePod(t, p, "critical", func(pod *corev1.Pod) {
 			managed(pod)
