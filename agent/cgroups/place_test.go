@@ -64,6 +64,24 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+func TestOwner(t *testing.T) {
+	for path, want := range map[string]string{
+		"/": "", "": "", "/system.slice": "", "/user.slice": "", "/a.slice/a-b.slice": "",
+		"/system.slice/ssh.service":                         "/system.slice/ssh.service",
+		"/system.slice/ci.service/a/b":                      "/system.slice/ci.service",
+		"/system.slice/system-getty.slice/getty@1.service":  "/system.slice/system-getty.slice/getty@1.service",
+		"/user.slice/user-1000.slice":                       "/user.slice/user-1000.slice",
+		"/user.slice/user-1000.slice/user@1000.service/a/b": "/user.slice/user-1000.slice",
+		"/user.slice/user-1000.slice/session-1.scope":       "/user.slice/user-1000.slice",
+		"/docker":         "/docker",
+		"/docker/x/y/z":   "/docker/x",
+		"/init.scope/a/b": "/init.scope",
+		"/kubepods":       "/kubepods",
+	} {
+		require.Equal(t, want, cgroups.Owner(path), path)
+	}
+}
+
 func FuzzLocate(f *testing.F) {
 	for _, seed := range []string{
 		"/", "", "//", "/kubepods/pod" + uid + "/" + id, "/system.slice/a-b.scope", "/a.slice:b:c",
@@ -74,6 +92,7 @@ func FuzzLocate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		text = path.Clean("/" + text)
 		p := kubelet.Locate(text)
+		require.True(t, strings.HasPrefix(text, cgroups.Owner(text)))
 		require.True(t, cgroups.Within(text, p.Path), "%q is not in %q", text, p.Path)
 		require.True(t, strings.HasSuffix(path.Base(p.Path), p.Container) || p.Container != "" && strings.Contains(path.Base(p.Path), p.Container))
 		if p.Pod != "" {

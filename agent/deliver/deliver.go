@@ -46,6 +46,8 @@ type Task struct {
 	Scope string
 	// Text is for people.
 	Text string
+	// Owner is whose kill it was where the target is the node: a unit or a user's slice.
+	Owner string
 	// Queued is when Take got it.
 	Queued time.Time
 }

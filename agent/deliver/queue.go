@@ -19,9 +19,6 @@ const (
 	// MaxTasks is how many wait at most, unless said otherwise. A task is about
 	// 500 bytes.
 	MaxTasks = 4096
-	// share is the part of them that one target's may be: a storm in one pod, or in
-	// none, must not keep the others' from being told.
-	share = 4
 	// maxBatch is how many tasks of a lane are done at once.
 	maxBatch = 64
 	// attemptTime bounds one attempt.
@@ -46,13 +43,14 @@ type Queue struct {
 	pauses  workqueue.TypedRateLimiter[Lane]
 
 	mu sync.Mutex
-	// lanes holds the tasks that wait or are being done, oldest first.
+	// lanes holds the tasks that wait or are being done, oldest first; the first busy
+	// ones of a lane are being done.
 	lanes map[Lane][]Task
+	busy  map[Lane]int
 	// open counts the tasks of an incident that are not ended.
 	open map[string]int
-	// waiting is the number of all tasks, targets those of each target.
-	waiting int
-	targets map[Target]int
+	// waiting counts all tasks, by owner.
+	waiting room
 }
 
 var _ incident.Tracked = (*Queue)(nil)
@@ -64,7 +62,8 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 		done:   func(string) {},
 		ready:  workqueue.NewTypedDelayingQueue[Lane](),
 		pauses: workqueue.NewTypedItemExponentialFailureRateLimiter[Lane](firstPause, lastPause),
-		lanes:  map[Lane][]Task{}, open: map[string]int{}, targets: map[Target]int{},
+		lanes:  map[Lane][]Task{}, busy: map[Lane]int{}, open: map[string]int{},
+		waiting: newRoom(),
 	}
 	for _, a := range actions {
 		q.actions[a.Name()] = a
@@ -76,8 +75,8 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 // called before Take and Run.
 func (q *Queue) Start(done func(id string)) { q.done = done }
 
-// Take queues what is to be done for an incident. One that is still open is not
-// queued again. It does not wait.
+// Take queues an incident's tasks. It never waits: where there is no room, the newest
+// task of the owner with the most tasks is skipped.
 func (q *Queue) Take(in incident.Incident, _ bool) {
 	q.mu.Lock()
 	_, known := q.open[in.ID]
@@ -89,47 +88,63 @@ func (q *Queue) Take(in incident.Incident, _ bool) {
 	for _, a := range q.order {
 		items = append(items, a.Plan(&in)...)
 	}
-	refused, none := q.add(in.ID, items)
-	for _, item := range refused {
+	skipped, ended := q.add(in.ID, items)
+	for _, item := range skipped {
 		a := q.actions[item.Lane.Action]
 		a.Count(outcome.Skipped, outcome.QueueFull)
 		q.log.skipped(item.Lane, item.Task, &outcome.SkipError{Reason: outcome.QueueFull})
 	}
-	if none {
-		q.done(in.ID)
+	for _, id := range ended {
+		q.done(id)
 	}
 }
 
-// add queues items as far as there is room, and returns the others. It says
-// whether it has queued none.
-func (q *Queue) add(id string, items []Item) ([]Item, bool) {
+// add takes tasks, and returns those for which there was no room, and the incidents of
+// which no task is left.
+func (q *Queue) add(id string, items []Item) (skipped []Item, ended []string) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var refused []Item
+	if len(items) == 0 {
+		return nil, []string{id}
+	}
 	for _, item := range items {
-		target := item.Lane.Target
-		if q.waiting >= q.max || q.targets[target] >= max(1, q.max/share) {
-			refused = append(refused, item)
-			continue
-		}
 		item.Task.Queued = now
 		q.lanes[item.Lane] = append(q.lanes[item.Lane], item.Task)
 		if len(q.lanes[item.Lane]) == 1 {
 			q.ready.Add(item.Lane)
 		}
-		q.waiting++
-		q.targets[target]++
+		q.waiting.add(ownerOf(item.Lane, &item.Task), 1)
 		q.open[id]++
 	}
-	return refused, len(refused) == len(items)
+	for q.waiting.all > q.max {
+		item, ok := q.dropLocked()
+		if !ok {
+			break // all is being done
+		}
+		skipped = append(skipped, item)
+		if q.endedLocked(item.Task.ID) {
+			ended = append(ended, item.Task.ID)
+		}
+	}
+	return skipped, ended
+}
+
+// endedLocked counts a task less of an incident, and reports whether it was the last.
+func (q *Queue) endedLocked(id string) bool {
+	q.open[id]--
+	if q.open[id] > 0 {
+		return false
+	}
+	delete(q.open, id)
+	return true
 }
 
 // Waiting is the number of tasks that are not ended.
 func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting
+	return q.waiting.all
 }
 
 // Run works with so many workers until ctx ends. What is open then stays open. It
@@ -158,7 +173,8 @@ func (q *Queue) step(ctx context.Context, lane Lane) {
 	if ctx.Err() != nil {
 		return
 	}
-	a, tasks := q.actions[lane.Action], q.oldest(lane)
+	a, tasks := q.actions[lane.Action], q.begin(lane)
+	defer q.pause(lane)
 	if len(tasks) == 0 {
 		return
 	}
@@ -209,11 +225,23 @@ func (q *Queue) failed(a Action, lane Lane, tasks []Task, err error) {
 	q.ready.AddAfter(lane, max(retry.After, wait.Jitter(q.pauses.When(lane), jitter)))
 }
 
-func (q *Queue) oldest(lane Lane) []Task {
+// begin returns a lane's oldest tasks, which are not dropped until pause.
+func (q *Queue) begin(lane Lane) []Task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.lanes[lane]
-	return waiting[:min(len(waiting), maxBatch):min(len(waiting), maxBatch)]
+	n := min(len(waiting), maxBatch)
+	if n > 0 {
+		q.busy[lane] = n
+	}
+	return waiting[:n:n]
+}
+
+// pause ends what begin has begun.
+func (q *Queue) pause(lane Lane) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.busy, lane)
 }
 
 // end removes a lane's oldest tasks, and lets it go on with what came meanwhile.
@@ -233,15 +261,12 @@ func (q *Queue) remove(lane Lane, tasks []Task) bool {
 	} else {
 		q.lanes[lane] = rest
 	}
-	q.waiting -= len(tasks)
-	if q.targets[lane.Target] -= len(tasks); q.targets[lane.Target] == 0 {
-		delete(q.targets, lane.Target)
-	}
+	delete(q.busy, lane)
 	var closed []string
-	for _, t := range tasks {
-		if q.open[t.ID]--; q.open[t.ID] == 0 {
-			delete(q.open, t.ID)
-			closed = append(closed, t.ID)
+	for i := range tasks {
+		q.waiting.add(ownerOf(lane, &tasks[i]), -1)
+		if q.endedLocked(tasks[i].ID) {
+			closed = append(closed, tasks[i].ID)
 		}
 	}
 	q.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,7 +46,12 @@ func (a *action) Count(stage outcome.Stage, reason outcome.Reason) {
 func (a *action) Plan(in *incident.Incident) []Item {
 	var items []Item
 	for _, v := range in.Victims {
-		items = append(items, Item{Lane{Action: a.Name(), Target: Target{UID: v.Comm}}, Task{ID: in.ID}})
+		if owner, ok := strings.CutPrefix(v.Comm, "node:"); ok {
+			items = append(items, Item{Lane{Action: a.Name()}, Task{ID: in.ID, Owner: owner}})
+			continue
+		}
+		namespace, _, _ := strings.Cut(v.Comm, "/")
+		items = append(items, Item{Lane{Action: a.Name(), Target: Target{Namespace: namespace, UID: v.Comm}}, Task{ID: in.ID}})
 	}
 	return items
 }
@@ -174,46 +180,116 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// At the bound new incidents are skipped; Take never waits. One pod has a quarter of
-// the room at most, so that a storm in it leaves the others theirs.
+// stalled is a queue with room for n tasks of which none is done before release.
+func stalled(t *testing.T, n int) (q *Queue, a *action, done func() []string, release func()) {
+	t.Helper()
+	released := make(chan struct{})
+	a = newAction(func(context.Context, Lane, []Task) error {
+		<-released
+		return nil
+	})
+	q, done = queue(t, n, a)
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release) // before the queue ends
+	return q, a, done, release
+}
+
+// At the bound as many are skipped as come; Take never waits. One pod may have all the
+// room while nobody else needs it.
 func TestBound(t *testing.T) {
-	for name, tc := range map[string]struct {
-		pods    []string
-		waiting int
-	}{
-		"one pod":    {[]string{"a"}, 5},
-		"many":       {[]string{"a", "b", "c", "d", "e", "f", "g"}, 20},
-		"one in all": {[]string{"a", "a", "a", "b"}, 10},
+	for name, pods := range map[string][]string{
+		"one pod": {"a"}, "many": {"a", "b", "c", "d", "e", "f", "g"}, "one in all": {"a", "a", "a", "b"}, "the node": {"node:x", "node:y"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				release := make(chan struct{})
-				a := newAction(func(context.Context, Lane, []Task) error {
-					<-release
-					return nil
-				})
-				q, done := queue(t, 20, a)
-				const taken = 60
+				const taken, room = 60, 20
+				q, a, done, release := stalled(t, room)
 				for i := range taken {
-					q.Take(inc(fmt.Sprintf("e%02d", i), tc.pods[i%len(tc.pods)]), false)
+					q.Take(inc(fmt.Sprintf("e%02d", i), pods[i%len(pods)]), false)
+					time.Sleep(time.Millisecond)
 				}
-				require.Equal(t, tc.waiting, q.Waiting())
-				require.Len(t, done(), taken-tc.waiting, "skipped")
-				close(release)
+				require.Equal(t, room, q.Waiting())
+				require.Len(t, done(), taken-room, "skipped")
+				release()
 				synctest.Wait()
 				_, did, counts := a.get()
 				told := 0
 				for _, ids := range did {
 					told += len(ids)
-					require.True(t, slices.IsSorted(ids), "the oldest, in order: %v", ids)
+					require.True(t, slices.IsSorted(ids), "in order: %v", ids)
 				}
-				require.Equal(t, tc.waiting, told)
-				require.Equal(t, taken-tc.waiting, counts["skipped/queue_full"])
+				require.Equal(t, room, told)
+				require.Equal(t, taken-room, counts["skipped/queue_full"])
 				require.Len(t, done(), taken)
 				require.Zero(t, q.Waiting())
+				require.Equal(t, newRoom(), q.waiting)
+				require.Empty(t, q.lanes)
+				require.Empty(t, q.open)
 				q.Take(inc("late", "a"), false)
 				synctest.Wait()
 				require.Len(t, done(), taken+1, "there is room again")
+			})
+		})
+	}
+}
+
+// A flood costs its owner alone: a pod, a namespace with as many pods as it likes, a
+// unit or a user of the node. What others have waiting stays, and what comes from them
+// while the queue is full finds room.
+func TestFlood(t *testing.T) {
+	many := func(n int, name string) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf(name, i))
+		}
+		return list
+	}
+	for name, flooders := range map[string][]string{
+		"one pod":                   {"evil/p"},
+		"four pods of one tenant":   many(4, "evil/p%d"),
+		"eight pods of one tenant":  many(8, "evil/p%d"),
+		"500 pods of one tenant":    many(500, "evil/p%d"),
+		"a neighbour in the tenant": {"shop/loud"},
+		"a user of the node":        {"node:/user.slice/user-1000.slice"},
+		"1000 of them":              many(1000, "node:/user.slice/user-%d.slice"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const room, each = 400, 32
+				victims := []string{"shop/web", "bank/db", "node:/system.slice/ssh.service"}
+				if strings.HasPrefix(name, "1000") {
+					victims = victims[:2] // all of the node's share one room with them
+				}
+				q, a, done, release := stalled(t, room)
+				flood := func(n int) {
+					for i := range n {
+						q.Take(inc(fmt.Sprintf("f%d-%d", time.Now().UnixNano(), i), flooders[i%len(flooders)]), false)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				flood(2 * room)
+				for i := range each {
+					for _, victim := range victims {
+						q.Take(inc(fmt.Sprintf("%s-%02d", victim, i), victim), false)
+					}
+					flood(50)
+				}
+				require.Equal(t, room, q.Waiting())
+				release()
+				synctest.Wait()
+				_, did, _ := a.get()
+				for _, victim := range victims {
+					reported := 0
+					for _, ids := range did {
+						for _, id := range ids {
+							if strings.HasPrefix(id, victim+"-") {
+								reported++
+							}
+						}
+					}
+					require.Equal(t, each, reported, victim)
+				}
+				require.Zero(t, q.Waiting())
+				require.Len(t, done(), 2*room+each*(50+len(victims)), "each incident ends once")
 			})
 		})
 	}

@@ -1,0 +1,28 @@
+package cgroups
+
+import "strings"
+
+// Owner returns the cgroup whose user made the one of a path outside pods, and the
+// others beside: the service or scope of the node's systemd, a user's slice, or two
+// levels of what systemd has no part in. It is "" for slices above those, which only
+// root has systemd make.
+func Owner(path string) string {
+	const users = "/user.slice/user-"
+	end, rest := 0, strings.TrimPrefix(path, "/")
+	for rest != "" {
+		name, after, _ := strings.Cut(rest, "/")
+		end += 1 + len(name)
+		switch {
+		case strings.HasPrefix(path[:end], users):
+			return path[:end]
+		case strings.HasSuffix(name, ".slice"):
+			rest = after
+			continue
+		case end == 1+len(name) && !isUnit(name) && after != "":
+			second, _, _ := strings.Cut(after, "/")
+			return path[:end+1+len(second)]
+		}
+		return path[:end]
+	}
+	return ""
+}
