@@ -21,8 +21,8 @@ func (w *Watcher) drainLocked() bool {
 			return some // EAGAIN: that was all
 		}
 		some = true
-		if !w.takeLocked(w.buf[:n]) && w.scanLocked() != nil {
-			w.whole = false // walked again in a second
+		if !w.takeLocked(w.buf[:n]) {
+			w.againLocked()
 		}
 	}
 	return true // closed
@@ -33,19 +33,22 @@ func (w *Watcher) drainLocked() bool {
 func (w *Watcher) takeLocked(raw []byte) bool {
 	ok := true
 	for _, e := range decode(raw) {
-		parent, known := w.dirs[e.watch]
+		of, known := w.dirs[e.watch]
+		path := filepath.Join(of.path, e.name)
 		switch {
 		case e.mask&unix.IN_Q_OVERFLOW != 0, e.mask&unix.IN_MOVE != 0:
 			ok = false
 		case e.mask&unix.IN_IGNORED != 0:
-			delete(w.dirs, e.watch)
+			w.endedLocked(e.watch)
 		case !known || e.mask&unix.IN_ISDIR == 0:
+		case e.mask&unix.IN_CREATE != 0 && !w.newsLocked(path):
+			w.tree.skipped++
 		case e.mask&unix.IN_CREATE != 0:
-			if err := w.enterLocked(filepath.Join(parent, e.name)); err != nil {
+			if err := w.enterLocked(path); err != nil {
 				w.tree.skip(err)
 			}
 		case e.mask&unix.IN_DELETE != 0:
-			w.leaveLocked(filepath.Join(parent, e.name))
+			w.leaveLocked(path)
 		}
 	}
 	return ok

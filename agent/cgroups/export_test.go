@@ -50,3 +50,6 @@ func (w *Watcher) Retry() {
 	defer w.mu.Unlock()
 	w.retryLocked()
 }
+
+// KnownTo is how many cgroups a tree knows.
+func KnownTo(t *Tree) int { return len(t.paths) }

@@ -1,7 +1,6 @@
 package cgroups
 
 import (
-	"cmp"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -10,16 +9,13 @@ import (
 	"time"
 )
 
-// DefaultMax bounds a Tree: more cgroups than a node has.
-const DefaultMax = 1 << 16
-
 // Tree remembers the paths of cgroups by their ID, the inode number, also of
 // those that were removed since. It is not for concurrent use.
 type Tree struct {
 	// Mount is where the hierarchy that memory is on is mounted, "" for nowhere.
 	Mount string
-	// Max is how many cgroups are remembered, DefaultMax if 0.
-	Max int
+	// Max and PerOwner bound what is remembered, DefaultMax and DefaultPerOwner if 0.
+	Max, PerOwner int
 	// Parent gives the ID of the cgroup above another, from the ledger; may be
 	// nil. It still knows of removed ones.
 	Parent func(id uint64) (uint64, bool)
@@ -31,6 +27,7 @@ type Tree struct {
 	walks   int
 	walked  time.Time // the newest walk's begin
 	skipped int       // since the newest walk began
+	rooms   rooms
 }
 
 // Known is one cgroup as it is kept over a restart of the agent.
@@ -42,7 +39,7 @@ type Known struct {
 }
 
 type known struct {
-	path string
+	path, owner string
 	// place is what the path says, nil until it was asked.
 	place *Place
 	walk  int       // in which it was last there
@@ -138,12 +135,11 @@ func (t *Tree) above(id uint64) []uint64 {
 
 // Refresh walks the tree, so that cgroups have a name when they are removed.
 func (t *Tree) Refresh() error {
-	begin, limit := time.Now(), cmp.Or(t.Max, DefaultMax)
+	begin := time.Now()
 	t.begin()
 	if t.Mount == "" {
 		return nil
 	}
-	found := 0
 	err := filepath.WalkDir(t.Mount, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil && name == t.Mount:
@@ -153,23 +149,23 @@ func (t *Tree) Refresh() error {
 			return nil
 		case !d.IsDir():
 			return nil
-		case found == limit:
-			return fs.SkipAll
 		}
 		id, err := inode(d)
 		if err != nil {
 			t.skip(err)
 			return fs.SkipDir
 		}
-		t.add(id, t.below(name))
-		found++
+		if !t.add(id, t.below(name)) {
+			t.skipped++
+			return fs.SkipDir
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("walk the cgroups at %s: %w", t.Mount, err)
 	}
 	t.walked = begin
-	t.forget(limit)
+	t.missing(begin)
 	return nil
 }
 
@@ -182,25 +178,31 @@ func (t *Tree) begin() {
 	t.skipped = 0
 }
 
-// add notes a cgroup that is there. One more than the limit takes the place of
-// one that was removed.
-func (t *Tree) add(id uint64, path string) {
+// add notes a cgroup that is there, and reports whether there was room for it.
+func (t *Tree) add(id uint64, path string) bool {
 	before, ok := t.paths[id]
-	t.paths[id] = known{path: path, walk: t.walks}
+	owner := before.owner
+	if !ok || before.path != path {
+		if ok {
+			t.forget(id) // it was moved
+		}
+		owner = t.Kubelet.owner(path)
+		if !t.take(owner, path) {
+			return false
+		}
+	}
+	t.paths[id] = known{path: path, owner: owner, walk: t.walks}
 	if !ok || before.path != path || !before.gone.IsZero() {
 		t.tell(Known{ID: id, Path: path})
 	}
-	if limit := cmp.Or(t.Max, DefaultMax); len(t.paths) > limit+limit/8 {
-		t.forget(limit)
-	}
+	return true
 }
 
 // left notes a cgroup that was removed.
 func (t *Tree) left(id uint64, at time.Time) {
 	k, ok := t.paths[id]
-	if ok {
-		k.gone = at
-		t.paths[id] = k
+	if ok && k.gone.IsZero() {
+		t.gone(id, k, at)
 		t.tell(Known{ID: id, Path: k.path, Gone: at})
 	}
 }
@@ -217,15 +219,27 @@ func (t *Tree) recall(list []Known) {
 	if t.paths == nil {
 		t.paths = map[uint64]known{}
 	}
-	for _, k := range list {
-		t.paths[k.ID] = known{path: k.Path, gone: k.Gone}
+	for _, k := range slices.SortedFunc(slices.Values(list), func(a, b Known) int { return a.Gone.Compare(b.Gone) }) {
+		owner := t.Kubelet.owner(k.Path)
+		if _, ok := t.paths[k.ID]; ok || !t.take(owner, k.Path) {
+			continue
+		}
+		t.paths[k.ID] = known{path: k.Path, owner: owner}
+		if !k.Gone.IsZero() {
+			t.gone(k.ID, t.paths[k.ID], k.Gone)
+		}
 	}
 }
 
+// all gives those that only kubelet and root make first.
 func (t *Tree) all() []Known {
 	list := make([]Known, 0, len(t.paths))
-	for id, k := range t.paths {
-		list = append(list, Known{ID: id, Path: k.path, Gone: k.gone})
+	for _, others := range []bool{false, true} {
+		for id, k := range t.paths {
+			if (k.owner != "") == others {
+				list = append(list, Known{ID: id, Path: k.path, Gone: k.gone})
+			}
+		}
 	}
 	return list
 }
@@ -235,15 +249,6 @@ func (t *Tree) missing(at time.Time) {
 	for id, k := range t.paths {
 		if k.gone.IsZero() && k.walk != t.walks {
 			t.left(id, at)
-		}
-	}
-}
-
-// expire forgets what was removed before a time.
-func (t *Tree) expire(before time.Time) {
-	for id, k := range t.paths {
-		if !k.gone.IsZero() && k.gone.Before(before) {
-			delete(t.paths, id)
 		}
 	}
 }
@@ -267,34 +272,4 @@ func inode(d fs.DirEntry) (uint64, error) {
 		return 0, fmt.Errorf("%s: no inode number", d.Name())
 	}
 	return st.Ino, nil
-}
-
-// forget drops those that were removed longest ago.
-func (t *Tree) forget(limit int) {
-	if len(t.paths) <= limit {
-		return
-	}
-	ids := make([]uint64, 0, len(t.paths))
-	for id := range t.paths {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b uint64) int {
-		x, y := t.paths[a], t.paths[b]
-		return cmp.Or(removedFirst(x, y), cmp.Compare(x.walk, y.walk), cmp.Compare(a, b))
-	})
-	for _, id := range ids[:len(ids)-limit] {
-		delete(t.paths, id)
-	}
-}
-
-// removedFirst orders those that were removed before those that are there.
-func removedFirst(a, b known) int {
-	switch {
-	case a.gone.IsZero() == b.gone.IsZero():
-		return a.gone.Compare(b.gone)
-	case b.gone.IsZero():
-		return -1
-	default:
-		return 1
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,7 +18,7 @@ const (
 	// DefaultKeep is how long a removed cgroup is remembered.
 	DefaultKeep = 10 * time.Minute
 	// DefaultWatches bounds the kernel's memory for them, about 1 KiB each.
-	DefaultWatches = 1 << 14
+	DefaultWatches = 1 << 13
 	// rescan is how often the tree is walked where it can't be watched as a whole.
 	rescan = time.Second
 	// atMost bounds the walks in a storm of kills whose cgroups are gone.
@@ -40,9 +41,11 @@ type Watcher struct {
 	mu     sync.Mutex
 	fd     int // of file, -1 once closed
 	tree   *Tree
-	byPath map[string]dir // those that are there
-	dirs   map[int]string // by watch
-	whole  bool           // every cgroup is watched, and no event was lost
+	byPath map[string]dir  // those that are there
+	dirs   map[int]watched // by watch
+	others int             // watches of cgroups that have an owner
+	whole  bool            // every cgroup is watched that is to be, and no event was lost
+	noise  noise
 	buf    [16 << 10]byte
 }
 
@@ -50,6 +53,12 @@ type Watcher struct {
 type dir struct {
 	id    uint64
 	watch int // -1 for none
+}
+
+// watched is a cgroup that is watched.
+type watched struct {
+	path  string
+	owned bool // it has an owner
 }
 
 // WatchOptions say how much a Watcher may take; zero values are the defaults.
@@ -65,7 +74,7 @@ type WatchOptions struct {
 // the watcher's from now on.
 func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 	o.Keep, o.Watches = cmp.Or(o.Keep, DefaultKeep), cmp.Or(o.Watches, DefaultWatches)
-	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]dir{}, dirs: map[int]string{}}
+	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]dir{}, dirs: map[int]watched{}, noise: newNoise()}
 }
 
 // Recall takes what the watcher of an agent before this one knew, in the same boot:
@@ -214,63 +223,61 @@ func (w *Watcher) scanLocked() error {
 	return nil
 }
 
+// errRoom says that an owner's cgroups have taken the owner's room.
+var errRoom = errors.New("no room")
+
 // enterLocked adds a cgroup and all below it. It is watched before it is read,
 // so that none is missed that comes meanwhile. An error is of this cgroup alone:
 // those below that can't be read are counted and left out.
 func (w *Watcher) enterLocked(path string) error {
+	before, known := w.byPath[path]
+	owner := w.tree.Kubelet.owner(path)
+	if !known && !w.tree.makeRoom(owner) {
+		return errRoom // before the kernel is asked: it would keep what it has looked up
+	}
 	name := filepath.Join(w.tree.Mount, path)
-	watch := w.watchLocked(name, path)
+	watch := w.watchLocked(name, path, owner)
 	var st unix.Stat_t
 	if err := unix.Lstat(name, &st); err != nil {
 		return err
 	}
-	switch before := w.byPath[path]; {
+	if !w.tree.add(st.Ino, path) {
+		w.unwatchLocked(dir{st.Ino, watch})
+		return errRoom
+	}
+	switch {
 	case before.id != st.Ino && w.o.Appeared != nil:
 		w.o.Appeared(path)
 	case before.id == st.Ino && watch < 0:
 		watch = before.watch
 	}
 	w.byPath[path] = dir{st.Ino, watch}
-	w.tree.add(st.Ino, path)
-	entries, err := os.ReadDir(name)
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		if err := w.enterLocked(filepath.Join(path, e.Name())); err != nil {
-			w.tree.skip(err)
-		}
-	}
-	return err
+	return w.readLocked(name, path)
 }
 
-// watchLocked gives the watch of a cgroup, -1 where there is none.
-func (w *Watcher) watchLocked(name, path string) int {
-	if w.fd < 0 {
-		return -1
+// readLocked enters what is in a cgroup, few at a time: somebody may have made any
+// number there.
+func (w *Watcher) readLocked(name, path string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
 	}
-	if len(w.dirs) >= w.o.Watches {
-		w.whole = false
-		return -1
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(256)
+		for _, e := range entries {
+			if !e.IsDir() {
+				continue
+			}
+			if err := w.enterLocked(filepath.Join(path, e.Name())); err != nil {
+				w.tree.skip(err)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	watch, err := unix.InotifyAddWatch(w.fd, name, watchMask)
-	if err == nil {
-		w.dirs[watch] = path
-		return watch
-	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM) {
-		w.whole = false // no more watches; else the cgroup is gone, or can't be read
-	}
-	return -1
-}
-
-// unwatchLocked ends the watch of a cgroup that was removed. The kernel does so by
-// itself on other file systems; kernfs leaves the count of links as it was, and
-// inotify then keeps watch and inode until it is told.
-func (w *Watcher) unwatchLocked(d dir) {
-	if d.watch < 0 || w.fd < 0 {
-		return
-	}
-	_, _ = unix.InotifyRmWatch(w.fd, uint32(d.watch)) // EINVAL: it has ended
-	delete(w.dirs, d.watch)
 }

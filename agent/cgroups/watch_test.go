@@ -133,14 +133,14 @@ func TestWatcherLetsGo(t *testing.T) {
 // TestWatcherWithoutWatches walks instead.
 func TestWatcherWithoutWatches(t *testing.T) {
 	tree, w := watched(t, cgroups.WatchOptions{Watches: 2})
-	mkdir(t, tree, "a/b")
+	mkdir(t, tree, "kubepods/pod1")
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
-	id := mkdir(t, tree, "a/b/c")
+	id := mkdir(t, tree, "kubepods/pod1/c")
 	require.Eventually(t, func() bool { known, _ := w.Size(); return known == 4 }, 10*time.Second, time.Millisecond)
-	require.NoError(t, os.Remove(filepath.Join(tree.Mount, "a/b/c")))
-	require.Equal(t, "/a/b/c", pathOf(t, w, id))
+	require.NoError(t, os.Remove(filepath.Join(tree.Mount, "kubepods/pod1/c")))
+	require.Equal(t, "/kubepods/pod1/c", pathOf(t, w, id))
 	_, dirs := w.Size()
 	require.LessOrEqual(t, dirs, 2)
 	cancel()
