@@ -76,28 +76,11 @@ type Agent struct {
 	collector *collect.Collector
 	journal   *journal.Journal
 	watcher   *cgroups.Watcher
+	names     *containers.Client
 }
 
 // New makes one.
 func New(c Config) *Agent { return &Agent{c: c, worth: worthTelling} }
-
-// Health is how it is at the moment.
-func (a *Agent) Health() incident.Health {
-	a.mu.Lock()
-	collector, j, watcher := a.collector, a.journal, a.watcher
-	a.mu.Unlock()
-	if collector == nil {
-		return incident.Health{Why: "starting"}
-	}
-	h := collector.Health()
-	h.Open = j.OpenCount()
-	h.Cgroups, h.Watched = watcher.Size()
-	h.Skipped = watcher.Skipped()
-	if err := j.Err(); err != nil {
-		h.Journal = err.Error()
-	}
-	return h
-}
 
 // Done ends the delivery of an incident to the Tracked consumer.
 func (a *Agent) Done(id string) {
@@ -112,7 +95,8 @@ func (a *Agent) Done(id string) {
 	}
 }
 
-// Run works until ctx ends, which is no error. Errors are of the start alone.
+// Run works until ctx ends, which is no error. An error is of the start alone: another
+// agent has the state directory. What else is missing it goes without, see Health.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	boot, err := bootID()
 	if err != nil {
@@ -127,6 +111,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
+	if err := j.Err(); err != nil {
+		a.c.Log.WithError(err).Error("the agent runs without its journal, and tries again: kills may be counted and told again after a restart")
+	}
 	if damaged > 0 {
 		a.c.Log.WithField("lines", damaged).Warn("the journal is damaged: some kills may be counted again")
 	}
@@ -139,18 +126,15 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer func() { _ = names.Close() }() // it has only asked
 	h, err := oom.FindHierarchy()
 	if err != nil {
-		return err
+		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups")
 	}
-	watcher, namer, err := a.identity(h, boot, l, names)
-	if err != nil {
-		return err
-	}
+	watcher, namer := a.identity(h, boot, l, names)
 	collector := collect.New(collect.Options{
 		Ledger: source{l}, Namer: namer, Limits: newLimits(watcher.Limits).of, Boot: boot,
 		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	a.mu.Lock()
-	a.collector, a.journal, a.watcher = collector, j, watcher
+	a.collector, a.journal, a.watcher, a.names = collector, j, watcher, names
 	a.mu.Unlock()
 	a.serve(ctx, j, namer)
 	return nil
@@ -158,7 +142,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 
 // identity learns what runs on the node, and what an earlier agent has known, before
 // the first kill is named.
-func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer, error) {
+func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer) {
 	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: a.c.Kubelet}
 	var namer *identity.Namer
 	appeared := func(path string) { namer.Appeared(path) }
@@ -168,7 +152,10 @@ func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *
 		Dir: a.c.StateDir, Boot: boot, Kubelet: a.c.Kubelet, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
 		Warn: func(err error) { a.c.Log.Warn(err) },
 	})
-	return watcher, namer, watcher.Start()
+	if err := watcher.Start(); err != nil {
+		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
+	}
+	return watcher, namer
 }
 
 // serve runs the parts until ctx ends, and all have.
@@ -178,6 +165,7 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	parts.Go(func() { a.watcher.Run(ctx) })
 	parts.Go(func() { namer.Run(ctx) })
 	parts.Go(func() { a.keeper.Run(ctx) })
+	parts.Go(func() { a.follow(ctx, j) })
 	for _, beside := range a.c.Beside {
 		parts.Go(func() { beside(ctx) })
 	}

@@ -66,7 +66,9 @@ func (w *Watcher) muteLocked(owner string) {
 // againLocked walks the tree since events were lost, unless that was so too often: then
 // it is walked in a second.
 func (w *Watcher) againLocked() {
-	if !w.noise.scans.Allow() || w.scanLocked() != nil {
-		w.whole = false
+	if w.noise.scans.Allow() {
+		_ = w.scanLocked() // walked again in a second
+		return
 	}
+	w.whole = false
 }

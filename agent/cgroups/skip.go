@@ -36,7 +36,7 @@ func (w *Watcher) Skipped() int {
 func (w *Watcher) retryLocked() {
 	left := w.tree.skipped > 0 || w.noise.left
 	w.noise = newNoise()
-	if left && w.scanLocked() != nil {
-		w.whole = false
+	if left {
+		_ = w.scanLocked() // Err has it
 	}
 }

@@ -46,6 +46,7 @@ type Watcher struct {
 	others int             // watches of cgroups that have an owner
 	whole  bool            // every cgroup is watched that is to be, and no event was lost
 	noise  noise
+	err    error // of the newest walk
 	buf    [16 << 10]byte
 }
 
@@ -101,18 +102,21 @@ func (w *Watcher) All() []Known {
 }
 
 // Start begins to watch, and has looked through the tree when it returns. An
-// error means that there is nothing to watch.
+// error means that the tree can't be read yet: Run tries again.
 func (w *Watcher) Start() error {
 	w.mu.Lock()
 	if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
 		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
 	} // else the tree is walked
-	err := w.scanLocked()
-	w.mu.Unlock()
-	if err != nil {
-		w.close()
-	}
-	return err
+	defer w.mu.Unlock()
+	return w.scanLocked()
+}
+
+// Err returns why the tree could not be read when it was walked last, nil if it could.
+func (w *Watcher) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 // Run follows the tree until ctx ends. A tree that can't be read is tried again.
@@ -165,8 +169,8 @@ func (w *Watcher) Size() (known, watched int) {
 func (w *Watcher) walkAgain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.whole && w.scanLocked() != nil {
-		w.whole = false
+	if !w.whole {
+		_ = w.scanLocked() // Err has it
 	}
 }
 
@@ -206,8 +210,10 @@ func (w *Watcher) scanLocked() error {
 	if w.tree.Mount == "" {
 		return nil
 	}
-	if err := w.enterLocked("/"); err != nil {
-		return fmt.Errorf("walk the cgroups at %s: %w", w.tree.Mount, err)
+	if w.err = w.enterLocked("/"); w.err != nil {
+		w.whole = false
+		w.err = fmt.Errorf("walk the cgroups at %s: %w", w.tree.Mount, w.err)
+		return w.err
 	}
 	w.tree.walked = begin
 	w.tree.missing(begin)

@@ -183,9 +183,22 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
+// TestWatcherOfNothing: a tree that comes later is found.
 func TestWatcherOfNothing(t *testing.T) {
-	w := cgroups.NewWatcher(&cgroups.Tree{Mount: "/nowhere"}, cgroups.WatchOptions{})
-	require.ErrorContains(t, w.Start(), "/nowhere")
+	tree := &cgroups.Tree{Mount: filepath.Join(t.TempDir(), "later")}
+	w := cgroups.NewWatcher(tree, cgroups.WatchOptions{})
+	require.ErrorContains(t, w.Start(), tree.Mount)
+	require.ErrorIs(t, w.Err(), os.ErrNotExist)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	id := mkdir(t, tree, "kubepods/pod1")
+	require.Eventually(t, func() bool { return pathOf(t, w, id) != "" }, 10*time.Second, time.Millisecond)
+	require.NoError(t, w.Err())
+	late := mkdir(t, tree, "kubepods/pod1/c")
+	require.Equal(t, "/kubepods/pod1/c", pathOf(t, w, late), "by an event")
+	cancel()
+	running.Wait()
 }
 
 func TestLimits(t *testing.T) {

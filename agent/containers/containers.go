@@ -8,12 +8,14 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -72,6 +74,8 @@ type Client struct {
 	order  []string    // of known, oldest first
 	notify func(Known) // may be nil
 	silent time.Time
+
+	err atomic.Pointer[error] // why it was silent, nil since it has answered
 }
 
 // New makes a client of the containerd at a socket, "" for none. It connects
@@ -88,6 +92,15 @@ func (c *Client) Close() error {
 		return nil
 	}
 	return c.conn.Close()
+}
+
+// Err returns why containerd did not answer when it was asked last, nil if it did. It
+// does not wait.
+func (c *Client) Err() error {
+	if err := c.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Recall takes what the client of an agent before this one knew. Containerd is not
@@ -137,10 +150,13 @@ func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	info, ok, err := c.ask(ctx, id)
+	if err != nil && !answered(err) {
+		c.silent = time.Now()
+		c.err.Store(&err)
+		return Info{}, false
+	}
+	c.err.Store(nil)
 	if err != nil {
-		if !answered(err) {
-			c.silent = time.Now()
-		}
 		return Info{}, false
 	}
 	if ok {
@@ -189,7 +205,8 @@ func (c *Client) connect() error {
 	if _, err := os.Stat(c.address); err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("unix://"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: pause / 5, Multiplier: 1, MaxDelay: pause / 5}}))
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,15 @@ func (fakeNamespaces) List(context.Context, *namespacesapi.ListNamespacesRequest
 func serve(t *testing.T, f *fake) *containers.Client {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "s")
+	listen(t, f, address)
+	client := containers.New(address)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+// listen serves at an address until the server is stopped, or the test ends.
+func listen(t *testing.T, f *fake, address string) *grpc.Server {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", address)
 	require.NoError(t, err)
 	server := grpc.NewServer()
@@ -69,9 +78,26 @@ func serve(t *testing.T, f *fake) *containers.Client {
 	namespacesapi.RegisterNamespacesServer(server, fakeNamespaces{})
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
+	return server
+}
+
+// TestContainerdComesBack: one that comes later, or is started again, is asked soon.
+func TestContainerdComesBack(t *testing.T) {
+	address := filepath.Join(t.TempDir(), "s")
 	client := containers.New(address)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return client
+	for _, id := range []string{"cri", "web"} {
+		_, ok := client.Lookup(t.Context(), id)
+		require.False(t, ok)
+		require.Error(t, client.Err())
+		server := listen(t, &fake{}, address)
+		require.Eventually(t, func() bool {
+			_, ok := client.Lookup(t.Context(), id)
+			return ok
+		}, 20*time.Second, 10*time.Millisecond)
+		require.NoError(t, client.Err())
+		server.Stop()
+	}
 }
 
 func TestLookup(t *testing.T) {
@@ -156,6 +182,7 @@ func TestNoContainerd(t *testing.T) {
 		client := containers.New(address)
 		_, ok := client.Lookup(t.Context(), "cri")
 		require.False(t, ok)
+		require.Equal(t, address != "", client.Err() != nil)
 		require.NoError(t, client.Close())
 	}
 }

@@ -69,8 +69,9 @@ type Health struct {
 	Seen, Lost, RingFull uint64
 	// Lag is how long after its kill the newest record was read.
 	Lag time.Duration
-	// Journal is why the position can't be kept, "" if it can.
-	Journal string
+	// Journal is why the position can't be kept, Tree why cgroups have no names and
+	// Containerd why containers have none of containerd's: "" where all is well.
+	Journal, Tree, Containerd string
 	// Open are the incidents that a Tracked consumer has not done with.
 	Open int
 	// Cgroups are known, Watched are watched, Skipped could not be read.

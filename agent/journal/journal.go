@@ -17,9 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/statefile"
@@ -30,6 +27,8 @@ const (
 	fileName = "journal"
 	nextName = "journal.next"
 	lockName = "lock"
+	// unreadName is where a journal goes that could not be read.
+	unreadName = "journal.unread"
 
 	// maxFile is how much is added before the journal is written anew, in bytes.
 	maxFile = 4 << 20
@@ -48,79 +47,23 @@ const (
 	maxSeries = 2000
 )
 
-// ErrBusy says that another agent has the state directory.
-var ErrBusy = errors.New("another agent uses it")
-
 // Journal is the position. Its methods may be called concurrently; they wait for
 // a write to the file at most.
 type Journal struct {
-	dir  string
-	lock *os.File
+	dir string
 
-	mu    sync.Mutex // guards what follows
-	file  *os.File   // nil where it could not be written
-	size  int64
-	begun int64 // size as the journal was begun
-	state state
-	text  []byte // to be used again
-	err   error  // of the last write
+	mu     sync.Mutex // guards what follows
+	lock   *os.File   // nil where it could not be made
+	file   *os.File   // nil where it could not be written
+	unread bool       // what is there could not be read
+	size   int64
+	begun  int64 // size as the journal was begun
+	state  state
+	text   []byte // to be used again
+	err    error  // of the last write
 
 	closed bool
 	fault  error // for tests: what every write gives
-}
-
-// Open reads the journal in dir, which it makes if need be, and begins a new
-// one. boot is /proc/sys/kernel/random/boot_id: what was seen in another boot
-// says nothing of this one's processes. now is when counting began where there
-// is no journal yet, and fresh says so. damaged are the lines that could not be
-// read: they are left out, as is what a crash of the node cut off.
-func Open(dir, boot string, now time.Time) (j *Journal, fresh bool, damaged int, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, false, 0, fmt.Errorf("state directory: %w", err)
-	}
-	held, err := lock(filepath.Join(dir, lockName))
-	if err != nil {
-		return nil, false, 0, fmt.Errorf("state directory %s: %w", dir, err)
-	}
-	j = &Journal{dir: dir, lock: held, state: newState(boot, now)}
-	if damaged, err = j.read(boot, now); err == nil {
-		err = j.renewLocked() // nobody else has it yet
-	}
-	if err != nil {
-		return nil, false, damaged, errors.Join(err, j.Close())
-	}
-	return j, j.state.empty(), damaged, nil
-}
-
-// read reads what an earlier agent has left, if there was one.
-func (j *Journal) read(boot string, now time.Time) (damaged int, err error) {
-	f, err := statefile.Open(j.path(fileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("journal: %w", err)
-	}
-	defer f.Close()
-	if j.state, damaged, err = parse(f, boot, now); err != nil {
-		return damaged, fmt.Errorf("journal: %w", err)
-	}
-	return damaged, nil
-}
-
-func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrBusy
-		}
-		return nil, err
-	}
-	return f, nil
 }
 
 func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
@@ -263,8 +206,18 @@ func (j *Journal) dropLocked(err error) error {
 	return fmt.Errorf("journal: %w", err)
 }
 
-// renewLocked writes the state to a new file and goes on in that.
+// renewLocked writes the state to a new file and goes on in that. What was there and
+// could not be read is kept beside.
 func (j *Journal) renewLocked() error {
+	if err := j.lockLocked(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if j.unread {
+		if err := os.Rename(j.path(fileName), j.path(unreadName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("journal: set aside what can't be read: %w", err)
+		}
+		j.unread = false
+	}
 	f, size, err := statefile.Renew(j.path(fileName), j.path(nextName), j.fillLocked)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)

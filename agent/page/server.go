@@ -123,13 +123,23 @@ func (s *server) bounded(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.Health != nil {
-		if h := s.Health(); !h.Ready {
-			text(w, http.StatusServiceUnavailable, "not ready: "+h.Why+"\n")
-			return
+	if s.Health == nil {
+		text(w, http.StatusOK, "ok\n")
+		return
+	}
+	h := s.Health()
+	status, body := http.StatusOK, "ok\n"
+	if !h.Ready {
+		status, body = http.StatusServiceUnavailable, "not ready: "+h.Why+"\n"
+	}
+	for _, missing := range []struct{ what, why string }{
+		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
+	} {
+		if missing.why != "" {
+			body += "without " + missing.what + ": " + missing.why + "\n"
 		}
 	}
-	text(w, http.StatusOK, "ok\n")
+	text(w, status, body)
 }
 
 func (s *server) page(w http.ResponseWriter, r *http.Request) {

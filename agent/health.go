@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// journalAgain is how often a journal that can't be written is tried.
+const journalAgain = 5 * time.Second
+
+// Health is how it is at the moment.
+func (a *Agent) Health() incident.Health {
+	a.mu.Lock()
+	collector, j, watcher, names := a.collector, a.journal, a.watcher, a.names
+	a.mu.Unlock()
+	if collector == nil {
+		return incident.Health{Why: "starting"}
+	}
+	h := collector.Health()
+	h.Open = j.OpenCount()
+	h.Cgroups, h.Watched = watcher.Size()
+	h.Skipped = watcher.Skipped()
+	h.Journal, h.Tree, h.Containerd = textOf(j.Err()), textOf(watcher.Err()), textOf(names.Err())
+	return h
+}
+
+// follow has the journal written again that could not be, and says when it could not
+// and when it is, until ctx ends.
+func (a *Agent) follow(ctx context.Context, j *journal.Journal) {
+	tick := time.NewTicker(journalAgain)
+	defer tick.Stop()
+	for failed := j.Err() != nil; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := j.Retry()
+		switch {
+		case err == nil && failed:
+			a.c.Log.Info("the journal is written again")
+		case err != nil && !failed:
+			a.c.Log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and told again after a restart")
+		}
+		failed = err != nil
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return kill.Clean(err.Error())
+}

@@ -1,0 +1,120 @@
+package journal_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/agent/journal"
+)
+
+// disk mounts a small file system in memory, and returns where.
+func disk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0755"); err != nil {
+		t.Skipf("needs leave to mount a file system: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// fill uses up the room of a disk, and returns what gives it back.
+func fill(t *testing.T, dir string) (empty func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	require.NoError(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.NoError(t, f.Close())
+	return func() { require.NoError(t, os.Remove(f.Name())) }
+}
+
+// unprivileged has this thread be refused as any other user is.
+func unprivileged(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var before [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &before[0]))
+	without := before
+	without[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	require.NoError(t, unix.Capset(&header, &without[0]))
+	t.Cleanup(func() {
+		require.NoError(t, unix.Capset(&header, &before[0]))
+		runtime.UnlockOSThread()
+	})
+}
+
+// TestOpensAlways: a disk that gives nothing is no reason not to count, and when it is
+// back all is there that came meanwhile.
+func TestOpensAlways(t *testing.T) {
+	for name, test := range map[string]struct {
+		// spoil makes the directory unfit, and returns what heals it.
+		spoil func(t *testing.T, dir string) (heal func())
+		// before says that an earlier journal is there, kept that it is read all the same.
+		before, kept bool
+		want         error
+	}{
+		"full, first start":      {spoil: fill, want: unix.ENOSPC},
+		"full":                   {spoil: fill, before: true, kept: true, want: unix.ENOSPC},
+		"read-only, first start": {spoil: readOnly, want: unix.EROFS},
+		"read-only":              {spoil: readOnly, before: true, kept: true, want: unix.EROFS},
+		"directory that can't be used": {before: true, want: unix.EACCES, spoil: func(t *testing.T, dir string) func() {
+			state := filepath.Join(dir, "state")
+			require.NoError(t, os.Chmod(state, 0))
+			return func() { require.NoError(t, os.Chmod(state, 0o700)) }
+		}},
+		"journal that can't be read": {before: true, want: unix.EACCES, spoil: func(t *testing.T, dir string) func() {
+			require.NoError(t, os.Chmod(filepath.Join(dir, "state", "journal"), 0))
+			return func() {}
+		}},
+		"a file in its place": {want: unix.ENOTDIR, spoil: func(t *testing.T, dir string) func() {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "state"), nil, 0o600))
+			return func() { require.NoError(t, os.Remove(filepath.Join(dir, "state"))) }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := disk(t)
+			state := filepath.Join(dir, "state")
+			if test.before {
+				j, _ := open(t, state, boot)
+				require.NoError(t, j.Add(true, one(1)))
+				require.NoError(t, j.Close())
+			}
+			heal := test.spoil(t, dir)
+			unprivileged(t)
+
+			j, fresh, _, err := journal.Open(state, boot, began)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, j.Close()) })
+			require.ErrorIs(t, j.Err(), test.want)
+			require.Equal(t, !test.kept, fresh)
+			require.Equal(t, test.kept, j.Has(record(1)))
+			err = j.Add(true, one(2))
+			require.True(t, err == nil || errors.Is(err, test.want), "%v", err)
+			require.True(t, j.Has(record(2)), "in memory")
+			heal()
+			require.NoError(t, j.Retry())
+			require.NoError(t, j.Err())
+			require.NoError(t, j.Close())
+
+			j, fresh = open(t, state, boot)
+			require.False(t, fresh)
+			require.True(t, j.Has(record(2)), "and on disk")
+			require.Equal(t, test.kept, j.Has(record(1)))
+		})
+	}
+}
+
+func readOnly(t *testing.T, dir string) func() {
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	return func() { require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "")) }
+}

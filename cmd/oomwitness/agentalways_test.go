@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// nextLine gives the next line of the log with a message.
+func (a *agentProcess) nextLine(t *testing.T, message string) map[string]any {
+	t.Helper()
+	for a.log.Scan() {
+		var line map[string]any
+		require.NoError(t, json.Unmarshal(a.log.Bytes(), &line), "%s", a.log.Bytes())
+		if text, _ := line["msg"].(string); strings.HasPrefix(text, message) {
+			return line
+		}
+	}
+	require.FailNow(t, "the log has ended", message)
+	return nil
+}
+
+// get asks the agent at the address of its log.
+func (a *agentProcess) get(t *testing.T, address, path string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+	require.NoError(t, err)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(body)
+}
+
+// TestAgentStartsAlways: what is missing the agent goes without, says so in its log and
+// in /readyz, and has it again when it is back.
+func TestAgentStartsAlways(t *testing.T) {
+	pins := loaded(t)
+	for name, test := range map[string]struct {
+		spoil func(t *testing.T, disk string) (heal func())
+		why   string
+	}{
+		"full disk": {why: "no space left on device", spoil: func(t *testing.T, disk string) func() {
+			f, err := os.Create(filepath.Join(disk, "filler"))
+			require.NoError(t, err)
+			for err == nil {
+				_, err = f.Write(make([]byte, 4096))
+			}
+			require.ErrorIs(t, err, unix.ENOSPC)
+			require.NoError(t, f.Close())
+			return func() { require.NoError(t, os.Remove(f.Name())) }
+		}},
+		"read-only disk": {why: "read-only file system", spoil: func(t *testing.T, disk string) func() {
+			require.NoError(t, unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+			return func() { require.NoError(t, unix.Mount("", disk, "", unix.MS_REMOUNT, "")) }
+		}},
+		"a file in the directory's place": {why: "not a directory", spoil: func(t *testing.T, disk string) func() {
+			state := filepath.Join(disk, "state")
+			require.NoError(t, os.WriteFile(state, nil, 0o600))
+			return func() { require.NoError(t, os.Remove(state)) }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			disk := t.TempDir()
+			require.NoError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"))
+			t.Cleanup(func() { require.NoError(t, unix.Unmount(disk, unix.MNT_DETACH)) })
+			heal := test.spoil(t, disk)
+			args := append(pins, "--state-dir", filepath.Join(disk, "state"), "--kubelet-cgroup-root", s.root,
+				"--address", "/nowhere/containerd.sock", "--metrics-address", "127.0.0.1:0")
+			a := startAgent(t, args...)
+			address := fmt.Sprint(a.nextLine(t, "serves metrics")["address"])
+			require.Contains(t, fmt.Sprint(a.nextLine(t, "the agent runs without its journal")["error"]), test.why)
+			pid := s.kill(t)
+			for {
+				line, ok := a.next(t)
+				require.True(t, ok)
+				if int(line.Victims[0].PID) == pid {
+					require.Equal(t, s.uid, line.Victims[0].Pod.UID)
+					break
+				}
+			}
+			status, body := a.get(t, address, "/readyz")
+			require.Equal(t, http.StatusOK, status, body)
+			require.Contains(t, body, "without journal: ")
+			require.Contains(t, body, test.why)
+			require.Contains(t, body, "without names from containerd: ")
+			heal()
+			a.nextLine(t, "the journal is written again")
+			_, body = a.get(t, address, "/readyz")
+			require.NotContains(t, body, "journal")
+			_, body = a.get(t, address, "/metrics")
+			require.Contains(t, body, "\noomwitness_journal_up 1\n")
+			for _, line := range a.end(t, syscall.SIGTERM) {
+				require.NotEqual(t, pid, int(line.Victims[0].PID))
+			}
+		})
+	}
+}
+
+// TestAgentWithoutLedger waits for one.
+func TestAgentWithoutLedger(t *testing.T) {
+	pins := pinned(t)
+	s := newScene(t)
+	a := startAgent(t, append(pins, "--state-dir", filepath.Join(t.TempDir(), "state"), "--metrics-address", "127.0.0.1:0")...)
+	address := fmt.Sprint(a.nextLine(t, "serves metrics")["address"])
+	require.Eventually(t, func() bool {
+		status, body := a.get(t, address, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "ledger")
+	}, 20*time.Second, 10*time.Millisecond)
+	_, err := execute(t, append([]string{"load"}, pins...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := execute(t, append([]string{"unload"}, pins...)...)
+		require.True(t, err == nil || errors.Is(err, os.ErrNotExist), "%v", err)
+	})
+	require.Eventually(t, func() bool {
+		status, _ := a.get(t, address, "/readyz")
+		return status == http.StatusOK
+	}, 20*time.Second, 10*time.Millisecond)
+	pid := s.kill(t)
+	for {
+		line, ok := a.next(t)
+		require.True(t, ok)
+		if int(line.Victims[0].PID) == pid {
+			break
+		}
+	}
+	a.end(t, syscall.SIGTERM)
+}
