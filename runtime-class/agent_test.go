@@ -2,7 +2,9 @@ package runtimeclass
 
 import (
 	"context"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -117,6 +120,7 @@ func TestAgentFlags(t *testing.T) {
 	for _, values := range []map[string]string{
 		nil,
 		{"agent.mark.annotation": `"example.org/a=b"`, "agent.mark.label": `"example.org/l=m"`, "agent.evict": "true", "agent.dryRun": "true"},
+		{"agent.healthPort": "0"},
 		{"agent.port": "0", "agent.page": "false", "agent.pageAll": "true", "agent.seriesTTL": `"3h"`, "agent.maxSeries": "7"},
 		{"agent.api.qps": "2000000", "agent.api.burst": "4000000", "agent.maxSeries": "100000"}, // Helm writes large numbers as 4e+06
 		{"agent.api.qps": "2.5", "agent.api.burst": "9", "agent.memoryLimit": `"20971520"`, "agent.logLevel": `"debug"`, "agent.mark.scopes": `["sysrq","cpuset"]`},
@@ -124,7 +128,18 @@ func TestAgentFlags(t *testing.T) {
 	} {
 		set, _, _ := agentObjects(t, values)
 		c := set.Spec.Template.Spec.Containers[0]
-		require.Equal(t, values["agent.port"] == "", len(c.Ports) == 1 && c.LivenessProbe != nil && c.ReadinessProbe != nil)
+		var ports []string
+		for _, port := range c.Ports {
+			ports = append(ports, port.Name)
+		}
+		require.Equal(t, values["agent.port"] == "", slices.Contains(ports, "metrics"))
+		if values["agent.healthPort"] != "" {
+			require.True(t, c.LivenessProbe == nil && c.ReadinessProbe == nil)
+		} else {
+			require.Contains(t, ports, "health")
+			require.Equal(t, "health", c.LivenessProbe.HTTPGet.Port.String())
+			require.Equal(t, "health", c.ReadinessProbe.HTTPGet.Port.String())
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, command(t), append(c.Args, "--lock-dir=relative")...).CombinedOutput()
@@ -167,6 +182,36 @@ func TestAgentSharesTheNodes(t *testing.T) {
 func TestNothingToScrape(t *testing.T) {
 	_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.port": "0", "agent.podMonitor.create": "true"})...)
 	require.ErrorContains(t, err, "agent.podMonitor.create: with agent.port 0 there is nothing to scrape")
+}
+
+// TestAgentNetworkPolicy: nobody reaches the agent but who is named, and at the port of
+// the metrics alone.
+func TestAgentNetworkPolicy(t *testing.T) {
+	policy := func(values map[string]string) *networkingv1.NetworkPolicy {
+		with := map[string]string{"agent.networkPolicy.create": "true"}
+		maps.Copy(with, values)
+		set, _, all := agentObjects(t, with)
+		for _, object := range all {
+			if p, ok := object.(*networkingv1.NetworkPolicy); ok {
+				require.Equal(t, set.Spec.Selector.MatchLabels, p.Spec.PodSelector.MatchLabels)
+				require.Equal(t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, p.Spec.PolicyTypes)
+				return p
+			}
+		}
+		require.Fail(t, "no policy")
+		return nil
+	}
+	require.Empty(t, policy(nil).Spec.Ingress, "an empty list of sources would let all in")
+	from := map[string]string{"agent.networkPolicy.from": `[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]`}
+	rules := policy(from).Spec.Ingress
+	require.Len(t, rules, 1)
+	require.Equal(t, "monitoring", rules[0].From[0].NamespaceSelector.MatchLabels["name"])
+	require.Len(t, rules[0].Ports, 1)
+	require.Equal(t, "metrics", rules[0].Ports[0].Port.String())
+	from["agent.port"] = "0"
+	require.Empty(t, policy(from).Spec.Ingress)
+	_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.networkPolicy.create": "true", "hostNetwork": "true"})...)
+	require.ErrorContains(t, err, "agent.networkPolicy.create: with hostNetwork no network policy is kept")
 }
 
 func TestAgentSelectsItsOwnPods(t *testing.T) {

@@ -8,15 +8,12 @@ package page
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"github.com/oomwitness/oomwitness/agent/history"
 	"github.com/oomwitness/oomwitness/agent/incident"
@@ -58,9 +55,7 @@ type server struct {
 // Handler answers GET and HEAD, and nothing else.
 func Handler(c Config) http.Handler {
 	s := &server{Config: c, renders: make(chan struct{}, maxRenders)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("/readyz", s.ready)
+	mux := s.health()
 	if c.Metrics != nil {
 		mux.Handle("/metrics", c.Metrics)
 	}
@@ -120,26 +115,6 @@ func (s *server) bounded(next http.HandlerFunc) http.HandlerFunc {
 			text(w, http.StatusServiceUnavailable, "too many requests at once\n")
 		}
 	}
-}
-
-func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.Health == nil {
-		text(w, http.StatusOK, "ok\n")
-		return
-	}
-	h := s.Health()
-	status, body := http.StatusOK, "ok\n"
-	if !h.Ready {
-		status, body = http.StatusServiceUnavailable, "not ready: "+h.Why+"\n"
-	}
-	for _, missing := range []struct{ what, why string }{
-		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
-	} {
-		if missing.why != "" {
-			body += "without " + missing.what + ": " + missing.why + "\n"
-		}
-	}
-	text(w, status, body)
 }
 
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
@@ -253,42 +228,6 @@ func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // the client is gone, then
-}
-
-// Bounds of a connection.
-const (
-	maxConnections  = 64
-	maxHeader       = 8 << 10
-	headerTimeout   = 5 * time.Second
-	readTimeout     = 10 * time.Second
-	writeTimeout    = 30 * time.Second
-	idleTimeout     = 60 * time.Second
-	shutdownTimeout = 3 * time.Second
-)
-
-// Serve answers on the listener until ctx ends, and closes it.
-func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
-	srv := &http.Server{
-		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if srv.Shutdown(bounded) != nil {
-			_ = srv.Close() // somebody reads slowly
-		}
-	})
-	err := srv.Serve(netutil.LimitListener(listener, maxConnections))
-	if !stop() {
-		<-ended
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
 }
 
 // IsLoopback says whether a listener's address can be reached from this machine alone.

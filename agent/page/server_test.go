@@ -225,34 +225,6 @@ func TestLongHeader(t *testing.T) {
 	})
 }
 
-// TestTooManyConnections: one more than there may be waits for another to end.
-func TestTooManyConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		listener, stop := serve(t)
-		defer stop()
-		var open []net.Conn
-		for range 64 {
-			open = append(open, listener.dial())
-		}
-		answered := make(chan int, 1)
-		go func() {
-			conn := listener.dial()
-			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-			if status, err := answerOn(conn); err == nil {
-				answered <- status
-			}
-			conn.Close()
-		}()
-		synctest.Wait()
-		require.Empty(t, answered)
-		open[0].Close()
-		require.Equal(t, http.StatusOK, <-answered)
-		for _, conn := range open {
-			conn.Close()
-		}
-	})
-}
-
 func TestIsLoopback(t *testing.T) {
 	for ip, want := range map[string]bool{"127.0.0.1": true, "::1": true, "0.0.0.0": false, "::": false, "10.0.0.1": false} {
 		require.Equal(t, want, page.IsLoopback(&net.TCPAddr{IP: net.ParseIP(ip)}), ip)

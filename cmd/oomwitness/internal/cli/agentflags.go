@@ -41,10 +41,10 @@ type agentFlags struct {
 	evict, dryRun                    bool
 	evictEvery                       time.Duration
 
-	metricsAddress string
-	page, pageAll  bool
-	seriesTTL      time.Duration
-	maxSeries      int
+	metricsAddress, healthAddress string
+	page, pageAll                 bool
+	seriesTTL                     time.Duration
+	maxSeries                     int
 }
 
 const (
@@ -80,6 +80,8 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
 		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
+	flags.StringVar(&f.healthAddress, "health-address", "",
+		"address of /healthz and /readyz alone, for probes, such as :8081; empty for none")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
 	flags.BoolVar(&f.pageAll, "page-all", false, "show on page and API what a pod's owner may not see: the node's processes and paths")
 	flags.DurationVar(&f.seriesTTL, "series-ttl", metrics.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")

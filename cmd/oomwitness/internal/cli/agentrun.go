@@ -123,13 +123,22 @@ func (d *daemon) run(ctx context.Context) error {
 	defer cancel(nil)
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	if address := d.f.listenAddress(); address != "" {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			return fmt.Errorf("--metrics-address: %w", err)
+	for _, l := range []struct {
+		flag, address, what string
+		serve               func(context.Context, net.Listener) error
+	}{
+		{"metrics-address", d.f.listenAddress(), "metrics", d.serve},
+		{"health-address", d.f.healthAddress, "health", d.serveHealth},
+	} {
+		if l.address == "" {
+			continue
 		}
-		d.log.WithField("address", listener.Addr().String()).Info("serves metrics")
-		parts.Go(func() { cancel(d.serve(ctx, listener)) })
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.address)
+		if err != nil {
+			return flagError(l.flag, err)
+		}
+		d.log.WithField("address", listener.Addr().String()).Info("serves " + l.what)
+		parts.Go(func() { cancel(l.serve(ctx, listener)) })
 	}
 	err := d.agent.Run(ctx)
 	if err == nil && ctx.Err() != nil {
@@ -147,6 +156,11 @@ func (d *daemon) serve(ctx context.Context, listener net.Listener) (err error) {
 		Node: d.node, Version: thisBuild().Version, Page: d.f.page, History: d.history, Health: d.health,
 		Metrics: d.metrics.Handler(errors), All: d.f.pageAll, Loopback: page.IsLoopback(listener.Addr()),
 	}))
+}
+
+// serveHealth answers probes until ctx ends.
+func (d *daemon) serveHealth(ctx context.Context, listener net.Listener) error {
+	return page.Serve(ctx, listener, page.HealthHandler(d.health))
 }
 
 func (d *daemon) health() incident.Health { return d.agent.Health() }
