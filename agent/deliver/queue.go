@@ -12,6 +12,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/agent/owner"
 )
 
 // Limits of a Queue.
@@ -50,7 +51,7 @@ type Queue struct {
 	// open counts the tasks of an incident that are not ended.
 	open map[string]int
 	// waiting counts all tasks, by owner.
-	waiting room
+	waiting owner.Room
 }
 
 var _ incident.Tracked = (*Queue)(nil)
@@ -63,7 +64,6 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 		ready:  workqueue.NewTypedDelayingQueue[Lane](),
 		pauses: workqueue.NewTypedItemExponentialFailureRateLimiter[Lane](firstPause, lastPause),
 		lanes:  map[Lane][]Task{}, busy: map[Lane]int{}, open: map[string]int{},
-		waiting: newRoom(),
 	}
 	for _, a := range actions {
 		q.actions[a.Name()] = a
@@ -114,10 +114,10 @@ func (q *Queue) add(id string, items []Item) (skipped []Item, ended []string) {
 		if len(q.lanes[item.Lane]) == 1 {
 			q.ready.Add(item.Lane)
 		}
-		q.waiting.add(ownerOf(item.Lane, &item.Task), 1)
+		q.waiting.Add(ownerOf(item.Lane, &item.Task), 1)
 		q.open[id]++
 	}
-	for q.waiting.all > q.max {
+	for q.waiting.All() > q.max {
 		item, ok := q.dropLocked()
 		if !ok {
 			break // all is being done
@@ -144,7 +144,7 @@ func (q *Queue) endedLocked(id string) bool {
 func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting.all
+	return q.waiting.All()
 }
 
 // Run works with so many workers until ctx ends. What is open then stays open. It
@@ -264,7 +264,7 @@ func (q *Queue) remove(lane Lane, tasks []Task) bool {
 	delete(q.busy, lane)
 	var closed []string
 	for i := range tasks {
-		q.waiting.add(ownerOf(lane, &tasks[i]), -1)
+		q.waiting.Add(ownerOf(lane, &tasks[i]), -1)
 		if q.endedLocked(tasks[i].ID) {
 			closed = append(closed, tasks[i].ID)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/owner"
 )
 
 const (
@@ -35,7 +36,7 @@ type History struct {
 	mu      sync.RWMutex
 	entries []*Entry // oldest first, by time and then by ID
 	ids     map[string]struct{}
-	victims int // of all entries
+	victims owner.Room // of all entries
 	dropped uint64
 }
 
@@ -46,8 +47,8 @@ func (h *History) Restore(_ incident.Totals, past []incident.Incident) {
 	}
 }
 
-// Take keeps one event. One that is kept already, by its ID, is replaced. The oldest
-// make room.
+// Take keeps one event. One that is kept already, by its ID, is replaced. The oldest of
+// the owner who has the most victims make room.
 func (h *History) Take(in incident.Incident, _ bool) { h.add(in) }
 
 func (h *History) add(in incident.Incident) {
@@ -64,15 +65,15 @@ func (h *History) add(in incident.Incident) {
 	h.ids[in.ID] = struct{}{}
 	at, _ := slices.BinarySearchFunc(h.entries, e, older)
 	h.entries = slices.Insert(h.entries, at, e)
-	h.victims += len(e.Victims)
-	for len(h.entries) > MaxEvents || h.victims > MaxVictims {
-		h.removeLocked(0)
+	h.victims.Add(owner.Of(&e.Incident), len(e.Victims))
+	for len(h.entries) > MaxEvents || h.victims.All() > MaxVictims {
+		h.removeLocked(h.victims.Drop(len(h.entries), func(i int) owner.Owner { return owner.Of(&h.entries[i].Incident) }))
 		h.dropped++
 	}
 }
 
 func (h *History) removeLocked(i int) {
-	h.victims -= len(h.entries[i].Victims)
+	h.victims.Add(owner.Of(&h.entries[i].Incident), -len(h.entries[i].Victims))
 	delete(h.ids, h.entries[i].ID)
 	if i == 0 { // as a storm has it: nothing is moved
 		h.entries[0] = nil

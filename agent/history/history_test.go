@@ -84,6 +84,30 @@ func TestNobodyElsesSlice(t *testing.T) {
 	require.Empty(t, h.Newest()[0].Victims[0].Comm)
 }
 
+// TestFlood: the events of one tenant, in however many pods, make room for each other,
+// and those of others stay.
+func TestFlood(t *testing.T) {
+	in := func(n int, namespace string, pods int) incident.Incident {
+		e := event(n, 1)
+		e.Victims[0].Pod = &kill.Pod{Namespace: namespace, UID: fmt.Sprint(namespace, n%pods)}
+		return e
+	}
+	for _, pods := range []int{1, 4, 5000} {
+		var h history.History
+		for n := range 50 {
+			h.Take(in(n, "shop", 1), false)
+		}
+		for n := range 5000 {
+			h.Take(in(100+n, "evil", pods), false)
+		}
+		list := ids(&h)
+		require.Len(t, list, history.MaxEvents)
+		require.Equal(t, "b-0000", list[len(list)-1])
+		require.Equal(t, "b-0049", list[len(list)-50])
+		require.Equal(t, "b-5099", list[0], "and the newest is there")
+	}
+}
+
 func TestConcurrent(t *testing.T) {
 	var h history.History
 	var wg sync.WaitGroup

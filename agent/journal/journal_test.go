@@ -216,6 +216,35 @@ func TestManyVictims(t *testing.T) {
 	require.EqualValues(t, 50*incident.MaxVictims, j.Totals().Victims["pod"])
 }
 
+// TestFlood: what one tenant has open and in the past makes room for its own alone.
+func TestFlood(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir, boot)
+	in := func(n int, namespace string, pods int) incident.Incident {
+		e := one(n)
+		e.Victims[0].Pod = &kill.Pod{Namespace: namespace, UID: fmt.Sprint(namespace, n%pods)}
+		return e
+	}
+	for n := range 20 {
+		require.NoError(t, j.Add(true, in(1+n, "shop", 1)))
+	}
+	for n := range 3000 {
+		require.NoError(t, j.Add(true, in(100+n, "evil", 4)))
+	}
+	check := func(list []incident.Incident, most int) {
+		require.Len(t, list, most)
+		for n := range 20 {
+			require.Equal(t, one(1+n).ID, list[n].ID)
+		}
+		require.Equal(t, one(3099).ID, list[most-1].ID)
+	}
+	for range 2 {
+		check(j.Past(), 500)
+		check(j.Open(), 1000)
+		j = again(t, dir, boot, j)
+	}
+}
+
 func TestOneAgentOnly(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, boot)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/owner"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -19,7 +20,7 @@ type state struct {
 	order   []string                     // of open, oldest first
 	dropped uint64
 	// pastVictims and openVictims are those of past and open.
-	pastVictims, openVictims int
+	pastVictims, openVictims owner.Room
 }
 
 func newState(boot string, now time.Time) state {
@@ -50,17 +51,21 @@ func (s *state) add(in incident.Incident, open bool) {
 	s.keep(in, open)
 }
 
-// keep adds one to the past, and to what is open.
+// keep adds one to the past, and to what is open. The oldest of the owner who has the
+// most victims there makes room.
 func (s *state) keep(in incident.Incident, open bool) {
 	s.past = append(s.past, in)
-	s.pastVictims += len(in.Victims)
-	drop := 0
-	for len(s.past)-drop > 1 && (len(s.past)-drop > maxPast || s.pastVictims > maxVictims) {
-		s.pastVictims -= len(s.past[drop].Victims)
-		drop++
+	s.pastVictims.Add(owner.Of(&in), len(in.Victims))
+	for len(s.past) > maxPast || len(s.past) > 1 && s.pastVictims.All() > maxVictims {
+		i := s.pastVictims.Drop(len(s.past), func(i int) owner.Owner { return owner.Of(&s.past[i]) })
+		s.pastVictims.Add(owner.Of(&s.past[i]), -len(s.past[i].Victims))
+		if i == 0 { // as a storm has it: nothing is moved
+			s.past[0] = incident.Incident{} // what is cut off holds no memory
+			s.past = s.past[1:]
+			continue
+		}
+		s.past = slices.Delete(s.past, i, i+1)
 	}
-	clear(s.past[:drop]) // what is cut off holds no memory
-	s.past = s.past[drop:]
 	if open {
 		s.opened(in)
 	}
@@ -72,9 +77,12 @@ func (s *state) opened(in incident.Incident) {
 	}
 	s.open[in.ID] = in
 	s.order = append(s.order, in.ID)
-	s.openVictims += len(in.Victims)
-	for len(s.open) > maxOpen || len(s.open) > 1 && s.openVictims > maxVictims {
-		s.done(s.order[0])
+	s.openVictims.Add(owner.Of(&in), len(in.Victims))
+	for len(s.open) > maxOpen || len(s.open) > 1 && s.openVictims.All() > maxVictims {
+		s.done(s.order[s.openVictims.Drop(len(s.order), func(i int) owner.Owner {
+			in := s.open[s.order[i]]
+			return owner.Of(&in)
+		})])
 		s.dropped++
 	}
 }
@@ -85,7 +93,7 @@ func (s *state) done(id string) bool {
 	if !ok {
 		return false
 	}
-	s.openVictims -= len(in.Victims)
+	s.openVictims.Add(owner.Of(&in), -len(in.Victims))
 	delete(s.open, id)
 	s.order = slices.DeleteFunc(s.order, func(other string) bool { return other == id })
 	return true

@@ -145,7 +145,7 @@ func TestHealthAlone(t *testing.T) {
 		require.Equal(t, want, status, path)
 	}
 	ready = incident.Health{Ready: true, Journal: "full"}
-	answer, err := http.Get("http://" + address + "/readyz") //nolint:noctx // of a server of this test
+	answer, err := http.Get("http://" + address + "/readyz")
 	require.NoError(t, err)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)

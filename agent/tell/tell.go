@@ -34,7 +34,6 @@
 package tell
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -45,10 +44,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/deliver"
 	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/agent/owner"
 	"github.com/oomwitness/oomwitness/agent/pods"
 )
 
@@ -120,7 +119,7 @@ func (t *Teller) Plan(in *incident.Incident) []deliver.Item {
 	for lane, i := range at {
 		items[i].Task = deliver.Task{
 			ID: in.ID, BootNS: in.BootNS, Time: in.Time, Scope: string(in.Scope), Text: message(in, victims[lane]),
-			Owner: cgroups.Owner(cmp.Or(victims[lane][0].Cgroup.Path, victims[lane][0].Cgroup.Ancestor)),
+			Owner: owner.OfVictim(&victims[lane][0]).Name,
 		}
 	}
 	return items
