@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"k8s.io/utils/lru"
 )
 
 // Info is what containerd knows of a container.
@@ -53,9 +54,9 @@ const (
 	timeout = 500 * time.Millisecond
 	// pause is how long containerd is left alone when it did not answer.
 	pause = 5 * time.Second
-	// maxKnown bounds the cache.
-	maxKnown = 4096
-	nsHeader = "containerd-namespace" // pkg/namespaces.GRPCHeader
+	// maxKnown bounds the cache, maxAbsent what is known not to be there.
+	maxKnown, maxAbsent = 4096, 1024
+	nsHeader            = "containerd-namespace" // pkg/namespaces.GRPCHeader
 )
 
 // Kubernetes is CRI's namespace in containerd, asked first.
@@ -72,6 +73,7 @@ type Client struct {
 	conn   *grpc.ClientConn
 	known  map[string]Info
 	order  []string    // of known, oldest first
+	absent *lru.Cache  // when containerd did not have an ID
 	notify func(Known) // may be nil
 	silent time.Time
 
@@ -81,7 +83,7 @@ type Client struct {
 // New makes a client of the containerd at a socket, "" for none. It connects
 // when it is first asked.
 func New(address string) *Client {
-	return &Client{address: address, known: map[string]Info{}}
+	return &Client{address: address, known: map[string]Info{}, absent: lru.New(maxAbsent)}
 }
 
 // Close ends the connection.
@@ -144,7 +146,7 @@ func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
 	if info, ok := c.known[id]; ok {
 		return info, true
 	}
-	if c.address == "" || identifiers.Validate(id) != nil || time.Since(c.silent) < pause {
+	if c.address == "" || identifiers.Validate(id) != nil || time.Since(c.silent) < pause || c.absentLocked(id) {
 		return Info{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -159,13 +161,22 @@ func (c *Client) Lookup(ctx context.Context, id string) (Info, bool) {
 	if err != nil {
 		return Info{}, false
 	}
-	if ok {
+	if !ok {
+		c.absent.Add(id, time.Now())
+	} else {
 		c.rememberLocked(id, info)
 		if c.notify != nil {
 			c.notify(Known{id, info})
 		}
 	}
 	return info, ok
+}
+
+// absentLocked reports whether containerd did not have an ID a moment ago: whoever makes
+// cgroups has it asked as often as one of their processes is killed.
+func (c *Client) absentLocked(id string) bool {
+	at, ok := c.absent.Get(id)
+	return ok && time.Since(at.(time.Time)) < pause
 }
 
 // ask tries the namespaces one by one, since an ID says nothing of its own.

@@ -2,6 +2,7 @@ package containers_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -130,6 +131,21 @@ func TestOddIDs(t *testing.T) {
 	require.Empty(t, f.asked)
 	_, ok := client.Lookup(t.Context(), "cri")
 	require.True(t, ok)
+}
+
+// TestAbsent: of an ID that containerd does not have it is not asked at each kill.
+func TestAbsent(t *testing.T) {
+	f := &fake{}
+	client := serve(t, f)
+	for range 100 {
+		_, ok := client.Lookup(t.Context(), "nobody")
+		require.False(t, ok)
+	}
+	require.Equal(t, []string{"k8s.io", "default"}, f.asked)
+	for n := range 3000 {
+		client.Lookup(t.Context(), fmt.Sprint("n", n))
+	}
+	require.LessOrEqual(t, client.Absent(), 1024)
 }
 
 // TestRefusal: an answer that is an error is of one container, whatever the error is.
