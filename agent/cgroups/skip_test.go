@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,28 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
-
-// unprivileged has this thread do without the capabilities that read every directory,
-// as the agent's chart and unit do. A test calls it in its own goroutine.
-func unprivileged(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var before [2]unix.CapUserData
-	require.NoError(t, unix.Capget(&header, &before[0]))
-	without := before
-	without[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
-	require.NoError(t, unix.Capset(&header, &without[0]))
-	t.Cleanup(func() {
-		require.NoError(t, unix.Capset(&header, &before[0]))
-		runtime.UnlockOSThread()
-	})
-}
 
 // mounts are directories to make trees in: of an ordinary file system, and of cgroups
 // where the test may make those.
@@ -99,7 +82,7 @@ func TestSkipped(t *testing.T) {
 			makeDir(t, filepath.Join(mount, "b-deep"), 0o755)
 			makeDeep(t, filepath.Join(mount, "b-deep"))
 			other := makeDir(t, filepath.Join(mount, "c-other"), 0o755)
-			unprivileged(t)
+			agenttest.Unprivileged(t)
 
 			tree := &cgroups.Tree{Mount: mount}
 			require.NoError(t, tree.Refresh())

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/agent/journal"
 )
 
@@ -35,22 +35,6 @@ func fill(t *testing.T, dir string) (empty func()) {
 	require.ErrorIs(t, err, unix.ENOSPC)
 	require.NoError(t, f.Close())
 	return func() { require.NoError(t, os.Remove(f.Name())) }
-}
-
-// unprivileged has this thread be refused as any other user is.
-func unprivileged(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var before [2]unix.CapUserData
-	require.NoError(t, unix.Capget(&header, &before[0]))
-	without := before
-	without[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
-	require.NoError(t, unix.Capset(&header, &without[0]))
-	t.Cleanup(func() {
-		require.NoError(t, unix.Capset(&header, &before[0]))
-		runtime.UnlockOSThread()
-	})
 }
 
 // TestOpensAlways: a disk that gives nothing is no reason not to count, and when it is
@@ -90,7 +74,7 @@ func TestOpensAlways(t *testing.T) {
 				require.NoError(t, j.Close())
 			}
 			heal := test.spoil(t, dir)
-			unprivileged(t)
+			agenttest.Unprivileged(t)
 
 			j, fresh, _, err := journal.Open(state, boot, began)
 			require.NoError(t, err)
