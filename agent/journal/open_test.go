@@ -13,30 +13,6 @@ import (
 	"github.com/oomwitness/oomwitness/agent/journal"
 )
 
-// disk mounts a small file system in memory, and returns where.
-func disk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0755"); err != nil {
-		t.Skipf("needs leave to mount a file system: %v", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
-
-// fill uses up the room of a disk, and returns what gives it back.
-func fill(t *testing.T, dir string) (empty func()) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(dir, "filler"))
-	require.NoError(t, err)
-	for err == nil {
-		_, err = f.Write(make([]byte, 4096))
-	}
-	require.ErrorIs(t, err, unix.ENOSPC)
-	require.NoError(t, f.Close())
-	return func() { require.NoError(t, os.Remove(f.Name())) }
-}
-
 // TestOpensAlways: a disk that gives nothing is no reason not to count, and when it is
 // back all is there that came meanwhile.
 func TestOpensAlways(t *testing.T) {
@@ -47,10 +23,10 @@ func TestOpensAlways(t *testing.T) {
 		before, kept bool
 		want         error
 	}{
-		"full, first start":      {spoil: fill, want: unix.ENOSPC},
-		"full":                   {spoil: fill, before: true, kept: true, want: unix.ENOSPC},
-		"read-only, first start": {spoil: readOnly, want: unix.EROFS},
-		"read-only":              {spoil: readOnly, before: true, kept: true, want: unix.EROFS},
+		"full, first start":      {spoil: agenttest.Fill, want: unix.ENOSPC},
+		"full":                   {spoil: agenttest.Fill, before: true, kept: true, want: unix.ENOSPC},
+		"read-only, first start": {spoil: agenttest.ReadOnly, want: unix.EROFS},
+		"read-only":              {spoil: agenttest.ReadOnly, before: true, kept: true, want: unix.EROFS},
 		"directory that can't be used": {before: true, want: unix.EACCES, spoil: func(t *testing.T, dir string) func() {
 			state := filepath.Join(dir, "state")
 			require.NoError(t, os.Chmod(state, 0))
@@ -66,7 +42,7 @@ func TestOpensAlways(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := disk(t)
+			dir := agenttest.Disk(t)
 			state := filepath.Join(dir, "state")
 			if test.before {
 				j, _ := open(t, state, boot)
@@ -96,9 +72,4 @@ func TestOpensAlways(t *testing.T) {
 			require.Equal(t, test.kept, j.Has(record(1)))
 		})
 	}
-}
-
-func readOnly(t *testing.T, dir string) func() {
-	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-	return func() { require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "")) }
 }

@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 )
 
 // nextLine gives the next line of the log with a message.
@@ -52,20 +53,8 @@ func TestAgentStartsAlways(t *testing.T) {
 		spoil func(t *testing.T, disk string) (heal func())
 		why   string
 	}{
-		"full disk": {why: "no space left on device", spoil: func(t *testing.T, disk string) func() {
-			f, err := os.Create(filepath.Join(disk, "filler"))
-			require.NoError(t, err)
-			for err == nil {
-				_, err = f.Write(make([]byte, 4096))
-			}
-			require.ErrorIs(t, err, unix.ENOSPC)
-			require.NoError(t, f.Close())
-			return func() { require.NoError(t, os.Remove(f.Name())) }
-		}},
-		"read-only disk": {why: "read-only file system", spoil: func(t *testing.T, disk string) func() {
-			require.NoError(t, unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-			return func() { require.NoError(t, unix.Mount("", disk, "", unix.MS_REMOUNT, "")) }
-		}},
+		"full disk":      {agenttest.Fill, "no space left on device"},
+		"read-only disk": {agenttest.ReadOnly, "read-only file system"},
 		"a file in the directory's place": {why: "not a directory", spoil: func(t *testing.T, disk string) func() {
 			state := filepath.Join(disk, "state")
 			require.NoError(t, os.WriteFile(state, nil, 0o600))
@@ -74,9 +63,7 @@ func TestAgentStartsAlways(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
-			disk := t.TempDir()
-			require.NoError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"))
-			t.Cleanup(func() { require.NoError(t, unix.Unmount(disk, unix.MNT_DETACH)) })
+			disk := agenttest.Disk(t)
 			heal := test.spoil(t, disk)
 			args := append(pins, "--state-dir", filepath.Join(disk, "state"), "--kubelet-cgroup-root", s.root,
 				"--address", "/nowhere/containerd.sock", "--metrics-address", "127.0.0.1:0")
