@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 )
@@ -125,5 +127,34 @@ func TestAgentWithoutLedger(t *testing.T) {
 			break
 		}
 	}
+	a.end(t, syscall.SIGTERM)
+}
+
+// TestAgentBesideCgroupsItCannotRead: with the capability of chart and unit alone, a
+// cgroup of mode 0700 and one whose name is not UTF-8 cost their own names and nobody's.
+func TestAgentBesideCgroupsItCannotRead(t *testing.T) {
+	pins := loaded(t)
+	s := newScene(t)
+	shut := filepath.Join(s.h.Mount, s.root+"-shut")
+	for _, dir := range []string{shut, filepath.Join(s.h.Mount, s.root+"-\xff\x1b")} {
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		t.Cleanup(func() { require.NoError(t, unix.Rmdir(dir)) })
+	}
+	require.NoError(t, os.Chown(shut, 65534, 65534))
+	a := startAgentIn(t, []string{capsEnv + "=" + strconv.Itoa(unix.CAP_BPF)}, append(pins,
+		"--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root, "--metrics-address", "127.0.0.1:0")...)
+	address := fmt.Sprint(a.nextLine(t, "serves metrics")["address"])
+	pid := s.kill(t)
+	for {
+		line, ok := a.next(t)
+		require.True(t, ok)
+		if v := line.Victims[0]; int(v.PID) == pid {
+			require.Equal(t, s.id, v.Container.ID)
+			require.Equal(t, s.uid, v.Pod.UID)
+			break
+		}
+	}
+	_, body := a.get(t, address, "/metrics")
+	require.Regexp(t, `\noomwitness_cgroups_skipped [1-9]`, body)
 	a.end(t, syscall.SIGTERM)
 }
