@@ -160,8 +160,9 @@ func (s *Service) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.
 	if !s.finds(c, by) {
 		return s.TTRPCTaskService.Pids(ctx, req)
 	}
-	loads := c.is(func(st *exit.State) bool { return st.Loads(by) })
-	if c.exitKnown() == nil && !loads { // else there is no need to run runc, which may take its time
+	var starts bool
+	c.loop.Do(func(st *exit.State) { starts = st.PidsAsked(by) })
+	if c.exitKnown() == nil && !starts { // else there is no need to run runc, which may take its time
 		resp, err := s.TTRPCTaskService.Pids(ctx, req)
 		if err == nil && len(resp.Processes) > 0 {
 			return resp, nil

@@ -81,12 +81,13 @@ func (s *State) StartOver(by Instance) {
 	}
 }
 
-// Loads reports whether a Pids is the one with which an instance that starts ends its
-// look at the shim. The instance wants to know only whether there is a process at all.
-func (s *State) Loads(by Instance) bool {
-	loads := s.loading && by == s.connected
-	s.loading = s.loading && !loads
-	return loads
+// PidsAsked notes a Pids from an instance. It reports whether that is the Pids with
+// which an instance that starts ends its look at the shim: the instance wants to know
+// only whether there is a process at all.
+func (s *State) PidsAsked(by Instance) (last bool) {
+	last = s.loading && by == s.connected
+	s.loading = s.loading && !last
+	return last
 }
 
 // Asked notes a call of State, Wait or Delete from an instance. It reports whether
