@@ -41,9 +41,11 @@ func (d Driver) cgroupsPath(pod, id string) string {
 		return fmt.Sprintf("%s:oomw:%s", slice(pod), id)
 	case d == Systemd:
 		return "system.slice:oomw:" + id
-	default:
-		// As kubelet names them, so that pod and container can be told.
+	case pod != "":
+		// As kubelet names them, so that pod and container are found by them.
 		return filepath.Join("/", podsDir, pod, id)
+	default:
+		return filepath.Join("/oomw", id)
 	}
 }
 

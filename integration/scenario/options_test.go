@@ -41,7 +41,7 @@ func TestOptions(t *testing.T) {
 				require.NoError(t, err)
 				cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.Pid()))
 				require.NoError(t, err)
-				want := "0::/kubepods/" + p.ID()
+				want := "0::/oomw/" + p.ID()
 				if mix.DriverHere() == mix.Systemd {
 					want = "0::/system.slice/oomw-" + p.ID() + ".scope"
 				}

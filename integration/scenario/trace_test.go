@@ -128,11 +128,17 @@ func checkTraced(t *testing.T, id, scope, line string) {
 	var e event
 	require.NoError(t, json.Unmarshal([]byte(line), &e), "%s", line)
 	require.NotNil(t, e.Container, "%s", line)
-	require.NotNil(t, e.Pod, "%s", line)
 	require.Equal(t, id, e.Container.ID)
-	require.Equal(t, "main", e.Container.Name, "by containerd")
+	require.Empty(t, e.Container.Name, "labels name a container in CRI's namespace alone")
 	require.Equal(t, "oomw", e.Container.Namespace)
-	require.Equal(t, id, e.Pod.Name)
+	// The path alone says which pod it is.
+	if scope == "pod" {
+		require.NotNil(t, e.Pod, "%s", line)
+		require.NotEmpty(t, e.Pod.UID)
+		require.Empty(t, e.Pod.Name)
+	} else {
+		require.Nil(t, e.Pod, "%s", line)
+	}
 	require.EqualValues(t, scope, e.Scope)
 	require.Equal(t, "workload", e.Victim.Comm)
 	require.False(t, e.Victim.Init)
