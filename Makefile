@@ -282,7 +282,7 @@ KUBE_TIME ?= 60m
 
 .PHONY: kube-agent
 kube-agent: FLAVOUR = kube
-kube-agent: payload ## The agent on a real cluster's node, told of each scope; AGENT_FULL=1 for the full counts, which take an hour
+kube-agent: payload ## The agent on a real cluster's node, told of each cause; AGENT_FULL=1 for the full counts, which take an hour
 	@$(call say,the agent on a node of a cluster: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
@@ -428,8 +428,8 @@ test: unit root $(NODE) ## All tests: unit, root, in the guest of both flavours,
 	@$(MAKE) api
 	@$(MAKE) kube-chart SCENARIO='$(CHART_SHORT)'
 CHART_SHORT ?= TestLife
-# The scopes that take no memory of the whole node, and no limit that is kubelet's.
-AGENT_SHORT ?= TestScopes/(container|pod)|TestOutside|TestKinds
+# The causes that take no memory of the whole node, and no limit that is kubelet's.
+AGENT_SHORT ?= TestCauses/(container|pod)|TestOutside|TestKinds
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
 .PHONY: test-full

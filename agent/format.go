@@ -19,8 +19,8 @@ func NewFormatter() logrus.Formatter { return &formatter{} }
 
 // lineKeys are those of an OOM event's line in their order, with logrus's own.
 var lineKeys = []string{
-	"at", "constraint", "domain", "domain_bytes", "event", "id", logrus.FieldKeyLevel, "limit_bytes", logrus.FieldKeyMsg,
-	"scope", "tier", logrus.FieldKeyTime, "trigger", "usage_bytes", "victims",
+	"at", "cause", "constraint", "domain", "domain_bytes", "event", "id", logrus.FieldKeyLevel, "limit_bytes", logrus.FieldKeyMsg,
+	"tier", logrus.FieldKeyTime, "trigger", "usage_bytes", "victims",
 }
 
 // Format implements logrus.Formatter.

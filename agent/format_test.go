@@ -17,7 +17,7 @@ import (
 // others.
 func TestFormatter(t *testing.T) {
 	in := incident.New("boot", kill.Event{
-		Time: time.Unix(1, 5e6).UTC(), BootNS: 7, Event: 3, Scope: "pod", Tier: "A", Trigger: kill.Process{PID: 1, Comm: "a<\n"},
+		Time: time.Unix(1, 5e6).UTC(), BootNS: 7, Event: 3, Cause: "pod", Tier: "A", Trigger: kill.Process{PID: 1, Comm: "a<\n"},
 		Victim: kill.Victim{Process: kill.Process{PID: 2, Comm: "\xff"}}, Pod: &kill.Pod{Name: "web"},
 	})
 	whole := in

@@ -16,7 +16,7 @@ const Message = "OOM kill"
 // logIncident writes one line for the OOM event with all its victims.
 func logIncident(log *logrus.Logger, in *incident.Incident) {
 	fields := make(logrus.Fields, len(lineKeys)-3) // those of logrus itself
-	fields["id"], fields["at"], fields["event"], fields["scope"] = in.ID, in.Time, in.Event, string(in.Scope)
+	fields["id"], fields["at"], fields["event"], fields["cause"] = in.ID, in.Time, in.Event, string(in.Cause)
 	fields["tier"], fields["trigger"], fields["victims"] = in.Tier, process{in.Trigger}, victims(in.Victims)
 	if in.Domain != nil {
 		fields["constraint"], fields["domain"] = in.Domain.Constraint, in.Domain.Path

@@ -123,7 +123,7 @@ func TestAgentFlags(t *testing.T) {
 		{"agent.healthPort": "0"},
 		{"agent.port": "0", "agent.page": "false", "agent.pageAll": "true", "agent.seriesTTL": `"3h"`, "agent.maxSeries": "7"},
 		{"agent.api.qps": "2000000", "agent.api.burst": "4000000", "agent.maxSeries": "100000"}, // Helm writes large numbers as 4e+06
-		{"agent.api.qps": "2.5", "agent.api.burst": "9", "agent.memoryLimit": `"20971520"`, "agent.logLevel": `"debug"`, "agent.mark.scopes": `["sysrq","cpuset"]`},
+		{"agent.api.qps": "2.5", "agent.api.burst": "9", "agent.memoryLimit": `"20971520"`, "agent.logLevel": `"debug"`, "agent.mark.causes": `["sysrq","cpuset"]`},
 		{"agent.kubeletCgroupRoots": `["/kubelet/one-two"]`},
 	} {
 		set, _, _ := agentObjects(t, values)

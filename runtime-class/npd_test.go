@@ -110,9 +110,9 @@ func TestNodeProblemDetectorPlugin(t *testing.T) {
 		require.Equal(t, text, line)
 	}
 	ask(0, "no OOM event in 10m", above)
-	for i, scope := range []oom.Cause{oom.CauseNode, oom.CauseAncestor, oom.CauseContainer} {
-		in := killOf("web-1", scope)
-		in.ID, in.Time = string(scope), time.Now().Add(-time.Duration(i)*time.Second)
+	for i, cause := range []oom.Cause{oom.CauseNode, oom.CauseAncestor, oom.CauseContainer} {
+		in := killOf("web-1", cause)
+		in.ID, in.Time = string(cause), time.Now().Add(-time.Duration(i)*time.Second)
 		h.Take(in, false)
 	}
 	old := killOf("web-1", oom.CauseNode)

@@ -25,8 +25,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-func killOf(pod string, scope oom.Cause) incident.Incident {
-	return incident.Incident{Scope: scope, Time: time.Now(), Victims: []incident.Victim{{
+func killOf(pod string, cause oom.Cause) incident.Incident {
+	return incident.Incident{Cause: cause, Time: time.Now(), Victims: []incident.Victim{{
 		Pod: &kill.Pod{Namespace: "shop", Name: pod}, Container: &kill.Container{Name: "app"},
 	}}}
 }
@@ -48,7 +48,7 @@ func TestPrometheus(t *testing.T) {
 	}
 	m.Take(killOf("db-0", oom.CauseNode), false)
 	p.wait(t, `ALERTS{alertname="WorkloadOOMKilledRepeatedly",alertstate="firing"}`, `"workload":"web"`)
-	p.wait(t, `ALERTS{alertname="NodeOutOfMemory",alertstate="firing"}`, `"scope":"node"`)
+	p.wait(t, `ALERTS{alertname="NodeOutOfMemory",alertstate="firing"}`, `"cause":"node"`)
 	p.wait(t, `sum(oomwitness_oom_kills_total) == sum(oomwitness_oom_victims_total)`, `,"4"]`)
 }
 

@@ -82,7 +82,7 @@ var changes = map[string]change{
 	"agent.maxSeries":            agent(`7`, "- --max-series=7"),
 	"agent.mark.annotation":      agent(`"example.org/a=b"`, "- --victim-annotation=example.org/a=b"),
 	"agent.mark.label":           agent(`"example.org/l=m"`, "- --victim-label=example.org/l=m"),
-	"agent.mark.scopes":          agent(`["node","pod"]`, "- --mark-scopes=node,pod"),
+	"agent.mark.causes":          agent(`["node","pod"]`, "- --mark-causes=node,pod"),
 	"agent.evict":                agent(`true`, "- --evict=true"),
 	"agent.evictEvery":           agent(`"5m"`, "- --evict-every=5m"),
 	"agent.dryRun":               agent(`true`, "- --dry-run=true"),
@@ -197,7 +197,7 @@ func TestRefusedValues(t *testing.T) {
 		"node.timeout": `"soon"`, "uninstall.timeout": `5`, "image.digest": `"abc"`, "node.label": `"a b"`,
 		"node.confDir": `"/opt/conf.d"`, "unknown": `1`, "node.unknown": `1`, "daemonSet.maxUnavailable": `"some"`,
 		"runtimeClass.name": `"Upper"`, "api.port": `6443`,
-		"agent.port": `"8080"`, "agent.logLevel": `"trace"`, "agent.mark.label": `"noequals"`, "agent.mark.scopes": `["galaxy"]`,
+		"agent.port": `"8080"`, "agent.logLevel": `"trace"`, "agent.mark.label": `"noequals"`, "agent.mark.causes": `["galaxy"]`,
 		"agent.seriesTTL": `"soon"`, "agent.maxSeries": `0`, "agent.memoryLimit": `"lots"`, "agent.unknown": `1`,
 	} {
 		t.Run(path, func(t *testing.T) {

@@ -42,8 +42,8 @@ type Task struct {
 	// BootNS and Time are those of its first kill.
 	BootNS uint64
 	Time   time.Time
-	// Scope is whose limit fired, an oom.Cause.
-	Scope string
+	// Cause is whose limit fired, an oom.Cause.
+	Cause string
 	// Text is for people.
 	Text string
 	// Owner is whose kill it was where the target is the node: a unit or a user's slice.

@@ -1,7 +1,7 @@
 // Package evict evicts the pods of victims by the Eviction API, where moving a pod
-// helps: only for the scopes that are marked too.
+// helps: only for the causes that are marked too.
 //
-// Never evicted are, whatever the scope:
+// Never evicted are, whatever the cause:
 //
 //   - static pods: the API server does not own them, and kubelet makes the mirror
 //     again;
@@ -49,7 +49,7 @@ const DefaultEvery = 10 * time.Second
 type Options struct {
 	Client rest.Interface // of the core group
 	Pods   pods.Finder
-	Scopes mark.Scopes
+	Causes mark.Causes
 	// Every is the time between two evictions at least.
 	Every  time.Duration
 	Count  outcome.Counter
@@ -86,7 +86,7 @@ func (e *Evicter) Count(stage outcome.Stage, reason outcome.Reason) {
 
 // Plan has a task for each pod with victims.
 func (e *Evicter) Plan(in *incident.Incident) []deliver.Item {
-	return mark.Plan(in, name, e.Scopes, e.Count)
+	return mark.Plan(in, name, e.Causes, e.Count)
 }
 
 // Do evicts the lane's pod.
@@ -100,7 +100,7 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 	}
 	if e.DryRun {
 		e.Log.WithFields(logrus.Fields{
-			"pod": pod.Namespace + "/" + pod.Name, "incident": tasks[0].ID, "scope": tasks[0].Scope,
+			"pod": pod.Namespace + "/" + pod.Name, "incident": tasks[0].ID, "cause": tasks[0].Cause,
 		}).Info("dry run: would evict the pod")
 		return &outcome.SkipError{Reason: outcome.DryRun}
 	}

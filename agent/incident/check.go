@@ -14,11 +14,11 @@ const (
 	maxID      = 128
 )
 
-// ScopeNames are what Scope may be.
-func ScopeNames() []string {
-	names := make([]string, 0, len(cgroups.Scopes))
-	for _, scope := range cgroups.Scopes {
-		names = append(names, string(scope))
+// CauseNames are what Cause may be.
+func CauseNames() []string {
+	names := make([]string, 0, len(cgroups.Causes))
+	for _, cause := range cgroups.Causes {
+		names = append(names, string(cause))
 	}
 	return names
 }
@@ -32,15 +32,15 @@ func (in *Incident) Check() error {
 		return fmt.Errorf("ID of %d bytes", len(in.ID))
 	case len(in.Victims) == 0 || len(in.Victims) > MaxVictims:
 		return fmt.Errorf("%d victims", len(in.Victims))
-	case !slices.Contains(cgroups.Scopes, in.Scope):
-		return errors.New("unknown scope")
+	case !slices.Contains(cgroups.Causes, in.Cause):
+		return errors.New("unknown cause")
 	}
 	return nil
 }
 
 // SeriesOf is what a victim is counted by.
 func SeriesOf(in *Incident, v *Victim) Series {
-	s := Series{Scope: string(in.Scope)}
+	s := Series{Cause: string(in.Cause)}
 	if v.Pod != nil {
 		s.Namespace, s.Pod = v.Pod.Namespace, v.Pod.Name
 	}

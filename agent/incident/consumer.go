@@ -36,7 +36,7 @@ type Restorer interface {
 type Totals struct {
 	// Since is when that was.
 	Since time.Time
-	// Incidents, and Victims by scope (an oom.Cause).
+	// Incidents, and Victims by cause (an oom.Cause).
 	Incidents uint64
 	Victims   map[string]uint64
 	// Series are victims by container, those with the newest kill if they are too
@@ -46,7 +46,7 @@ type Totals struct {
 
 // Series is what victims are counted by. Namespace, Pod and Container are the
 // names in Kubernetes, empty outside it.
-type Series struct{ Scope, Namespace, Pod, Container string }
+type Series struct{ Cause, Namespace, Pod, Container string }
 
 // Count is one series' value.
 type Count struct {

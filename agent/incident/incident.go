@@ -27,8 +27,8 @@ type Incident struct {
 	BootNS uint64    `json:"boot_ns"`
 	// Event is the ledger's number of it.
 	Event uint64 `json:"event"`
-	// Scope is whose limit fired, seen from the first victim.
-	Scope oom.Cause `json:"scope"`
+	// Cause is whose limit fired, seen from the first victim.
+	Cause oom.Cause `json:"cause"`
 	// Tier of the programs that saw it.
 	Tier string `json:"tier"`
 	// Domain is what ran out of memory, null in tier C.
@@ -64,7 +64,7 @@ type Victim struct {
 func New(boot string, e kill.Event) Incident {
 	in := Incident{
 		Schema: Schema, ID: NewID(boot, e), Time: e.Time, BootNS: e.BootNS, Event: e.Event,
-		Scope: e.Scope, Tier: e.Tier, Domain: e.Domain, Trigger: e.Trigger,
+		Cause: e.Cause, Tier: e.Tier, Domain: e.Domain, Trigger: e.Trigger,
 	}
 	in.Add(e)
 	return in

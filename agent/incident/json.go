@@ -16,7 +16,7 @@ func (in *Incident) AppendJSON(b []byte) ([]byte, error) {
 	}
 	b = jsonline.Uint(b, "boot_ns", in.BootNS)
 	b = jsonline.Uint(b, "event", in.Event)
-	b = jsonline.String(b, "scope", string(in.Scope))
+	b = jsonline.String(b, "cause", string(in.Cause))
 	b = jsonline.String(b, "tier", in.Tier)
 	b = in.Domain.AppendJSON(jsonline.Key(b, "domain"))
 	b = jsonline.Maybe(b, "limit_bytes", in.Limit)

@@ -36,7 +36,7 @@ func open(t *testing.T, dir, boot string) (*journal.Journal, bool) {
 func victim(n int) kill.Event {
 	return kill.Event{
 		Schema: kill.Schema, Time: began.Add(time.Duration(n) * time.Second), BootNS: uint64(n), Event: uint64(n),
-		Scope: oom.CausePod, Tier: "A",
+		Cause: oom.CausePod, Tier: "A",
 		Victim:    kill.Victim{Process: kill.Process{PID: uint32(n), Comm: "hog"}, StartTicks: 7},
 		Container: &kill.Container{ID: "c", Name: "app"}, Pod: &kill.Pod{Name: "web", Namespace: "shop"},
 	}
@@ -77,7 +77,7 @@ func TestGoesOn(t *testing.T) {
 		require.Equal(t, incident.Totals{
 			Since: began, Incidents: 3, Victims: map[string]uint64{"pod": 4},
 			Series: map[incident.Series]incident.Count{
-				{Scope: "pod", Namespace: "shop", Pod: "web", Container: "app"}: {Victims: 4, Last: began.Add(4 * time.Second)},
+				{Cause: "pod", Namespace: "shop", Pod: "web", Container: "app"}: {Victims: 4, Last: began.Add(4 * time.Second)},
 			},
 		}, j.Totals())
 		j = again(t, dir, boot, j)
@@ -311,7 +311,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"v":1,"kind":"seen","keys":[[1,2,3],[4294967296,0,0]]}` + "\n"))
 	f.Add([]byte(`{"v":1,"kind":"head","boot":"b00t","n":18446744073709551615,"horizon":18446744073709551615}` + "\n"))
-	f.Add([]byte(`{"v":1,"kind":"series","series":{"Scope":"pod"},"n":1,"last":"2026-01-02T03:04:05Z"}` + "\n"))
+	f.Add([]byte(`{"v":1,"kind":"series","series":{"Cause":"pod"},"n":1,"last":"2026-01-02T03:04:05Z"}` + "\n"))
 	f.Add([]byte(`{"v":1,"kind":"victims","id":"pod","n":1}` + "\n" + `{"v":1,"kind":"done"}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()

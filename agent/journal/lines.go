@@ -23,7 +23,7 @@ const version = 1
 // incidents and the ends of deliveries.
 const (
 	kindHead     = "head"
-	kindVictims  = "victims" // by scope
+	kindVictims  = "victims" // by cause
 	kindSeries   = "series"
 	kindSeen     = "seen"
 	kindPast     = "past"     // counted in the head
@@ -149,12 +149,12 @@ func (s *state) take(l *line, same *bool) bool {
 			s.seen.horizon = l.Horizon
 		}
 	case kindVictims:
-		if !oneOfScopes(l.ID) {
+		if !oneOfCauses(l.ID) {
 			return false
 		}
 		s.totals.Victims[l.ID] = l.Count
 	case kindSeries:
-		if l.Series == nil || l.Last == nil || !oneOfScopes(l.Series.Scope) {
+		if l.Series == nil || l.Last == nil || !oneOfCauses(l.Series.Cause) {
 			return false
 		}
 		s.totals.Series[*l.Series] = incident.Count{Victims: l.Count, Last: *l.Last}
@@ -194,7 +194,7 @@ func (s *state) takeIncident(l *line, same bool) bool {
 	return true
 }
 
-func oneOfScopes(scope string) bool { return slices.Contains(incident.ScopeNames(), scope) }
+func oneOfCauses(cause string) bool { return slices.Contains(incident.CauseNames(), cause) }
 
 // writeTo writes all lines of the state.
 func (s *state) writeTo(w io.Writer) (int64, error) {
@@ -203,8 +203,8 @@ func (s *state) writeTo(w io.Writer) (int64, error) {
 		Kind: kindHead, Boot: s.boot, Since: &s.totals.Since, Count: s.totals.Incidents,
 		Horizon: s.seen.horizon, Dropped: s.dropped,
 	})
-	for _, scope := range slices.Sorted(maps.Keys(s.totals.Victims)) {
-		out.line(line{Kind: kindVictims, ID: scope, Count: s.totals.Victims[scope]})
+	for _, cause := range slices.Sorted(maps.Keys(s.totals.Victims)) {
+		out.line(line{Kind: kindVictims, ID: cause, Count: s.totals.Victims[cause]})
 	}
 	for key, count := range s.totals.Series {
 		out.line(line{Kind: kindSeries, Series: &key, Count: count.Victims, Last: &count.Last})

@@ -40,7 +40,7 @@ func (s *state) add(in incident.Incident, open bool) {
 	s.totals.Incidents++
 	for _, v := range in.Victims {
 		s.seen.add(bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}, in.BootNS)
-		s.totals.Victims[string(in.Scope)]++
+		s.totals.Victims[string(in.Cause)]++
 		key := incident.SeriesOf(&in, &v)
 		count := s.totals.Series[key]
 		count.Victims++

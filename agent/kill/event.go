@@ -26,8 +26,8 @@ type Event struct {
 	// Event numbers the OOM event, Index its victims from 0.
 	Event uint64 `json:"event"`
 	Index uint32 `json:"index"`
-	// Scope is whose limit fired.
-	Scope oom.Cause `json:"scope"`
+	// Cause is whose limit fired.
+	Cause oom.Cause `json:"cause"`
 	// Tier of the programs that wrote the record.
 	Tier      string     `json:"tier"`
 	Victim    Victim     `json:"victim"`
@@ -135,7 +135,7 @@ var constraints = map[uint32]string{
 func NewEvent(r *bpf.Record, victim, domain cgroups.Name) Event {
 	e := Event{
 		Schema: Schema, Time: r.Time().UTC().Truncate(time.Millisecond), BootNS: r.BootNS,
-		Event: r.Seq, Index: r.Index, Tier: r.Tier.String(), Scope: cgroups.Scope(r, victim, domain),
+		Event: r.Seq, Index: r.Index, Tier: r.Tier.String(), Cause: cgroups.Cause(r, victim, domain),
 		Victim: Victim{
 			Process:    Process{PID: r.TGID, TID: r.TID, Comm: r.Comm.String()},
 			StartTicks: r.StartTicks, UID: r.UID, OOMScoreAdj: r.OOMScoreAdj,

@@ -29,9 +29,9 @@ type Options struct {
 	Node string
 	// Annotation and Label are key=value, "" for none.
 	Annotation, Label string
-	// Scopes are those of the marks and evictions, with commas between them.
-	Scopes string
-	// Evict has marked scopes' pods evicted, one in EvictEvery.
+	// Causes are those of the marks and evictions, with commas between them.
+	Causes string
+	// Evict has marked causes' pods evicted, one in EvictEvery.
 	Evict      bool
 	EvictEvery time.Duration
 	// DryRun says what would be done.
@@ -65,9 +65,9 @@ func New(client *kubeapi.Client, o Options) (*Kube, error) {
 	if err != nil {
 		return nil, fmt.Errorf("victim label: %w", err)
 	}
-	scopes, err := mark.ParseScopes(o.Scopes)
+	causes, err := mark.ParseCauses(o.Causes)
 	if err != nil {
-		return nil, fmt.Errorf("mark scopes: %w", err)
+		return nil, fmt.Errorf("mark causes: %w", err)
 	}
 	if o.MaxTasks == 0 {
 		o.MaxTasks = deliver.MaxTasks
@@ -79,12 +79,12 @@ func New(client *kubeapi.Client, o Options) (*Kube, error) {
 	if annotation != (mark.Pair{}) || label != (mark.Pair{}) {
 		actions = append(actions, mark.New(mark.Options{
 			Client: client.Core, Pods: store, Annotation: annotation, Label: label,
-			Scopes: scopes, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
+			Causes: causes, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
 		}))
 	}
 	if o.Evict {
 		actions = append(actions, evict.New(evict.Options{
-			Client: client.Core, Pods: store, Scopes: scopes, Every: o.EvictEvery, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
+			Client: client.Core, Pods: store, Causes: causes, Every: o.EvictEvery, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
 		}))
 	}
 	return &Kube{Pods: store, Queue: deliver.New(o.Log, o.MaxTasks, actions...), client: client}, nil

@@ -60,34 +60,34 @@ func parse(text string) (Pair, error) {
 	return Pair{Key: key, Value: value}, nil
 }
 
-// Scopes are those of the OOM events for which a pod is marked or evicted.
-type Scopes map[oom.Cause]bool
+// Causes are those of the OOM events for which a pod is marked or evicted.
+type Causes map[oom.Cause]bool
 
-// DefaultScopes are those where it helps to move a pod, or its neighbours.
-const DefaultScopes = "node,pod,ancestor"
+// DefaultCauses are those where it helps to move a pod, or its neighbours.
+const DefaultCauses = "node,pod,ancestor"
 
-// allScopes in the order of the documents.
-var allScopes = []oom.Cause{
+// allCauses in the order of the documents.
+var allCauses = []oom.Cause{
 	oom.CauseContainer, oom.CausePod, oom.CauseAncestor, oom.CauseNode,
 	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
 }
 
-// ParseScopes reads scopes with commas between them.
-func ParseScopes(text string) (Scopes, error) {
-	scopes := Scopes{}
+// ParseCauses reads causes with commas between them.
+func ParseCauses(text string) (Causes, error) {
+	causes := Causes{}
 	for field := range strings.SplitSeq(text, ",") {
-		scope := oom.Cause(strings.TrimSpace(field))
-		if !slices.Contains(allScopes, scope) {
-			return nil, fmt.Errorf("scope %q: want some of %s", field, joined(allScopes))
+		cause := oom.Cause(strings.TrimSpace(field))
+		if !slices.Contains(allCauses, cause) {
+			return nil, fmt.Errorf("cause %q: want some of %s", field, joined(allCauses))
 		}
-		scopes[scope] = true
+		causes[cause] = true
 	}
-	return scopes, nil
+	return causes, nil
 }
 
-func joined(scopes []oom.Cause) string {
-	names := make([]string, len(scopes))
-	for i, s := range scopes {
+func joined(causes []oom.Cause) string {
+	names := make([]string, len(causes))
+	for i, s := range causes {
 		names[i] = string(s)
 	}
 	return strings.Join(names, ", ")

@@ -46,13 +46,13 @@ func check(t *testing.T, what string, err error, want string) {
 	}
 }
 
-func TestParseScopes(t *testing.T) {
-	got, err := ParseScopes(DefaultScopes)
+func TestParseCauses(t *testing.T) {
+	got, err := ParseCauses(DefaultCauses)
 	if err != nil || len(got) != 3 || !got["node"] || !got["pod"] || !got["ancestor"] || got["container"] {
 		t.Errorf("default: %v, %v", got, err)
 	}
 	for _, text := range []string{"", "nodes", "node,,pod", "node;pod"} {
-		if _, err := ParseScopes(text); err == nil || !strings.Contains(err.Error(), "want some of container, pod") {
+		if _, err := ParseCauses(text); err == nil || !strings.Contains(err.Error(), "want some of container, pod") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -34,7 +34,7 @@ type Options struct {
 	Pods   pods.Finder
 	// Annotation and Label are put on the pods; at least one is not zero.
 	Annotation, Label Pair
-	Scopes            Scopes
+	Causes            Causes
 	Count             outcome.Counter
 	Log               logrus.FieldLogger
 	DryRun            bool
@@ -64,12 +64,12 @@ func (m *Marker) Count(stage outcome.Stage, reason outcome.Reason) {
 
 // Plan has a task for each pod with victims.
 func (m *Marker) Plan(in *incident.Incident) []deliver.Item {
-	return Plan(in, name, m.Scopes, m.Count)
+	return Plan(in, name, m.Causes, m.Count)
 }
 
-// Plan has a task for each pod with victims, of an action that is for some scopes
+// Plan has a task for each pod with victims, of an action that is for some causes
 // only and soon after the kill.
-func Plan(in *incident.Incident, action string, scopes Scopes, count func(outcome.Stage, outcome.Reason)) []deliver.Item {
+func Plan(in *incident.Incident, action string, causes Causes, count func(outcome.Stage, outcome.Reason)) []deliver.Item {
 	var items []deliver.Item
 	seen := map[string]bool{}
 	for _, v := range in.Victims {
@@ -78,14 +78,14 @@ func Plan(in *incident.Incident, action string, scopes Scopes, count func(outcom
 		}
 		seen[v.Pod.UID] = true
 		switch {
-		case !scopes[in.Scope]:
-			count(outcome.Skipped, outcome.ScopeExcluded)
+		case !causes[in.Cause]:
+			count(outcome.Skipped, outcome.CauseExcluded)
 		case time.Since(in.Time) > MaxAge:
 			count(outcome.Skipped, outcome.TooLate)
 		default:
 			items = append(items, deliver.Item{
 				Lane: deliver.Lane{Action: action, Target: deliver.Target{Namespace: v.Pod.Namespace, Name: v.Pod.Name, UID: v.Pod.UID}},
-				Task: deliver.Task{ID: in.ID, BootNS: in.BootNS, Time: in.Time, Scope: string(in.Scope)},
+				Task: deliver.Task{ID: in.ID, BootNS: in.BootNS, Time: in.Time, Cause: string(in.Cause)},
 			})
 		}
 	}
@@ -103,7 +103,7 @@ func (m *Marker) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task
 	}
 	if m.DryRun {
 		m.Log.WithFields(logrus.Fields{
-			"pod": target.Namespace + "/" + target.Name, "incident": tasks[0].ID, "scope": tasks[0].Scope,
+			"pod": target.Namespace + "/" + target.Name, "incident": tasks[0].ID, "cause": tasks[0].Cause,
 			"annotation": m.Annotation.Key, "label": m.Label.Key,
 		}).Info("dry run: would mark the pod")
 		return &outcome.SkipError{Reason: outcome.DryRun}

@@ -28,8 +28,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	eventsDesc  = desc("events_total", "OOM events by how far they came on their way to Kubernetes, and why no further.", "stage", "reason")
 	markedDesc  = desc("marked_victims_total", "Pods to be marked or evicted after an OOM event, by what became of it.", "stage", "reason")
-	killsDesc   = desc("oom_kills_total", "Processes that the OOM killer ended, by whose limit fired and the container; see the documentation for how long a series is kept.", "scope", "namespace", "pod", "container")
-	victimsDesc = desc("oom_victims_total", "Processes that the OOM killer ended, by whose limit fired.", "scope")
+	killsDesc   = desc("oom_kills_total", "Processes that the OOM killer ended, by whose limit fired and the container; see the documentation for how long a series is kept.", "cause", "namespace", "pod", "container")
+	victimsDesc = desc("oom_victims_total", "Processes that the OOM killer ended, by whose limit fired.", "cause")
 
 	readyDesc    = desc("ready", "1 while the agent reads the ledger.")
 	tierDesc     = desc("ledger_tier", "1 for the tier of the ledger that is in force; D is none.", "tier")
@@ -109,8 +109,8 @@ func (c collector) counters() (list []prometheus.Metric) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for scope, n := range m.victims {
-		list = append(list, counter(victimsDesc, n, string(scope)))
+	for cause, n := range m.victims {
+		list = append(list, counter(victimsDesc, n, string(cause)))
 	}
 	for key, n := range m.events {
 		list = append(list, counter(eventsDesc, n, string(key.stage), string(key.reason)))
@@ -122,7 +122,7 @@ func (c collector) counters() (list []prometheus.Metric) {
 	m.kills.each(now, func(key killKey, s series) {
 		shown++
 		list = append(list, prometheus.MustNewConstMetricWithCreatedTimestamp(killsDesc, prometheus.CounterValue,
-			float64(s.count), s.created, string(key.scope), key.namespace, key.pod, key.container))
+			float64(s.count), s.created, string(key.cause), key.namespace, key.pod, key.container))
 	})
 	return append(list, gauge(seriesDesc, float64(shown-1))) // without the overflow
 }

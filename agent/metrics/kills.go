@@ -14,9 +14,9 @@ import (
 const overflow = "_overflow"
 
 // killKey are the labels of oomwitness_oom_kills_total. Names are empty for
-// processes in no pod: of a node's own there is one series per scope.
+// processes in no pod: of a node's own there is one series per cause.
 type killKey struct {
-	scope                     oom.Cause
+	cause                     oom.Cause
 	namespace, pod, container string
 }
 
@@ -31,9 +31,9 @@ func keyOf(of incident.Series, v *incident.Victim) killKey {
 // labelled leaves out containers in no pod: nothing bounds their names.
 func labelled(of incident.Series) killKey {
 	if of.Pod == "" {
-		return killKey{scope: known(oom.Cause(of.Scope))}
+		return killKey{cause: known(oom.Cause(of.Cause))}
 	}
-	return killKey{known(oom.Cause(of.Scope)), label(of.Namespace), label(of.Pod), label(of.Container)}
+	return killKey{known(oom.Cause(of.Cause)), label(of.Namespace), label(of.Pod), label(of.Container)}
 }
 
 // maxLabel is the longest name that Kubernetes has.

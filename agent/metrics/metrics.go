@@ -92,8 +92,8 @@ func New(o Options) *Metrics {
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 600},
 		}),
 	}
-	for _, scope := range cgroups.Scopes {
-		m.victims[scope] = 0
+	for _, cause := range cgroups.Causes {
+		m.victims[cause] = 0
 	}
 	for _, reason := range troubles {
 		for _, stage := range []outcome.Stage{outcome.Error, outcome.Skipped} {
@@ -146,7 +146,7 @@ func (m *Metrics) Take(in incident.Incident, _ bool) {
 	identified := true
 	for i := range in.Victims {
 		v := &in.Victims[i]
-		m.victims[known(in.Scope)]++
+		m.victims[known(in.Cause)]++
 		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), in.Time, now)
 		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
 	}
@@ -160,17 +160,17 @@ func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for scope, n := range totals.Victims {
-		m.victims[known(oom.Cause(scope))] += n
+	for cause, n := range totals.Victims {
+		m.victims[known(oom.Cause(cause))] += n
 	}
 	m.events[outcomeKey{stage: outcome.Observed}] += totals.Incidents
 	m.kills.restore(totals, now)
 }
 
 // known keeps the label's values to those there are.
-func known(scope oom.Cause) oom.Cause {
-	if slices.Contains(cgroups.Scopes, scope) {
-		return scope
+func known(cause oom.Cause) oom.Cause {
+	if slices.Contains(cgroups.Causes, cause) {
+		return cause
 	}
 	return oom.CauseUnknown
 }

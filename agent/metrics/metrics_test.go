@@ -26,8 +26,8 @@ import (
 
 const kills = "oomwitness_oom_kills_total"
 
-func hit(scope oom.Cause, pods ...string) incident.Incident {
-	in := incident.Incident{Scope: scope, Time: time.Now()}
+func hit(cause oom.Cause, pods ...string) incident.Incident {
+	in := incident.Incident{Cause: cause, Time: time.Now()}
 	for _, pod := range pods {
 		v := incident.Victim{}
 		if pod != "" {
@@ -55,11 +55,11 @@ func read(t *testing.T, m *metrics.Metrics, name string) string {
 }
 
 func series(pod string, n int) string {
-	return fmt.Sprintf(`{container="app",namespace="shop",pod="%s",scope="container"} %d`, pod, n)
+	return fmt.Sprintf(`{cause="container",container="app",namespace="shop",pod="%s"} %d`, pod, n)
 }
 
 func over(n int) string {
-	return fmt.Sprintf(`{container="_overflow",namespace="_overflow",pod="_overflow",scope="_overflow"} %d`, n)
+	return fmt.Sprintf(`{cause="_overflow",container="_overflow",namespace="_overflow",pod="_overflow"} %d`, n)
 }
 
 func full(t *testing.T) *metrics.Metrics {
@@ -121,7 +121,7 @@ func TestEveryMetric(t *testing.T) {
 	} {
 		require.Equal(t, want, read(t, m, name), name)
 	}
-	require.Equal(t, len(cgroups.Scopes), strings.Count(read(t, m, "oomwitness_oom_victims_total"), "scope="), "all from the start")
+	require.Equal(t, len(cgroups.Causes), strings.Count(read(t, m, "oomwitness_oom_victims_total"), "cause="), "all from the start")
 	require.NotEmpty(t, read(t, m, "process_resident_memory_bytes"))
 }
 
@@ -148,14 +148,14 @@ func TestKilled(t *testing.T) {
 	n.Take(unit, false)
 	require.Contains(t, read(t, n, "oomwitness_events_total"), `{reason="",stage="identified"} 1`)
 	require.Equal(t, strings.Join([]string{
-		`{container="",namespace="",pod="",scope="node"} 1`,
-		`{container="",namespace="",pod="",scope="unknown"} 1`,
-		`{container="",namespace="",pod="77",scope="node"} 1`,
 		over(0),
-		`{container="app",namespace="shop",pod="web-1",scope="node"} 2`,
-		`{container="app",namespace="shop",pod="web-2",scope="node"} 1`,
+		`{cause="node",container="",namespace="",pod=""} 1`,
+		`{cause="node",container="",namespace="",pod="77"} 1`,
+		`{cause="node",container="app",namespace="shop",pod="web-1"} 2`,
+		`{cause="node",container="app",namespace="shop",pod="web-2"} 1`,
+		`{cause="unknown",container="",namespace="",pod=""} 1`,
 	}, "\n"), read(t, m, kills))
-	require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="node"} 5`)
+	require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="node"} 5`)
 }
 
 // TestNamesOfOthers: containerd's labels can be anything.
@@ -198,7 +198,7 @@ func TestOldKill(t *testing.T) {
 		m.Take(old, false)
 		m.Take(ahead, false)
 		require.Equal(t, over(0)+"\n"+series("web-2", 1), read(t, m, kills))
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="container"} 2`)
+		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="container"} 2`)
 		m.Take(hit(oom.CauseContainer, "web-1"), false)
 		m.Take(old, false)
 		require.Equal(t, strings.Join([]string{over(0), series("web-1", 3), series("web-2", 1)}, "\n"), read(t, m, kills))
@@ -240,7 +240,7 @@ func TestCap(t *testing.T) {
 			kill(pod)
 		}
 		require.Equal(t, strings.Join([]string{over(3), series("a", 2), series("b", 1)}, "\n"), read(t, m, kills))
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="container"} 6`)
+		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="container"} 6`)
 
 		time.Sleep(time.Hour) // a and b are kept, unseen
 		kill("c")
@@ -265,22 +265,22 @@ func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		since := time.Now().Add(-time.Hour)
 		of := func(pod string) incident.Series {
-			return incident.Series{Scope: "container", Namespace: "shop", Pod: pod, Container: "app"}
+			return incident.Series{Cause: "container", Namespace: "shop", Pod: pod, Container: "app"}
 		}
 		totals := incident.Totals{Since: since, Incidents: 7, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[incident.Series]incident.Count{
 			of("web-1"):                           {Victims: 6, Last: time.Now().Add(-time.Minute)},
 			of("ahead"):                           {Victims: 2, Last: time.Now().Add(1000 * time.Hour)}, // the clock was set back
 			of("ended"):                           {Victims: 1, Last: time.Now().Add(-90 * time.Minute)},
-			{Scope: "pod", Container: "web"}:      {Victims: 1, Last: time.Now().Add(-80 * time.Hour)},
-			{Scope: "pod"}:                        {Victims: 2, Last: time.Now().Add(-80 * time.Hour)},
+			{Cause: "pod", Container: "web"}:      {Victims: 1, Last: time.Now().Add(-80 * time.Hour)},
+			{Cause: "pod"}:                        {Victims: 2, Last: time.Now().Add(-80 * time.Hour)},
 			of("\xff" + strings.Repeat("x", 300)): {Victims: 1, Last: time.Now().Add(-100 * time.Hour)},
 		}}
 		m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 2})
 		m.Restore(totals, nil)
 		require.Equal(t, strings.Join([]string{over(0), series("ahead", 2), series("web-1", 6)}, "\n"), read(t, m, kills))
 		require.Equal(t, since.UTC(), createdOf(t, m))
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="container"} 9`)
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{scope="unknown"} 1`)
+		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="container"} 9`)
+		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="unknown"} 1`)
 		require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 7`)
 
 		time.Sleep(59 * time.Minute)
@@ -290,7 +290,7 @@ func TestRestart(t *testing.T) {
 		m.Take(hit(oom.CauseContainer, "web-1"), false)
 		require.Equal(t, over(0)+"\n"+series("web-1", 7), read(t, m, kills))
 		m.Take(hit(oom.CausePod, ""), false)
-		require.Contains(t, read(t, m, kills), `{container="",namespace="",pod="",scope="pod"} 4`)
+		require.Contains(t, read(t, m, kills), `{cause="pod",container="",namespace="",pod=""} 4`)
 	})
 }
 
@@ -299,7 +299,7 @@ func TestRestoreWithLessRoom(t *testing.T) {
 	m := metrics.New(metrics.Options{MaxSeries: 1})
 	totals := incident.Totals{Series: map[incident.Series]incident.Count{}}
 	for i := range 50 {
-		key := incident.Series{Scope: "container", Namespace: "shop", Pod: fmt.Sprintf("p%02d", i), Container: "app"}
+		key := incident.Series{Cause: "container", Namespace: "shop", Pod: fmt.Sprintf("p%02d", i), Container: "app"}
 		totals.Series[key] = incident.Count{Victims: 3, Last: time.Now().Add(time.Duration(i-100) * time.Second)}
 	}
 	m.Restore(totals, nil)
@@ -331,7 +331,7 @@ func TestMemory(t *testing.T) {
 	name := func(i, size int) string { return fmt.Sprintf("%0*d", size, i) }
 	before := heap()
 	for i := range n {
-		m.Take(incident.Incident{Scope: oom.CauseContainer, Time: time.Now(), Victims: []incident.Victim{{
+		m.Take(incident.Incident{Cause: oom.CauseContainer, Time: time.Now(), Victims: []incident.Victim{{
 			Pod: &kill.Pod{Namespace: name(i, 20), Name: name(i, 50)}, Container: &kill.Container{Name: name(i, 20)},
 		}}}, false)
 	}

@@ -38,8 +38,8 @@ type Reason string
 const (
 	// None goes with the stages that need no reason.
 	None Reason = ""
-	// ScopeExcluded: the scope is none of those to be marked.
-	ScopeExcluded Reason = "scope_excluded"
+	// CauseExcluded: the cause is none of those to be marked.
+	CauseExcluded Reason = "cause_excluded"
 	// DryRun: it was only said.
 	DryRun Reason = "dry_run"
 	// PodUnknown: a pod's cgroup whose name nobody could tell.

@@ -20,8 +20,8 @@ import (
 type Event struct {
 	ID   string    `json:"id"`
 	Time time.Time `json:"time"`
-	// Scope is whose limit fired.
-	Scope oom.Cause `json:"scope"`
+	// Cause is whose limit fired.
+	Cause oom.Cause `json:"cause"`
 	// Tier of the programs that saw it.
 	Tier string `json:"tier"`
 	// SizeBytes is the size of what was full: a limit of memory and swap together,
@@ -70,7 +70,7 @@ type Process struct {
 // shown makes of an event what may be shown of it.
 func shown(e *history.Entry, all bool) Event {
 	out := Event{
-		ID: e.ID, Time: e.Time, Scope: e.Scope, Tier: e.Tier, Killed: e.Killed,
+		ID: e.ID, Time: e.Time, Cause: e.Cause, Tier: e.Tier, Killed: e.Killed,
 		Omitted: e.Killed - len(e.Victims), Victims: []Victim{},
 	}
 	for i := range e.Victims {
@@ -80,7 +80,7 @@ func shown(e *history.Entry, all bool) Event {
 			out.Hidden++
 		}
 	}
-	if all || out.Hidden == 0 || ofNode(e.Scope) {
+	if all || out.Hidden == 0 || ofNode(e.Cause) {
 		out.LimitBytes, out.UsageBytes = e.Limit, e.Usage
 		if e.Domain != nil {
 			out.SizeBytes = &e.Domain.Size
@@ -93,7 +93,7 @@ func shown(e *history.Entry, all bool) Event {
 }
 
 // ofNode says whether what was full is everybody's.
-func ofNode(scope oom.Cause) bool { return scope == oom.CauseNode || scope == oom.CauseSysrq }
+func ofNode(cause oom.Cause) bool { return cause == oom.CauseNode || cause == oom.CauseSysrq }
 
 func shownVictim(v *incident.Victim, all bool) Victim {
 	out := Victim{

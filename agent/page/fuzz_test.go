@@ -32,8 +32,8 @@ func init() {
 // says is text there.
 func FuzzQuery(f *testing.F) {
 	for _, query := range []string{
-		"", "scope=node&scope=pod&limit=3", "pod=web-1&namespace=shop&container=app", "since=1h&until=2026-01-02T15:04:05Z",
-		"before=b-0001", "pod=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "since=%00", "scope=node;x", "%", "limit=99999999999999999999",
+		"", "cause=node&cause=pod&limit=3", "pod=web-1&namespace=shop&container=app", "since=1h&until=2026-01-02T15:04:05Z",
+		"before=b-0001", "pod=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "since=%00", "cause=node;x", "%", "limit=99999999999999999999",
 		"until=9999-12-31T23:59:59Z", "since=1970-01-01T00:00:00Z", "pod=javascript:alert(1)",
 	} {
 		f.Add(query)
@@ -68,20 +68,20 @@ func FuzzPage(f *testing.F) {
 	f.Add("java", "web-1", "app", "/kubepods", "node", int64(0), uint64(1<<20), false)
 	f.Add("</td><script>alert(1)</script>", "\x1b[2J\xff", "\" onclick=\"x", "javascript:alert(1)", "container", int64(1)<<62, uint64(0), true)
 	f.Add("{{.}}", "a/b?c#d", "<!--", "</style>", "other", int64(-1)<<62, ^uint64(0), true)
-	f.Fuzz(func(t *testing.T, comm, pod, container, path, scope string, at int64, size uint64, all bool) {
-		in := event(1, oom.Cause(scope), inPod(pod, pod, container), outside())
-		in.ID, in.Time, in.Tier, in.Domain.Path, in.Domain.Size, in.Trigger.Comm = path, time.Unix(at%1e11, 0), scope, path, size, comm
+	f.Fuzz(func(t *testing.T, comm, pod, container, path, cause string, at int64, size uint64, all bool) {
+		in := event(1, oom.Cause(cause), inPod(pod, pod, container), outside())
+		in.ID, in.Time, in.Tier, in.Domain.Path, in.Domain.Size, in.Trigger.Comm = path, time.Unix(at%1e11, 0), cause, path, size, comm
 		in.Victims[0].Comm, in.Victims[0].Memory.RSS, in.Victims[0].Cgroup.Path = comm, &size, path
 		h := &history.History{}
 		h.Take(in, false)
 		h.Take(event(2, oom.CausePod, inPod("shop", "web-1", "app")), false)
 		c := page.Config{Node: pod, Version: comm, Page: true, History: h, All: all, Health: func() incident.Health {
-			return incident.Health{Tier: scope, Ready: true, Why: comm}
+			return incident.Health{Tier: cause, Ready: true, Why: comm}
 		}}
 		r := get(t, c, "/")
 		require.Equal(t, http.StatusOK, r.Code)
 		harmless(t, r.Body.String())
-		if !all && !strings.Contains(comm+pod+container+path+scope, "secret") {
+		if !all && !strings.Contains(comm+pod+container+path+cause, "secret") {
 			require.NotContains(t, r.Body.String(), "secret")
 		}
 		r = get(t, c, "/api/v1/events")

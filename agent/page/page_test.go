@@ -33,9 +33,9 @@ func config(events ...incident.Incident) page.Config {
 	return page.Config{Node: "node-1", Version: "v1", Page: true, History: h, Health: well}
 }
 
-func event(n int, scope oom.Cause, victims ...incident.Victim) incident.Incident {
+func event(n int, cause oom.Cause, victims ...incident.Victim) incident.Incident {
 	return incident.Incident{
-		ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Minute), Scope: scope, Tier: "A",
+		ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Minute), Cause: cause, Tier: "A",
 		Domain:  &kill.Domain{Constraint: "memcg", ID: 5, Path: "/secret-domain", Size: 128 << 20, Points: 17},
 		Trigger: kill.Process{PID: 987654, Comm: "secret-trigger"}, Limit: new(uint64(64 << 20)), Usage: new(uint64(64 << 20)), Victims: victims,
 	}
@@ -114,7 +114,7 @@ func TestHidden(t *testing.T) {
 		event(1, oom.CauseNode, inPod("shop", "web-1", "app"), outside(), outside()),
 		event(2, oom.CauseAncestor, outside()),
 	)
-	for _, path := range []string{"/", "/api/v1/events", "/?pod=web-1", "/api/v1/events?scope=ancestor", "/?namespace=%20"} {
+	for _, path := range []string{"/", "/api/v1/events", "/?pod=web-1", "/api/v1/events?cause=ancestor", "/?namespace=%20"} {
 		body := get(t, c, path).Body.String()
 		for _, secret := range []string{"secret", "98765", "987 MiB", fmt.Sprint(987 << 20)} {
 			require.NotContains(t, body, secret, path)
@@ -152,7 +152,7 @@ func TestJSON(t *testing.T) {
 	text, err := json.Marshal(a)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"schema":1,"node":"node-1","all":false,"tier":"A","lost":0,"kept":1,"dropped":0,"matched":1,"next":"","events":[
-		{"id":"b-0001","time":"2026-01-02T03:05:05Z","scope":"pod","tier":"A","size_bytes":134217728,"limit_bytes":67108864,"usage_bytes":67108864,
+		{"id":"b-0001","time":"2026-01-02T03:05:05Z","cause":"pod","tier":"A","size_bytes":134217728,"limit_bytes":67108864,"usage_bytes":67108864,
 		"killed":1,"hidden":0,"omitted":0,"victims":[{"comm":"java","init":true,"shared_memory":false,"oom_group":false,"oom_score_adj":980,
 		"memory":{"rss_bytes":104857600,"anon_bytes":94371840,"file_bytes":null,"shmem_bytes":null,"page_tables_bytes":0,"total_vm_bytes":0},
 		"container":{"id":"3f2a","name":"app","image":"shop:1"},"pod":{"uid":"77","name":"web-1","namespace":"shop"}}]}]}`, string(text))
@@ -167,8 +167,8 @@ func TestFilters(t *testing.T) {
 	)
 	for query, want := range map[string][]string{
 		"":                                   {"b-0004", "b-0003", "b-0002", "b-0001"},
-		"?scope=node&scope=pod":              {"b-0003", "b-0002"},
-		"?scope=":                            {"b-0004", "b-0003", "b-0002", "b-0001"},
+		"?cause=node&cause=pod":              {"b-0003", "b-0002"},
+		"?cause=":                            {"b-0004", "b-0003", "b-0002", "b-0001"},
 		"?pod=web-1":                         {"b-0003", "b-0001"},
 		"?namespace=bank&pod=web-1":          {"b-0003"},
 		"?namespace=bank&container=app":      nil, // not of the same victim
@@ -180,7 +180,7 @@ func TestFilters(t *testing.T) {
 		"?limit=1":                           {"b-0004"},
 		"?before=b-0003":                     {"b-0002", "b-0001"},
 		"?before=b-0001":                     nil,
-		"?scope=container&before=b-0003":     {"b-0001"},
+		"?cause=container&before=b-0003":     {"b-0001"},
 		"?since=2026-01-02T05:06:05%2B02:00": {"b-0004", "b-0003", "b-0002"},
 	} {
 		require.Equal(t, want, ids(answer(t, c, query)), query)
@@ -193,7 +193,7 @@ func TestFilters(t *testing.T) {
 func TestWrongQueries(t *testing.T) {
 	c := config(event(1, oom.CauseContainer, inPod("shop", "web-1", "app")))
 	for query, want := range map[string]string{
-		"?scope=mine":                            `scope="mine": there are node, ancestor`,
+		"?cause=mine":                            `cause="mine": there are node, ancestor`,
 		"?limit=0":                               `limit="0": has to be a number from 1 to`,
 		"?limit=9999":                            `has to be a number from 1 to`,
 		"?limit=x":                               `has to be a number`,
@@ -205,10 +205,10 @@ func TestWrongQueries(t *testing.T) {
 		"?pod=a&pod=b":                           `pod: given 2 times`,
 		"?pod=" + strings.Repeat("a", 254):       `has to be text of at most 253 bytes`,
 		"?pod=%ff":                               `has to be text`,
-		"?nonsense=1":                            `"nonsense": no such parameter; there are scope`,
+		"?nonsense=1":                            `"nonsense": no such parameter; there are cause`,
 		"?%zz":                                   `not a query`,
 		"?pod=a;b":                               `not a query`,
-		"?" + strings.Repeat("scope=node&", 400): `at most 2048 are allowed`,
+		"?" + strings.Repeat("cause=node&", 400): `at most 2048 are allowed`,
 	} {
 		r := get(t, c, "/api/v1/events"+query)
 		require.Equal(t, http.StatusBadRequest, r.Code, query)
@@ -221,7 +221,7 @@ func TestWrongQueries(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, r.Code, query)
 		require.Contains(t, r.Body.String(), "<li>", query)
 	}
-	r := get(t, c, "/api/v1/events?scope=x&limit=y")
+	r := get(t, c, "/api/v1/events?cause=x&limit=y")
 	require.Equal(t, 2, strings.Count(r.Body.String(), "allowed")+strings.Count(r.Body.String(), "there are")+strings.Count(r.Body.String(), "number"), "both are told: %s", r.Body)
 	require.Equal(t, http.StatusGone, get(t, c, "/api/v1/events?before=other").Code)
 	require.Equal(t, http.StatusGone, get(t, c, "/?before=other").Code)
@@ -286,7 +286,7 @@ func TestMarkup(t *testing.T) {
 		event(1, oom.CauseNode, inPod("shop", "web-1", "app"), outside()),
 		event(2, oom.CauseContainer, inPod("shop", "web-1", "app")),
 	)
-	r := get(t, c, "/?limit=1&scope=node&scope=container")
+	r := get(t, c, "/?limit=1&cause=node&cause=container")
 	labelled, headings, bars := 0, 0, 0
 	for _, n := range nodes(t, r.Body.String()) {
 		for _, a := range n.Attr {

@@ -15,15 +15,15 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Scopes that an event can have, the widest first.
-var scopes = []oom.Cause{
+// Causes that an event can have, the widest first.
+var causes = []oom.Cause{
 	oom.CauseNode, oom.CauseAncestor, oom.CausePod, oom.CauseContainer,
 	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
 }
 
 // query is what a request asks for.
 type query struct {
-	scopes                    []oom.Cause // none for all
+	causes                    []oom.Cause // none for all
 	namespace, pod, container string
 	since, until              time.Time // zero for no bound
 	ago                       string    // since, as it was given, if that was a duration
@@ -53,7 +53,7 @@ func parseQuery(raw string, now time.Time, limit, most int) (query, error) {
 	var wrong []error
 	for _, name := range sortedKeys(values) {
 		list := slices.DeleteFunc(values[name], func(v string) bool { return v == "" })
-		if len(list) > 1 && name != "scope" {
+		if len(list) > 1 && name != "cause" {
 			wrong = append(wrong, fmt.Errorf("%s: given %d times", name, len(list)))
 			continue
 		}
@@ -72,16 +72,16 @@ func parseQuery(raw string, now time.Time, limit, most int) (query, error) {
 	return q, errors.Join(wrong...)
 }
 
-var parameters = []string{"scope", "namespace", "pod", "container", "since", "until", "before", "limit"}
+var parameters = []string{"cause", "namespace", "pod", "container", "since", "until", "before", "limit"}
 
 func (q *query) set(name, value string, now time.Time, most int) (err error) {
 	switch name {
-	case "scope":
-		if !slices.Contains(scopes, oom.Cause(value)) {
-			return fmt.Errorf("there are %s", scopeList())
+	case "cause":
+		if !slices.Contains(causes, oom.Cause(value)) {
+			return fmt.Errorf("there are %s", causeList())
 		}
-		if !slices.Contains(q.scopes, oom.Cause(value)) {
-			q.scopes = append(q.scopes, oom.Cause(value))
+		if !slices.Contains(q.causes, oom.Cause(value)) {
+			q.causes = append(q.causes, oom.Cause(value))
 		}
 	case "namespace":
 		q.namespace, err = checkText(value, maxName)
@@ -126,7 +126,7 @@ func parseTime(value string, now time.Time) (time.Time, string, error) {
 // match says whether an event is asked for. What is hidden is not found either: a
 // victim in no pod has no names here.
 func (q *query) match(e *history.Entry) bool {
-	if len(q.scopes) > 0 && !slices.Contains(q.scopes, e.Scope) {
+	if len(q.causes) > 0 && !slices.Contains(q.causes, e.Cause) {
 		return false
 	}
 	if !q.since.IsZero() && e.Time.Before(q.since) || !q.until.IsZero() && !e.Time.Before(q.until) {
@@ -147,7 +147,7 @@ func (q *query) matchVictim(v incident.Victim) bool {
 
 // filtered says whether anything but the size of the answer is asked for.
 func (q *query) filtered() bool {
-	return len(q.scopes) > 0 || q.namespace != "" || q.pod != "" || q.container != "" || !q.since.IsZero() || !q.until.IsZero()
+	return len(q.causes) > 0 || q.namespace != "" || q.pod != "" || q.container != "" || !q.since.IsZero() || !q.until.IsZero()
 }
 
 // with is the query's text with some parameters set, or taken out where they are "".
@@ -159,8 +159,8 @@ func (q *query) with(pairs ...string) string {
 			values.Set(name, value)
 		}
 	}
-	for _, scope := range q.scopes {
-		values.Add("scope", string(scope))
+	for _, cause := range q.causes {
+		values.Add("cause", string(cause))
 	}
 	set("namespace", q.namespace)
 	set("pod", q.pod)
@@ -186,9 +186,9 @@ func timeText(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func scopeList() string {
+func causeList() string {
 	var names []string
-	for _, s := range scopes {
+	for _, s := range causes {
 		names = append(names, string(s))
 	}
 	return strings.Join(names, ", ")

@@ -9,7 +9,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// timeline is when events were, a lane for each scope. The lanes are stretched to
+// timeline is when events were, a lane for each cause. The lanes are stretched to
 // the width there is, so that no text is in them.
 type timeline struct {
 	From, To string // of the axis
@@ -19,7 +19,7 @@ type timeline struct {
 }
 
 type lane struct {
-	Scope  oom.Cause
+	Cause  oom.Cause
 	Events int
 	Bars   []bar
 }
@@ -51,25 +51,25 @@ func newTimeline(q *query, matched []*history.Entry, now time.Time) timeline {
 		if i < 0 || i >= steps {
 			i = min(max(i, 0), steps-1) // the end is part of it
 		}
-		if counts[e.Scope] == nil {
-			counts[e.Scope] = new([steps]int)
+		if counts[e.Cause] == nil {
+			counts[e.Cause] = new([steps]int)
 		}
-		counts[e.Scope][i]++
-		most = max(most, counts[e.Scope][i])
+		counts[e.Cause][i]++
+		most = max(most, counts[e.Cause][i])
 	}
 	t := timeline{
 		From: axisText(from), Middle: axisText(from.Add(to.Sub(from) / 2)), To: axisText(to), Step: stepText(step),
 	}
-	for _, scope := range scopes {
-		if counts[scope] != nil {
-			t.Lanes = append(t.Lanes, newLane(q, scope, counts[scope], most, from, step))
+	for _, cause := range causes {
+		if counts[cause] != nil {
+			t.Lanes = append(t.Lanes, newLane(q, cause, counts[cause], most, from, step))
 		}
 	}
 	return t
 }
 
-func newLane(q *query, scope oom.Cause, counts *[steps]int, most int, from time.Time, step time.Duration) lane {
-	l := lane{Scope: scope}
+func newLane(q *query, cause oom.Cause, counts *[steps]int, most int, from time.Time, step time.Duration) lane {
+	l := lane{Cause: cause}
 	for i, n := range counts {
 		if n == 0 {
 			continue
@@ -82,10 +82,10 @@ func newLane(q *query, scope oom.Cause, counts *[steps]int, most int, from time.
 		start := from.Add(time.Duration(i) * step)
 		// Whole seconds, as the link can say them: a moment more on either side.
 		since, until := start.Truncate(time.Second), start.Add(step+time.Second).Truncate(time.Second)
-		link := q.with("scope", string(scope), "since", timeText(since), "until", timeText(until))
+		link := q.with("cause", string(cause), "since", timeText(since), "until", timeText(until))
 		l.Bars = append(l.Bars, bar{
 			X: fmt.Sprintf("%d.1", i), Y: fmt.Sprintf("%.1f", laneHeight-height), Height: fmt.Sprintf("%.1f", height),
-			Title: fmt.Sprintf("%s, %s: %s", start.UTC().Format(timeFormat+" UTC"), scope, plural(n, "event")),
+			Title: fmt.Sprintf("%s, %s: %s", start.UTC().Format(timeFormat+" UTC"), cause, plural(n, "event")),
 			Link:  link,
 		})
 	}

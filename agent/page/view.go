@@ -35,7 +35,7 @@ type tile struct{ Value, Label string }
 
 // form is the filters as they are set.
 type form struct {
-	Scopes                    []option
+	Causes                    []option
 	Since                     []option
 	Namespace, Pod, Container string
 	Until                     string // kept through a submit
@@ -50,7 +50,7 @@ type option struct {
 // row is one event.
 type row struct {
 	ID, Time, Stamp, Ago string
-	Scope                oom.Cause
+	Cause                oom.Cause
 	Whose                string // limit, in words
 	Who                  []who
 	More                 string // how many victims are not among Who
@@ -148,7 +148,7 @@ func tiles(matched []*history.Entry) []tile {
 	pods := map[kill.Pod]bool{}
 	for _, e := range matched {
 		killed += e.Killed
-		if e.Scope != oom.CauseContainer && e.Scope != oom.CausePod && e.Scope != oom.CauseUnknown {
+		if e.Cause != oom.CauseContainer && e.Cause != oom.CausePod && e.Cause != oom.CauseUnknown {
 			wide++
 		}
 		for i := range e.Victims {
@@ -171,8 +171,8 @@ var times = []option{
 
 func newForm(q *query) form {
 	f := form{Namespace: q.namespace, Pod: q.pod, Container: q.container, Until: timeText(q.until), Here: q.with()}
-	for _, s := range scopes {
-		f.Scopes = append(f.Scopes, option{Value: string(s), Label: string(s), Set: contains(q.scopes, s)})
+	for _, s := range causes {
+		f.Causes = append(f.Causes, option{Value: string(s), Label: string(s), Set: contains(q.causes, s)})
 	}
 	set := q.ago
 	if set == "" {
@@ -205,7 +205,7 @@ const maxWho = 3
 func newRow(q *query, e *Event, now time.Time) row {
 	r := row{
 		ID: e.ID, Time: e.Time.UTC().Format(timeFormat), Stamp: e.Time.UTC().Format(time.RFC3339), Ago: ago(now.Sub(e.Time)),
-		Scope: e.Scope, Whose: whose[e.Scope], Advice: advice[e.Scope], Facts: facts(e),
+		Cause: e.Cause, Whose: whose[e.Cause], Advice: advice[e.Cause], Facts: facts(e),
 	}
 	seen := map[who]bool{}
 	for i := range e.Victims {
@@ -326,7 +326,7 @@ func role(v *Victim) string {
 func facts(e *Event) []fact {
 	list := []fact{
 		{"Event", e.ID}, {"Seen by", "the ledger, " + orElse(tierText[e.Tier], "tier "+e.Tier)},
-		{"What was full", whose[e.Scope] + sizes(e)},
+		{"What was full", whose[e.Cause] + sizes(e)},
 	}
 	if d := e.Domain; d != nil {
 		text := "constraint " + d.Constraint

@@ -70,7 +70,7 @@ func parts(m kill.Memory) string {
 
 // cause says whose limit fired, seen from the victims.
 func cause(in *incident.Incident, first *incident.Victim) string {
-	switch in.Scope {
+	switch in.Cause {
 	case oom.CauseContainer:
 		if first.Container == nil {
 			return "the memory limit" + limit(in) + " of its own cgroup was reached"

@@ -31,37 +31,37 @@ func TestMessage(t *testing.T) {
 		want    string
 	}{
 		{
-			"container", incident.Incident{Scope: oom.CauseContainer, Limit: new(uint64(512 << 20)), Victims: []incident.Victim{java}},
+			"container", incident.Incident{Cause: oom.CauseContainer, Limit: new(uint64(512 << 20)), Victims: []incident.Victim{java}},
 			[]incident.Victim{java},
 			"Killed process java (pid 4242), which had 600 MiB of memory (anonymous 500 MiB, file 100 MiB, shared 0 B): the container's memory limit of 512 MiB was reached",
 		},
 		{
-			"size of the domain", incident.Incident{Scope: oom.CausePod, Domain: &kill.Domain{Size: 1 << 30}, Victims: make([]incident.Victim, 1)},
+			"size of the domain", incident.Incident{Cause: oom.CausePod, Domain: &kill.Domain{Size: 1 << 30}, Victims: make([]incident.Victim, 1)},
 			[]incident.Victim{victim("a", 1, "u", "")},
 			"Killed process a (pid 1): the pod's memory limit of 1.0 GiB was reached",
 		},
 		{
-			"ancestor", incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/kubepods.slice"}, Victims: make([]incident.Victim, 1)},
+			"ancestor", incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/kubepods.slice"}, Victims: make([]incident.Victim, 1)},
 			[]incident.Victim{victim("a", 1, "u", "")},
 			"Killed process a (pid 1): the memory limit of a cgroup above the pod was reached: /kubepods.slice",
 		},
 		{
-			"a service", incident.Incident{Scope: oom.CauseContainer, Limit: new(uint64(32 << 20)), Victims: make([]incident.Victim, 1)},
+			"a service", incident.Incident{Cause: oom.CauseContainer, Limit: new(uint64(32 << 20)), Victims: make([]incident.Victim, 1)},
 			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "backup"}}, Unit: "backup.service"}},
 			"Killed process backup (pid 7) of backup.service: the memory limit of 32.0 MiB of its own cgroup was reached",
 		},
 		{
-			"no unit", incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/batch"}, Victims: make([]incident.Victim, 1)},
+			"no unit", incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/batch"}, Victims: make([]incident.Victim, 1)},
 			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "job"}}, Cgroup: kill.Cgroup{Path: "/batch/7"}}},
 			"Killed process job (pid 7) of /batch/7: the memory limit of a cgroup above its own was reached: /batch",
 		},
 		{
-			"many victims", incident.Incident{Scope: oom.CauseNode, Victims: make([]incident.Victim, 9)},
+			"many victims", incident.Incident{Cause: oom.CauseNode, Victims: make([]incident.Victim, 9)},
 			[]incident.Victim{victim("a", 1, "", ""), victim("b", 2, "", ""), victim("c", 3, "", ""), victim("d", 4, "", ""), victim("e", 5, "", "")},
 			"Killed process a (pid 1): the node was out of memory; and with it b (pid 2), c (pid 3), d (pid 4) and 1 more; 4 killed elsewhere",
 		},
 		{
-			"a name made to deceive", incident.Incident{Scope: oom.CauseSysrq, Victims: make([]incident.Victim, 1)},
+			"a name made to deceive", incident.Incident{Cause: oom.CauseSysrq, Victims: make([]incident.Victim, 1)},
 			[]incident.Victim{victim("a\n\x1b[31m", 1, "", "")},
 			`Killed process a\u000a\u001b[31m (pid 1): somebody asked the kernel for an OOM kill (sysrq f)`,
 		},
@@ -75,7 +75,7 @@ func TestMessage(t *testing.T) {
 }
 
 func TestMessageIsShort(t *testing.T) {
-	in := incident.Incident{Scope: oom.CauseAncestor, Domain: &kill.Domain{Path: "/" + strings.Repeat("ä", 2000)}}
+	in := incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/" + strings.Repeat("ä", 2000)}}
 	got := message(&in, []incident.Victim{victim("a", 1, "u", "")})
 	if len(got) > maxMessage || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
 		t.Errorf("%d bytes: %s", len(got), got)
@@ -85,7 +85,7 @@ func TestMessageIsShort(t *testing.T) {
 // An incident with victims in two containers, a second pod and outside has four
 // Events, named the same after a restart.
 func TestPlan(t *testing.T) {
-	in := incident.Incident{ID: "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071-1-1", Scope: oom.CauseNode, Victims: []incident.Victim{
+	in := incident.Incident{ID: "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071-1-1", Cause: oom.CauseNode, Victims: []incident.Victim{
 		victim("a", 1, "u", "app"), victim("b", 2, "u", "app"), victim("c", 3, "u", "proxy"), victim("d", 4, "v", "app"), victim("e", 5, "", ""),
 	}}
 	first, second := New(Options{}).Plan(&in), New(Options{}).Plan(&in)

@@ -10,7 +10,7 @@
 //
 // # One Event for many kills
 //
-// There is one Event for the OOM events of one pod, container and scope in ten
+// There is one Event for the OOM events of one pod, container and cause in ten
 // minutes, the time in which client-go's EventCorrelator aggregates. Its count,
 // last time and message are those of the OOM events up to now. An OOM event that
 // comes later changes it. Of one pod or the node at most 25 calls are made at
@@ -23,7 +23,7 @@
 // # Never twice
 //
 // An agent may die between the API server's answer and its note of it, and then
-// tells again. The name of the Event follows from boot, pod, container, scope and
+// tells again. The name of the Event follows from boot, pod, container, cause and
 // the ten minutes; the Event names the OOM events that it counts; and it is changed
 // only as it was read. So an OOM event is counted once, whatever died when, as long
 // as the API server keeps the Event (an hour by default) and no more than 64 OOM
@@ -118,7 +118,7 @@ func (t *Teller) Plan(in *incident.Incident) []deliver.Item {
 	}
 	for lane, i := range at {
 		items[i].Task = deliver.Task{
-			ID: in.ID, BootNS: in.BootNS, Time: in.Time, Scope: string(in.Scope), Text: message(in, victims[lane]),
+			ID: in.ID, BootNS: in.BootNS, Time: in.Time, Cause: string(in.Cause), Text: message(in, victims[lane]),
 			Owner: owner.OfVictim(&victims[lane][0]).Name,
 		}
 	}
@@ -137,11 +137,11 @@ func (t *Teller) lane(in *incident.Incident, v incident.Victim) deliver.Lane {
 	return lane
 }
 
-// group is the boot, the scope and the window.
+// group is the boot, the cause and the window.
 func group(in *incident.Incident) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(boot(in.ID)))
-	return fmt.Sprintf("%016x/%s/%s", h.Sum64(), in.Scope, strconv.FormatUint(in.BootNS/uint64(window), 36))
+	return fmt.Sprintf("%016x/%s/%s", h.Sum64(), in.Cause, strconv.FormatUint(in.BootNS/uint64(window), 36))
 }
 
 // boot is the boot ID at the beginning of an incident's ID.

@@ -75,7 +75,7 @@ func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
 
 // logLine is what the tests read of the agent's log.
 type logLine struct {
-	Msg, Scope, Tier, ID string
+	Msg, Cause, Tier, ID string
 	Victims              []incident.Victim
 }
 
@@ -146,9 +146,9 @@ func TestAgentTellsOnce(t *testing.T) {
 	require.Equal(t, s.uid, line.Victims[0].Pod.UID)
 	require.True(t, line.Victims[0].Init)
 	if line.Tier == "C" {
-		require.Equal(t, string(oom.CauseUnknown), line.Scope)
+		require.Equal(t, string(oom.CauseUnknown), line.Cause)
 	} else {
-		require.Equal(t, string(oom.CauseContainer), line.Scope)
+		require.Equal(t, string(oom.CauseContainer), line.Cause)
 	}
 	a.end(t, syscall.SIGTERM)
 	third := s.kill(t)

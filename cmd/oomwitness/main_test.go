@@ -98,7 +98,7 @@ func TestErrorsNameTheThing(t *testing.T) {
 		{`--systemd-unit "yes": allowed are auto, true and false`, []string{"install", "--systemd-unit", "yes", "--root", "/tmp", "--shim", "/proc/self/exe"}},
 		{`--dir "x": has to be an absolute path`, []string{"unload", "--dir", "x"}},
 		{`--tier "D": allowed are auto, A, B and C`, []string{"load", "--tier", "D"}},
-		{`--scope "host": allowed are container, pod,`, []string{"trace", "--scope", "node,host"}},
+		{`--cause "host": allowed are container, pod,`, []string{"trace", "--cause", "node,host"}},
 		{`--comm "[": not a pattern`, []string{"trace", "--comm", "["}},
 		{`--since -1s: has to be positive`, []string{"trace", "--since", "-1s"}},
 		{`--address "x": has to be an absolute path`, []string{"trace", "--address", "x"}},

@@ -88,11 +88,11 @@ func (s *scene) check(t *testing.T, line []byte, pid int) {
 		require.Greater(t, *e.Memory.RSS, uint64(oomtest.RealLimit/2))
 	}
 	if e.Tier == "C" {
-		require.Equal(t, oom.CauseUnknown, e.Scope)
+		require.Equal(t, oom.CauseUnknown, e.Cause)
 		require.Nil(t, e.Domain)
 		return
 	}
-	require.Equal(t, oom.CauseContainer, e.Scope)
+	require.Equal(t, oom.CauseContainer, e.Cause)
 	require.Equal(t, e.Cgroup.ID, e.Domain.ID)
 }
 

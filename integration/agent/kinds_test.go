@@ -23,7 +23,7 @@ const manifests = "/etc/kubernetes/manifests"
 // kinds are the ways in which a container comes to a node. Each has one that hogs
 // as soon as it runs.
 var kinds = []struct {
-	kind, scope, container string
+	kind, cause, container string
 	// make has kubelet run the pod, and gives the name that the API has for it.
 	make func(t *testing.T, n *node, name string) string
 }{
@@ -88,7 +88,7 @@ func TestKinds(t *testing.T) {
 			line, err := n.agent.Find(t.Context(), pod, of(pod))
 			require.NoError(t, err)
 			v := line.Victims[0]
-			require.Equal(t, k.scope, line.Scope, "%+v", line)
+			require.Equal(t, k.cause, line.Cause, "%+v", line)
 			require.Equal(t, k.container, v.Container.Name)
 			require.Equal(t, k.kind, v.Container.Kind)
 			require.Equal(t, faultkit.Image, v.Container.Image)
@@ -96,10 +96,10 @@ func TestKinds(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, string(seen.UID), v.Pod.UID, "the API's")
 			event := n.event(t, pod, "workload (pid ")
-			one, err := Counted(t.Context(), `scope="`+k.scope+`"`, `pod="`+pod+`"`, `container="`+k.container+`"`)
+			one, err := Counted(t.Context(), `cause="`+k.cause+`"`, `pod="`+pod+`"`, `container="`+k.container+`"`)
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, one, 1.0, "what restarts is killed again")
-			faultkit.Keep(t, fmt.Sprintf("agent kind=%s pod=%s scope=%s ms=%d event=%q", k.kind, pod, k.scope, took(began), event))
+			faultkit.Keep(t, fmt.Sprintf("agent kind=%s pod=%s cause=%s ms=%d event=%q", k.kind, pod, k.cause, took(began), event))
 		})
 	}
 }

@@ -47,7 +47,7 @@ func TestKilled(t *testing.T) {
 		return err
 	}))
 	require.EqualValues(t, kills, counted)
-	all, err := Metric(t.Context(), "oomwitness_oom_victims_total", `scope="container"`)
+	all, err := Metric(t.Context(), "oomwitness_oom_victims_total", `cause="container"`)
 	require.NoError(t, err)
 	require.EqualValues(t, kills, all)
 	var told int32
@@ -76,7 +76,7 @@ func TestNodeExhausted(t *testing.T) {
 		m.tell(t, "gulp")
 		line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
 		require.NoError(t, err)
-		require.Equal(t, "node", line.Scope)
+		require.Equal(t, "node", line.Cause)
 		require.NoError(t, syscall.Kill(n.agent.PID(), 0), "after %d", i+1)
 		require.NoError(t, n.Delete(t.Context(), m.pod, 0))
 	}

@@ -32,7 +32,7 @@ const (
 
 // Line is what the log says of an OOM event.
 type Line struct {
-	Msg, ID, Scope, Tier string
+	Msg, ID, Cause, Tier string
 	Domain               string
 	LimitBytes           *uint64 `json:"limit_bytes"`
 	UsageBytes           *uint64 `json:"usage_bytes"`

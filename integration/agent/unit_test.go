@@ -67,7 +67,7 @@ func countsVictim(ctx context.Context) error {
 		return err
 	}
 	for line := range strings.Lines(body) {
-		if n, ok := strings.CutPrefix(line, `oomwitness_oom_victims_total{scope="container"} `); ok && n != "0\n" {
+		if n, ok := strings.CutPrefix(line, `oomwitness_oom_victims_total{cause="container"} `); ok && n != "0\n" {
 			return nil
 		}
 	}

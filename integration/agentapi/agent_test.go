@@ -58,7 +58,7 @@ func startAgent(t *testing.T, config *rest.Config, change func(*kube.Options)) *
 	}
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	o := kube.Options{Node: nodeName, Scopes: mark.DefaultScopes, EvictEvery: time.Millisecond, Count: a.counts, Log: log}
+	o := kube.Options{Node: nodeName, Causes: mark.DefaultCauses, EvictEvery: time.Millisecond, Count: a.counts, Log: log}
 	if change != nil {
 		change(&o)
 	}
@@ -188,10 +188,10 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // oomEvent makes up an OOM event with one victim, in the container app of a pod or
 // in none.
-func oomEvent(n uint64, scope oom.Cause, pod *corev1.Pod) incident.Incident {
+func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) incident.Incident {
 	const gigabyte = 1 << 30
 	e := kill.Event{
-		Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Scope: scope, Tier: "A",
+		Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
 		Victim:  kill.Victim{Process: kill.Process{PID: 4000 + uint32(n), TID: 4000 + uint32(n), Comm: "python3"}},
 		Memory:  kill.Memory{RSS: new(uint64(gigabyte)), Anon: new(uint64(gigabyte)), File: new(uint64(0)), Shmem: new(uint64(0))},
 		Domain:  &kill.Domain{Constraint: "memcg", Size: gigabyte},

@@ -50,7 +50,7 @@ func event(t *testing.T, p *controlplane.Plane) {
 	a.take(t, false, oomEvent(1, oom.CauseContainer, pod), oomEvent(2, oom.CauseContainer, pod), oomEvent(3, oom.CauseNode, pod))
 	events := eventsOf(t, p, "default", pod.Name)
 	if len(events) != 2 {
-		t.Fatalf("%d Events, want one for each scope: %+v", len(events), events)
+		t.Fatalf("%d Events, want one for each cause: %+v", len(events), events)
 	}
 	for _, e := range events {
 		want := corev1.ObjectReference{
@@ -128,7 +128,7 @@ func marked(t *testing.T, p *controlplane.Plane) {
 	if got := getPod(t, p, limited.Name); got.ResourceVersion != limited.ResourceVersion {
 		t.Errorf("a pod at its container's limit was changed: %v, %v", got.Annotations, got.Labels)
 	}
-	if a.counts.get("mark marked") != 1 || a.counts.get("mark skipped scope_excluded") != 1 {
+	if a.counts.get("mark marked") != 1 || a.counts.get("mark skipped cause_excluded") != 1 {
 		t.Errorf("counted %s", a.counts.all())
 	}
 }

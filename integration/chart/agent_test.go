@@ -215,7 +215,7 @@ func (a *theAgent) tells(t *testing.T) {
 	require.Equal(t, corev1.EventSource{Component: "oomwitness", Host: node}, event.Source)
 
 	line := a.line(t, "hog")
-	require.Equal(t, "container", line.Scope)
+	require.Equal(t, "container", line.Cause)
 	require.Equal(t, "A", line.Tier)
 	require.EqualValues(t, 32<<20, *line.LimitBytes)
 	require.Len(t, line.Victims, 1)
@@ -252,7 +252,7 @@ func (a *theAgent) tells(t *testing.T) {
 func (a *theAgent) counted(t *testing.T, pods ...string) {
 	t.Helper()
 	for _, name := range pods {
-		require.EqualValues(t, 1, a.metric(t, "oomwitness_oom_kills_total", `scope="container"`, `namespace="default"`, `pod="`+name+`"`), name)
+		require.EqualValues(t, 1, a.metric(t, "oomwitness_oom_kills_total", `cause="container"`, `namespace="default"`, `pod="`+name+`"`), name)
 	}
 	require.EqualValues(t, len(pods), a.metric(t, "oomwitness_oom_kills_total"))
 	require.EqualValues(t, len(pods), a.metric(t, "oomwitness_oom_victims_total"))
@@ -301,7 +301,7 @@ func (a *theAgent) marks(t *testing.T) {
 	whole, event := a.kill(t, stock)
 	t.Logf("chart agent event=%q", event.Message)
 	require.Contains(t, event.Message, "the pod's memory limit")
-	require.Equal(t, "pod", a.line(t, "whole").Scope)
+	require.Equal(t, "pod", a.line(t, "whole").Cause)
 
 	pods := a.core.Pods(whole.Namespace)
 	require.NoError(t, faultkit.Until(t.Context(), "the mark", func() error {
@@ -321,7 +321,7 @@ func (a *theAgent) marks(t *testing.T) {
 		}
 		return nil
 	}))
-	require.EqualValues(t, 2, a.metric(t, "oomwitness_marked_victims_total", `stage="skipped"`, `reason="scope_excluded"`),
+	require.EqualValues(t, 2, a.metric(t, "oomwitness_marked_victims_total", `stage="skipped"`, `reason="cause_excluded"`),
 		"neither mark nor eviction of the other pod")
 	require.EqualValues(t, 1, a.metric(t, "oomwitness_marked_victims_total", `stage="marked"`))
 	require.Zero(t, a.metric(t, "oomwitness_marked_victims_total", `stage="evicted"`))

@@ -12,7 +12,7 @@ import (
 
 // Kill is a victim, as far as oomwitness trace is asked for it.
 type Kill struct {
-	Scope  string
+	Cause  string
 	Victim struct {
 		Comm string
 		// Init says that it was process 1 of its container.

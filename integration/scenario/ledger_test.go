@@ -20,7 +20,7 @@ import (
 type event struct {
 	Event  uint64    `json:"event"`
 	Index  uint32    `json:"index"`
-	Scope  oom.Cause `json:"scope"`
+	Cause  oom.Cause `json:"cause"`
 	Tier   string    `json:"tier"`
 	Victim struct {
 		PID          uint32 `json:"pid"`

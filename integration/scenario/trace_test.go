@@ -93,7 +93,7 @@ func TestTrace(t *testing.T) {
 	victim := mix.Container{Args: []string{"child-oom-sleep"}, Limit: 24 * mix.MiB, Output: true}
 	inPod := victim
 	inPod.Limit = 0
-	for scope, c := range map[string]mix.Case{
+	for cause, c := range map[string]mix.Case{
 		"container": {Name: "traced-container", Container: victim},
 		"pod":       {Name: "traced-pod", Container: inPod, PodLimit: 64 * mix.MiB, Sibling: &idle},
 	} {
@@ -106,7 +106,7 @@ func TestTrace(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			checkTraced(t, run.Task.ID(), scope, line)
+			checkTraced(t, run.Task.ID(), cause, line)
 			return run.Task.Kill(ctx, syscall.SIGTERM)
 		}
 		o, err := r.Run(t.Context(), mix.Ours, c, mix.ByWait)
@@ -123,7 +123,7 @@ func TestTrace(t *testing.T) {
 
 // checkTraced looks at a live line, and asks for the same in other ways while
 // the container is there.
-func checkTraced(t *testing.T, id, scope, line string) {
+func checkTraced(t *testing.T, id, cause, line string) {
 	t.Helper()
 	var e event
 	require.NoError(t, json.Unmarshal([]byte(line), &e), "%s", line)
@@ -132,14 +132,14 @@ func checkTraced(t *testing.T, id, scope, line string) {
 	require.Empty(t, e.Container.Name, "labels name a container in CRI's namespace alone")
 	require.Equal(t, "oomw", e.Container.Namespace)
 	// The path alone says which pod it is.
-	if scope == "pod" {
+	if cause == "pod" {
 		require.NotNil(t, e.Pod, "%s", line)
 		require.NotEmpty(t, e.Pod.UID)
 		require.Empty(t, e.Pod.Name)
 	} else {
 		require.Nil(t, e.Pod, "%s", line)
 	}
-	require.EqualValues(t, scope, e.Scope)
+	require.EqualValues(t, cause, e.Cause)
 	require.Equal(t, "workload", e.Victim.Comm)
 	require.False(t, e.Victim.Init)
 
@@ -147,11 +147,11 @@ func checkTraced(t *testing.T, id, scope, line string) {
 	require.Error(t, err, "the ring has one reader")
 	require.Contains(t, string(out), "--follow=false")
 
-	past := traced(t, "--scope", scope, "--container", id[:len(id)-1])
+	past := traced(t, "--cause", cause, "--container", id[:len(id)-1])
 	require.Len(t, past, 1)
 	require.Equal(t, e, past[0])
-	require.Empty(t, traced(t, "--scope", "node,ancestor", "--container", id))
+	require.Empty(t, traced(t, "--cause", "node,ancestor", "--container", id))
 	text := output(t, oomwitness, "trace", "--follow=false", "--container", id)
 	require.Contains(t, text, id)
-	require.Contains(t, text, scope)
+	require.Contains(t, text, cause)
 }

@@ -16,7 +16,7 @@ unknown() {
 }
 
 query="since=$since&limit=1"
-for scope in "$@"; do query+="&scope=$scope"; done
+for cause in "$@"; do query+="&cause=$cause"; done
 exec 3<>"/dev/tcp/$host/$port" || unknown "no agent at $host:$port"
 printf 'GET /api/v1/events?%s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$query" >&3
 

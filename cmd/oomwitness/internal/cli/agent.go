@@ -22,7 +22,7 @@ Of each OOM event it tells
   Kubernetes   an Event on the pod, or on the Node for what is in no pod
 
 Where a limit above the container's was the cause, another node may be better for
-the pod. --mark-scopes says at which causes it is marked by an annotation or a label
+the pod. --mark-causes says at which causes it is marked by an annotation or a label
 (--victim-annotation, --victim-label), for which a descheduler may look, and with
 --evict evicted through the Eviction API. Without these nothing is changed;
 --dry-run says what would be.
@@ -41,7 +41,7 @@ To live through the OOM itself it wants an oom_score_adj near -1000, and a memor
 limit of its cgroup that is above --memory-limit; the unit and the chart give both.`,
 		Example: `  oomwitness agent
   oomwitness agent --log-format json --metrics-address '' --kubernetes=false
-  oomwitness agent --victim-label example.com/oom=true --mark-scopes node --dry-run`,
+  oomwitness agent --victim-label example.com/oom=true --mark-causes node --dry-run`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
 	}

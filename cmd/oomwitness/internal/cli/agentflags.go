@@ -37,7 +37,7 @@ type agentFlags struct {
 	qps                              float32
 	burst                            int
 	annotation, label                string
-	markScopes                       []string
+	markCauses                       []string
 	evict, dryRun                    bool
 	evictEvery                       time.Duration
 
@@ -73,7 +73,7 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&f.burst, "kube-api-burst", kubeapi.DefaultBurst, "requests to the API server at once")
 	flags.StringVar(&f.annotation, "victim-annotation", "", "annotation key=value that marks the victim's pod; empty for none")
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
-	flags.StringSliceVar(&f.markScopes, "mark-scopes", []string{"node", "pod", "ancestor"}, "scopes of which victims are marked and evicted, separated by commas")
+	flags.StringSliceVar(&f.markCauses, "mark-causes", []string{"node", "pod", "ancestor"}, "causes of which victims are marked and evicted, separated by commas")
 	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
 	flags.DurationVar(&f.evictEvery, "evict-every", evict.DefaultEvery, "time between two evictions at least")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions that there would be, and make none")
@@ -102,8 +102,8 @@ func (f *agentFlags) check() error {
 	errs = append(errs,
 		oneOf("log-format", f.logFormat, auto, "json", "text"),
 		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
-	for _, scope := range f.markScopes {
-		errs = append(errs, oneOf("mark-scopes", scope, incident.ScopeNames()...))
+	for _, cause := range f.markCauses {
+		errs = append(errs, oneOf("mark-causes", cause, incident.CauseNames()...))
 	}
 	if _, err := f.memoryBytes(); err != nil {
 		errs = append(errs, err)

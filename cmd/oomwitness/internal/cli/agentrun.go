@@ -111,7 +111,7 @@ func (d *daemon) connect() error {
 	}
 	d.node = name
 	d.kube, err = kube.New(client, kube.Options{
-		Node: name, Annotation: d.f.annotation, Label: d.f.label, Scopes: strings.Join(d.f.markScopes, ","),
+		Node: name, Annotation: d.f.annotation, Label: d.f.label, Causes: strings.Join(d.f.markCauses, ","),
 		Evict: d.f.evict, EvictEvery: d.f.evictEvery, DryRun: d.f.dryRun, Count: d.metrics, Log: d.log,
 	})
 	return err

@@ -23,7 +23,7 @@ type traceFlags struct {
 	pins
 	output, container, comm, address string
 	kubeletRoots                     []string
-	scopes                           []string
+	causes                           []string
 	since                            time.Duration
 	follow                           bool
 }
@@ -62,7 +62,7 @@ With -o json one object a line, whose fields stay. Null is for what is not known
 is not so; sizes are in bytes; domain is null in tier C:
 
   {"schema":1,"time":"2026-01-02T03:04:05.678Z","boot_ns":1,"event":7,"index":0,
-   "scope":"pod","tier":"A",
+   "cause":"pod","tier":"A",
    "victim":{"pid":1,"tid":1,"comm":"java","start_ticks":1,"uid":0,"oom_score_adj":0,
      "init":true,"shared_memory":false,"oom_group":false},
    "memory":{"rss_bytes":1,"anon_bytes":1,"file_bytes":0,"shmem_bytes":0,
@@ -77,7 +77,7 @@ is not so; sizes are in bytes; domain is null in tier C:
 event numbers the OOM: the victims of a group kill have the same, and their own
 index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
 		Example: `  oomwitness trace
-  oomwitness trace --scope node,ancestor --since 1h
+  oomwitness trace --cause node,ancestor --since 1h
   oomwitness trace --container 3f2a --comm 'java*'
   oomwitness trace --follow=false -o json | jq -r '.pod.name'`,
 		Args: cobra.NoArgs,
@@ -85,7 +85,7 @@ index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
 	}
 	outputFlag(cmd, &f.output)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.scopes, "scope", nil, "only kills of these scopes, separated by commas")
+	flags.StringSliceVar(&f.causes, "cause", nil, "only kills of these causes, separated by commas")
 	flags.StringVar(&f.container, "container", "", "only the container whose ID begins so")
 	flags.StringVar(&f.comm, "comm", "", "only victims of this name; a pattern with *, ? and [...]")
 	flags.DurationVar(&f.since, "since", 0, "only kills newer than this, such as 90s or 1h; 0 for all")
@@ -98,8 +98,8 @@ index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
 
 // filter checks the flags.
 func (f traceFlags) filter() (trace.Filter, error) {
-	scopes, err := trace.ParseScopes(f.scopes)
-	filter := trace.Filter{Scopes: scopes, Container: f.container, Comm: f.comm}
+	causes, err := trace.ParseCauses(f.causes)
+	filter := trace.Filter{Causes: causes, Container: f.container, Comm: f.comm}
 	if f.since < 0 {
 		err = errors.Join(err, fmt.Errorf("--since %v: has to be positive", f.since))
 	}

@@ -52,7 +52,7 @@ func TestEventOfTierA(t *testing.T) {
 		r.Tier, r.Constraint, r.Domain, r.Cgroup, r.TotalPages = bpf.TierA, bpf.ConstraintMemcg, pod, container, 16
 		r.RSSAnon, r.RSSFile, r.RSSShmem, r.TotalVM, r.PageTables = 1, 2, 3, 4, 5
 	})
-	require.Equal(t, oom.CausePod, e.Scope)
+	require.Equal(t, oom.CausePod, e.Cause)
 	require.Equal(t, "A", e.Tier)
 	require.True(t, e.Victim.Init && e.Victim.OOMGroup && !e.Victim.SharedMemory)
 	require.Equal(t, 6*page, *e.Memory.RSS)
@@ -69,7 +69,7 @@ func TestEventOfTierC(t *testing.T) {
 	e := show(t, func(r *bpf.Record, _, _ uint64) {
 		r.Flags |= bpf.FlagNoRSS | bpf.FlagShared
 	})
-	require.Equal(t, oom.CauseUnknown, e.Scope)
+	require.Equal(t, oom.CauseUnknown, e.Cause)
 	require.Nil(t, e.Domain)
 	require.Nil(t, e.Memory.RSS)
 	require.True(t, e.Victim.SharedMemory)

@@ -15,8 +15,8 @@ import (
 
 // Filter says which events are shown. The zero value shows all.
 type Filter struct {
-	// Scopes to show, all if empty.
-	Scopes []oom.Cause
+	// Causes to show, all if empty.
+	Causes []oom.Cause
 	// Container is the beginning of a container's ID.
 	Container string
 	// Comm is a pattern with *, ? and [...] for the victim's name.
@@ -25,23 +25,23 @@ type Filter struct {
 	After time.Time
 }
 
-// ParseScopes reads a list of scopes.
-func ParseScopes(list []string) ([]oom.Cause, error) {
-	var scopes []oom.Cause
+// ParseCauses reads a list of causes.
+func ParseCauses(list []string) ([]oom.Cause, error) {
+	var causes []oom.Cause
 	for _, name := range list {
-		scope := oom.Cause(strings.TrimSpace(name))
-		if !slices.Contains(cgroups.Scopes, scope) {
-			return nil, fmt.Errorf("--scope %q: allowed are %s", name, joinScopes())
+		cause := oom.Cause(strings.TrimSpace(name))
+		if !slices.Contains(cgroups.Causes, cause) {
+			return nil, fmt.Errorf("--cause %q: allowed are %s", name, joinCauses())
 		}
-		scopes = append(scopes, scope)
+		causes = append(causes, cause)
 	}
-	return scopes, nil
+	return causes, nil
 }
 
-func joinScopes() string {
-	names := make([]string, len(cgroups.Scopes))
-	for i, scope := range cgroups.Scopes {
-		names[i] = string(scope)
+func joinCauses() string {
+	names := make([]string, len(cgroups.Causes))
+	for i, cause := range cgroups.Causes {
+		names[i] = string(cause)
 	}
 	return strings.Join(names, ", ")
 }
@@ -59,7 +59,7 @@ func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
 // shows says whether an event is asked for.
 func (f Filter) shows(e *kill.Event) bool {
-	if len(f.Scopes) > 0 && !slices.Contains(f.Scopes, e.Scope) {
+	if len(f.Causes) > 0 && !slices.Contains(f.Causes, e.Cause) {
 		return false
 	}
 	if f.Container != "" && (e.Container == nil || !strings.HasPrefix(e.Container.ID, f.Container)) {

@@ -51,7 +51,7 @@ func (w *textWriter) Begin() error {
 }
 
 func (w *textWriter) Write(e *kill.Event) error {
-	_, err := fmt.Fprintf(w.w, row, e.Time.In(w.zone).Format(timeFormat), e.Scope, kill.Clean(e.Victim.Comm),
+	_, err := fmt.Fprintf(w.w, row, e.Time.In(w.zone).Format(timeFormat), e.Cause, kill.Clean(e.Victim.Comm),
 		fmt.Sprint(e.Victim.PID), sizeOf(e.Memory.RSS), limit(e), e.Tier, role(e.Victim), kill.Clean(owner(e)+elsewhere(e)))
 	return err
 }
@@ -83,11 +83,11 @@ func limit(e *kill.Event) string {
 	return kill.Size(e.Domain.Size)
 }
 
-// elsewhere says whose limit fired, where the scope leaves that open.
+// elsewhere says whose limit fired, where the cause leaves that open.
 func elsewhere(e *kill.Event) string {
 	d := e.Domain
 	switch {
-	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID || e.Scope == oom.CausePod:
+	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID || e.Cause == oom.CausePod:
 		return ""
 	case d.Path != "":
 		return ", limit of " + d.Path

@@ -146,13 +146,13 @@ func TestFilters(t *testing.T) {
 		want   []uint32
 	}{
 		"all":             {trace.Filter{}, []uint32{1, 2, 3}},
-		"scope":           {trace.Filter{Scopes: []oom.Cause{oom.CauseNode, oom.CausePod}}, []uint32{2}},
+		"cause":           {trace.Filter{Causes: []oom.Cause{oom.CauseNode, oom.CausePod}}, []uint32{2}},
 		"comm":            {trace.Filter{Comm: "java*"}, []uint32{1, 3}},
 		"exact comm":      {trace.Filter{Comm: "java"}, []uint32{1}},
 		"slash in a name": {trace.Filter{Comm: "kw*"}, []uint32{2}},
 		"since":           {trace.Filter{After: time.Now().Add(-time.Hour + 1500*time.Millisecond)}, []uint32{2, 3}},
 		"container":       {trace.Filter{Container: "3f"}, nil},
-		"both":            {trace.Filter{Comm: "java*", Scopes: []oom.Cause{oom.CauseNode}}, nil},
+		"both":            {trace.Filter{Comm: "java*", Causes: []oom.Cause{oom.CauseNode}}, nil},
 	} {
 		var out names
 		tracer := trace.Tracer{Tree: &cgroups.Tree{}, Out: &out, Filter: test.filter}
@@ -160,8 +160,8 @@ func TestFilters(t *testing.T) {
 		require.Equal(t, test.want, out.pids, name)
 	}
 	require.ErrorContains(t, trace.Filter{Comm: "[a"}.Check(), `--comm "[a"`)
-	_, err := trace.ParseScopes([]string{"node", "host"})
-	require.ErrorContains(t, err, `--scope "host": allowed are container, pod, ancestor, node, cpuset, mempolicy, sysrq, unknown`)
+	_, err := trace.ParseCauses([]string{"node", "host"})
+	require.ErrorContains(t, err, `--cause "host": allowed are container, pod, ancestor, node, cpuset, mempolicy, sysrq, unknown`)
 }
 
 // bootNow is CLOCK_BOOTTIME as /proc has it.
@@ -180,7 +180,7 @@ func events() []kill.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	rss, part := uint64(64<<20), uint64(32<<20)
 	pod := kill.Event{
-		Schema: kill.Schema, Time: at, BootNS: 5, Event: 7, Index: 1, Scope: oom.CausePod, Tier: "A",
+		Schema: kill.Schema, Time: at, BootNS: 5, Event: 7, Index: 1, Cause: oom.CausePod, Tier: "A",
 		Victim: kill.Victim{
 			Process: kill.Process{PID: 4711, TID: 4711, Comm: "java"}, StartTicks: 99, UID: 1000, OOMScoreAdj: -5, Init: true, OOMGroup: true,
 		},
@@ -192,15 +192,15 @@ func events() []kill.Event {
 		Pod:       &kill.Pod{UID: "1", Name: "web-1", Namespace: "shop"},
 	}
 	above := pod
-	above.Scope, above.Domain = oom.CauseAncestor, &kill.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
+	above.Cause, above.Domain = oom.CauseAncestor, &kill.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
 	above.Container, above.Pod = &kill.Container{ID: strings.Repeat("3f", 32)}, &kill.Pod{UID: "1"}
 	node := kill.Event{
-		Schema: kill.Schema, Time: at, Scope: oom.CauseNode, Tier: "B",
+		Schema: kill.Schema, Time: at, Cause: oom.CauseNode, Tier: "B",
 		Victim: kill.Victim{Process: kill.Process{PID: 1 << 22, TID: 1 << 22, Comm: "evil\x1b[2J\xff"}, SharedMemory: true},
 		Cgroup: kill.Cgroup{ID: 9, Path: "/user.slice"}, Domain: &kill.Domain{Constraint: "none", Size: 1000 << 30},
 	}
 	ctr := kill.Event{
-		Schema: kill.Schema, Time: at, Scope: oom.CauseUnknown, Tier: "C",
+		Schema: kill.Schema, Time: at, Cause: oom.CauseUnknown, Tier: "C",
 		Victim: kill.Victim{Process: kill.Process{PID: 5, TID: 5, Comm: "sh"}}, Memory: kill.Memory{RSS: new(uint64)},
 		Cgroup: kill.Cgroup{ID: 8, Path: "/default/web"}, Container: &kill.Container{ID: "web", Image: "busybox", Namespace: "default"},
 	}

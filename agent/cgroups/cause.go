@@ -8,16 +8,16 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Scopes are the answers of Scope, nearest limit first.
-var Scopes = []oom.Cause{
+// Causes are the answers of Cause, nearest limit first.
+var Causes = []oom.Cause{
 	oom.CauseContainer, oom.CausePod, oom.CauseAncestor, oom.CauseNode,
 	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
 }
 
-// Scope says whose limit a record's kill is due to, seen from the victim's
+// Cause says whose limit a record's kill is due to, seen from the victim's
 // container, or from its cgroup where it is in none. victim and domain are the
 // names of the record's two cgroups.
-func Scope(r *bpf.Record, victim, domain Name) oom.Cause {
+func Cause(r *bpf.Record, victim, domain Name) oom.Cause {
 	switch {
 	case r.Flags&bpf.FlagNoControl != 0, r.Constraint == bpf.ConstraintUnknown:
 		return oom.CauseUnknown

@@ -22,7 +22,7 @@ import (
 
 // cases are whose limit may fire, seen from a pod's container.
 var cases = []struct {
-	scope string
+	cause string
 	// change is the pod's, before what is done once it stands, mode what its
 	// container then does, after what the test does meanwhile.
 	change func(*corev1.Pod)
@@ -34,25 +34,25 @@ var cases = []struct {
 }{
 	{
 		// Another container's limit is the pod's as well.
-		scope: "container", mode: "hog", words: "the container's memory limit of 24.0 MiB",
+		cause: "container", mode: "hog", words: "the container's memory limit of 24.0 MiB",
 		change: func(pod *corev1.Pod) {
 			pod.Spec.Containers = append(pod.Spec.Containers, kube.NewContainer("beside", 64<<20, "/workload", "sleep", "1000000"))
 		},
 	}, {
-		scope: "pod", mode: "hog", words: "the pod's memory limit of ", change: limited(256 << 20),
+		cause: "pod", mode: "hog", words: "the pod's memory limit of ", change: limited(256 << 20),
 		before: func(t *testing.T, n *node, m *container) { limit(t, filepath.Dir(n.cgroup(t, m)), 24<<20) },
 	}, {
-		scope: "ancestor", mode: "hog", words: "of a cgroup above the pod", change: limited(256 << 20),
+		cause: "ancestor", mode: "hog", words: "of a cgroup above the pod", change: limited(256 << 20),
 		before: func(t *testing.T, n *node, m *container) {
 			limit(t, filepath.Dir(filepath.Dir(n.cgroup(t, m))), 24<<20)
 		},
 	}, {
-		scope: "cpuset", mode: "gulp", words: "its cpuset", change: bestEffort, fills: true,
+		cause: "cpuset", mode: "gulp", words: "its cpuset", change: bestEffort, fills: true,
 		before: func(t *testing.T, n *node, m *container) {
 			require.NoError(t, os.WriteFile(filepath.Join(n.cgroup(t, m), "cpuset.mems"), []byte("1"), 0o644))
 		},
 	}, {
-		scope: "sysrq", mode: "gulp 200", words: "sysrq f", change: bestEffort, fills: true,
+		cause: "sysrq", mode: "gulp 200", words: "sysrq f", change: bestEffort, fills: true,
 		after: func(t *testing.T, n *node, m *container) {
 			dir := n.cgroup(t, m)
 			require.NoError(t, faultkit.Until(t.Context(), "200 MiB", func() error {
@@ -64,19 +64,19 @@ var cases = []struct {
 			require.NoError(t, os.WriteFile("/proc/sysrq-trigger", []byte("f"), 0))
 		},
 	}, {
-		scope: "node", mode: "gulp", words: "the node was out of memory", change: bestEffort, fills: true,
+		cause: "node", mode: "gulp", words: "the node was out of memory", change: bestEffort, fills: true,
 	},
 }
 
-// TestScopes: each scope is told rightly by log, Event, metrics and API.
-func TestScopes(t *testing.T) {
+// TestCauses: each cause is told rightly by log, Event, metrics and API.
+func TestCauses(t *testing.T) {
 	n := setUp(t)
 	for _, c := range cases {
-		t.Run(c.scope, func(t *testing.T) {
+		t.Run(c.cause, func(t *testing.T) {
 			if c.fills {
 				require.NoError(t, withoutEviction())
 			}
-			m := n.pod(t, c.scope, c.change)
+			m := n.pod(t, c.cause, c.change)
 			if c.before != nil {
 				c.before(t, n, m)
 			}
@@ -89,7 +89,7 @@ func TestScopes(t *testing.T) {
 			line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
 			require.NoError(t, err)
 			v := line.Victims[0]
-			require.Equal(t, c.scope, line.Scope, "%+v", line)
+			require.Equal(t, c.cause, line.Cause, "%+v", line)
 			require.Equal(t, "workload", v.Comm)
 			require.EqualValues(t, pid, v.PID)
 			require.Equal(t, "app", v.Container.Name)
@@ -99,11 +99,11 @@ func TestScopes(t *testing.T) {
 			require.Contains(t, []string{"A", "B"}, line.Tier)
 			require.NotNil(t, line.LimitBytes, "also where systemd has removed the cgroup with its last process: the node has no swap")
 			event := n.event(t, m.pod, "workload (pid "+strconv.Itoa(pid)+")", c.words)
-			one, err := Counted(t.Context(), `scope="`+c.scope+`"`, `pod="`+m.pod+`"`, `container="app"`)
+			one, err := Counted(t.Context(), `cause="`+c.cause+`"`, `pod="`+m.pod+`"`, `container="app"`)
 			require.NoError(t, err)
 			require.EqualValues(t, 1, one)
-			n.onPage(t, m.pod, c.scope, line.ID)
-			faultkit.Keep(t, fmt.Sprintf("agent scope=%s ms=%d event=%q", c.scope, took(began), event))
+			n.onPage(t, m.pod, c.cause, line.ID)
+			faultkit.Keep(t, fmt.Sprintf("agent cause=%s ms=%d event=%q", c.cause, took(began), event))
 		})
 	}
 	n.keepSeen(t)
@@ -122,17 +122,17 @@ func (n *node) keepSeen(t *testing.T) {
 }
 
 // onPage looks for an OOM event of a pod in the API and on the page.
-func (n *node) onPage(t *testing.T, pod, scope, id string) {
+func (n *node) onPage(t *testing.T, pod, cause, id string) {
 	t.Helper()
 	query := url.Values{"pod": {pod}, "namespace": {kube.Namespace}}.Encode()
 	body, err := Get(t.Context(), "/api/v1/events?"+query)
 	require.NoError(t, err)
 	var answer struct {
-		Events []struct{ ID, Scope string }
+		Events []struct{ ID, Cause string }
 	}
 	require.NoError(t, json.Unmarshal([]byte(body), &answer))
 	require.Len(t, answer.Events, 1, body)
-	require.Equal(t, scope, answer.Events[0].Scope)
+	require.Equal(t, cause, answer.Events[0].Cause)
 	require.Equal(t, id, answer.Events[0].ID)
 	html, err := Get(t.Context(), "/?"+query)
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func TestOutside(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	line, err := n.agent.Find(t.Context(), unit, func(l *Line) bool { return l.Victims[0].Unit == unit })
 	require.NoError(t, err)
-	require.Equal(t, "container", line.Scope, "its own limit")
+	require.Equal(t, "container", line.Cause, "its own limit")
 	require.Nil(t, line.Victims[0].Pod)
 	require.EqualValues(t, 32<<20, *line.LimitBytes)
 	n.event(t, "node", "oomwitness-work", unit)

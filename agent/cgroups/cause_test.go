@@ -10,7 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-func TestScope(t *testing.T) {
+func TestCause(t *testing.T) {
 	const (
 		pod       = "/kubepods/burstable/pod" + uid
 		container = pod + "/" + id
@@ -54,6 +54,6 @@ func TestScope(t *testing.T) {
 		"no control":              {bpf.Record{Constraint: bpf.ConstraintUnknown, Flags: bpf.FlagNoControl, Order: -1}, named(container, ""), oom.CauseUnknown},
 	} {
 		test.record.Cgroup = 1
-		require.Equal(t, test.want, cgroups.Scope(&test.record, test.names.victim, test.names.domain), name)
+		require.Equal(t, test.want, cgroups.Cause(&test.record, test.names.victim, test.names.domain), name)
 	}
 }
