@@ -17,8 +17,8 @@ import (
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/collect"
 	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/identity"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/agent/pods"
@@ -42,13 +42,13 @@ type Config struct {
 	// PodsKept are the same where what is known of them outlives this agent; may be nil.
 	PodsKept recall.Source[pods.Known]
 	Synced   func(ctx context.Context)
-	// Consumers are told of every incident; Tracked until it has done with each,
+	// Consumers are told of every OOM event; Tracked until it has done with each,
 	// may be nil.
-	Consumers []incident.Consumer
-	Tracked   incident.Tracked
+	Consumers []events.Consumer
+	Tracked   events.Tracked
 	// Beside are run beside, and have ended when the position is closed.
 	Beside []func(ctx context.Context)
-	// Log is told of every incident and of what goes wrong.
+	// Log is told of every OOM event and of what goes wrong.
 	Log *logrus.Logger
 }
 
@@ -56,7 +56,7 @@ const (
 	// syncWait is how long the pods are waited for at the start. Kills meanwhile
 	// stay in the ledger.
 	syncWait = 10 * time.Second
-	// worthTelling is how old an incident may be to be told of in log and
+	// worthTelling is how old an OOM event may be to be told of in log and
 	// Kubernetes: an Event's usual life. Without a journal it is less, since an
 	// earlier agent may have told of it. Older ones are counted.
 	worthTelling      = time.Hour
@@ -67,7 +67,7 @@ const (
 type Agent struct {
 	c      Config
 	worth  time.Duration
-	silent int // incidents that were only counted, and not yet said so
+	silent int // OOM events that were only counted, and not yet said so
 	// dropped are the deliveries that the journal has given up, as last seen.
 	dropped uint64
 	keeper  *recall.Keeper
@@ -82,7 +82,7 @@ type Agent struct {
 // New makes one.
 func New(c Config) *Agent { return &Agent{c: c, worth: worthTelling} }
 
-// Done ends the delivery of an incident to the Tracked consumer.
+// Done ends the delivery of an OOM event to the Tracked consumer.
 func (a *Agent) Done(id string) {
 	a.mu.Lock()
 	j := a.journal
@@ -181,11 +181,11 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	a.tellSilent()
 }
 
-// tellSilent says how many incidents were only counted since it last did: a
+// tellSilent says how many OOM events were only counted since it last did: a
 // backlog ends with the first that is told, or with the agent.
 func (a *Agent) tellSilent() {
 	if a.silent > 0 {
-		a.c.Log.WithFields(logrus.Fields{"incidents": a.silent, "older_than": a.worth.String()}).
+		a.c.Log.WithFields(logrus.Fields{"oom_events": a.silent, "older_than": a.worth.String()}).
 			Info("some OOM kills were older than what is told: they are only counted")
 	}
 	a.silent = 0
@@ -194,7 +194,7 @@ func (a *Agent) tellSilent() {
 // resume has the consumers go on where an earlier agent has ended.
 func (a *Agent) resume(j *journal.Journal) {
 	for _, c := range a.c.Consumers {
-		if r, ok := c.(incident.Restorer); ok {
+		if r, ok := c.(events.Restorer); ok {
 			r.Restore(j.Totals(), j.Past())
 		}
 	}
@@ -212,8 +212,8 @@ func (a *Agent) resume(j *journal.Journal) {
 	}
 }
 
-// deliver counts incidents and then tells of them.
-func (a *Agent) deliver(list []incident.Incident) {
+// deliver counts OOM events and then tells of them.
+func (a *Agent) deliver(list []events.OOMEvent) {
 	for len(list) > 0 {
 		old, n := a.old(&list[0]), 1
 		for n < len(list) && a.old(&list[n]) == old {
@@ -224,17 +224,17 @@ func (a *Agent) deliver(list []incident.Incident) {
 	}
 }
 
-// old says whether an incident is only counted.
-func (a *Agent) old(in *incident.Incident) bool { return time.Since(in.Time) > a.worth }
+// old says whether an OOM event is only counted.
+func (a *Agent) old(in *events.OOMEvent) bool { return time.Since(in.Time) > a.worth }
 
 // deliverAlike delivers those that are all old, or none is.
-func (a *Agent) deliverAlike(list []incident.Incident, old bool) {
+func (a *Agent) deliverAlike(list []events.OOMEvent, old bool) {
 	tracked := a.c.Tracked != nil && !old
 	if err := a.journal.Add(tracked, list...); err != nil {
 		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
 	}
 	if dropped := a.journal.Dropped(); dropped > a.dropped {
-		a.c.Log.WithField("incidents", dropped-a.dropped).Warn("too much waits for Kubernetes: the oldest will not be told again after a restart")
+		a.c.Log.WithField("oom_events", dropped-a.dropped).Warn("too much waits for Kubernetes: the oldest will not be told again after a restart")
 		a.dropped = dropped
 	}
 	for i := range list {
@@ -242,7 +242,7 @@ func (a *Agent) deliverAlike(list []incident.Incident, old bool) {
 			a.silent++
 		} else {
 			a.tellSilent()
-			logIncident(a.c.Log, &list[i])
+			logOOMEvent(a.c.Log, &list[i])
 		}
 		for _, c := range a.c.Consumers {
 			c.Take(list[i], false)

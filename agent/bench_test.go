@@ -16,9 +16,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/collect"
 	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
 	"github.com/oomwitness/oomwitness/agent/identity"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/metrics"
 	"github.com/oomwitness/oomwitness/bpf"
@@ -77,13 +77,13 @@ func (nobody) Lookup(context.Context, string) (containers.Info, bool) {
 	return containers.Info{}, false
 }
 
-// last closes done when it has been told of n incidents: it comes after the metrics.
+// last closes done when it has been told of n OOM events: it comes after the metrics.
 type last struct {
 	n    int
 	done chan struct{}
 }
 
-func (l *last) Take(incident.Incident, bool) {
+func (l *last) Take(events.OOMEvent, bool) {
 	if l.n--; l.n == 0 {
 		close(l.done)
 	}
@@ -141,7 +141,7 @@ func BenchmarkRingToMetric(b *testing.B) {
 	}
 	defer j.Close()
 	end := &last{n: b.N, done: make(chan struct{})}
-	a := New(Config{Log: log, Consumers: []incident.Consumer{metrics.New(metrics.Options{}), &history.History{}, end}})
+	a := New(Config{Log: log, Consumers: []events.Consumer{metrics.New(metrics.Options{}), &history.History{}, end}})
 	a.journal = j
 	watcher, ids := watched(b)
 	c := collect.New(collect.Options{

@@ -9,7 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
@@ -28,13 +28,13 @@ func (l *teller) look(what, id string) {
 	l.told = append(l.told, what+" "+id)
 }
 
-func (l *teller) Take(in incident.Incident, _ bool) { l.look("consumer", in.ID) }
+func (l *teller) Take(in events.OOMEvent, _ bool) { l.look("consumer", in.ID) }
 func (l *teller) Format(e *logrus.Entry) ([]byte, error) {
 	l.look("log", e.Data["id"].(string))
 	return nil, nil
 }
 
-// TestWrittenBeforeItIsTold: of incidents that come together each is in the journal
+// TestWrittenBeforeItIsTold: of OOM events that come together each is in the journal
 // when the log or a consumer has it, and they are told in their order.
 func TestWrittenBeforeItIsTold(t *testing.T) {
 	dir := t.TempDir()
@@ -44,11 +44,11 @@ func TestWrittenBeforeItIsTold(t *testing.T) {
 	l := &teller{t: t, name: filepath.Join(dir, "journal")}
 	log := logrus.New()
 	log.SetFormatter(l)
-	a := New(Config{Log: log, Consumers: []incident.Consumer{l}})
+	a := New(Config{Log: log, Consumers: []events.Consumer{l}})
 	a.journal = j
-	var list []incident.Incident
+	var list []events.OOMEvent
 	for n := range uint64(3) {
-		list = append(list, incident.New("boot", kill.Event{Event: n, BootNS: n, Time: time.Now()}))
+		list = append(list, events.New("boot", kill.Event{Event: n, BootNS: n, Time: time.Now()}))
 	}
 	a.deliver(list)
 	require.Equal(t, []string{

@@ -5,7 +5,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/jsonline"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
@@ -34,7 +34,7 @@ func (f *formatter) Format(e *logrus.Entry) ([]byte, error) {
 	return f.all.Format(e)
 }
 
-// appendLine gives false for an entry that has anything else than logIncident's.
+// appendLine gives false for an entry that has anything else than logOOMEvent's.
 func appendLine(b []byte, e *logrus.Entry) ([]byte, bool) {
 	b = append(b, '{')
 	left := len(e.Data)
@@ -74,7 +74,7 @@ func appendValue(b []byte, value any) ([]byte, bool) {
 	case process:
 		return kill.AppendProcess(b, &v.Process), true
 	case victims:
-		return incident.AppendVictims(b, v), true
+		return events.AppendVictims(b, v), true
 	}
 	return nil, false
 }

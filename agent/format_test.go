@@ -9,14 +9,14 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
 // TestFormatter: lines are those of logrus.JSONFormatter, those of OOM events and all
 // others.
 func TestFormatter(t *testing.T) {
-	in := incident.New("boot", kill.Event{
+	in := events.New("boot", kill.Event{
 		Time: time.Unix(1, 5e6).UTC(), BootNS: 7, Event: 3, Cause: "pod", Tier: "A", Trigger: kill.Process{PID: 1, Comm: "a<\n"},
 		Victim: kill.Victim{Process: kill.Process{PID: 2, Comm: "\xff"}}, Pod: &kill.Pod{Name: "web"},
 	})
@@ -27,14 +27,14 @@ func TestFormatter(t *testing.T) {
 	late := in
 	late.Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, say := range map[string]func(*logrus.Logger){
-		"least":         func(l *logrus.Logger) { logIncident(l, &in) },
-		"whole":         func(l *logrus.Logger) { logIncident(l, &whole) },
-		"no such year":  func(l *logrus.Logger) { logIncident(l, &late) },
+		"least":         func(l *logrus.Logger) { logOOMEvent(l, &in) },
+		"whole":         func(l *logrus.Logger) { logOOMEvent(l, &whole) },
+		"no such year":  func(l *logrus.Logger) { logOOMEvent(l, &late) },
 		"another line":  func(l *logrus.Logger) { l.WithError(errors.New("<no>")).WithField("id", 5).Error("something") },
 		"field more":    func(l *logrus.Logger) { l.WithFields(logrus.Fields{"id": "a", "z": 1}).Warn(Message) },
 		"a clash":       func(l *logrus.Logger) { l.WithFields(logrus.Fields{"level": "a", "time": "b"}).Warn(Message) },
 		"another type":  func(l *logrus.Logger) { l.WithField("limit_bytes", 1.5).Warn(Message) },
-		"with a caller": func(l *logrus.Logger) { l.SetReportCaller(true); logIncident(l, &in) },
+		"with a caller": func(l *logrus.Logger) { l.SetReportCaller(true); logOOMEvent(l, &in) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -56,9 +56,9 @@ func TestFormatter(t *testing.T) {
 	}
 }
 
-// TestShortWay: what logIncident says is what the short way takes.
+// TestShortWay: what logOOMEvent says is what the short way takes.
 func TestShortWay(t *testing.T) {
-	in := incident.New("boot", kill.Event{Domain: &kill.Domain{}})
+	in := events.New("boot", kill.Event{Domain: &kill.Domain{}})
 	in.Limit, in.Usage = new(uint64(4)), new(uint64(3))
 	l := logrus.New()
 	l.SetOutput(&bytes.Buffer{})
@@ -69,7 +69,7 @@ func TestShortWay(t *testing.T) {
 		}
 		return nil, nil
 	}))
-	logIncident(l, &in)
+	logOOMEvent(l, &in)
 	require.Equal(t, 1, taken)
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
@@ -13,12 +13,12 @@ import (
 const journalAgain = 5 * time.Second
 
 // Health is how it is at the moment.
-func (a *Agent) Health() incident.Health {
+func (a *Agent) Health() events.Health {
 	a.mu.Lock()
 	collector, j, watcher, names := a.collector, a.journal, a.watcher, a.names
 	a.mu.Unlock()
 	if collector == nil {
-		return incident.Health{Why: "starting"}
+		return events.Health{Why: "starting"}
 	}
 	h := collector.Health()
 	h.Open = j.OpenCount()

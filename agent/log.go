@@ -6,15 +6,15 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
 // Message is that of the line of an OOM event in the log, and of no other.
 const Message = "OOM kill"
 
-// logIncident writes one line for the OOM event with all its victims.
-func logIncident(log *logrus.Logger, in *incident.Incident) {
+// logOOMEvent writes one line for the OOM event with all its victims.
+func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 	fields := make(logrus.Fields, len(lineKeys)-3) // those of logrus itself
 	fields["id"], fields["at"], fields["event"], fields["cause"] = in.ID, in.Time, in.Event, string(in.Cause)
 	fields["tier"], fields["trigger"], fields["victims"] = in.Tier, process{in.Trigger}, victims(in.Victims)
@@ -34,7 +34,7 @@ func logIncident(log *logrus.Logger, in *incident.Incident) {
 // The fields' types are numbers and objects in JSON, and short in text.
 type (
 	size    uint64
-	victims []incident.Victim
+	victims []events.Victim
 	process struct{ kill.Process }
 )
 
@@ -51,7 +51,7 @@ func (vs victims) String() string {
 }
 
 // victimText is such as java[123] rss=61.2 MiB pod=shop/web container=app.
-func victimText(v *incident.Victim) string {
+func victimText(v *events.Victim) string {
 	text := process{v.Process}.String()
 	if v.Memory.RSS != nil {
 		text += " rss=" + kill.Size(*v.Memory.RSS)

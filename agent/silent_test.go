@@ -8,7 +8,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
@@ -22,9 +22,9 @@ func TestBacklogIsNamed(t *testing.T) {
 	defer j.Close()
 	a := New(Config{Log: log})
 	a.journal = j
-	var list []incident.Incident
+	var list []events.OOMEvent
 	for i, age := range []time.Duration{2 * time.Hour, 2 * time.Hour, 0, 0} {
-		list = append(list, incident.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
+		list = append(list, events.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
 	}
 	a.deliver(list[:1])
 	a.deliver(list[1:])
@@ -35,6 +35,6 @@ func TestBacklogIsNamed(t *testing.T) {
 	}
 	backlog := "some OOM kills were older than what is told: they are only counted"
 	require.Equal(t, []string{backlog, Message, Message}, said)
-	require.Equal(t, logrus.Fields{"incidents": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
-	require.EqualValues(t, 4, j.Totals().Incidents)
+	require.Equal(t, logrus.Fields{"oom_events": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
+	require.EqualValues(t, 4, j.Totals().OOMEvents)
 }

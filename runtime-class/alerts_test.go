@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/metrics"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -175,7 +175,7 @@ func exposed(t *testing.T) map[string]bool {
 func anAgent() *metrics.Metrics {
 	m := metrics.New(metrics.Options{
 		Version: "v1", Commit: "c",
-		Health: func() incident.Health { return incident.Health{Ready: true, Tier: "A"} },
+		Health: func() events.Health { return events.Health{Ready: true, Tier: "A"} },
 		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "kubernetes", Capacity: 10}} },
 	})
 	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/page"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -94,10 +94,10 @@ func plugin(t *testing.T, address string, args []string) (status int, line strin
 
 func TestNodeProblemDetectorPlugin(t *testing.T) {
 	h := &history.History{}
-	var health atomic.Pointer[incident.Health]
-	health.Store(&incident.Health{Ready: true, Tier: "A"})
+	var health atomic.Pointer[events.Health]
+	health.Store(&events.Health{Ready: true, Tier: "A"})
 	agent := httptest.NewServer(page.Handler(page.Config{
-		Page: true, History: h, Loopback: true, Health: func() incident.Health { return *health.Load() },
+		Page: true, History: h, Loopback: true, Health: func() events.Health { return *health.Load() },
 	}))
 	defer agent.Close()
 	address := agent.Listener.Addr().String()
@@ -124,7 +124,7 @@ func TestNodeProblemDetectorPlugin(t *testing.T) {
 	status, line := plugin(t, address, append([]string{"10m"}, strings.Fields(strings.Repeat("node ", 40))...))
 	require.Equal(t, 1, status)
 	require.Len(t, line, 80, "what the detector takes")
-	health.Store(&incident.Health{})
+	health.Store(&events.Health{})
 	ask(2, "not known: no ledger on this node", above)
 }
 

@@ -19,14 +19,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/agent/page"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-func killOf(pod string, cause oom.Cause) incident.Incident {
-	return incident.Incident{Cause: cause, Time: time.Now(), Victims: []incident.Victim{{
+func killOf(pod string, cause oom.Cause) events.OOMEvent {
+	return events.OOMEvent{Cause: cause, Time: time.Now(), Victims: []events.Victim{{
 		Pod: &kill.Pod{Namespace: "shop", Name: pod}, Container: &kill.Container{Name: "app"},
 	}}}
 }

@@ -1,4 +1,4 @@
-// Package collect makes incidents of the ledger's records: each victim once, the
+// Package collect makes OOM events of the ledger's records: each victim once, the
 // victims of one OOM event together.
 package collect
 
@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -44,13 +44,13 @@ type Options struct {
 	Limits Limits
 	// Boot is the boot's ID.
 	Boot string
-	// Counted says whether a victim is in an incident that was given out, by this
+	// Counted says whether a victim is in an OOM event that was given out, by this
 	// or an earlier agent.
 	Counted func(*bpf.Record) bool
-	// Out is given each incident when its event has settled, by one goroutine, with
+	// Out is given each OOM event when its event has settled, by one goroutine, with
 	// others that have, oldest first: maxBatch at most. Their victims are Counted when
 	// it returns.
-	Out func([]incident.Incident)
+	Out func([]events.OOMEvent)
 	// Warn is told what goes wrong and ends nothing.
 	Warn func(error)
 }
@@ -80,7 +80,7 @@ type Collector struct {
 	soonest time.Time
 
 	mu     sync.Mutex // guards what follows
-	health incident.Health
+	health events.Health
 }
 
 // New makes one.
@@ -90,18 +90,18 @@ func New(o Options) *Collector {
 	}
 	return &Collector{
 		o: o, pending: map[eventKey]*group{}, held: map[bpf.TaskKey]struct{}{},
-		health: incident.Health{Why: "starting"},
+		health: events.Health{Why: "starting"},
 	}
 }
 
 // Health is how the ledger and its reading are.
-func (c *Collector) Health() incident.Health {
+func (c *Collector) Health() events.Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.health
 }
 
-func (c *Collector) setHealth(f func(*incident.Health)) {
+func (c *Collector) setHealth(f func(*events.Health)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(&c.health)
@@ -153,7 +153,7 @@ func (c *Collector) takeAll(ctx context.Context, s scan) {
 		}
 	}
 	if s.missing > fresh {
-		c.setHealth(func(h *incident.Health) { h.Lost += s.missing - fresh })
+		c.setHealth(func(h *events.Health) { h.Lost += s.missing - fresh })
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *Collector) takeLive(ctx context.Context, r *bpf.Record, more <-chan bpf
 		*r = <-more
 		c.take(ctx, r)
 	}
-	c.setHealth(func(h *incident.Health) { h.Lag = time.Since(r.Time()) })
+	c.setHealth(func(h *events.Health) { h.Lag = time.Since(r.Time()) })
 }
 
 // take gives false for a victim that is known.
@@ -195,7 +195,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	g.events, g.keys, g.last = append(g.events, e), append(g.keys, r.Key()), time.Now()
 	g.newest = max(g.newest, r.BootNS)
 	c.held[r.Key()] = struct{}{}
-	if len(g.events) >= incident.MaxVictims {
+	if len(g.events) >= events.MaxVictims {
 		c.give(g)
 	}
 	return true

@@ -13,7 +13,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/collect"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -110,14 +110,14 @@ type rig struct {
 	stop   func()
 
 	mu     sync.Mutex // guards what follows
-	out    []incident.Incident
+	out    []events.OOMEvent
 	most   int // that were given out at once
 	warned []error
 	known  map[bpf.TaskKey]bool
 }
 
 // got is what was given out up to now.
-func (r *rig) got() []incident.Incident {
+func (r *rig) got() []events.OOMEvent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.out)
@@ -143,7 +143,7 @@ func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *namer
 			defer r.mu.Unlock()
 			return r.known[rec.Key()]
 		},
-		Out: func(list []incident.Incident) {
+		Out: func(list []events.OOMEvent) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.out, r.most = append(r.out, list...), max(r.most, len(list))
@@ -173,7 +173,7 @@ func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *namer
 	return r
 }
 
-// pids are those of all victims, by incident.
+// pids are those of all victims, by OOM event.
 func (r *rig) pids() [][]uint32 {
 	var all [][]uint32
 	for _, in := range r.got() {
@@ -354,7 +354,7 @@ func TestManyAtOnce(t *testing.T) {
 		for i := range uint32(2000) {
 			l.records = append(l.records, rec(i+1, uint64(i+1), 0))
 		}
-		for i := range uint32(incident.MaxVictims + 1) {
+		for i := range uint32(events.MaxVictims + 1) {
 			l.records = append(l.records, rec(i+10001, 5000, i))
 		}
 		r := start(t, l, map[bpf.TaskKey]bool{})
@@ -372,12 +372,12 @@ func TestManyAtOnce(t *testing.T) {
 			require.Less(t, last, in.BootNS, "oldest first")
 			last = in.BootNS
 		}
-		require.Equal(t, []int{incident.MaxVictims, 1}, parts)
+		require.Equal(t, []int{events.MaxVictims, 1}, parts)
 		require.Equal(t, 32, r.most, "given out at once")
 	})
 }
 
-// FuzzRecord: any record that the ring may hold makes an incident that the
+// FuzzRecord: any record that the ring may hold makes an OOM event that the
 // journal takes.
 func FuzzRecord(f *testing.F) {
 	f.Add(uint32(1), uint64(1), uint32(0), uint32(3), uint64(5), int32(0), []byte("java"), uint32(0))
@@ -388,7 +388,7 @@ func FuzzRecord(f *testing.F) {
 		copy(r.Comm[:], comm)
 		e, err := (&namer{}).Name(t.Context(), &r)
 		require.NoError(t, err)
-		in := incident.New("boot", e)
+		in := events.New("boot", e)
 		require.NoError(t, in.Check())
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -62,7 +62,7 @@ func (f *feeder) run(ctx context.Context) {
 func (f *feeder) follow(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			f.setHealth(func(h *incident.Health) { h.Ready, h.Why = false, err.Error() })
+			f.setHealth(func(h *events.Health) { h.Ready, h.Why = false, err.Error() })
 		}
 	}()
 	ring, err := f.o.Ledger.Reader()
@@ -72,7 +72,7 @@ func (f *feeder) follow(ctx context.Context) (err error) {
 	defer ring.Close()
 	// After the ring was opened, so that no kill is between the two.
 	f.scan(ctx, 0)
-	f.setHealth(func(h *incident.Health) { h.Ready, h.Why = true, "" })
+	f.setHealth(func(h *events.Health) { h.Ready, h.Why = true, "" })
 	for {
 		r, err := ring.Read(ctx)
 		switch {
@@ -93,10 +93,10 @@ func (f *feeder) watch(ctx context.Context) {
 	for ; ctx.Err() == nil; wait(ctx, look) {
 		m, err := f.o.Ledger.Meta()
 		if err != nil {
-			f.setHealth(func(h *incident.Health) { h.Tier = "" })
+			f.setHealth(func(h *events.Health) { h.Tier = "" })
 			continue
 		}
-		f.setHealth(func(h *incident.Health) { h.Tier, h.Seen, h.RingFull = m.Tier.String(), m.Victims, m.LostRing })
+		f.setHealth(func(h *events.Health) { h.Tier, h.Seen, h.RingFull = m.Tier.String(), m.Victims, m.LostRing })
 		switch {
 		case last.LoadedNS == 0: // read at the start
 		case m.LoadedNS != last.LoadedNS:

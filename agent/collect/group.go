@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -59,9 +59,9 @@ func (c *Collector) byAge(f func(*group) bool) []*group {
 // give gives events out, some at once.
 func (c *Collector) give(groups ...*group) {
 	for some := range slices.Chunk(groups, maxBatch) {
-		list := make([]incident.Incident, 0, len(some))
+		list := make([]events.OOMEvent, 0, len(some))
 		for _, g := range some {
-			list = append(list, c.incident(g))
+			list = append(list, c.event(g))
 		}
 		c.o.Out(list)
 		for _, g := range some {
@@ -75,8 +75,8 @@ func (c *Collector) give(groups ...*group) {
 	}
 }
 
-// incident is what an event is, with what is known of its victims by now.
-func (c *Collector) incident(g *group) incident.Incident {
+// event is what an event is, with what is known of its victims by now.
+func (c *Collector) event(g *group) events.OOMEvent {
 	slices.SortStableFunc(g.events, func(a, b kill.Event) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.BootNS, b.BootNS))
 	})
@@ -85,7 +85,7 @@ func (c *Collector) incident(g *group) incident.Incident {
 			c.o.Namer.Complete(e)
 		}
 	}
-	in := incident.New(c.o.Boot, g.events[0])
+	in := events.New(c.o.Boot, g.events[0])
 	for _, e := range g.events[1:] {
 		in.Add(e)
 	}

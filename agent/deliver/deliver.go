@@ -1,8 +1,8 @@
-// Package deliver brings incidents to Kubernetes: a bounded queue between the
+// Package deliver brings OOM events to Kubernetes: a bounded queue between the
 // ledger's reader, which never waits, and an API server that may be slow, refuse
 // or be away.
 //
-// What is to be done for one incident are tasks, each in a lane: one action for
+// What is to be done for one OOM event are tasks, each in a lane: one action for
 // one pod. A lane is in order and is worked on by one worker at a time, with all
 // its waiting tasks at once, so that a storm costs calls by pod and not by kill.
 // Lanes do not hold each other up. A task that fails is tried again with growing
@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 )
 
@@ -35,9 +35,9 @@ type Lane struct {
 	Group string
 }
 
-// Task is one incident's part in a lane.
+// Task is one OOM event's part in a lane.
 type Task struct {
-	// ID is the incident's.
+	// ID is the OOM event's.
 	ID string
 	// BootNS and Time are those of its first kill.
 	BootNS uint64
@@ -76,9 +76,9 @@ type Item struct {
 type Action interface {
 	// Name is that of its lanes.
 	Name() string
-	// Plan says what is to be done for an incident: at most one task per lane.
+	// Plan says what is to be done for an OOM event: at most one task per lane.
 	// What is not to be done is counted by Plan. It does not wait.
-	Plan(in *incident.Incident) []Item
+	Plan(in *events.OOMEvent) []Item
 	// Do does a lane's oldest tasks, at least one, all or none. It returns an error
 	// of package outcome; any other counts as a RetryError.
 	Do(ctx context.Context, lane Lane, tasks []Task) error

@@ -58,7 +58,7 @@ func (l *quietLog) entry(kind kindOfLine, lane Lane, t Task) (*logrus.Entry, boo
 		l.left[kind]++
 		return nil, false
 	}
-	fields := logrus.Fields{"action": lane.Action, "incident": t.ID, "reason": string(kind.reason)}
+	fields := logrus.Fields{"action": lane.Action, "oom_event": t.ID, "reason": string(kind.reason)}
 	if !lane.Target.Node() {
 		fields["pod"], fields["pod_uid"] = lane.Target.Namespace+"/"+lane.Target.Name, lane.Target.UID
 	}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/agent/owner"
 )
@@ -30,8 +30,8 @@ const (
 	jitter     = 0.2
 )
 
-// Queue is an incident.Tracked that has actions done. At its bound it takes no
-// more: the tasks of a new incident are skipped with the reason QueueFull, counted
+// Queue is an events.Tracked that has actions done. At its bound it takes no
+// more: the tasks of a new OOM event are skipped with the reason QueueFull, counted
 // and logged, since those that wait are nearer to being done, and the first OOM of
 // a storm says most about it.
 type Queue struct {
@@ -48,13 +48,13 @@ type Queue struct {
 	// ones of a lane are being done.
 	lanes map[Lane][]Task
 	busy  map[Lane]int
-	// open counts the tasks of an incident that are not ended.
+	// open counts the tasks of an OOM event that are not ended.
 	open map[string]int
 	// waiting counts all tasks, by owner.
 	waiting owner.Room
 }
 
-var _ incident.Tracked = (*Queue)(nil)
+var _ events.Tracked = (*Queue)(nil)
 
 // New makes a queue of at most maxTasks tasks. Nothing is done before Run.
 func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
@@ -71,13 +71,13 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 	return q
 }
 
-// Start says who is told of an incident of which all is done or skipped. It is
+// Start says who is told of an OOM event of which all is done or skipped. It is
 // called before Take and Run.
 func (q *Queue) Start(done func(id string)) { q.done = done }
 
-// Take queues an incident's tasks. It never waits: where there is no room, the newest
+// Take queues an OOM event's tasks. It never waits: where there is no room, the newest
 // task of the owner with the most tasks is skipped.
-func (q *Queue) Take(in incident.Incident, _ bool) {
+func (q *Queue) Take(in events.OOMEvent, _ bool) {
 	q.mu.Lock()
 	_, known := q.open[in.ID]
 	q.mu.Unlock()
@@ -99,7 +99,7 @@ func (q *Queue) Take(in incident.Incident, _ bool) {
 	}
 }
 
-// add takes tasks, and returns those for which there was no room, and the incidents of
+// add takes tasks, and returns those for which there was no room, and the OOM events of
 // which no task is left.
 func (q *Queue) add(id string, items []Item) (skipped []Item, ended []string) {
 	now := time.Now()
@@ -130,7 +130,7 @@ func (q *Queue) add(id string, items []Item) (skipped []Item, ended []string) {
 	return skipped, ended
 }
 
-// endedLocked counts a task less of an incident, and reports whether it was the last.
+// endedLocked counts a task less of an OOM event, and reports whether it was the last.
 func (q *Queue) endedLocked(id string) bool {
 	q.open[id]--
 	if q.open[id] > 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 )
 
@@ -25,7 +25,7 @@ type action struct {
 
 	mu       sync.Mutex
 	attempts int
-	did      map[string][]string // incidents by pod, in order
+	did      map[string][]string // OOM events by pod, in order
 	counts   map[string]int
 }
 
@@ -43,7 +43,7 @@ func (a *action) Count(stage outcome.Stage, reason outcome.Reason) {
 	a.counts[fmt.Sprintf("%s/%s", stage, reason)]++
 }
 
-func (a *action) Plan(in *incident.Incident) []Item {
+func (a *action) Plan(in *events.OOMEvent) []Item {
 	var items []Item
 	for _, v := range in.Victims {
 		if owner, ok := strings.CutPrefix(v.Comm, "node:"); ok {
@@ -78,17 +78,17 @@ func (a *action) get() (attempts int, did map[string][]string, counts map[string
 }
 
 // inc is an OOM event with victims in these pods.
-func inc(id string, pods ...string) incident.Incident {
-	in := incident.Incident{ID: id}
+func inc(id string, pods ...string) events.OOMEvent {
+	in := events.OOMEvent{ID: id}
 	for _, pod := range pods {
-		var v incident.Victim
+		var v events.Victim
 		v.Comm = pod
 		in.Victims = append(in.Victims, v)
 	}
 	return in
 }
 
-// queue runs one in a bubble, and returns the incidents that are done.
+// queue runs one in a bubble, and returns the OOM events that are done.
 func queue(t *testing.T, maxTasks int, a Action) (*Queue, func() []string) {
 	t.Helper()
 	log := logrus.New()
@@ -149,7 +149,7 @@ func TestAway(t *testing.T) {
 			}
 		}
 		if ids := done(); len(ids) != 30 || q.Waiting() != 0 {
-			t.Errorf("%d incidents done, %d tasks wait", len(ids), q.Waiting())
+			t.Errorf("%d OOM events done, %d tasks wait", len(ids), q.Waiting())
 		}
 		if attempts > 2*20 || counts["reported/"] != 60 || counts["error/unavailable"] == 0 {
 			t.Errorf("%d attempts, %v", attempts, counts)
@@ -158,7 +158,7 @@ func TestAway(t *testing.T) {
 }
 
 // What fails for ever is skipped when its time is over, with the reason of the last
-// failure, and its incident is done.
+// failure, and its OOM event is done.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAction(func(context.Context, Lane, []Task) error {
@@ -290,7 +290,7 @@ func TestFlood(t *testing.T) {
 					require.Equal(t, each, reported, victim)
 				}
 				require.Zero(t, q.Waiting())
-				require.Len(t, done(), 2*room+each*(50+len(victims)), "each incident ends once")
+				require.Len(t, done(), 2*room+each*(50+len(victims)), "each OOM event ends once")
 			})
 		})
 	}
@@ -329,7 +329,7 @@ func TestLanes(t *testing.T) {
 	})
 }
 
-// An incident is queued once as long as it is open, and done at once if there is
+// An OOM event is queued once as long as it is open, and done at once if there is
 // nothing to do.
 func TestSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

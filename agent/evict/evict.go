@@ -27,7 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/deliver"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/mark"
 	"github.com/oomwitness/oomwitness/agent/outcome"
@@ -85,7 +85,7 @@ func (e *Evicter) Count(stage outcome.Stage, reason outcome.Reason) {
 }
 
 // Plan has a task for each pod with victims.
-func (e *Evicter) Plan(in *incident.Incident) []deliver.Item {
+func (e *Evicter) Plan(in *events.OOMEvent) []deliver.Item {
 	return mark.Plan(in, name, e.Causes, e.Count)
 }
 
@@ -100,7 +100,7 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 	}
 	if e.DryRun {
 		e.Log.WithFields(logrus.Fields{
-			"pod": pod.Namespace + "/" + pod.Name, "incident": tasks[0].ID, "cause": tasks[0].Cause,
+			"pod": pod.Namespace + "/" + pod.Name, "oom_event": tasks[0].ID, "cause": tasks[0].Cause,
 		}).Info("dry run: would evict the pod")
 		return &outcome.SkipError{Reason: outcome.DryRun}
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/owner"
 )
 
@@ -25,7 +25,7 @@ const (
 // Entry is one event that is kept. It is never changed: who has one may read it
 // without a lock.
 type Entry struct {
-	incident.Incident
+	events.OOMEvent
 	// Killed is the number of all victims. Victims has the first MaxEventVictims.
 	Killed int
 }
@@ -41,7 +41,7 @@ type History struct {
 }
 
 // Restore takes the events that an agent before this one has told of.
-func (h *History) Restore(_ incident.Totals, past []incident.Incident) {
+func (h *History) Restore(_ events.Totals, past []events.OOMEvent) {
 	for _, in := range past {
 		h.add(in)
 	}
@@ -49,10 +49,10 @@ func (h *History) Restore(_ incident.Totals, past []incident.Incident) {
 
 // Take keeps one event. One that is kept already, by its ID, is replaced. The oldest of
 // the owner who has the most victims make room.
-func (h *History) Take(in incident.Incident, _ bool) { h.add(in) }
+func (h *History) Take(in events.OOMEvent, _ bool) { h.add(in) }
 
-func (h *History) add(in incident.Incident) {
-	e := &Entry{Incident: in, Killed: len(in.Victims)}
+func (h *History) add(in events.OOMEvent) {
+	e := &Entry{OOMEvent: in, Killed: len(in.Victims)}
 	e.Victims = slices.Clone(in.Victims[:min(len(in.Victims), MaxEventVictims)])
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,15 +65,15 @@ func (h *History) add(in incident.Incident) {
 	h.ids[in.ID] = struct{}{}
 	at, _ := slices.BinarySearchFunc(h.entries, e, older)
 	h.entries = slices.Insert(h.entries, at, e)
-	h.victims.Add(owner.Of(&e.Incident), len(e.Victims))
+	h.victims.Add(owner.Of(&e.OOMEvent), len(e.Victims))
 	for len(h.entries) > MaxEvents || h.victims.All() > MaxVictims {
-		h.removeLocked(h.victims.Drop(len(h.entries), func(i int) owner.Owner { return owner.Of(&h.entries[i].Incident) }))
+		h.removeLocked(h.victims.Drop(len(h.entries), func(i int) owner.Owner { return owner.Of(&h.entries[i].OOMEvent) }))
 		h.dropped++
 	}
 }
 
 func (h *History) removeLocked(i int) {
-	h.victims.Add(owner.Of(&h.entries[i].Incident), -len(h.entries[i].Victims))
+	h.victims.Add(owner.Of(&h.entries[i].OOMEvent), -len(h.entries[i].Victims))
 	delete(h.ids, h.entries[i].ID)
 	if i == 0 { // as a storm has it: nothing is moved
 		h.entries[0] = nil
@@ -83,7 +83,7 @@ func (h *History) removeLocked(i int) {
 	h.entries = slices.Delete(h.entries, i, i+1)
 }
 
-var _ incident.Restorer = (*History)(nil)
+var _ events.Restorer = (*History)(nil)
 
 func older(a, b *Entry) int {
 	if c := a.Time.Compare(b.Time); c != 0 {

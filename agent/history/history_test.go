@@ -10,17 +10,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func event(n, victims int) incident.Incident {
-	in := incident.Incident{ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Second)}
+func event(n, victims int) events.OOMEvent {
+	in := events.OOMEvent{ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Second)}
 	for i := range victims {
-		in.Victims = append(in.Victims, incident.Victim{Index: uint32(i)})
+		in.Victims = append(in.Victims, events.Victim{Index: uint32(i)})
 	}
 	return in
 }
@@ -53,7 +53,7 @@ func TestEventToldAgain(t *testing.T) {
 
 func TestRestore(t *testing.T) {
 	var h history.History
-	h.Restore(incident.Totals{}, []incident.Incident{event(1, 1), event(2, 1)})
+	h.Restore(events.Totals{}, []events.OOMEvent{event(1, 1), event(2, 1)})
 	h.Take(event(2, 1), true)
 	h.Take(event(3, 1), false)
 	require.Equal(t, []string{"b-0003", "b-0002", "b-0001"}, ids(&h))
@@ -87,7 +87,7 @@ func TestNobodyElsesSlice(t *testing.T) {
 // TestFlood: the events of one tenant, in however many pods, make room for each other,
 // and those of others stay.
 func TestFlood(t *testing.T) {
-	in := func(n int, namespace string, pods int) incident.Incident {
+	in := func(n int, namespace string, pods int) events.OOMEvent {
 		e := event(n, 1)
 		e.Victims[0].Pod = &kill.Pod{Namespace: namespace, UID: fmt.Sprint(namespace, n%pods)}
 		return e
@@ -143,7 +143,7 @@ func TestMemory(t *testing.T) {
 	runtime.KeepAlive(&h)
 }
 
-func full(victims []incident.Victim, n int) []incident.Victim {
+func full(victims []events.Victim, n int) []events.Victim {
 	name := func(size int) string { return fmt.Sprint(n) + strings.Repeat("x", size) }
 	for i := range victims {
 		v := &victims[i]

@@ -9,11 +9,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 )
 
-// TestLinesAreJSON: the lines of an incident are what encoding/json writes.
+// TestLinesAreJSON: the lines of an OOM event are what encoding/json writes.
 func TestLinesAreJSON(t *testing.T) {
 	in := one(1)
 	in.Add(victim(2))
@@ -23,7 +23,7 @@ func TestLinesAreJSON(t *testing.T) {
 	require.Equal(t, string(want), string(got))
 }
 
-// TestBatch: of incidents that are written together, and cut off anywhere, those
+// TestBatch: of OOM events that are written together, and cut off anywhere, those
 // are counted whose lines are whole, and no other.
 func TestBatch(t *testing.T) {
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestBatch(t *testing.T) {
 // them: all are counted, and kept but for that one.
 func TestLargeBatch(t *testing.T) {
 	long := one(1000)
-	for n := 1001; n < 1000+incident.MaxVictims; n++ {
+	for n := 1001; n < 1000+events.MaxVictims; n++ {
 		e := victim(n)
 		e.Cgroup.Path = strings.Repeat("/\x01", 2000)
 		long.Add(e)
@@ -64,7 +64,7 @@ func TestLargeBatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			j, _ := open(t, dir, boot)
-			var list, kept []incident.Incident
+			var list, kept []events.OOMEvent
 			for n := range 101 {
 				in := one(n + 1)
 				in.Victims[0].Cgroup.Path = strings.Repeat("/a", 1000)
@@ -84,7 +84,7 @@ func TestLargeBatch(t *testing.T) {
 				}
 			}
 			require.True(t, j.Has(record(500)))
-			require.EqualValues(t, 102, j.Totals().Incidents)
+			require.EqualValues(t, 102, j.Totals().OOMEvents)
 			require.Equal(t, kept, j.Open())
 		})
 	}

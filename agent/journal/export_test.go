@@ -3,7 +3,7 @@ package journal
 import (
 	"encoding/json"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 )
 
 // Break has every write fail, none where it is nil.
@@ -13,12 +13,12 @@ func (j *Journal) Break(err error) {
 	j.fault = err
 }
 
-// Encode gives the lines that there are of an incident, as the journal has them and
+// Encode gives the lines that there are of an OOM event, as the journal has them and
 // as encoding/json has them.
-func Encode(in *incident.Incident) (got, want []byte, err error) {
-	for _, kind := range []string{kindIncident, kindPast} {
+func Encode(in *events.OOMEvent) (got, want []byte, err error) {
+	for _, kind := range []string{kindOOMEvent, kindPast} {
 		for flags := range 4 {
-			l := line{Version: version, Kind: kind, Incident: in, Open: flags&1 != 0, Only: flags&2 != 0}
+			l := line{Version: version, Kind: kind, OOMEvent: in, Open: flags&1 != 0, Only: flags&2 != 0}
 			data, err := json.Marshal(l)
 			if err != nil {
 				return nil, nil, err

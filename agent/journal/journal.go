@@ -1,10 +1,10 @@
 // Package journal keeps the agent's position: which victims were counted, the
 // counts, and what has not been delivered yet.
 //
-// It is a file of lines of JSON, each written before its incident is told of, those
-// of incidents that come together in one step, so that an agent that was killed at
+// It is a file of lines of JSON, each written before its OOM event is told of, those
+// of OOM events that come together in one step, so that an agent that was killed at
 // any moment goes on where it was. A
-// victim is counted when its incident is in the journal, and then never again: it
+// victim is counted when its OOM event is in the journal, and then never again: it
 // is known by its process, {pid, start}, for as long as the ledger may name it. A
 // journal that has grown is written anew, shorter, and renamed over the old one.
 package journal
@@ -18,7 +18,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/statefile"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -34,11 +34,11 @@ const (
 	maxFile = 4 << 20
 	// maxWrite is how much is written at once, in bytes, and a line more.
 	maxWrite = 64 << 10
-	// maxPast are the incidents that are kept, for the page.
+	// maxPast are the OOM events that are kept, for the page.
 	maxPast = 500
 	// maxOpen are the deliveries that are kept; the oldest goes first.
 	maxOpen = 1000
-	// maxVictims bounds those of the incidents that are kept for each of the two.
+	// maxVictims bounds those of the OOM events that are kept for each of the two.
 	maxVictims = 4000
 	// maxSeen are the victims that are known one by one: twice what the ledger's
 	// map holds. An older one than all of them counts as seen.
@@ -89,16 +89,16 @@ func (j *Journal) Has(r *bpf.Record) bool {
 	return j.state.seen.has(r.Key(), r.BootNS)
 }
 
-// Add counts incidents, before anybody is told of them. open says that they stay so
+// Add counts OOM events, before anybody is told of them. open says that they stay so
 // until Done. An error says that some will be counted again after a restart; they
 // are counted in memory all the same.
-func (j *Journal) Add(open bool, list ...incident.Incident) error {
+func (j *Journal) Add(open bool, list ...events.OOMEvent) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	lines := make([]line, len(list))
 	for i := range list {
 		j.state.add(list[i], open)
-		lines[i] = line{Kind: kindIncident, Incident: &list[i], Open: open}
+		lines[i] = line{Kind: kindOOMEvent, OOMEvent: &list[i], Open: open}
 	}
 	return j.writeLocked(lines...)
 }
@@ -113,8 +113,8 @@ func (j *Journal) Done(id string) error {
 	return j.writeLocked(line{Kind: kindDone, ID: id})
 }
 
-// Open are the incidents whose delivery is open, oldest first.
-func (j *Journal) Open() []incident.Incident {
+// Open are the OOM events whose delivery is open, oldest first.
+func (j *Journal) Open() []events.OOMEvent {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.state.openList()
@@ -134,15 +134,15 @@ func (j *Journal) Dropped() uint64 {
 	return j.state.dropped
 }
 
-// Past are the last incidents, oldest first.
-func (j *Journal) Past() []incident.Incident {
+// Past are the last OOM events, oldest first.
+func (j *Journal) Past() []events.OOMEvent {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return append([]incident.Incident(nil), j.state.past...)
+	return append([]events.OOMEvent(nil), j.state.past...)
 }
 
 // Totals are a copy of the counts.
-func (j *Journal) Totals() incident.Totals {
+func (j *Journal) Totals() events.Totals {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.state.copyTotals()

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/bpf"
@@ -42,7 +42,7 @@ func victim(n int) kill.Event {
 	}
 }
 
-func one(n int) incident.Incident { return incident.New(boot, victim(n)) }
+func one(n int) events.OOMEvent { return events.New(boot, victim(n)) }
 
 func record(n int) *bpf.Record { return &bpf.Record{TGID: uint32(n), StartTicks: 7, BootNS: uint64(n)} }
 
@@ -72,11 +72,11 @@ func TestGoesOn(t *testing.T) {
 			require.True(t, j.Has(record(n)), n)
 		}
 		require.False(t, j.Has(record(5)))
-		require.Equal(t, []incident.Incident{first}, j.Open(), "life %d", life)
-		require.Equal(t, []incident.Incident{first, one(3), one(4)}, j.Past())
-		require.Equal(t, incident.Totals{
-			Since: began, Incidents: 3, Victims: map[string]uint64{"pod": 4},
-			Series: map[incident.Series]incident.Count{
+		require.Equal(t, []events.OOMEvent{first}, j.Open(), "life %d", life)
+		require.Equal(t, []events.OOMEvent{first, one(3), one(4)}, j.Past())
+		require.Equal(t, events.Totals{
+			Since: began, OOMEvents: 3, Victims: map[string]uint64{"pod": 4},
+			Series: map[events.Series]events.Count{
 				{Cause: "pod", Namespace: "shop", Pod: "web", Container: "app"}: {Victims: 4, Last: began.Add(4 * time.Second)},
 			},
 		}, j.Totals())
@@ -95,7 +95,7 @@ func TestAnotherBoot(t *testing.T) {
 	j = again(t, dir, "other", j)
 	require.False(t, j.Has(record(1)))
 	require.Len(t, j.Open(), 1)
-	require.EqualValues(t, 1, j.Totals().Incidents)
+	require.EqualValues(t, 1, j.Totals().OOMEvents)
 	j = again(t, dir, "other", j)
 	require.False(t, j.Has(record(1)))
 	require.EqualValues(t, 1, j.Totals().Victims["pod"])
@@ -149,7 +149,7 @@ func TestTornAndDamaged(t *testing.T) {
 		require.NoError(t, j.Close())
 	}
 	lines := bytes.SplitAfter(whole, []byte("\n"))
-	lines[2] = []byte("{\"v\":1,\"kind\":\"incident\",\"incident\":{}}\nrubbish\n" + strings.Repeat("x", 3<<20) + "\n{\"v\":2}\n")
+	lines[2] = []byte("{\"v\":1,\"kind\":\"oom_event\",\"oom_event\":{}}\nrubbish\n" + strings.Repeat("x", 3<<20) + "\n{\"v\":2}\n")
 	require.NoError(t, os.WriteFile(name, bytes.Join(lines, nil), 0o600))
 	j, _, damaged, err := journal.Open(dir, boot, began)
 	require.NoError(t, err)
@@ -160,7 +160,7 @@ func TestTornAndDamaged(t *testing.T) {
 	require.NoError(t, j.Close())
 }
 
-// TestDiskFull: the incident is counted, and written when there is room again.
+// TestDiskFull: the OOM event is counted, and written when there is room again.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir, boot)
@@ -178,13 +178,13 @@ func TestDiskFull(t *testing.T) {
 	require.Len(t, j.Open(), 1)
 }
 
-// TestLongNames: an incident that no line has room for is counted all the same, and
+// TestLongNames: an OOM event that no line has room for is counted all the same, and
 // what follows it is kept.
 func TestLongNames(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir, boot)
 	long := one(1)
-	for n := 2; n <= incident.MaxVictims; n++ {
+	for n := 2; n <= events.MaxVictims; n++ {
 		e := victim(n)
 		e.Cgroup.Path = strings.Repeat("/\x01", 2000)
 		long.Add(e)
@@ -193,34 +193,34 @@ func TestLongNames(t *testing.T) {
 	require.NoError(t, j.Add(true, one(1000)))
 	j = again(t, dir, boot, j)
 	require.True(t, j.Has(record(1)))
-	require.True(t, j.Has(record(incident.MaxVictims)))
+	require.True(t, j.Has(record(events.MaxVictims)))
 	require.True(t, j.Has(record(1000)))
-	require.EqualValues(t, incident.MaxVictims+1, j.Totals().Victims["pod"])
-	require.Equal(t, []incident.Incident{one(1000)}, j.Past())
+	require.EqualValues(t, events.MaxVictims+1, j.Totals().Victims["pod"])
+	require.Equal(t, []events.OOMEvent{one(1000)}, j.Past())
 }
 
-// TestManyVictims: incidents are kept by how many victims they have.
+// TestManyVictims: OOM events are kept by how many victims they have.
 func TestManyVictims(t *testing.T) {
 	j, _ := open(t, t.TempDir(), boot)
 	for i := range 50 {
 		in := one(i*1000 + 1)
-		for n := 2; n <= incident.MaxVictims; n++ {
+		for n := 2; n <= events.MaxVictims; n++ {
 			in.Add(victim(i*1000 + n))
 		}
 		require.NoError(t, j.Add(true, in))
 	}
-	require.Len(t, j.Past(), 4000/incident.MaxVictims)
-	require.Len(t, j.Open(), 4000/incident.MaxVictims)
+	require.Len(t, j.Past(), 4000/events.MaxVictims)
+	require.Len(t, j.Open(), 4000/events.MaxVictims)
 	require.True(t, j.Has(record(1)))
 	require.True(t, j.Has(record(49001)))
-	require.EqualValues(t, 50*incident.MaxVictims, j.Totals().Victims["pod"])
+	require.EqualValues(t, 50*events.MaxVictims, j.Totals().Victims["pod"])
 }
 
 // TestFlood: what one tenant has open and in the past makes room for its own alone.
 func TestFlood(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir, boot)
-	in := func(n int, namespace string, pods int) incident.Incident {
+	in := func(n int, namespace string, pods int) events.OOMEvent {
 		e := one(n)
 		e.Victims[0].Pod = &kill.Pod{Namespace: namespace, UID: fmt.Sprint(namespace, n%pods)}
 		return e
@@ -231,7 +231,7 @@ func TestFlood(t *testing.T) {
 	for n := range 3000 {
 		require.NoError(t, j.Add(true, in(100+n, "evil", 4)))
 	}
-	check := func(list []incident.Incident, most int) {
+	check := func(list []events.OOMEvent, most int) {
 		require.Len(t, list, most)
 		for n := range 20 {
 			require.Equal(t, one(1+n).ID, list[n].ID)
@@ -323,7 +323,7 @@ func FuzzJournal(f *testing.F) {
 		j, _, damaged, err := journal.Open(dir, boot, began)
 		require.NoError(t, err)
 		require.Zero(t, damaged, "what was written here")
-		require.Equal(t, totals.Incidents, j.Totals().Incidents)
+		require.Equal(t, totals.OOMEvents, j.Totals().OOMEvents)
 		require.Equal(t, totals.Victims, j.Totals().Victims)
 		require.Len(t, j.Past(), len(past))
 		require.Len(t, j.Open(), len(deliveries))

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/jsonline"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -20,32 +20,32 @@ import (
 const version = 1
 
 // Kinds of lines. A journal begins with a head, and what that counts; then come
-// incidents and the ends of deliveries.
+// OOM events and the ends of deliveries.
 const (
 	kindHead     = "head"
 	kindVictims  = "victims" // by cause
 	kindSeries   = "series"
 	kindSeen     = "seen"
-	kindPast     = "past"     // counted in the head
-	kindIncident = "incident" // counted by this line
+	kindPast     = "past"      // counted in the head
+	kindOOMEvent = "oom_event" // counted by this line
 	kindDone     = "done"
 )
 
 // line is one of any kind, which says what fields it has.
 type line struct {
-	Version  int                `json:"v"`
-	Kind     string             `json:"kind"`
-	Boot     string             `json:"boot,omitempty"`
-	Since    *time.Time         `json:"since,omitempty"`
-	Last     *time.Time         `json:"last,omitempty"`
-	Count    uint64             `json:"n,omitempty"`
-	Horizon  uint64             `json:"horizon,omitempty"`
-	Dropped  uint64             `json:"dropped,omitempty"`
-	Series   *incident.Series   `json:"series,omitempty"`
-	Keys     [][3]uint64        `json:"keys,omitempty"` // tgid, start ticks, boot ns
-	Incident *incident.Incident `json:"incident,omitempty"`
-	Open     bool               `json:"open,omitempty"`
-	// Only says that the incident is there for its delivery.
+	Version  int              `json:"v"`
+	Kind     string           `json:"kind"`
+	Boot     string           `json:"boot,omitempty"`
+	Since    *time.Time       `json:"since,omitempty"`
+	Last     *time.Time       `json:"last,omitempty"`
+	Count    uint64           `json:"n,omitempty"`
+	Horizon  uint64           `json:"horizon,omitempty"`
+	Dropped  uint64           `json:"dropped,omitempty"`
+	Series   *events.Series   `json:"series,omitempty"`
+	Keys     [][3]uint64      `json:"keys,omitempty"` // tgid, start ticks, boot ns
+	OOMEvent *events.OOMEvent `json:"oom_event,omitempty"`
+	Open     bool             `json:"open,omitempty"`
+	// Only says that the OOM event is there for its delivery.
 	Only bool   `json:"only,omitempty"`
 	ID   string `json:"id,omitempty"`
 }
@@ -63,16 +63,16 @@ func (l *line) appendTo(b []byte) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// appendJSON goes a short way for the lines of incidents, which are nearly all.
+// appendJSON goes a short way for the lines of OOM events, which are nearly all.
 func (l *line) appendJSON(b []byte) ([]byte, error) {
 	l.Version = version
-	if l.Kind != kindIncident && l.Kind != kindPast {
+	if l.Kind != kindOOMEvent && l.Kind != kindPast {
 		data, err := json.Marshal(l)
 		return append(b, data...), err
 	}
 	b = jsonline.Int(append(b, '{'), "v", version)
 	b = jsonline.String(b, "kind", l.Kind)
-	b, err := l.Incident.AppendJSON(jsonline.Key(b, "incident"))
+	b, err := l.OOMEvent.AppendJSON(jsonline.Key(b, "oom_event"))
 	if l.Open {
 		b = jsonline.Bool(b, "open", true)
 	}
@@ -83,7 +83,7 @@ func (l *line) appendJSON(b []byte) ([]byte, error) {
 }
 
 const (
-	// maxLine is more than an incident of incident.MaxVictims takes.
+	// maxLine is more than an OOM event of events.MaxVictims takes.
 	maxLine = 2 << 20
 	// keysPerLine keeps lines short.
 	keysPerLine = 512
@@ -144,7 +144,7 @@ func (s *state) take(l *line, same *bool) bool {
 		if l.Since != nil {
 			s.totals.Since = *l.Since
 		}
-		s.totals.Incidents, s.dropped = l.Count, l.Dropped
+		s.totals.OOMEvents, s.dropped = l.Count, l.Dropped
 		if *same {
 			s.seen.horizon = l.Horizon
 		}
@@ -157,7 +157,7 @@ func (s *state) take(l *line, same *bool) bool {
 		if l.Series == nil || l.Last == nil || !oneOfCauses(l.Series.Cause) {
 			return false
 		}
-		s.totals.Series[*l.Series] = incident.Count{Victims: l.Count, Last: *l.Last}
+		s.totals.Series[*l.Series] = events.Count{Victims: l.Count, Last: *l.Last}
 		s.boundSeries()
 	case kindSeen:
 		for _, key := range l.Keys {
@@ -165,8 +165,8 @@ func (s *state) take(l *line, same *bool) bool {
 				s.seen.add(bpf.TaskKey{TGID: uint32(key[0]), StartTicks: key[1]}, key[2])
 			}
 		}
-	case kindPast, kindIncident:
-		return s.takeIncident(l, *same)
+	case kindPast, kindOOMEvent:
+		return s.takeOOMEvent(l, *same)
 	case kindDone:
 		s.done(l.ID)
 	default:
@@ -175,8 +175,8 @@ func (s *state) take(l *line, same *bool) bool {
 	return true
 }
 
-func (s *state) takeIncident(l *line, same bool) bool {
-	switch in := l.Incident; {
+func (s *state) takeOOMEvent(l *line, same bool) bool {
+	switch in := l.OOMEvent; {
 	case in == nil || in.Check() != nil:
 		return false
 	case l.Kind == kindPast && l.Only:
@@ -194,13 +194,13 @@ func (s *state) takeIncident(l *line, same bool) bool {
 	return true
 }
 
-func oneOfCauses(cause string) bool { return slices.Contains(incident.CauseNames(), cause) }
+func oneOfCauses(cause string) bool { return slices.Contains(events.CauseNames(), cause) }
 
 // writeTo writes all lines of the state.
 func (s *state) writeTo(w io.Writer) (int64, error) {
 	out := &counting{w: bufio.NewWriter(w)}
 	out.line(line{
-		Kind: kindHead, Boot: s.boot, Since: &s.totals.Since, Count: s.totals.Incidents,
+		Kind: kindHead, Boot: s.boot, Since: &s.totals.Since, Count: s.totals.OOMEvents,
 		Horizon: s.seen.horizon, Dropped: s.dropped,
 	})
 	for _, cause := range slices.Sorted(maps.Keys(s.totals.Victims)) {
@@ -216,28 +216,28 @@ func (s *state) writeTo(w io.Writer) (int64, error) {
 		}
 		out.line(l)
 	}
-	s.writeIncidents(out)
+	s.writeOOMEvents(out)
 	if out.err == nil {
 		out.err = out.w.Flush()
 	}
 	return out.n, out.err
 }
 
-// writeIncidents writes those whose delivery is open first, in their order: some
+// writeOOMEvents writes those whose delivery is open first, in their order: some
 // are older than the past.
-func (s *state) writeIncidents(out *counting) {
+func (s *state) writeOOMEvents(out *counting) {
 	past := map[string]bool{}
 	for _, in := range s.past {
 		past[in.ID] = true
 	}
 	for _, in := range s.openList() {
 		if !past[in.ID] {
-			out.line(line{Kind: kindPast, Incident: &in, Open: true, Only: true})
+			out.line(line{Kind: kindPast, OOMEvent: &in, Open: true, Only: true})
 		}
 	}
 	for _, in := range s.past {
 		_, open := s.open[in.ID]
-		out.line(line{Kind: kindPast, Incident: &in, Open: open})
+		out.line(line{Kind: kindPast, OOMEvent: &in, Open: open})
 	}
 }
 
@@ -255,7 +255,7 @@ func (c *counting) line(l line) {
 	}
 	data, err := l.appendTo(c.text[:0])
 	if errors.Is(err, errLong) {
-		return // an incident whose names are longer than any that are used
+		return // an OOM event whose names are longer than any that are used
 	}
 	if err != nil {
 		c.err = err

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/owner"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -14,10 +14,10 @@ import (
 type state struct {
 	boot    string
 	seen    seen
-	totals  incident.Totals
-	past    []incident.Incident          // the last, oldest first
-	open    map[string]incident.Incident // by ID
-	order   []string                     // of open, oldest first
+	totals  events.Totals
+	past    []events.OOMEvent          // the last, oldest first
+	open    map[string]events.OOMEvent // by ID
+	order   []string                   // of open, oldest first
 	dropped uint64
 	// pastVictims and openVictims are those of past and open.
 	pastVictims, openVictims owner.Room
@@ -26,22 +26,22 @@ type state struct {
 func newState(boot string, now time.Time) state {
 	return state{
 		boot: boot, seen: seen{known: map[bpf.TaskKey]struct{}{}},
-		totals: incident.Totals{
-			Since: now, Victims: map[string]uint64{}, Series: map[incident.Series]incident.Count{},
+		totals: events.Totals{
+			Since: now, Victims: map[string]uint64{}, Series: map[events.Series]events.Count{},
 		},
-		open: map[string]incident.Incident{},
+		open: map[string]events.OOMEvent{},
 	}
 }
 
-func (s *state) empty() bool { return s.totals.Incidents == 0 }
+func (s *state) empty() bool { return s.totals.OOMEvents == 0 }
 
-// add counts an incident, with its victims.
-func (s *state) add(in incident.Incident, open bool) {
-	s.totals.Incidents++
+// add counts an OOM event, with its victims.
+func (s *state) add(in events.OOMEvent, open bool) {
+	s.totals.OOMEvents++
 	for _, v := range in.Victims {
 		s.seen.add(bpf.TaskKey{TGID: v.PID, StartTicks: v.StartTicks}, in.BootNS)
 		s.totals.Victims[string(in.Cause)]++
-		key := incident.SeriesOf(&in, &v)
+		key := events.SeriesOf(&in, &v)
 		count := s.totals.Series[key]
 		count.Victims++
 		count.Last = in.Time
@@ -53,14 +53,14 @@ func (s *state) add(in incident.Incident, open bool) {
 
 // keep adds one to the past, and to what is open. The oldest of the owner who has the
 // most victims there makes room.
-func (s *state) keep(in incident.Incident, open bool) {
+func (s *state) keep(in events.OOMEvent, open bool) {
 	s.past = append(s.past, in)
 	s.pastVictims.Add(owner.Of(&in), len(in.Victims))
 	for len(s.past) > maxPast || len(s.past) > 1 && s.pastVictims.All() > maxVictims {
 		i := s.pastVictims.Drop(len(s.past), func(i int) owner.Owner { return owner.Of(&s.past[i]) })
 		s.pastVictims.Add(owner.Of(&s.past[i]), -len(s.past[i].Victims))
 		if i == 0 { // as a storm has it: nothing is moved
-			s.past[0] = incident.Incident{} // what is cut off holds no memory
+			s.past[0] = events.OOMEvent{} // what is cut off holds no memory
 			s.past = s.past[1:]
 			continue
 		}
@@ -71,7 +71,7 @@ func (s *state) keep(in incident.Incident, open bool) {
 	}
 }
 
-func (s *state) opened(in incident.Incident) {
+func (s *state) opened(in events.OOMEvent) {
 	if _, ok := s.open[in.ID]; ok {
 		return
 	}
@@ -99,8 +99,8 @@ func (s *state) done(id string) bool {
 	return true
 }
 
-func (s *state) openList() []incident.Incident {
-	list := make([]incident.Incident, 0, len(s.order))
+func (s *state) openList() []events.OOMEvent {
+	list := make([]events.OOMEvent, 0, len(s.order))
 	for _, id := range s.order {
 		list = append(list, s.open[id])
 	}
@@ -110,7 +110,7 @@ func (s *state) openList() []incident.Incident {
 func (s *state) boundSeries() {
 	for len(s.totals.Series) > maxSeries {
 		var (
-			oldest incident.Series
+			oldest events.Series
 			last   time.Time
 		)
 		for key, count := range s.totals.Series {
@@ -122,7 +122,7 @@ func (s *state) boundSeries() {
 	}
 }
 
-func (s *state) copyTotals() incident.Totals {
+func (s *state) copyTotals() events.Totals {
 	t := s.totals
 	t.Victims, t.Series = maps.Clone(t.Victims), maps.Clone(t.Series)
 	return t

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/deliver"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/agent/pods"
@@ -63,13 +63,13 @@ func (m *Marker) Count(stage outcome.Stage, reason outcome.Reason) {
 }
 
 // Plan has a task for each pod with victims.
-func (m *Marker) Plan(in *incident.Incident) []deliver.Item {
+func (m *Marker) Plan(in *events.OOMEvent) []deliver.Item {
 	return Plan(in, name, m.Causes, m.Count)
 }
 
 // Plan has a task for each pod with victims, of an action that is for some causes
 // only and soon after the kill.
-func Plan(in *incident.Incident, action string, causes Causes, count func(outcome.Stage, outcome.Reason)) []deliver.Item {
+func Plan(in *events.OOMEvent, action string, causes Causes, count func(outcome.Stage, outcome.Reason)) []deliver.Item {
 	var items []deliver.Item
 	seen := map[string]bool{}
 	for _, v := range in.Victims {
@@ -103,7 +103,7 @@ func (m *Marker) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task
 	}
 	if m.DryRun {
 		m.Log.WithFields(logrus.Fields{
-			"pod": target.Namespace + "/" + target.Name, "incident": tasks[0].ID, "cause": tasks[0].Cause,
+			"pod": target.Namespace + "/" + target.Name, "oom_event": tasks[0].ID, "cause": tasks[0].Cause,
 			"annotation": m.Annotation.Key, "label": m.Label.Key,
 		}).Info("dry run: would mark the pod")
 		return &outcome.SkipError{Reason: outcome.DryRun}

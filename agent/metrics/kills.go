@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -21,7 +21,7 @@ type killKey struct {
 }
 
 // keyOf makes labels of what a victim is counted by.
-func keyOf(of incident.Series, v *incident.Victim) killKey {
+func keyOf(of events.Series, v *events.Victim) killKey {
 	if of.Pod == "" && v.Pod != nil {
 		of.Pod = v.Pod.UID // nobody could be asked
 	}
@@ -29,7 +29,7 @@ func keyOf(of incident.Series, v *incident.Victim) killKey {
 }
 
 // labelled leaves out containers in no pod: nothing bounds their names.
-func labelled(of incident.Series) killKey {
+func labelled(of events.Series) killKey {
 	if of.Pod == "" {
 		return killKey{cause: known(oom.Cause(of.Cause))}
 	}
@@ -129,10 +129,10 @@ func (k *kills) room(now time.Time) bool {
 
 // restore takes those with the newest kills, as far as there is room. The others are
 // not added to the overflow, where they would look like kills of now.
-func (k *kills) restore(totals incident.Totals, now time.Time) {
+func (k *kills) restore(totals events.Totals, now time.Time) {
 	type old struct {
 		key   killKey
-		count incident.Count
+		count events.Count
 	}
 	var list []old
 	for s, c := range totals.Series {

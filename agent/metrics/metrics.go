@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -32,7 +32,7 @@ type Options struct {
 	MaxSeries int
 	// Health and Queues are asked at each scrape, and must not block. Those that
 	// are nil leave their metrics out.
-	Health func() incident.Health
+	Health func() events.Health
 	Queues func() []Queue
 }
 
@@ -48,7 +48,7 @@ var troubles = []outcome.Reason{
 	outcome.Forbidden, outcome.Refused, outcome.Conflict, outcome.Throttled, outcome.Unavailable, outcome.QueueFull, outcome.TooLate,
 }
 
-// Metrics counts what it is told of incidents, and what became of them. It is safe
+// Metrics counts what it is told of OOM events, and what became of them. It is safe
 // for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -69,8 +69,8 @@ type outcomeKey struct {
 }
 
 var (
-	_ outcome.Counter   = (*Metrics)(nil)
-	_ incident.Restorer = (*Metrics)(nil)
+	_ outcome.Counter = (*Metrics)(nil)
+	_ events.Restorer = (*Metrics)(nil)
 )
 
 // New makes metrics that are all zero.
@@ -138,7 +138,7 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 
 // Take counts an event and its victims. It is identified where all of them have a
 // name in Kubernetes, or as a unit of systemd.
-func (m *Metrics) Take(in incident.Incident, _ bool) {
+func (m *Metrics) Take(in events.OOMEvent, _ bool) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,7 +147,7 @@ func (m *Metrics) Take(in incident.Incident, _ bool) {
 	for i := range in.Victims {
 		v := &in.Victims[i]
 		m.victims[known(in.Cause)]++
-		m.kills.add(keyOf(incident.SeriesOf(&in, v), v), in.Time, now)
+		m.kills.add(keyOf(events.SeriesOf(&in, v), v), in.Time, now)
 		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
 	}
 	if identified {
@@ -156,14 +156,14 @@ func (m *Metrics) Take(in incident.Incident, _ bool) {
 }
 
 // Restore sets the counts of kills and of events observed. Other outcomes begin anew.
-func (m *Metrics) Restore(totals incident.Totals, _ []incident.Incident) {
+func (m *Metrics) Restore(totals events.Totals, _ []events.OOMEvent) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for cause, n := range totals.Victims {
 		m.victims[known(oom.Cause(cause))] += n
 	}
-	m.events[outcomeKey{stage: outcome.Observed}] += totals.Incidents
+	m.events[outcomeKey{stage: outcome.Observed}] += totals.OOMEvents
 	m.kills.restore(totals, now)
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/agent/metrics"
 	"github.com/oomwitness/oomwitness/agent/outcome"
@@ -26,10 +26,10 @@ import (
 
 const kills = "oomwitness_oom_kills_total"
 
-func hit(cause oom.Cause, pods ...string) incident.Incident {
-	in := incident.Incident{Cause: cause, Time: time.Now()}
+func hit(cause oom.Cause, pods ...string) events.OOMEvent {
+	in := events.OOMEvent{Cause: cause, Time: time.Now()}
 	for _, pod := range pods {
-		v := incident.Victim{}
+		v := events.Victim{}
 		if pod != "" {
 			v.Pod = &kill.Pod{Namespace: "shop", Name: pod}
 			v.Container = &kill.Container{Name: "app"}
@@ -66,8 +66,8 @@ func full(t *testing.T) *metrics.Metrics {
 	t.Helper()
 	m := metrics.New(metrics.Options{
 		Version: "v1", Commit: "abc",
-		Health: func() incident.Health {
-			return incident.Health{
+		Health: func() events.Health {
+			return events.Health{
 				Ready: true, Tier: "A", Seen: 9, Lost: 1, RingFull: 2, Lag: 50 * time.Millisecond,
 				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20, Skipped: 3,
 			}
@@ -110,7 +110,7 @@ func TestEveryMetric(t *testing.T) {
 		"oomwitness_ledger_ring_full_total":      "2",
 		"oomwitness_ledger_lag_seconds":          "0.05",
 		"oomwitness_journal_up":                  "0",
-		"oomwitness_incidents_open":              "4",
+		"oomwitness_oom_events_open":             "4",
 		"oomwitness_cgroups":                     "30",
 		"oomwitness_cgroups_watched":             "20",
 		"oomwitness_cgroups_skipped":             "3",
@@ -127,7 +127,7 @@ func TestEveryMetric(t *testing.T) {
 
 // TestNoLedger: no counter of the ledger goes back to 0 where it is gone.
 func TestNoLedger(t *testing.T) {
-	m := metrics.New(metrics.Options{Health: func() incident.Health { return incident.Health{Why: "no ledger"} }})
+	m := metrics.New(metrics.Options{Health: func() events.Health { return events.Health{Why: "no ledger"} }})
 	require.Contains(t, read(t, m, "oomwitness_ledger_tier"), `{tier="D"} 1`)
 	require.Equal(t, "0", read(t, m, "oomwitness_ready"))
 	require.Empty(t, read(t, m, "oomwitness_ledger_victims_total"))
@@ -137,7 +137,7 @@ func TestNoLedger(t *testing.T) {
 func TestKilled(t *testing.T) {
 	m := metrics.New(metrics.Options{})
 	in := hit(oom.CauseNode, "web-1", "web-1", "", "web-2")
-	in.Victims = append(in.Victims, incident.Victim{Pod: &kill.Pod{UID: "77"}})
+	in.Victims = append(in.Victims, events.Victim{Pod: &kill.Pod{UID: "77"}})
 	m.Take(in, false)
 	m.Take(hit("martian", ""), false)
 	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="identified"} 0`, "a UID is no name")
@@ -264,10 +264,10 @@ func TestCap(t *testing.T) {
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		since := time.Now().Add(-time.Hour)
-		of := func(pod string) incident.Series {
-			return incident.Series{Cause: "container", Namespace: "shop", Pod: pod, Container: "app"}
+		of := func(pod string) events.Series {
+			return events.Series{Cause: "container", Namespace: "shop", Pod: pod, Container: "app"}
 		}
-		totals := incident.Totals{Since: since, Incidents: 7, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[incident.Series]incident.Count{
+		totals := events.Totals{Since: since, OOMEvents: 7, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[events.Series]events.Count{
 			of("web-1"):                           {Victims: 6, Last: time.Now().Add(-time.Minute)},
 			of("ahead"):                           {Victims: 2, Last: time.Now().Add(1000 * time.Hour)}, // the clock was set back
 			of("ended"):                           {Victims: 1, Last: time.Now().Add(-90 * time.Minute)},
@@ -297,10 +297,10 @@ func TestRestart(t *testing.T) {
 // TestRestoreWithLessRoom: what has none is no kill of now.
 func TestRestoreWithLessRoom(t *testing.T) {
 	m := metrics.New(metrics.Options{MaxSeries: 1})
-	totals := incident.Totals{Series: map[incident.Series]incident.Count{}}
+	totals := events.Totals{Series: map[events.Series]events.Count{}}
 	for i := range 50 {
-		key := incident.Series{Cause: "container", Namespace: "shop", Pod: fmt.Sprintf("p%02d", i), Container: "app"}
-		totals.Series[key] = incident.Count{Victims: 3, Last: time.Now().Add(time.Duration(i-100) * time.Second)}
+		key := events.Series{Cause: "container", Namespace: "shop", Pod: fmt.Sprintf("p%02d", i), Container: "app"}
+		totals.Series[key] = events.Count{Victims: 3, Last: time.Now().Add(time.Duration(i-100) * time.Second)}
 	}
 	m.Restore(totals, nil)
 	require.Equal(t, over(0)+"\n"+series("p49", 3), read(t, m, kills))
@@ -331,7 +331,7 @@ func TestMemory(t *testing.T) {
 	name := func(i, size int) string { return fmt.Sprintf("%0*d", size, i) }
 	before := heap()
 	for i := range n {
-		m.Take(incident.Incident{Cause: oom.CauseContainer, Time: time.Now(), Victims: []incident.Victim{{
+		m.Take(events.OOMEvent{Cause: oom.CauseContainer, Time: time.Now(), Victims: []events.Victim{{
 			Pod: &kill.Pod{Namespace: name(i, 20), Name: name(i, 50)}, Container: &kill.Container{Name: name(i, 20)},
 		}}}, false)
 	}

@@ -6,7 +6,7 @@ import (
 	"cmp"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 )
 
 // Owner is a pod, or a unit or user of the node. Group is the pod's namespace, so that
@@ -14,7 +14,7 @@ import (
 type Owner struct{ Group, Name string }
 
 // Of returns whose an OOM event is: that of its first victim.
-func Of(in *incident.Incident) Owner {
+func Of(in *events.OOMEvent) Owner {
 	if len(in.Victims) == 0 {
 		return Owner{}
 	}
@@ -22,7 +22,7 @@ func Of(in *incident.Incident) Owner {
 }
 
 // OfVictim returns whose a victim is.
-func OfVictim(v *incident.Victim) Owner {
+func OfVictim(v *events.Victim) Owner {
 	if v.Pod != nil && v.Pod.UID != "" {
 		return Owner{v.Pod.Namespace, v.Pod.UID}
 	}

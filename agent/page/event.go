@@ -3,8 +3,8 @@ package page
 import (
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -95,7 +95,7 @@ func shown(e *history.Entry, all bool) Event {
 // ofNode says whether what was full is everybody's.
 func ofNode(cause oom.Cause) bool { return cause == oom.CauseNode || cause == oom.CauseSysrq }
 
-func shownVictim(v *incident.Victim, all bool) Victim {
+func shownVictim(v *events.Victim, all bool) Victim {
 	out := Victim{
 		Comm: v.Comm, Init: v.Init, SharedMemory: v.SharedMemory, OOMGroup: v.OOMGroup, OOMScoreAdj: v.OOMScoreAdj,
 		Memory: v.Memory, Container: v.Container, Pod: v.Pod,

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/page"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -75,8 +75,8 @@ func FuzzPage(f *testing.F) {
 		h := &history.History{}
 		h.Take(in, false)
 		h.Take(event(2, oom.CausePod, inPod("shop", "web-1", "app")), false)
-		c := page.Config{Node: pod, Version: comm, Page: true, History: h, All: all, Health: func() incident.Health {
-			return incident.Health{Tier: cause, Ready: true, Why: comm}
+		c := page.Config{Node: pod, Version: comm, Page: true, History: h, All: all, Health: func() events.Health {
+			return events.Health{Tier: cause, Ready: true, Why: comm}
 		}}
 		r := get(t, c, "/")
 		require.Equal(t, http.StatusOK, r.Code)

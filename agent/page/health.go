@@ -3,12 +3,12 @@ package page
 import (
 	"net/http"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 )
 
 // HealthHandler answers /healthz and /readyz alone, for a listener that nothing else is
 // asked at. health is asked at each request for /readyz, and must not block.
-func HealthHandler(health func() incident.Health) http.Handler {
+func HealthHandler(health func() events.Health) http.Handler {
 	s := &server{Config: Config{Health: health}}
 	return s.guard(s.health())
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/page"
 )
 
@@ -64,7 +64,7 @@ func ask(c net.Conn, path string) (int, error) {
 // from one address or from many, holds up no probe, and no connection that is in use of
 // somebody who has few.
 func TestIdleConnections(t *testing.T) {
-	health := func() incident.Health { return incident.Health{Ready: true} }
+	health := func() events.Health { return events.Health{Ready: true} }
 	for name, h := range map[string]http.Handler{
 		"main":   page.Handler(page.Config{Health: health}),
 		"health": page.HealthHandler(health),
@@ -136,15 +136,15 @@ func TestLimit(t *testing.T) {
 
 // TestHealthAlone: nothing else is answered there.
 func TestHealthAlone(t *testing.T) {
-	ready := incident.Health{Why: "no ledger", Journal: "full"}
-	h := page.HealthHandler(func() incident.Health { return ready })
+	ready := events.Health{Why: "no ledger", Journal: "full"}
+	h := page.HealthHandler(func() events.Health { return ready })
 	address := served(t, h)
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 404, "/": 404, "/api/v1/events": 404} {
 		status, err := ask(dial(t, "127.0.0.1", address), path)
 		require.NoError(t, err)
 		require.Equal(t, want, status, path)
 	}
-	ready = incident.Health{Ready: true, Journal: "full"}
+	ready = events.Health{Ready: true, Journal: "full"}
 	answer, err := http.Get("http://" + address + "/readyz")
 	require.NoError(t, err)
 	defer answer.Body.Close()

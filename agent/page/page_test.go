@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/agent/page"
 	"github.com/oomwitness/oomwitness/oom"
@@ -23,9 +23,9 @@ import (
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func well() incident.Health { return incident.Health{Ready: true, Tier: "A"} }
+func well() events.Health { return events.Health{Ready: true, Tier: "A"} }
 
-func config(events ...incident.Incident) page.Config {
+func config(events ...events.OOMEvent) page.Config {
 	h := &history.History{}
 	for _, in := range events {
 		h.Take(in, false)
@@ -33,16 +33,16 @@ func config(events ...incident.Incident) page.Config {
 	return page.Config{Node: "node-1", Version: "v1", Page: true, History: h, Health: well}
 }
 
-func event(n int, cause oom.Cause, victims ...incident.Victim) incident.Incident {
-	return incident.Incident{
+func event(n int, cause oom.Cause, victims ...events.Victim) events.OOMEvent {
+	return events.OOMEvent{
 		ID: fmt.Sprintf("b-%04d", n), Time: start.Add(time.Duration(n) * time.Minute), Cause: cause, Tier: "A",
 		Domain:  &kill.Domain{Constraint: "memcg", ID: 5, Path: "/secret-domain", Size: 128 << 20, Points: 17},
 		Trigger: kill.Process{PID: 987654, Comm: "secret-trigger"}, Limit: new(uint64(64 << 20)), Usage: new(uint64(64 << 20)), Victims: victims,
 	}
 }
 
-func inPod(namespace, pod, container string) incident.Victim {
-	v := incident.Victim{
+func inPod(namespace, pod, container string) events.Victim {
+	v := events.Victim{
 		Victim:    kill.Victim{Process: kill.Process{PID: 987655, Comm: "java"}, UID: 987656, StartTicks: 987657, OOMScoreAdj: 980, Init: true},
 		Memory:    kill.Memory{RSS: new(uint64(100 << 20)), Anon: new(uint64(90 << 20))},
 		Cgroup:    kill.Cgroup{ID: 987658, Path: "/secret-cgroup"},
@@ -52,8 +52,8 @@ func inPod(namespace, pod, container string) incident.Victim {
 	return v
 }
 
-func outside() incident.Victim {
-	return incident.Victim{
+func outside() events.Victim {
+	return events.Victim{
 		Victim:    kill.Victim{Process: kill.Process{PID: 987659, Comm: "secret-comm"}},
 		Memory:    kill.Memory{RSS: new(uint64(987 << 20))},
 		Cgroup:    kill.Cgroup{Path: "/secret-slice"},
@@ -229,7 +229,7 @@ func TestWrongQueries(t *testing.T) {
 
 // TestPages: every event is on one page, whatever the bound that ends a page.
 func TestPages(t *testing.T) {
-	var events []incident.Incident
+	var events []events.OOMEvent
 	var want []string
 	for n := range 70 {
 		in := event(n, oom.CauseContainer)
@@ -254,17 +254,17 @@ func TestPages(t *testing.T) {
 func TestNotices(t *testing.T) {
 	c := config()
 	require.NotContains(t, get(t, c, "/").Body.String(), "notices\"")
-	for want, h := range map[string]incident.Health{
+	for want, h := range map[string]events.Health{
 		"No ledger is in the kernel":         {},
 		"does not read the ledger":           {Tier: "A"},
 		"tier C alone":                       {Tier: "C", Ready: true},
 		"3 kills were counted and could not": {Tier: "A", Ready: true, Lost: 3},
 		"t write its journal":                {Tier: "A", Ready: true, Journal: "read-only"},
 	} {
-		c.Health = func() incident.Health { return h }
+		c.Health = func() events.Health { return h }
 		require.Contains(t, get(t, c, "/").Body.String(), want)
 	}
-	var many []incident.Incident
+	var many []events.OOMEvent
 	for n := range history.MaxEvents + 2 {
 		many = append(many, event(n, oom.CauseContainer))
 	}
@@ -333,7 +333,7 @@ func TestMarkup(t *testing.T) {
 
 // TestLinksHold: every link of a page leads to a page.
 func TestLinksHold(t *testing.T) {
-	var events []incident.Incident
+	var events []events.OOMEvent
 	for n := range 110 {
 		events = append(events, event(n, []oom.Cause{oom.CauseNode, oom.CausePod}[n%2], inPod("shop", fmt.Sprint("web-", n%3), "app")))
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -34,7 +34,7 @@ type query struct {
 // Bounds of a query's values.
 const (
 	maxName   = 253 // of Kubernetes
-	maxID     = 128 // of an incident
+	maxID     = 128 // of an OOM event
 	maxAgo    = 10 * 366 * 24 * time.Hour
 	maxLength = 2048 // of all of it
 )
@@ -138,7 +138,7 @@ func (q *query) match(e *history.Entry) bool {
 	return slices.ContainsFunc(e.Victims, q.matchVictim)
 }
 
-func (q *query) matchVictim(v incident.Victim) bool {
+func (q *query) matchVictim(v events.Victim) bool {
 	if v.Pod == nil || q.namespace != "" && v.Pod.Namespace != q.namespace || q.pod != "" && v.Pod.Name != q.pod {
 		return false
 	}

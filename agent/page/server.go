@@ -15,8 +15,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 )
 
 // Config of a Handler.
@@ -27,7 +27,7 @@ type Config struct {
 	Page    bool
 	History *history.History
 	// Health is asked at each request, and must not block.
-	Health func() incident.Health
+	Health func() events.Health
 	// Metrics serves /metrics; nil for none.
 	Metrics http.Handler
 	// All shows also what is the node's own.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/page"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -58,7 +58,7 @@ func TestPaths(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	c := config()
-	c.Health = func() incident.Health { return incident.Health{Why: "the ledger is not loaded"} }
+	c.Health = func() events.Health { return events.Health{Why: "the ledger is not loaded"} }
 	r := get(t, c, "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, r.Code)
 	require.Equal(t, "not ready: the ledger is not loaded\n", r.Body.String())
@@ -95,7 +95,7 @@ func TestFewAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		c := config(event(1, oom.CauseContainer, inPod("shop", "web-1", "app")))
-		c.Health = func() incident.Health {
+		c.Health = func() events.Health {
 			<-release
 			return well()
 		}

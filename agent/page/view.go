@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -93,7 +93,7 @@ var tierText = map[string]string{
 	"C": "tier C: every victim, but not whose limit fired (tracepoints alone)",
 }
 
-func newView(c *Config, q *query, s selection, h incident.Health, x history.Extent, now time.Time) view {
+func newView(c *Config, q *query, s selection, h events.Health, x history.Extent, now time.Time) view {
 	v := view{
 		Node: c.Node, Version: c.Version, Now: now.UTC().Format(timeFormat), All: c.All, Notices: notices(h, x),
 		Query: newForm(q), Timeline: newTimeline(q, s.matched, now), Matched: len(s.matched), Kept: x.Events,
@@ -113,7 +113,7 @@ func newView(c *Config, q *query, s selection, h incident.Health, x history.Exte
 }
 
 // notices say what the page can't show.
-func notices(h incident.Health, x history.Extent) (list []string) {
+func notices(h events.Health, x history.Extent) (list []string) {
 	if h.Tier == "" {
 		list = append(list, "No ledger is in the kernel, so kills are not seen at present. \"oomwitness check\" on the node says why.")
 	} else if !h.Ready {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -18,8 +18,8 @@ const (
 )
 
 // message says what was killed and why. victims are those of one container, at
-// least one; in is the incident, which may have others.
-func message(in *incident.Incident, victims []incident.Victim) string {
+// least one; in is the OOM event, which may have others.
+func message(in *events.OOMEvent, victims []events.Victim) string {
 	var out strings.Builder
 	first := victims[0]
 	fmt.Fprintf(&out, "Killed process %s%s", process(first.Process), outside(&first))
@@ -46,7 +46,7 @@ func message(in *incident.Incident, victims []incident.Victim) string {
 }
 
 // outside says where a victim in no pod was: its systemd unit, else its cgroup.
-func outside(v *incident.Victim) string {
+func outside(v *events.Victim) string {
 	switch {
 	case v.Pod != nil:
 		return ""
@@ -69,7 +69,7 @@ func parts(m kill.Memory) string {
 }
 
 // cause says whose limit fired, seen from the victims.
-func cause(in *incident.Incident, first *incident.Victim) string {
+func cause(in *events.OOMEvent, first *events.Victim) string {
 	switch in.Cause {
 	case oom.CauseContainer:
 		if first.Container == nil {
@@ -97,7 +97,7 @@ func cause(in *incident.Incident, first *incident.Victim) string {
 	}
 }
 
-func limit(in *incident.Incident) string {
+func limit(in *events.OOMEvent) string {
 	switch {
 	case in.Limit != nil:
 		return " of " + kill.Size(*in.Limit)
@@ -108,7 +108,7 @@ func limit(in *incident.Incident) string {
 	}
 }
 
-func domain(in *incident.Incident) string {
+func domain(in *events.OOMEvent) string {
 	if in.Domain == nil || in.Domain.Path == "" {
 		return ""
 	}

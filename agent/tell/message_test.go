@@ -5,13 +5,13 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-func victim(comm string, pid uint32, pod, container string) incident.Victim {
-	v := incident.Victim{Victim: kill.Victim{Process: kill.Process{PID: pid, Comm: comm}}}
+func victim(comm string, pid uint32, pod, container string) events.Victim {
+	v := events.Victim{Victim: kill.Victim{Process: kill.Process{PID: pid, Comm: comm}}}
 	if pod != "" {
 		v.Pod = &kill.Pod{UID: pod, Namespace: "shop", Name: "cart"}
 	}
@@ -26,43 +26,43 @@ func TestMessage(t *testing.T) {
 	java.Memory = kill.Memory{RSS: new(uint64(600 << 20)), Anon: new(uint64(500 << 20)), File: new(uint64(100 << 20)), Shmem: new(uint64(0))}
 	for _, test := range []struct {
 		name    string
-		in      incident.Incident
-		victims []incident.Victim
+		in      events.OOMEvent
+		victims []events.Victim
 		want    string
 	}{
 		{
-			"container", incident.Incident{Cause: oom.CauseContainer, Limit: new(uint64(512 << 20)), Victims: []incident.Victim{java}},
-			[]incident.Victim{java},
+			"container", events.OOMEvent{Cause: oom.CauseContainer, Limit: new(uint64(512 << 20)), Victims: []events.Victim{java}},
+			[]events.Victim{java},
 			"Killed process java (pid 4242), which had 600 MiB of memory (anonymous 500 MiB, file 100 MiB, shared 0 B): the container's memory limit of 512 MiB was reached",
 		},
 		{
-			"size of the domain", incident.Incident{Cause: oom.CausePod, Domain: &kill.Domain{Size: 1 << 30}, Victims: make([]incident.Victim, 1)},
-			[]incident.Victim{victim("a", 1, "u", "")},
+			"size of the domain", events.OOMEvent{Cause: oom.CausePod, Domain: &kill.Domain{Size: 1 << 30}, Victims: make([]events.Victim, 1)},
+			[]events.Victim{victim("a", 1, "u", "")},
 			"Killed process a (pid 1): the pod's memory limit of 1.0 GiB was reached",
 		},
 		{
-			"ancestor", incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/kubepods.slice"}, Victims: make([]incident.Victim, 1)},
-			[]incident.Victim{victim("a", 1, "u", "")},
+			"ancestor", events.OOMEvent{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/kubepods.slice"}, Victims: make([]events.Victim, 1)},
+			[]events.Victim{victim("a", 1, "u", "")},
 			"Killed process a (pid 1): the memory limit of a cgroup above the pod was reached: /kubepods.slice",
 		},
 		{
-			"a service", incident.Incident{Cause: oom.CauseContainer, Limit: new(uint64(32 << 20)), Victims: make([]incident.Victim, 1)},
-			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "backup"}}, Unit: "backup.service"}},
+			"a service", events.OOMEvent{Cause: oom.CauseContainer, Limit: new(uint64(32 << 20)), Victims: make([]events.Victim, 1)},
+			[]events.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "backup"}}, Unit: "backup.service"}},
 			"Killed process backup (pid 7) of backup.service: the memory limit of 32.0 MiB of its own cgroup was reached",
 		},
 		{
-			"no unit", incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/batch"}, Victims: make([]incident.Victim, 1)},
-			[]incident.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "job"}}, Cgroup: kill.Cgroup{Path: "/batch/7"}}},
+			"no unit", events.OOMEvent{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/batch"}, Victims: make([]events.Victim, 1)},
+			[]events.Victim{{Victim: kill.Victim{Process: kill.Process{PID: 7, Comm: "job"}}, Cgroup: kill.Cgroup{Path: "/batch/7"}}},
 			"Killed process job (pid 7) of /batch/7: the memory limit of a cgroup above its own was reached: /batch",
 		},
 		{
-			"many victims", incident.Incident{Cause: oom.CauseNode, Victims: make([]incident.Victim, 9)},
-			[]incident.Victim{victim("a", 1, "", ""), victim("b", 2, "", ""), victim("c", 3, "", ""), victim("d", 4, "", ""), victim("e", 5, "", "")},
+			"many victims", events.OOMEvent{Cause: oom.CauseNode, Victims: make([]events.Victim, 9)},
+			[]events.Victim{victim("a", 1, "", ""), victim("b", 2, "", ""), victim("c", 3, "", ""), victim("d", 4, "", ""), victim("e", 5, "", "")},
 			"Killed process a (pid 1): the node was out of memory; and with it b (pid 2), c (pid 3), d (pid 4) and 1 more; 4 killed elsewhere",
 		},
 		{
-			"a name made to deceive", incident.Incident{Cause: oom.CauseSysrq, Victims: make([]incident.Victim, 1)},
-			[]incident.Victim{victim("a\n\x1b[31m", 1, "", "")},
+			"a name made to deceive", events.OOMEvent{Cause: oom.CauseSysrq, Victims: make([]events.Victim, 1)},
+			[]events.Victim{victim("a\n\x1b[31m", 1, "", "")},
 			`Killed process a\u000a\u001b[31m (pid 1): somebody asked the kernel for an OOM kill (sysrq f)`,
 		},
 	} {
@@ -75,17 +75,17 @@ func TestMessage(t *testing.T) {
 }
 
 func TestMessageIsShort(t *testing.T) {
-	in := incident.Incident{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/" + strings.Repeat("ä", 2000)}}
-	got := message(&in, []incident.Victim{victim("a", 1, "u", "")})
+	in := events.OOMEvent{Cause: oom.CauseAncestor, Domain: &kill.Domain{Path: "/" + strings.Repeat("ä", 2000)}}
+	got := message(&in, []events.Victim{victim("a", 1, "u", "")})
 	if len(got) > maxMessage || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
 }
 
-// An incident with victims in two containers, a second pod and outside has four
+// An OOM event with victims in two containers, a second pod and outside has four
 // Events, named the same after a restart.
 func TestPlan(t *testing.T) {
-	in := incident.Incident{ID: "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071-1-1", Cause: oom.CauseNode, Victims: []incident.Victim{
+	in := events.OOMEvent{ID: "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071-1-1", Cause: oom.CauseNode, Victims: []events.Victim{
 		victim("a", 1, "u", "app"), victim("b", 2, "u", "app"), victim("c", 3, "u", "proxy"), victim("d", 4, "v", "app"), victim("e", 5, "", ""),
 	}}
 	first, second := New(Options{}).Plan(&in), New(Options{}).Plan(&in)

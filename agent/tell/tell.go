@@ -45,7 +45,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/oomwitness/oomwitness/agent/deliver"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/agent/owner"
 	"github.com/oomwitness/oomwitness/agent/pods"
@@ -104,10 +104,10 @@ func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) {
 
 // Plan has a task for each container with victims, and one for the node if there
 // are victims in no pod.
-func (t *Teller) Plan(in *incident.Incident) []deliver.Item {
+func (t *Teller) Plan(in *events.OOMEvent) []deliver.Item {
 	var items []deliver.Item
 	at := map[deliver.Lane]int{}
-	victims := map[deliver.Lane][]incident.Victim{}
+	victims := map[deliver.Lane][]events.Victim{}
 	for _, v := range in.Victims {
 		lane := t.lane(in, v)
 		if _, ok := at[lane]; !ok {
@@ -126,7 +126,7 @@ func (t *Teller) Plan(in *incident.Incident) []deliver.Item {
 }
 
 // lane is that of one victim. Two of its groups are two Events.
-func (t *Teller) lane(in *incident.Incident, v incident.Victim) deliver.Lane {
+func (t *Teller) lane(in *events.OOMEvent, v events.Victim) deliver.Lane {
 	lane := deliver.Lane{Action: name, Group: group(in)}
 	if v.Pod != nil && v.Pod.UID != "" {
 		lane.Target = deliver.Target{Namespace: v.Pod.Namespace, Name: v.Pod.Name, UID: v.Pod.UID}
@@ -138,13 +138,13 @@ func (t *Teller) lane(in *incident.Incident, v incident.Victim) deliver.Lane {
 }
 
 // group is the boot, the cause and the window.
-func group(in *incident.Incident) string {
+func group(in *events.OOMEvent) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(boot(in.ID)))
 	return fmt.Sprintf("%016x/%s/%s", h.Sum64(), in.Cause, strconv.FormatUint(in.BootNS/uint64(window), 36))
 }
 
-// boot is the boot ID at the beginning of an incident's ID.
+// boot is the boot ID at the beginning of an OOM event's ID.
 func boot(id string) string {
 	const bootID = len("00000000-0000-0000-0000-000000000000")
 	return id[:min(len(id), bootID)]
@@ -159,7 +159,7 @@ func (t *Teller) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task
 	if t.DryRun {
 		for _, task := range tasks {
 			t.Log.WithFields(logrus.Fields{
-				"kind": object.Kind, "namespace": object.Namespace, "name": object.Name, "incident": task.ID, "message": task.Text,
+				"kind": object.Kind, "namespace": object.Namespace, "name": object.Name, "oom_event": task.ID, "message": task.Text,
 			}).Info("dry run: would make an Event")
 		}
 		return &outcome.SkipError{Reason: outcome.DryRun}

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent"
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -76,7 +76,7 @@ func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
 // logLine is what the tests read of the agent's log.
 type logLine struct {
 	Msg, Cause, Tier, ID string
-	Victims              []incident.Victim
+	Victims              []events.Victim
 }
 
 // next gives the next OOM event of the log, false at the log's end.

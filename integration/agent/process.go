@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
@@ -37,7 +37,7 @@ type Line struct {
 	LimitBytes           *uint64 `json:"limit_bytes"`
 	UsageBytes           *uint64 `json:"usage_bytes"`
 	Trigger              kill.Process
-	Victims              []incident.Victim
+	Victims              []events.Victim
 }
 
 // Process is an agent.

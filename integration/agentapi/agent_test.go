@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kill"
 	"github.com/oomwitness/oomwitness/agent/kube"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
@@ -41,7 +41,7 @@ type agent struct {
 	*kube.Kube
 	counts *counts
 	calls  *calls
-	done   chan string // IDs of incidents of which all is done
+	done   chan string // IDs of OOM events of which all is done
 	stop   func()
 }
 
@@ -85,8 +85,8 @@ func startAgent(t *testing.T, config *rest.Config, change func(*kube.Options)) *
 	return a
 }
 
-// take takes incidents, and waits until all is done for them.
-func (a *agent) take(t *testing.T, again bool, list ...incident.Incident) {
+// take takes OOM events, and waits until all is done for them.
+func (a *agent) take(t *testing.T, again bool, list ...events.OOMEvent) {
 	t.Helper()
 	for _, in := range list {
 		a.Queue.Take(in, again)
@@ -94,7 +94,7 @@ func (a *agent) take(t *testing.T, again bool, list ...incident.Incident) {
 	a.wait(t, len(list))
 }
 
-// wait waits until so many more incidents are done.
+// wait waits until so many more OOM events are done.
 func (a *agent) wait(t *testing.T, n int) {
 	t.Helper()
 	late := time.After(deadline)
@@ -102,7 +102,7 @@ func (a *agent) wait(t *testing.T, n int) {
 		select {
 		case <-a.done:
 		case <-late:
-			t.Fatalf("%d of %d incidents are done; %d tasks wait; %v", i, n, a.Queue.Waiting(), a.counts.all())
+			t.Fatalf("%d of %d OOM events are done; %d tasks wait; %v", i, n, a.Queue.Waiting(), a.counts.all())
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // oomEvent makes up an OOM event with one victim, in the container app of a pod or
 // in none.
-func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) incident.Incident {
+func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) events.OOMEvent {
 	const gigabyte = 1 << 30
 	e := kill.Event{
 		Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
@@ -201,7 +201,7 @@ func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) incident.Incident {
 		e.Container = &kill.Container{ID: fmt.Sprintf("%064x", n), Name: "app", Kind: "container"}
 		e.Pod = &kill.Pod{UID: string(pod.UID), Name: pod.Name, Namespace: pod.Namespace}
 	}
-	return incident.New(bootID, e)
+	return events.New(bootID, e)
 }
 
 // makePod makes a pod on a node.

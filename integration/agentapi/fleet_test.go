@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/kube"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	fromenv "github.com/oomwitness/oomwitness/integration/counts"
@@ -70,7 +70,7 @@ func fleetOf(t *testing.T, p *controlplane.Plane, nodes int, prefix string) {
 	var storm sync.WaitGroup
 	for n, a := range agents {
 		storm.Go(func() {
-			var list []incident.Incident
+			var list []events.OOMEvent
 			for k := range fleetKills {
 				for i, pod := range on[n] {
 					list = append(list, oomEvent(uint64(k*fleetPods+i), oom.CauseNode, pod))

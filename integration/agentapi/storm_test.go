@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/identity"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -23,7 +23,7 @@ func storm(t *testing.T, p *controlplane.Plane) {
 	for i := range onPods {
 		pods = append(pods, makePod(t, p, fmt.Sprintf("storm-%03d", i), nil))
 	}
-	var list []incident.Incident
+	var list []events.OOMEvent
 	for i := range kills {
 		list = append(list, oomEvent(uint64(1000+i), oom.CauseNode, pods[i%onPods]))
 	}

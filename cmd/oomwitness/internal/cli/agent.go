@@ -31,7 +31,7 @@ Names come from the cgroups, which are watched; from containerd, if --address
 answers; and from the API server, which is asked for the pods of this node alone.
 Without Kubernetes, or while the API server is away, all the rest works.
 
-Its position is a journal in --state-dir: an incident is written down before it is
+Its position is a journal in --state-dir: an OOM event is written down before it is
 told of, so that an agent that was killed goes on where it was. It counts each kill
 once, and what Kubernetes was not told of yet is told after the restart. The
 ledger keeps some 4,000 kills for an agent that is away; whose they were is known

@@ -17,8 +17,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/evict"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/mark"
 	"github.com/oomwitness/oomwitness/agent/metrics"
@@ -103,7 +103,7 @@ func (f *agentFlags) check() error {
 		oneOf("log-format", f.logFormat, auto, "json", "text"),
 		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
 	for _, cause := range f.markCauses {
-		errs = append(errs, oneOf("mark-causes", cause, incident.CauseNames()...))
+		errs = append(errs, oneOf("mark-causes", cause, events.CauseNames()...))
 	}
 	if _, err := f.memoryBytes(); err != nil {
 		errs = append(errs, err)

@@ -17,8 +17,8 @@ import (
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/deliver"
+	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/incident"
 	"github.com/oomwitness/oomwitness/agent/kube"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/metrics"
@@ -74,7 +74,7 @@ func newDaemon(f *agentFlags, log *logrus.Logger) (*daemon, error) {
 	}
 	c := agent.Config{
 		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Kubelet: kubelet, Log: log,
-		Consumers: []incident.Consumer{d.metrics, d.history}, Beside: []func(context.Context){slim},
+		Consumers: []events.Consumer{d.metrics, d.history}, Beside: []func(context.Context){slim},
 	}
 	if err := d.connect(); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (d *daemon) serveHealth(ctx context.Context, listener net.Listener) error {
 	return page.Serve(ctx, listener, page.HealthHandler(d.health))
 }
 
-func (d *daemon) health() incident.Health { return d.agent.Health() }
+func (d *daemon) health() events.Health { return d.agent.Health() }
 
 func (d *daemon) queues() []metrics.Queue {
 	if d.kube == nil {

@@ -1,4 +1,4 @@
-package incident
+package events
 
 import (
 	"github.com/oomwitness/oomwitness/agent/jsonline"
@@ -6,7 +6,7 @@ import (
 )
 
 // AppendJSON appends what json.Marshal gives: an error is one of its too.
-func (in *Incident) AppendJSON(b []byte) ([]byte, error) {
+func (in *OOMEvent) AppendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = jsonline.Int(b, "schema", int64(in.Schema))
 	b = jsonline.String(b, "id", in.ID)

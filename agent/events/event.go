@@ -1,6 +1,6 @@
-// Package incident is one OOM event of the kernel with all its victims, as the
+// Package events is one OOM event of the kernel with all its victims, as the
 // agent's log, its API, Kubernetes and the metrics are told of it.
-package incident
+package events
 
 import (
 	"strconv"
@@ -10,13 +10,13 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Schema is the version of Incident's JSON form: it stays as long as fields are
+// Schema is the version of OOMEvent's JSON form: it stays as long as fields are
 // only added.
 const Schema = 1
 
-// Incident is one OOM event: the kernel was out of memory once, and killed one
+// OOMEvent is one OOM event: the kernel was out of memory once, and killed one
 // or more processes for it.
-type Incident struct {
+type OOMEvent struct {
 	Schema int `json:"schema"`
 	// ID is the same for the same event after a restart of the agent, and no
 	// other event of any node has it: see NewID.
@@ -60,9 +60,9 @@ type Victim struct {
 	Unit string `json:"unit,omitempty"`
 }
 
-// New begins an incident with its first victim.
-func New(boot string, e kill.Event) Incident {
-	in := Incident{
+// New begins an OOM event with its first victim.
+func New(boot string, e kill.Event) OOMEvent {
+	in := OOMEvent{
 		Schema: Schema, ID: NewID(boot, e), Time: e.Time, BootNS: e.BootNS, Event: e.Event,
 		Cause: e.Cause, Tier: e.Tier, Domain: e.Domain, Trigger: e.Trigger,
 	}
@@ -71,7 +71,7 @@ func New(boot string, e kill.Event) Incident {
 }
 
 // Add adds a further victim of the same event.
-func (in *Incident) Add(e kill.Event) {
+func (in *OOMEvent) Add(e kill.Event) {
 	in.Victims = append(in.Victims, Victim{
 		Victim: e.Victim, Index: e.Index, Memory: e.Memory, Cgroup: e.Cgroup, Container: e.Container, Pod: e.Pod, Unit: e.Unit,
 	})

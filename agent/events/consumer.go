@@ -1,20 +1,20 @@
-package incident
+package events
 
 import "time"
 
-// Consumer is told of every incident. Take is called by one goroutine at a time
-// and never waits: what takes time is queued within a bound. The incident is not
+// Consumer is told of every OOM event. Take is called by one goroutine at a time
+// and never waits: what takes time is queued within a bound. The OOM event is not
 // changed afterwards, by nobody.
 //
 // After a start the agent tells of what the ledger has written down meanwhile,
 // so that Time may be long ago. again says that an agent before this one may
 // have told of it already: it is so for a Tracked consumer alone.
 type Consumer interface {
-	Take(in Incident, again bool)
+	Take(in OOMEvent, again bool)
 }
 
 // Tracked is a Consumer whose deliveries are open until it has called done with
-// the incident's ID, in this life of the agent or a later one: Kubernetes. Those
+// the OOM event's ID, in this life of the agent or a later one: Kubernetes. Those
 // that are open are told again after a restart, oldest first.
 type Tracked interface {
 	Consumer
@@ -27,17 +27,17 @@ type Tracked interface {
 // has ended. Restore is called once, before the first Take.
 type Restorer interface {
 	Consumer
-	// Restore gets the counts up to now and the last incidents of them, oldest
+	// Restore gets the counts up to now and the last OOM events of them, oldest
 	// first; none of these is told by Take.
-	Restore(totals Totals, past []Incident)
+	Restore(totals Totals, past []OOMEvent)
 }
 
 // Totals are what was counted since the agent's state was begun.
 type Totals struct {
 	// Since is when that was.
 	Since time.Time
-	// Incidents, and Victims by cause (an oom.Cause).
-	Incidents uint64
+	// OOMEvents, and Victims by cause (an oom.Cause).
+	OOMEvents uint64
 	Victims   map[string]uint64
 	// Series are victims by container, those with the newest kill if they are too
 	// many.
@@ -72,7 +72,7 @@ type Health struct {
 	// Journal is why the position can't be kept, Tree why cgroups have no names and
 	// Containerd why containers have none of containerd's: "" where all is well.
 	Journal, Tree, Containerd string
-	// Open are the incidents that a Tracked consumer has not done with.
+	// Open are the OOM events that a Tracked consumer has not done with.
 	Open int
 	// Cgroups are known, Watched are watched, Skipped could not be read.
 	Cgroups, Watched, Skipped int

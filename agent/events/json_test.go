@@ -1,4 +1,4 @@
-package incident_test
+package events_test
 
 import (
 	"encoding/json"
@@ -8,11 +8,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/incident"
+	"github.com/oomwitness/oomwitness/agent/events"
 )
 
 // filler fills any value by its type: each field is another number or text. A field
-// that is added to an incident is in the tests from then on.
+// that is added to an OOM event is in the tests from then on.
 type filler struct {
 	t    *testing.T
 	text string
@@ -55,13 +55,13 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
-func filled(t *testing.T, text string, n uint64, deep bool) *incident.Incident {
-	in := &incident.Incident{}
+func filled(t *testing.T, text string, n uint64, deep bool) *events.OOMEvent {
+	in := &events.OOMEvent{}
 	(&filler{t: t, text: text, n: n, deep: deep}).fill(reflect.ValueOf(in).Elem())
 	return in
 }
 
-// FuzzJSON: an incident is written as encoding/json writes it.
+// FuzzJSON: an OOM event is written as encoding/json writes it.
 func FuzzJSON(f *testing.F) {
 	for n := range uint64(8) {
 		f.Add("java", n, n%2 == 0)
@@ -79,7 +79,7 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// TestJSONOfAll: the fuzzed incidents have victims, and all that there may be.
+// TestJSONOfAll: the fuzzed OOM events have victims, and all that there may be.
 func TestJSONOfAll(t *testing.T) {
 	in := filled(t, "x", 0, true)
 	for n := uint64(1); len(in.Victims) == 0; n++ {

@@ -1,4 +1,4 @@
-package incident
+package events
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// MaxVictims of one incident. An event that has more makes further incidents.
+	// MaxVictims of one OOM event. An event that has more makes further OOM events.
 	MaxVictims = 256
 	maxID      = 128
 )
@@ -23,8 +23,8 @@ func CauseNames() []string {
 	return names
 }
 
-// Check says what is wrong with an incident that comes from a file.
-func (in *Incident) Check() error {
+// Check says what is wrong with an OOM event that comes from a file.
+func (in *OOMEvent) Check() error {
 	switch {
 	case in.Schema != Schema:
 		return fmt.Errorf("schema %d", in.Schema)
@@ -39,7 +39,7 @@ func (in *Incident) Check() error {
 }
 
 // SeriesOf is what a victim is counted by.
-func SeriesOf(in *Incident, v *Victim) Series {
+func SeriesOf(in *OOMEvent, v *Victim) Series {
 	s := Series{Cause: string(in.Cause)}
 	if v.Pod != nil {
 		s.Namespace, s.Pod = v.Pod.Namespace, v.Pod.Name
