@@ -282,7 +282,7 @@ KUBE_TIME ?= 60m
 
 .PHONY: kube-agent
 kube-agent: FLAVOUR = kube
-kube-agent: payload ## The agent on a real cluster's node, told of each cause; AGENT_FULL=1 for the full counts, which take an hour
+kube-agent: payload ## The agent on a real cluster's node reports each cause; AGENT_FULL=1 for the full counts, which take an hour
 	@$(call say,the agent on a node of a cluster: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 

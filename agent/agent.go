@@ -1,5 +1,6 @@
-// Package agent tells of every OOM kill on the node: it reads the ledger, names
-// the victims, keeps its position, and hands each OOM event to whoever is to know.
+// Package agent reports every OOM kill on the node. The agent reads the ledger,
+// resolves the victims, keeps its position in a journal, and passes each OOM event
+// to its consumers.
 package agent
 
 import (
@@ -42,13 +43,13 @@ type Config struct {
 	// PodsKept are the same where what is known of them outlives this agent; may be nil.
 	PodsKept recall.Source[pods.Known]
 	Synced   func(ctx context.Context)
-	// Consumers are told of every OOM event; Tracked until it has done with each,
+	// Consumers receive every OOM event; Tracked until it has done with each,
 	// may be nil.
 	Consumers []events.Consumer
 	Tracked   events.Tracked
 	// Beside are run beside, and have ended when the position is closed.
 	Beside []func(ctx context.Context)
-	// Log is told of every OOM event and of what goes wrong.
+	// Log receives a line for every OOM event and for what goes wrong.
 	Log *logrus.Logger
 }
 
@@ -56,11 +57,11 @@ const (
 	// syncWait is how long the pods are waited for at the start. Kills meanwhile
 	// stay in the ledger.
 	syncWait = 10 * time.Second
-	// worthTelling is how old an OOM event may be to be told of in log and
-	// Kubernetes: an Event's usual life. Without a journal it is less, since an
-	// earlier agent may have told of it. Older ones are counted.
-	worthTelling      = time.Hour
-	worthTellingFresh = 10 * time.Minute
+	// maxAge is how old an OOM event may be to be reported to log and Kubernetes:
+	// an Event's usual life. maxAgeFresh holds without a journal: an earlier agent
+	// may have reported the OOM event. Older OOM events are only counted.
+	maxAge      = time.Hour
+	maxAgeFresh = 10 * time.Minute
 )
 
 // Agent is one. Run is called once; Health and Done at any time.
@@ -80,7 +81,7 @@ type Agent struct {
 }
 
 // New makes one.
-func New(c Config) *Agent { return &Agent{c: c, worth: worthTelling} }
+func New(c Config) *Agent { return &Agent{c: c, worth: maxAge} }
 
 // Done ends the delivery of an OOM event to the Tracked consumer.
 func (a *Agent) Done(id string) {
@@ -112,13 +113,13 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		}
 	}()
 	if err := j.Err(); err != nil {
-		a.c.Log.WithError(err).Error("the agent runs without its journal, and tries again: kills may be counted and told again after a restart")
+		a.c.Log.WithError(err).Error("the agent runs without its journal, and tries again: kills may be counted and reported again after a restart")
 	}
 	if damaged > 0 {
 		a.c.Log.WithField("lines", damaged).Warn("the journal is damaged: some kills may be counted again")
 	}
 	if fresh {
-		a.worth = worthTellingFresh
+		a.worth = maxAgeFresh
 	}
 	l := ledger.New(a.c.Dir, a.c.LockDir)
 	defer l.Close()
@@ -178,15 +179,15 @@ func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.N
 	a.resume(j)
 	debug.FreeOSMemory() // what the start and the list of pods have left over
 	a.collector.Run(ctx)
-	a.tellSilent()
+	a.logSilent()
 }
 
-// tellSilent says how many OOM events were only counted since it last did: a
-// backlog ends with the first that is told, or with the agent.
-func (a *Agent) tellSilent() {
+// logSilent logs how many OOM events were only counted since the last call: a
+// backlog ends with the first OOM event that is reported, or with the agent.
+func (a *Agent) logSilent() {
 	if a.silent > 0 {
 		a.c.Log.WithFields(logrus.Fields{"oom_events": a.silent, "older_than": a.worth.String()}).
-			Info("some OOM kills were older than what is told: they are only counted")
+			Info("some OOM kills are too old to be reported: they are only counted")
 	}
 	a.silent = 0
 }
@@ -204,7 +205,7 @@ func (a *Agent) resume(j *journal.Journal) {
 	a.c.Tracked.Start(a.Done)
 	for _, in := range j.Open() {
 		if time.Since(in.Time) > a.worth {
-			a.c.Log.WithField("id", in.ID).Warn("an OOM kill is too old to tell Kubernetes of")
+			a.c.Log.WithField("id", in.ID).Warn("an OOM kill is too old to be reported to Kubernetes")
 			a.Done(in.ID)
 			continue
 		}
@@ -212,7 +213,7 @@ func (a *Agent) resume(j *journal.Journal) {
 	}
 }
 
-// deliver counts OOM events and then tells of them.
+// deliver counts OOM events and then reports them.
 func (a *Agent) deliver(list []events.OOMEvent) {
 	for len(list) > 0 {
 		old, n := a.old(&list[0]), 1
@@ -234,14 +235,14 @@ func (a *Agent) deliverAlike(list []events.OOMEvent, old bool) {
 		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
 	}
 	if dropped := a.journal.Dropped(); dropped > a.dropped {
-		a.c.Log.WithField("oom_events", dropped-a.dropped).Warn("too much waits for Kubernetes: the oldest will not be told again after a restart")
+		a.c.Log.WithField("oom_events", dropped-a.dropped).Warn("event queue full: the oldest OOM events were dropped, and will not be reported again after a restart")
 		a.dropped = dropped
 	}
 	for i := range list {
 		if old {
 			a.silent++
 		} else {
-			a.tellSilent()
+			a.logSilent()
 			logOOMEvent(a.c.Log, &list[i])
 		}
 		for _, c := range a.c.Consumers {

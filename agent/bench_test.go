@@ -77,7 +77,7 @@ func (nobody) Lookup(context.Context, string) (containers.Info, bool) {
 	return containers.Info{}, false
 }
 
-// last closes done when it has been told of n OOM events: it comes after the metrics.
+// last closes done when it has received n OOM events: it comes after the metrics.
 type last struct {
 	n    int
 	done chan struct{}

@@ -14,34 +14,34 @@ import (
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
-// teller looks at the journal at each moment when somebody is told.
-type teller struct {
-	t    *testing.T
-	name string
-	told []string
+// recorder reads the journal at each moment when an OOM event is reported.
+type recorder struct {
+	t        *testing.T
+	name     string
+	reported []string
 }
 
-func (l *teller) look(what, id string) {
+func (l *recorder) look(what, id string) {
 	data, err := os.ReadFile(l.name)
 	require.NoError(l.t, err)
 	require.Contains(l.t, string(data), `"id":"`+id+`"`, what)
-	l.told = append(l.told, what+" "+id)
+	l.reported = append(l.reported, what+" "+id)
 }
 
-func (l *teller) Take(in events.OOMEvent, _ bool) { l.look("consumer", in.ID) }
-func (l *teller) Format(e *logrus.Entry) ([]byte, error) {
+func (l *recorder) Take(in events.OOMEvent, _ bool) { l.look("consumer", in.ID) }
+func (l *recorder) Format(e *logrus.Entry) ([]byte, error) {
 	l.look("log", e.Data["id"].(string))
 	return nil, nil
 }
 
-// TestWrittenBeforeItIsTold: of OOM events that come together each is in the journal
-// when the log or a consumer has it, and they are told in their order.
-func TestWrittenBeforeItIsTold(t *testing.T) {
+// TestWrittenBeforeItIsReported: of OOM events that come together each is in the journal
+// when the log or a consumer has it, and they are reported in their order.
+func TestWrittenBeforeItIsReported(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _, err := journal.Open(dir, "boot", time.Now())
 	require.NoError(t, err)
 	defer j.Close()
-	l := &teller{t: t, name: filepath.Join(dir, "journal")}
+	l := &recorder{t: t, name: filepath.Join(dir, "journal")}
 	log := logrus.New()
 	log.SetFormatter(l)
 	a := New(Config{Log: log, Consumers: []events.Consumer{l}})
@@ -53,5 +53,5 @@ func TestWrittenBeforeItIsTold(t *testing.T) {
 	a.deliver(list)
 	require.Equal(t, []string{
 		"log boot-0-0", "consumer boot-0-0", "log boot-1-1", "consumer boot-1-1", "log boot-2-2", "consumer boot-2-2",
-	}, l.told)
+	}, l.reported)
 }

@@ -44,7 +44,7 @@ func (a *Agent) follow(ctx context.Context, j *journal.Journal) {
 		case err == nil && failed:
 			a.c.Log.Info("the journal is written again")
 		case err != nil && !failed:
-			a.c.Log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and told again after a restart")
+			a.c.Log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and reported again after a restart")
 		}
 		failed = err != nil
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
-// TestBacklogIsNamed: kills that are too old to tell of are counted, and how many
-// they were is said once, ahead of the first that is told.
+// TestBacklogIsNamed: kills that are too old to be reported are counted, and how many
+// they were is said once, ahead of the first that is reported.
 func TestBacklogIsNamed(t *testing.T) {
 	log, lines := test.NewNullLogger()
 	j, _, _, err := journal.Open(t.TempDir(), "boot", time.Now())
@@ -28,12 +28,12 @@ func TestBacklogIsNamed(t *testing.T) {
 	}
 	a.deliver(list[:1])
 	a.deliver(list[1:])
-	a.tellSilent()
+	a.logSilent()
 	var said []string
 	for _, e := range lines.AllEntries() {
 		said = append(said, e.Message)
 	}
-	backlog := "some OOM kills were older than what is told: they are only counted"
+	backlog := "some OOM kills are too old to be reported: they are only counted"
 	require.Equal(t, []string{backlog, Message, Message}, said)
 	require.Equal(t, logrus.Fields{"oom_events": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
 	require.EqualValues(t, 4, j.Totals().OOMEvents)

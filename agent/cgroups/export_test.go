@@ -29,7 +29,7 @@ func (w *Watcher) Lose() {
 	}
 }
 
-// Deaf has the kernel tell it nothing more.
+// Deaf ends all events of the kernel for the watcher.
 func (w *Watcher) Deaf() {
 	w.close()
 	w.mu.Lock()

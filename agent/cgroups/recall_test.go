@@ -33,25 +33,25 @@ func TestRecall(t *testing.T) {
 	t.Cleanup(func() { stop(second) })
 	long := time.Now().Add(-time.Minute)
 	second.Recall(append(left, cgroups.Known{ID: 1 << 61, Path: "/long/gone", Gone: long}))
-	var told []cgroups.Known
-	second.Notify(func(k cgroups.Known) { told = append(told, k) })
+	var notified []cgroups.Known
+	second.Notify(func(k cgroups.Known) { notified = append(notified, k) })
 	require.NoError(t, second.Start())
 	require.Equal(t, "/pod/goes", pathOf(t, second, goes))
 	require.Equal(t, "/long/gone", pathOf(t, second, 1<<61))
 	name, err := second.Name(1<<60, time.Now())
 	require.NoError(t, err)
 	require.Equal(t, "/pod/goes", name.Nearest)
-	require.Len(t, told, 1, "what is as it was is not told again")
-	require.Equal(t, goes, told[0].ID)
-	require.WithinDuration(t, time.Now(), told[0].Gone, time.Minute)
+	require.Len(t, notified, 1, "what is as it was is not notified again")
+	require.Equal(t, goes, notified[0].ID)
+	require.WithinDuration(t, time.Now(), notified[0].Gone, time.Minute)
 
 	late := mkdir(t, tree, "pod/late")
 	require.Equal(t, "/pod/late", pathOf(t, second, late))
 	require.NoError(t, os.Remove(filepath.Join(mount, "pod/stays")))
 	require.Empty(t, pathOf(t, second, 1<<62), "and what was removed is seen")
-	require.Len(t, told, 3)
-	require.Equal(t, cgroups.Known{ID: late, Path: "/pod/late"}, told[1])
-	require.Equal(t, stays, told[2].ID)
+	require.Len(t, notified, 3)
+	require.Equal(t, cgroups.Known{ID: late, Path: "/pod/late"}, notified[1])
+	require.Equal(t, stays, notified[2].ID)
 	gone := map[uint64]bool{}
 	for _, k := range second.All() {
 		gone[k.ID] = !k.Gone.IsZero()

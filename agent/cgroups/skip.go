@@ -31,7 +31,7 @@ func (w *Watcher) Skipped() int {
 	return w.tree.skipped
 }
 
-// retryLocked walks the tree again if a cgroup was left out: no event tells that it need
+// retryLocked walks the tree again if a cgroup was left out: no event reports that it need
 // not be by now.
 func (w *Watcher) retryLocked() {
 	left := w.tree.skipped > 0 || w.noise.left

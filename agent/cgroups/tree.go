@@ -193,7 +193,7 @@ func (t *Tree) add(id uint64, path string) bool {
 	}
 	t.paths[id] = known{path: path, owner: owner, walk: t.walks}
 	if !ok || before.path != path || !before.gone.IsZero() {
-		t.tell(Known{ID: id, Path: path})
+		t.notifyOf(Known{ID: id, Path: path})
 	}
 	return true
 }
@@ -203,11 +203,11 @@ func (t *Tree) left(id uint64, at time.Time) {
 	k, ok := t.paths[id]
 	if ok && k.gone.IsZero() {
 		t.gone(id, k, at)
-		t.tell(Known{ID: id, Path: k.path, Gone: at})
+		t.notifyOf(Known{ID: id, Path: k.path, Gone: at})
 	}
 }
 
-func (t *Tree) tell(k Known) {
+func (t *Tree) notifyOf(k Known) {
 	if t.notify != nil {
 		t.notify(k)
 	}

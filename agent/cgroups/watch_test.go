@@ -74,8 +74,8 @@ func TestWatcherKnowsWhatWasRemovedAtOnce(t *testing.T) {
 // had its turn.
 func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	tree, w := watched(t, cgroups.WatchOptions{})
-	var told []cgroups.Known
-	w.Notify(func(k cgroups.Known) { told = append(told, k) })
+	var notified []cgroups.Known
+	w.Notify(func(k cgroups.Known) { notified = append(notified, k) })
 	id := mkdir(t, tree, "a/b/c")
 	require.Equal(t, "/a/b/c", pathOf(t, w, id))
 	known, dirs := w.Size()
@@ -86,7 +86,7 @@ func TestWatcherTakesEventsWhenAsked(t *testing.T) {
 	require.Equal(t, "/z/late", pathOf(t, w, late), "moved as a whole")
 	require.Equal(t, "/z/b/c", pathOf(t, w, id))
 	require.Equal(t, 5, w.Paths())
-	require.Contains(t, told, cgroups.Known{ID: id, Path: "/z/b/c"})
+	require.Contains(t, notified, cgroups.Known{ID: id, Path: "/z/b/c"})
 }
 
 // TestWatcherLetsGo: of what was removed no watch is left, on the kernel's own file
@@ -154,7 +154,7 @@ func TestWatcherOverflow(t *testing.T) {
 	require.Equal(t, "/old", pathOf(t, w, old))
 	w.Deaf()
 	id := mkdir(t, tree, "behind/it")
-	require.Empty(t, pathOf(t, w, id), "nothing told of it")
+	require.Empty(t, pathOf(t, w, id), "no event names it")
 	w.Inject(overflow())
 	require.Equal(t, "/behind/it", pathOf(t, w, id))
 	require.Equal(t, "/old", pathOf(t, w, old))

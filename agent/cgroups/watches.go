@@ -45,7 +45,7 @@ func (w *Watcher) endedLocked(watch int) {
 
 // unwatchLocked ends the watch of a cgroup that was removed. The kernel does so by
 // itself on other file systems; kernfs leaves the count of links as it was, and
-// inotify then keeps watch and inode until it is told.
+// inotify then keeps watch and inode until the watch is removed.
 func (w *Watcher) unwatchLocked(d dir) {
 	if d.watch < 0 || w.fd < 0 {
 		return

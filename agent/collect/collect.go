@@ -34,7 +34,7 @@ type Namer interface {
 
 // Limits gives the memory limit of what ran out of it, and the most that it had
 // used, in bytes, as they were after bootNS (as in bpf.Record.BootNS), the time of
-// the kill; nil where that can't be told.
+// the kill; nil where that is not known.
 type Limits func(d *kill.Domain, bootNS uint64) (limit, usage *uint64)
 
 // Options of a Collector. All but Limits are needed.
@@ -51,7 +51,7 @@ type Options struct {
 	// others that have, oldest first: maxBatch at most. Their victims are Counted when
 	// it returns.
 	Out func([]events.OOMEvent)
-	// Warn is told what goes wrong and ends nothing.
+	// Warn receives what goes wrong and ends nothing.
 	Warn func(error)
 }
 

@@ -211,7 +211,7 @@ func TestGroups(t *testing.T) {
 		require.Equal(t, [][]uint32{{10}, {1, 2, 3}}, r.pids())
 		require.Equal(t, "boot-1000-1", r.got()[1].ID, "by its first victim")
 		require.Equal(t, "pod-2", r.got()[1].Victims[1].Pod.Name, "what was known later")
-		// One that does not end is told of all the same.
+		// One that does not end is reported all the same.
 		for i := range uint32(30) {
 			r.ledger.write(true, rec(100+i, 3, i))
 			time.Sleep(100 * time.Millisecond)
@@ -275,7 +275,7 @@ func TestRingFull(t *testing.T) {
 	})
 }
 
-// TestBusyRing: another process reads the ring, and the kills are told all the same.
+// TestBusyRing: another process reads the ring, and the kills are reported all the same.
 func TestBusyRing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()

@@ -41,18 +41,18 @@ const (
 
 // run reads rings, one after the other, until ctx ends.
 func (f *feeder) run(ctx context.Context) {
-	told := ""
+	warned := ""
 	for ctx.Err() == nil {
 		err := f.follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && err.Error() != told { // once, not every two seconds
-			told = err.Error()
+		if err != nil && err.Error() != warned { // once, not every two seconds
+			warned = err.Error()
 			f.o.Warn(err)
 		}
 		if errors.Is(err, bpf.ErrBusy) {
-			f.scan(ctx, 0) // the kills are told all the same
+			f.scan(ctx, 0) // the kills are reported all the same
 		}
 		wait(ctx, again)
 	}

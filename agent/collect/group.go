@@ -10,7 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// eventKey tells the events that may be pending at once apart: numbers begin
+// eventKey distinguishes the events that may be pending at once: numbers begin
 // anew when a ledger is unloaded and loaded again.
 type eventKey struct {
 	seq     uint64

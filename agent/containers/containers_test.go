@@ -165,22 +165,22 @@ func TestRefusal(t *testing.T) {
 // TestRecall: what an earlier agent knew, containerd is not asked of.
 func TestRecall(t *testing.T) {
 	first := serve(t, &fake{})
-	var told []containers.Known
-	first.Notify(func(k containers.Known) { told = append(told, k) })
+	var notified []containers.Known
+	first.Notify(func(k containers.Known) { notified = append(notified, k) })
 	for _, id := range []string{"cri", "other", "web", "cri"} {
 		first.Lookup(t.Context(), id)
 	}
-	require.Len(t, told, 2, "those that have a name, once each")
-	require.Equal(t, told, first.All())
+	require.Len(t, notified, 2, "those that have a name, once each")
+	require.Equal(t, notified, first.All())
 
 	f := &fake{}
 	client := serve(t, f)
-	client.Recall(told)
+	client.Recall(notified)
 	info, ok := client.Lookup(t.Context(), "cri")
 	require.True(t, ok)
 	require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: "u-1"}, info)
 	require.Empty(t, f.asked)
-	require.Equal(t, told, client.All())
+	require.Equal(t, notified, client.All())
 }
 
 func TestContainerdThatHangs(t *testing.T) {

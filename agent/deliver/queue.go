@@ -71,7 +71,7 @@ func New(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 	return q
 }
 
-// Start says who is told of an OOM event of which all is done or skipped. It is
+// Start sets the function that is called for an OOM event of which all is done or skipped. It is
 // called before Take and Run.
 func (q *Queue) Start(done func(id string)) { q.done = done }
 

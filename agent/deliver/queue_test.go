@@ -213,12 +213,12 @@ func TestBound(t *testing.T) {
 				release()
 				synctest.Wait()
 				_, did, counts := a.get()
-				told := 0
+				ended := 0
 				for _, ids := range did {
-					told += len(ids)
+					ended += len(ids)
 					require.True(t, slices.IsSorted(ids), "in order: %v", ids)
 				}
-				require.Equal(t, room, told)
+				require.Equal(t, room, ended)
 				require.Equal(t, taken-room, counts["skipped/queue_full"])
 				require.Len(t, done(), taken)
 				require.Zero(t, q.Waiting())

@@ -2,20 +2,20 @@ package events
 
 import "time"
 
-// Consumer is told of every OOM event. Take is called by one goroutine at a time
+// Consumer receives every OOM event. Take is called by one goroutine at a time
 // and never waits: what takes time is queued within a bound. The OOM event is not
 // changed afterwards, by nobody.
 //
-// After a start the agent tells of what the ledger has written down meanwhile,
+// After a start the agent reports what the ledger has recorded meanwhile,
 // so that Time may be long ago. again says that an agent before this one may
-// have told of it already: it is so for a Tracked consumer alone.
+// have reported it already: it is so for a Tracked consumer alone.
 type Consumer interface {
 	Take(in OOMEvent, again bool)
 }
 
 // Tracked is a Consumer whose deliveries are open until it has called done with
 // the OOM event's ID, in this life of the agent or a later one: Kubernetes. Those
-// that are open are told again after a restart, oldest first.
+// that are open are reported again after a restart, oldest first.
 type Tracked interface {
 	Consumer
 	// Start is called once, before the first Take. done may be called at any time,
@@ -28,7 +28,7 @@ type Tracked interface {
 type Restorer interface {
 	Consumer
 	// Restore gets the counts up to now and the last OOM events of them, oldest
-	// first; none of these is told by Take.
+	// first; none of these comes by Take.
 	Restore(totals Totals, past []OOMEvent)
 }
 

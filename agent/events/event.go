@@ -1,5 +1,5 @@
 // Package events is one OOM event of the kernel with all its victims, as the
-// agent's log, its API, Kubernetes and the metrics are told of it.
+// agent reports it to log, API, Kubernetes and metrics.
 package events
 
 import (

@@ -40,7 +40,7 @@ type History struct {
 	dropped uint64
 }
 
-// Restore takes the events that an agent before this one has told of.
+// Restore takes the events that an agent before this one has reported.
 func (h *History) Restore(_ events.Totals, past []events.OOMEvent) {
 	for _, in := range past {
 		h.add(in)

@@ -34,14 +34,14 @@ func ids(h *history.History) (list []string) {
 
 func TestNewestFirst(t *testing.T) {
 	var h history.History
-	for _, n := range []int{2, 1, 4, 3} { // as they are told, not as they were
+	for _, n := range []int{2, 1, 4, 3} { // as they are reported, not as they were
 		h.Take(event(n, 1), false)
 	}
 	require.Equal(t, []string{"b-0004", "b-0003", "b-0002", "b-0001"}, ids(&h))
 	require.Equal(t, history.Extent{Events: 4, Oldest: start.Add(time.Second)}, h.Extent())
 }
 
-func TestEventToldAgain(t *testing.T) {
+func TestEventReportedAgain(t *testing.T) {
 	var h history.History
 	h.Take(event(1, 1), false)
 	h.Take(event(2, 1), false)

@@ -16,7 +16,7 @@ type Cgroups interface {
 }
 
 // Containers names containers by their ID: a containers.Client. It remembers
-// what it has told, and its answer has a bound in time.
+// what it has answered, and its answer has a bound in time.
 type Containers interface {
 	Lookup(ctx context.Context, id string) (containers.Info, bool)
 }

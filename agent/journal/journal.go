@@ -1,7 +1,7 @@
 // Package journal keeps the agent's position: which victims were counted, the
 // counts, and what has not been delivered yet.
 //
-// It is a file of lines of JSON, each written before its OOM event is told of, those
+// It is a file of lines of JSON, each written before its OOM event is reported, those
 // of OOM events that come together in one step, so that an agent that was killed at
 // any moment goes on where it was. A
 // victim is counted when its OOM event is in the journal, and then never again: it
@@ -89,7 +89,7 @@ func (j *Journal) Has(r *bpf.Record) bool {
 	return j.state.seen.has(r.Key(), r.BootNS)
 }
 
-// Add counts OOM events, before anybody is told of them. open says that they stay so
+// Add counts OOM events, before they are reported. open says that they stay so
 // until Done. An error says that some will be counted again after a restart; they
 // are counted in memory all the same.
 func (j *Journal) Add(open bool, list ...events.OOMEvent) error {

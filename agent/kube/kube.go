@@ -17,7 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/mark"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/agent/pods"
-	"github.com/oomwitness/oomwitness/agent/tell"
+	"github.com/oomwitness/oomwitness/agent/report"
 )
 
 // workers is how many requests are made at once.
@@ -73,7 +73,7 @@ func New(client *kubeapi.Client, o Options) (*Kube, error) {
 		o.MaxTasks = deliver.MaxTasks
 	}
 	store := pods.NewStore(o.Node)
-	actions := []deliver.Action{tell.New(tell.Options{
+	actions := []deliver.Action{report.New(report.Options{
 		Client: client.Core, Pods: store, Node: o.Node, Count: o.Count, Log: o.Log, DryRun: o.DryRun,
 	})}
 	if annotation != (mark.Pair{}) || label != (mark.Pair{}) {

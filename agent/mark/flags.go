@@ -10,7 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// ownPrefix is that of the annotations by which a pod tells the shim what to do.
+// ownPrefix is that of the annotations by which a pod configures the shim.
 // One that the shim does not know has it refuse the pod's next container.
 const ownPrefix = "oomwitness.io/"
 

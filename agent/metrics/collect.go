@@ -38,7 +38,7 @@ var (
 	ringFullDesc = desc("ledger_ring_full_total", "Records for which the ring was full; they are read from the map of victims.")
 	lagDesc      = desc("ledger_lag_seconds", "How long after its kill the newest record was read.")
 	journalDesc  = desc("journal_up", "1 while the position in the ledger is kept over a restart.")
-	openDesc     = desc("oom_events_open", "OOM events that Kubernetes has not been told of yet.")
+	openDesc     = desc("oom_events_open", "OOM events that are not reported to Kubernetes yet.")
 	cgroupsDesc  = desc("cgroups", "Cgroups that the agent knows.")
 	watchedDesc  = desc("cgroups_watched", "Cgroups that the agent watches.")
 	skippedDesc  = desc("cgroups_skipped", "Cgroups that the agent could not read.")

@@ -69,7 +69,7 @@ func newKills(ttl time.Duration, most int, now time.Time) kills {
 	return kills{ttl: ttl, max: most, series: map[killKey]*series{}, overflow: series{created: now}}
 }
 
-// add counts one kill. One that is told of late, such as of before the agent was
+// add counts one kill. One that is reported late, such as of before the agent was
 // there, is counted and not shown as if it were of now.
 func (k *kills) add(key killKey, at, now time.Time) {
 	if at.After(now) {

@@ -1,4 +1,4 @@
-// Package metrics is what the agent tells Prometheus. Everything is in a registry
+// Package metrics is what the agent reports to Prometheus. Everything is in a registry
 // of its own; the labels that would grow with pods are bounded in number and time.
 package metrics
 
@@ -48,7 +48,7 @@ var troubles = []outcome.Reason{
 	outcome.Forbidden, outcome.Refused, outcome.Conflict, outcome.Throttled, outcome.Unavailable, outcome.QueueFull, outcome.TooLate,
 }
 
-// Metrics counts what it is told of OOM events, and what became of them. It is safe
+// Metrics counts OOM events and victims, and what became of them. It is safe
 // for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -175,7 +175,7 @@ func known(cause oom.Cause) oom.Cause {
 	return oom.CauseUnknown
 }
 
-// Event counts what became of an OOM event. What Take counts is not told here.
+// Event counts what became of an OOM event. What Take counts is not counted here.
 func (m *Metrics) Event(stage outcome.Stage, reason outcome.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -189,6 +189,6 @@ func (m *Metrics) Mark(stage outcome.Stage, reason outcome.Reason) {
 	m.marked[outcomeKey{stage, reason}]++
 }
 
-// TellDelay is the time from a kill to the Event that has it. A clock that was set
+// ReportDelay is the time from a kill to the Event that has it. A clock that was set
 // back in between gives 0.
-func (m *Metrics) TellDelay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }
+func (m *Metrics) ReportDelay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }

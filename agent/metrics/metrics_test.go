@@ -77,7 +77,7 @@ func full(t *testing.T) *metrics.Metrics {
 	m.Take(hit(oom.CauseContainer, "web-1"), false)
 	m.Event(outcome.Skipped, outcome.PodGone)
 	m.Mark(outcome.Skipped, outcome.Forbidden)
-	m.TellDelay(time.Second)
+	m.ReportDelay(time.Second)
 	return m
 }
 

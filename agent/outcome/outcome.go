@@ -42,7 +42,7 @@ const (
 	CauseExcluded Reason = "cause_excluded"
 	// DryRun: it was only said.
 	DryRun Reason = "dry_run"
-	// PodUnknown: a pod's cgroup whose name nobody could tell.
+	// PodUnknown: a pod's cgroup that was not resolved.
 	PodUnknown Reason = "pod_unknown"
 	// PodGone: the API server has no such pod any more.
 	PodGone Reason = "pod_gone"
@@ -87,8 +87,8 @@ type Counter interface {
 	Event(Stage, Reason)
 	// Mark counts what became of marking or evicting a pod for one OOM event.
 	Mark(Stage, Reason)
-	// TellDelay is the time from a kill to the Event in Kubernetes that has it.
-	TellDelay(time.Duration)
+	// ReportDelay is the time from a kill to the Event in Kubernetes that has it.
+	ReportDelay(time.Duration)
 }
 
 // Discard counts nothing.
@@ -100,7 +100,7 @@ func (Discard) Event(Stage, Reason) {}
 // Mark does nothing.
 func (Discard) Mark(Stage, Reason) {}
 
-// TellDelay does nothing.
-func (Discard) TellDelay(time.Duration) {}
+// ReportDelay does nothing.
+func (Discard) ReportDelay(time.Duration) {}
 
 var _ Counter = Discard{}

@@ -222,7 +222,7 @@ func TestWrongQueries(t *testing.T) {
 		require.Contains(t, r.Body.String(), "<li>", query)
 	}
 	r := get(t, c, "/api/v1/events?cause=x&limit=y")
-	require.Equal(t, 2, strings.Count(r.Body.String(), "allowed")+strings.Count(r.Body.String(), "there are")+strings.Count(r.Body.String(), "number"), "both are told: %s", r.Body)
+	require.Equal(t, 2, strings.Count(r.Body.String(), "allowed")+strings.Count(r.Body.String(), "there are")+strings.Count(r.Body.String(), "number"), "both are reported: %s", r.Body)
 	require.Equal(t, http.StatusGone, get(t, c, "/api/v1/events?before=other").Code)
 	require.Equal(t, http.StatusGone, get(t, c, "/?before=other").Code)
 }

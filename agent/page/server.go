@@ -1,7 +1,7 @@
 // Package page is what the agent serves: the node's OOM history for people and for
 // programs, the metrics, and whether the agent is well.
 //
-// There is no login. So it is read-only, it listens on loopback unless told
+// There is no login. So it is read-only, it listens on loopback unless configured
 // otherwise, and without Config.All it shows of a node's own nothing but numbers:
 // see Event.
 package page

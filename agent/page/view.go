@@ -305,7 +305,7 @@ func newVictimRow(v *Victim) victimRow {
 	return r
 }
 
-// role is what tells a victim from any process of its container.
+// role is what distinguishes a victim from any process of its container.
 func role(v *Victim) string {
 	var words []string
 	if v.Init {

@@ -44,7 +44,7 @@ func (s *Store) Notify(f func(Known)) {
 	s.notify = f
 }
 
-func (s *Store) tellLocked(k Known) {
+func (s *Store) notifyLocked(k Known) {
 	if s.notify != nil {
 		s.notify(k)
 	}

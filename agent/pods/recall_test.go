@@ -27,11 +27,11 @@ func TestRecall(t *testing.T) {
 		if pod, _ := s.Lookup("went"); !pod.Finished {
 			t.Error("a pod is there again")
 		}
-		var told []Known
-		s.Notify(func(k Known) { told = append(told, k) })
+		var notified []Known
+		s.Notify(func(k Known) { notified = append(notified, k) })
 		must(t, s.Replace([]any{made("stays", "c1"), static, made("new", "c5")}, ""))
-		if len(told) != 2 || told[0].UID != "new" || told[1].UID != "goes" || !told[1].Gone.Equal(time.Now()) {
-			t.Errorf("told of %+v", told)
+		if len(notified) != 2 || notified[0].UID != "new" || notified[1].UID != "goes" || !notified[1].Gone.Equal(time.Now()) {
+			t.Errorf("notified of %+v", notified)
 		}
 		for id, uid := range map[string]string{"c2": "goes", "c3": "went"} {
 			if pod, c, ok := byContainer(s, id); !ok || pod.UID != uid || pod.Name != "cart-"+uid || c.Name != "app" {
@@ -47,13 +47,13 @@ func TestRecall(t *testing.T) {
 			}
 		}
 		must(t, s.Update(made("stays", "c1")))
-		if len(told) != 2 {
-			t.Error("told of a pod that is as it was")
+		if len(notified) != 2 {
+			t.Error("notified of a pod that is as it was")
 		}
 		must(t, s.Update(made("stays", "c9")))
 		must(t, s.Delete(made("stays", "c9")))
-		if len(told) != 4 || told[2].Containers[0].IDs[0] != "c9" || told[3].Gone.IsZero() {
-			t.Errorf("told of %+v", told[2:])
+		if len(notified) != 4 || notified[2].Containers[0].IDs[0] != "c9" || notified[3].Gone.IsZero() {
+			t.Errorf("notified of %+v", notified[2:])
 		}
 		must(t, s.Delete(static))
 		time.Sleep(Keep - time.Minute)
@@ -74,7 +74,7 @@ func TestRecall(t *testing.T) {
 			}
 		}
 
-		older, newer := told[1], told[3]
+		older, newer := notified[1], notified[3]
 		older.Gone = newer.Gone.Add(-time.Minute)
 		s = NewStore("node-a")
 		s.Recall([]Known{newer, older})

@@ -155,7 +155,7 @@ func (s *Store) setLocked(obj any) string {
 	}
 	s.putLocked(e)
 	if !e.equal(before) || s.gone[uid] {
-		s.tellLocked(Known{Pod: e.Pod, Hash: e.hash})
+		s.notifyLocked(Known{Pod: e.Pod, Hash: e.hash})
 	}
 	delete(s.gone, uid) // it is there after all
 	return uid
@@ -182,7 +182,7 @@ func (s *Store) removeLocked(uid string) {
 	s.gone[uid] = true
 	s.removed = append(s.removed, removal{uid, now})
 	if e := s.pods[uid]; e != nil {
-		s.tellLocked(Known{Pod: e.Pod, Hash: e.hash, Gone: now})
+		s.notifyLocked(Known{Pod: e.Pod, Hash: e.hash, Gone: now})
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 	maxFormers = 8   // IDs of one
 )
 
-// kinds of containers; containerd does not tell which.
+// kinds of containers; containerd does not report which.
 var kinds = []string{identity.KindInit, identity.KindSidecar, identity.KindContainer, identity.KindEphemeral}
 
 // fits says whether a line is of one thing that can be.

@@ -150,7 +150,7 @@ func parse(r io.Reader, boot string) (k knowledge, damaged int, err error) {
 		case first && good && l.Version == version && l.Boot != boot:
 			return knowledge{}, 0, nil
 		case first && (!good || l.Version != version):
-			return knowledge{}, 1, nil // whose boot it is can't be told
+			return knowledge{}, 1, nil // whose boot it is is not known
 		case !first && (!good || !l.fits() || !read.take(l)):
 			damaged++
 		}

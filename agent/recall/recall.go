@@ -43,7 +43,7 @@ type Options struct {
 	Cgroups    Source[cgroups.Known]
 	Containers Source[containers.Known]
 	Pods       Source[pods.Known]
-	// Warn is told what goes wrong: names may be missing after a restart, and nothing
+	// Warn receives what goes wrong: names may be missing after a restart, and nothing
 	// else.
 	Warn func(error)
 }

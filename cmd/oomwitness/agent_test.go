@@ -120,8 +120,8 @@ func loaded(t *testing.T) []string {
 	return pins
 }
 
-// TestAgentTellsOnce: kills before, while and after an agent runs are told once.
-func TestAgentTellsOnce(t *testing.T) {
+// TestAgentReportsOnce: kills before, while and after an agent runs are reported once.
+func TestAgentReportsOnce(t *testing.T) {
 	s := newScene(t)
 	args := append(loaded(t), "--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root)
 	ours := func(line logLine) bool {
@@ -161,7 +161,7 @@ func TestAgentTellsOnce(t *testing.T) {
 }
 
 // TestAgentKilled ends the agent by SIGKILL at random moments of a storm of
-// kills: each kill is counted once, and none is told of twice.
+// kills: each kill is counted once, and none is reported twice.
 func TestAgentKilled(t *testing.T) {
 	const (
 		kills = 200
@@ -170,12 +170,12 @@ func TestAgentKilled(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	args := append(loaded(t), "--state-dir", state)
 	storm := startStorm(t, kills)
-	told := map[uint32]int{}
+	reported := map[uint32]int{}
 	note := func(lines []logLine) {
 		for _, line := range lines {
 			for _, v := range line.Victims {
 				if storm.own[v.Cgroup.ID] {
-					told[v.PID]++
+					reported[v.PID]++
 				}
 			}
 		}
@@ -201,12 +201,12 @@ func TestAgentKilled(t *testing.T) {
 	pids := storm.wait(t)
 	a := startAgent(t, args...)
 	deadline := time.AfterFunc(30*time.Second, func() { _ = a.cmd.Process.Kill() })
-	last := oomtest.KillIn(t, storm.dirs[0], nil) // the last that it tells
+	last := oomtest.KillIn(t, storm.dirs[0], nil) // the last that it reports
 	for {
 		line, ok := a.next(t)
-		require.True(t, ok, "the last kill was not told")
+		require.True(t, ok, "the last kill was not reported")
 		note([]logLine{line})
-		if told[uint32(last)] > 0 {
+		if reported[uint32(last)] > 0 {
 			break
 		}
 	}
@@ -216,11 +216,11 @@ func TestAgentKilled(t *testing.T) {
 	counted := countedIn(t, state, storm.own)
 	for _, pid := range append(pids, last) {
 		require.Equal(t, 1, counted[uint32(pid)], "victim %d", pid)
-		require.LessOrEqual(t, told[uint32(pid)], 1, "victim %d", pid)
+		require.LessOrEqual(t, reported[uint32(pid)], 1, "victim %d", pid)
 		delete(counted, uint32(pid))
 	}
 	require.Empty(t, counted)
-	t.Logf("metric=agent-killed lives=%d kills=%d told=%d", lives, len(pids)+1, len(told))
+	t.Logf("metric=agent-killed lives=%d kills=%d reported=%d", lives, len(pids)+1, len(reported))
 }
 
 // countedIn gives how often each victim in cgroups of the test is in the journal.

@@ -55,7 +55,7 @@ func TestAgentCapabilities(t *testing.T) {
 			s := newScene(t)
 			a := startAgentIn(t, []string{capsEnv + "=" + caps}, append(args, "--state-dir", filepath.Join(t.TempDir(), "state"))...)
 			pid := s.kill(t)
-			told := func() bool {
+			reported := func() bool {
 				for {
 					line, ok := a.next(t)
 					if !ok {
@@ -69,11 +69,11 @@ func TestAgentCapabilities(t *testing.T) {
 			}
 			if caps == "" && !free {
 				require.NoError(t, a.cmd.Process.Signal(syscall.SIGTERM))
-				require.False(t, told(), "it could not open the maps")
+				require.False(t, reported(), "it could not open the maps")
 				require.NoError(t, a.cmd.Wait())
 				return
 			}
-			require.True(t, told())
+			require.True(t, reported())
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
 			require.NoError(t, err)
 			_, effective, _ := strings.Cut(string(status), "CapEff:\t")

@@ -68,7 +68,7 @@ var cases = []struct {
 	},
 }
 
-// TestCauses: each cause is told rightly by log, Event, metrics and API.
+// TestCauses: each cause is reported rightly by log, Event, metrics and API.
 func TestCauses(t *testing.T) {
 	n := setUp(t)
 	for _, c := range cases {
@@ -82,7 +82,7 @@ func TestCauses(t *testing.T) {
 			}
 			pid := n.init(t, m)
 			began := time.Now()
-			m.tell(t, c.mode)
+			m.run(t, c.mode)
 			if c.after != nil {
 				c.after(t, n, m)
 			}
@@ -139,7 +139,7 @@ func (n *node) onPage(t *testing.T, pod, cause, id string) {
 	require.Contains(t, html, pod)
 }
 
-// TestOutside: victims in no pod are named by their systemd unit, and told on the
+// TestOutside: victims in no pod are named by their systemd unit, and reported on the
 // node.
 func TestOutside(t *testing.T) {
 	n := setUp(t)
@@ -161,7 +161,7 @@ func TestDeletedAtOnce(t *testing.T) {
 	n := setUp(t)
 	m := n.pod(t, "deleted", nil)
 	pid := n.init(t, m)
-	m.tell(t, "hog")
+	m.run(t, "hog")
 	require.NoError(t, faultkit.Until(t.Context(), "the kill", func() error {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
 			return fmt.Errorf("%d is there", pid)

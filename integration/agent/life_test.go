@@ -32,7 +32,7 @@ func TestKilled(t *testing.T) {
 		pod.Annotations = map[string]string{"oomwitness.io/oom-group": "false"}
 	})
 	began := time.Now()
-	m.tell(t, fmt.Sprintf("storm %d wait", kills)) // a container that lives on: see agentstorm for one that does not
+	m.run(t, fmt.Sprintf("storm %d wait", kills)) // a container that lives on: see agentstorm for one that does not
 	for range lives {
 		require.NoError(t, faultkit.Pause(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 		require.NoError(t, n.agent.End(syscall.SIGKILL))
@@ -50,16 +50,16 @@ func TestKilled(t *testing.T) {
 	all, err := Metric(t.Context(), "oomwitness_oom_victims_total", `cause="container"`)
 	require.NoError(t, err)
 	require.EqualValues(t, kills, all)
-	var told int32
-	require.NoError(t, faultkit.Until(t.Context(), "all kills to be told", func() error {
+	var reported int32
+	require.NoError(t, faultkit.Until(t.Context(), "all kills to be reported", func() error {
 		var err error
-		if told, err = n.EventCount(t.Context(), m.pod, "OOMKilling"); err == nil && told < int32(kills) {
-			err = fmt.Errorf("%d of %d", told, kills)
+		if reported, err = n.EventCount(t.Context(), m.pod, "OOMKilling"); err == nil && reported < int32(kills) {
+			err = fmt.Errorf("%d of %d", reported, kills)
 		}
 		return err
 	}))
-	require.EqualValues(t, kills, told)
-	faultkit.Keep(t, fmt.Sprintf("agent killed lives=%d kills=%d counted=%v told=%d ms=%d seed=%d", lives, kills, counted, told, took(began), seed))
+	require.EqualValues(t, kills, reported)
+	faultkit.Keep(t, fmt.Sprintf("agent killed lives=%d kills=%d counted=%v reported=%d ms=%d seed=%d", lives, kills, counted, reported, took(began), seed))
 }
 
 // TestNodeExhausted fills the node's memory over and over: the agent is never the
@@ -73,7 +73,7 @@ func TestNodeExhausted(t *testing.T) {
 	}
 	for i := range times {
 		m := n.pod(t, "full", bestEffort)
-		m.tell(t, "gulp")
+		m.run(t, "gulp")
 		line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
 		require.NoError(t, err)
 		require.Equal(t, "node", line.Cause)
@@ -112,7 +112,7 @@ func TestAPIServerAway(t *testing.T) {
 	back := func() {
 		require.NoError(t, faultkit.Run(t.Context(), "systemctl", "start", "kube-apiserver"))
 	}
-	m.tell(t, "hog")
+	m.run(t, "hog")
 	line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
 	require.NoError(t, err)
 	require.Equal(t, "app", line.Victims[0].Container.Name)
@@ -121,7 +121,7 @@ func TestAPIServerAway(t *testing.T) {
 	require.NoError(t, faultkit.Pause(t.Context(), away-time.Since(stopped)))
 	back()
 	n.event(t, m.pod, "workload (pid ")
-	told, err := n.EventCount(t.Context(), m.pod, "OOMKilling")
+	reported, err := n.EventCount(t.Context(), m.pod, "OOMKilling")
 	require.NoError(t, err)
-	require.EqualValues(t, 1, told)
+	require.EqualValues(t, 1, reported)
 }

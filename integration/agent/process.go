@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package agent has the real agent tell of real kills on the guest's node, and
-// looks at all that it tells: log, Events, metrics and page.
+// Package agent has the real agent report real kills on the guest's node, and
+// reads all that it reports: log, Events, metrics and page.
 package agent
 
 import (

@@ -110,7 +110,7 @@ func (n *node) start(t *testing.T, flags ...string) {
 
 var serial atomic.Int64
 
-// container is one of a pod under test, which waits until it is told what to do.
+// container is one of a pod under test, which waits for its mode.
 type container struct {
 	pod, name string
 	dir       string
@@ -137,8 +137,8 @@ func (n *node) pod(t *testing.T, label string, change func(*corev1.Pod)) *contai
 	return m
 }
 
-// tell has the workload do something.
-func (m *container) tell(t *testing.T, mode string) {
+// run has the workload do something.
+func (m *container) run(t *testing.T, mode string) {
 	t.Helper()
 	require.NoError(t, faultkit.Kind{Mode: mode}.Tell(m.pipe))
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // TestUnit runs the agent by the unit that install writes, confined as that is: it
-// tells of a kill, with CAP_BPF alone, and comes back when it is killed.
+// reports a kill, with CAP_BPF alone, and comes back when it is killed.
 func TestUnit(t *testing.T) {
 	setUp(t) // the cluster's set-up has loaded the ledger
 	ctx := t.Context()

@@ -140,7 +140,7 @@ func (c *counts) add(what string, stage outcome.Stage, reason outcome.Reason) {
 
 func (c *counts) Event(stage outcome.Stage, reason outcome.Reason) { c.add("event", stage, reason) }
 func (c *counts) Mark(stage outcome.Stage, reason outcome.Reason)  { c.add("mark", stage, reason) }
-func (c *counts) TellDelay(time.Duration)                          {}
+func (c *counts) ReportDelay(time.Duration)                        {}
 
 func (c *counts) get(what string) int {
 	c.mu.Lock()

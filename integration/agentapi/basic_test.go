@@ -24,7 +24,7 @@ func TestAPI(t *testing.T) {
 		name string
 		run  func(*testing.T, *controlplane.Plane)
 	}{
-		{"event", event}, {"event on the node", eventOnNode}, {"told once", toldOnce}, {"dry run", dryRun},
+		{"event", event}, {"event on the node", eventOnNode}, {"reported once", reportedOnce}, {"dry run", dryRun},
 		{"event changed by others", eventChanged}, {"event expired", eventExpired}, {"namespace gone", namespaceGone},
 		{"mark", marked}, {"pod recreated", recreated}, {"pod gone", podGone}, {"mark beside others", markConflict},
 		{"evict", evicted}, {"evict within a budget", budget}, {"spared", spared},
@@ -68,7 +68,7 @@ func event(t *testing.T, p *controlplane.Plane) {
 		}
 		t.Logf("x%d %s", e.Count, e.Message)
 	}
-	if told := a.counts.get("event reported"); told != 3 {
+	if reported := a.counts.get("event reported"); reported != 3 {
 		t.Errorf("counted %s, want 3 reported", a.counts.all())
 	}
 }
@@ -82,9 +82,9 @@ func eventOnNode(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// An agent that was killed before its note tells all again: the API server has
+// An agent that was killed before its note reports all again: the API server has
 // nothing twice, and nothing less.
-func toldOnce(t *testing.T, p *controlplane.Plane) {
+func reportedOnce(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "once", nil)
 	first := startAgent(t, p.Config, nil)
 	one, two := oomEvent(21, oom.CausePod, pod), oomEvent(22, oom.CausePod, pod)

@@ -71,7 +71,7 @@ func namespaceGone(t *testing.T, p *controlplane.Plane) {
 }
 
 // An API server that answers 429, 500 and 503 in turn, to three of seven requests
-// that write: all is told and marked, once.
+// that write: all is reported and marked, once.
 func refusals(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 24, 6
 	pods, list := burst(t, p, "refused", 3000, kills, onPods)

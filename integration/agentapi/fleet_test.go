@@ -29,7 +29,7 @@ const (
 
 // TestFleet has an OOM storm on all nodes of a fleet at once: FLEET_NODES agents,
 // each with connections and limits of its own, start at the same time, and then
-// have fleetKills to tell of each of their pods. The API server is one, with its
+// have fleetKills to report of each of their pods. The API server is one, with its
 // own defaults. A quarter, half and all of the nodes show how it grows.
 func TestFleet(t *testing.T) {
 	most := fromenv.FromEnv(t, "FLEET_NODES", 24)
@@ -82,24 +82,24 @@ func fleetOf(t *testing.T, p *controlplane.Plane, nodes int, prefix string) {
 	storm.Wait()
 	took := time.Since(began)
 	inStorm := watched.take()
-	told, events := 0, 0
+	reported, events := 0, 0
 	for _, pods := range on {
 		for _, pod := range pods {
 			for _, e := range eventsOf(t, p, "default", pod.Name) {
-				told += int(e.Count)
+				reported += int(e.Count)
 				events++
 			}
 		}
 	}
 	kills := nodes * fleetPods * fleetKills
-	t.Logf("metric=fleet nodes=%d kills=%d told=%d events=%d start_ms=%d start_watches=%d start_requests=%d storm_ms=%d requests=%d requests_per_node=%.1f too_many=%d failed=%d p50_ms=%d p99_ms=%d",
-		nodes, kills, told, events, started.Milliseconds(), atStart.watches, len(atStart.took), took.Milliseconds(), len(inStorm.took),
+	t.Logf("metric=fleet nodes=%d kills=%d reported=%d events=%d start_ms=%d start_watches=%d start_requests=%d storm_ms=%d requests=%d requests_per_node=%.1f too_many=%d failed=%d p50_ms=%d p99_ms=%d",
+		nodes, kills, reported, events, started.Milliseconds(), atStart.watches, len(atStart.took), took.Milliseconds(), len(inStorm.took),
 		float64(len(inStorm.took))/float64(nodes), inStorm.refused, inStorm.failed, inStorm.percentile(50).Milliseconds(), inStorm.percentile(99).Milliseconds())
 	for _, a := range agents {
 		a.stop()
 	}
-	if told != kills || events != nodes*fleetPods {
-		t.Errorf("told %d of %d kills in %d Events, want one for each of %d pods", told, kills, events, nodes*fleetPods)
+	if reported != kills || events != nodes*fleetPods {
+		t.Errorf("reported %d of %d kills in %d Events, want one for each of %d pods", reported, kills, events, nodes*fleetPods)
 	}
 	// A kill is one request for its Event at most, and a pod one for its mark; those
 	// that came to nothing are made again.

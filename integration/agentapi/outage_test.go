@@ -60,7 +60,7 @@ func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kil
 	return pods, list
 }
 
-// The API server is killed and comes back: what happened meanwhile is told, once.
+// The API server is killed and comes back: what happened meanwhile is reported, once.
 func TestAPIServerAway(t *testing.T) {
 	const kills, onPods = 100, 20
 	p := ready(t)

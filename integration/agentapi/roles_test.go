@@ -124,9 +124,9 @@ func roles(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// Without the rights to mark and evict it still tells, and says what was denied.
+// Without the rights to mark and evict it still reports, and says what was denied.
 func roleWithoutMarks(t *testing.T, p *controlplane.Plane) {
-	config := asServiceAccount(t, p, "agent-tells", chartRules(t)...)
+	config := asServiceAccount(t, p, "agent-reports", chartRules(t)...)
 	pod := makePod(t, p, "poor", managed)
 	a := startAgent(t, config, func(o *kube.Options) {
 		withMarks(o)

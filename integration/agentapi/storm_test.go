@@ -16,7 +16,7 @@ import (
 )
 
 // A thousand OOM events over 200 pods: each is counted once, in one Event per pod,
-// with no more requests than the bound of package tell.
+// with no more requests than the bound of package report.
 func storm(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 1000, 200
 	var pods []*corev1.Pod

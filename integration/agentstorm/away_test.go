@@ -29,7 +29,7 @@ type away struct {
 	agent   *agent.Process
 }
 
-// TestKillWhileAway: a kill while no agent ran is told with all names by the next, also
+// TestKillWhileAway: a kill while no agent ran is reported with all names by the next, also
 // where container and pod are gone by then. Without what the first has left it is not.
 func TestKillWhileAway(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -58,7 +58,7 @@ func TestKillWhileAway(t *testing.T) {
 		require.NotNil(t, v.Container, p.name)
 		require.Equal(t, []string{p.name, "default", p.uid, "app", "registry.invalid/app:1"},
 			[]string{v.Pod.Name, v.Pod.Namespace, v.Pod.UID, v.Container.Name, v.Container.Image})
-		require.NoError(t, faultkit.Until(t.Context(), "an Event on "+p.name, func() error { return w.told(t, p) }))
+		require.NoError(t, faultkit.Until(t.Context(), "an Event on "+p.name, func() error { return w.reported(t, p) }))
 		n, err := agent.Counted(t.Context(), `namespace="default"`, `pod="`+p.name+`"`, `container="app"`)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n)
@@ -113,8 +113,8 @@ func (w *away) victim(t *testing.T, pid uint32) events.Victim {
 	return line.Victims[0]
 }
 
-// told gives an error until there is an Event on a pod.
-func (w *away) told(t *testing.T, p testPod) error {
+// reported returns an error until there is an Event on a pod.
+func (w *away) reported(t *testing.T, p testPod) error {
 	list, err := w.plane.Client.CoreV1().Events(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{
 		FieldSelector: "reason=OOMKilling,involvedObject.name=" + p.name + ",involvedObject.uid=" + p.uid,
 	})

@@ -41,7 +41,7 @@ type testPod struct {
 	dir, container string
 }
 
-// cgroupRoot is kubelet's --cgroup-root, as the agent is told.
+// cgroupRoot is kubelet's --cgroup-root, as the agent is configured.
 var cgroupRoot = fmt.Sprintf("/oomwitness-storm-%d", time.Now().UnixNano())
 
 // newPods makes a podSet without pods. All cgroups are removed with the test.

@@ -66,7 +66,7 @@ type soak struct {
 // TestSoak runs the agent for AGENT_SOAK seconds on a node of 250 pods, of which
 // some five a second are replaced and some three a second hit by the OOM killer,
 // while somebody reads metrics and page. It stays small, and once it knows ten
-// minutes of such a node, it does not grow; each kill is told once, with its names.
+// minutes of such a node, it does not grow; each kill is reported once, with its names.
 func TestSoak(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to load BPF programs and make cgroups")
@@ -93,7 +93,7 @@ func TestSoak(t *testing.T) {
 	s.judge(t, lasted, used, float64(written)/1024/lasted.Seconds())
 	require.NoError(t, faultkit.Until(t.Context(), "all kills to be counted", func() error { return s.allCounted(t.Context()) }))
 	if lasted < eventsLive {
-		require.NoError(t, faultkit.Until(t.Context(), "all kills to be told", func() error { return s.allTold(t, plane) }))
+		require.NoError(t, faultkit.Until(t.Context(), "all kills to be reported", func() error { return s.allReported(t, plane) }))
 	}
 	require.NoError(t, s.agent.End(syscall.SIGTERM))
 }
@@ -238,7 +238,7 @@ func (s *soak) allCounted(ctx context.Context) error {
 	}
 	for p, n := range seen {
 		if n > 1 {
-			return fmt.Errorf("process %d is told of %d times", p.pid, n)
+			return fmt.Errorf("process %d is reported %d times", p.pid, n)
 		}
 	}
 	if want := int(s.killed.Load()); len(seen) != want {
@@ -255,19 +255,19 @@ func (s *soak) allCounted(ctx context.Context) error {
 	return err
 }
 
-// allTold gives an error until all kills are in Events on the pods, none twice. A
+// allReported returns an error until all kills are in Events on the pods, none twice. A
 // flood of kills by others on this machine fills the queue: what it had no room for
 // is counted.
-func (s *soak) allTold(t *testing.T, plane *controlplane.Plane) error {
+func (s *soak) allReported(t *testing.T, plane *controlplane.Plane) error {
 	full, err := agent.Metric(t.Context(), "oomwitness_events_total", `stage="skipped"`, `reason="queue_full"`)
 	if err != nil {
 		return err
 	}
-	told, _, err := eventCounts(t.Context(), plane)
+	reported, _, err := eventCounts(t.Context(), plane)
 	killed := int(s.killed.Load())
-	require.LessOrEqual(t, told, killed)
-	if err == nil && told+int(full) < killed {
-		err = fmt.Errorf("%d of %d, and %v had no room", told, killed, full)
+	require.LessOrEqual(t, reported, killed)
+	if err == nil && reported+int(full) < killed {
+		err = fmt.Errorf("%d of %d, and %v had no room", reported, killed, full)
 	}
 	return err
 }

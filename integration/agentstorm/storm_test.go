@@ -106,7 +106,7 @@ func TestStorm(t *testing.T) {
 		return int(n), err
 	})
 	var events int
-	told := wait(t, "all kills to be told", func() (sum int, err error) {
+	reported := wait(t, "all kills to be reported", func() (sum int, err error) {
 		sum, events, err = eventCounts(t.Context(), plane)
 		return sum, err
 	})
@@ -118,10 +118,10 @@ func TestStorm(t *testing.T) {
 		return nil
 	}))
 	require.NoError(t, a.End(syscall.SIGTERM))
-	t.Logf("metric=agent-storm kills=%d pods=%d lives=%d amid=%d counted=%d told=%d events=%d ms=%d rss_kib=%d anon_kib=%d seed=%d",
-		kills, onPods, lives, amid, counted, told, events, time.Since(began).Milliseconds(), memory, own, seed)
+	t.Logf("metric=agent-storm kills=%d pods=%d lives=%d amid=%d counted=%d reported=%d events=%d ms=%d rss_kib=%d anon_kib=%d seed=%d",
+		kills, onPods, lives, amid, counted, reported, events, time.Since(began).Milliseconds(), memory, own, seed)
 	require.Equal(t, kills, counted)
-	require.Equal(t, kills, told)
+	require.Equal(t, kills, reported)
 	require.LessOrEqual(t, events, onPods*(1+int(time.Since(began)/(10*time.Minute))+1))
 }
 

@@ -42,8 +42,8 @@ type theAgent struct {
 	pod    *corev1.Pod
 }
 
-// TestAgent is the life of the agent's pod: enabled, confined, told of kills,
-// restarted, told to mark, without its capability, and taken off with the chart.
+// TestAgent is the life of the agent's pod: enabled, confined, with its reports of kills,
+// restarted, set to mark, without its capability, and taken off with the chart.
 func TestAgent(t *testing.T) {
 	images(t)
 	before := state(t)
@@ -62,7 +62,7 @@ func TestAgent(t *testing.T) {
 	}{
 		{"rights", func(t *testing.T) { a.mayOnly(t) }},
 		{"confined", a.confined},
-		{"tells", a.tells},
+		{"reports", a.reports},
 		{"restarted", a.restarted},
 		{"marks", a.marks},
 		{"capability", a.withoutCapability},
@@ -204,9 +204,9 @@ func (a *theAgent) line(t *testing.T, name string) (found agent.Line) {
 	return found
 }
 
-// tells: of a container that reached its limit tell Event, log, metrics, API and
+// reports: of a container that reached its limit report Event, log, metrics, API and
 // page, and none of them shows what is the node's own.
-func (a *theAgent) tells(t *testing.T) {
+func (a *theAgent) reports(t *testing.T) {
 	hog, event := a.kill(t, documentedPod(t))
 	t.Logf("chart agent event=%q", event.Message)
 	require.Regexp(t, `^Killed process tail \(pid \d+\), .*: the container's memory limit of 32\.0 MiB was reached$`, event.Message)
@@ -247,7 +247,7 @@ func (a *theAgent) tells(t *testing.T) {
 }
 
 // counted: each of the pods has one kill in the metrics, at its container's limit,
-// and nobody else has. Which container it was is for tells: containerd has half a
+// and nobody else has. Which container it was is for reports: containerd has half a
 // second to name it, which a guest without processor time does not keep.
 func (a *theAgent) counted(t *testing.T, pods ...string) {
 	t.Helper()
@@ -285,7 +285,7 @@ func (a *theAgent) restarted(t *testing.T) {
 	require.Len(t, events.Items, 2, "one for each kill")
 }
 
-// marks: told so, the agent marks the pod that reached the pod's limit, and not the
+// marks: configured so, the agent marks the pod that reached the pod's limit, and not the
 // one at its container's. Evictions leave alone what nobody makes again.
 func (a *theAgent) marks(t *testing.T) {
 	_, err := typed(t, enableAgent, "--set", "agent.mark.label=oom.example.com/victim=true",

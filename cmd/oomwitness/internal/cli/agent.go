@@ -6,13 +6,13 @@ func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Tell log, metrics and Kubernetes of every OOM kill on this node",
-		Long: `Tell log, metrics and Kubernetes of every OOM kill on this node, in a container or
-not, until Ctrl-C or SIGTERM. It needs a ledger (oomwitness load), and waits for
-one. One agent runs on a node: as a pod of the Helm chart's DaemonSet, or as the
+		Short: "Report every OOM kill on this node to log, metrics and Kubernetes",
+		Long: `Report every OOM kill on this node, in a container or not, to log, metrics and
+Kubernetes, until Ctrl-C or SIGTERM. The agent needs a ledger (oomwitness load), and
+waits for it. One agent runs on a node: as a pod of the Helm chart's DaemonSet, or as the
 systemd unit that "oomwitness install --agent" writes.
 
-Of each OOM event it tells
+The agent reports each OOM event by
 
   log          one line with all victims: whose limit, the process, its sizes, pod
                and container; JSON unless on a terminal
@@ -31,10 +31,10 @@ Names come from the cgroups, which are watched; from containerd, if --address
 answers; and from the API server, which is asked for the pods of this node alone.
 Without Kubernetes, or while the API server is away, all the rest works.
 
-Its position is a journal in --state-dir: an OOM event is written down before it is
-told of, so that an agent that was killed goes on where it was. It counts each kill
-once, and what Kubernetes was not told of yet is told after the restart. The
-ledger keeps some 4,000 kills for an agent that is away; whose they were is known
+The agent's position is a journal in --state-dir: an OOM event is written to the
+journal before it is reported, so that an agent that was killed goes on where it was.
+The agent counts each kill once, and reports to Kubernetes after the restart what was
+not reported before. The ledger keeps some 4,000 kills for an agent that is away; whose they were is known
 from --state-dir too, if a container began while an agent ran.
 
 To live through the OOM itself it wants an oom_score_adj near -1000, and a memory

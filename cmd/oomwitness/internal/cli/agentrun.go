@@ -25,7 +25,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/page"
 )
 
-// daemon is the agent with all that it tells.
+// daemon is the agent with all that it reports to.
 type daemon struct {
 	f       *agentFlags
 	log     *logrus.Logger
@@ -95,7 +95,7 @@ func (d *daemon) connect() error {
 	}
 	d.node = cmp.Or(d.f.nodeName, os.Getenv(nodeNameEnv), host)
 	if !d.f.wantsKubernetes() {
-		d.log.Info("without Kubernetes: kills are told to the log and the metrics")
+		d.log.Info("without Kubernetes: kills are reported to the log and the metrics")
 		return nil
 	}
 	name, err := d.f.node()

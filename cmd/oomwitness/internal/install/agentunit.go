@@ -11,10 +11,10 @@ const AgentEnvironment = "/etc/default/oomwitness-agent"
 // containerd's socket and the ledger's folder.
 func (o Options) agentUnit() []byte {
 	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
-# The agent tells log and metrics of every OOM kill. It must live through the OOM
+# The agent reports every OOM kill to log and metrics. It must live through the OOM
 # itself: the OOM killer takes it last, and what it needs is kept for it.
 [Unit]
-Description=Agent that tells of OOM kills (oomwitness)
+Description=Agent that reports OOM kills (oomwitness)
 Wants=%s
 After=%s containerd.service
 

@@ -56,7 +56,7 @@ func (w *textWriter) Write(e *kill.Event) error {
 	return err
 }
 
-// role is what tells the victim from any process of its container.
+// role is what distinguishes the victim from any process of its container.
 func role(v kill.Victim) string {
 	switch {
 	case v.Init:

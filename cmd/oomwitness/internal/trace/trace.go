@@ -27,7 +27,7 @@ type Tracer struct {
 	Containers *containers.Client
 	Filter     Filter
 	Out        Writer
-	// Warn is told what goes wrong with one record and does not end the trace.
+	// Warn receives what goes wrong with one record and does not end the trace.
 	Warn func(error)
 	// Ahead is how often the tree is walked, so that cgroups have a name when
 	// they are removed; 0 for never.
@@ -88,7 +88,7 @@ func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]
 		case <-ctx.Done():
 			return nil
 		case <-ahead:
-			t.tellLost()
+			t.warnLost()
 			if err := t.Tree.Refresh(); err != nil {
 				t.Warn(err)
 				ahead = nil // once is enough
@@ -101,8 +101,8 @@ func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]
 	}
 }
 
-// tellLost says what is missing from the trace.
-func (t *Tracer) tellLost() {
+// warnLost warns of what is missing from the trace.
+func (t *Tracer) warnLost() {
 	if t.Lost == nil {
 		return
 	}

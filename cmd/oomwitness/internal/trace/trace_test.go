@@ -97,7 +97,7 @@ func TestPastThenLive(t *testing.T) {
 	})
 }
 
-// TestLostRecords: what the ring had no room for is told, once.
+// TestLostRecords: what the ring had no room for is reported, once.
 func TestLostRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var warnings []string

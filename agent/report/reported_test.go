@@ -1,4 +1,4 @@
-package tell
+package report
 
 import (
 	"slices"
@@ -16,40 +16,40 @@ func tasks(times ...uint64) []deliver.Task {
 	return out
 }
 
-func TestTold(t *testing.T) {
-	one := told(nil).with(tasks(30, 10))
+func TestReported(t *testing.T) {
+	one := reported(nil).with(tasks(30, 10))
 	if got := one.String(); got != "a,u" {
 		t.Errorf("written %q", got)
 	}
-	again := parseTold(one.String())
+	again := parseReported(one.String())
 	if news := again.news(tasks(10, 20, 30)); len(news) != 1 || news[0].BootNS != 20 {
 		t.Errorf("news %v", news)
 	}
-	// At the bound the oldest go, and count as told for good.
+	// At the bound the oldest go, and count as reported for good.
 	var many []uint64
-	for i := range uint64(maxTold) {
+	for i := range uint64(maxReported) {
 		many = append(many, 100+i)
 	}
-	full := told{50}.with(tasks(many...))
-	if len(full) != maxTold || full[0] != 100 || !full.has(50) || !full.has(7) || full.has(1000) {
+	full := reported{50}.with(tasks(many...))
+	if len(full) != maxReported || full[0] != 100 || !full.has(50) || !full.has(7) || full.has(1000) {
 		t.Errorf("full: %v", full)
 	}
 }
 
-func FuzzTold(f *testing.F) {
+func FuzzReported(f *testing.F) {
 	for _, text := range []string{"", "a,u", "zz,,-1,a", strings.Repeat("1,", 200), "3w5e11264sgsf,3w5e11264sgsg"} {
 		f.Add(text, uint64(30))
 	}
 	f.Fuzz(func(t *testing.T, text string, ns uint64) {
-		got := parseTold(text)
-		if len(got) > maxTold || !slices.IsSorted(got) {
+		got := parseReported(text)
+		if len(got) > maxReported || !slices.IsSorted(got) {
 			t.Fatalf("%q gives %v", text, got)
 		}
-		if again := parseTold(got.String()); !slices.Equal(again, got) {
+		if again := parseReported(got.String()); !slices.Equal(again, got) {
 			t.Fatalf("%v is written %q, and read %v", got, got.String(), again)
 		}
 		after := got.with(tasks(ns))
-		if !after.has(ns) || len(after) > maxTold {
+		if !after.has(ns) || len(after) > maxReported {
 			t.Fatalf("%v with %d is %v", got, ns, after)
 		}
 		for _, old := range got {

@@ -1,4 +1,4 @@
-// Package tell makes Events of OOM kills: on the pod of the victims, and on the
+// Package report makes Events of OOM kills: on the pod of the victims, and on the
 // node for victims in no pod.
 //
 // # Reason
@@ -23,15 +23,15 @@
 // # Never twice
 //
 // An agent may die between the API server's answer and its note of it, and then
-// tells again. The name of the Event follows from boot, pod, container, cause and
+// reports again. The name of the Event follows from boot, pod, container, cause and
 // the ten minutes; the Event names the OOM events that it counts; and it is changed
 // only as it was read. So an OOM event is counted once, whatever died when, as long
 // as the API server keeps the Event (an hour by default) and no more than 64 OOM
 // events of the same Event came between: one that is older than the newest 64 is
-// taken for told.
+// taken for reported.
 //
 // client-go's EventBroadcaster can do neither: its counts and names live in memory.
-package tell
+package report
 
 import (
 	"context"
@@ -52,7 +52,7 @@ import (
 )
 
 const (
-	name = "tell"
+	name = "report"
 	// window is the time whose OOM events have one Event.
 	window = 10 * time.Minute
 	// patience outlasts an API server that is away while it is upgraded.
@@ -72,8 +72,8 @@ type Options struct {
 	DryRun bool
 }
 
-// Teller is the action that tells.
-type Teller struct {
+// Reporter is the action that creates and changes Events.
+type Reporter struct {
 	Options
 	// rates limits the calls of one pod or of the node; events is what the Events
 	// of a lane looked like when they were last seen. Both are safe for concurrent
@@ -81,35 +81,35 @@ type Teller struct {
 	rates, events *lru.Cache
 }
 
-var _ deliver.Action = (*Teller)(nil)
+var _ deliver.Action = (*Reporter)(nil)
 
 // New makes one.
-func New(o Options) *Teller {
-	return &Teller{Options: o, rates: lru.New(maxRemembered), events: lru.New(maxRemembered)}
+func New(o Options) *Reporter {
+	return &Reporter{Options: o, rates: lru.New(maxRemembered), events: lru.New(maxRemembered)}
 }
 
-// Name is "tell".
-func (t *Teller) Name() string { return name }
+// Name returns "report".
+func (r *Reporter) Name() string { return name }
 
 // Patience is half an hour.
-func (t *Teller) Patience() time.Duration { return patience }
+func (r *Reporter) Patience() time.Duration { return patience }
 
 // Done is outcome.Reported.
-func (t *Teller) Done() outcome.Stage { return outcome.Reported }
+func (r *Reporter) Done() outcome.Stage { return outcome.Reported }
 
 // Count counts an OOM event.
-func (t *Teller) Count(stage outcome.Stage, reason outcome.Reason) {
-	t.Options.Count.Event(stage, reason)
+func (r *Reporter) Count(stage outcome.Stage, reason outcome.Reason) {
+	r.Options.Count.Event(stage, reason)
 }
 
 // Plan has a task for each container with victims, and one for the node if there
 // are victims in no pod.
-func (t *Teller) Plan(in *events.OOMEvent) []deliver.Item {
+func (r *Reporter) Plan(in *events.OOMEvent) []deliver.Item {
 	var items []deliver.Item
 	at := map[deliver.Lane]int{}
 	victims := map[deliver.Lane][]events.Victim{}
 	for _, v := range in.Victims {
-		lane := t.lane(in, v)
+		lane := r.lane(in, v)
 		if _, ok := at[lane]; !ok {
 			at[lane] = len(items)
 			items = append(items, deliver.Item{Lane: lane})
@@ -126,7 +126,7 @@ func (t *Teller) Plan(in *events.OOMEvent) []deliver.Item {
 }
 
 // lane is that of one victim. Two of its groups are two Events.
-func (t *Teller) lane(in *events.OOMEvent, v events.Victim) deliver.Lane {
+func (r *Reporter) lane(in *events.OOMEvent, v events.Victim) deliver.Lane {
 	lane := deliver.Lane{Action: name, Group: group(in)}
 	if v.Pod != nil && v.Pod.UID != "" {
 		lane.Target = deliver.Target{Namespace: v.Pod.Namespace, Name: v.Pod.Name, UID: v.Pod.UID}
@@ -151,27 +151,27 @@ func boot(id string) string {
 }
 
 // Do creates the lane's Event, or has it count further OOM events.
-func (t *Teller) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task) error {
-	object, err := t.object(lane, tasks)
+func (r *Reporter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task) error {
+	object, err := r.object(lane, tasks)
 	if err != nil {
 		return err
 	}
-	if t.DryRun {
+	if r.DryRun {
 		for _, task := range tasks {
-			t.Log.WithFields(logrus.Fields{
+			r.Log.WithFields(logrus.Fields{
 				"kind": object.Kind, "namespace": object.Namespace, "name": object.Name, "oom_event": task.ID, "message": task.Text,
 			}).Info("dry run: would make an Event")
 		}
 		return &outcome.SkipError{Reason: outcome.DryRun}
 	}
-	if wait := t.wait(lane.Target); wait > 0 {
+	if wait := r.wait(lane.Target); wait > 0 {
 		return &outcome.WaitError{After: wait}
 	}
-	if err := t.tell(ctx, lane, object, tasks); err != nil {
+	if err := r.report(ctx, lane, object, tasks); err != nil {
 		return err
 	}
 	for _, task := range tasks {
-		t.Options.Count.TellDelay(time.Since(task.Time))
+		r.Options.Count.ReportDelay(time.Since(task.Time))
 	}
 	return nil
 }

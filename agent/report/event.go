@@ -1,4 +1,4 @@
-package tell
+package report
 
 import (
 	"context"
@@ -27,15 +27,15 @@ const (
 const maxName = 253
 
 // object is what the Event of a lane is about.
-func (t *Teller) object(lane deliver.Lane, tasks []deliver.Task) (corev1.ObjectReference, error) {
+func (r *Reporter) object(lane deliver.Lane, tasks []deliver.Task) (corev1.ObjectReference, error) {
 	if lane.Target.Node() {
 		// As kubelet's own Events on its node: kubectl looks for both UIDs.
-		return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: t.Node, UID: types.UID(t.Node)}, nil
+		return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.Node, UID: types.UID(r.Node)}, nil
 	}
 	object := corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: lane.Target.Namespace, Name: lane.Target.Name, UID: types.UID(lane.Target.UID),
 	}
-	if pod, ok := t.Pods.Lookup(lane.Target.UID); ok {
+	if pod, ok := r.Pods.Lookup(lane.Target.UID); ok {
 		object.Namespace, object.Name, object.UID = pod.Namespace, pod.Name, types.UID(pod.UID)
 		for _, c := range pod.Containers {
 			if c.Name == lane.Container {
@@ -60,61 +60,61 @@ var fieldOf = map[string]string{
 // seen is an Event as the API server had it last. Without a version the Event is
 // there and was not read since somebody else changed it.
 type seen struct {
-	version string
-	count   int32
-	told    told
+	version  string
+	count    int32
+	reported reported
 }
 
 func seenOf(e *corev1.Event) seen {
-	return seen{version: e.ResourceVersion, count: e.Count, told: parseTold(e.Annotations[annotationTold])}
+	return seen{version: e.ResourceVersion, count: e.Count, reported: parseReported(e.Annotations[annotationReported])}
 }
 
-// tell changes the lane's Event if it is there, and creates it if not. Each answer
+// report changes the lane's Event if it is there, and creates it if not. Each answer
 // of the API server is kept for the next attempt: an attempt that fails at its last
 // request repeats this request alone.
-func (t *Teller) tell(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
+func (r *Reporter) report(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
 	namespace, eventName := object.Namespace, eventName(lane, object)
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	if _, ok := t.events.Get(lane); !ok {
-		event := t.event(namespace, eventName, object, tasks)
+	if _, ok := r.events.Get(lane); !ok {
+		event := r.event(namespace, eventName, object, tasks)
 		created := &corev1.Event{}
-		err := t.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
+		err := r.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
 		if err == nil {
-			t.events.Add(lane, seenOf(created))
+			r.events.Add(lane, seenOf(created))
 			return nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
 			return kubeapi.Judge(err)
 		}
 		// By an agent before this one, or by a call whose answer was lost.
-		t.events.Add(lane, seen{})
+		r.events.Add(lane, seen{})
 	}
-	known, err := t.known(ctx, lane, namespace, eventName)
+	known, err := r.known(ctx, lane, namespace, eventName)
 	if err != nil {
 		return err
 	}
-	return t.count(ctx, lane, namespace, eventName, known, tasks)
+	return r.count(ctx, lane, namespace, eventName, known, tasks)
 }
 
 // known is the lane's Event, which is read if it was not yet.
-func (t *Teller) known(ctx context.Context, lane deliver.Lane, namespace, eventName string) (seen, error) {
-	if cached, ok := t.events.Get(lane); ok && cached.(seen).version != "" {
+func (r *Reporter) known(ctx context.Context, lane deliver.Lane, namespace, eventName string) (seen, error) {
+	if cached, ok := r.events.Get(lane); ok && cached.(seen).version != "" {
 		return cached.(seen), nil
 	}
-	event, err := t.patch(ctx, namespace, eventName, []byte("{}"))
+	event, err := r.patch(ctx, namespace, eventName, []byte("{}"))
 	if err != nil {
-		return seen{}, t.failed(lane, err)
+		return seen{}, r.failed(lane, err)
 	}
 	known := seenOf(event)
-	t.events.Add(lane, known)
+	r.events.Add(lane, known)
 	return known, nil
 }
 
 // count has an Event count the tasks that it does not yet.
-func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
-	news := known.told.news(tasks)
+func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
+	news := known.reported.news(tasks)
 	if len(news) == 0 {
 		return nil
 	}
@@ -122,7 +122,7 @@ func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventN
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
 			"resourceVersion": known.version,
-			"annotations":     map[string]string{annotationTold: known.told.with(news).String()},
+			"annotations":     map[string]string{annotationReported: known.reported.with(news).String()},
 		},
 		"count":         known.count + int32(len(news)),
 		"lastTimestamp": metav1.NewTime(last.Time),
@@ -131,19 +131,19 @@ func (t *Teller) count(ctx context.Context, lane deliver.Lane, namespace, eventN
 	if err != nil {
 		return &outcome.SkipError{Reason: outcome.Refused, Err: err}
 	}
-	changed, err := t.patch(ctx, namespace, eventName, body)
+	changed, err := r.patch(ctx, namespace, eventName, body)
 	if err != nil {
-		return t.failed(lane, err)
+		return r.failed(lane, err)
 	}
-	t.events.Add(lane, seenOf(changed))
+	r.events.Add(lane, seenOf(changed))
 	return nil
 }
 
 // patch changes an Event, and returns it. An empty patch reads it with no more
 // rights than those to patch.
-func (t *Teller) patch(ctx context.Context, namespace, eventName string, body []byte) (*corev1.Event, error) {
+func (r *Reporter) patch(ctx context.Context, namespace, eventName string, body []byte) (*corev1.Event, error) {
 	event := &corev1.Event{}
-	err := t.Client.Patch(types.MergePatchType).Namespace(namespace).Resource("events").Name(eventName).
+	err := r.Client.Patch(types.MergePatchType).Namespace(namespace).Resource("events").Name(eventName).
 		Body(body).MaxRetries(0).Do(ctx).Into(event)
 	return event, err
 }
@@ -151,29 +151,29 @@ func (t *Teller) patch(ctx context.Context, namespace, eventName string, body []
 // failed says what a failed read or change means. What is known of the Event stays
 // known after an answer that says nothing of it: a change names the version that it
 // changes, so one that was made, and whose answer was lost, is a conflict next time.
-func (t *Teller) failed(lane deliver.Lane, err error) error {
+func (r *Reporter) failed(lane deliver.Lane, err error) error {
 	switch {
 	case apierrors.IsNotFound(err): // its time is over
-		t.events.Remove(lane)
+		r.events.Remove(lane)
 		return &outcome.RetryError{Reason: outcome.Conflict, Err: err}
 	case apierrors.IsConflict(err):
-		t.events.Add(lane, seen{})
+		r.events.Add(lane, seen{})
 	}
 	return kubeapi.Judge(err)
 }
 
 // event is a new Event for tasks.
-func (t *Teller) event(namespace, eventName string, object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
+func (r *Reporter) event(namespace, eventName string, object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
 	first, last := tasks[0], tasks[len(tasks)-1]
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: eventName,
-			Annotations: map[string]string{annotationTold: told(nil).with(tasks).String()},
+			Annotations: map[string]string{annotationReported: reported(nil).with(tasks).String()},
 		},
 		InvolvedObject: object, Reason: Reason, Message: last.Text, Type: corev1.EventTypeWarning,
-		Source:         corev1.EventSource{Component: Component, Host: t.Node},
+		Source:         corev1.EventSource{Component: Component, Host: r.Node},
 		FirstTimestamp: metav1.NewTime(first.Time), LastTimestamp: metav1.NewTime(last.Time),
-		Count: int32(len(tasks)), ReportingController: Component, ReportingInstance: t.Node,
+		Count: int32(len(tasks)), ReportingController: Component, ReportingInstance: r.Node,
 	}
 }
 

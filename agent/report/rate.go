@@ -1,4 +1,4 @@
-package tell
+package report
 
 import (
 	"time"
@@ -17,11 +17,11 @@ const (
 )
 
 // wait takes a call of a target's, or says how long there is none.
-func (t *Teller) wait(target deliver.Target) time.Duration {
-	limiter, ok := t.rates.Get(target)
+func (r *Reporter) wait(target deliver.Target) time.Duration {
+	limiter, ok := r.rates.Get(target)
 	if !ok {
 		limiter = rate.NewLimiter(rate.Every(refill), burst)
-		t.rates.Add(target, limiter)
+		r.rates.Add(target, limiter)
 	}
 	reservation := limiter.(*rate.Limiter).Reserve()
 	wait := reservation.Delay()
