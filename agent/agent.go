@@ -16,14 +16,14 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/checkpoint"
 	"github.com/oomwitness/oomwitness/agent/collect"
 	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/agent/pods"
-	"github.com/oomwitness/oomwitness/agent/recall"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -39,9 +39,9 @@ type Config struct {
 	Kubelet *cgroups.Kubelet
 	// Pods are the node's, nil without Kubernetes. Synced waits until they are
 	// known, or ctx ends; may be nil.
-	Pods identity.Pods
-	// PodsKept are the same where what is known of them outlives this agent; may be nil.
-	PodsKept recall.Source[pods.Known]
+	Pods resolve.Pods
+	// PodsKept are the same Pods, if they are checkpointed; may be nil.
+	PodsKept checkpoint.Source[pods.Known]
 	Synced   func(ctx context.Context)
 	// Consumers receive every OOM event; Tracked until it has done with each,
 	// may be nil.
@@ -70,8 +70,8 @@ type Agent struct {
 	worth  time.Duration
 	silent int // OOM events that were only counted, and not yet said so
 	// dropped are the deliveries that the journal has given up, as last seen.
-	dropped uint64
-	keeper  *recall.Keeper
+	dropped    uint64
+	checkpoint *checkpoint.Checkpoint
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector
@@ -129,43 +129,43 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups")
 	}
-	watcher, namer := a.identity(h, boot, l, names)
+	watcher, resolver := a.resolver(h, boot, l, names)
 	collector := collect.New(collect.Options{
-		Ledger: source{l}, Namer: namer, Limits: newLimits(watcher.Limits).of, Boot: boot,
+		Ledger: source{l}, Resolver: resolver, Limits: newLimits(watcher.Limits).of, Boot: boot,
 		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	a.mu.Lock()
 	a.collector, a.journal, a.watcher, a.names = collector, j, watcher, names
 	a.mu.Unlock()
-	a.serve(ctx, j, namer)
+	a.serve(ctx, j, resolver)
 	return nil
 }
 
-// identity learns what runs on the node, and what an earlier agent has known, before
-// the first kill is named.
-func (a *Agent) identity(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *identity.Namer) {
+// resolver returns a watcher and a Resolver that know what runs on the node, and what
+// an earlier agent has checkpointed.
+func (a *Agent) resolver(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *resolve.Resolver) {
 	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: a.c.Kubelet}
-	var namer *identity.Namer
-	appeared := func(path string) { namer.Appeared(path) }
+	var resolver *resolve.Resolver
+	appeared := func(path string) { resolver.Appeared(path) }
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	namer = identity.NewNamer(watcher, names, a.c.Pods, a.c.Kubelet)
-	a.keeper = recall.Open(recall.Options{
+	resolver = resolve.New(watcher, names, a.c.Pods, a.c.Kubelet)
+	a.checkpoint = checkpoint.Open(checkpoint.Options{
 		Dir: a.c.StateDir, Boot: boot, Kubelet: a.c.Kubelet, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
 		Warn: func(err error) { a.c.Log.Warn(err) },
 	})
 	if err := watcher.Start(); err != nil {
 		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
 	}
-	return watcher, namer
+	return watcher, resolver
 }
 
 // serve runs the parts until ctx ends, and all have.
-func (a *Agent) serve(ctx context.Context, j *journal.Journal, namer *identity.Namer) {
+func (a *Agent) serve(ctx context.Context, j *journal.Journal, resolver *resolve.Resolver) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { a.watcher.Run(ctx) })
-	parts.Go(func() { namer.Run(ctx) })
-	parts.Go(func() { a.keeper.Run(ctx) })
+	parts.Go(func() { resolver.Run(ctx) })
+	parts.Go(func() { a.checkpoint.Run(ctx) })
 	parts.Go(func() { a.follow(ctx, j) })
 	for _, beside := range a.c.Beside {
 		parts.Go(func() { beside(ctx) })

@@ -18,9 +18,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/journal"
 	"github.com/oomwitness/oomwitness/agent/metrics"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -145,7 +145,7 @@ func BenchmarkRingToMetric(b *testing.B) {
 	a.journal = j
 	watcher, ids := watched(b)
 	c := collect.New(collect.Options{
-		Ledger: newFullRing(b, ids), Namer: identity.NewNamer(watcher, nobody{}, nil, nil), Boot: "boot",
+		Ledger: newFullRing(b, ids), Resolver: resolve.New(watcher, nobody{}, nil, nil), Boot: "boot",
 		Limits: newLimits(watcher.Limits).of, Counted: j.Has, Out: a.deliver, Warn: func(err error) { b.Error(err) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -213,9 +213,9 @@ func (t *Tree) notifyOf(k Known) {
 	}
 }
 
-// recall takes what another Tree knew in this boot. The walk after it finds which
+// restore takes what another Tree knew in this boot. The walk after it finds which
 // of those that were there are gone.
-func (t *Tree) recall(list []Known) {
+func (t *Tree) restore(list []Known) {
 	if t.paths == nil {
 		t.paths = map[uint64]known{}
 	}

@@ -78,12 +78,12 @@ func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 	return &Watcher{o: o, fd: -1, tree: tree, byPath: map[string]dir{}, dirs: map[int]watched{}, noise: newNoise()}
 }
 
-// Recall takes what the watcher of an agent before this one knew, in the same boot:
+// Restore takes what the watcher of an agent before this one knew, in the same boot:
 // before Start, which finds what of it is gone.
-func (w *Watcher) Recall(list []Known) {
+func (w *Watcher) Restore(list []Known) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tree.recall(list)
+	w.tree.restore(list)
 }
 
 // Notify has f called with each cgroup that is new, moved or removed from now on. It

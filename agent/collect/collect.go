@@ -26,9 +26,9 @@ type Ledger interface {
 	Meta() (bpf.Meta, error)
 }
 
-// Namer puts names to a record's victim: an identity.Namer.
-type Namer interface {
-	Name(context.Context, *bpf.Record) (kill.Event, error)
+// Resolver resolves the victim of a record: a resolve.Resolver.
+type Resolver interface {
+	Resolve(context.Context, *bpf.Record) (kill.Event, error)
 	Complete(*kill.Event)
 }
 
@@ -39,9 +39,9 @@ type Limits func(d *kill.Domain, bootNS uint64) (limit, usage *uint64)
 
 // Options of a Collector. All but Limits are needed.
 type Options struct {
-	Ledger Ledger
-	Namer  Namer
-	Limits Limits
+	Ledger   Ledger
+	Resolver Resolver
+	Limits   Limits
 	// Boot is the boot's ID.
 	Boot string
 	// Counted says whether a victim is in an OOM event that was given out, by this
@@ -175,7 +175,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	if _, ok := c.held[r.Key()]; ok || c.o.Counted(r) {
 		return false
 	}
-	e, err := c.o.Namer.Name(ctx, r)
+	e, err := c.o.Resolver.Resolve(ctx, r)
 	if err != nil {
 		c.o.Warn(err)
 	}

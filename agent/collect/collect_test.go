@@ -84,21 +84,21 @@ func (l *ledger) write(inRing bool, records ...bpf.Record) {
 	}
 }
 
-// namer knows no names until it is completed. It may be stuck at a victim.
-type namer struct {
+// resolver knows no names until it is completed. It may be stuck at a victim.
+type resolver struct {
 	completed int
 	stuckAt   uint32
 	stuck     chan struct{}
 }
 
-func (n *namer) Name(_ context.Context, r *bpf.Record) (kill.Event, error) {
+func (n *resolver) Resolve(_ context.Context, r *bpf.Record) (kill.Event, error) {
 	if n.stuck != nil && r.TGID == n.stuckAt {
 		<-n.stuck
 	}
 	return kill.NewEvent(r, cgroups.Name{ID: r.Cgroup}, cgroups.Name{ID: r.Domain}), nil
 }
 
-func (n *namer) Complete(e *kill.Event) {
+func (n *resolver) Complete(e *kill.Event) {
 	n.completed++
 	e.Pod = &kill.Pod{Name: fmt.Sprint("pod-", e.Victim.PID)}
 }
@@ -131,13 +131,13 @@ func (r *rig) warnings() []error {
 }
 
 func start(t *testing.T, l *ledger, known map[bpf.TaskKey]bool) *rig {
-	return startWith(t, l, known, &namer{})
+	return startWith(t, l, known, &resolver{})
 }
 
-func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *namer) *rig {
+func startWith(t *testing.T, l *ledger, known map[bpf.TaskKey]bool, names *resolver) *rig {
 	r := &rig{ledger: l, known: known}
 	r.Collector = collect.New(collect.Options{
-		Ledger: l, Namer: names, Boot: "boot",
+		Ledger: l, Resolver: names, Boot: "boot",
 		Counted: func(rec *bpf.Record) bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -386,7 +386,7 @@ func FuzzRecord(f *testing.F) {
 		r := rec(pid, seq, index)
 		r.Constraint, r.Domain, r.Order, r.Flags = constraint, domain, order, bpf.Flags(flags)
 		copy(r.Comm[:], comm)
-		e, err := (&namer{}).Name(t.Context(), &r)
+		e, err := (&resolver{}).Resolve(t.Context(), &r)
 		require.NoError(t, err)
 		in := events.New("boot", e)
 		require.NoError(t, in.Check())

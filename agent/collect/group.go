@@ -82,7 +82,7 @@ func (c *Collector) event(g *group) events.OOMEvent {
 	})
 	for i := range g.events {
 		if e := &g.events[i]; e.Pod == nil || e.Pod.Name == "" || e.Container != nil && e.Container.Kind == "" {
-			c.o.Namer.Complete(e)
+			c.o.Resolver.Complete(e)
 		}
 	}
 	in := events.New(c.o.Boot, g.events[0])

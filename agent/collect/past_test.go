@@ -21,7 +21,7 @@ func TestComesOn(t *testing.T) {
 			l.records = append(l.records, r)
 		}
 		stuck := make(chan struct{})
-		r := startWith(t, l, map[bpf.TaskKey]bool{}, &namer{stuckAt: 4, stuck: stuck})
+		r := startWith(t, l, map[bpf.TaskKey]bool{}, &resolver{stuckAt: 4, stuck: stuck})
 		synctest.Wait()
 		require.Equal(t, [][]uint32{{1}, {2}, {3}}, r.pids())
 		close(stuck)
@@ -39,7 +39,7 @@ func TestReadsAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				stuck := make(chan struct{})
-				r := startWith(t, newLedger(), map[bpf.TaskKey]bool{}, &namer{stuckAt: 2, stuck: stuck})
+				r := startWith(t, newLedger(), map[bpf.TaskKey]bool{}, &resolver{stuckAt: 2, stuck: stuck})
 				var want [][]uint32
 				for i := range uint32(many) {
 					r.ledger.write(true, rec(i+1, uint64(i+1), 0))

@@ -106,9 +106,9 @@ func (c *Client) Err() error {
 	return nil
 }
 
-// Recall takes what the client of an agent before this one knew. Containerd is not
+// Restore takes what the client of an agent before this one knew. Containerd is not
 // asked of these.
-func (c *Client) Recall(list []Known) {
+func (c *Client) Restore(list []Known) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range list {

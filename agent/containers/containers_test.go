@@ -162,8 +162,8 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestRecall: what an earlier agent knew, containerd is not asked of.
-func TestRecall(t *testing.T) {
+// TestRestore: what an earlier agent knew, containerd is not asked of.
+func TestRestore(t *testing.T) {
 	first := serve(t, &fake{})
 	var notified []containers.Known
 	first.Notify(func(k containers.Known) { notified = append(notified, k) })
@@ -175,7 +175,7 @@ func TestRecall(t *testing.T) {
 
 	f := &fake{}
 	client := serve(t, f)
-	client.Recall(notified)
+	client.Restore(notified)
 	info, ok := client.Lookup(t.Context(), "cri")
 	require.True(t, ok)
 	require.Equal(t, containers.Info{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: "u-1"}, info)

@@ -14,17 +14,17 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/deliver"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/kubeapi"
 	"github.com/oomwitness/oomwitness/agent/outcome"
 	"github.com/oomwitness/oomwitness/agent/pods"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // known knows one pod, that may be evicted.
 type known struct{}
 
 func (known) Lookup(uid string) (pods.Pod, bool) {
-	return pods.Pod{Pod: identity.Pod{UID: uid, Namespace: "shop", Name: "cart"}, Managed: true}, true
+	return pods.Pod{Pod: resolve.Pod{UID: uid, Namespace: "shop", Name: "cart"}, Managed: true}, true
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)

@@ -44,7 +44,7 @@ type Options struct {
 
 // Kube is the agent's part in Kubernetes.
 type Kube struct {
-	// Pods is an identity.Pods, Queue an events.Tracked. Both may be used before
+	// Pods is an resolve.Pods, Queue an events.Tracked. Both may be used before
 	// Run.
 	Pods  *pods.Store
 	Queue *deliver.Queue

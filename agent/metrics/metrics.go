@@ -100,7 +100,7 @@ func New(o Options) *Metrics {
 			m.events[outcomeKey{stage, reason}], m.marked[outcomeKey{stage, reason}] = 0, 0
 		}
 	}
-	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Identified, outcome.Reported} {
+	for _, stage := range []outcome.Stage{outcome.Observed, outcome.Resolved, outcome.Reported} {
 		m.events[outcomeKey{stage: stage}] = 0
 	}
 	m.marked[outcomeKey{stage: outcome.Marked}] = 0
@@ -136,22 +136,22 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 	})
 }
 
-// Take counts an event and its victims. It is identified where all of them have a
+// Take counts an event and its victims. It is resolved where all of them have a
 // name in Kubernetes, or as a unit of systemd.
 func (m *Metrics) Take(in events.OOMEvent, _ bool) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.events[outcomeKey{stage: outcome.Observed}]++
-	identified := true
+	resolved := true
 	for i := range in.Victims {
 		v := &in.Victims[i]
 		m.victims[known(in.Cause)]++
 		m.kills.add(keyOf(events.SeriesOf(&in, v), v), in.Time, now)
-		identified = identified && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
+		resolved = resolved && (v.Unit != "" || v.Pod != nil && v.Pod.Name != "")
 	}
-	if identified {
-		m.events[outcomeKey{stage: outcome.Identified}]++
+	if resolved {
+		m.events[outcomeKey{stage: outcome.Resolved}]++
 	}
 }
 

@@ -91,7 +91,7 @@ func TestEveryMetric(t *testing.T) {
 	m := full(t)
 	events := read(t, m, "oomwitness_events_total")
 	for _, want := range []string{
-		`{reason="",stage="identified"} 1`, `{reason="",stage="observed"} 1`, `{reason="",stage="reported"} 0`,
+		`{reason="",stage="resolved"} 1`, `{reason="",stage="observed"} 1`, `{reason="",stage="reported"} 0`,
 		`{reason="pod_gone",stage="skipped"} 1`, `{reason="forbidden",stage="error"} 0`,
 	} {
 		require.Contains(t, events, want)
@@ -140,13 +140,13 @@ func TestKilled(t *testing.T) {
 	in.Victims = append(in.Victims, events.Victim{Pod: &kill.Pod{UID: "77"}})
 	m.Take(in, false)
 	m.Take(hit("martian", ""), false)
-	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="identified"} 0`, "a UID is no name")
+	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="resolved"} 0`, "a UID is no name")
 	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 2`)
 	unit := hit(oom.CauseNode, "web-1", "")
 	unit.Victims[1].Unit = "postgresql.service"
 	n := metrics.New(metrics.Options{})
 	n.Take(unit, false)
-	require.Contains(t, read(t, n, "oomwitness_events_total"), `{reason="",stage="identified"} 1`)
+	require.Contains(t, read(t, n, "oomwitness_events_total"), `{reason="",stage="resolved"} 1`)
 	require.Equal(t, strings.Join([]string{
 		over(0),
 		`{cause="node",container="",namespace="",pod=""} 1`,

@@ -11,8 +11,8 @@ type Stage string
 const (
 	// Observed: the ledger's record was read. Counted once per event.
 	Observed Stage = "observed"
-	// Identified: container and pod, or the unit outside pods, are known.
-	Identified Stage = "identified"
+	// Resolved: container and pod, or the unit outside pods, are known.
+	Resolved Stage = "resolved"
 	// Skipped: nothing more will be done, for the reason given.
 	Skipped Stage = "skipped"
 	// Error: one attempt failed. It is made again unless Skipped follows.

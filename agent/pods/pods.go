@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // configSource is an annotation of kubelet's: where the pod came from
@@ -26,7 +26,7 @@ const maxIDs = 4
 
 // Pod is one with what decides about its eviction.
 type Pod struct {
-	identity.Pod
+	resolve.Pod
 	// Managed says that a controller would make it again, DaemonSet that this is a
 	// DaemonSet.
 	Managed, DaemonSet bool
@@ -73,17 +73,17 @@ func compact(pod *corev1.Pod, node string, before *entry) *entry {
 	e.Critical = pod.Spec.PriorityClassName == "system-node-critical" || pod.Spec.PriorityClassName == "system-cluster-critical"
 	e.Finished = pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	for _, c := range pod.Spec.InitContainers {
-		kind := identity.KindInit
+		kind := resolve.KindInit
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			kind = identity.KindSidecar
+			kind = resolve.KindSidecar
 		}
-		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: kind})
+		e.Containers = append(e.Containers, resolve.Container{Name: c.Name, Image: c.Image, Kind: kind})
 	}
 	for _, c := range pod.Spec.Containers {
-		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: identity.KindContainer})
+		e.Containers = append(e.Containers, resolve.Container{Name: c.Name, Image: c.Image, Kind: resolve.KindContainer})
 	}
 	for _, c := range pod.Spec.EphemeralContainers {
-		e.Containers = append(e.Containers, identity.Container{Name: c.Name, Image: c.Image, Kind: identity.KindEphemeral})
+		e.Containers = append(e.Containers, resolve.Container{Name: c.Name, Image: c.Image, Kind: resolve.KindEphemeral})
 	}
 	for i := range e.Containers {
 		c := &e.Containers[i]
@@ -120,7 +120,7 @@ func idsOf(pod *corev1.Pod, name string) []string {
 	return ids
 }
 
-func withFormer(ids []string, before []identity.Container, name string) []string {
+func withFormer(ids []string, before []resolve.Container, name string) []string {
 	for _, c := range before {
 		if c.Name != name {
 			continue

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // Keep is how long a pod is known after its removal, and MaxRemoved how many such
@@ -48,7 +48,7 @@ type Finder interface {
 
 var (
 	_ Finder                  = (*Store)(nil)
-	_ identity.Pods           = (*Store)(nil)
+	_ resolve.Pods            = (*Store)(nil)
 	_ cache.TransformingStore = (*Store)(nil)
 )
 
@@ -63,8 +63,8 @@ func NewStore(node string) *Store {
 // Synced is closed when all pods of the node were read once.
 func (s *Store) Synced() <-chan struct{} { return s.synced }
 
-// ByUID is identity.Pods'.
-func (s *Store) ByUID(uid string) (identity.Pod, bool) {
+// ByUID is resolve.Pods'.
+func (s *Store) ByUID(uid string) (resolve.Pod, bool) {
 	pod, ok := s.Lookup(uid)
 	return pod.Pod, ok
 }

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // made is a pod with one container, whose current ID is given.
@@ -24,13 +24,13 @@ func made(uid, id string) *corev1.Pod {
 }
 
 // byContainer finds a pod by a container's ID.
-func byContainer(s *Store, id string) (identity.Pod, identity.Container, bool) {
+func byContainer(s *Store, id string) (resolve.Pod, resolve.Container, bool) {
 	for _, k := range s.All() {
 		if c, ok := k.Container(id); ok {
 			return k.Pod.Pod, c, true
 		}
 	}
-	return identity.Pod{}, identity.Container{}, false
+	return resolve.Pod{}, resolve.Container{}, false
 }
 
 // mirrored makes a pod the mirror of a static one, as kubelet does.
@@ -106,7 +106,7 @@ func TestFormerIDs(t *testing.T) {
 	}
 	for _, id := range []string{"c2", "c5"} {
 		pod, c, ok := byContainer(s, id)
-		if !ok || pod.Name != "cart-u" || c.Name != "app" || c.Kind != identity.KindContainer || c.IDs[0] != "c5" {
+		if !ok || pod.Name != "cart-u" || c.Name != "app" || c.Kind != resolve.KindContainer || c.IDs[0] != "c5" {
 			t.Errorf("%s: %+v, %+v, %v", id, pod, c, ok)
 		}
 	}

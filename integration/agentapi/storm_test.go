@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -73,7 +73,7 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]string{
-		"a1": identity.KindInit, "b1": identity.KindSidecar, "c1": identity.KindContainer, "c2": identity.KindContainer,
+		"a1": resolve.KindInit, "b1": resolve.KindSidecar, "c1": resolve.KindContainer, "c2": resolve.KindContainer,
 	} {
 		until(t, "container "+id, func() bool {
 			found, _ := a.Pods.ByUID(string(pod.UID))

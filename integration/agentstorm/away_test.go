@@ -68,7 +68,7 @@ func TestKillWhileAway(t *testing.T) {
 	require.NoError(t, err)
 	pids = w.killWhileAway(t, lost)
 	require.NoError(t, w.remove(t.Context(), lost))
-	require.NoError(t, os.Remove(filepath.Join(w.options.State, "identity")))
+	require.NoError(t, os.Remove(filepath.Join(w.options.State, "checkpoint")))
 	w.start(t)
 	require.Nil(t, w.victim(t, pids[0]).Pod)
 	require.NoError(t, w.agent.End(syscall.SIGTERM))
@@ -86,7 +86,7 @@ func (w *away) start(t *testing.T) {
 func (w *away) killWhileAway(t *testing.T, pods ...testPod) []uint32 {
 	t.Helper()
 	require.NoError(t, faultkit.Until(t.Context(), "the agent to keep its pods", func() error {
-		data, err := os.ReadFile(filepath.Join(w.options.State, "identity"))
+		data, err := os.ReadFile(filepath.Join(w.options.State, "checkpoint"))
 		for _, p := range pods {
 			// The pod with its container's ID, and the container's cgroup.
 			if id := filepath.Base(p.container); strings.Count(string(data), id) < 2 {

@@ -1,4 +1,4 @@
-package identity
+package resolve
 
 import (
 	"context"
@@ -21,9 +21,9 @@ type Containers interface {
 	Lookup(ctx context.Context, id string) (containers.Info, bool)
 }
 
-// Namer puts names to records. Name is for one goroutine; Appeared and Run may
-// be called beside it.
-type Namer struct {
+// Resolver resolves the cgroups of records to containers and pods. Resolve is for one
+// goroutine; Appeared and Run may be called concurrently with Resolve.
+type Resolver struct {
 	cgroups    Cgroups
 	containers Containers
 	pods       Pods // nil without Kubernetes
@@ -41,24 +41,25 @@ const (
 	maxOthers = 64
 )
 
-// NewNamer makes one. pods may be nil, and so may kubelet.
-func NewNamer(g Cgroups, c Containers, pods Pods, kubelet *cgroups.Kubelet) *Namer {
-	return &Namer{
+// New returns a Resolver. pods is nil without Kubernetes; a nil kubelet stands for
+// kubelet's default cgroup root.
+func New(g Cgroups, c Containers, pods Pods, kubelet *cgroups.Kubelet) *Resolver {
+	return &Resolver{
 		cgroups: g, containers: c, pods: pods, kubelet: kubelet,
 		fresh: make(chan string, maxFresh), others: make(chan string, maxOthers),
 	}
 }
 
-// Appeared says that there is a new cgroup: if it is a container's, containerd
-// is asked for its names while it lives. It never waits.
-func (n *Namer) Appeared(path string) {
-	place := n.kubelet.Locate(path)
+// Appeared receives the path of a new cgroup. For a container's cgroup Run asks
+// containerd for the names while the container lives. Appeared never waits.
+func (r *Resolver) Appeared(path string) {
+	place := r.kubelet.Locate(path)
 	if place.Container == "" || place.Path != path {
 		return
 	}
-	to := n.fresh
+	to := r.fresh
 	if place.PodUID == "" {
-		to = n.others
+		to = r.others
 	}
 	select {
 	case to <- place.Container:
@@ -68,61 +69,62 @@ func (n *Namer) Appeared(path string) {
 
 // Run asks containerd for the containers that appear, those in pods first, until ctx
 // ends.
-func (n *Namer) Run(ctx context.Context) {
+func (r *Resolver) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case id := <-n.fresh:
-			n.containers.Lookup(ctx, id)
+		case id := <-r.fresh:
+			r.containers.Lookup(ctx, id)
 			continue
 		default:
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case id := <-n.fresh:
-			n.containers.Lookup(ctx, id)
-		case id := <-n.others:
-			n.containers.Lookup(ctx, id)
+		case id := <-r.fresh:
+			r.containers.Lookup(ctx, id)
+		case id := <-r.others:
+			r.containers.Lookup(ctx, id)
 		}
 	}
 }
 
-// Name gives a record's victim its names, and the name of the cgroup whose limit
-// fired. What could not be asked is an error, and the rest is right all the same.
-func (n *Namer) Name(ctx context.Context, r *bpf.Record) (kill.Event, error) {
-	victim, err := n.cgroups.Name(r.Cgroup, r.Time())
+// Resolve returns a record's kill with the names of its victim and of the cgroup
+// whose limit fired. A cgroup that could not be found out is an error; all else of
+// the kill is valid then too.
+func (r *Resolver) Resolve(ctx context.Context, record *bpf.Record) (kill.Event, error) {
+	victim, err := r.cgroups.Name(record.Cgroup, record.Time())
 	domain := victim
-	if r.Domain != r.Cgroup {
+	if record.Domain != record.Cgroup {
 		var err2 error
-		if domain, err2 = n.cgroups.Name(r.Domain, r.Time()); err == nil {
+		if domain, err2 = r.cgroups.Name(record.Domain, record.Time()); err == nil {
 			err = err2
 		}
 	}
-	e := kill.NewEvent(r, victim, domain)
+	e := kill.NewEvent(record, victim, domain)
 	known := false
 	if e.Container != nil {
 		var info containers.Info
-		if info, known = n.containers.Lookup(ctx, e.Container.ID); known {
+		if info, known = r.containers.Lookup(ctx, e.Container.ID); known {
 			e.Named(info)
 		}
 	}
 	if e.Pod == nil && (e.Container == nil || !known) {
 		e.Unit = cgroups.Unit(e.Cgroup.Path)
 	}
-	n.Complete(&e)
+	r.Complete(&e)
 	return e, err
 }
 
 // Complete adds what the pods' store knows: it may know more a moment later. The
 // cgroup says which pod it is, and nothing else does: what other pods' statuses say of
 // the container's ID does not count.
-func (n *Namer) Complete(e *kill.Event) {
-	if n.pods == nil || e.Pod == nil {
+func (r *Resolver) Complete(e *kill.Event) {
+	if r.pods == nil || e.Pod == nil {
 		return
 	}
-	pod, ok := n.pods.ByUID(e.Pod.UID)
+	pod, ok := r.pods.ByUID(e.Pod.UID)
 	if !ok {
 		return
 	}

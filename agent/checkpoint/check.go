@@ -1,4 +1,4 @@
-package recall
+package checkpoint
 
 import (
 	"path"
@@ -10,8 +10,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/pods"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // Bounds of what a line may say: those of the kernel, of Kubernetes and of image
@@ -25,7 +25,7 @@ const (
 )
 
 // kinds of containers; containerd does not report which.
-var kinds = []string{identity.KindInit, identity.KindSidecar, identity.KindContainer, identity.KindEphemeral}
+var kinds = []string{resolve.KindInit, resolve.KindSidecar, resolve.KindContainer, resolve.KindEphemeral}
 
 // fits says whether a line is of one thing that can be.
 func (l line) fits() bool {

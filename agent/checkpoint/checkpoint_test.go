@@ -1,4 +1,4 @@
-package recall
+package checkpoint
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/pods"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 const (
@@ -31,12 +31,12 @@ const (
 type source[T any] struct {
 	mu       sync.Mutex // guards what follows, as a real source has one
 	asked    int        // for all
-	recalled []T
+	restored []T
 	known    []T
 	notify   func(T)
 }
 
-func (s *source[T]) Recall(list []T)  { s.recalled = list }
+func (s *source[T]) Restore(list []T) { s.restored = list }
 func (s *source[T]) Notify(f func(T)) { s.notify = f }
 func (s *source[T]) learn(things ...T) {
 	s.mu.Lock()
@@ -67,7 +67,7 @@ type life struct {
 	containers source[containers.Known]
 	pods       source[pods.Known]
 	warned     []error
-	keeper     *Keeper
+	keeper     *Checkpoint
 	end        func()
 }
 
@@ -97,7 +97,7 @@ func container(n int) containers.Known {
 func pod(name string) pods.Known {
 	p := pods.Known{Hash: "h"}
 	p.UID, p.Namespace, p.Name, p.Managed = "uid-of-"+name, "shop", name, true
-	p.Containers = []identity.Container{{Name: "app", Image: "shop:1", Kind: identity.KindSidecar, IDs: []string{id}}}
+	p.Containers = []resolve.Container{{Name: "app", Image: "shop:1", Kind: resolve.KindSidecar, IDs: []string{id}}}
 	return p
 }
 
@@ -116,7 +116,7 @@ func TestOverARestart(t *testing.T) {
 		dir := t.TempDir()
 		first := live(t, dir, boot)
 		synctest.Wait()
-		require.Empty(t, first.cgroups.recalled)
+		require.Empty(t, first.cgroups.restored)
 		began := time.Now().UTC()
 		first.cgroups.learn(cgroups.Known{ID: 1, Path: pathOf(1)}, cgroups.Known{ID: 2, Path: pathOf(2)}, cgroups.Known{ID: 3, Path: pathOf(3)})
 		first.containers.learn(container(1), container(3), container(9))
@@ -135,22 +135,22 @@ func TestOverARestart(t *testing.T) {
 		first.end()
 
 		second := live(t, copied, boot)
-		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}, {ID: 3, Path: pathOf(3), Gone: began}}, second.cgroups.recalled)
-		require.ElementsMatch(t, []containers.Known{container(1), container(3)}, second.containers.recalled, "9 has no cgroup")
-		require.ElementsMatch(t, []pods.Known{pod("web-1"), gone}, second.pods.recalled)
+		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}, {ID: 3, Path: pathOf(3), Gone: began}}, second.cgroups.restored)
+		require.ElementsMatch(t, []containers.Known{container(1), container(3)}, second.containers.restored, "9 has no cgroup")
+		require.ElementsMatch(t, []pods.Known{pod("web-1"), gone}, second.pods.restored)
 		second.end()
 
 		time.Sleep(10 * time.Minute)
 		third := live(t, dir, boot)
-		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}}, third.cgroups.recalled)
-		require.ElementsMatch(t, []containers.Known{container(1)}, third.containers.recalled)
-		require.ElementsMatch(t, []pods.Known{pod("web-1")}, third.pods.recalled)
+		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}}, third.cgroups.restored)
+		require.ElementsMatch(t, []containers.Known{container(1)}, third.containers.restored)
+		require.ElementsMatch(t, []pods.Known{pod("web-1")}, third.pods.restored)
 		third.end()
 		fourth := live(t, killed, "another boot")
-		require.Empty(t, fourth.cgroups.recalled)
+		require.Empty(t, fourth.cgroups.restored)
 		fourth.end()
 		fifth := live(t, killed, boot)
-		require.Empty(t, fifth.cgroups.recalled, "it is the other boot's by now")
+		require.Empty(t, fifth.cgroups.restored, "it is the other boot's by now")
 		fifth.end()
 		for _, l := range []*life{first, second, third, fourth, fifth} {
 			require.Empty(t, l.warned)
@@ -327,7 +327,7 @@ func TestNoFile(t *testing.T) {
 			l := live(t, dir, boot)
 			synctest.Wait()
 			require.NotEmpty(t, l.warned, name)
-			require.Empty(t, l.cgroups.recalled)
+			require.Empty(t, l.cgroups.restored)
 			l.end()
 		})
 		data, err := os.ReadFile(other)

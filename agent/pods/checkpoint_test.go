@@ -5,12 +5,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 )
 
 // A store names the pods that were removed while no agent ran, for ten minutes; the
 // API server has the last word of those that are there.
-func TestRecall(t *testing.T) {
+func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := NewStore("node-a")
 		static := mirrored(made("mirror", "c4"), "etcd", "hash")
@@ -20,7 +20,7 @@ func TestRecall(t *testing.T) {
 		time.Sleep(time.Minute)
 
 		s := NewStore("node-a")
-		s.Recall(first.All())
+		s.Restore(first.All())
 		if pod, _, ok := byContainer(s, "c1"); !ok || pod.UID != "stays" {
 			t.Error("before the API server has answered a pod is known")
 		}
@@ -67,8 +67,8 @@ func TestRecall(t *testing.T) {
 
 		for range 10 { // All is in no order
 			again := NewStore("node-a")
-			mirror := Known{Pod: Pod{Pod: identity.Pod{UID: "second", Static: true}}, Hash: "hash"}
-			again.Recall(append(s.All(), mirror))
+			mirror := Known{Pod: Pod{Pod: resolve.Pod{UID: "second", Static: true}}, Hash: "hash"}
+			again.Restore(append(s.All(), mirror))
 			if pod, ok := again.ByUID("hash"); !ok || pod.UID != "second" {
 				t.Errorf("the static pod is %+v, not the mirror that is there", pod)
 			}
@@ -77,7 +77,7 @@ func TestRecall(t *testing.T) {
 		older, newer := notified[1], notified[3]
 		older.Gone = newer.Gone.Add(-time.Minute)
 		s = NewStore("node-a")
-		s.Recall([]Known{newer, older})
+		s.Restore([]Known{newer, older})
 		must(t, s.Update(made("new", "c5")))
 		if s.Len() != 2 {
 			t.Errorf("%d pods: the first that was removed is forgotten first", s.Len())

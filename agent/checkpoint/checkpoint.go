@@ -1,4 +1,4 @@
-// Package recall keeps over a restart what the agent knows of cgroups, containers
+// Package checkpoint keeps over a restart what the agent knows of cgroups, containers
 // and pods, so that the victims of a kill while no agent ran have their names also
 // where container and pod have ended meanwhile.
 //
@@ -8,7 +8,7 @@
 // written anew, and renamed over the old one. It is never flushed to disk: the death
 // of the agent takes nothing from it that was written, and after one of the node it
 // is of another boot, and worth nothing.
-package recall
+package checkpoint
 
 import (
 	"context"
@@ -23,16 +23,16 @@ import (
 
 // Source knows things of one kind. Its methods may be called concurrently.
 type Source[T any] interface {
-	// Recall takes what an earlier agent knew, before the source learns anything
+	// Restore takes what an earlier agent knew, before the source learns anything
 	// itself.
-	Recall(list []T)
+	Restore(list []T)
 	// Notify has f called with all that is new or has changed from now on.
 	Notify(f func(T))
 	// All gives what is known, what was removed in the last minutes included.
 	All() []T
 }
 
-// Options of a Keeper.
+// Options of Open.
 type Options struct {
 	// Dir is the agent's state directory, which is there and nobody else's. Boot is
 	// the boot's ID.
@@ -61,8 +61,8 @@ const (
 	mayGrow = 1 << 20
 )
 
-// Keeper keeps what its sources know. Run is called once.
-type Keeper struct {
+// Checkpoint writes what its sources know to a file. Run is called once.
+type Checkpoint struct {
 	o      Options
 	file   file // of Run's goroutine
 	failed bool // the last write, and it was said
@@ -75,103 +75,104 @@ type Keeper struct {
 	whole bool
 }
 
-// Open has the sources recall what an earlier agent of this boot has left, and
-// listens to them. A file that can't be read is as none.
-func Open(o Options) *Keeper {
-	k := &Keeper{o: o, file: file{dir: o.Dir}, wake: make(chan struct{}, 1), whole: true}
-	left, damaged, err := k.file.read(o.Boot)
+// Open returns a Checkpoint of the sources: it restores into them what an earlier
+// agent of this boot has checkpointed, and subscribes to their changes. A file that
+// can't be read is as none, and Warn receives the error.
+func Open(o Options) *Checkpoint {
+	c := &Checkpoint{o: o, file: file{dir: o.Dir}, wake: make(chan struct{}, 1), whole: true}
+	left, damaged, err := c.file.read(o.Boot)
 	if err != nil {
-		o.Warn(fmt.Errorf("names of an earlier agent: %w", err))
+		o.Warn(fmt.Errorf("checkpoint of an earlier agent: %w", err))
 	}
 	if damaged > 0 {
-		o.Warn(fmt.Errorf("names of an earlier agent: %d lines are damaged and left out", damaged))
+		o.Warn(fmt.Errorf("checkpoint of an earlier agent: %d lines are damaged and left out", damaged))
 	}
 	left = left.fresh(time.Now(), o.Kubelet)
-	o.Cgroups.Recall(left.cgroups)
-	o.Containers.Recall(left.containers)
-	o.Cgroups.Notify(func(c cgroups.Known) { k.note(line{Cgroup: &c}) })
-	o.Containers.Notify(func(c containers.Known) { k.note(line{Container: &c}) })
+	o.Cgroups.Restore(left.cgroups)
+	o.Containers.Restore(left.containers)
+	o.Cgroups.Notify(func(k cgroups.Known) { c.note(line{Cgroup: &k}) })
+	o.Containers.Notify(func(k containers.Known) { c.note(line{Container: &k}) })
 	if o.Pods != nil {
-		o.Pods.Recall(left.pods)
-		o.Pods.Notify(func(p pods.Known) { k.note(line{Pod: &p}) })
+		o.Pods.Restore(left.pods)
+		o.Pods.Notify(func(p pods.Known) { c.note(line{Pod: &p}) })
 	}
-	return k
+	return c
 }
 
 // note adds a line to what is to be written. It does not wait for the disk.
-func (k *Keeper) note(l line) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.whole {
+func (c *Checkpoint) note(l line) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.whole {
 		return // all will be written
 	}
-	k.pending = l.appendTo(k.pending)
-	if len(k.pending) > maxPending {
-		k.pending, k.whole = nil, true
+	c.pending = l.appendTo(c.pending)
+	if len(c.pending) > maxPending {
+		c.pending, c.whole = nil, true
 	}
-	k.signal()
+	c.signal()
 }
 
 // signal has Run write.
-func (k *Keeper) signal() {
+func (c *Checkpoint) signal() {
 	select {
-	case k.wake <- struct{}{}:
+	case c.wake <- struct{}{}:
 	default: // it will
 	}
 }
 
 // Run writes until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
-	defer k.file.close()
+func (c *Checkpoint) Run(ctx context.Context) {
+	defer c.file.close()
 	for {
 		pause := coalesce
-		if !k.flush() {
+		if !c.flush() {
 			pause = again
-			k.signal() // also if nothing changes
+			c.signal() // also if nothing changes
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 		select {
-		case <-k.wake:
+		case <-c.wake:
 		case <-ctx.Done():
-			k.flush()
+			c.flush()
 			return
 		}
 	}
 }
 
 // flush writes what is pending, or all.
-func (k *Keeper) flush() bool {
-	grown := k.file.grown()
-	k.mu.Lock()
-	pending, whole := k.pending, k.whole || grown
-	k.pending, k.whole = nil, false // what comes from now on is added again
-	k.mu.Unlock()
+func (c *Checkpoint) flush() bool {
+	grown := c.file.grown()
+	c.mu.Lock()
+	pending, whole := c.pending, c.whole || grown
+	c.pending, c.whole = nil, false // what comes from now on is added again
+	c.mu.Unlock()
 	var err error
 	if whole {
-		err = k.file.renew(k.o.Boot, k.all())
+		err = c.file.renew(c.o.Boot, c.all())
 	} else {
-		err = k.file.add(pending)
+		err = c.file.add(pending)
 	}
-	if err != nil && !k.failed {
-		k.o.Warn(fmt.Errorf("names are not kept for the next agent: %w", err))
+	if err != nil && !c.failed {
+		c.o.Warn(fmt.Errorf("the checkpoint is not written: %w", err))
 	}
-	if k.failed = err != nil; k.failed {
-		k.mu.Lock()
-		k.pending, k.whole = nil, true
-		k.mu.Unlock()
+	if c.failed = err != nil; c.failed {
+		c.mu.Lock()
+		c.pending, c.whole = nil, true
+		c.mu.Unlock()
 	}
 	return err == nil
 }
 
 // all is what the sources know. None of them is asked with the lock held: they note
 // what is new with their own.
-func (k *Keeper) all() knowledge {
-	now := knowledge{cgroups: k.o.Cgroups.All(), containers: k.o.Containers.All()}
-	if k.o.Pods != nil {
-		now.pods = k.o.Pods.All()
+func (c *Checkpoint) all() knowledge {
+	now := knowledge{cgroups: c.o.Cgroups.All(), containers: c.o.Containers.All()}
+	if c.o.Pods != nil {
+		now.pods = c.o.Pods.All()
 	}
-	return now.fresh(time.Now(), k.o.Kubelet)
+	return now.fresh(time.Now(), c.o.Kubelet)
 }

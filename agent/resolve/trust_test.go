@@ -1,4 +1,4 @@
-package identity_test
+package resolve_test
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/identity"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -21,8 +21,8 @@ func TestTrust(t *testing.T) {
 		user   = "/user.slice/user-1000.slice/user@1000.service"
 	)
 	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}
-	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []identity.Container{
-		{Name: "app", Image: "shop:1", Kind: identity.KindContainer, IDs: []string{id}},
+	web := resolve.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []resolve.Container{
+		{Name: "app", Image: "shop:1", Kind: resolve.KindContainer, IDs: []string{id}},
 	}}
 	names := []string{
 		slices + "/" + scope, slices, "kubepods/burstable/pod" + uid + "/" + id, "kubepods/pod" + uid, scope, id, "docker-" + id + ".scope",
@@ -47,14 +47,14 @@ func TestTrust(t *testing.T) {
 			path := parent + "/" + name
 			for who, c := range map[string]struct {
 				containerd map[string]containers.Info
-				pods       identity.Pods
+				pods       resolve.Pods
 			}{
 				"both":       {map[string]containers.Info{id: info}, pods{web}},
 				"containerd": {map[string]containers.Info{id: info}, nil},
 				"API server": {nil, pods{web}},
 			} {
-				n := identity.NewNamer(paths{1: path}, &containerd{names: c.containerd}, c.pods, nil)
-				e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+				n := resolve.New(paths{1: path}, &containerd{names: c.containerd}, c.pods, nil)
+				e, err := n.Resolve(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
 				require.NoError(t, err)
 				require.Nil(t, e.Pod, "%s: %s", who, path)
 				if c.containerd != nil && e.Container != nil {
@@ -73,14 +73,14 @@ func TestTrust(t *testing.T) {
 func TestAgreement(t *testing.T) {
 	const other = "ffffffff-1234-4abc-8def-0123456789ab"
 	path := pod + "/" + id
-	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []identity.Container{{Name: "app", IDs: []string{id}}}}
-	thief := identity.Pod{UID: other, Namespace: "evil", Name: "thief", Containers: []identity.Container{{Name: "mine", IDs: []string{id}}}}
+	web := resolve.Pod{UID: uid, Namespace: "shop", Name: "web-1", Containers: []resolve.Container{{Name: "app", IDs: []string{id}}}}
+	thief := resolve.Pod{UID: other, Namespace: "evil", Name: "thief", Containers: []resolve.Container{{Name: "mine", IDs: []string{id}}}}
 	labels := func(uid string) map[string]containers.Info {
 		return map[string]containers.Info{id: {Namespace: "k8s.io", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}}
 	}
-	name := func(c map[string]containers.Info, p identity.Pods) (pod, container string) {
-		n := identity.NewNamer(paths{1: path}, &containerd{names: c}, p, nil)
-		e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+	name := func(c map[string]containers.Info, p resolve.Pods) (pod, container string) {
+		n := resolve.New(paths{1: path}, &containerd{names: c}, p, nil)
+		e, err := n.Resolve(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
 		require.NoError(t, err)
 		if e.Pod != nil {
 			pod = e.Pod.UID + " " + e.Pod.Name
@@ -92,7 +92,7 @@ func TestAgreement(t *testing.T) {
 	}
 	for text, c := range map[string]struct {
 		containerd     map[string]containers.Info
-		pods           identity.Pods
+		pods           resolve.Pods
 		pod, container string
 	}{
 		"all agree":                           {labels(uid), pods{web}, uid + " web-1", "app"},

@@ -11,9 +11,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 )
 
-// TestRecall: a watcher names what was removed before it began, and finds out what of
-// the recalled is gone.
-func TestRecall(t *testing.T) {
+// TestRestore: a watcher names what was removed before it began, and finds out what of
+// the restored is gone.
+func TestRestore(t *testing.T) {
 	mount := t.TempDir()
 	first := cgroups.NewWatcher(&cgroups.Tree{Mount: mount}, cgroups.WatchOptions{})
 	require.NoError(t, first.Start())
@@ -32,7 +32,7 @@ func TestRecall(t *testing.T) {
 	second := cgroups.NewWatcher(tree, cgroups.WatchOptions{})
 	t.Cleanup(func() { stop(second) })
 	long := time.Now().Add(-time.Minute)
-	second.Recall(append(left, cgroups.Known{ID: 1 << 61, Path: "/long/gone", Gone: long}))
+	second.Restore(append(left, cgroups.Known{ID: 1 << 61, Path: "/long/gone", Gone: long}))
 	var notified []cgroups.Known
 	second.Notify(func(k cgroups.Known) { notified = append(notified, k) })
 	require.NoError(t, second.Start())

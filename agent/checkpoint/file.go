@@ -1,4 +1,4 @@
-package recall
+package checkpoint
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	fileName = "identity"
-	nextName = "identity.next"
+	fileName = "checkpoint"
+	nextName = "checkpoint.next"
 	// maxSize bounds what is read, in bytes: no file of ours is larger.
 	maxSize = 32 << 20
 )

@@ -1,4 +1,4 @@
-package identity_test
+package resolve_test
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/identity"
 	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/resolve"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -44,33 +44,33 @@ func (c *containerd) Lookup(_ context.Context, id string) (containers.Info, bool
 	return info, ok
 }
 
-type pods []identity.Pod
+type pods []resolve.Pod
 
-func (p pods) ByUID(uid string) (identity.Pod, bool) {
+func (p pods) ByUID(uid string) (resolve.Pod, bool) {
 	for _, one := range p {
 		if one.UID == uid || one.Static && uid == hash {
 			return one, true
 		}
 	}
-	return identity.Pod{}, false
+	return resolve.Pod{}, false
 }
 
-func TestName(t *testing.T) {
+func TestResolve(t *testing.T) {
 	info := containers.Info{Namespace: "k8s.io", Image: "sha256:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: uid}
 	ofStatic := info
 	ofStatic.PodUID = hash
-	spec := identity.Container{Name: "app", Image: "shop:1", Kind: identity.KindSidecar}
+	spec := resolve.Container{Name: "app", Image: "shop:1", Kind: resolve.KindSidecar}
 	withID := spec
 	withID.IDs = []string{id}
-	web := identity.Pod{UID: uid, Namespace: "shop", Name: "web-1"}
+	web := resolve.Pod{UID: uid, Namespace: "shop", Name: "web-1"}
 	known, early := web, web
-	known.Containers, early.Containers = []identity.Container{withID}, []identity.Container{spec}
-	static := identity.Pod{UID: "mirror", Namespace: "kube-system", Name: "etcd-node", Static: true, Containers: []identity.Container{spec}}
+	known.Containers, early.Containers = []resolve.Container{withID}, []resolve.Container{spec}
+	static := resolve.Pod{UID: "mirror", Namespace: "kube-system", Name: "etcd-node", Static: true, Containers: []resolve.Container{spec}}
 	wantPod := &kill.Pod{UID: uid, Name: "web-1", Namespace: "shop"}
 	for name, test := range map[string]struct {
 		path       string
 		containerd map[string]containers.Info
-		pods       identity.Pods
+		pods       resolve.Pods
 		container  *kill.Container
 		pod        *kill.Pod
 		unit       string
@@ -105,8 +105,8 @@ func TestName(t *testing.T) {
 		"gone":                        {pods: pods{known}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := identity.NewNamer(paths{1: test.path}, &containerd{names: test.containerd}, test.pods, nil)
-			e, err := n.Name(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
+			n := resolve.New(paths{1: test.path}, &containerd{names: test.containerd}, test.pods, nil)
+			e, err := n.Resolve(t.Context(), &bpf.Record{Cgroup: 1, Domain: 1, Constraint: bpf.ConstraintMemcg})
 			require.NoError(t, err)
 			require.Equal(t, test.container, e.Container)
 			require.Equal(t, test.pod, e.Pod)
@@ -120,7 +120,7 @@ func TestName(t *testing.T) {
 func TestAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &containerd{}
-		n := identity.NewNamer(paths{}, c, nil, nil)
+		n := resolve.New(paths{}, c, nil, nil)
 		for _, path := range []string{"/", "/kubepods", pod, pod + "/" + id, pod + "/" + id + "/nested", "/system.slice/ssh.service"} {
 			n.Appeared(path)
 		}

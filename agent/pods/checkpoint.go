@@ -14,9 +14,9 @@ type Known struct {
 	Gone time.Time `json:",omitzero"`
 }
 
-// Recall takes what the store of an agent before this one knew: before Watch, which
+// Restore takes what the store of an agent before this one knew: before Watch, which
 // finds what of it has changed, and what is gone.
-func (s *Store) Recall(list []Known) {
+func (s *Store) Restore(list []Known) {
 	// As they came: those that are there have what leads to them, such as a hash.
 	inOrder := slices.SortedFunc(slices.Values(list), func(a, b Known) int {
 		if a.Gone.IsZero() != b.Gone.IsZero() {

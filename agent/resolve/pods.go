@@ -1,6 +1,6 @@
-// Package identity names the victims of the OOM killer: container, pod, image,
-// or systemd unit, from what was learned before the kill.
-package identity
+// Package resolve resolves the victims of the OOM killer to container, pod, image,
+// or systemd unit, by what was learned before the kill.
+package resolve
 
 import "slices"
 
