@@ -80,7 +80,7 @@ type Agent struct {
 	names     *containers.Client
 }
 
-// New makes one.
+// New returns an Agent that is not running: see Run.
 func New(c Config) *Agent { return &Agent{c: c, worth: maxAge} }
 
 // Done ends the delivery of an OOM event to the Tracked consumer.
@@ -225,7 +225,7 @@ func (a *Agent) deliver(list []events.OOMEvent) {
 	}
 }
 
-// old says whether an OOM event is only counted.
+// old reports whether an OOM event is only counted.
 func (a *Agent) old(in *events.OOMEvent) bool { return time.Since(in.Time) > a.worth }
 
 // deliverAlike delivers those that are all old, or none is.

@@ -31,7 +31,7 @@ const (
 	roomFor = 2900
 )
 
-// fullRing gives n kills, each in an event of its own, as a storm over many
+// fullRing returns n kills, each in an event of its own, as a storm over many
 // containers does that has the ring full all the time: a kill is as old as the
 // place that it has in the ring. Then it has none until the end.
 type fullRing struct {

@@ -13,7 +13,7 @@ import (
 // formatter is logrus's for JSON, with a short way for the lines of OOM events.
 type formatter struct{ all logrus.JSONFormatter }
 
-// NewFormatter gives what logrus.JSONFormatter gives, byte for byte, and of an OOM
+// NewFormatter returns what logrus.JSONFormatter returns, byte for byte, and of an OOM
 // event's line without reflection.
 func NewFormatter() logrus.Formatter { return &formatter{} }
 
@@ -34,7 +34,7 @@ func (f *formatter) Format(e *logrus.Entry) ([]byte, error) {
 	return f.all.Format(e)
 }
 
-// appendLine gives false for an entry that has anything else than logOOMEvent's.
+// appendLine returns false for an entry that has anything else than logOOMEvent's.
 func appendLine(b []byte, e *logrus.Entry) ([]byte, bool) {
 	b = append(b, '{')
 	left := len(e.Data)

@@ -12,7 +12,7 @@ import (
 type limits struct {
 	// read reads those of a cgroup by its ID, nil where it is gone.
 	read func(id uint64) (limit, usage *uint64)
-	// node gives the node's memory and swap, in bytes.
+	// node returns the node's memory and swap, in bytes.
 	node func() (memory, swap uint64, ok bool)
 	// boot is CLOCK_BOOTTIME, ns.
 	boot func() uint64
@@ -33,7 +33,7 @@ func newLimits(read func(id uint64) (limit, usage *uint64)) *limits {
 	return &limits{read: read, node: nodeMemory, boot: bpf.BootNow, last: map[uint64]figures{}}
 }
 
-// of gives both, as they were after bootNS, the time of the kill. A cgroup may be
+// of returns both, as they were after bootNS, the time of the kill. A cgroup may be
 // gone by now, removed by systemd with its last process. The kernel said its limits
 // of memory and swap together when it fired (mem_cgroup_get_max): on a node without
 // swap that is its limit of memory.

@@ -74,7 +74,7 @@ func victimText(v *events.Victim) string {
 	return text
 }
 
-// or gives other where text is empty, as none says.
+// or returns other if text is none, else text.
 func or(text, none, other string) string {
 	if text == none {
 		return other

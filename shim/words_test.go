@@ -40,9 +40,12 @@ var oldWords = map[string]string{
 	`incidents?`:                        "OOM event",
 	`told|tells?`:                       "report, reported",
 	`publish(es|ed)? (again|once more)`: "republish",
-	`namers?`:                           "resolver",
+	`namers?|identit(y|ies)`:            "resolver",
+	`recall(s|ed)?`:                     "checkpoint, restore",
 	`says? whether`:                     "reports whether",
 	`^// \w+ gives`:                     "returns",
+	`^// New\w* makes one`:              "returns",
+	`mark[ .-]scopes?|scope=`:           "cause",
 }
 
 // patterns are the old words as whole words, in any case.
@@ -56,8 +59,8 @@ var patterns = func() map[*regexp.Regexp]string {
 
 // TestWords finds the old words in names, comments and texts.
 func TestWords(t *testing.T) {
-	files := []string{filepath.Join("..", "docs", "reliability.md")}
-	for _, dir := range []string{".", "../oom", "../bpf"} {
+	files := []string{filepath.Join("..", "docs", "reliability.md"), filepath.Join("..", "docs", "agent.md")}
+	for _, dir := range []string{".", "../oom", "../bpf", "../agent"} {
 		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			switch filepath.Ext(path) {
 			case ".go", ".c", ".h":

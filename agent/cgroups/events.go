@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainLocked takes the events that are there, and says if there were any.
+// drainLocked takes the events that are there, and reports whether there were any.
 func (w *Watcher) drainLocked() bool {
 	some := false
 	for w.fd >= 0 {
@@ -28,7 +28,7 @@ func (w *Watcher) drainLocked() bool {
 	return true // closed
 }
 
-// takeLocked notes what events say, and gives false where the tree has to be
+// takeLocked notes what events say, and returns false where the tree has to be
 // looked through again.
 func (w *Watcher) takeLocked(raw []byte) bool {
 	ok := true

@@ -37,7 +37,7 @@ func (w *Watcher) Deaf() {
 	w.whole = true
 }
 
-// Whole says whether all cgroups are watched that can be read.
+// Whole reports whether all cgroups are watched that can be read.
 func (w *Watcher) Whole() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -96,7 +96,7 @@ func containerID(name string) string {
 	return name
 }
 
-// colonID gives the ID in <slice>:<prefix>:<id>.
+// colonID returns the ID in <slice>:<prefix>:<id>.
 func colonID(part string) string {
 	fields := strings.Split(part, ":")
 	if len(fields) != 3 || !strings.HasSuffix(fields[0], ".slice") {
@@ -105,7 +105,7 @@ func colonID(part string) string {
 	return fields[2]
 }
 
-// inPod gives the ID of a cgroup right below a pod's.
+// inPod returns the ID of a cgroup right below a pod's.
 func inPod(part string) string {
 	if id := fullIDOf(part); id != "" {
 		return id
@@ -116,7 +116,7 @@ func inPod(part string) string {
 	return containerID(part)
 }
 
-// isUnit says whether a cgroup is one of systemd's.
+// isUnit reports whether a cgroup is one of systemd's.
 func isUnit(part string) bool {
 	for _, suffix := range []string{".slice", ".scope", ".service", ".socket", ".mount", ".swap"} {
 		if strings.HasSuffix(part, suffix) {
@@ -128,7 +128,7 @@ func isUnit(part string) bool {
 
 func join(parts []string) string { return "/" + strings.Join(parts, "/") }
 
-// Within says whether path is dir or below it.
+// Within reports whether path is dir or below it.
 func Within(path, dir string) bool {
 	return dir == "/" || path == dir || strings.HasPrefix(path, dir+"/")
 }

@@ -16,7 +16,7 @@ type Tree struct {
 	Mount string
 	// Max and PerOwner bound what is remembered, DefaultMax and DefaultPerOwner if 0.
 	Max, PerOwner int
-	// Parent gives the ID of the cgroup above another, from the ledger; may be
+	// Parent returns the ID of the cgroup above another, from the ledger; may be
 	// nil. It still knows of removed ones.
 	Parent func(id uint64) (uint64, bool)
 	// Kubelet says which cgroups are pods'; nil for its default.
@@ -231,7 +231,7 @@ func (t *Tree) restore(list []Known) {
 	}
 }
 
-// all gives those that only kubelet and root make first.
+// all returns all known cgroups, those that only kubelet and root make first.
 func (t *Tree) all() []Known {
 	list := make([]Known, 0, len(t.paths))
 	for _, others := range []bool{false, true} {

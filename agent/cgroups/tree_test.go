@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// mkdir makes a directory below the mount and gives its ID.
+// mkdir makes a directory below the mount and returns its ID.
 func mkdir(t *testing.T, tree *cgroups.Tree, name string) uint64 {
 	t.Helper()
 	dir := filepath.Join(tree.Mount, name)

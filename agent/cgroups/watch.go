@@ -71,7 +71,7 @@ type WatchOptions struct {
 	Appeared func(path string)
 }
 
-// NewWatcher makes one of the hierarchy mounted where the tree says. The tree is
+// NewWatcher returns a Watcher of the hierarchy at the mount point of the tree. The tree is
 // the watcher's from now on.
 func NewWatcher(tree *Tree, o WatchOptions) *Watcher {
 	o.Keep, o.Watches = cmp.Or(o.Keep, DefaultKeep), cmp.Or(o.Watches, DefaultWatches)
@@ -159,7 +159,7 @@ func (w *Watcher) Name(id uint64, at time.Time) (Name, error) {
 	return w.tree.nameOf(id), err
 }
 
-// Size gives how many cgroups are known and how many are watched.
+// Size returns how many cgroups are known and how many are watched.
 func (w *Watcher) Size() (known, watched int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
-// watched gives a watcher of a tree, not running: Name takes what came since.
+// watched returns a watcher of a tree, not running: Name takes what came since.
 func watched(t *testing.T, o cgroups.WatchOptions) (*cgroups.Tree, *cgroups.Watcher) {
 	t.Helper()
 	tree := &cgroups.Tree{Mount: t.TempDir()}

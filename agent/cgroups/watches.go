@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchLocked gives the watch of a cgroup, -1 where there is none. Of those that have an
+// watchLocked returns the watch of a cgroup, -1 where there is none. Of those that have an
 // owner at most half are watched, and none whose owner makes noise: the others are
 // found when the tree is walked.
 func (w *Watcher) watchLocked(name, path, owner string) int {

@@ -27,7 +27,7 @@ const (
 // kinds of containers; containerd does not report which.
 var kinds = []string{resolve.KindInit, resolve.KindSidecar, resolve.KindContainer, resolve.KindEphemeral}
 
-// fits says whether a line is of one thing that can be.
+// fits reports whether a line is of one thing that can be.
 func (l line) fits() bool {
 	things := 0
 	for _, is := range []bool{l.Cgroup != nil, l.Container != nil, l.Pod != nil} {
@@ -67,7 +67,7 @@ func podFits(p *pods.Known) bool {
 		len(validation.IsDNS1123Label(p.Namespace)) == 0 && len(validation.IsDNS1123Subdomain(p.Name)) == 0
 }
 
-// texts says whether all of them are of printing length and form: JSON has no other.
+// texts reports whether all of them are of printing length and form: JSON has no other.
 func texts(most int, list ...string) bool {
 	return !slices.ContainsFunc(list, func(s string) bool {
 		return len(s) > most || !utf8.ValidString(s) || strings.ContainsRune(s, 0)

@@ -28,7 +28,7 @@ type Source[T any] interface {
 	Restore(list []T)
 	// Notify has f called with all that is new or has changed from now on.
 	Notify(f func(T))
-	// All gives what is known, what was removed in the last minutes included.
+	// All returns what is known, what was removed in the last minutes included.
 	All() []T
 }
 

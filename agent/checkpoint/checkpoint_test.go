@@ -67,7 +67,7 @@ type life struct {
 	containers source[containers.Known]
 	pods       source[pods.Known]
 	warned     []error
-	keeper     *Checkpoint
+	checkpoint *Checkpoint
 	end        func()
 }
 
@@ -75,13 +75,13 @@ type life struct {
 func live(t *testing.T, dir, boot string) *life {
 	t.Helper()
 	l := &life{}
-	l.keeper = Open(Options{
+	l.checkpoint = Open(Options{
 		Dir: dir, Boot: boot, Cgroups: &l.cgroups, Containers: &l.containers, Pods: &l.pods,
 		Warn: func(err error) { l.warned = append(l.warned, err) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { l.keeper.Run(ctx) })
+	running.Go(func() { l.checkpoint.Run(ctx) })
 	l.end = func() { cancel(); running.Wait() }
 	return l
 }
@@ -238,9 +238,9 @@ func TestFlood(t *testing.T) {
 		for range 3 * maxPending / len(pathOf(1)) {
 			l.cgroups.notify(cgroups.Known{ID: 1, Path: pathOf(1)})
 		}
-		l.keeper.mu.Lock()
-		require.LessOrEqual(t, len(l.keeper.pending), maxPending)
-		l.keeper.mu.Unlock()
+		l.checkpoint.mu.Lock()
+		require.LessOrEqual(t, len(l.checkpoint.pending), maxPending)
+		l.checkpoint.mu.Unlock()
 		time.Sleep(2 * coalesce)
 		synctest.Wait()
 		require.Equal(t, 2, strings.Count(content(t, dir), "\n"))

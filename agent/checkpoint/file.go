@@ -28,7 +28,7 @@ type file struct {
 
 func (f *file) path(name string) string { return filepath.Join(f.dir, name) }
 
-// read gives what the file says of a boot. damaged are the lines that say nothing
+// read returns what the file says of a boot. damaged are the lines that say nothing
 // that can be.
 func (f *file) read(boot string) (k knowledge, damaged int, err error) {
 	in, err := statefile.Open(f.path(fileName))

@@ -158,7 +158,7 @@ func parse(r io.Reader, boot string) (k knowledge, damaged int, err error) {
 	}
 }
 
-// take gives false for one more than is kept.
+// take returns false for one more than is kept.
 func (r *reading) take(l line) bool {
 	switch {
 	case l.Cgroup != nil:

@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// Ring gives records as they are written: a bpf.Reader.
+// Ring returns records as they are written: a bpf.Reader.
 type Ring interface {
 	Read(context.Context) (bpf.Record, error)
 	io.Closer
@@ -32,7 +32,7 @@ type Resolver interface {
 	Complete(*kill.Event)
 }
 
-// Limits gives the memory limit of what ran out of it, and the most that it had
+// Limits returns the memory limit of what ran out of it, and the most that it had
 // used, in bytes, as they were after bootNS (as in bpf.Record.BootNS), the time of
 // the kill; nil where that is not known.
 type Limits func(d *kill.Domain, bootNS uint64) (limit, usage *uint64)
@@ -44,7 +44,7 @@ type Options struct {
 	Limits   Limits
 	// Boot is the boot's ID.
 	Boot string
-	// Counted says whether a victim is in an OOM event that was given out, by this
+	// Counted reports whether a victim is in an OOM event that was handed out, by this
 	// or an earlier agent.
 	Counted func(*bpf.Record) bool
 	// Out is given each OOM event when its event has settled, by one goroutine, with
@@ -83,7 +83,7 @@ type Collector struct {
 	health events.Health
 }
 
-// New makes one.
+// New returns a Collector that is not running: see Run.
 func New(o Options) *Collector {
 	if o.Limits == nil {
 		o.Limits = func(*kill.Domain, uint64) (limit, usage *uint64) { return nil, nil }
@@ -170,7 +170,7 @@ func (c *Collector) takeLive(ctx context.Context, r *bpf.Record, more <-chan bpf
 	c.setHealth(func(h *events.Health) { h.Lag = time.Since(r.Time()) })
 }
 
-// take gives false for a victim that is known.
+// take returns false for a victim that is known.
 func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	if _, ok := c.held[r.Key()]; ok || c.o.Counted(r) {
 		return false
@@ -201,7 +201,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	return true
 }
 
-// makeRoom gives the oldest events out where there are too many: some at once, so
+// makeRoom hands out the oldest events if there are too many: some at once, so
 // that a storm does not look for the oldest at each kill.
 func (c *Collector) makeRoom() {
 	if len(c.pending) < maxPending {

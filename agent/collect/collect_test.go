@@ -347,7 +347,7 @@ func TestEnds(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce: the bound of what is pending, and of an event's victims.
+// TestManyAtOnce: the limit of what is pending, and of an event's victims.
 func TestManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()

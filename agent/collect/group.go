@@ -37,12 +37,12 @@ func (g *group) due() time.Time {
 	return end
 }
 
-// flush gives out those that f says, in the order of their first victims.
+// flush hands out those that f selects, in the order of their first victims.
 func (c *Collector) flush(f func(*group) bool) {
 	c.give(c.byAge(f)...)
 }
 
-// byAge gives those of pending that f says, in the order of their first victims.
+// byAge returns those of pending that f selects, in the order of their first victims.
 func (c *Collector) byAge(f func(*group) bool) []*group {
 	var groups []*group
 	for _, g := range c.order {
@@ -56,7 +56,7 @@ func (c *Collector) byAge(f func(*group) bool) []*group {
 	return groups
 }
 
-// give gives events out, some at once.
+// give hands out events, some at once.
 func (c *Collector) give(groups ...*group) {
 	for some := range slices.Chunk(groups, maxBatch) {
 		list := make([]events.OOMEvent, 0, len(some))

@@ -137,7 +137,7 @@ func (c *Client) All() []Known {
 	return list
 }
 
-// Lookup gives what containerd knows of a container by its ID. What it has
+// Lookup returns what containerd knows of a container by its ID. What it has
 // answered once is known also when the container is gone. It is not asked of an ID
 // that no container of containerd can have: such an ID is the name of a cgroup that
 // anybody may have made.

@@ -252,7 +252,7 @@ func (q *Queue) end(lane Lane, tasks []Task) {
 	}
 }
 
-// remove removes a lane's oldest tasks, and says whether there are more.
+// remove removes a lane's oldest tasks, and reports whether there are more.
 func (q *Queue) remove(lane Lane, tasks []Task) bool {
 	q.mu.Lock()
 	rest := q.lanes[lane][len(tasks):]

@@ -194,7 +194,7 @@ func stalled(t *testing.T, n int) (q *Queue, a *action, done func() []string, re
 	return q, a, done, release
 }
 
-// At the bound as many are skipped as come; Take never waits. One pod may have all the
+// At the limit as many are skipped as come; Take never waits. One pod may have all the
 // room while nobody else needs it.
 func TestBound(t *testing.T) {
 	for name, pods := range map[string][]string{

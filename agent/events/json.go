@@ -5,7 +5,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/kill"
 )
 
-// AppendJSON appends what json.Marshal gives: an error is one of its too.
+// AppendJSON appends what json.Marshal returns: an error is one of its too.
 func (in *OOMEvent) AppendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = jsonline.Int(b, "schema", int64(in.Schema))
@@ -26,7 +26,7 @@ func (in *OOMEvent) AppendJSON(b []byte) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// AppendVictims appends what json.Marshal gives for them.
+// AppendVictims appends what json.Marshal returns for them.
 func AppendVictims(b []byte, list []Victim) []byte {
 	if list == nil {
 		return append(b, "null"...)

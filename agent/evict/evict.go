@@ -65,7 +65,7 @@ type Evicter struct {
 
 var _ deliver.Action = (*Evicter)(nil)
 
-// New makes one.
+// New returns the action that evicts pods.
 func New(o Options) *Evicter {
 	return &Evicter{Options: o, limit: rate.NewLimiter(rate.Every(o.Every), 1)}
 }

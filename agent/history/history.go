@@ -98,7 +98,7 @@ func older(a, b *Entry) int {
 	return 0
 }
 
-// Newest gives the events that are kept, newest first.
+// Newest returns the events that are kept, newest first.
 func (h *History) Newest() []*Entry {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -13,7 +13,7 @@ func (j *Journal) Break(err error) {
 	j.fault = err
 }
 
-// Encode gives the lines that there are of an OOM event, as the journal has them and
+// Encode returns the lines that there are of an OOM event, as the journal has them and
 // as encoding/json has them.
 func Encode(in *events.OOMEvent) (got, want []byte, err error) {
 	for _, kind := range []string{kindOOMEvent, kindPast} {

@@ -82,7 +82,7 @@ func (j *Journal) Close() error {
 	return errors.Join(errs...)
 }
 
-// Has says whether a victim was counted.
+// Has reports whether a victim was counted.
 func (j *Journal) Has(r *bpf.Record) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

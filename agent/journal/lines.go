@@ -115,7 +115,7 @@ func parse(r io.Reader, boot string, now time.Time) (s state, damaged int, err e
 
 var errLong = errors.New("line too long")
 
-// readLine gives a line with its end; io.EOF for what has none.
+// readLine returns a line with its end; io.EOF for what has none.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	var text []byte
 	long := false
@@ -136,7 +136,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// take does what a line says, and gives false where that makes no sense.
+// take does what a line says, and returns false where that makes no sense.
 func (s *state) take(l *line, same *bool) bool {
 	switch l.Kind {
 	case kindHead:

@@ -87,7 +87,7 @@ func (s *state) opened(in events.OOMEvent) {
 	}
 }
 
-// done gives false where it was not open.
+// done returns false where it was not open.
 func (s *state) done(id string) bool {
 	in, ok := s.open[id]
 	if !ok {

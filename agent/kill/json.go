@@ -2,10 +2,10 @@ package kill
 
 import "github.com/oomwitness/oomwitness/agent/jsonline"
 
-// The AppendJSON of a type appends what json.Marshal gives for it. Those types that
+// The AppendJSON of a type appends what json.Marshal returns for it. Those types that
 // others embed have a function, which is not handed on.
 
-// AppendProcess appends what json.Marshal gives for a Process.
+// AppendProcess appends what json.Marshal returns for a Process.
 func AppendProcess(b []byte, p *Process) []byte {
 	return append(appendProcessFields(append(b, '{'), p), '}')
 }

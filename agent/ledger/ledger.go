@@ -19,7 +19,7 @@ type Ledger struct {
 	open *bpf.Ledger // nil while none is
 }
 
-// New gives the ledger pinned in dir, whose readers' lock is in lockDir; the
+// New returns the ledger pinned in dir, whose readers' lock is in lockDir; the
 // usual ones if empty. There need not be one yet.
 func New(dir, lockDir string) *Ledger { return &Ledger{dir: dir, lockDir: lockDir} }
 
@@ -61,7 +61,7 @@ func (l *Ledger) ask(f func(*bpf.Ledger) error) error {
 // Reader opens the ring, which one process reads at a time.
 func (l *Ledger) Reader() (*bpf.Reader, error) { return bpf.NewReader(l.dir, l.lockDir) }
 
-// Records gives all victims that the ledger still has, in no order.
+// Records returns all victims that the ledger still has, in no order.
 func (l *Ledger) Records() (list []bpf.Record, err error) {
 	err = l.ask(func(b *bpf.Ledger) (err error) {
 		list, err = b.Records()
@@ -81,7 +81,7 @@ func (l *Ledger) Meta() (m bpf.Meta, err error) {
 	return m, err
 }
 
-// Parent gives the cgroup above another, as far as the ledger knows: also of
+// Parent returns the cgroup above another, as far as the ledger knows: also of
 // removed ones.
 func (l *Ledger) Parent(id uint64) (uint64, bool) {
 	var above uint64

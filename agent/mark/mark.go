@@ -45,7 +45,7 @@ type Marker struct{ Options }
 
 var _ deliver.Action = (*Marker)(nil)
 
-// New makes one.
+// New returns the action that marks pods.
 func New(o Options) *Marker { return &Marker{o} }
 
 // Name is "mark".
@@ -134,7 +134,7 @@ func (m *Marker) patch(uid string) ([]byte, error) {
 	return json.Marshal(map[string]any{"metadata": metadata})
 }
 
-// otherUID says whether the API server has a pod of another UID by that name: it
+// otherUID reports whether the API server has a pod of another UID by that name: it
 // calls the patch invalid, or a conflict of preconditions.
 func otherUID(err error) bool {
 	var status apierrors.APIStatus

@@ -47,7 +47,7 @@ var (
 	seriesDesc   = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
 )
 
-// Describe says what there may be.
+// Describe sends the descriptions of all metrics.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		eventsDesc, markedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
@@ -57,7 +57,7 @@ func (c collector) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect gives them. The sources are asked before the lock is taken.
+// Collect sends the values of all metrics. The sources are asked before the lock is taken.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	if c.m.o.Health != nil {
 		health(to, c.m.o.Health())

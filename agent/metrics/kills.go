@@ -93,7 +93,7 @@ func (k *kills) add(key killKey, at, now time.Time) {
 	}
 }
 
-// shown says whether a series is part of a scrape.
+// shown reports whether a series is part of a scrape.
 func (k *kills) shown(s *series, now time.Time) bool { return now.Sub(s.last) < k.ttl }
 
 func (k *kills) visible(now time.Time) (n int) {
@@ -105,7 +105,7 @@ func (k *kills) visible(now time.Time) (n int) {
 	return n
 }
 
-// room makes room for one more series, and says whether it could.
+// room makes room for one more series, and reports whether it could.
 func (k *kills) room(now time.Time) bool {
 	if k.visible(now) >= k.max {
 		return false
@@ -154,7 +154,7 @@ func (k *kills) restore(totals events.Totals, now time.Time) {
 	}
 }
 
-// each gives the series to be shown, the overflow last.
+// each returns the series to be shown, the overflow last.
 func (k *kills) each(now time.Time, f func(killKey, series)) {
 	for key, s := range k.series {
 		if k.shown(s, now) {

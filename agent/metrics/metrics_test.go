@@ -39,7 +39,7 @@ func hit(cause oom.Cause, pods ...string) events.OOMEvent {
 	return in
 }
 
-// read gives the samples of one metric as a scrape has them, without its comments.
+// read returns the samples of one metric as a scrape has them, without its comments.
 func read(t *testing.T, m *metrics.Metrics, name string) string {
 	t.Helper()
 	recorder := httptest.NewRecorder()
@@ -256,7 +256,7 @@ func TestCap(t *testing.T) {
 		require.Equal(t, strings.Join([]string{over(5), series("a", 3), series("e", 1)}, "\n"), read(t, m, kills))
 		time.Sleep(time.Hour)
 		kill("b") // takes the place of c
-		require.Equal(t, strings.Join([]string{over(5), series("b", 1)}, "\n"), read(t, m, kills), "another life")
+		require.Equal(t, strings.Join([]string{over(5), series("b", 1)}, "\n"), read(t, m, kills), "another process")
 	})
 }
 

@@ -92,7 +92,7 @@ func shown(e *history.Entry, all bool) Event {
 	return out
 }
 
-// ofNode says whether what was full is everybody's.
+// ofNode reports whether what was full is everybody's.
 func ofNode(cause oom.Cause) bool { return cause == oom.CauseNode || cause == oom.CauseSysrq }
 
 func shownVictim(v *events.Victim, all bool) Victim {

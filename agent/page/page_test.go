@@ -227,7 +227,7 @@ func TestWrongQueries(t *testing.T) {
 	require.Equal(t, http.StatusGone, get(t, c, "/?before=other").Code)
 }
 
-// TestPages: every event is on one page, whatever the bound that ends a page.
+// TestPages: every event is on one page, whatever limit ends a page.
 func TestPages(t *testing.T) {
 	var events []events.OOMEvent
 	var want []string

@@ -123,7 +123,7 @@ func parseTime(value string, now time.Time) (time.Time, string, error) {
 	return at.UTC(), "", nil
 }
 
-// match says whether an event is asked for. What is hidden is not found either: a
+// match reports whether an event is asked for. What is hidden is not found either: a
 // victim in no pod has no names here.
 func (q *query) match(e *history.Entry) bool {
 	if len(q.causes) > 0 && !slices.Contains(q.causes, e.Cause) {
@@ -145,7 +145,7 @@ func (q *query) matchVictim(v events.Victim) bool {
 	return q.container == "" || v.Container != nil && v.Container.Name == q.container
 }
 
-// filtered says whether anything but the size of the answer is asked for.
+// filtered reports whether anything but the size of the answer is asked for.
 func (q *query) filtered() bool {
 	return len(q.causes) > 0 || q.namespace != "" || q.pod != "" || q.container != "" || !q.since.IsZero() || !q.until.IsZero()
 }

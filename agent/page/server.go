@@ -87,7 +87,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// localName says whether a Host header names this machine.
+// localName reports whether a Host header names this machine.
 func localName(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
@@ -230,7 +230,7 @@ func text(w http.ResponseWriter, status int, body string) {
 	_, _ = w.Write([]byte(body)) // the client is gone, then
 }
 
-// IsLoopback says whether a listener's address can be reached from this machine alone.
+// IsLoopback reports whether a listener's address can be reached from this machine alone.
 func IsLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

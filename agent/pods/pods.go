@@ -1,7 +1,7 @@
 // Package pods knows the pods of one node as the API server has them, and those
 // that were removed in the last minutes.
 //
-// Of each pod it keeps what names its containers and says whether it may be
+// Of each pod it keeps what names its containers, and whether it may be
 // evicted, and nothing else. There is no cache of the cluster.
 package pods
 
@@ -95,7 +95,7 @@ func compact(pod *corev1.Pod, node string, before *entry) *entry {
 	return e
 }
 
-// idsOf gives a container's IDs, the current first.
+// idsOf returns a container's IDs, the current first.
 func idsOf(pod *corev1.Pod, name string) []string {
 	var ids []string
 	add := func(id string) {
@@ -135,7 +135,7 @@ func withFormer(ids []string, before []resolve.Container, name string) []string 
 }
 
 // strip takes all off a pod that compact has no use for, so that a list of pods
-// weighs little also while it is read.
+// is small also while it is read.
 func strip(obj any) (any, error) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {

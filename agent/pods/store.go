@@ -25,7 +25,7 @@ type Store struct {
 	mu sync.RWMutex
 	// pods by the UID of the API server.
 	pods map[string]*entry
-	// hashes gives the UID of the newest mirror of a static pod.
+	// hashes returns the UID of the newest mirror of a static pod.
 	hashes map[string]string
 	// removed are pods that the API server has no more, oldest first.
 	removed []removal

@@ -83,7 +83,7 @@ type Reporter struct {
 
 var _ deliver.Action = (*Reporter)(nil)
 
-// New makes one.
+// New returns a Reporter.
 func New(o Options) *Reporter {
 	return &Reporter{Options: o, rates: lru.New(maxRemembered), events: lru.New(maxRemembered)}
 }

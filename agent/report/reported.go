@@ -10,7 +10,7 @@ import (
 
 // annotationReported of an Event names the OOM events that it counts: the times of
 // their first kills by CLOCK_BOOTTIME in base 36, in order. The annotation
-// makes reporting idempotent: it says whether an OOM event was reported.
+// makes reporting idempotent: it shows whether an OOM event was reported.
 const annotationReported = "agent.oomwitness.io/reported"
 
 // maxReported is how many are named. An OOM event that is older than all of so many

@@ -25,7 +25,7 @@ func TestReported(t *testing.T) {
 	if news := again.news(tasks(10, 20, 30)); len(news) != 1 || news[0].BootNS != 20 {
 		t.Errorf("news %v", news)
 	}
-	// At the bound the oldest go, and count as reported for good.
+	// At maxReported the oldest go, and count as reported for good.
 	var many []uint64
 	for i := range uint64(maxReported) {
 		many = append(many, 100+i)
@@ -43,7 +43,7 @@ func FuzzReported(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, ns uint64) {
 		got := parseReported(text)
 		if len(got) > maxReported || !slices.IsSorted(got) {
-			t.Fatalf("%q gives %v", text, got)
+			t.Fatalf("%q is parsed as %v", text, got)
 		}
 		if again := parseReported(got.String()); !slices.Equal(again, got) {
 			t.Fatalf("%v is written %q, and read %v", got, got.String(), again)

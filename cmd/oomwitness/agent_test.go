@@ -79,7 +79,7 @@ type logLine struct {
 	Victims              []events.Victim
 }
 
-// next gives the next OOM event of the log, false at the log's end.
+// next returns the next OOM event of the log, false at the log's end.
 func (a *agentProcess) next(t *testing.T) (logLine, bool) {
 	t.Helper()
 	for a.log.Scan() {
@@ -110,7 +110,7 @@ func (a *agentProcess) end(t *testing.T, s syscall.Signal) (rest []logLine) {
 	return rest
 }
 
-// loaded gives the flags of a ledger of the test's own, loaded.
+// loaded returns the flags of a ledger of the test's own, loaded.
 func loaded(t *testing.T) []string {
 	t.Helper()
 	pins := pinned(t)
@@ -223,7 +223,7 @@ func TestAgentKilled(t *testing.T) {
 	t.Logf("metric=agent-killed lives=%d kills=%d reported=%d", lives, len(pids)+1, len(reported))
 }
 
-// countedIn gives how often each victim in cgroups of the test is in the journal.
+// countedIn returns how often each victim in cgroups of the test is in the journal.
 func countedIn(t *testing.T, state string, own map[uint64]bool) map[uint32]int {
 	t.Helper()
 	j, _, damaged, err := journal.Open(state, "", time.Now())

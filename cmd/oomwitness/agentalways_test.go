@@ -20,7 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 )
 
-// nextLine gives the next line of the log with a message.
+// nextLine returns the next line of the log with a message.
 func (a *agentProcess) nextLine(t *testing.T, message string) map[string]any {
 	t.Helper()
 	for a.log.Scan() {

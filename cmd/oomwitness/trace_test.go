@@ -22,7 +22,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
-// pinned gives the flags of a ledger of the test's own.
+// pinned returns the flags of a ledger of the test's own.
 func pinned(t *testing.T) []string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -65,7 +65,7 @@ func newScene(t *testing.T) *scene {
 }
 
 // kill has the OOM killer end a process 1 of a PID namespace in the container,
-// and gives its PID.
+// and returns its PID.
 func (s *scene) kill(t *testing.T) int {
 	t.Helper()
 	return oomtest.KillIn(t, s.container, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})

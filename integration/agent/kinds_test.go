@@ -24,7 +24,7 @@ const manifests = "/etc/kubernetes/manifests"
 // as soon as it runs.
 var kinds = []struct {
 	kind, cause, container string
-	// make has kubelet run the pod, and gives the name that the API has for it.
+	// make has kubelet run the pod, and returns the name that the API has for it.
 	make func(t *testing.T, n *node, name string) string
 }{
 	{resolve.KindInit, "container", "first", func(t *testing.T, n *node, name string) string {

@@ -143,7 +143,7 @@ func (m *container) run(t *testing.T, mode string) {
 	require.NoError(t, faultkit.Kind{Mode: mode}.Tell(m.pipe))
 }
 
-// init waits for the container's first process, and gives its PID.
+// init waits for the container's first process, and returns its PID.
 func (n *node) init(t *testing.T, m *container) int {
 	t.Helper()
 	var pid int
@@ -197,7 +197,7 @@ func uses(t *testing.T, dir string) int64 {
 	return now
 }
 
-// of says whether an OOM event has a victim in a pod.
+// of reports whether an OOM event has a victim in a pod.
 func of(pod string) func(*Line) bool {
 	return func(l *Line) bool {
 		for _, v := range l.Victims {
@@ -250,5 +250,5 @@ func (n *node) event(t *testing.T, pod string, texts ...string) string {
 	return found
 }
 
-// took gives the time since a moment for the figures.
+// took returns the time since a moment for the figures.
 func took(since time.Time) int64 { return time.Since(since).Milliseconds() }

@@ -59,7 +59,7 @@ func TestUnit(t *testing.T) {
 	require.Equal(t, "-999\n", string(score))
 }
 
-// countsVictim gives an error unless the unit's agent has counted a kill at a
+// countsVictim returns an error unless the unit's agent has counted a kill at a
 // cgroup's own limit.
 func countsVictim(ctx context.Context) error {
 	body, err := faultkit.Get(ctx, "http://127.0.0.1:18081/metrics")

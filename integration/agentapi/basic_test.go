@@ -199,7 +199,7 @@ func markConflict(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// managed gives a pod a controller.
+// managed sets the controller of a pod.
 func managed(pod *corev1.Pod) {
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "set", UID: "set", Controller: new(true)}}
 }

@@ -141,7 +141,7 @@ func (c *watchedCalls) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// take gives what there was since it was last asked, the fastest first.
+// take returns what there was since it was last asked, the fastest first.
 func (c *watchedCalls) take() *watchedCalls {
 	c.mu.Lock()
 	defer c.mu.Unlock()

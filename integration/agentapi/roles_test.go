@@ -45,7 +45,7 @@ func chartRules(t *testing.T, values ...string) []rbacv1.PolicyRule {
 	return nil
 }
 
-// asServiceAccount gives a service account rules, and returns its configuration.
+// asServiceAccount grants rules to a service account, and returns its configuration.
 func asServiceAccount(t *testing.T, p *controlplane.Plane, name string, rules ...rbacv1.PolicyRule) *rest.Config {
 	t.Helper()
 	rbac := p.Client.RbacV1()

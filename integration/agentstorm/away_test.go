@@ -82,7 +82,7 @@ func (w *away) start(t *testing.T) {
 }
 
 // killWhileAway ends the agent by SIGKILL, once it has written down the pods, and then
-// has the OOM killer end a process in each. It gives their PIDs.
+// has the OOM killer end a process in each. It returns their PIDs.
 func (w *away) killWhileAway(t *testing.T, pods ...testPod) []uint32 {
 	t.Helper()
 	require.NoError(t, faultkit.Until(t.Context(), "the agent to keep its pods", func() error {

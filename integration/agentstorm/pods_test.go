@@ -111,7 +111,7 @@ func (p testPod) removeCgroups(ctx context.Context) error {
 	return nil
 }
 
-// makePods makes n pods, and gives their containers' cgroups.
+// makePods makes n pods, and returns their containers' cgroups.
 func makePods(t *testing.T, plane *controlplane.Plane, n int) []string {
 	t.Helper()
 	s, dirs := newPods(t, plane), make([]string, n)

@@ -50,7 +50,7 @@ func TestAtRest(t *testing.T) {
 	}
 }
 
-// knows gives an error until the agent knows the cgroups of so many containers.
+// knows returns an error until the agent knows the cgroups of so many containers.
 func knows(ctx context.Context, containers int) error {
 	cgroups, err := agent.Metric(ctx, "oomwitness_cgroups")
 	if err == nil && int(cgroups) < 2*containers { // each has its pod's

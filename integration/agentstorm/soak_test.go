@@ -219,7 +219,7 @@ func (s *soak) read(ctx context.Context, into *sample) error {
 	return nil
 }
 
-// allCounted gives an error until all kills in the pods are in the log with their
+// allCounted returns an error until all kills in the pods are in the log with their
 // names, each once, and all in the log are in the metrics.
 func (s *soak) allCounted(ctx context.Context) error {
 	type process struct {
@@ -272,7 +272,7 @@ func (s *soak) allReported(t *testing.T, plane *controlplane.Plane) error {
 	return err
 }
 
-// ofSoak says whether a victim has all of its names: others are killed on this
+// ofSoak reports whether a victim has all of its names: others are killed on this
 // machine as well.
 func ofSoak(v *events.Victim) bool {
 	return v.Pod != nil && strings.HasPrefix(v.Pod.Name, "soak-") && v.Container != nil && v.Container.Name == "app"

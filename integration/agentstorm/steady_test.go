@@ -19,7 +19,7 @@ type sample struct {
 	cgroups, watched, series int
 }
 
-// around gives the medians of a figure in the first and in the last third of the
+// around returns the medians of a figure in the first and in the last third of the
 // samples that were taken at a time or later; 0 and 0 where they are fewer than
 // three.
 func around(samples []sample, from time.Duration, of func(sample) int) (first, last int) {

@@ -125,7 +125,7 @@ func TestStorm(t *testing.T) {
 	require.LessOrEqual(t, events, onPods*(1+int(time.Since(began)/(10*time.Minute))+1))
 }
 
-// wait waits until all kills are there, and gives what there is.
+// wait waits until all kills are there, and returns what there is.
 func wait(t *testing.T, what string, ask func() (int, error)) (n int) {
 	t.Helper()
 	require.NoError(t, faultkit.Until(t.Context(), what, func() (err error) {
@@ -137,7 +137,7 @@ func wait(t *testing.T, what string, ask func() (int, error)) (n int) {
 	return n
 }
 
-// loaded loads a ledger of the test's own, and gives the flags for it.
+// loaded loads a ledger of the test's own, and returns the flags for it.
 func loaded(t *testing.T) []string {
 	t.Helper()
 	bpffs := filepath.Join(t.TempDir(), "bpf")

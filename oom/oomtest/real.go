@@ -31,7 +31,7 @@ func MakeCgroup(t *testing.T, h oom.Hierarchy, dir string, limit int64) {
 	t.Cleanup(func() { RemoveCgroup(t, dir) })
 }
 
-// NewCgroup makes one that the caller removes.
+// NewCgroup makes a cgroup at dir with a memory limit in bytes. The caller removes the cgroup.
 func NewCgroup(h oom.Hierarchy, dir string, limit int64) error {
 	if h.Version == 2 {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+memory"), 0o644); err != nil {

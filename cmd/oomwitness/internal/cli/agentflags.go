@@ -172,7 +172,7 @@ func (f *agentFlags) logger(to io.Writer) (*logrus.Logger, error) {
 	return log, nil
 }
 
-// wantsKubernetes says whether to talk to an API server.
+// wantsKubernetes reports whether to talk to an API server.
 func (f *agentFlags) wantsKubernetes() bool {
 	if f.kubernetes == auto {
 		return f.kubeconfig != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""

@@ -57,7 +57,7 @@ func (f Filter) Check() error {
 // old says that a record lies before what is shown, without naming it first.
 func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
-// shows says whether an event is asked for.
+// shows reports whether an event is asked for.
 func (f Filter) shows(e *kill.Event) bool {
 	if len(f.Causes) > 0 && !slices.Contains(f.Causes, e.Cause) {
 		return false

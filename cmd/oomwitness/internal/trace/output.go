@@ -19,7 +19,7 @@ type Writer interface {
 	Write(*kill.Event) error
 }
 
-// NewWriter gives the writer of a format, "json" or "text".
+// NewWriter returns the writer of a format, "json" or "text".
 func NewWriter(w io.Writer, format string) Writer {
 	if format == "json" {
 		return jsonWriter{json.NewEncoder(w)}

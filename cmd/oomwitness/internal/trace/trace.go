@@ -14,7 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// Source gives records as they happen.
+// Source returns records as they happen.
 type Source interface {
 	Read(context.Context) (bpf.Record, error)
 	Close() error
