@@ -151,7 +151,7 @@ func checkTraced(t *testing.T, id, cause, line string) {
 	require.Len(t, past, 1)
 	require.Equal(t, e, past[0])
 	require.Empty(t, traced(t, "--cause", "node,ancestor", "--container", id))
-	text := output(t, oomwitness, "trace", "--follow=false", "--container", id)
+	text := output(t, oomwitness, "trace", "--follow=false", "-o", "wide", "--container", id)
 	require.Contains(t, text, id)
 	require.Contains(t, text, cause)
 }

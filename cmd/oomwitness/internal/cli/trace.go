@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
@@ -21,11 +26,11 @@ import (
 // traceFlags are trace's.
 type traceFlags struct {
 	pins
-	output, container, comm, address string
-	kubeletRoots                     []string
-	causes                           []string
-	since                            time.Duration
-	follow                           bool
+	output, container, comm, pod, namespace string
+	since, address, agent                   string
+	kubeletRoots                            []string
+	causes                                  []string
+	wide, follow                            bool
 }
 
 func newTrace() *cobra.Command {
@@ -33,33 +38,39 @@ func newTrace() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Show OOM kills: those of the past, and live",
-		Long: `Show OOM kills, one victim a line: those that the ledger has written down, oldest
-first, and then each as it happens, until Ctrl-C. It needs a ledger (oomwitness
-load) and root.
+		Long: `Show the processes that the OOM killer has ended, one a line: the kills of the past,
+oldest first, and then each kill as it happens, until Ctrl-C. trace needs a ledger
+(oomwitness load) and root.
 
-SCOPE is whose limit fired:
+The first column names the victim's pod as namespace/pod/container, else its
+container, its systemd unit or its cgroup. CAUSE is whose limit was exceeded:
 
-  container   the container's own, or one nested in it
-  pod         its pod's
-  ancestor    a cgroup's above that, such as kubepods; it is named
-  node        nobody's: the node's memory was full
+  container   the container's own limit, or one nested in the container
+  pod         the pod's limit
+  ancestor    the limit of a cgroup above the pod, such as kubepods
+  node        no limit: the node's memory was full
   cpuset, mempolicy   the memory of the NUMA nodes that were allowed
   sysrq       an operator's sysrq f
-  unknown     tier C does not see it
+  unknown     the ledger has tier C, which does not see it
 
-A process outside containers is seen from its own cgroup. LIMIT is the size of
-what was full, memory and swap together. ROLE is init for process 1 of a PID
-namespace, as a container's init is, and shared for a process that was killed
-since it shares its memory with the one chosen. Containers and pods are named by
-their cgroup's path, and by containerd where it answers; a cgroup that was removed
-before anybody saw it has but its number, and its pod if there is one.
+VICTIM is the process with its PID, MEMORY the memory that the process had.
 
-The past is some 4,000 victims, in any number of calls. The kills to come are read
-from the ledger's ring, which one process reads at a time: next to an agent or
-another trace use --follow=false.
+The table fits the terminal, and 80 columns where the output is no terminal. A long
+name loses its middle, and … stands there: select pods by --pod, not by grep. -o wide
+cuts nothing and adds columns: LIMIT, the size of what was full, memory and swap
+together; ROLE, init for process 1 of a PID namespace, as a container's init is, and
+shared for a process that shares its memory with the chosen victim; TIER; LIMIT OF,
+the cgroup whose limit was exceeded; image, container ID and cgroup.
 
-With -o json one object a line, whose fields stay. Null is for what is not known or
-is not so; sizes are in bytes; domain is null in tier C:
+Names come from the cgroup's path and from containerd. Of a cgroup that was removed
+the agent on the node still knows the names: trace asks it, for 1 s at most. Where
+nobody knows a name, the first column says (removed).
+
+The past is some 4,000 victims. New kills are read from the ledger's ring, which one
+process reads at a time: beside an agent or another trace use --follow=false.
+
+With -o json each line is an object, whose fields stay. Null is for what is not known
+or is not so; sizes are in bytes; domain is null in tier C:
 
   {"schema":1,"time":"2026-01-02T03:04:05.678Z","boot_ns":1,"event":7,"index":0,
    "cause":"pod","tier":"A",
@@ -74,49 +85,108 @@ is not so; sizes are in bytes; domain is null in tier C:
    "container":{"id":"...","name":"app","image":"...","namespace":"k8s.io"},
    "pod":{"uid":"...","name":"web-1","namespace":"default"}}
 
-event numbers the OOM: the victims of a group kill have the same, and their own
-index. cgroup.ancestor is the nearest cgroup above one that was removed.`,
-		Example: `  oomwitness trace
-  oomwitness trace --cause node,ancestor --since 1h
-  oomwitness trace --container 3f2a --comm 'java*'
-  oomwitness trace --follow=false -o json | jq -r '.pod.name'`,
+event is the number of the OOM event: the victims of a group kill have the same
+number, and an index each. cgroup.ancestor is the nearest cgroup above one that was
+removed. unit, if the agent knows it, is the systemd unit of a removed cgroup.`,
+		Example: `  # What was killed in the namespace shop since yesterday
+  oomwitness trace --follow=false --namespace shop --since 1d
+
+  # Each kill of the pods of one workload, with everything that is known, as it happens
+  oomwitness trace --pod 'web-*' -o wide`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTrace(cmd, f) },
 	}
-	outputFlag(cmd, &f.output)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.causes, "cause", nil, "only kills of these causes, separated by commas")
+	flags.StringVarP(&f.output, "output", "o", "text", "output format: "+strings.Join(trace.Formats, ", "))
+	flags.BoolVar(&f.wide, "wide", false, "the same as -o wide: all columns, and no name is cut")
+	flags.StringVarP(&f.namespace, "namespace", "n", "", "only kills in pods of this namespace; a name or a pattern with *, ? and [...]")
+	flags.StringVar(&f.pod, "pod", "", "only kills in the pod of this name; a name or a pattern with *, ? and [...]")
 	flags.StringVar(&f.container, "container", "", "only the container whose ID begins so")
 	flags.StringVar(&f.comm, "comm", "", "only victims of this name; a pattern with *, ? and [...]")
-	flags.DurationVar(&f.since, "since", 0, "only kills newer than this, such as 90s or 1h; 0 for all")
+	flags.StringSliceVar(&f.causes, "cause", nil, "only kills of these causes, separated by commas")
+	flags.StringVar(&f.since, "since", "", "only kills after this: how long ago, such as 90s, 12h or 1d, or a time such as 2026-01-02T15:04:05Z (default: all)")
 	flags.BoolVarP(&f.follow, "follow", "f", true, "go on with kills as they happen")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
+	flags.StringVar(&f.agent, "agent", metricsOnNode, "host:port of the agent's API, for names of what was removed; empty to do without")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
+	completeOneOf(cmd, "output", trace.Formats)
+	completeOneOf(cmd, "cause", trace.CauseNames())
 	return cmd
 }
 
-// filter checks the flags.
-func (f traceFlags) filter() (trace.Filter, error) {
-	causes, err := trace.ParseCauses(f.causes)
-	filter := trace.Filter{Causes: causes, Container: f.container, Comm: f.comm}
-	if f.since < 0 {
-		err = errors.Join(err, fmt.Errorf("--since %v: has to be positive", f.since))
+// completeOneOf has the shell complete a flag's values.
+func completeOneOf(cmd *cobra.Command, flag string, values []string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is not there
 	}
-	if f.since > 0 {
-		filter.After = time.Now().Add(-f.since)
+}
+
+// filter checks the flags.
+func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
+	causes, err := trace.ParseCauses(f.causes)
+	filter := trace.Filter{Causes: causes, Container: f.container, Comm: f.comm, Pod: f.pod, Namespace: f.namespace}
+	after, failed := trace.ParseSince(f.since, time.Now())
+	filter.After = after
+	if failed != nil {
+		failed = fmt.Errorf("--since %q: %w", f.since, failed)
+	}
+	errs := []error{err, failed, filter.Check(), oneOf("output", f.output, trace.Formats...), f.check()}
+	for _, name := range []string{"pod", "namespace", "since"} {
+		if flag := flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
+			errs = append(errs, fmt.Errorf("--%s %q: is empty; leave the flag out for all", name, ""))
+		}
 	}
 	if f.address != "" {
-		err = errors.Join(err, absolute("address", f.address))
+		errs = append(errs, absolute("address", f.address))
 	}
-	return filter, errors.Join(err, filter.Check(), checkOutput(f.output), f.check())
+	if f.agent != "" {
+		if _, port, err := net.SplitHostPort(f.agent); err != nil || port == "" {
+			errs = append(errs, fmt.Errorf("--agent %q: has to be host:port, such as %s", f.agent, metricsOnNode))
+		}
+	}
+	if f.wide && f.output == "json" {
+		errs = append(errs, fmt.Errorf("--wide with --output %q: allowed is one of them", f.output))
+	}
+	if f.wide {
+		f.output = "wide"
+	}
+	return filter, errors.Join(errs...)
+}
+
+// terminalColumns returns how wide the terminal is that an output goes to, or the default.
+func terminalColumns(out io.Writer) int {
+	if file, ok := out.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return trace.DefaultColumns
+}
+
+// agentNames returns what the agent on this node is asked by, nil to do without. An agent
+// that is not where agents are by default is no reason for a warning.
+func (f *traceFlags) agentNames(flags *pflag.FlagSet, warn func(error)) *trace.AgentNames {
+	if f.agent == "" {
+		return nil
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		warn(fmt.Errorf("find the boot's ID: %w", err))
+		return nil
+	}
+	names := &trace.AgentNames{Address: f.agent, Boot: strings.TrimSpace(string(boot))}
+	if flags.Changed("agent") {
+		names.Warn = warn
+	}
+	return names
 }
 
 // ahead is how often trace looks which cgroups there are.
 const ahead = time.Second
 
 func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
-	filter, err := f.filter()
+	filter, err := f.filter(cmd.Flags())
 	if err != nil {
 		return err
 	}
@@ -142,17 +212,18 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	names := containers.New(f.address)
 	defer closing(names, &err)
 	stderr := sticky{w: cmd.ErrOrStderr()}
+	warn := func(err error) { stderr.printf("warning: %v\n", err) }
 	tracer := trace.Tracer{
 		Tree: &cgroups.Tree{Parent: b.Parent, Kubelet: kubelet}, Containers: names, Filter: filter,
-		Out: trace.NewWriter(cmd.OutOrStdout(), f.output), Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil },
-		Warn: func(err error) { stderr.printf("warning: %v\n", err) },
+		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, terminalColumns(cmd.OutOrStdout())),
+		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
 	}
 	h, err := oom.FindHierarchy()
 	if err != nil {
 		tracer.Warn(err) // cgroups go by their numbers then
 	}
 	tracer.Tree.Mount = h.Mount
-	if m, err := b.Meta(); err == nil && f.follow && f.output == "text" {
+	if m, err := b.Meta(); err == nil && f.follow && f.output != "json" {
 		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
 	}
 	return ended(tracer.Run(cmd.Context(), past, live))

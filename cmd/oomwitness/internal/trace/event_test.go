@@ -20,6 +20,8 @@ type keep struct{ events []kill.Event }
 
 func (*keep) Begin() error { return nil }
 
+func (*keep) Flush() error { return nil }
+
 func (k *keep) Write(e *kill.Event) error {
 	k.events = append(k.events, *e)
 	return nil

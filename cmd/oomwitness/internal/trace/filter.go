@@ -1,8 +1,10 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,10 +21,20 @@ type Filter struct {
 	Causes []oom.Cause
 	// Container is the beginning of a container's ID.
 	Container string
-	// Comm is a pattern with *, ? and [...] for the victim's name.
-	Comm string
+	// Comm, Pod and Namespace are patterns with *, ? and [...] for the names of the
+	// victim, its pod and the pod's namespace.
+	Comm, Pod, Namespace string
 	// After is when the shown events begin.
 	After time.Time
+}
+
+// CauseNames are what --cause may be.
+func CauseNames() []string {
+	names := make([]string, len(cgroups.Causes))
+	for i, cause := range cgroups.Causes {
+		names[i] = string(cause)
+	}
+	return names
 }
 
 // ParseCauses reads a list of causes.
@@ -31,41 +43,73 @@ func ParseCauses(list []string) ([]oom.Cause, error) {
 	for _, name := range list {
 		cause := oom.Cause(strings.TrimSpace(name))
 		if !slices.Contains(cgroups.Causes, cause) {
-			return nil, fmt.Errorf("--cause %q: allowed are %s", name, joinCauses())
+			return nil, fmt.Errorf("--cause %q: allowed are %s", name, strings.Join(CauseNames(), ", "))
 		}
 		causes = append(causes, cause)
 	}
 	return causes, nil
 }
 
-func joinCauses() string {
-	names := make([]string, len(cgroups.Causes))
-	for i, cause := range cgroups.Causes {
-		names[i] = string(cause)
+// Longest names of Kubernetes, in bytes.
+const (
+	maxPodName       = 253
+	maxNamespaceName = 63
+)
+
+// named are the characters of a pod's or namespace's name, or of a pattern of it.
+var named = regexp.MustCompile(`^[a-z0-9.*?\[\]^-]+$`)
+
+// Check refuses patterns that could never match.
+func (f Filter) Check() error {
+	var errs []error
+	if !isPattern(f.Comm) {
+		errs = append(errs, fmt.Errorf("--comm %q: not a pattern of *, ? and [...]", f.Comm))
 	}
-	return strings.Join(names, ", ")
+	for _, one := range []struct {
+		flag, value string
+		most        int
+	}{{"pod", f.Pod, maxPodName}, {"namespace", f.Namespace, maxNamespaceName}} {
+		if one.value == "" || isPattern(one.value) && named.MatchString(one.value) && len(one.value) <= one.most {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("--%s %q: allowed are a name of lower-case letters, digits, - and ., at most %d bytes long, and a pattern of it with *, ? and [...]",
+			one.flag, one.value, one.most))
+	}
+	return errors.Join(errs...)
 }
 
-// Check refuses a pattern that could never match.
-func (f Filter) Check() error {
-	if _, err := path.Match(f.Comm, ""); err != nil {
-		return fmt.Errorf("--comm %q: not a pattern of *, ? and [...]", f.Comm)
-	}
-	return nil
+func isPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err == nil
 }
+
+// ofPod reports whether the filter asks for names of pods.
+func (f Filter) ofPod() bool { return f.Pod != "" || f.Namespace != "" }
 
 // old says that a record lies before what is shown, without naming it first.
 func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
-// shows reports whether an event is asked for.
-func (f Filter) shows(e *kill.Event) bool {
+// mayShow reports whether an event is asked for, as far as its record tells. The names of
+// its container and pod may not be known yet.
+func (f Filter) mayShow(e *kill.Event) bool {
 	if len(f.Causes) > 0 && !slices.Contains(f.Causes, e.Cause) {
 		return false
 	}
-	if f.Container != "" && (e.Container == nil || !strings.HasPrefix(e.Container.ID, f.Container)) {
+	if e.Container != nil && !strings.HasPrefix(e.Container.ID, f.Container) {
 		return false
 	}
 	return f.Comm == "" || glob(f.Comm, e.Victim.Comm)
+}
+
+// shows reports whether an event is asked for by the names of its container and pod.
+func (f Filter) shows(e *kill.Event) bool {
+	if f.Container != "" && (e.Container == nil || !strings.HasPrefix(e.Container.ID, f.Container)) {
+		return false
+	}
+	if !f.ofPod() {
+		return true
+	}
+	return e.Pod != nil && (f.Pod == "" || glob(f.Pod, e.Pod.Name)) && (f.Namespace == "" || glob(f.Namespace, e.Pod.Namespace))
 }
 
 // glob matches names, in which a slash is a letter like any other.

@@ -22,9 +22,11 @@ type Source interface {
 
 // Tracer shows records.
 type Tracer struct {
-	// Tree names cgroups, Containers names containers; may be nil.
+	// Tree names cgroups. Containers names containers, and Agent what is gone; both may
+	// be nil.
 	Tree       *cgroups.Tree
 	Containers *containers.Client
+	Agent      *AgentNames
 	Filter     Filter
 	Out        Writer
 	// Warn receives what goes wrong with one record and does not end the trace.
@@ -36,7 +38,8 @@ type Tracer struct {
 	// be known now. It is asked as often as Ahead says; may be nil.
 	Lost func() (uint64, bool)
 
-	lost uint64 // when it was last asked
+	lost     uint64 // when it was last asked
+	nameless int    // kills that a filter by pod leaves out since their names are not known
 }
 
 // Run shows what was recorded already, oldest first, and then what live gives,
@@ -54,9 +57,18 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	})
 	for _, r := range past {
 		shown[r.Key()] = true
-		if err := t.show(ctx, &r); err != nil || ctx.Err() != nil {
+		if err := t.show(ctx, &r); err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err := t.Out.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	if t.nameless > 0 {
+		t.Warn(fmt.Errorf("kills that are left out, since the names of their pods are not known: %d", t.nameless))
 	}
 	if live == nil {
 		return nil
@@ -174,13 +186,22 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 		return nil
 	}
 	e := kill.NewEvent(r, t.name(r.Cgroup, r), t.name(r.Domain, r))
-	if !t.Filter.shows(&e) {
+	if !t.Filter.mayShow(&e) {
 		return nil
 	}
 	if e.Container != nil && t.Containers != nil {
 		if info, ok := t.Containers.Lookup(ctx, e.Container.ID); ok {
 			e.Named(info)
 		}
+	}
+	if unnamed(&e) && t.Agent != nil {
+		t.Agent.Name(ctx, &e)
+	}
+	if !t.Filter.shows(&e) {
+		if t.Filter.ofPod() && unnamed(&e) {
+			t.nameless++
+		}
+		return nil
 	}
 	if err := t.Out.Write(&e); err != nil {
 		return fmt.Errorf("write output: %w", err)
@@ -194,4 +215,16 @@ func (t *Tracer) name(id uint64, r *bpf.Record) cgroups.Name {
 		t.Warn(err)
 	}
 	return name
+}
+
+// unnamed reports whether an event lacks names that somebody may know.
+func unnamed(e *kill.Event) bool {
+	switch {
+	case e.Pod != nil:
+		return e.Pod.Name == ""
+	case e.Container != nil:
+		return e.Container.Namespace == ""
+	default:
+		return e.Cgroup.Path == ""
+	}
 }

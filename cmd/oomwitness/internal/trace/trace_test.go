@@ -68,6 +68,8 @@ type names struct{ pids []uint32 }
 
 func (*names) Begin() error { return nil }
 
+func (*names) Flush() error { return nil }
+
 func (n *names) Write(e *kill.Event) error {
 	n.pids = append(n.pids, e.Victim.PID)
 	return nil
@@ -97,7 +99,7 @@ func TestPastThenLive(t *testing.T) {
 	})
 }
 
-// TestLostRecords: what the ring had no room for is reported, once.
+// TestLostRecords: what the ring had no room for is told, once.
 func TestLostRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var warnings []string
@@ -126,7 +128,7 @@ func TestEndOfTheRing(t *testing.T) {
 	err := tracer.Run(t.Context(), nil, &fake{err: bpf.ErrRetired})
 	require.ErrorIs(t, err, bpf.ErrRetired)
 	full := errors.New("disk full")
-	tracer.Out = trace.NewWriter(failing{full}, "json")
+	tracer.Out = trace.NewWriter(failing{full}, "json", 0)
 	require.ErrorIs(t, tracer.Run(t.Context(), []bpf.Record{victim(1, "a")}, nil), full)
 }
 
@@ -175,8 +177,8 @@ func bootNow(t *testing.T) uint64 {
 	return uint64(seconds * 1e9)
 }
 
-// events are one of each kind, as the writers get them.
-func events() []kill.Event {
+// samples are one of each kind, as the writers get them.
+func samples() []kill.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	rss, part := uint64(64<<20), uint64(32<<20)
 	pod := kill.Event{
@@ -217,13 +219,14 @@ func events() []kill.Event {
 func TestGolden(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	time.Local = time.UTC
-	for _, format := range []string{"json", "text"} {
+	for _, format := range trace.Formats {
 		var out bytes.Buffer
-		w := trace.NewWriter(&out, format)
+		w := trace.NewWriter(&out, format, trace.DefaultColumns)
 		require.NoError(t, w.Begin())
-		for _, e := range events() {
+		for _, e := range samples() {
 			require.NoError(t, w.Write(&e))
 		}
+		require.NoError(t, w.Flush())
 		golden := "testdata/trace." + format
 		if os.Getenv("UPDATE") != "" {
 			require.NoError(t, os.WriteFile(golden, out.Bytes(), 0o644))
@@ -232,5 +235,5 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), out.String())
 	}
-	require.ErrorIs(t, trace.NewWriter(failing{io.ErrShortWrite}, "text").Begin(), io.ErrShortWrite)
+	require.ErrorIs(t, trace.NewWriter(failing{io.ErrShortWrite}, "text", 80).Begin(), io.ErrShortWrite)
 }

@@ -1,0 +1,262 @@
+package trace
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/pkg/identifiers"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/oomwitness/oomwitness/agent/history"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/page"
+)
+
+// Bounds of what the agent is asked for. It keeps history.MaxEvents events.
+const (
+	agentTimeout   = time.Second
+	maxAnswerBytes = 8 << 20
+	maxAnswers     = 16
+	answerEvents   = 500
+	// maxSpread is how long an OOM event may go on. After the ledger was loaded anew
+	// another event may have the same number.
+	maxSpread = time.Minute
+	maxText   = 4096 // of an image's name, and of a path
+)
+
+// AgentNames names victims as the agent on the node has named them. The agent saw their
+// cgroups while those were there. It is asked once, when the first name is missing. It is
+// not for concurrent use.
+type AgentNames struct {
+	// Address is the agent's host and port, Boot the ID of the boot.
+	Address, Boot string
+	// Timeout bounds all questions together; 1 s if 0.
+	Timeout time.Duration
+	// Warn is told when the agent does not answer; may be nil.
+	Warn func(error)
+
+	asked  bool
+	events map[uint64][]agentEvent // by the ledger's number
+}
+
+// agentEvent is one OOM event of the agent.
+type agentEvent struct {
+	bootNS  uint64
+	victims []page.Victim
+}
+
+// Name puts the agent's names to an event. Where the agent contradicts what the node's
+// cgroups say, or has two answers, the event stays as it is.
+func (a *AgentNames) Name(ctx context.Context, e *kill.Event) {
+	if !a.asked {
+		a.asked = true
+		if err := a.ask(ctx); err != nil && a.Warn != nil {
+			a.Warn(fmt.Errorf("without the names that the agent knows: %w", err))
+		}
+	}
+	v := a.find(e)
+	if v == nil || !agrees(e, v) {
+		return
+	}
+	if v.Container != nil {
+		e.Container = v.Container
+	}
+	if v.Pod != nil {
+		e.Pod = v.Pod
+	}
+	if v.Cgroup != nil && v.Cgroup.ID == e.Cgroup.ID && e.Cgroup.Path == "" {
+		e.Cgroup = *v.Cgroup
+	}
+	if e.Pod == nil && e.Container == nil {
+		e.Unit = v.Unit
+	}
+}
+
+// ask reads the agent's history, which is a few answers long.
+func (a *AgentNames) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, agentTimeout))
+	defer cancel()
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the agent is near
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	a.events = map[uint64][]agentEvent{}
+	kept, before := 0, ""
+	for range maxAnswers {
+		answer, err := a.get(ctx, client, before)
+		if err != nil {
+			return err
+		}
+		for _, e := range answer.Events {
+			if bootNS, number, ok := parseID(a.Boot, e.ID); ok && kept < history.MaxEvents {
+				a.events[number] = append(a.events[number], agentEvent{bootNS, e.Victims})
+				kept++
+			}
+		}
+		if answer.Next == "" {
+			return nil
+		}
+		before = answer.Next
+	}
+	return nil
+}
+
+func (a *AgentNames) get(ctx context.Context, client *http.Client, before string) (page.Answer, error) {
+	query := url.Values{"limit": {strconv.Itoa(answerEvents)}}
+	if before != "" {
+		query.Set("before", before)
+	}
+	u := url.URL{Scheme: "http", Host: a.Address, Path: "/api/v1/events", RawQuery: query.Encode()}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return page.Answer{}, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return page.Answer{}, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return page.Answer{}, fmt.Errorf("%s: status %d", a.Address, response.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
+	if err != nil {
+		return page.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
+	}
+	answer, err := DecodeAnswer(body)
+	if err != nil {
+		return page.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
+	}
+	return answer, nil
+}
+
+// DecodeAnswer reads an answer of the agent. It leaves out the victims whose names can't
+// be names, and returns an error for what is no answer of an agent.
+func DecodeAnswer(body []byte) (page.Answer, error) {
+	var answer page.Answer
+	if len(body) > maxAnswerBytes {
+		return answer, fmt.Errorf("the answer has more than %d bytes", maxAnswerBytes)
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return page.Answer{}, errors.New("the answer is not the JSON of an agent")
+	}
+	if answer.Schema != page.Schema {
+		return page.Answer{}, fmt.Errorf("the answer has schema %d: allowed is %d", answer.Schema, page.Schema)
+	}
+	if len(answer.Events) > answerEvents {
+		return page.Answer{}, fmt.Errorf("the answer has %d events: allowed are %d", len(answer.Events), answerEvents)
+	}
+	for i := range answer.Events {
+		e := &answer.Events[i]
+		var sound []page.Victim
+		for _, v := range e.Victims {
+			if len(sound) < history.MaxEventVictims && isSound(&v) {
+				sound = append(sound, v)
+			}
+		}
+		e.Victims = sound
+	}
+	return answer, nil
+}
+
+// isSound reports whether the names of a victim are such as Kubernetes and containerd give.
+func isSound(v *page.Victim) bool {
+	if p := v.Pod; p != nil {
+		if p.Name != "" && len(validation.IsDNS1123Subdomain(p.Name)) > 0 || p.Namespace != "" && len(validation.IsDNS1123Label(p.Namespace)) > 0 ||
+			(p.Name == "") != (p.Namespace == "") || !isText(p.UID) {
+			return false
+		}
+	}
+	if c := v.Container; c != nil {
+		if identifiers.Validate(c.ID) != nil || c.Name != "" && len(validation.IsDNS1123Label(c.Name)) > 0 ||
+			!isText(c.Image) || !isText(c.Namespace) || !isText(c.Kind) {
+			return false
+		}
+	}
+	if c := v.Cgroup; c != nil && (!isText(c.Path) || !isText(c.Ancestor)) {
+		return false
+	}
+	return isText(v.Unit)
+}
+
+// isText reports whether a text is printed as it stands, and not too long.
+func isText(s string) bool { return len(s) <= maxText && kill.Clean(s) == s }
+
+// parseID takes the ID of an OOM event apart: the boot's ID, the time in the boot and the
+// ledger's number, as events.NewID puts them together.
+func parseID(boot, id string) (bootNS, number uint64, ok bool) {
+	rest, ours := strings.CutPrefix(id, boot+"-")
+	first, second, two := strings.Cut(rest, "-")
+	bootNS, err := strconv.ParseUint(first, 10, 64)
+	if !ours || !two || err != nil || boot == "" {
+		return 0, 0, false
+	}
+	number, err = strconv.ParseUint(second, 10, 64)
+	return bootNS, number, err == nil
+}
+
+// find returns the victim that an event is of, nil where there is none, or where those
+// that look the same have other names.
+func (a *AgentNames) find(e *kill.Event) (found *page.Victim) {
+	for _, one := range a.events[e.Event] {
+		if one.bootNS > e.BootNS || e.BootNS-one.bootNS > uint64(maxSpread) {
+			continue
+		}
+		for i := range one.victims {
+			v := &one.victims[i]
+			if !isSame(e, v) {
+				continue
+			}
+			if found != nil && !sameNames(found, v) {
+				return nil
+			}
+			found = v
+		}
+	}
+	return found
+}
+
+// isSame reports whether a victim of the agent is that of an event. IDs of processes are in
+// the answer of an agent with --page-all alone.
+func isSame(e *kill.Event, v *page.Victim) bool {
+	if p := v.Process; p != nil && (p.PID != e.Victim.PID || p.StartTicks != e.Victim.StartTicks) {
+		return false
+	}
+	comm := string([]rune(e.Victim.Comm)) // as JSON has bytes that are not UTF-8
+	return comm == v.Comm && e.Victim.Init == v.Init && e.Victim.SharedMemory == v.SharedMemory &&
+		e.Victim.OOMGroup == v.OOMGroup && e.Victim.OOMScoreAdj == v.OOMScoreAdj && sameMemory(&e.Memory, &v.Memory)
+}
+
+func sameMemory(a, b *kill.Memory) bool {
+	return same(a.RSS, b.RSS) && same(a.Anon, b.Anon) && same(a.File, b.File) && same(a.Shmem, b.Shmem) &&
+		a.PageTables == b.PageTables && a.TotalVM == b.TotalVM
+}
+
+func sameNames(a, b *page.Victim) bool {
+	return same(a.Container, b.Container) && same(a.Pod, b.Pod) && same(a.Cgroup, b.Cgroup) && a.Unit == b.Unit
+}
+
+// same reports whether two pointers are of equal values, or both nil.
+func same[T comparable](a, b *T) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
+
+// agrees reports whether the agent says nothing else than the victim's cgroup does.
+func agrees(e *kill.Event, v *page.Victim) bool {
+	if e.Container != nil && (v.Container == nil || v.Container.ID != e.Container.ID) {
+		return false
+	}
+	if e.Pod == nil {
+		return true
+	}
+	return v.Pod != nil && (v.Pod.UID == e.Pod.UID || v.Pod.Static) // a static pod's mirror has a UID of its own
+}

@@ -1,0 +1,205 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// DefaultColumns is how wide the text form is where standard output is no terminal.
+const DefaultColumns = 80
+
+// Widths of the text form, in cells.
+const (
+	minColumns = 32 // less than that is not kept to
+	// noMemory is how many columns a terminal needs for CAUSE and MEMORY, noDate for the
+	// date beside the time.
+	noMemory, noDate = 60, 80
+	minVictim        = 14
+	wantedVictim     = 18
+	maxVictim        = 24 // a name of 15 cells, and a PID of 7 digits in brackets
+	maxName          = 100
+)
+
+const (
+	clock     = "15:04:05"
+	dateClock = "01-02 15:04:05"
+	fullTime  = "2006-01-02 15:04:05"
+)
+
+// narrowColumns are those of the text form. They fit the terminal: CAUSE and MEMORY are
+// left off, and so is the date, where there is no room for them.
+func narrowColumns(terminal int) []column {
+	terminal = max(terminal, minColumns)
+	layout, victim := dateClock, wantedVictim
+	if terminal < noDate {
+		layout, victim = clock, minVictim
+	}
+	columns := []column{nameColumn, timeColumn(layout), victimColumn(victim)}
+	if terminal >= noMemory {
+		columns = []column{nameColumn, timeColumn(layout), causeColumn, victimColumn(victim), memoryColumn}
+	}
+	left := terminal - len(between)*(len(columns)-1)
+	for _, c := range columns {
+		left -= c.width
+	}
+	if more := min(left/2, maxVictim) - victim; more > 0 && terminal >= noDate {
+		columns[3] = victimColumn(victim + more)
+		left -= more
+	}
+	columns[0].width = min(left, maxName)
+	if columns[0].width < len(columns[0].title) {
+		columns[0].title = "NAME"
+	}
+	return columns
+}
+
+// wideColumns are those of the wide form: all that is known.
+func wideColumns() []column {
+	return []column{
+		nameColumn, timeColumn(fullTime), causeColumn, victimColumn(0), memoryColumn,
+		{title: "LIMIT", number: true, text: func(e *kill.Event, _ int) string { return limit(e) }},
+		{title: "ROLE", text: func(e *kill.Event, _ int) string { return role(e.Victim) }},
+		{title: "TIER", text: func(e *kill.Event, _ int) string { return e.Tier }},
+		{title: "LIMIT OF", text: func(e *kill.Event, _ int) string { return limitOf(e) }},
+		{title: "IMAGE", text: func(e *kill.Event, _ int) string { return image(e) }},
+		{title: "CONTAINER ID", text: func(e *kill.Event, _ int) string { return containerID(e) }},
+		{title: "CGROUP", text: func(e *kill.Event, _ int) string { return cgroupText(e.Cgroup) }},
+	}
+}
+
+var (
+	nameColumn   = column{title: "POD, CONTAINER OR UNIT", text: func(e *kill.Event, _ int) string { return name(e) }}
+	causeColumn  = column{title: "CAUSE", width: 9, text: func(e *kill.Event, _ int) string { return string(e.Cause) }}
+	memoryColumn = column{title: "MEMORY", width: 6, number: true, text: func(e *kill.Event, _ int) string { return sizeOf(e.Memory.RSS) }}
+)
+
+func timeColumn(layout string) column {
+	return column{title: "TIME", width: len(layout), text: func(e *kill.Event, _ int) string { return e.Time.In(time.Local).Format(layout) }}
+}
+
+// victimColumn has the process's name and its PID, of which the PID is never cut.
+func victimColumn(width int) column {
+	return column{title: "VICTIM", width: width, text: func(e *kill.Event, width int) string {
+		pid := fmt.Sprintf("[%d]", e.Victim.PID)
+		return cut(plain(e.Victim.Comm), width-len(pid)) + pid
+	}}
+}
+
+// role is what tells the victim from any process of its container.
+func role(v kill.Victim) string {
+	switch {
+	case v.Init:
+		return "init"
+	case v.SharedMemory:
+		return "shared"
+	default:
+		return "-"
+	}
+}
+
+// sizeOf returns a size as Kubernetes writes quantities, such as 64.0Mi.
+func sizeOf(bytes *uint64) string {
+	if bytes == nil {
+		return "?"
+	}
+	return strings.TrimSuffix(strings.ReplaceAll(kill.Size(*bytes), " ", ""), "B")
+}
+
+// limit returns how much memory there was.
+func limit(e *kill.Event) string {
+	if e.Domain == nil {
+		return "?"
+	}
+	return sizeOf(&e.Domain.Size)
+}
+
+// limitOf names the cgroup whose limit was exceeded, where that is not the victim's own.
+func limitOf(e *kill.Event) string {
+	d := e.Domain
+	switch {
+	case d == nil && e.Cause == oom.CauseUnknown:
+		return "?"
+	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID:
+		return "-"
+	case d.Path != "":
+		return d.Path
+	default:
+		return fmt.Sprintf("%s cgroup %d", removed, d.ID)
+	}
+}
+
+func image(e *kill.Event) string {
+	if e.Container == nil || e.Container.Image == "" {
+		return "-"
+	}
+	return e.Container.Image
+}
+
+func containerID(e *kill.Event) string {
+	if e.Container == nil {
+		return "-"
+	}
+	return e.Container.ID
+}
+
+// removed stands for a cgroup whose name nobody knows any more.
+const removed = "(removed)"
+
+// cgroupText is the path, or what is known of it.
+func cgroupText(c kill.Cgroup) string {
+	switch {
+	case c.Path != "":
+		return c.Path
+	case c.Ancestor == "" || c.Ancestor == "/":
+		return fmt.Sprintf("%s cgroup %d", removed, c.ID)
+	default:
+		return fmt.Sprintf("%s/%s cgroup %d", c.Ancestor, removed, c.ID)
+	}
+}
+
+// name names the victim's pod and container, else its unit, else its cgroup.
+func name(e *kill.Event) string {
+	switch {
+	case e.Pod != nil && e.Pod.Name != "":
+		return e.Pod.Namespace + "/" + e.Pod.Name + inPod(e.Container, "")
+	case e.Pod != nil:
+		return "pod " + e.Pod.UID + inPod(e.Container, "/"+removed)
+	case e.Container != nil:
+		return shortID(e.Container.ID)
+	case e.Unit != "":
+		return e.Unit
+	case e.Cgroup.Path == "" && (e.Cgroup.Ancestor == "" || e.Cgroup.Ancestor == "/"):
+		return removed
+	case e.Cgroup.Path == "":
+		return e.Cgroup.Ancestor + "/" + removed
+	}
+	if unit := cgroups.Unit(e.Cgroup.Path); unit != "" {
+		return unit
+	}
+	return e.Cgroup.Path
+}
+
+// inPod is the container's part of a name in a pod, none if there is no container.
+func inPod(c *kill.Container, none string) string {
+	switch {
+	case c == nil:
+		return none
+	case c.Name != "":
+		return "/" + c.Name
+	default:
+		return "/" + shortID(c.ID)
+	}
+}
+
+// shortID is as much of a full ID as people compare.
+func shortID(id string) string {
+	if len(id) == 64 {
+		return id[:12]
+	}
+	return id
+}

@@ -1,0 +1,102 @@
+package trace
+
+import (
+	"io"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/agent/kill"
+)
+
+// column is one of a table's.
+type column struct {
+	title string
+	// width in cells.
+	width int
+	// number has the text at the right of the column.
+	number bool
+	// text returns what the column shows of an event, in at most that many cells where it
+	// can; what is longer is cut.
+	text func(e *kill.Event, width int) string
+}
+
+// tableWriter writes a table. The rows to come are not known. So the narrow form has
+// fixed widths, and the wide one, which cuts nothing, holds the rows of the past back
+// until all widths are known; a longer row that comes later widens the rows after it.
+type tableWriter struct {
+	w       io.Writer
+	columns []column
+	grows   bool
+	held    bool
+	rows    [][]string
+}
+
+// between are the spaces between two columns.
+const between = "  "
+
+// unbounded is the width of what is never cut.
+const unbounded = 1 << 20
+
+func (t *tableWriter) Begin() error {
+	var titles []string
+	for _, c := range t.columns {
+		titles = append(titles, cut(c.title, t.most(c)))
+	}
+	return t.row(titles)
+}
+
+func (t *tableWriter) Write(e *kill.Event) error {
+	row := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		row[i] = cut(plain(c.text(e, t.most(c))), t.most(c))
+	}
+	return t.row(row)
+}
+
+// most returns how many cells a text of a column may take.
+func (t *tableWriter) most(c column) int {
+	if t.grows {
+		return unbounded
+	}
+	return c.width
+}
+
+// Flush writes the rows that were held back.
+func (t *tableWriter) Flush() error {
+	if !t.held {
+		return nil
+	}
+	t.held = false
+	rows := t.rows
+	t.rows = nil
+	return t.write(rows)
+}
+
+func (t *tableWriter) row(row []string) error {
+	if t.grows {
+		for i, text := range row {
+			t.columns[i].width = max(t.columns[i].width, textCells(text))
+		}
+	}
+	if t.held {
+		t.rows = append(t.rows, row)
+		return nil
+	}
+	return t.write([][]string{row})
+}
+
+func (t *tableWriter) write(rows [][]string) error {
+	var out strings.Builder
+	for _, row := range rows {
+		var line strings.Builder
+		for i, text := range row {
+			if i > 0 {
+				line.WriteString(between)
+			}
+			line.WriteString(pad(text, t.columns[i].width, t.columns[i].number))
+		}
+		out.WriteString(strings.TrimRight(line.String(), " "))
+		out.WriteByte('\n')
+	}
+	_, err := io.WriteString(t.w, out.String())
+	return err
+}

@@ -1,0 +1,166 @@
+package trace_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/text/width"
+
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// odd are names of pods, containers, units and processes as anybody may choose them.
+var odd = []string{
+	"", "a", "web-7d4b9c8f6-x2x1z", "データベース-サーバー-本番環境-01", "漢字", "데이터베이스", "🔥🔥🔥", "👩‍👩‍👧", "❤️", "🇫🇷",
+	"e\u0301te\u0301", "z" + strings.Repeat("\u0301", 40), "\u0301", "\x1b[2J\x1b[31mred", "a\nb", "a\tb", "\xff\xfe", "\u202eabc", "\u200b", "\x00",
+	"Ａｂｃ", "ｱｲｳ", "한글", "नमस्ते", "…………", strings.Repeat("n", 253), strings.Repeat("界", 253), strings.Repeat("e\u0301", 253), strings.Repeat("\x1b", 253),
+}
+
+// oddEvent has a name everywhere that there is one.
+func oddEvent(name string, pid uint32) kill.Event {
+	rss := uint64(pid) * 4096
+	return kill.Event{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Cause: oom.CauseMempolicy, Tier: "A",
+		Victim: kill.Victim{Process: kill.Process{PID: pid, Comm: name}}, Memory: kill.Memory{RSS: &rss},
+		Cgroup: kill.Cgroup{ID: 1, Path: "/" + name}, Domain: &kill.Domain{ID: 2, Path: "/" + name, Size: rss},
+		Container: &kill.Container{ID: name, Name: name, Image: name}, Pod: &kill.Pod{UID: name, Namespace: name, Name: name},
+	}
+}
+
+// oddEvents are those of odd, with the container's name and without, and in no pod.
+func oddEvents() (list []kill.Event) {
+	for i, name := range odd {
+		e := oddEvent(name, []uint32{1, 4711, 1 << 22}[i%3])
+		bare, unit, gone := e, e, e
+		bare.Container, bare.Pod = &kill.Container{ID: name}, &kill.Pod{UID: name}
+		unit.Container, unit.Pod, unit.Cgroup.Path = nil, nil, "/system.slice/"+name+".service"
+		gone.Container, gone.Pod, gone.Cgroup = nil, nil, kill.Cgroup{ID: 1, Ancestor: "/" + name}
+		list = append(list, e, bare, unit, gone)
+	}
+	return list
+}
+
+// terminalCells returns the cells of a line, from the widths of the Unicode standard.
+func terminalCells(line string) (n int) {
+	for _, r := range line {
+		switch kind := width.LookupRune(r).Kind(); {
+		case strings.ContainsRune("\u0301\ufe0f\u0947\u094d", r): // the marks in odd
+		case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+func written(t *testing.T, format string, columns int, events []kill.Event) string {
+	t.Helper()
+	time.Local = time.UTC
+	var out bytes.Buffer
+	w := trace.NewWriter(&out, format, columns)
+	require.NoError(t, w.Begin())
+	for _, e := range events {
+		require.NoError(t, w.Write(&e))
+	}
+	require.NoError(t, w.Flush())
+	return out.String()
+}
+
+// TestAligned: whatever names contain, no line is longer than the terminal, each event
+// has one line, and the time is in the same column of each.
+func TestAligned(t *testing.T) {
+	for _, form := range []struct {
+		format  string
+		columns int
+		clock   string
+	}{
+		{"text", 80, "01-02 03:04:05"}, {"text", 79, "03:04:05"}, {"text", 60, "03:04:05"}, {"text", 59, "03:04:05"}, {"text", 40, "03:04:05"},
+		{"text", 32, "03:04:05"}, {"text", 120, "01-02 03:04:05"}, {"text", 500, "01-02 03:04:05"}, {"wide", 80, "2026-01-02 03:04:05"},
+	} {
+		t.Run(fmt.Sprint(form.format, " ", form.columns), func(t *testing.T) {
+			events := oddEvents()
+			lines := strings.Split(strings.TrimSuffix(written(t, form.format, form.columns, events), "\n"), "\n")
+			require.Len(t, lines, len(events)+1)
+			before, _, ok := strings.Cut(lines[0], "TIME")
+			require.True(t, ok, "%q", lines[0])
+			for i, line := range lines {
+				require.True(t, utf8.ValidString(line))
+				require.Equal(t, kill.Clean(line), line, "printed as it stands")
+				if form.format == "text" {
+					require.LessOrEqual(t, terminalCells(line), form.columns, "%q", line)
+				}
+				if i == 0 {
+					continue
+				}
+				name, rest, ok := strings.Cut(line, form.clock)
+				require.True(t, ok, "%q", line)
+				require.Equal(t, terminalCells(before), terminalCells(name), "%q", line)
+				require.Contains(t, rest, fmt.Sprintf("[%d]", events[i-1].Victim.PID), "the PID is whole")
+				require.NotEmpty(t, strings.TrimSpace(name), "%q", line)
+			}
+		})
+	}
+	require.Equal(t, written(t, "text", 32, oddEvents()), written(t, "text", 1, oddEvents()), "narrower than the least")
+}
+
+// TestNamesStayApart: what is cut keeps its end.
+func TestNamesStayApart(t *testing.T) {
+	var events []kill.Event
+	for _, suffix := range []string{"x2x1z", "k8s2p"} {
+		e := oddEvent("", 4711)
+		e.Victim.Comm = "python3"
+		e.Pod = &kill.Pod{Namespace: "production", Name: "recommendation-engine-7d4b9c8f6-" + suffix}
+		e.Container = &kill.Container{ID: "1", Name: "app"}
+		events = append(events, e)
+	}
+	out := written(t, "text", trace.DefaultColumns, events)
+	require.Contains(t, out, "producti…b9c8f6-x2x1z/app  ")
+	require.Contains(t, out, "producti…b9c8f6-k8s2p/app  ")
+	require.Contains(t, written(t, "wide", 80, events), "production/recommendation-engine-7d4b9c8f6-k8s2p/app  ")
+}
+
+// TestGoldenOdd holds the table of odd names still. UPDATE=1 writes it anew.
+func TestGoldenOdd(t *testing.T) {
+	for _, columns := range []int{80, 60, 40} {
+		golden := filepath.Join("testdata", fmt.Sprintf("odd.%d", columns))
+		out := written(t, "text", columns, oddEvents())
+		if os.Getenv("UPDATE") != "" {
+			require.NoError(t, os.WriteFile(golden, []byte(out), 0o644))
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), out)
+	}
+}
+
+// TestWideGrows: a row of the wide form that comes live and is longer than those of the
+// past widens the rows after it.
+func TestWideGrows(t *testing.T) {
+	time.Local = time.UTC
+	var out bytes.Buffer
+	w := trace.NewWriter(&out, "wide", 80)
+	require.NoError(t, w.Begin())
+	first := oddEvent("a", 1)
+	require.NoError(t, w.Write(&first))
+	require.Empty(t, out.String(), "held back until all widths are known")
+	require.NoError(t, w.Flush())
+	for _, name := range []string{"much-longer-than-the-first", "b"} {
+		e := oddEvent(name, 1)
+		require.NoError(t, w.Write(&e))
+	}
+	lines := strings.Split(out.String(), "\n")
+	require.Len(t, lines, 5)
+	require.Equal(t, strings.Index(lines[2], "2026-"), strings.Index(lines[3], "2026-"))
+	require.Less(t, strings.Index(lines[1], "2026-"), strings.Index(lines[2], "2026-"))
+	require.Contains(t, lines[2], strings.Repeat("much-longer-than-the-first/", 2))
+}
