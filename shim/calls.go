@@ -56,7 +56,9 @@ func (s *Service) asking(id, exec string) *asking {
 
 // finds reports whether an instance that asks for no task yet finds the container.
 func (s *Service) finds(c *container, by exit.Instance) bool {
-	return c.is(func(st *exit.State) bool { return st.Finds(by) }) && (!c.is((*exit.State).Deleted) || !s.forgotten(c))
+	var finds, deleted bool
+	c.loop.Do(func(st *exit.State) { finds, deleted = st.Finds(by), st.Deleted() })
+	return finds && !(deleted && s.forgotten(c))
 }
 
 // Wait waits for the end of init or of an exec.

@@ -52,12 +52,9 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 	}
 	c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	now := time.Now()
+	made := c.ending(ctx, topic, e, &e.ExitStatus)
 	c.mu.Lock()
-	c.taskExit = func(oomStatus bool) (*types.Envelope, error) {
-		e.ExitStatus = c.status(e.ExitStatus, oomStatus)
-		return delivery.NewEnvelope(ctx, topic, e, now)
-	}
+	c.taskExit = made
 	c.mu.Unlock()
 	c.loop.Do((*exit.State).ExitPublished)
 	return nil
@@ -76,15 +73,22 @@ func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskD
 		c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: at})
 	}
 	e.ExitedAt = c.endedAt(e.ExitedAt)
-	now := time.Now()
+	made := c.ending(ctx, topic, e, &e.ExitStatus)
 	c.mu.Lock()
-	c.taskDelete = func(oomStatus bool) (*types.Envelope, error) {
-		e.ExitStatus = c.status(e.ExitStatus, oomStatus)
-		return delivery.NewEnvelope(ctx, topic, e, now)
-	}
+	c.taskDelete = made
 	c.mu.Unlock()
 	c.loop.Do((*exit.State).DeletePublished)
 	return nil
+}
+
+// ending returns what makes the envelope of an event that has happened now. status is in
+// the event: the reported status takes its place when the event is sent.
+func (c *container) ending(ctx context.Context, topic string, event events.Event, status *uint32) ending {
+	now := time.Now()
+	return func(oomStatus bool) (*types.Envelope, error) {
+		*status = c.status(*status, oomStatus)
+		return delivery.NewEnvelope(ctx, topic, event, now)
+	}
 }
 
 func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {

@@ -52,7 +52,7 @@ var (
 	_ cache.TransformingStore = (*Store)(nil)
 )
 
-// NewStore makes an empty one of a node. Watch fills it.
+// NewStore returns an empty Store of the pods of a node. Watch fills the Store.
 func NewStore(node string) *Store {
 	return &Store{
 		node: node, pods: map[string]*entry{}, hashes: map[string]string{},
