@@ -36,7 +36,7 @@ say      = printf '\n== %s\n' "$(1)"
 # the project itself. What does not depend on the cgroup driver runs under one.
 GUEST_TESTS   := $(if $(FOREIGN),scenario,scenario fire differential faults kube agent compat)
 ROOT_TESTS    := oom bpf
-TESTS_plain   := oom scenario $(if $(FOREIGN),,differential fire)
+TESTS_plain   ?= oom scenario $(if $(FOREIGN),,fire)
 TESTS_systemd := scenario $(if $(FOREIGN),,faults-short)
 
 .PHONY: help
@@ -245,7 +245,7 @@ GUEST_TIME ?= 35m
 # The full tests run all in both.
 SKIP_DELIVERY := TestContainerdRestarts|TestExitWithoutContainerd|TestShimDiesOnTheWay|TestEndpointFailsAtRandom|TestTheEndpointOfADeadShim|TestAnsweredLate|TestNeverAnswered|TestDelayed|TestDeletedAtOnce|TestDeleteInTheMoment|TestSubscriberOnly|TestOthersPass
 SKIP_INPUT    := TestBadBundle|TestBadAnnotation|TestBadConfig|TestBadRuntime|TestNoSpec|TestReport
-GUEST_SKIP_plain   ?= TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|TestDifferential|$(SKIP_DELIVERY)|$(SKIP_INPUT)
+GUEST_SKIP_plain   ?= TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|$(SKIP_DELIVERY)|$(SKIP_INPUT)
 GUEST_SKIP_systemd ?= TestRingFull|TestLoad|TestInstall|TestTrace|TestOptions|TestPIDReuse|TestExitCode|^TestFirstSight$$|^TestPolicy$$|TestShimKilled
 
 # $(1) time, $(2) tests, $(3) more flags of the node
@@ -436,6 +436,7 @@ test-full: export MIX_RUNS = 500
 test-full: export AT_ONCE = 100
 test-full: export LEAK_RUNS = 1000
 test-full: export GUEST_TIME = 90m
+test-full: export TESTS_plain = oom scenario differential fire
 test-full: export GUEST_SKIP_plain =
 test-full: export GUEST_SKIP_systemd =
 test-full: export FAULT_RUNS = 50
@@ -453,6 +454,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) faults FLAVOUR=systemd
 	@$(MAKE) compat
 	@$(MAKE) kube-chart
+	@$(MAKE) test-arm64-short
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m
