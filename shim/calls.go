@@ -58,7 +58,7 @@ func (s *Service) asking(id, exec string) *asking {
 func (s *Service) finds(c *container, by exit.Instance) bool {
 	var finds, deleted bool
 	c.loop.Do(func(st *exit.State) { finds, deleted = st.Finds(by), st.Deleted() })
-	return finds && !(deleted && s.forgotten(c))
+	return finds && (!deleted || !s.forgotten(c))
 }
 
 // Wait waits for the end of init or of an exec.
