@@ -103,6 +103,16 @@ type Evidence struct {
 	Init Known
 	// Cause is that of the newest kill.
 	Cause Cause
+	// Victims are the newest of the kills, oldest first, at most MaxVictims. A source
+	// that only counts has none.
+	Victims []Victim
+	// Sent reports whether somebody else than the OOM killer has sent init a SIGKILL,
+	// and Sender is who did so first. Sender is nil where Sent is not Yes.
+	Sent   Known
+	Sender *Sender
+	// Memory is what filled the memory at the newest kill's OOM event; nil where it is
+	// not known.
+	Memory *Memory
 	// Gone is true if the cgroup was gone at this reading: the figures are those
 	// of the last reading before, and kills after it are missing.
 	Gone bool

@@ -43,6 +43,8 @@ type Stop struct {
 	Signal unix.Signal
 	// Kills is what the best evidence counted when the signal was asked for.
 	Kills uint64
+	// At is when the signal was asked for.
+	At time.Time
 }
 
 // Case is all that a verdict is decided from.
