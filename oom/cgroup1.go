@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 const oomControlFile = "memory.oom_control"
@@ -28,6 +30,12 @@ func (m *v1Meter) read() (Counters, error) {
 	sum, err := readCounters(filepath.Join(m.dir, oomControlFile))
 	if err != nil {
 		return Counters{}, err
+	}
+	// A directory has a link for each directory in it, and two of its own (fs/kernfs/inode.c,
+	// kernfs_refresh_inode).
+	var st unix.Stat_t
+	if err := unix.Stat(m.dir, &st); err == nil && st.Nlink == 2 {
+		return sum, nil
 	}
 	walked := 0
 	err = filepath.WalkDir(m.dir, func(name string, d fs.DirEntry, err error) error {

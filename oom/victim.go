@@ -77,7 +77,7 @@ type Memory struct {
 	Sockets    uint64 `json:"sockets,omitempty"`
 	// Candidates are the largest processes that the OOM killer has looked at.
 	Candidates []Candidate `json:"candidates,omitempty"`
-	// Unknown names what the ledger's tier cannot tell, such as "kinds", "candidates".
+	// Unknown names what the tier of the ledger does not have, such as "kinds", "candidates".
 	Unknown []string `json:"unknown,omitempty"`
 }
 
