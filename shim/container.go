@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
 	"github.com/oomwitness/oomwitness/shim/internal/policy"
@@ -62,6 +63,7 @@ type container struct {
 	stopsUnanswered sync.WaitGroup // stops that the runtime has not answered yet
 
 	// The checkpoint writer's own.
+	recorder    *bundle.Recorder
 	checkpoints map[string]json.RawMessage
 
 	// The loop's own.
@@ -82,12 +84,13 @@ type stop struct {
 type ending func(oomStatus bool) (*types.Envelope, error)
 
 // newContainer returns a container that the current containerd instance creates.
-func (s *Service) newContainer(id, bundle string, p policy.Policy) *container {
+func (s *Service) newContainer(id, dir string, p policy.Policy) *container {
 	ready := make(chan struct{})
 	c := &container{
-		s: s, mu: &s.mu, id: id, bundle: bundle, policy: p,
+		s: s, mu: &s.mu, id: id, bundle: dir, policy: p,
 		ready: ready, armed: sync.OnceFunc(func() { close(ready) }),
 		settled:     make(chan struct{}),
+		recorder:    bundle.NewRecorder(dir),
 		checkpoints: make(map[string]json.RawMessage),
 	}
 	c.loop = exit.NewLoop(exit.New(s.instance(), p.Waited), s.cfg.HoldTimeout, effects{c})
@@ -252,7 +255,7 @@ func (c *container) close() error {
 	if endGroup != nil {
 		endGroup()
 	}
-	var errs []error
+	errs := []error{c.recorder.Close()}
 	for _, p := range probes {
 		errs = append(errs, p.Close())
 	}

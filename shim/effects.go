@@ -64,7 +64,7 @@ func (e effects) Checkpoint(r exit.Record, done func()) {
 		if e.c.deleted.Load() { // the bundle is being removed
 			return
 		}
-		if err := bundle.WriteRecord(e.c.bundle, e.c.record(r)); err != nil {
+		if err := e.c.recorder.Write(e.c.record(r)); err != nil {
 			e.c.trouble("record not written", err)
 		}
 		if r.Decided {

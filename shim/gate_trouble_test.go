@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,18 +48,18 @@ func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 		"unreadable evidence": {func(b *bench) { b.source.err = errors.New("malformed") }, "evidence not read"},
 		"no evidence":         {func(b *bench) { b.source.armErr = errors.New("no such cgroup") }, "evidence not armed"},
 		"cgroup gone":         {func(b *bench) { b.source.err = fmt.Errorf("read: %w", oom.ErrGone) }, "cgroup gone"},
-		"bundle is gone": {func(b *bench) {
-			_ = os.RemoveAll(b.container("c").bundle)
+		"record is closed": {func(b *bench) {
+			_ = b.container("c").recorder.Close()
 		}, "record not written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				if name != "bundle is gone" {
+				if name != "record is closed" {
 					tc.change(b)
 				}
 				b.create(t, "c")
-				if name == "bundle is gone" {
+				if name == "record is closed" {
 					tc.change(b)
 				}
 				b.task.exit(t, "c", 1)
@@ -68,9 +67,9 @@ func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 				_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 				require.NoError(t, err)
 				require.Zero(t, time.Since(start))
-				synctest.Wait()
+				settle()
 				want := 1
-				if name == "bundle is gone" { // at the reap, and with the verdict
+				if name == "record is closed" { // at the reap, and with the verdict
 					want = 2
 				}
 				require.EqualValues(t, want, b.counts.of(tc.what))
@@ -140,7 +139,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 			require.NoError(t, err)
 			b.source.set("c", oom.Evidence{})
 		}
-		synctest.Wait()
+		settle()
 		one := []string{"/tasks/oom c", "/tasks/exit c", "/tasks/delete c"}
 		require.Equal(t, append(append(one, one...), one...), b.events.all())
 		require.Len(t, b.tombstones(), 1, "whose bundle is there")

@@ -3,9 +3,11 @@
 package bundle
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -19,7 +21,8 @@ const (
 
 	// recordVersion is raised when a reader of the old form would misread the new.
 	// 2: it is there from Create on, when there is no verdict yet.
-	recordVersion = 2
+	// 3: it has a line for each checkpoint.
+	recordVersion = 3
 
 	// MaxStatus is the largest exit status that a process can have.
 	MaxStatus = 255
@@ -28,7 +31,8 @@ const (
 // Record is what is known of a run, for whoever has to report it when the shim
 // is dead. It is written when init exists, with each stop that containerd asks
 // for and each kill that init survives, when init was reaped, and with the
-// verdict.
+// verdict. The file has a line of JSON for each of these moments. The last line says
+// all; only Probes are left out where they are those of the line before.
 type Record struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
@@ -67,34 +71,61 @@ func (rec Record) Ended(e oom.Exit) Record {
 	return rec
 }
 
-// parseRecord reads a record, and refuses one that this version can't have
-// written.
-func parseRecord(data []byte) (Record, error) {
-	var rec Record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return Record{}, err
+// errNoRecord means that the shim died before the first line was whole.
+var errNoRecord = fmt.Errorf("no whole line: %w", fs.ErrNotExist)
+
+// parseRecord reads the lines of a record. What follows the last newline is what a
+// shim did not come to write; version 2 had one line, and no newline.
+func parseRecord(data []byte) (rec Record, err error) {
+	lines := bytes.Split(data, []byte("\n"))
+	if len(lines) > 1 {
+		lines = lines[:len(lines)-1]
 	}
-	if rec.Version != recordVersion {
-		return Record{}, fmt.Errorf("version %d, want %d", rec.Version, recordVersion)
+	if len(data) == 0 {
+		return Record{}, errNoRecord
+	}
+	for i, line := range lines {
+		before := rec
+		rec = Record{}
+		if err := json.Unmarshal(line, &rec); err != nil {
+			return Record{}, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if rec.Probes == nil {
+			rec.Probes = before.Probes
+		}
+		if err := rec.check(); err != nil {
+			return Record{}, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if i > 0 && (rec.ID != before.ID || rec.Pid != before.Pid) {
+			return Record{}, fmt.Errorf("line %d: container %q with pid %d, before %q with pid %d", i+1, rec.ID, rec.Pid, before.ID, before.Pid)
+		}
+	}
+	return rec, nil
+}
+
+// check refuses a record that this version can't have written.
+func (rec Record) check() error {
+	if rec.Version != recordVersion && rec.Version != recordVersion-1 {
+		return fmt.Errorf("version %d, want %d", rec.Version, recordVersion)
 	}
 	if rec.ID == "" || rec.Pid <= 0 {
-		return Record{}, fmt.Errorf("container %q with pid %d", rec.ID, rec.Pid)
+		return fmt.Errorf("container %q with pid %d", rec.ID, rec.Pid)
 	}
 	switch {
 	case (rec.Status == nil) != (rec.ExitedAt == nil):
-		return Record{}, errors.New("exit status without time, or time without status")
+		return errors.New("exit status without time, or time without status")
 	case rec.ExitedAt != nil && rec.ExitedAt.IsZero():
-		return Record{}, errors.New("exit at no time")
+		return errors.New("exit at no time")
 	case rec.Status == nil && rec.Verdict != nil:
-		return Record{}, errors.New("verdict without exit")
+		return errors.New("verdict without exit")
 	case rec.Status != nil && (*rec.Status < 0 || *rec.Status > MaxStatus):
-		return Record{}, fmt.Errorf("exit status %d, allowed: 0 to %d", *rec.Status, MaxStatus)
+		return fmt.Errorf("exit status %d, allowed: 0 to %d", *rec.Status, MaxStatus)
 	case rec.OOMExitCode < 0 || rec.OOMExitCode > MaxStatus:
-		return Record{}, fmt.Errorf("exit code %d of an OOM, allowed: 0 to %d", rec.OOMExitCode, MaxStatus)
+		return fmt.Errorf("exit code %d of an OOM, allowed: 0 to %d", rec.OOMExitCode, MaxStatus)
 	case rec.Verdict != nil && (rec.Verdict.Rule < oom.RuleInitVictim || rec.Verdict.Rule > oom.RuleNothingKnown):
-		return Record{}, fmt.Errorf("verdict by rule %d", rec.Verdict.Rule)
+		return fmt.Errorf("verdict by rule %d", rec.Verdict.Rule)
 	}
-	return rec, nil
+	return nil
 }
 
 // ReadRecord reads the bundle's record.
@@ -111,17 +142,24 @@ func ReadRecord(dir string) (Record, error) {
 	return rec, nil
 }
 
-// WriteRecord replaces the bundle's record in one step. It does not wait for the
-// disk, which on a node in trouble is slow: the page cache outlives the
-// shim, and after a loss of power the bundle is of no use.
+// WriteRecord replaces the bundle's record in one step.
 func WriteRecord(dir string, rec Record) error {
-	rec.Version = recordVersion
-	data, err := json.Marshal(rec)
+	data, err := rec.line()
 	if err != nil {
-		return fmt.Errorf("record of %s: %w", rec.ID, err)
+		return err
 	}
 	if err := ReplaceFile(filepath.Join(dir, RecordFile), data, 0o600); err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
 	return nil
+}
+
+// line returns the record as a line of its file.
+func (rec Record) line() ([]byte, error) {
+	rec.Version = recordVersion
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s: %w", rec.ID, err)
+	}
+	return append(data, '\n'), nil
 }

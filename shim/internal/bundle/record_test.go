@@ -25,7 +25,9 @@ func FuzzParseRecord(f *testing.F) {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)
 		f.Add(data)
+		f.Add(append(data, '\n'))
 	}
+	f.Add([]byte("{\"version\":3,\"id\":\"c\",\"pid\":7,\"probes\":{\"a\":1}}\n{\"version\":3,\"id\":\"c\",\"pid\":7}\n{\"vers"))
 	f.Add([]byte(`{"version":2,"id":"c","pid":7,"probes":{"ledger":{}},"exitStatus":256}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rec, err := parseRecord(data)
