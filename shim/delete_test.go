@@ -44,7 +44,7 @@ func TestADeleteThatIsGivenUpGoesOn(t *testing.T) {
 			resp, _ := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 			again <- resp
 		}()
-		synctest.Wait()
+		settle()
 		require.Empty(t, again)
 		close(done)
 		got := <-again
@@ -69,7 +69,7 @@ func TestARestartMeetsADelete(t *testing.T) {
 		done := make(chan struct{})
 		b.task.onDelete = func() { <-done }
 		go func() { _, _ = b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"}) }()
-		synctest.Wait()
+		settle()
 		b.task.stateErr = errors.New("locked by the delete")
 		dies(t, b)
 		isBack(t, b)
@@ -92,7 +92,7 @@ func TestADeleteThatFailedIsTriedAgain(t *testing.T) {
 		require.ErrorContains(t, err, "running process")
 		ends(t, b)
 		deletes(t, b)
-		synctest.Wait()
+		settle()
 		_, err = b.State(b.ctx, &taskAPI.StateRequest{ID: "c"})
 		require.True(t, errdefs.IsNotFound(errgrpc.ToNative(err)))
 	})

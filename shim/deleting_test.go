@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -44,11 +43,11 @@ func deletesUpTo(b *bench, m moment) (goesOn func()) {
 		defer close(over)
 		_, _ = b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 	}()
-	synctest.Wait()
+	settle()
 	return func() {
 		close(stopped)
 		<-over
-		synctest.Wait()
+		settle()
 	}
 }
 
@@ -117,7 +116,7 @@ func (d aDelete) begin(t *testing.T, b *bench, m moment) (goesOn func()) {
 	}
 	if m == tombstoned {
 		b.task.publishExit(t, "c", init)
-		synctest.Wait()
+		settle()
 		return deleted
 	}
 	return func() {
@@ -186,7 +185,7 @@ func asksWhile(t *testing.T, b *bench, query func(*bench) (string, error), goesO
 		shown, err = query(b)
 		answered <- err
 	}()
-	synctest.Wait()
+	settle()
 	goesOn()
 	require.NoError(t, <-answered)
 	return shown
@@ -219,7 +218,7 @@ func TestADeleteOvertakesAQuery(t *testing.T) {
 						shown, err = query(b)
 						answered <- err
 					}()
-					synctest.Wait()
+					settle()
 					d.before(t, b)
 				}
 				goesOn := overtakes.begin(t, b, taskLeft)

@@ -39,7 +39,7 @@ func isNamed(t *testing.T, b *bench) {
 	t.Helper()
 	b.source.set("c", initKilled())
 	notifies(t, b)
-	synctest.Wait()
+	settle()
 }
 
 // killsMore has the rest of a group die.
@@ -119,9 +119,9 @@ func TestEvidenceThatTheEndOvertakes(t *testing.T) {
 		looks := make(chan struct{})
 		b.source.block = looks
 		notifies(t, b)
-		synctest.Wait()
+		settle()
 		b.task.exit(t, "c", 137)
-		synctest.Wait()
+		settle()
 		require.Empty(t, b.events.all())
 		close(looks)
 		asksWait(t, b)
@@ -139,11 +139,11 @@ func TestANotificationWhileEvidenceIsCollected(t *testing.T) {
 		reading := make(chan struct{})
 		b.task.onStats = func() { <-reading }
 		notifies(t, b)
-		synctest.Wait() // the child's kill was seen, and the metrics are being read
+		settle() // the child's kill was seen, and the metrics are being read
 		isNamed(t, b)
 		require.Empty(t, b.events.all())
 		close(reading)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c"}, b.events.all())
 	})
 }
@@ -188,7 +188,7 @@ func TestMetricsInAStorm(t *testing.T) {
 			notifies(t, b)
 			time.Sleep(10 * time.Millisecond)
 		}
-		synctest.Wait()
+		settle()
 		require.EqualValues(t, 3, read.Load(), "in 3 s")
 		isNamed(t, b)
 		require.EqualValues(t, 4, read.Load())

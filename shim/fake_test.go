@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
@@ -226,4 +227,11 @@ func (f *fakeTask) publishExit(t *testing.T, id string, i *fakeInit) {
 	require.NoError(t, f.pub.Publish(f.ctx, runtime.TaskExitEventTopic, &eventsapi.TaskExit{
 		ContainerID: id, ID: id, Pid: uint32(i.pid), ExitStatus: uint32(i.status), ExitedAt: protobuf.ToTimestamp(i.at),
 	}))
+}
+
+// settle waits until the shim has done all that it can do without a timeout: an event
+// that gives way to an answer included.
+func settle() {
+	time.Sleep(time.Millisecond / 2)
+	synctest.Wait()
 }

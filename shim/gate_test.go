@@ -49,13 +49,13 @@ func TestNoPathReleasesTheExitBeforeTheAck(t *testing.T) {
 				go func() { seen <- path(b) }()
 
 				time.Sleep(config.Default().HoldTimeout - time.Millisecond)
-				synctest.Wait()
+				settle()
 				require.Empty(t, seen, "released before the ack")
 				require.Empty(t, b.events.all(), "the TaskExit must wait as well")
 
 				close(answer)
 				require.NoError(t, <-seen)
-				synctest.Wait()
+				settle()
 				require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all()[:2])
 			})
 		})
@@ -77,13 +77,13 @@ func TestAnExitInTheMomentOfTheDelete(t *testing.T) {
 			_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 			seen <- err
 		}()
-		synctest.Wait()
+		settle()
 		b.task.publishExit(t, "c", init) // after the TaskDelete, as upstream may
-		synctest.Wait()
+		settle()
 		require.Empty(t, seen)
 		close(answer)
 		require.NoError(t, <-seen)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c", "/tasks/delete c"}, b.events.all())
 	})
 }
@@ -112,7 +112,7 @@ func TestTheHoldTimeoutReleasesTheExit(t *testing.T) {
 				require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 				if b.source.block != nil {
 					close(b.source.block)
-					synctest.Wait()
+					settle()
 					require.True(t, b.container("c").verdict.OOMKilled, "late, but not lost")
 					require.Contains(t, b.events.all(), "/tasks/oom c")
 				}
@@ -130,7 +130,7 @@ func TestALateContainerdGetsTheOOMFirst(t *testing.T) {
 		_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		require.NoError(t, err, "released after the hold timeout")
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 		require.EqualValues(t, 20, b.counts.of("event retried"))
 		require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
@@ -163,7 +163,7 @@ func TestOneContainersTroubleDelaysNoOther(t *testing.T) {
 		// What is left to write of the other goes into a bundle that is there.
 		_, err = b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "stuck"})
 		require.NoError(t, err)
-		synctest.Wait()
+		settle()
 	})
 }
 
@@ -194,11 +194,11 @@ func TestTheGateStartsAtTheReap(t *testing.T) {
 		i, err := b.task.init("c")
 		require.NoError(t, err)
 		b.exits <- runc.Exit{Pid: i.pid, Status: 137, Timestamp: time.Now()}
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c"}, b.events.all())
 		b.source.set("c", oom.Evidence{Gone: true}) // too late to matter
 		b.task.exit(t, "c", 137)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 	})
 }
@@ -216,7 +216,7 @@ func TestARestoredContainerIsArmedAtStart(t *testing.T) {
 		b.source.set("c", killedNow())
 		b.exits <- runc.Exit{Pid: int(resp.Pid), Status: 137, Timestamp: time.Now()}
 		b.task.exit(t, "c", 137)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all())
 	})
 }

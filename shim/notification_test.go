@@ -43,12 +43,12 @@ func TestNotificationsArePublishedOnlyWhenDue(t *testing.T) {
 					})
 				}
 				watchers.Wait()
-				synctest.Wait()
+				settle()
 				time.Sleep(tc.after)
 				b.task.exit(t, "c", tc.status)
 				_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 				require.NoError(t, err)
-				synctest.Wait()
+				settle()
 				require.Equal(t, tc.want, b.events.all())
 			})
 		})
@@ -63,7 +63,7 @@ func TestANotificationThatComesBeforeTheCount(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		b.source.set("c", killedNow())
 		time.Sleep(100 * time.Millisecond)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c"}, b.events.all())
 	})
 }

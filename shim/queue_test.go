@@ -36,7 +36,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NotZero(t, b.counts.of("event dropped"))
 		close(away)
-		synctest.Wait()
+		settle()
 		all := b.events.all()
 		require.LessOrEqual(t, len(all), delivery.MaxQueued+1)
 		oom, exit := slices.Index(all, "/tasks/oom c"), slices.Index(all, "/tasks/exit c")
@@ -56,7 +56,7 @@ func TestTheQueueIsEmptyAtRest(t *testing.T) {
 			_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: id})
 			require.NoError(t, err)
 		}
-		synctest.Wait()
+		settle()
 		require.NoError(t, b.queue.Flush(context.Background()))
 		require.Len(t, b.containers, 100, "whose bundles are still there")
 		require.Empty(t, b.owed)

@@ -24,7 +24,7 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		b := newBench(t)
 		b.create(t, "c")
 		read := func() bundle.Record {
-			synctest.Wait()
+			settle()
 			rec, err := bundle.ReadRecord(b.container("c").bundle)
 			require.NoError(t, err)
 			return rec
@@ -61,7 +61,7 @@ func TestTheExitIsRecordedAtTheReap(t *testing.T) {
 		b := newBench(t, func(b *bench, _ *Options) { b.source.block = make(chan struct{}) })
 		b.create(t, "c")
 		b.task.exit(t, "c", 3)
-		synctest.Wait()
+		settle()
 		rec, err := bundle.ReadRecord(b.container("c").bundle)
 		require.NoError(t, err)
 		e, ended := rec.Exit()
@@ -69,7 +69,7 @@ func TestTheExitIsRecordedAtTheReap(t *testing.T) {
 		require.Equal(t, 3, e.Status)
 		require.Nil(t, rec.Verdict)
 		close(b.source.block)
-		synctest.Wait()
+		settle()
 	})
 }
 
@@ -83,7 +83,7 @@ func TestNothingIsRecordedAfterTheDelete(t *testing.T) {
 		deletes(t, b)
 		require.NoError(t, os.Remove(filepath.Join(r.bundle, bundle.RecordFile)))
 		time.Sleep(time.Hour)
-		synctest.Wait()
+		settle()
 		require.Equal(t, "/tasks/oom c", b.events.all()[0], "acked after the delete")
 		require.NoFileExists(t, filepath.Join(r.bundle, bundle.RecordFile))
 		require.Zero(t, b.counts.of("record not written"))

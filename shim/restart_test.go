@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
@@ -91,7 +90,7 @@ func TestARestartInAnyOrder(t *testing.T) {
 								require.NoError(t, err)
 								seen <- b.events.all()
 							}()
-							synctest.Wait()
+							settle()
 							continue
 						}
 						_, err := queries[call](b)

@@ -95,7 +95,7 @@ func TestARecoveredExitIsReleasedByWait(t *testing.T) {
 				require.NotZero(t, st.Pid)
 				require.Zero(t, st.ExitStatus)
 				require.Nil(t, st.ExitedAt)
-				synctest.Wait()
+				settle()
 				require.Equal(t, []string{"/tasks/oom c"}, b.events.all(), "on its way before the Wait")
 			}
 			w, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
@@ -143,7 +143,7 @@ func TestAWaitReleasesItsOwnInstance(t *testing.T) {
 			_, _ = b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
 		}()
 		b.task.exit(t, "c", 137)
-		synctest.Wait()
+		settle()
 		dies(t, b)
 		isBack(t, b)
 		connects(t, b)

@@ -53,7 +53,7 @@ func statuses(t *testing.T, b *bench) []uint32 {
 		return []uint32{st.ExitStatus, w.ExitStatus, d.ExitStatus}
 	}
 	all := ask()
-	synctest.Wait()
+	settle()
 	all = append(all, b.events.statuses...)
 	b.events.die()
 	b.events.back()
@@ -104,7 +104,7 @@ func TestEveryPathReportsTheSameStatus(t *testing.T) {
 				createOwn(t, b, "c")
 				r := b.container("c")
 				tc.end(t, b)
-				synctest.Wait()
+				settle()
 				rec, err := bundle.ReadRecord(r.bundle)
 				require.NoError(t, err)
 				require.Equal(t, tc.true, *rec.Status, "the record has the true one")
@@ -129,12 +129,12 @@ func TestTheDeleteIsTheFirstToReportTheStatus(t *testing.T) {
 			d, _ := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 			seen <- d.GetExitStatus()
 		}()
-		synctest.Wait()
+		settle()
 		require.Empty(t, seen)
 		close(answer)
 		require.EqualValues(t, ownStatus, <-seen)
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []uint32{ownStatus}, b.events.statuses, "the TaskDelete; nobody published a TaskExit")
 	})
 }
@@ -161,7 +161,7 @@ func TestALateVerdictChangesNoStatus(t *testing.T) {
 		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "the shim dies before its verdict")
 
 		close(b.source.block)
-		synctest.Wait()
+		settle()
 		require.True(t, r.verdict.OOMKilled)
 		require.Contains(t, b.events.all(), "/tasks/oom c")
 		require.Equal(t, 137, stopAfterDeath(t, b, r, killedNow()), "and after it")
@@ -184,7 +184,7 @@ func TestTheHoldTimeoutPassesAfterTheVerdict(t *testing.T) {
 		require.EqualValues(t, 1, b.counts.of("hold timeout passed"))
 		require.Equal(t, ownStatus, stopAfterDeath(t, b, r, oom.Evidence{Gone: true}))
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		settle()
 		require.Equal(t, eightTimes(ownStatus), statuses(t, b))
 	})
 }
@@ -227,11 +227,12 @@ func TestATaskDeleteOfAnEarlierContainer(t *testing.T) {
 		b.create(t, "c")
 		b.task.exit(t, "c", 3)
 		asksWait(t, b)
+		settle() // the TaskExit gives way to the answer
 		close(b.task.late)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []uint32{ownStatus, 3, ownStatus}, b.events.statuses, "exit, the other's exit, delete")
 		deletes(t, b)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []uint32{ownStatus, 3, ownStatus, 3}, b.events.statuses)
 		require.Empty(t, b.owed)
 	})
@@ -274,7 +275,7 @@ func TestAllPathsHaveTheTimeOfTheReaping(t *testing.T) {
 			}
 		}
 		ask()
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/exit c", "/tasks/delete c"}, b.events.all())
 		for _, at := range b.events.times {
 			require.WithinDuration(t, reaped, at, 0)

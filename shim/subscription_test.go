@@ -68,7 +68,7 @@ func ends(t *testing.T, b *bench) {
 
 func dies(_ *testing.T, b *bench)    { b.events.die() }
 func isBack(_ *testing.T, b *bench)  { b.events.back() }
-func settles(_ *testing.T, _ *bench) { time.Sleep(time.Minute); synctest.Wait() }
+func settles(_ *testing.T, _ *bench) { time.Sleep(time.Minute); settle() }
 
 // Each order of what a containerd that starts does and what becomes of a
 // TaskOOM. The last containerd must have acked it after it had asked for the
@@ -115,10 +115,10 @@ func TestTheOOMIsDeliveredToTheInstanceThatAsks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				b.createInPod(t, "c")
-				synctest.Wait()
+				settle()
 				for _, s := range tc.steps {
 					s(t, b)
-					synctest.Wait()
+					settle()
 				}
 				acked := strings.Count(strings.Join(b.events.all(), " "), "/tasks/oom c")
 				require.Equal(t, tc.want, acked, "%v", b.events.all())
@@ -147,7 +147,7 @@ func TestTheAnswerWaitsUntilTheOOMIsDelivered(t *testing.T) {
 		deletes(t, b)
 		require.Equal(t, config.Default().HoldTimeout, time.Since(start), "a containerd that starts is held back once")
 		close(answer)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/delete c"}, b.events.all())
 	})
 }
@@ -178,11 +178,11 @@ func TestTheTaskExitFollowsATaskOOMInEachInstance(t *testing.T) {
 					return nil
 				}
 				b.task.exit(t, "c", tc.status)
-				synctest.Wait()
+				settle()
 				require.NotContains(t, b.events.all(), "/tasks/exit c")
 				dies(t, b)
 				close(onTheWire)
-				synctest.Wait()
+				settle()
 				isBack(t, b)
 				settles(t, b)
 				require.Equal(t, tc.want, b.events.all())
@@ -207,7 +207,7 @@ func TestACallerThatIsGoneGetsNoTaskOOM(t *testing.T) {
 			_, err := b.State(ctx, &taskAPI.StateRequest{ID: "c"})
 			gone <- err
 		}()
-		synctest.Wait()
+		settle()
 		cancel()
 		require.Error(t, <-gone)
 		isBack(t, b)
@@ -227,13 +227,13 @@ func TestAClientThatOnlySubscribesGetsOneTaskOOM(t *testing.T) {
 		b.create(t, "c")
 		for _, s := range []step{connects, dies, isKilled, isBack, connects, settles, asksState} {
 			s(t, b)
-			synctest.Wait()
+			settle()
 		}
 		rec, err := bundle.ReadRecord(b.container("c").bundle)
 		require.NoError(t, err)
 		require.True(t, rec.Delivered, "the delete action publishes nothing")
 		deletes(t, b)
-		synctest.Wait()
+		settle()
 		require.Equal(t, []string{"/tasks/oom c", "/tasks/exit c"}, b.events.all()[:2])
 		require.NotContains(t, b.events.all()[2:], "/tasks/oom c")
 	})
@@ -259,7 +259,7 @@ func TestTheRecordSaysDelivered(t *testing.T) {
 		connects(t, b)
 		require.False(t, delivered())
 		asksState(t, b)
-		synctest.Wait()
+		settle()
 		require.True(t, delivered())
 	})
 }

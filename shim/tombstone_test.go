@@ -48,7 +48,7 @@ func TestTheNextInstanceFindsADeletedContainer(t *testing.T) {
 				asksWait(t, b)
 				first, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 				require.NoError(t, err)
-				synctest.Wait()
+				settle()
 				requireGone(t, b, "who deleted it")
 
 				dies(t, b)
@@ -95,7 +95,7 @@ func TestTombstonesGoWithTheirBundles(t *testing.T) {
 		require.NoError(t, os.RemoveAll(tombstoneOf(b).bundle))
 		b.create(t, "d")
 		b.task.exit(t, "d", 0)
-		synctest.Wait()
+		settle()
 		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "d"})
 		require.NoError(t, err)
 		require.Len(t, b.tombstones(), 1)
@@ -127,7 +127,7 @@ func TestALostAnswerToDeleteIsGivenAgain(t *testing.T) {
 				b.task.onDelete = func() { tc.slow(giveUp) }
 				first, err := b.Delete(ctx, &taskAPI.DeleteRequest{ID: "c"})
 				require.Equal(t, ctx.Err() != nil, err != nil)
-				synctest.Wait()
+				settle()
 				if tc.lost {
 					again, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 					require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestAContainerdThatEndsDeletes(t *testing.T) {
 		b.create(t, "c")
 		connects(t, b)
 		b.task.exit(t, "c", 3)
-		synctest.Wait()
+		settle()
 		b.events.stop()
 		_, err := b.Delete(b.ctx, &taskAPI.DeleteRequest{ID: "c"})
 		require.NoError(t, err)

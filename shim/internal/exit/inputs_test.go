@@ -3,7 +3,6 @@ package exit
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	tests "github.com/stretchr/testify/require"
@@ -24,7 +23,7 @@ func calls(t *testing.T, l *Loop, call Call, by Instance) <-chan answers {
 		a.reply, a.oomStatus, a.err = l.Answer(t.Context(), call, by)
 		c <- a
 	}()
-	synctest.Wait()
+	settle()
 	return c
 }
 
@@ -60,7 +59,7 @@ func TestLoopStatusDeadline(t *testing.T) {
 			run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
 				l.Exited(tc.own)
 				time.Sleep(tc.at)
-				synctest.Wait()
+				settle()
 				l.Decided(true, 1)
 				f.ends(nil)
 				got := <-calls(t, l, WaitCall, 1)
@@ -92,7 +91,7 @@ func TestLoopDecidedEarly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, l *Loop, f *fakeEffects) {
 				tc.before(l, f)
-				synctest.Wait()
+				settle()
 				l.Exited(false)
 				tests.Equal(t, tc.want, l.Decided(tc.oom, 2))
 			})
@@ -112,7 +111,7 @@ func TestLoopDeleteWaitsForTheTaskExit(t *testing.T) {
 		l.Decided(false, 0)
 		tests.Equal(t, Exit, (<-waits).reply)
 		time.Sleep(hold - time.Second) // the wait for the release would be over
-		synctest.Wait()
+		settle()
 		tests.Empty(t, deletes)
 		tests.Equal(t, Exit, (<-deletes).reply)
 		tests.Equal(t, hold, time.Since(released))
@@ -148,7 +147,7 @@ func TestLoopAnswersAnInstanceThatIsGone(t *testing.T) {
 				if tc.acked {
 					l.Do((*State).VictimNamed)
 					f.ends(nil)
-					synctest.Wait()
+					settle()
 				}
 				l.Exited(false)
 				answered := calls(t, l, WaitCall, 1)
@@ -184,7 +183,7 @@ func TestLoopCheckpoint(t *testing.T) {
 				return false
 			}
 		}
-		synctest.Wait()
+		settle()
 		tests.Len(t, f.records, 1, "one at a time")
 		tests.False(t, is(written))
 		tests.False(t, is(settled))

@@ -19,6 +19,12 @@ const statusLead = 10
 // ErrEnded means that the loop has been closed.
 var ErrEnded = errors.New("the exit loop has ended")
 
+// giveWay is how long the TaskExit waits after the release, and after an answer that
+// shows the exit. A shim has one processor: to encode and to send the event first would take
+// longer than the answer does, and somebody waits for the answer. Who deletes waits for
+// the event.
+const giveWay = 200 * time.Microsecond
+
 // Effects carries out what a State asks for. A Loop calls its methods from its own
 // goroutine, one at a time. None of them may wait for anything.
 type Effects interface {
@@ -60,6 +66,7 @@ type Loop struct {
 	exitWait bool         // the wait for the ack of TaskExit is timed
 	visible  bool         // the release has been seen to
 	early    bool         // an early TaskOOM was acked
+	answers  uint         // those after which events give way; 0 when the time has passed
 }
 
 // waiting is somebody who waits until a condition holds.
@@ -141,17 +148,27 @@ func (l *Loop) advance() {
 	if (l.dirty || l.s.Stale()) && !l.writing {
 		l.checkpoint()
 	}
-	if l.s.Released() && !l.visible {
+	released := l.s.Released() && !l.visible
+	if released {
 		l.visible = true
 		if l.early {
 			l.effects.At("acked")
 		}
 		l.effects.At("before the release")
-		l.answer()
+	}
+	if answered := l.answer(); released || answered && l.visible {
+		l.answers++
+		n := l.answers
+		l.after(giveWay, func() {
+			if l.answers == n {
+				l.answers = 0
+			}
+		})
+	}
+	if released {
 		l.effects.At("released")
 	}
-	l.answer()
-	if l.s.Due() {
+	if l.s.Due() && (l.answers == 0 || l.s.exitAcked || l.deletes()) {
 		to := l.effects.Instance()
 		if e := l.s.Next(to); e != NoEvent {
 			l.underWay = l.effects.Send(e, to, l.s.ReportsOOM())
@@ -174,8 +191,9 @@ func (l *Loop) checkpoint() {
 	})
 }
 
-// answer lets everybody go whose condition holds, and forgets who has gone.
-func (l *Loop) answer() {
+// answer lets everybody go whose condition holds, and forgets who has gone. It reports
+// whether a call of a containerd instance was among them.
+func (l *Loop) answer() (calls bool) {
 	rest := l.waiting[:0]
 	for _, w := range l.waiting {
 		select {
@@ -185,6 +203,7 @@ func (l *Loop) answer() {
 		}
 		if w.holds(&l.s) {
 			close(w.done)
+			calls = calls || w.by != 0
 			continue
 		}
 		rest = append(rest, w)
@@ -200,6 +219,7 @@ func (l *Loop) answer() {
 	}
 	clear(l.waiting[len(rest):])
 	l.waiting = rest
+	return calls
 }
 
 // waits reports whether a call of an instance waits.
@@ -212,6 +232,11 @@ func (l *Loop) waits(by Instance) bool {
 			return w.by == by
 		}
 	})
+}
+
+// deletes reports whether a Delete waits.
+func (l *Loop) deletes() bool {
+	return slices.ContainsFunc(l.waiting, func(w *waiting) bool { return w.deletes })
 }
 
 // after applies an input later.

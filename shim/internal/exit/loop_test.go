@@ -28,6 +28,13 @@ type fakeEffects struct {
 	expired   []string
 }
 
+// settle waits until the loop has done all that it can, an event that gives way to an
+// answer included.
+func settle() {
+	time.Sleep(giveWay)
+	synctest.Wait()
+}
+
 // set changes what the effects do from now on.
 func (f *fakeEffects) set(change func()) {
 	f.mu.Lock()
@@ -37,7 +44,7 @@ func (f *fakeEffects) set(change func()) {
 
 // events returns what was sent, once the loop has done all that it can.
 func (f *fakeEffects) events() []Event {
-	synctest.Wait()
+	settle()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.sent)
@@ -45,7 +52,7 @@ func (f *fakeEffects) events() []Event {
 
 // ends is the end of the event under way.
 func (f *fakeEffects) ends(err error) {
-	synctest.Wait()
+	settle()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.end == nil {
@@ -95,13 +102,13 @@ func (f *fakeEffects) Checkpoint(r Record, done func()) {
 
 // writes has the disk write the oldest checkpoint that it hangs on.
 func (f *fakeEffects) writes() {
-	synctest.Wait()
+	settle()
 	f.mu.Lock()
 	done := f.unwritten[0]
 	f.unwritten = f.unwritten[1:]
 	f.mu.Unlock()
 	done()
-	synctest.Wait()
+	settle()
 }
 
 // run runs a test in a bubble, whose clock is not the one that ends a loop without an end.
@@ -171,14 +178,14 @@ func TestLoopLetsGo(t *testing.T) {
 			_, _, err := l.Answer(t.Context(), WaitCall, 1)
 			gone <- err
 		}()
-		synctest.Wait()
+		settle()
 		f.set(func() { f.instance, f.withdraws = 2, true })
 		l.Decided(true, 1)
 		time.Sleep(hold)
 		tests.ErrorIs(t, <-gone, ErrGone)
 
 		go func() { gone <- l.Wait(t.Context(), func(*State) bool { return false }) }()
-		synctest.Wait()
+		settle()
 		l.Close()
 		tests.ErrorIs(t, <-gone, ErrEnded)
 		tests.False(t, l.Do(func(*State) {}))
@@ -220,7 +227,7 @@ func TestLoopPoints(t *testing.T) {
 				if tc.early {
 					l.Do((*State).VictimNamed)
 					f.ends(nil)
-					synctest.Wait()
+					settle()
 					tests.Equal(t, tc.want[:1], f.points)
 				}
 				l.Exited(false)
@@ -230,7 +237,7 @@ func TestLoopPoints(t *testing.T) {
 					f.ends(nil)
 				}
 				f.ends(nil) // of the TaskExit
-				synctest.Wait()
+				settle()
 				tests.Equal(t, tc.want, f.points)
 			})
 		})
@@ -247,7 +254,7 @@ func TestLoopRetires(t *testing.T) {
 		l.Retire()
 		tests.Equal(t, []Event{TaskExit}, f.events())
 		f.ends(nil)
-		synctest.Wait()
+		settle()
 		l.Do((*State).DeletePublished)
 		tests.Equal(t, []Event{TaskExit, TaskDelete}, f.events())
 		f.ends(nil)

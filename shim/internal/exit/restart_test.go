@@ -3,7 +3,6 @@ package exit
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	tests "github.com/stretchr/testify/require"
@@ -38,7 +37,7 @@ func TestLoopStrayCall(t *testing.T) {
 					_, _, err := l.Answer(ctx, WaitCall, 2)
 					ended <- err
 				}()
-				synctest.Wait()
+				settle()
 				if !waits {
 					cancel()
 					tests.Error(t, <-ended)

@@ -156,13 +156,15 @@ func (s *State) Decided(oom bool, kills uint64, cur Instance) {
 	if oom && (s.announced < max(kills, 1) || s.lacks(cur)) {
 		s.owe()
 	}
+	s.release()
 }
 
-// release releases the exit if the verdict is known, its checkpoint is written, and
-// the TaskOOM, where the verdict is OOM, is acked.
+// release releases the exit if the verdict is known. Where the verdict is OOM, the
+// checkpoint must say so, and the TaskOOM be acked. Another verdict is found again from
+// the exit that is on record.
 func (s *State) release() {
-	due := s.oom && (s.pending || s.inFlight == TaskOOM)
-	if s.decided && !s.Stale() && !due {
+	due := s.pending || s.inFlight == TaskOOM || s.Stale()
+	if s.decided && s.saved.Exited && !(s.oom && due) {
 		s.visible = true
 	}
 }
