@@ -255,7 +255,7 @@ func (c *container) close() error {
 	if endGroup != nil {
 		endGroup()
 	}
-	errs := []error{c.recorder.Close()}
+	var errs []error
 	for _, p := range probes {
 		errs = append(errs, p.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,18 +49,18 @@ func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 		"unreadable evidence": {func(b *bench) { b.source.err = errors.New("malformed") }, "evidence not read"},
 		"no evidence":         {func(b *bench) { b.source.armErr = errors.New("no such cgroup") }, "evidence not armed"},
 		"cgroup gone":         {func(b *bench) { b.source.err = fmt.Errorf("read: %w", oom.ErrGone) }, "cgroup gone"},
-		"record is closed": {func(b *bench) {
-			_ = b.container("c").recorder.Close()
+		"bundle is gone": {func(b *bench) {
+			_ = os.RemoveAll(b.container("c").bundle)
 		}, "record not written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				if name != "record is closed" {
+				if name != "bundle is gone" {
 					tc.change(b)
 				}
 				b.create(t, "c")
-				if name == "record is closed" {
+				if name == "bundle is gone" {
 					tc.change(b)
 				}
 				b.task.exit(t, "c", 1)
@@ -69,7 +70,7 @@ func TestTroubleIsCountedAndReleasesTheExit(t *testing.T) {
 				require.Zero(t, time.Since(start))
 				settle()
 				want := 1
-				if name == "record is closed" { // at the reap, and with the verdict
+				if name == "bundle is gone" { // at the reap, and with the verdict
 					want = 2
 				}
 				require.EqualValues(t, want, b.counts.of(tc.what))

@@ -3,6 +3,7 @@
 package fire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	eventsapi "github.com/containerd/containerd/api/events"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
@@ -89,4 +91,16 @@ func lastOfInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) []string {
 		}
 	}
 	return last
+}
+
+// fill appends to a file until the disk is full.
+func fill(t *testing.T, name string, at int) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	require.NoError(t, err)
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(bytes.Repeat([]byte(" "), at))
+	}
+	require.ErrorIs(t, err, unix.ENOSPC)
 }

@@ -243,13 +243,8 @@ func TestAnsweredLate(t *testing.T) {
 func TestBadBundle(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string, b *shimtest.Bundle){
 		"full": func(t *testing.T, _ string, b *shimtest.Bundle) {
-			f, err := os.Create(b.File("filler"))
-			require.NoError(t, err)
-			defer f.Close()
-			for err == nil {
-				_, err = f.Write(make([]byte, 4096))
-			}
-			require.ErrorIs(t, err, unix.ENOSPC)
+			fill(t, b.File("filler"), 4096)
+			fill(t, b.File("oomwitness.json"), 1) // the rest of its last page
 		},
 		"read-only": func(t *testing.T, dir string, _ *shimtest.Bundle) {
 			require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))

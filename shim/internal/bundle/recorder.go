@@ -5,28 +5,26 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxRecord is the size, in bytes, above which a record is written anew, with its last
 // line alone. A reader takes no file above maxFile.
 const maxRecord = 64 << 10
 
-// Recorder writes the record of a bundle, by one system call for each checkpoint: an
+// Recorder writes the record of a bundle, by three system calls for each checkpoint: an
 // exit waits for it. Write must not be called concurrently. A Recorder does not wait for
 // the disk, which on a node in trouble is slow: the page cache outlives the shim, and
 // after a loss of power the bundle is of no use.
 type Recorder struct {
-	name string
-	file atomic.Pointer[os.File] // nil before the first line
-	size int64
-	// probes are those that the file has.
-	probes map[string]json.RawMessage
+	name   string
+	size   int64                      // 0 before the first line
+	probes map[string]json.RawMessage // those that the file has
 }
 
 // NewRecorder returns the recorder of a bundle, which begins a new record.
@@ -35,21 +33,25 @@ func NewRecorder(dir string) *Recorder { return &Recorder{name: filepath.Join(di
 // Write adds a line. Where that fails, the record is what it was.
 func (r *Recorder) Write(rec Record) error {
 	probes := rec.Probes
-	if maps.EqualFunc(probes, r.probes, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+	if r.size > 0 && maps.EqualFunc(probes, r.probes, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
 		rec.Probes = nil
 	}
 	line, err := rec.line()
 	if err != nil {
 		return err
 	}
-	if r.file.Load() == nil || r.size+int64(len(line)) > maxRecord {
+	if r.size+int64(len(line)) > maxRecord {
 		rec.Probes = probes
-		return r.begin(rec)
-	}
-	if n, err := r.file.Load().Write(line); err != nil {
-		if n > 0 {
-			_ = r.file.Load().Truncate(r.size)
+		if line, err = rec.line(); err != nil {
+			return err
 		}
+		if err = ReplaceFile(r.name, line, 0o600); err == nil {
+			r.size = 0
+		}
+	} else {
+		err = r.add(line)
+	}
+	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
 	}
 	r.size += int64(len(line))
@@ -57,40 +59,24 @@ func (r *Recorder) Write(rec Record) error {
 	return nil
 }
 
-// begin writes a record of one line.
-func (r *Recorder) begin(rec Record) error {
-	line, err := rec.line()
+// add appends a line to the file, which the first line makes.
+func (r *Recorder) add(line []byte) error {
+	flags := unix.O_WRONLY | unix.O_APPEND | unix.O_CLOEXEC
+	if r.size == 0 {
+		flags |= unix.O_CREAT | unix.O_TRUNC
+	}
+	fd, err := unix.Open(r.name, flags, 0o600)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: r.name, Err: err}
 	}
-	flags, old := os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC, r.file.Load()
-	if old != nil {
-		flags = os.O_WRONLY | os.O_APPEND
-		err = ReplaceFile(r.name, line, 0o600)
-	}
-	var file *os.File
-	if err == nil {
-		file, err = os.OpenFile(r.name, flags, 0o600)
-	}
-	if err == nil && old == nil {
-		if _, err = file.Write(line); err != nil {
-			_ = file.Truncate(0)
-		}
+	defer unix.Close(fd)
+	n, err := unix.Write(fd, line)
+	if err == nil && n < len(line) {
+		err = unix.ENOSPC
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("record of %s: %w", rec.ID, err), closed(file))
+		_ = unix.Ftruncate(fd, r.size)
+		return &os.PathError{Op: "write", Path: r.name, Err: err}
 	}
-	r.file.Store(file)
-	r.size, r.probes = int64(len(line)), maps.Clone(rec.Probes)
-	return closed(old)
+	return nil
 }
-
-func closed(f *os.File) error {
-	if f == nil {
-		return nil
-	}
-	return f.Close()
-}
-
-// Close ends the writing. It may be called concurrently with Write, which then fails.
-func (r *Recorder) Close() error { return closed(r.file.Load()) }
