@@ -50,8 +50,8 @@ func BenchmarkDecide(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		all, dispute := oom.Rank(readings)
-		v := oom.Decide(oom.Case{Exit: exit, Evidence: all, Stops: stops, Grace: 5 * time.Second})
-		if dispute != "" || v.Rule == 0 {
+		v := oom.Decide(oom.Case{Exit: exit, Evidence: all, Stops: stops, Grace: 10 * time.Second})
+		if dispute != "" || v.Rule == "" {
 			b.Fatal(dispute, v)
 		}
 	}

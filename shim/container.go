@@ -50,7 +50,7 @@ type container struct {
 	evidence      []oom.Evidence              // of the newest reading, best first
 	stops         []*stop
 	exit          *oom.Exit   // nil while init runs
-	verdict       oom.Verdict // of rule 0 until it is known
+	verdict       oom.Verdict // without a rule until it is known
 	endGroup      func()      // ends the oom.group enforcement; nil where there is none
 	following     bool        // a goroutine follows up OOM notifications
 	notified      bool        // there is one that it has not followed up
@@ -162,7 +162,9 @@ func (c *container) askStop(signal unix.Signal) func(sent bool) {
 	defer c.mu.Unlock()
 	// OOM notifications keep the evidence fresh. A reading of its own might hang, and the
 	// signal with it.
-	s := &stop{Stop: oom.Stop{Signal: signal, Kills: kills(c.evidence)}}
+	s := &stop{Stop: oom.Stop{
+		Signal: signal, Kills: kills(c.evidence), At: time.Now(), Declared: c.policy.Stops(signal),
+	}}
 	repeated := func(o *stop) bool { return o.sent && o.Signal == signal }
 	if c.exit != nil || slices.ContainsFunc(c.stops, repeated) {
 		return nil

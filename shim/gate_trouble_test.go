@@ -36,7 +36,7 @@ func TestTheVerdictIsRecorded(t *testing.T) {
 		require.True(t, rec.Delivered)
 		require.Equal(t, oom.Verdict{
 			OOMKilled: true, Cause: oom.CauseContainer, Kills: 1, Ended: oom.EndedOOM,
-			Rule: oom.RuleWithinGrace, Evidence: "fake",
+			Rule: oom.RuleCounters, Evidence: "fake",
 		}, *rec.Verdict)
 	})
 }

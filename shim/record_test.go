@@ -38,13 +38,14 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		require.Equal(t, map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)}, rec.Probes)
 		require.Empty(t, rec.Stops)
 
+		asked := []oom.Stop{{Signal: unix.SIGTERM, At: time.Now().UTC()}}
 		_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)})
 		require.NoError(t, err)
-		require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM}}, read().Stops)
+		require.Equal(t, asked, read().Stops)
 		b.task.killErr = os.ErrProcessDone
 		_, err = b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL)})
 		require.Error(t, err)
-		require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM}}, read().Stops, "one that was not sent is none")
+		require.Equal(t, asked, read().Stops, "one that was not sent is none")
 
 		b.task.exit(t, "c", 143)
 		rec = read()

@@ -30,7 +30,7 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 		return s.TTRPCTaskService.Stats(ctx, req)
 	}
 	last, v := c.lastStats(s.instance())
-	if last == nil || v.Rule == 0 {
+	if last == nil || v.Rule == "" {
 		resp, err := s.TTRPCTaskService.Stats(ctx, req)
 		if err == nil {
 			last = resp.Stats
@@ -38,7 +38,7 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 			return nil, err // else a Delete has taken the task away
 		}
 	}
-	if v.Rule == 0 {
+	if v.Rule == "" {
 		return &taskAPI.StatsResponse{Stats: typeurl.MarshalProto(last)}, nil
 	}
 	settled, err := settleStats(last, v)

@@ -48,7 +48,7 @@ func (c *container) conclude(e oom.Exit) {
 	c.reach("exit recorded")
 	c.stopsUnanswered.Wait() // a stop that came too late has stopped nothing
 	c.mu.Lock()
-	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.stopsLocked(), Grace: c.s.cfg.Grace})
+	v := oom.Decide(oom.Case{Exit: e, Evidence: evidence, Stops: c.stopsLocked(), Grace: c.policy.Grace})
 	c.verdict = v
 	c.mu.Unlock()
 	c.reach("decided")

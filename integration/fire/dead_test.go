@@ -277,7 +277,7 @@ func TestStoppedThenTheShimDies(t *testing.T) {
 	got := remove(t, n, c.Bundle)
 	require.Contains(t, []uint32{143, statusKilled}, got.ExitStatus)
 	require.Zero(t, got.ooms, "%s", got.stderr)
-	require.Contains(t, got.stderr, "rule=2")
+	require.Contains(t, got.stderr, "rule=3")
 }
 
 // TestTheEndpointOfADeadShim has the endpoint not answer, or be away, when the

@@ -177,8 +177,8 @@ func (c Case) Faults(o Outcome) (faults []string) {
 	oomWanted := want.OOM
 	if want.LedgerOnly && o.Verdict != nil && o.Verdict.Init == oom.Unknown {
 		oomWanted = true
-		if o.Verdict.Rule != oom.RuleUnasked137 {
-			fault("rule %d, want 5", o.Verdict.Rule)
+		if o.Verdict.Rule != oom.RuleCounters {
+			fault("rule %s, want %s", o.Verdict.Rule, oom.RuleCounters)
 		}
 	}
 	return append(faults, c.oomFaults(o, oomWanted)...)

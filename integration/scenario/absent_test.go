@@ -157,7 +157,7 @@ func TestLedgerLost(t *testing.T) {
 				return
 			}
 			require.Equal(t, oom.Unknown, o.Verdict.Init)
-			require.Equal(t, oom.RuleWithinGrace, o.Verdict.Rule)
+			require.Equal(t, oom.RuleCounters, o.Verdict.Rule)
 			require.Equal(t, "1", logLine(t, notRead, o.ID)["total"])
 		})
 	}

@@ -62,17 +62,20 @@ const (
 	PolicyOOMGroup    = "oom-group"
 	PolicyOOMExitCode = "oom-exit-code"
 	PolicyReport      = "report"
+	PolicyGrace       = "grace"
 )
 
 // Policies are all of them.
-func Policies() []string { return []string{PolicyOOMExitCode, PolicyOOMGroup, PolicyReport} }
+func Policies() []string {
+	return []string{PolicyGrace, PolicyOOMExitCode, PolicyOOMGroup, PolicyReport}
+}
 
 // Config is what the node's owner can set.
 type Config struct {
 	// HoldTimeout is the longest time that an exit is held.
 	HoldTimeout time.Duration
 	// Grace is how long before a non-zero exit a kill of another process in the
-	// container may lie and still be its cause.
+	// container may lie and still be its cause, where no annotation says otherwise.
 	Grace time.Duration
 	// Report is the mode of containers that carry no annotation for it.
 	Report Report
@@ -88,7 +91,7 @@ func (c Config) Allows(policy string) bool { return slices.Contains(c.Allow, pol
 
 // Default is the configuration of a node without a file.
 func Default() Config {
-	return Config{HoldTimeout: 5 * time.Second, Grace: 5 * time.Second, Report: ReportExit, Allow: Policies()}
+	return Config{HoldTimeout: 5 * time.Second, Grace: 10 * time.Second, Report: ReportExit, Allow: Policies()}
 }
 
 // file mirrors the TOML document. Pointers distinguish an absent key from an empty
@@ -180,7 +183,7 @@ func Parse(data []byte) (Config, error) {
 		set   func(string) error
 	}{
 		{holdTimeout, cmp.Or(f.HoldTimeout, f.Bound), func(v string) (err error) { c.HoldTimeout, err = parseDuration(v, minDuration); return }},
-		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = parseDuration(v, 0); return }},
+		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = ParseGrace(v); return }},
 		{"report", f.Report, func(v string) (err error) { c.Report, err = ParseReport(v); return }},
 	} {
 		if s.value == nil {
@@ -233,6 +236,9 @@ func Quoted(words []string) string {
 	}
 	return strings.Join(quoted, ", ")
 }
+
+// ParseGrace reads a grace: a duration from 0 to 10 min.
+func ParseGrace(s string) (time.Duration, error) { return parseDuration(s, 0) }
 
 func parseDuration(s string, least time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)

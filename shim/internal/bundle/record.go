@@ -21,8 +21,12 @@ const (
 
 	// recordVersion is raised when a reader of the old form would misread the new.
 	// 2: it is there from Create on, when there is no verdict yet.
-	// 3: it has a line for each checkpoint.
+	// 3: it has a line for each checkpoint, the rules have other numbers, and stops their
+	// time.
 	recordVersion = 3
+	// oldestVersion is of a record that is still read: a shim that runs while oomwitness
+	// is upgraded goes on to write its own version.
+	oldestVersion = 2
 
 	// MaxStatus is the largest exit status that a process can have.
 	MaxStatus = 255
@@ -55,6 +59,9 @@ type Record struct {
 	// unless TrueStatus is set: Status may have been reported by then.
 	OOMExitCode int  `json:"oomExitCode,omitempty"`
 	TrueStatus  bool `json:"asIs,omitempty"`
+
+	// Grace is the container's; nil in a record of version 2, where it is the node's.
+	Grace *time.Duration `json:"graceNs,omitempty"`
 }
 
 // Exit returns the exit, false where there is none yet.
@@ -105,8 +112,8 @@ func parseRecord(data []byte) (rec Record, err error) {
 
 // check refuses a record that this version can't have written.
 func (rec Record) check() error {
-	if rec.Version != recordVersion && rec.Version != recordVersion-1 {
-		return fmt.Errorf("version %d, want %d", rec.Version, recordVersion)
+	if rec.Version < oldestVersion || rec.Version > recordVersion {
+		return fmt.Errorf("version %d, allowed: %d to %d", rec.Version, oldestVersion, recordVersion)
 	}
 	if rec.ID == "" || rec.Pid <= 0 {
 		return fmt.Errorf("container %q with pid %d", rec.ID, rec.Pid)
@@ -122,8 +129,10 @@ func (rec Record) check() error {
 		return fmt.Errorf("exit status %d, allowed: 0 to %d", *rec.Status, MaxStatus)
 	case rec.OOMExitCode < 0 || rec.OOMExitCode > MaxStatus:
 		return fmt.Errorf("exit code %d of an OOM, allowed: 0 to %d", rec.OOMExitCode, MaxStatus)
-	case rec.Verdict != nil && (rec.Verdict.Rule < oom.RuleInitVictim || rec.Verdict.Rule > oom.RuleNothingKnown):
-		return fmt.Errorf("verdict by rule %d", rec.Verdict.Rule)
+	case rec.Verdict != nil && rec.Verdict.Rule == "":
+		return errors.New("verdict without a rule")
+	case rec.Grace != nil && *rec.Grace < 0:
+		return fmt.Errorf("grace %v, allowed: 0 and more", *rec.Grace)
 	}
 	return nil
 }

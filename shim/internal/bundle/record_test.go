@@ -13,14 +13,38 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
+// A shim that was started before an upgrade writes the old form for as long as its pod
+// lives. Its removal is by the new program.
+func TestARecordOfVersion2(t *testing.T) {
+	const old = `{"version":2,"id":"c","boot":"b","pid":7,"startTicks":8,"probes":{"ledger":{"tgid":7}},"stops":[{"Signal":15,"Kills":1,"At":"0001-01-01T00:00:00Z"}],"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"oomKilled":true,"cause":"container","initVictim":"no","kills":1,"ended":"oom","rule":4,"evidence":"ledger","tier":"A"},"acknowledged":true}`
+	rec, err := parseRecord([]byte(old))
+	require.NoError(t, err)
+	require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM, Kills: 1}}, rec.Stops)
+	require.Nil(t, rec.Grace)
+	require.Equal(t, oom.Verdict{
+		OOMKilled: true, Cause: oom.CauseContainer, Init: oom.No, Kills: 1, Ended: oom.EndedOOM, Rule: oom.RuleWithinGrace,
+		Evidence: "ledger", Tier: "A",
+	}, *rec.Verdict)
+	for _, bad := range []string{
+		`{"version":1,"id":"c","pid":7}`, `{"version":4,"id":"c","pid":7}`, `{"version":3,"id":"c","pid":7,"graceNs":-1}`,
+		`{"version":3,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"rule":"5"}}`,
+		`{"version":3,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{}}`,
+	} {
+		_, err := parseRecord([]byte(bad))
+		require.Error(t, err, bad)
+	}
+}
+
 func FuzzParseRecord(f *testing.F) {
 	at := time.Unix(1, 0)
 	rec := Record{Version: recordVersion, ID: "c", Boot: "b", Pid: 7, StartTicks: 8, Stops: []oom.Stop{{Signal: unix.SIGTERM}}}
 	ended := rec.Ended(oom.Exit{Pid: 7, Status: 137, At: at})
 	decided := ended
-	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
+	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace}
 	own := decided
 	own.OOMExitCode, own.TrueStatus = 217, true
+	grace := time.Minute
+	own.Grace = &grace
 	for _, r := range []Record{rec, ended, decided, own} {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)

@@ -170,6 +170,9 @@ func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 	boot := rec.Boot == bundle.BootID()
 	alive := boot && process.Running(rec.Pid, rec.StartTicks)
 	c := oom.Case{Exit: l.exit, Stops: rec.Stops, Grace: r.Config.Grace}
+	if rec.Grace != nil {
+		c.Grace = *rec.Grace
+	}
 	if boot { // else pids and cgroups are others' by now
 		c.Evidence = r.collect(ctx, rec)
 	}
@@ -181,6 +184,8 @@ func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 			c.Exit.At, l.better = c.Evidence[0].Last, true
 		case alive: // removing it is a stop like any other
 			c.Stops = append(slices.Clone(c.Stops), oom.Stop{Signal: unix.SIGKILL})
+		default:
+			c.Exit.StatusUnknown = true
 		}
 	}
 	v := oom.Decide(c)

@@ -57,9 +57,14 @@ func TestTheExitOfADeadShim(t *testing.T) {
 	victim := func() oom.Evidence {
 		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.Yes, Cause: oom.CausePod}
 	}
-	child := func() oom.Evidence {
-		return oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Second), Init: oom.No, Cause: oom.CauseContainer}
+	childOf := func(ago time.Duration) oom.Evidence {
+		at := time.Now().Add(-ago)
+		return oom.Evidence{
+			Kills: 1, Last: at, Init: oom.No, Sent: oom.No, Cause: oom.CauseContainer,
+			Victims: []oom.Victim{{At: at, Lineage: oom.LineageDescendant, Cause: oom.CauseContainer}},
+		}
 	}
+	child := func() oom.Evidence { return childOf(time.Second) }
 	for name, tc := range map[string]struct {
 		arrange func(t *testing.T, g *deadBundle)
 		oom     bool
@@ -81,6 +86,24 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			g.exited(t, 3, time.Now().Add(time.Minute))
 			g.source.set(child())
 		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
+		"exit known, a child was within the container's grace": {func(t *testing.T, g *deadBundle) {
+			g.exited(t, 3, time.Now().Add(time.Minute))
+			grace := 2 * time.Minute
+			g.rec.Grace = &grace
+			g.source.set(child())
+		}, true, oom.RuleWithinGrace, 3, false, oom.EndedOOM},
+		"exit known, a child's was passed on": {func(t *testing.T, g *deadBundle) {
+			g.exited(t, 137, time.Now())
+			g.source.set(childOf(time.Hour))
+		}, true, oom.RulePassedOn, 137, false, oom.EndedOOM},
+		"not reaped, a child was long ago": {func(_ *testing.T, g *deadBundle) {
+			g.source.set(childOf(time.Hour))
+		}, false, oom.RuleNothingKnown, 137, false, oom.EndedExited},
+		"not reaped, killed by another": {func(_ *testing.T, g *deadBundle) {
+			e := child()
+			e.Sent, e.Sender = oom.Yes, &oom.Sender{At: time.Now(), PID: 4, Comm: "earlyoom"}
+			g.source.set(e)
+		}, false, oom.RuleSender, 137, false, oom.EndedSignal},
 		"exit 0, a child was": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 0, time.Now())
 			g.source.set(child())
@@ -106,7 +129,7 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			false, oom.RuleNothingKnown, 137, false, oom.EndedSignal},
 		"not reaped, a kill by the counters": {func(_ *testing.T, g *deadBundle) {
 			g.source.set(oom.Evidence{Kills: 1, Last: time.Now().Add(-time.Hour)})
-		}, true, oom.RuleUnasked137, 137, false, oom.EndedOOM},
+		}, true, oom.RuleCounters, 137, false, oom.EndedOOM},
 		"init alive, a child was": {func(t *testing.T, g *deadBundle) {
 			g.rec.Pid, g.rec.StartTicks = sleeper(t)
 			g.source.set(child())
@@ -179,7 +202,7 @@ func TestADeadShimsOOMThatWasDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newDeadBundle(t)
 		g.rec = g.rec.Ended(oom.Exit{Pid: gone, Status: 137, At: time.Now()})
-		g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: 1}
+		g.rec.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleInitVictim}
 		g.rec.Delivered = true
 		require.Equal(t, 137, g.remove(t).ExitStatus)
 		require.Empty(t, g.events.all())

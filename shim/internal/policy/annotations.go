@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
@@ -37,6 +39,12 @@ type Policy struct {
 	OOMGroup string
 	// ExitCode is the reported status where the verdict is OOM; 0 for the true one.
 	ExitCode int
+	// Grace is how long before a non-zero exit a kill of another process may lie and
+	// still be its cause.
+	Grace time.Duration
+	// StopSignal is the signal that the image has chosen to stop the container; 0 where
+	// the spec does not name one.
+	StopSignal unix.Signal
 	// Pod is true if the container belongs to a CRI pod, whose cgroup is the
 	// parent of the container's.
 	Pod bool
@@ -69,6 +77,10 @@ var setters = map[string]func(p *Policy, value string) error{
 		p.ExitCode = code
 		return nil
 	},
+	config.PolicyGrace: func(p *Policy, value string) (err error) {
+		p.Grace, err = config.ParseGrace(value)
+		return err
+	},
 }
 
 // parse reads the annotations with our prefix. A name with a container's
@@ -78,7 +90,7 @@ var setters = map[string]func(p *Policy, value string) error{
 // whoever may create pods: an unknown name or a bad value is an error, never
 // ignored. asked are the policies that somebody in the pod asks for.
 func parse(annotations map[string]string, cfg config.Config) (p Policy, asked []string, err error) {
-	p.Report = cfg.Report
+	p.Report, p.Grace, p.StopSignal = cfg.Report, cfg.Grace, stopSignal(annotations[imageStopSignal])
 	_, p.Pod = annotations[criSandboxID]
 	p.Waited = annotations[criContainerType] == criContainer
 	own := annotations[criContainerName]

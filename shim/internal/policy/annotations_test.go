@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -26,7 +28,7 @@ func TestParsePolicy(t *testing.T) {
 		return m{criSandboxID: "s", criContainerType: "container", criContainerName: name}
 	}
 	sandbox := m{criSandboxID: "s", criContainerType: criSandbox}
-	const oneOf = `allowed: "oomwitness.io/oom-exit-code", "oomwitness.io/oom-group", "oomwitness.io/report", or one of them with ".<container name>" appended`
+	const oneOf = `allowed: "oomwitness.io/grace", "oomwitness.io/oom-exit-code", "oomwitness.io/oom-group", "oomwitness.io/report", or one of them with ".<container name>" appended`
 	for name, tc := range map[string]struct {
 		base        m
 		annotations m
@@ -41,8 +43,17 @@ func TestParsePolicy(t *testing.T) {
 		"another":          {in("a"), m{"oomwitness.io/report.b": "live"}, Policy{}, ""},
 		"its own wins":     {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/report.a": "exit"}, Policy{}, ""},
 		"dots in the name": {in("a.b"), m{"oomwitness.io/report.a.b": "live"}, Policy{Report: config.ReportLive}, ""},
-		"all three": {in("a"), m{"oomwitness.io/report": "live", "oomwitness.io/oom-group": "false", "oomwitness.io/oom-exit-code": "217"},
-			Policy{Report: config.ReportLive, OOMGroup: "0", ExitCode: 217}, ""},
+		"all four": {in("a"), m{
+			"oomwitness.io/report": "live", "oomwitness.io/oom-group": "false", "oomwitness.io/oom-exit-code": "217", "oomwitness.io/grace": "1m",
+		}, Policy{Report: config.ReportLive, OOMGroup: "0", ExitCode: 217, Grace: time.Minute}, ""},
+		"grace, its own wins": {in("a"), m{"oomwitness.io/grace": "1m", "oomwitness.io/grace.a": "0s", "oomwitness.io/grace.b": "2s"}, Policy{Grace: -1}, ""},
+		"grace without a unit": {in("a"), m{"oomwitness.io/grace": "10"}, Policy{},
+			`annotation "oomwitness.io/grace": "10" is not a duration from 0s to 10m0s, such as "5s"`},
+		"grace too long":           {in("a"), m{"oomwitness.io/grace.b": "10m1s"}, Policy{}, `annotation "oomwitness.io/grace.b": "10m1s" is not a duration`},
+		"grace below 0":            {in("a"), m{"oomwitness.io/grace": "-1s"}, Policy{}, `"-1s" is not a duration`},
+		"the image's stop signal":  {in("a"), m{imageStopSignal: "SIGUSR1"}, Policy{StopSignal: unix.SIGUSR1}, ""},
+		"the image's, by number":   {nil, m{imageStopSignal: "28"}, Policy{StopSignal: unix.SIGWINCH}, ""},
+		"the image's, which is no": {nil, m{imageStopSignal: "SIGSTOPPLEASE"}, Policy{}, ""},
 		"each its own": {in("a"), m{
 			"oomwitness.io/oom-group": "true", "oomwitness.io/oom-group.a": "false",
 			"oomwitness.io/oom-exit-code": "255", "oomwitness.io/oom-exit-code.a": "1", "oomwitness.io/oom-exit-code.b": "2",
@@ -87,6 +98,10 @@ func TestParsePolicy(t *testing.T) {
 			if tc.want.Report == "" {
 				tc.want.Report = config.ReportExit
 			}
+			if tc.want.Grace == 0 {
+				tc.want.Grace = config.Default().Grace
+			}
+			tc.want.Grace = max(tc.want.Grace, 0) // -1 stands for an annotation with 0
 			tc.want.Pod, tc.want.Waited = tc.base != nil, tc.base[criContainerType] == criContainer
 			require.Equal(t, tc.want, got)
 		})
@@ -175,6 +190,7 @@ func FuzzParsePolicy(f *testing.F) {
 	f.Add("oomwitness.io/report.a", "exit", "a")
 	f.Add("oomwitness.io/oom-group.a", "false", "a")
 	f.Add("oomwitness.io/oom-exit-code", "217", "a")
+	f.Add("oomwitness.io/grace.a", "1m30s", "a")
 	f.Add("oomwitness.io/", "", "")
 	f.Fuzz(func(t *testing.T, name, value, container string) {
 		annotations := map[string]string{criContainerName: container, name: value}
@@ -191,6 +207,10 @@ func FuzzParsePolicy(f *testing.F) {
 			require.Empty(t, asked)
 		case base == config.PolicyReport:
 			require.Contains(t, []string{"exit", "live"}, value)
+		case base == config.PolicyGrace:
+			d, err := time.ParseDuration(value)
+			require.NoError(t, err)
+			require.True(t, d >= 0 && d <= 10*time.Minute, value)
 		case base == config.PolicyOOMGroup:
 			require.Contains(t, []string{"true", "false"}, value)
 		case base == config.PolicyOOMExitCode:

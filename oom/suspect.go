@@ -1,0 +1,53 @@
+package oom
+
+import "time"
+
+// sameMoment is how far apart two accounts of one kill may be: each is made from the
+// kernel's clock when it is read.
+const sameMoment = 10 * time.Millisecond
+
+// suspect is the newest kill that may have ended init: of a descendant of init, or of a
+// process whose lineage is not known. The kills of exec'd processes are none.
+type suspect struct {
+	victim *Victim   // nil if the kill was counted without a name
+	at     time.Time // no earlier than the kill
+	nth    uint64    // how many kills there were with this one
+}
+
+// suspectOf returns the newest suspect, false if there is none. exec reports whether an
+// exec'd process was killed.
+//
+// Victims are the newest kills. So the kills without a name are older, unless the newest
+// kill is no named victim's.
+func suspectOf(e Evidence) (s suspect, found, exec bool) {
+	named := uint64(len(e.Victims))
+	for i := range e.Victims {
+		v := &e.Victims[i]
+		if v.Lineage == LineageExec {
+			exec = true
+			continue
+		}
+		s, found = suspect{v, v.At, max(e.Kills, named) - named + uint64(i) + 1}, true
+	}
+	if e.Kills <= named {
+		return s, found, exec
+	}
+	unnamed := suspect{at: e.Last, nth: e.Kills}
+	if named > 0 && e.Last.Sub(e.Victims[named-1].At) <= sameMoment {
+		unnamed = suspect{at: e.Victims[0].At, nth: e.Kills - named}
+	}
+	if !found || unnamed.at.After(s.at) {
+		s = unnamed
+	}
+	return s, true, exec
+}
+
+// after reports whether the kill came after the request of a stop. Where the time of
+// the kill or of the request is not exact, the count decides as well.
+func (s suspect) after(stop Stop) bool {
+	counted := s.nth > stop.Kills
+	if stop.At.IsZero() {
+		return counted
+	}
+	return s.at.After(stop.At) && (counted || s.victim != nil)
+}
