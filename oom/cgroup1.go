@@ -55,5 +55,6 @@ func (m *v1Meter) read() (Counters, error) {
 	return sum, err
 }
 
-// cause is unknown: cgroup v1 counts no OOMs of a limit, only kills.
-func (m *v1Meter) cause(Counters) Cause { return CauseUnknown }
+// explain knows no cause: cgroup v1 counts no OOMs of a limit, only kills. It has no
+// group kills either.
+func (m *v1Meter) explain(Counters) explanation { return explanation{cause: CauseUnknown} }

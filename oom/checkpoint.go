@@ -79,11 +79,8 @@ func (s *counterSource) Resume(checkpoint []byte) (Probe, error) {
 		return nil, fmt.Errorf("resume %s: %w", s.name, err)
 	}
 	if v2, ok := m.(*v2Meter); ok {
-		if len(v2.ancestors) != len(k.Ancestors) {
-			return nil, fmt.Errorf("resume %s: the checkpoint has %d ancestors, %s has %d", s.name, len(k.Ancestors), k.Cgroup, len(v2.ancestors))
-		}
-		for i, a := range k.Ancestors {
-			v2.ancestors[i].baseline, v2.ancestors[i].readable = a.Baseline, a.Readable
+		if err := v2.resume(k.Ancestors); err != nil {
+			return nil, fmt.Errorf("resume %s of %s: %w", s.name, k.Cgroup, err)
 		}
 	}
 	k.Last.Source = s.name

@@ -11,7 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// The ancestors' counters outlive containers: a limit that fired between Keep
+// The ancestors' counters outlive containers: a limit that fired between Checkpoint
 // and Resume is distinguished from those before.
 func TestTheCauseIsResumed(t *testing.T) {
 	f := newTree(t, 2)

@@ -20,11 +20,16 @@ type Counters struct {
 	OOMKill uint64
 	// OOMGroupKill is how often memory.oom.group took the whole cgroup.
 	OOMGroupKill uint64
+	// NoGroups is true if the kernel does not count group kills: before 5.17, and on
+	// cgroup v1, which has none.
+	NoGroups bool
 }
 
-// Victims is the number of processes that OOMKill stands for.
+// Victims is the number of processes that OOMKill stands for. The kernel counts the
+// first victim of a group kill again with the others, unless that victim has let go of
+// its memory by then (mm/oom_kill.c, __oom_kill_process): one kill is one victim at least.
 func (c Counters) Victims() uint64 {
-	return c.OOMKill - min(c.OOMGroupKill, c.OOMKill)
+	return max(c.OOMKill-min(c.OOMGroupKill, c.OOMKill), min(c.OOMKill, 1))
 }
 
 // sub returns the rise from base to c. A counter that fell, which the kernel's
@@ -34,6 +39,7 @@ func (c Counters) sub(base Counters) Counters {
 		OOM:          c.OOM - min(base.OOM, c.OOM),
 		OOMKill:      c.OOMKill - min(base.OOMKill, c.OOMKill),
 		OOMGroupKill: c.OOMGroupKill - min(base.OOMGroupKill, c.OOMGroupKill),
+		NoGroups:     c.NoGroups,
 	}
 }
 
@@ -72,6 +78,7 @@ func ParseCounters(data []byte) (Counters, error) {
 	if !seen["oom_kill"] {
 		return Counters{}, errors.New(`no "oom_kill": the kernel is older than 4.13`)
 	}
+	c.NoGroups = !seen["oom_group_kill"]
 	return c, nil
 }
 

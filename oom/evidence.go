@@ -96,6 +96,10 @@ type Evidence struct {
 	// Kills counts the container's processes that the OOM killer has ended since
 	// the probe was armed.
 	Kills uint64
+	// Twice is how many of Kills may be a victim that was counted before, as the first
+	// of a group kill at an ancestor's memory.oom.group. A source that knows its victims
+	// counts none twice.
+	Twice uint64
 	// Last is a time no earlier than the newest kill and as near to it as the
 	// source can say. It is zero where there was none.
 	Last time.Time

@@ -13,10 +13,10 @@ func TestParseCounters(t *testing.T) {
 		want Counters
 		err  string
 	}{
-		"v2":           {"low 0\nhigh 0\nmax 3\noom 1\noom_kill 5\noom_group_kill 1\n", Counters{1, 5, 1}, ""},
-		"v1":           {"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", Counters{OOMKill: 2}, ""},
-		"no newline":   {"oom_kill 2", Counters{OOMKill: 2}, ""},
-		"a new key":    {"oom_kill 2\nsock_throttled 1\n", Counters{OOMKill: 2}, ""},
+		"v2":           {"low 0\nhigh 0\nmax 3\noom 1\noom_kill 5\noom_group_kill 1\n", Counters{1, 5, 1, false}, ""},
+		"v1":           {"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", Counters{OOMKill: 2, NoGroups: true}, ""},
+		"no newline":   {"oom_kill 2", Counters{OOMKill: 2, NoGroups: true}, ""},
+		"a new key":    {"oom_kill 2\nsock_throttled 1\n", Counters{OOMKill: 2, NoGroups: true}, ""},
 		"too old":      {"oom_kill_disable 0\nunder_oom 0\n", Counters{}, "older than 4.13"},
 		"empty":        {"", Counters{}, "line 1"},
 		"not a number": {"oom 1\noom_kill x\n", Counters{}, `line 2: value of "oom_kill"`},

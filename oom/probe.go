@@ -42,9 +42,17 @@ type counterSource struct {
 type meter interface {
 	// read returns the cgroup's counters, those of cgroups nested in it included.
 	read() (Counters, error)
-	// cause returns whose limit fired, given that kills have risen since the last
-	// call, and how the cgroup's own counters have: the node's where no limit did.
-	cause(rise Counters) Cause
+	// explain says what the kills since the last call were due to, by how the
+	// cgroup's own counters have risen since.
+	explain(rise Counters) explanation
+}
+
+// explanation is what some kills were due to.
+type explanation struct {
+	// cause is whose limit fired: the node's where no limit did.
+	cause Cause
+	// twice is how many of the kills may be a victim that was counted before.
+	twice uint64
 }
 
 func (s *counterSource) Name() string { return s.name }
@@ -107,11 +115,12 @@ func (p *counterProbe) Read() (Evidence, error) {
 	}
 	if rise := now.sub(p.mark); rise.Victims() > 0 {
 		p.mark = now
-		cause, seen := p.meter.cause(rise), time.Now()
-		if cause != CauseNode || p.last.Last.IsZero() || seen.Sub(p.last.Last) > oneEvent {
-			p.last.Cause = cause
+		why, seen := p.meter.explain(rise), time.Now()
+		if why.cause != CauseNode || p.last.Last.IsZero() || seen.Sub(p.last.Last) > oneEvent {
+			p.last.Cause = why.cause
 		}
 		p.last.Last = seen
+		p.last.Twice += why.twice
 	}
 	p.last.Kills = now.sub(p.base).Victims()
 	return p.last, nil

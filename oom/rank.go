@@ -20,8 +20,9 @@ type Reading struct {
 // ahead of one whose cgroup was gone, and that ahead of one that failed. A source
 // that knows its victims by name must know of every kill that a counter has
 // counted. Where it does not, it has missed one, which may have been init: then the
-// counter is the better evidence, unless init is named. The reverse is no dispute:
-// processes that share a victim's memory are killed without being counted.
+// counter is the better evidence, unless init is named. A kill that the counter may have
+// counted twice is no dispute. Nor is the reverse: processes that share a victim's memory
+// are killed without being counted.
 //
 // Counters must be read before a source that names victims, which knows of a
 // kill first: else a kill in between would look like one missed.
@@ -35,7 +36,7 @@ func Rank(readings []Reading) (all []Evidence, dispute string) {
 		return all, ""
 	}
 	for i, r := range readings[1:] {
-		if r.rank() == 0 && r.Evidence.Kills > all[0].Kills {
+		if r.rank() == 0 && r.Evidence.leastKills() > all[0].Kills {
 			dispute = fmt.Sprintf("%s counts %d kills, %s knows of %d",
 				r.Evidence.Source, r.Evidence.Kills, all[0].Source, all[0].Kills)
 			if all[0].Init != Yes {
@@ -57,6 +58,14 @@ func Collect(probes []Probe) (all []Evidence, dispute string, err error) {
 	}
 	all, dispute = Rank(readings)
 	return all, dispute, err
+}
+
+// leastKills is how many processes have been killed at the least.
+func (e Evidence) leastKills() uint64 {
+	if e.Kills == 0 {
+		return 0
+	}
+	return e.Kills - min(e.Twice, e.Kills-1)
 }
 
 func (r Reading) rank() int {
