@@ -5,14 +5,16 @@ import (
 	"structs"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // ABI numbers the layout of what the pinned maps hold (kernel/abi.h).
-const ABI = 1
+const ABI = 2
 
 // Version numbers the programs within one ABI. Raise it with every change of
 // what they do: a loader replaces programs of a lower version.
-const Version = 2
+const Version = 3
 
 // Names of the pins, in the ledger's folder below its generation.
 const (
@@ -21,10 +23,19 @@ const (
 	mapEvents   = "events"
 	mapMeta     = "meta"
 	mapFlights  = "flights"
+	mapInits    = "inits" // from ABI 2 on
 	linkPrefix  = "link_"
 )
 
-var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights}
+var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights, mapInits}
+
+// mapNamesOf are those of an ABI up to this one.
+func mapNamesOf(abi uint32) []string {
+	if abi < 2 {
+		return mapNames[:5]
+	}
+	return mapNames
+}
 
 // mapShapes are what the maps are in every ABI.
 var mapShapes = map[string]struct {
@@ -38,6 +49,7 @@ var mapShapes = map[string]struct {
 	mapEvents:   {ebpf.RingBuf, 0, 0},
 	mapMeta:     {ebpf.Array, 4, metaFixed},
 	mapFlights:  {ebpf.Array, 4, 0},
+	mapInits:    {ebpf.Hash, 16, 0},
 }
 
 // metaFixed are the bytes of a metaValue that are the same in every ABI: ABI,
@@ -88,19 +100,27 @@ const (
 	FlagNoRSS
 	// FlagCarried marks what was recorded by the ledger before an upgrade.
 	FlagCarried
+	// FlagLineageCut means that the victim has more ancestors than a record holds.
+	FlagLineageCut
+	// FlagDying means that another signal, or the process's own exit, was ending it
+	// already: the OOM killer's SIGKILL changed nothing.
+	FlagDying
+
+	// flagsEnd is above all of them.
+	flagsEnd
 )
 
-// Constraints of an OOM (enum oom_constraint of include/linux/oom.h).
+// Constraints of an OOM, as oom has them.
 const (
-	ConstraintNone      uint32 = 0
-	ConstraintCpuset    uint32 = 1
-	ConstraintMempolicy uint32 = 2
-	ConstraintMemcg     uint32 = 3
-	ConstraintUnknown   uint32 = 1<<32 - 1
+	ConstraintNone      = oom.ConstraintNone
+	ConstraintCpuset    = oom.ConstraintCpuset
+	ConstraintMempolicy = oom.ConstraintMempolicy
+	ConstraintMemcg     = oom.ConstraintMemcg
+	ConstraintUnknown   = oom.ConstraintUnknown
 )
 
 // OrderSysrq is oom_control.order for an operator's sysrq f.
-const OrderSysrq = -1
+const OrderSysrq = oom.OrderSysrq
 
 // TaskKey names a process for good: a PID is used again, but not within the
 // clock tick in which it was used first.
@@ -112,6 +132,20 @@ type TaskKey struct {
 	// /proc/PID/stat.
 	StartTicks uint64
 }
+
+// TaskRef is a TaskKey in half the room: StartLow is the lower half of StartTicks,
+// which begins again after 497 days. See TaskRef.key.
+type TaskRef struct {
+	_        structs.HostLayout
+	TGID     uint32
+	StartLow uint32
+}
+
+// What a record has room for.
+const (
+	maxAncestors = 12
+	maxBefore    = 3
+)
 
 // Record is one victim of the OOM killer, as the programs write it.
 type Record struct {
@@ -144,6 +178,17 @@ type Record struct {
 	Points      int64  // the kernel's badness of the chosen victim, pages
 	Tier        Tier
 	_           uint32
+	Swap        uint64 // pages that are in swap
+	// Ancestors at the kill, the parent first; Depth of them are set. They end at the
+	// node's process 1, or with FlagLineageCut.
+	Ancestors [maxAncestors]TaskRef
+	Depth     uint32
+	// NSInits has bit i set where Ancestors[i] is process 1 of a PID namespace below
+	// the node's.
+	NSInits uint32
+	// Before are the newest victims before this one in its cgroup, in the one above,
+	// and in the one above that.
+	Before [maxBefore]TaskRef
 }
 
 // cgroupEntry is a value of by_cgroup. See Cgroup.
@@ -167,27 +212,56 @@ type cgroupEntry struct {
 	CarriedVictims uint64
 	CarriedOwn     uint64
 	CarriedEvents  uint64
+	// Made is Cgroups of metaValue when the entry was made, itself counted.
+	Made uint64
+}
+
+// senderFlags are the flags of a senderEntry.
+type senderFlags uint32
+
+const (
+	// senderWatched marks an init that userspace has entered.
+	senderWatched senderFlags = 1 << iota
+	// senderKernel marks a signal of the kernel's own.
+	senderKernel
+	// senderOutside marks a sender outside of the node's PID namespace.
+	senderOutside
+)
+
+// senderEntry is a value of inits. BootNS is 0 while nobody has sent a SIGKILL.
+type senderEntry struct {
+	_          structs.HostLayout
+	BootNS     uint64
+	StartTicks uint64
+	Cgroup     uint64
+	TGID       uint32
+	UID        uint32
+	Comm       Comm
+	Flags      senderFlags
+	_          uint32
 }
 
 // metaValue is a value of meta; its keys fill one half each.
 type metaValue struct {
-	_         structs.HostLayout
-	ABI       uint32
-	State     uint32
-	Version   uint32
-	Tier      Tier
-	Hierarchy uint32
-	_         uint32
-	SinceNS   uint64
-	LoadedNS  uint64
-	Previous  uint64
-	Seq       uint64
-	Victims   uint64
-	Cgroups   uint64
-	Marked    uint64
-	NotKilled uint64
-	NoControl uint64
-	LostRing  uint64
-	LostTask  uint64
-	LostCgrp  uint64
+	_          structs.HostLayout
+	ABI        uint32
+	State      uint32
+	Version    uint32
+	Tier       Tier
+	Hierarchy  uint32
+	PIDNS      uint32
+	SinceNS    uint64
+	LoadedNS   uint64
+	Previous   uint64
+	Seq        uint64
+	Victims    uint64
+	Cgroups    uint64
+	Marked     uint64
+	NotKilled  uint64
+	NoControl  uint64
+	LostRing   uint64
+	LostTask   uint64
+	LostCgrp   uint64
+	LostSender uint64
+	Outside    uint64
 }

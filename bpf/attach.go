@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,6 +34,7 @@ type settings struct {
 	tier      Tier
 	hierarchy uint32
 	abi       uint32
+	pidNS     uint32 // 0 for the first
 	limit     *memlock
 }
 
@@ -50,7 +52,7 @@ func tierSpec(s settings, markVictim string) (*ebpf.CollectionSpec, error) {
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return !slices.Contains(wanted, name)
 	})
-	for name, value := range map[string]uint32{"tier": uint32(s.tier), "hierarchy": s.hierarchy, "abi": s.abi} {
+	for name, value := range map[string]uint32{"tier": uint32(s.tier), "hierarchy": s.hierarchy, "abi": s.abi, "pid_ns": cmp.Or(s.pidNS, firstPIDNamespace)} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s of the programs: %w", name, err)
 		}

@@ -23,6 +23,10 @@ func handOver(old *oldLedger, g generation, to map[string]*ebpf.Map, carry *ebpf
 		return err
 	}
 	step("retiring")
+	if err := carryInits(old.maps[mapInits], to[mapInits]); err != nil {
+		return fmt.Errorf("carry %s over: %w", mapInits, err)
+	}
+	step("inits watched")
 	links, err := old.anyLinks()
 	if err != nil {
 		return err
@@ -40,6 +44,9 @@ func handOver(old *oldLedger, g generation, to map[string]*ebpf.Map, carry *ebpf
 	step("tasks carried")
 	if err := carryCgroups(old.maps[mapByCgroup], to[mapByCgroup], both, carry); err != nil {
 		return fmt.Errorf("carry %s over: %w", mapByCgroup, err)
+	}
+	if err := carryInits(old.maps[mapInits], to[mapInits]); err != nil {
+		return fmt.Errorf("carry %s over: %w", mapInits, err)
 	}
 	if err := g.makeCurrent(); err != nil {
 		return err
@@ -67,7 +74,7 @@ func finish(old *oldLedger, g generation, limit *memlock) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := settings{tier: TierC, hierarchy: m.Hierarchy, abi: m.ABI, limit: limit}
+	s := settings{tier: TierC, hierarchy: m.Hierarchy, abi: m.ABI, pidNS: m.pidNS(), limit: limit}
 	coll, err := load(s, markVictimTask, to)
 	if err != nil {
 		return Status{}, permission(err, capBPF, capPerfmon)
@@ -106,12 +113,45 @@ func carryTasks(from, to *ebpf.Map) ([]Record, error) {
 	return both, it.Err()
 }
 
+// carryInits adds what the old ledger watches, and the senders that the old one alone has:
+// the new one was not asked to watch those inits yet. It is done before the old programs
+// are detached and again after. from is nil where the old ledger has none.
+func carryInits(from, to *ebpf.Map) error {
+	if from == nil {
+		return nil
+	}
+	var (
+		key TaskKey
+		raw []byte
+	)
+	it := from.Iterate()
+	for it.Next(&key, &raw) {
+		var e, there senderEntry
+		if err := decodeOld(raw, &e); err != nil {
+			return err
+		}
+		if to.Lookup(&key, &there) == nil && (there.BootNS != 0 || e.BootNS == 0) {
+			continue
+		}
+		if err := to.Put(&key, &e); err != nil {
+			return err
+		}
+	}
+	return it.Err()
+}
+
+// decodeOld decodes a value of another ABI: later ABIs append.
+func decodeOld(raw []byte, v any) error {
+	whole := make([]byte, max(len(raw), binary.Size(v)))
+	copy(whole, raw)
+	_, err := binary.Decode(whole, binary.NativeEndian, v)
+	return err
+}
+
 // oldRecord takes a value of another ABI for this one's: later ABIs append.
 func oldRecord(raw []byte) (Record, error) {
 	var r Record
-	whole := make([]byte, recordSize)
-	copy(whole, raw)
-	if _, err := binary.Decode(whole, binary.NativeEndian, &r); err != nil {
+	if err := decodeOld(raw, &r); err != nil {
 		return r, err
 	}
 	r.ABI, r.Size = ABI, recordSize
@@ -187,9 +227,7 @@ const maxDepth = 32
 
 func oldEntry(raw []byte) (cgroupEntry, error) {
 	var e cgroupEntry
-	whole := make([]byte, binary.Size(e))
-	copy(whole, raw)
-	_, err := binary.Decode(whole, binary.NativeEndian, &e)
+	err := decodeOld(raw, &e)
 	return e, err
 }
 
@@ -201,7 +239,7 @@ func carryEntry(to *ebpf.Map, id uint64, e cgroupEntry, carry *ebpf.Program) err
 	e.Victims, e.Own, e.Events = 0, 0, 0
 	for {
 		missing, err := carry.Run(&ebpf.RunOptions{
-			Context: []uint64{id, e.CarriedVictims, e.CarriedOwn, e.CarriedEvents},
+			Context: []uint64{id, e.CarriedVictims, e.CarriedOwn, e.CarriedEvents, e.Made},
 		})
 		if err != nil {
 			return err

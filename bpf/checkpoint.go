@@ -22,6 +22,12 @@ type checkpoint struct {
 	Above      []uint64        `json:"above"`
 	Pod        bool            `json:"pod,omitempty"`
 	Base       uint64          `json:"base"`
+	Seen       *uint64         `json:"seen,omitempty"` // Base where it is missing
+	Kills      uint64          `json:"kills,omitempty"`
+	ShimTGID   uint32          `json:"shimTgid,omitempty"`
+	ShimTicks  uint64          `json:"shimStartTicks,omitempty"`
+	NodePIDs   bool            `json:"nodePids,omitempty"`
+	Watched    bool            `json:"watched,omitempty"`
 	Tasks      uint64          `json:"tasks"`
 	Cgroups    uint64          `json:"cgroups"`
 	Limits     json.RawMessage `json:"limits,omitempty"`
@@ -34,9 +40,10 @@ func (p *probe) Checkpoint() ([]byte, error) {
 	}
 	defer p.mu.Unlock()
 	k := checkpoint{
-		TGID: p.init.TGID, StartTicks: p.init.StartTicks, ArmedNS: p.armedNS,
+		TGID: p.family.init.TGID, StartTicks: p.family.init.StartTicks, ArmedNS: p.armedNS,
+		ShimTGID: p.family.shim.TGID, ShimTicks: p.family.shim.StartTicks, NodePIDs: p.family.nodePIDs,
 		Cgroup: p.place.cgroup, Above: p.place.above, Pod: p.place.pod,
-		Base: p.base, Tasks: p.tasks, Cgroups: p.cgroups,
+		Base: p.base, Seen: &p.seen, Kills: p.last.Kills, Tasks: p.tasks, Cgroups: p.cgroups, Watched: p.watched,
 	}
 	if limits, ok := p.limits.(oom.Checkpointer); ok { // only p reads them
 		var err error
@@ -50,9 +57,6 @@ func (p *probe) Checkpoint() ([]byte, error) {
 // Resume implements oom.Resumer. If there is no ledger any more, Read returns the
 // error.
 func (s *Source) Resume(data []byte) (oom.Probe, error) {
-	if err := inNodePIDNamespace(); err != nil {
-		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
-	}
 	var k checkpoint
 	if err := json.Unmarshal(data, &k); err != nil {
 		return nil, fmt.Errorf("resume %s: %w", SourceName, err)
@@ -63,9 +67,16 @@ func (s *Source) Resume(data []byte) (oom.Probe, error) {
 	p := &probe{
 		source: s, armedNS: k.ArmedNS,
 		place: place{cgroup: k.Cgroup, above: k.Above, pod: k.Pod},
-		init:  TaskKey{TGID: k.TGID, StartTicks: k.StartTicks},
-		base:  k.Base, seen: k.Base, tasks: k.Tasks, cgroups: k.Cgroups,
-		last: oom.Evidence{Source: SourceName, Init: oom.No},
+		family: family{
+			init:     TaskKey{TGID: k.TGID, StartTicks: k.StartTicks},
+			shim:     TaskKey{TGID: k.ShimTGID, StartTicks: k.ShimTicks},
+			nodePIDs: k.NodePIDs,
+		},
+		base: k.Base, seen: k.Base, tasks: k.Tasks, cgroups: k.Cgroups, watched: k.Watched,
+		last: oom.Evidence{Source: SourceName, Init: oom.No, Kills: k.Kills},
+	}
+	if k.Seen != nil {
+		p.seen = *k.Seen
 	}
 	if k.Limits == nil {
 		return p, nil

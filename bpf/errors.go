@@ -26,6 +26,9 @@ var (
 	// ErrEvicted means that so many others were killed since that an answer may
 	// have been pushed out of the ledger.
 	ErrEvicted = errors.New("pushed out of the OOM ledger")
+	// ErrPIDs means that the ledger's PIDs are those of another PID namespace than
+	// this process's.
+	ErrPIDs = errors.New("OOM ledger of another PID namespace")
 	// ErrPermission means that the process may not load or read the ledger. It
 	// wraps fs.ErrPermission.
 	ErrPermission = fmt.Errorf("OOM ledger: %w", fs.ErrPermission)

@@ -49,6 +49,7 @@ func newFakeTask(t *testing.T) *fakeTask {
 		tgid: at("task_struct", "tgid"), pid: at("task_struct", "pid"), id: fakeNode + at("kernfs_node", "id"),
 	}
 	link := func(from, to int) { binary.NativeEndian.PutUint64(f.raw[from:], f.base+uint64(to)) }
+	link(at("task_struct", "group_leader"), 0)
 	link(at("task_struct", "cgroups"), fakeSet)
 	link(fakeSet+at("css_set", "dfl_cgrp"), fakeCgrp)
 	link(fakeCgrp+at("cgroup", "kn"), fakeNode)
@@ -125,14 +126,23 @@ func ask(t *testing.T, question asm.Instructions) uint64 {
 	return answer
 }
 
+// newUnattachedV2 returns programs that take the cgroups of v2.
+func newUnattachedV2(t *testing.T) *unattached {
+	t.Helper()
+	return newUnattachedLike(t, markVictimPID, func(spec *ebpf.CollectionSpec) {
+		require.NoError(t, spec.Variables["hierarchy"].Set(uint32(2)))
+	})
+}
+
+// runWith are the options of a program with that argument.
+func runWith(arg uint64) *ebpf.RunOptions { return &ebpf.RunOptions{Context: []uint64{arg}} }
+
 // TestManyCgroups kills in 10,000 cgroups: the map stays within its bounds, it
 // never refuses one, the counters say how many there were, and the newest
 // quarter, which probes rely on, is there.
 func TestManyCgroups(t *testing.T) {
 	const many = 10000
-	u := newUnattachedLike(t, markVictimPID, func(spec *ebpf.CollectionSpec) {
-		require.NoError(t, spec.Variables["hierarchy"].Set(uint32(2)))
-	})
+	u := newUnattachedV2(t)
 	fake := newFakeTask(t)
 	u.task = fake.base
 	const firstPID, firstID = 1 << 20, uint64(1) << 40

@@ -19,6 +19,7 @@ func TestLayout(t *testing.T) {
 	require.NoError(t, err)
 	for name, of := range map[string]any{
 		"record": Record{}, "cgroup_entry": cgroupEntry{}, "meta": metaValue{}, "task_key": TaskKey{},
+		"task_ref": TaskRef{}, "sender": senderEntry{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s *btf.Struct
@@ -29,6 +30,7 @@ func TestLayout(t *testing.T) {
 	require.EqualValues(t, recordSize, reflect.TypeFor[Record]().Size())
 	for name, size := range map[string]uintptr{
 		mapByTask: recordSize, mapByCgroup: reflect.TypeFor[cgroupEntry]().Size(), mapMeta: reflect.TypeFor[metaValue]().Size(),
+		mapInits: reflect.TypeFor[senderEntry]().Size(),
 	} {
 		require.EqualValues(t, size, spec.Maps[name].ValueSize, name)
 	}
@@ -86,6 +88,7 @@ func TestBothObjects(t *testing.T) {
 	}
 	for name, of := range map[string]any{
 		"record": Record{}, "cgroup_entry": cgroupEntry{}, "meta": metaValue{}, "task_key": TaskKey{},
+		"task_ref": TaskRef{}, "sender": senderEntry{},
 	} {
 		var s *btf.Struct
 		require.NoError(t, b.Types.TypeByName(name, &s))

@@ -17,6 +17,7 @@ type Ledger struct {
 	meta     *ebpf.Map
 	byTask   *ebpf.Map
 	byCgroup *ebpf.Map
+	inits    *ebpf.Map
 	about    metaValue
 	tier     Tier
 	version  uint32
@@ -80,6 +81,9 @@ func (l *Ledger) openMaps() error {
 	if l.byCgroup, err = l.gen.openMap(mapByCgroup, true); err != nil {
 		return err
 	}
+	if l.inits, err = l.gen.openMap(mapInits, false); err != nil {
+		return err
+	}
 	if l.links, err = l.gen.links(); err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (l *Ledger) openMaps() error {
 // Close lets go of the maps; the ledger itself goes on.
 func (l *Ledger) Close() error {
 	var errs []error
-	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup} {
+	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup, l.inits} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
@@ -146,6 +150,8 @@ type Cgroup struct {
 	NSInits uint32
 	// Last is the newest victim's.
 	Last Last
+
+	made uint64 // see cgroupEntry
 }
 
 // Last are the essentials of a cgroup's newest victim. See Record.
@@ -198,7 +204,7 @@ func (e cgroupEntry) answer(id uint64) Cgroup {
 		Victims: e.Victims + e.CarriedVictims,
 		Own:     e.Own + e.CarriedOwn,
 		Events:  e.Events + e.CarriedEvents,
-		NSInits: e.NSInits,
+		NSInits: e.NSInits, made: e.Made,
 		Last: Last{
 			BootNS: e.LastNS, Seq: e.LastSeq, Domain: e.LastDomain, Constraint: e.LastConstraint,
 			Order: e.LastOrder, TGID: e.LastTGID, StartTicks: e.LastStartTicks, Comm: e.LastComm, Flags: e.LastFlags,
@@ -241,9 +247,13 @@ type Meta struct {
 	Marked, NotKilled uint64
 	// NoControl are victims whose oom_control was not seen.
 	NoControl uint64
-	// LostRing counts records for which the ring was full, LostTask and
-	// LostCgroup those that a map refused.
-	LostRing, LostTask, LostCgroup uint64
+	// LostRing counts records for which the ring was full, LostTask, LostCgroup and
+	// LostSender those that a map refused.
+	LostRing, LostTask, LostCgroup, LostSender uint64
+	// PIDNS is the inode of the PID namespace whose PIDs the ledger has, and Outside
+	// counts the victims that were outside of it.
+	PIDNS   uint32
+	Outside uint64
 }
 
 // Meta reads them.
@@ -260,7 +270,8 @@ func (l *Ledger) Meta() (Meta, error) {
 		ABI: a.ABI, Version: l.version, Tier: l.tier, Hierarchy: int(a.Hierarchy),
 		SinceNS: a.SinceNS, LoadedNS: a.LoadedNS, Seq: c.Seq, Victims: c.Victims, Cgroups: c.Cgroups,
 		Marked: c.Marked, NotKilled: c.NotKilled, NoControl: c.NoControl,
-		LostRing: c.LostRing, LostTask: c.LostTask, LostCgroup: c.LostCgrp,
+		LostRing: c.LostRing, LostTask: c.LostTask, LostCgroup: c.LostCgrp, LostSender: c.LostSender,
+		PIDNS: a.pidNS(), Outside: c.Outside,
 	}, nil
 }
 

@@ -33,6 +33,7 @@ type ledgerCgroupEntry struct {
 	CarriedVictims uint64
 	CarriedOwn     uint64
 	CarriedEvents  uint64
+	Made           uint64
 }
 
 type ledgerFlight struct {
@@ -59,7 +60,10 @@ type ledgerFlight struct {
 		Marked     uint64
 		Tid        uint32
 		MarkedTgid uint32
+		Dying      uint32
+		Pad        uint32
 	}
+	Record ledgerRecord
 }
 
 type ledgerMeta struct {
@@ -69,7 +73,7 @@ type ledgerMeta struct {
 	Version    uint32
 	Tier       uint32
 	Hierarchy  uint32
-	Pad        uint32
+	PidNs      uint32
 	SinceNs    uint64
 	LoadedNs   uint64
 	Previous   uint64
@@ -82,6 +86,8 @@ type ledgerMeta struct {
 	LostRing   uint64
 	LostTask   uint64
 	LostCgroup uint64
+	LostSender uint64
+	Outside    uint64
 }
 
 type ledgerRecord struct {
@@ -114,6 +120,31 @@ type ledgerRecord struct {
 	Points      int64
 	Tier        uint32
 	Pad         uint32
+	Swap        uint64
+	Ancestors   [12]struct {
+		_        structs.HostLayout
+		Tgid     uint32
+		StartLow uint32
+	}
+	Depth   uint32
+	NsInits uint32
+	Before  [3]struct {
+		_        structs.HostLayout
+		Tgid     uint32
+		StartLow uint32
+	}
+}
+
+type ledgerSender struct {
+	_          structs.HostLayout
+	BootNs     uint64
+	StartTicks uint64
+	Cgroup     uint64
+	Tgid       uint32
+	Uid        uint32
+	Comm       [16]int8
+	Flags      uint32
+	Pad        uint32
 }
 
 type ledgerTaskKey struct {
@@ -131,6 +162,7 @@ const (
 	ledgerMapByTask          = "by_task"
 	ledgerMapEvents          = "events"
 	ledgerMapFlights         = "flights"
+	ledgerMapInits           = "inits"
 	ledgerMapMeta            = "meta"
 	ledgerProgCarry          = "carry"
 	ledgerProgEventFentry    = "event_fentry"
@@ -144,8 +176,10 @@ const (
 	ledgerProgSignalGenerate = "signal_generate"
 	ledgerVarAbi             = "abi"
 	ledgerVarHierarchy       = "hierarchy"
+	ledgerVarPidNs           = "pid_ns"
 	ledgerVarTier            = "tier"
 	ledgerVarZeroEntry       = "zero_entry"
+	ledgerVarZeroSender      = "zero_sender"
 )
 
 // loadLedger returns the embedded CollectionSpec for ledger.
@@ -210,6 +244,7 @@ type ledgerMapSpecs struct {
 	ByTask   *ebpf.MapSpec `ebpf:"by_task"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flights  *ebpf.MapSpec `ebpf:"flights"`
+	Inits    *ebpf.MapSpec `ebpf:"inits"`
 	Meta     *ebpf.MapSpec `ebpf:"meta"`
 }
 
@@ -217,10 +252,12 @@ type ledgerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ledgerVariableSpecs struct {
-	Abi       *ebpf.VariableSpec `ebpf:"abi"`
-	Hierarchy *ebpf.VariableSpec `ebpf:"hierarchy"`
-	Tier      *ebpf.VariableSpec `ebpf:"tier"`
-	ZeroEntry *ebpf.VariableSpec `ebpf:"zero_entry"`
+	Abi        *ebpf.VariableSpec `ebpf:"abi"`
+	Hierarchy  *ebpf.VariableSpec `ebpf:"hierarchy"`
+	PidNs      *ebpf.VariableSpec `ebpf:"pid_ns"`
+	Tier       *ebpf.VariableSpec `ebpf:"tier"`
+	ZeroEntry  *ebpf.VariableSpec `ebpf:"zero_entry"`
+	ZeroSender *ebpf.VariableSpec `ebpf:"zero_sender"`
 }
 
 // ledgerObjects contains all objects after they have been loaded into the kernel.
@@ -247,6 +284,7 @@ type ledgerMaps struct {
 	ByTask   *ebpf.Map `ebpf:"by_task"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Flights  *ebpf.Map `ebpf:"flights"`
+	Inits    *ebpf.Map `ebpf:"inits"`
 	Meta     *ebpf.Map `ebpf:"meta"`
 }
 
@@ -256,6 +294,7 @@ func (m *ledgerMaps) Close() error {
 		m.ByTask,
 		m.Events,
 		m.Flights,
+		m.Inits,
 		m.Meta,
 	)
 }
@@ -264,10 +303,12 @@ func (m *ledgerMaps) Close() error {
 //
 // It can be passed to loadLedgerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ledgerVariables struct {
-	Abi       *ebpf.Variable `ebpf:"abi"`
-	Hierarchy *ebpf.Variable `ebpf:"hierarchy"`
-	Tier      *ebpf.Variable `ebpf:"tier"`
-	ZeroEntry *ebpf.Variable `ebpf:"zero_entry"`
+	Abi        *ebpf.Variable `ebpf:"abi"`
+	Hierarchy  *ebpf.Variable `ebpf:"hierarchy"`
+	PidNs      *ebpf.Variable `ebpf:"pid_ns"`
+	Tier       *ebpf.Variable `ebpf:"tier"`
+	ZeroEntry  *ebpf.Variable `ebpf:"zero_entry"`
+	ZeroSender *ebpf.Variable `ebpf:"zero_sender"`
 }
 
 // ledgerPrograms contains all programs after they have been loaded into the kernel.

@@ -19,6 +19,11 @@ type Options struct {
 	LockDir string
 	// Tier forces one. TierAuto takes what is pinned, or the best that can be had.
 	Tier Tier
+	// OwnPIDs asks for a ledger with the PIDs of this process's PID namespace, which is
+	// the node's where this process is started by containerd: also where the node is a
+	// container itself. Else the PIDs are those of the ledger that is loaded, or of
+	// the kernel's first PID namespace.
+	OwnPIDs bool
 	// Wait is how long another loader is waited for, 10 s if 0.
 	Wait time.Duration
 
@@ -75,6 +80,8 @@ type Status struct {
 	// Refused are the better tiers and why each was refused. It is empty where
 	// this call loaded nothing: see Trial.
 	Refused []Refusal
+
+	pidNS uint32
 }
 
 // Load makes sure that a ledger is pinned and in force. Where one is, of this
@@ -83,7 +90,7 @@ type Status struct {
 // ErrBusy or ErrABI (a ledger of a later ABI is left alone) where they apply.
 func Load(o Options) (Status, error) {
 	o = o.withDefaults()
-	if st, err := o.inForce(); err == nil && o.tidy() || errors.Is(err, ErrABI) {
+	if st, err := o.inForce(); err == nil && o.tidy() || leftAlone(err) {
 		return st, err
 	}
 	if err := ensureBPFFS(o.Dir); err != nil {
@@ -98,7 +105,7 @@ func Load(o Options) (Status, error) {
 	if err == nil {
 		return st, o.clean()
 	}
-	if errors.Is(err, ErrABI) {
+	if leftAlone(err) {
 		return st, err
 	}
 	st, err = o.replace()
@@ -106,6 +113,39 @@ func Load(o Options) (Status, error) {
 		return st, fmt.Errorf("load the OOM ledger: %w", err)
 	}
 	return st, nil
+}
+
+// leftAlone reports whether an error is of a ledger that is not to be replaced.
+func leftAlone(err error) bool { return errors.Is(err, ErrABI) || errors.Is(err, ErrPIDs) }
+
+// checkPIDs returns ErrRetired for a ledger that was loaded by a process that cannot know
+// the node's PID namespace, as in a pod, where this one does; and ErrPIDs for one of
+// another node, which shares the BPF filesystem with this node.
+func (o Options) checkPIDs(m metaValue) error {
+	if !o.OwnPIDs {
+		return nil
+	}
+	own, err := ownPIDNamespace()
+	switch has := m.pidNS(); {
+	case err != nil || has == own:
+		return err
+	case has == firstPIDNamespace:
+		return ErrRetired
+	default:
+		return fmt.Errorf("%w: %d is loaded, this is %d; unload it first, or give this node a BPF filesystem of its own", ErrPIDs, has, own)
+	}
+}
+
+// pids returns the PID namespace for a ledger that takes the place of old.
+func (o Options) pids(old *oldLedger) (uint32, error) {
+	switch {
+	case o.OwnPIDs:
+		return ownPIDNamespace()
+	case old != nil:
+		return old.about.pidNS(), nil
+	default:
+		return firstPIDNamespace, nil
+	}
 }
 
 // inForce returns the status of a ledger that will do, an error where there is
@@ -129,6 +169,9 @@ func (o Options) inForce() (Status, error) {
 	}
 	tier, version, err := g.programs()
 	if err != nil {
+		return Status{}, err
+	}
+	if err := o.checkPIDs(m); err != nil {
 		return Status{}, err
 	}
 	if m.ABI < *o.abi || version < *o.version || m.State != stateActive || o.Tier != TierAuto && o.Tier != tier {
@@ -195,7 +238,18 @@ func (o Options) replace() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, limit: limit}
+	pids, err := o.pids(old)
+	if err != nil {
+		return Status{}, err
+	}
+	if old != nil && old.about.pidNS() != pids {
+		// Nothing of it can be told in the other PIDs.
+		if err := unload(o.Dir); err != nil {
+			return Status{}, err
+		}
+		return o.replace()
+	}
+	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, pidNS: pids, limit: limit}
 	a, st, err := o.bestTier(s, old)
 	if err != nil {
 		return st, err
@@ -218,7 +272,7 @@ func (o Options) replace() (Status, error) {
 
 // bestTier attaches the forced tier, or the best that the kernel takes.
 func (o Options) bestTier(s settings, old *oldLedger) (*attached, Status, error) {
-	st := Status{ABI: *o.abi, Version: *o.version, Hierarchy: int(s.hierarchy), Loaded: true}
+	st := Status{ABI: *o.abi, Version: *o.version, Hierarchy: int(s.hierarchy), Loaded: true, pidNS: s.pidNS}
 	tiers := []Tier{TierA, TierB, TierC}
 	if o.Tier != TierAuto {
 		tiers = []Tier{o.Tier}

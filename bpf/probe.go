@@ -21,22 +21,29 @@ const (
 // probe is the ledger's view of one container.
 type probe struct {
 	source  *Source
-	place   place
-	init    TaskKey
+	family  family
 	armedNS uint64
 
 	// mu guards what follows. Readings are taken under it, so that they are in
 	// order.
-	mu     sync.Mutex
-	base   uint64 // victims at Arm
-	seen   uint64 // the container's victims at the last reading
-	lastNS uint64 // of the kill that last.Last is for
+	mu    sync.Mutex
+	place place
+	// base is what the cgroup's entry had counted at Arm. It is below zero, as a uint64
+	// wraps, by what an entry had counted that was pushed out since.
+	base    uint64
+	seen    uint64   // what the entry had counted at the last reading
+	newest  position // of the kill that last.Last is for
+	watched bool     // the ledger was asked to watch init
 	// What the ledger had counted when the answer was last known: evicted.
 	tasks, cgroups uint64
-	limits         oom.Probe // tier C: which limit fired, by the counters; may be nil
+	limits         oom.Probe   // tier C: which limit fired, by the counters; may be nil
+	initVictim     *oom.Victim // init, where the cgroup's entry does not lead to it
 	last           oom.Evidence
 	closed         bool
 }
+
+// position orders kills: those of one OOM event by their time.
+type position struct{ seq, bootNS uint64 }
 
 // reading is the content of the ledger at one moment.
 type reading struct {
@@ -44,6 +51,15 @@ type reading struct {
 	cgroup Cgroup
 	init   Record
 	killed bool // init is in the ledger
+	// cgroups are init's and those above it, where init was killed.
+	cgroups []uint64
+	sender  senderEntry
+	heard   bool // the ledger watches init: sender is the answer
+	kills   uint64
+	// victims are the newest kills, oldest first, and all is true if no kill since Arm
+	// is missing from them.
+	victims []Record
+	all     bool
 }
 
 // baseline takes the counts that are the container's before it began.
@@ -60,6 +76,8 @@ func (p *probe) baseline(l *Ledger, version int) error {
 		return err
 	}
 	p.base, p.seen, p.tasks, p.cgroups = c.Victims, c.Victims, m.Victims, m.Cgroups
+	// Who sends a SIGKILL is worth less than the rest: without room it is unknown.
+	p.watched = l.watch(p.family.init) == nil
 	return nil
 }
 
@@ -90,22 +108,58 @@ func (p *probe) Read() (oom.Evidence, error) {
 	}
 	var r reading
 	err := p.source.ask(func(l *Ledger) (err error) {
-		if r.meta, err = l.Meta(); err != nil {
-			return err
-		}
-		if r.cgroup, _, err = l.cgroup(p.place.cgroup); err != nil {
-			return err
-		}
-		r.init, r.killed, err = l.task(p.init)
+		r, err = p.readLocked(l)
 		return err
 	})
 	if err == nil {
 		err = p.takeLocked(r)
 	}
 	if err != nil {
+		if p.last.Sent == oom.No {
+			p.last.Sent = oom.Unknown
+		}
 		return p.last, fmt.Errorf("read %s: %w", SourceName, err)
 	}
 	return p.last, nil
+}
+
+// readLocked asks the ledger for all that a reading needs.
+func (p *probe) readLocked(l *Ledger) (r reading, err error) {
+	if r.meta, err = l.Meta(); err != nil {
+		return r, err
+	}
+	if r.cgroup, _, err = l.cgroup(p.place.cgroup); err != nil {
+		return r, err
+	}
+	if r.init, r.killed, err = l.task(p.family.init); err != nil {
+		return r, err
+	}
+	if r.killed {
+		if r.cgroups, err = l.cgroupsOf(r.init.Cgroup); err != nil {
+			return r, err
+		}
+	}
+	if r.sender, r.heard, err = l.sentTo(p.family.init); err != nil {
+		return r, err
+	}
+	r.kills = r.cgroup.Victims - p.baseOf(r.cgroup)
+	if r.kills == 0 || r.cgroup.Victims == 0 {
+		return r, nil
+	}
+	if p.place, err = l.wholePlace(p.place); err != nil {
+		return r, err
+	}
+	r.victims, r.all, err = l.newest(r.cgroup, r.kills)
+	return r, err
+}
+
+// baseOf returns the base for an entry: another one for an entry that was pushed out
+// since the last reading, and made again by a later kill.
+func (p *probe) baseOf(c Cgroup) uint64 {
+	if p.seen > 0 && c.made > p.cgroups {
+		return -p.last.Kills
+	}
+	return p.base
 }
 
 // takeLocked makes evidence of a reading.
@@ -113,64 +167,37 @@ func (p *probe) takeLocked(r reading) error {
 	if r.meta.SinceNS > p.armedNS {
 		return ErrGap
 	}
-	if r.cgroup.Victims < p.seen || r.cgroup.Victims == 0 && r.meta.Cgroups-p.cgroups > sureCgroups {
+	p.last.Tier = r.meta.Tier.String()
+	p.senderLocked(r)
+	evicted := r.cgroup.Victims == 0 && (p.seen > 0 || r.meta.Cgroups-p.cgroups > sureCgroups) ||
+		p.baseOf(r.cgroup) == p.base && r.cgroup.Victims < p.seen
+	if !evicted {
+		p.base, p.seen, p.cgroups = p.baseOf(r.cgroup), r.cgroup.Victims, r.meta.Cgroups
+		p.killsLocked(r)
+	}
+	p.initLocked(r)
+	if evicted && p.last.Init != oom.Yes {
 		return fmt.Errorf("cgroup %d: %w", p.place.cgroup, ErrEvicted)
 	}
-	newest := r.cgroup.Last
-	if r.cgroup.Victims > p.seen && newest.BootNS != p.lastNS {
-		p.newestLocked(newest, r.cgroup.Victims-p.base)
-	}
-	p.seen = r.cgroup.Victims
-	p.last.Kills = r.cgroup.Victims - p.base
-	p.last.Tier = r.meta.Tier.String()
-	p.initLocked(r)
-	p.cgroups = r.meta.Cgroups
 	return nil
-}
-
-// newestLocked takes time and cause of the newest of so many kills. Counters of a
-// cgroup that is gone have the cause as far as they had been read.
-func (p *probe) newestLocked(k Last, kills uint64) {
-	p.lastNS = k.BootNS
-	p.last.Last = wallTime(k.BootNS)
-	p.last.Cause = p.place.cause(k.Constraint, k.Order, k.Domain)
-	if p.last.Cause != oom.CauseUnknown || p.limits == nil {
-		return
-	}
-	ev, err := p.limits.Read()
-	known := err == nil || errors.Is(err, oom.ErrGone) && ev.Kills >= kills
-	if known && ev.Cause != oom.CauseNone {
-		p.last.Cause = ev.Cause
-	}
-}
-
-// initLocked answers whether init was killed, which stays true once it is.
-func (p *probe) initLocked(r reading) {
-	switch {
-	case r.killed:
-		p.last.Init = oom.Yes
-		if p.last.Kills == 0 { // killed just before Arm, and not reaped
-			p.last.Kills = 1
-			p.newestLocked(Last{BootNS: r.init.BootNS, Constraint: r.init.Constraint, Order: r.init.Order, Domain: r.init.Domain}, p.last.Kills)
-		}
-	case p.last.Init == oom.Yes:
-	case p.last.Kills > 0 && r.meta.Victims-p.tasks > sureTasks:
-		p.last.Init = oom.Unknown // it may have been pushed out
-	default:
-		p.last.Init = oom.No
-		p.tasks = r.meta.Victims
-	}
 }
 
 // Close implements oom.Probe.
 func (p *probe) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
-	if p.limits == nil {
+	if p.closed {
 		return nil
 	}
-	return p.limits.Close()
+	p.closed = true
+	var err error
+	if p.watched {
+		err = p.source.forget(p.family.init)
+	}
+	if p.limits == nil {
+		return err
+	}
+	return errors.Join(err, p.limits.Close())
 }
 
 // Since is how long the ledger in force has been recording without a gap.

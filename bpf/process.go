@@ -7,24 +7,44 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// pidNamespaceOfNode is the inode of the first PID namespace
+// firstPIDNamespace is the inode of the kernel's first PID namespace
 // (include/linux/proc_ns.h, PROC_PID_INIT_INO).
-const pidNamespaceOfNode = 0xEFFFFFFC
+const firstPIDNamespace = 0xEFFFFFFC
 
-// inNodePIDNamespace returns an error where this process's PIDs are not the
-// node's, since the ledger knows no others.
-func inNodePIDNamespace() error {
+// ownPIDNamespace returns the inode of this process's PID namespace.
+var ownPIDNamespace = sync.OnceValues(func() (uint32, error) { return pidNamespaceOf("self") })
+
+// pidNamespaceOf returns the inode of a process's PID namespace, which has 32 bits.
+func pidNamespaceOf(pid string) (uint32, error) {
 	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
-		return fmt.Errorf("look at the PID namespace: %w", err)
+	if err := unix.Stat(filepath.Join("/proc", pid, "ns/pid"), &st); err != nil {
+		return 0, fmt.Errorf("look at the PID namespace of %s: %w", pid, err)
 	}
-	if st.Ino != pidNamespaceOfNode {
-		return errors.New("this process is not in the node's PID namespace, whose PIDs the OOM ledger has")
+	return uint32(st.Ino), nil
+}
+
+// pidNS returns the inode of the PID namespace whose PIDs the ledger has.
+func (m *metaValue) pidNS() uint32 {
+	if m.PIDNS == 0 { // ABI 1
+		return firstPIDNamespace
+	}
+	return m.PIDNS
+}
+
+// samePIDs returns an error where this process's PIDs are not those of the ledger.
+func (l *Ledger) samePIDs() error {
+	own, err := ownPIDNamespace()
+	if err != nil {
+		return err
+	}
+	if l.about.pidNS() != own {
+		return fmt.Errorf("the OOM ledger has the PIDs of PID namespace %d, this process is in %d: %w", l.about.pidNS(), own, ErrPIDs)
 	}
 	return nil
 }
@@ -32,34 +52,43 @@ func inNodePIDNamespace() error {
 // StartTicks reads when a process began, in clock ticks since boot, from
 // /proc/PID/stat.
 func StartTicks(pid int) (uint64, error) {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return 0, fmt.Errorf("start time of pid %d: %w", pid, err)
-	}
-	ticks, err := parseStartTicks(data)
-	if err != nil {
-		return 0, fmt.Errorf("start time of pid %d: %w", pid, err)
-	}
-	return ticks, nil
+	_, ticks, err := readStat(pid)
+	return ticks, err
 }
 
-// parseStartTicks finds field 22 of proc(5)'s stat. The name before may hold
-// spaces and brackets.
-func parseStartTicks(stat []byte) (uint64, error) {
-	const startTime = 22 - 3 // the first field after the name is the third
+// readStat reads the parent of a process, and when it began, in clock ticks since boot,
+// from /proc/PID/stat.
+func readStat(pid int) (parent int, ticks uint64, err error) {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err == nil {
+		parent, ticks, err = parseStat(data)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("start time of pid %d: %w", pid, err)
+	}
+	return parent, ticks, nil
+}
+
+// parseStat finds fields 4 and 22 of proc(5)'s stat. The name before may hold spaces
+// and brackets.
+func parseStat(stat []byte) (parent int, ticks uint64, err error) {
+	// The first field after the name is the third.
+	const parentPID, startTime = 4 - 3, 22 - 3
 	end := bytes.LastIndexByte(stat, ')')
 	if end < 0 {
-		return 0, errors.New("malformed stat: no name")
+		return 0, 0, errors.New("malformed stat: no name")
 	}
 	fields := bytes.Fields(stat[end+1:])
 	if len(fields) <= startTime {
-		return 0, fmt.Errorf("malformed stat: %d fields after the name", len(fields))
+		return 0, 0, fmt.Errorf("malformed stat: %d fields after the name", len(fields))
 	}
-	ticks, err := strconv.ParseUint(string(fields[startTime]), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("malformed stat: %w", err)
+	if parent, err = strconv.Atoi(string(fields[parentPID])); err != nil {
+		return 0, 0, fmt.Errorf("malformed stat: %w", err)
 	}
-	return ticks, nil
+	if ticks, err = strconv.ParseUint(string(fields[startTime]), 10, 64); err != nil {
+		return 0, 0, fmt.Errorf("malformed stat: %w", err)
+	}
+	return parent, ticks, nil
 }
 
 // CgroupID is a cgroup's ID, as records have it: the inode number of its folder.

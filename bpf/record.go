@@ -10,7 +10,7 @@ import (
 )
 
 // recordSize is that of Record in memory and in the ring.
-const recordSize = 184
+const recordSize = 320
 
 // ErrRecord means that bytes are no record of this ABI.
 var ErrRecord = errors.New("not an OOM record")
@@ -42,8 +42,12 @@ func (r *Record) check() error {
 		return fmt.Errorf("%v", r.Tier)
 	case r.TGID == 0 || r.TID == 0:
 		return errors.New("no victim")
-	case r.Flags >= FlagCarried<<1:
+	case r.Flags >= flagsEnd:
 		return fmt.Errorf("unknown flags %#x", uint32(r.Flags))
+	case r.Depth > maxAncestors:
+		return fmt.Errorf("%d ancestors", r.Depth)
+	case r.NSInits >= 1<<r.Depth:
+		return fmt.Errorf("flags %#x of %d ancestors", r.NSInits, r.Depth)
 	case r.Constraint > ConstraintMemcg && r.Constraint != ConstraintUnknown:
 		return fmt.Errorf("constraint %d", r.Constraint)
 	case (r.Constraint == ConstraintUnknown) != (r.Flags&FlagNoControl != 0):

@@ -142,7 +142,7 @@ func TestFlightMet(t *testing.T) {
 }
 
 // flightSlots is FLIGHTS of the programs.
-const flightSlots = 512
+const flightSlots = 128
 
 // current is what the programs call this thread.
 func (u *unattached) current() uint64 { return uint64(u.id.TGID)<<32 | uint64(unix.Gettid()) }

@@ -42,27 +42,37 @@ func openOld(dir string) (*oldLedger, error) {
 		return nil, err
 	}
 	old := &oldLedger{generation: g, maps: map[string]*ebpf.Map{}}
-	for _, name := range mapNames {
-		m, err := g.openMap(name, false)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRetired) {
-			old.close()
-			return nil, nil
-		}
-		if err != nil {
-			old.close()
-			return nil, err
-		}
-		old.maps[name] = m
-	}
-	old.about, err = about(old.maps[mapMeta])
+	err = old.open()
 	if err == nil {
-		old.counts, err = counts(old.maps[mapMeta])
+		return old, nil
 	}
-	if err != nil {
-		old.close()
-		return nil, err
+	old.close()
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRetired) {
+		return nil, nil
 	}
-	return old, nil
+	return nil, err
+}
+
+// open opens the maps that a ledger of its ABI has.
+func (old *oldLedger) open() (err error) {
+	if old.maps[mapMeta], err = old.openMap(mapMeta, false); err != nil {
+		return err
+	}
+	if old.about, err = about(old.maps[mapMeta]); err != nil {
+		return err
+	}
+	if old.counts, err = counts(old.maps[mapMeta]); err != nil {
+		return err
+	}
+	for _, name := range mapNamesOf(old.about.ABI) {
+		if name == mapMeta {
+			continue
+		}
+		if old.maps[name], err = old.openMap(name, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (old *oldLedger) close() {
@@ -70,7 +80,9 @@ func (old *oldLedger) close() {
 		return
 	}
 	for _, m := range old.maps {
-		discard(m)
+		if m != nil {
+			discard(m)
+		}
 	}
 }
 
@@ -202,7 +214,7 @@ const seqGap = 1 << 20
 func (o Options) describe(meta *ebpf.Map, st Status, old *oldLedger) error {
 	m := metaValue{
 		ABI: *o.abi, State: stateActive, Version: *o.version, Tier: st.Tier,
-		Hierarchy: uint32(st.Hierarchy), SinceNS: old.since(), LoadedNS: BootNow(),
+		Hierarchy: uint32(st.Hierarchy), PIDNS: st.pidNS, SinceNS: old.since(), LoadedNS: BootNow(),
 	}
 	var c metaValue
 	if old != nil {

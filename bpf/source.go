@@ -87,7 +87,10 @@ func (s *Source) askOnce(f func(*Ledger) error) error {
 		}
 		s.ledger = l
 	}
-	err := f(s.ledger)
+	err := s.ledger.samePIDs()
+	if err == nil {
+		err = f(s.ledger)
+	}
 	if err == nil {
 		err = s.ledger.Whole()
 	}
@@ -95,6 +98,17 @@ func (s *Source) askOnce(f func(*Ledger) error) error {
 		_ = s.closeLocked() // read-only maps: nothing can be lost
 	}
 	return err
+}
+
+// forget has the ledger forget an init. Where no ledger is open or it was replaced, a
+// later sweep does.
+func (s *Source) forget(init TaskKey) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ledger == nil {
+		return nil
+	}
+	return s.ledger.Forget(init)
 }
 
 // replaced reports whether another ledger is in force, or is just taking over.
@@ -129,10 +143,7 @@ func (s *Source) Arm(t oom.Target) (oom.Probe, error) {
 }
 
 func (s *Source) arm(t oom.Target) (*probe, error) {
-	if err := inNodePIDNamespace(); err != nil {
-		return nil, err
-	}
-	ticks, err := StartTicks(t.Pid)
+	kin, err := familyOf(t.Pid)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +156,7 @@ func (s *Source) arm(t oom.Target) (*probe, error) {
 		return nil, err
 	}
 	p := &probe{
-		source: s, place: where, armedNS: BootNow(),
-		init: TaskKey{TGID: uint32(t.Pid), StartTicks: ticks},
+		source: s, family: kin, place: where, armedNS: BootNow(),
 		last: oom.Evidence{Source: SourceName, Init: oom.No},
 	}
 	err = s.ask(func(l *Ledger) error { return p.baseline(l, s.h.Version) })

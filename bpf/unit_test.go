@@ -39,7 +39,9 @@ func TestDecodeRecord(t *testing.T) {
 		"no tier":            func(r *Record) { r.Tier = 0 },
 		"tier D":             func(r *Record) { r.Tier = 4 },
 		"no victim":          func(r *Record) { r.TGID = 0 },
-		"unknown flag":       func(r *Record) { r.Flags = 1 << 7 },
+		"unknown flag":       func(r *Record) { r.Flags = flagsEnd },
+		"too deep":           func(r *Record) { r.Depth = maxAncestors + 1 },
+		"flags of no parent": func(r *Record) { r.Depth, r.NSInits = 2, 4 },
 		"unknown constraint": func(r *Record) { r.Constraint = 4 },
 		"no oom_control":     func(r *Record) { r.Flags = FlagNoControl },
 	} {
@@ -67,7 +69,7 @@ func FuzzDecodeRecord(f *testing.F) {
 			return
 		}
 		require.LessOrEqual(t, len(r.Comm.String()), len(r.Comm))
-		clear(data[recordSize-4:]) // padding
+		clear(data[180:184]) // padding
 		require.Equal(t, data, encode(t, r))
 	})
 }
@@ -103,19 +105,20 @@ func TestCause(t *testing.T) {
 	}
 }
 
-func TestParseStartTicks(t *testing.T) {
-	ticks, err := parseStartTicks([]byte("7 (a) b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
+func TestParseStat(t *testing.T) {
+	parent, ticks, err := parseStat([]byte("7 (a) b) c) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
 	require.NoError(t, err)
 	require.EqualValues(t, 4711, ticks)
+	require.Equal(t, 6, parent)
 	for _, bad := range []string{"", "7 (a", "7 (a) S 1", "7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 8 9"} {
-		_, err := parseStartTicks([]byte(bad))
+		_, _, err := parseStat([]byte(bad))
 		require.Error(t, err, bad)
 	}
 }
 
-func FuzzParseStartTicks(f *testing.F) {
+func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseStartTicks(data) })
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _, _ = parseStat(data) })
 }
 
 func TestTierNames(t *testing.T) {
@@ -207,7 +210,8 @@ func TestCauseByCounters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &probe{limits: tc.counters}
-			p.newestLocked(Last{Constraint: ConstraintUnknown}, tc.kills)
+			p.last.Kills = tc.kills
+			p.newestLocked(Last{Constraint: ConstraintUnknown})
 			require.Equal(t, tc.want, p.last.Cause)
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // TestUpgrade replaces the ledger while kills happen: by programs of another
@@ -118,6 +119,8 @@ func TestSourceFollows(t *testing.T) {
 	c.Kill(t, 1)
 	again, err := p.Read()
 	require.ErrorIs(t, err, bpf.ErrRetired)
+	require.Equal(t, oom.No, ev.Sent)
+	ev.Sent = oom.Unknown // nobody watches any more
 	require.Equal(t, ev, again)
 	_, err = bpf.Load(c.opts)
 	require.NoError(t, err)

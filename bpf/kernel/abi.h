@@ -25,12 +25,24 @@ enum record_flags {
 	FLAG_EVENT_GUESSED = 1 << 4, /* event taken from trigger and time (tier C) */
 	FLAG_NO_RSS = 1 << 5,	 /* the kernel counts RSS in a way not known here, or mm was gone */
 	FLAG_CARRIED = 1 << 6,	 /* carried over from the ledger before, by userspace */
+	FLAG_LINEAGE_CUT = 1 << 7, /* has more ancestors than are in the record */
+	FLAG_DYING = 1 << 8,	 /* another signal, or its own exit, was ending it already */
 };
+
+#define MAX_ANCESTORS 12 /* of a victim that are recorded */
+#define MAX_BEFORE 3	 /* cgroups, the victim's and above, whose victim before is recorded */
 
 struct task_key {
 	__u32 tgid;
 	__u32 pad;
 	__u64 start_ticks; /* of the thread group's leader, 1/100 s since boot */
+};
+
+/* task_ref is a task_key in half the room: the lower half of start_ticks begins again
+ * after 497 days, and no PID is used again in the same tick by then. */
+struct task_ref {
+	__u32 tgid;
+	__u32 start_low;
 };
 
 struct record {
@@ -62,6 +74,13 @@ struct record {
 	__s64 points;
 	__u32 tier;
 	__u32 pad;
+	/* From ABI 2 on. */
+	__u64 swap;
+	struct task_ref ancestors[MAX_ANCESTORS]; /* the parent first */
+	__u32 depth;	/* of ancestors that are set */
+	__u32 ns_inits; /* bit i: ancestors[i] is process 1 of a PID namespace, not of the node's */
+	/* The newest victim before this one in its cgroup, in the one above, and so on. */
+	struct task_ref before[MAX_BEFORE];
 };
 
 /* cgroup_entry counts over the cgroup and all below it. */
@@ -85,6 +104,26 @@ struct cgroup_entry {
 	__u64 carried_victims;
 	__u64 carried_own;
 	__u64 carried_events;
+	/* From ABI 2 on: meta.cgroups when the entry was made. */
+	__u64 made;
+};
+
+enum sender_flags {
+	SENDER_WATCHED = 1 << 0, /* the entry was made by userspace, before any signal */
+	SENDER_KERNEL = 1 << 1,	 /* sent by the kernel itself, in the task that is named */
+	SENDER_OUTSIDE = 1 << 2, /* the task is not in the node's PID namespace */
+};
+
+/* sender is who sent a container's init its SIGKILL, the OOM killer apart. */
+struct sender {
+	__u64 boot_ns; /* 0 while nobody has */
+	__u64 start_ticks;
+	__u64 cgroup;
+	__u32 tgid;
+	__u32 uid;
+	char comm[COMM_LEN];
+	__u32 flags;
+	__u32 pad;
 };
 
 /* meta[META_ABOUT] is userspace's, meta[META_COUNTS] the programs'. */
@@ -97,7 +136,7 @@ struct meta {
 	__u32 version;
 	__u32 tier;
 	__u32 hierarchy;
-	__u32 pad;
+	__u32 pid_ns; /* inode of the node's PID namespace; 0 in ABI 1, where it was the first */
 	__u64 since_ns;
 	__u64 loaded_ns;
 	__u64 previous;
@@ -111,6 +150,9 @@ struct meta {
 	__u64 lost_ring;
 	__u64 lost_task;
 	__u64 lost_cgroup;
+	/* From ABI 2 on. */
+	__u64 lost_sender;
+	__u64 outside;
 };
 
 #endif

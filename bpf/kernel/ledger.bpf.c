@@ -19,6 +19,7 @@
  * Everything is preallocated and nothing waits: this is the OOM path.
  */
 #include "record.h"
+#include "sender.h"
 
 char __license[] SEC("license") = "Dual BSD/GPL";
 
@@ -121,7 +122,7 @@ static __always_inline int shares(const struct sent *s, struct task_struct *task
 
 /* Remembers a SIGKILL until its mark comes, or knows it for that of a process
  * that shares the memory of the last one marked. */
-static __always_inline void sent_or_shared(struct flight *f, __u64 current, struct task_struct *task)
+static __always_inline void sent_or_shared(struct flight *f, __u64 current, struct task_struct *task, int dying)
 {
 	struct sent *s = &f->sent;
 
@@ -134,26 +135,38 @@ static __always_inline void sent_or_shared(struct flight *f, __u64 current, stru
 	}
 	s->task = (__u64)task;
 	s->tid = READ(task, pid);
+	s->dying = dying;
 	s->ns = bpf_ktime_get_boot_ns();
+	if (!dying)
+		write_sender(task, SENDER_KERNEL);
 }
 
 SEC("raw_tp/signal_generate")
 int signal_generate(struct args *ctx)
 {
 	struct task_struct *task = (void *)ctx->arg[2];
+	int dying = ctx->arg[4] != TRACE_SIGNAL_DELIVERED;
 	__u64 current;
 	struct flight *f;
+	__u32 flags;
 
-	if ((int)ctx->arg[0] != SIGKILL || ctx->arg[1] != SEND_SIG_PRIV)
+	if ((int)ctx->arg[0] != SIGKILL)
 		return 0;
+	if (ctx->arg[1] != SEND_SIG_PRIV) {
+		if (!dying)
+			write_sender(task, 0);
+		return 0;
+	}
 	current = bpf_get_current_pid_tgid();
 	f = flight_of(current);
 	if (!f)
 		return 0;
-	if (f->owner == current && f->victim)
-		write_down(f, task, f->victim == (__u32)READ(task, tgid) ? 0 : FLAG_SHARED);
-	else
-		sent_or_shared(f, current, task);
+	if (f->owner == current && f->victim) {
+		flags = dying ? FLAG_DYING : 0;
+		write_down(f, task, f->victim == (__u32)READ(task, tgid) ? flags : flags | FLAG_SHARED);
+	} else {
+		sent_or_shared(f, current, task, dying);
+	}
 	return 0;
 }
 
@@ -173,7 +186,9 @@ static __always_inline void marked_after_sent(struct flight *f, __u64 current)
 	s->mm = (__u64)READ(task, mm);
 	s->marked = (__u64)task;
 	s->marked_tgid = READ(task, tgid);
-	write_down(f, task, 0);
+	if (!s->dying)
+		withdraw_sender(task);
+	write_down(f, task, s->dying ? FLAG_DYING : 0);
 }
 
 static __always_inline int on_mark(__u32 tid)
@@ -213,7 +228,7 @@ int mark_victim_task(struct args *ctx)
 }
 
 /* Never attached: userspace runs it to hand a cgroup's counts over to a new
- * ledger that is counting already. Arguments: cgroup ID, victims, own, events.
+ * ledger that is counting already. Arguments: cgroup ID, victims, own, events, made.
  * Returns 1 where the cgroup has no entry yet. Running it again changes nothing. */
 SEC("raw_tp/carry")
 int carry(struct args *ctx)
@@ -226,5 +241,6 @@ int carry(struct args *ctx)
 	e->carried_victims = ctx->arg[1];
 	e->carried_own = ctx->arg[2];
 	e->carried_events = ctx->arg[3];
+	e->made = ctx->arg[4];
 	return 0;
 }

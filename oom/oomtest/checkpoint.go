@@ -36,6 +36,11 @@ func testResumed(t *testing.T, f Fixture) {
 	again := read(t, resume(t, f, p))
 	require.WithinDuration(t, seen.Last, again.Last, time.Second, "the time of a kill that was read is in the checkpoint")
 	again.Last = seen.Last
+	require.Len(t, again.Victims, len(seen.Victims))
+	for i := range again.Victims {
+		require.WithinDuration(t, seen.Victims[i].At, again.Victims[i].At, time.Second)
+		again.Victims[i].At = seen.Victims[i].At
+	}
 	require.Equal(t, seen, again)
 
 	f.Kill(t, 1)

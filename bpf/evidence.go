@@ -1,0 +1,118 @@
+package bpf
+
+import (
+	"errors"
+	"os"
+	"slices"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// killsLocked takes number, time and cause of the kills, and the victims.
+func (p *probe) killsLocked(r reading) {
+	p.last.Kills = r.kills
+	p.victimsLocked(r.victims)
+	if now := (position{r.cgroup.Last.Seq, r.cgroup.Last.BootNS}); r.kills > 0 && now != p.newest {
+		p.newest = now
+		p.newestLocked(r.cgroup.Last)
+	}
+	if n := len(p.last.Victims); n > 0 && p.last.Victims[n-1].Seq == p.newest.seq {
+		p.last.Victims[n-1].Cause = p.last.Cause // by the counters, in tier C
+	}
+}
+
+// victimsLocked takes the victims. One that was known keeps its time, which is read from
+// two clocks.
+func (p *probe) victimsLocked(records []Record) {
+	known := p.last.Victims
+	p.last.Victims = nil
+	for i := range records {
+		v := p.victim(&records[i])
+		was := slices.IndexFunc(known, func(k oom.Victim) bool {
+			return k.Seq == v.Seq && k.PID == v.PID && k.StartTicks == v.StartTicks
+		})
+		if was >= 0 {
+			v.At, v.Cause = known[was].At, known[was].Cause
+		}
+		p.last.Victims = append(p.last.Victims, v)
+	}
+}
+
+// newestLocked takes time and cause of the newest kill. Counters of a cgroup that is
+// gone have the cause as far as they had been read.
+func (p *probe) newestLocked(k Last) {
+	p.last.Last = wallTime(k.BootNS)
+	p.last.Cause = p.place.cause(k.Constraint, k.Order, k.Domain)
+	if p.last.Cause != oom.CauseUnknown || p.limits == nil {
+		return
+	}
+	ev, err := p.limits.Read()
+	known := err == nil || errors.Is(err, oom.ErrGone) && ev.Kills >= p.last.Kills
+	if known && ev.Cause != oom.CauseNone {
+		p.last.Cause = ev.Cause
+	}
+}
+
+// senderLocked answers who has sent init a SIGKILL, which stays true once it is.
+func (p *probe) senderLocked(r reading) {
+	switch {
+	case p.last.Sent == oom.Yes:
+	case !r.heard:
+		p.last.Sent = oom.Unknown
+	case r.sender.BootNS == 0:
+		p.last.Sent = oom.No
+	default:
+		p.last.Sent = oom.Yes
+		p.last.Sender = r.sender.sender(p.family.init).evidence(p.source.h)
+	}
+}
+
+// initLocked answers whether init was killed, which stays true once it is. The kernel
+// ignores the OOM killer's SIGKILL where another one has come first, and the other way
+// round: whose SIGKILL is on record has ended init.
+func (p *probe) initLocked(r reading) {
+	sent := p.last.Sent == oom.Yes
+	switch {
+	case r.killed && !(sent && r.init.Flags&FlagDying != 0):
+		p.last.Init, p.last.Sent, p.last.Sender = oom.Yes, oom.No, nil
+		p.addInitLocked(r)
+	case p.last.Init == oom.Yes:
+	case sent, p.last.Kills == 0, r.all, r.meta.Victims-p.tasks <= sureTasks:
+		p.last.Init = oom.No
+		p.tasks = r.meta.Victims
+	default:
+		p.last.Init = oom.Unknown // it may have been pushed out
+	}
+}
+
+// addInitLocked adds init to the victims where the container's entry does not lead to it:
+// init was in another cgroup, it was killed just before Arm and not reaped, or the entry
+// was pushed out.
+func (p *probe) addInitLocked(r reading) {
+	inside := slices.Contains(r.cgroups, p.place.cgroup)
+	if inside && p.last.Kills > 0 || slices.ContainsFunc(p.last.Victims, func(v oom.Victim) bool { return v.Lineage == oom.LineageInit }) {
+		return
+	}
+	if p.initVictim == nil {
+		v := p.victim(&r.init)
+		v.Cause = p.place.causeFor(oom.Kill[uint64]{
+			Constraint: r.init.Constraint, Order: r.init.Order, Limit: r.init.Domain, Victim: r.cgroups, Inside: inside,
+		})
+		p.initVictim = &v
+	}
+	v := *p.initVictim
+	p.last.Kills++
+	p.last.Victims = append(p.last.Victims, v)
+	p.last.Victims = p.last.Victims[max(0, len(p.last.Victims)-oom.MaxVictims):]
+	p.last.Last, p.last.Cause = v.At, v.Cause
+}
+
+// victim returns a record as a verdict has it.
+func (p *probe) victim(r *Record) oom.Victim {
+	page := uint64(os.Getpagesize())
+	return oom.Victim{
+		Seq: r.Seq, At: r.Time(), PID: int(r.TGID), StartTicks: r.StartTicks, Comm: r.Comm.String(),
+		Lineage: p.family.lineage(r), Cause: p.place.cause(r.Constraint, r.Order, r.Domain), Limit: r.Domain,
+		Anon: r.RSSAnon * page, File: r.RSSFile * page, Shmem: r.RSSShmem * page, Swap: r.Swap * page,
+	}
+}

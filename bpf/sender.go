@@ -1,0 +1,179 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Sender is who sent a SIGKILL that ended a container's init, the OOM killer apart.
+type Sender struct {
+	// Init is the process that was killed.
+	Init TaskKey
+	// BootNS is CLOCK_BOOTTIME at the signal, ns.
+	BootNS uint64
+	// TGID is the sender's in the node's PID namespace, 0 for one outside of it, and
+	// StartTicks when the sender began.
+	TGID       uint32
+	StartTicks uint64
+	Comm       Comm
+	UID        uint32 // real user ID in the node's user namespace
+	// Cgroup is the ID of the sender's cgroup on the hierarchy that memory is on.
+	Cgroup uint64
+	// Kernel is true for a signal of the kernel's own: the sender is the process that
+	// the kernel was working for.
+	Kernel bool
+}
+
+func (e *senderEntry) sender(init TaskKey) Sender {
+	return Sender{
+		Init: init, BootNS: e.BootNS, TGID: e.TGID, StartTicks: e.StartTicks, Comm: e.Comm,
+		UID: e.UID, Cgroup: e.Cgroup, Kernel: e.Flags&senderKernel != 0,
+	}
+}
+
+// evidence returns the sender as a verdict has it.
+func (s Sender) evidence(h oom.Hierarchy) *oom.Sender {
+	sent := &oom.Sender{
+		At: wallTime(s.BootNS), PID: int(s.TGID), StartTicks: s.StartTicks, Comm: s.Comm.String(),
+		UID: s.UID, Cgroup: s.Cgroup, CgroupPath: cgroupPath(h.Mount, s.Cgroup),
+	}
+	if s.Kernel {
+		sent.PID = 0
+	}
+	return sent
+}
+
+// Senders returns the senders of all SIGKILLs to inits of containers that the ledger
+// has, in no order: of those that a shim watches until the container is deleted, and of
+// those that are process 1 of a PID namespace and were started by root until Forget.
+func (l *Ledger) Senders() ([]Sender, error) {
+	var (
+		key  TaskKey
+		e    senderEntry
+		list []Sender
+	)
+	it := l.inits.Iterate()
+	for it.Next(&key, &e) {
+		if e.BootNS == 0 {
+			continue
+		}
+		if _, killed, err := l.task(key); err == nil && killed && e.Flags&senderKernel != 0 {
+			continue // the OOM killer's, whose mark is yet to come
+		}
+		list = append(list, e.sender(key))
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, fmt.Errorf("list the senders in the OOM ledger: %w", permission(err, capBPF))
+	}
+	return list, l.Whole()
+}
+
+// sentTo looks up who sent an init its SIGKILL. ok is false where the ledger does not
+// watch the init.
+func (l *Ledger) sentTo(init TaskKey) (e senderEntry, ok bool, err error) {
+	err = l.inits.Lookup(&init, &e)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return senderEntry{}, false, nil
+	}
+	if err != nil {
+		return senderEntry{}, false, fmt.Errorf("look a sender up in the OOM ledger: %w", permission(err, capBPF))
+	}
+	return e, true, nil
+}
+
+// watch enters an init, so that the sender of a SIGKILL is written down. What the map
+// holds of processes that have ended is removed where it is full.
+func (l *Ledger) watch(init TaskKey) error {
+	err := l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
+	if errors.Is(err, unix.E2BIG) {
+		if err = l.sweep(time.Now().Add(-sweepAfter)); err == nil {
+			err = l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
+		}
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+		return fmt.Errorf("watch an init in the OOM ledger: %w", permission(err, capBPF))
+	}
+	return nil
+}
+
+// Forget removes what the ledger has of the sender of an init's SIGKILL. It is no error
+// if there is nothing.
+func (l *Ledger) Forget(init TaskKey) error {
+	err := l.inits.Delete(&init)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("forget an init in the OOM ledger: %w", permission(err, capBPF))
+	}
+	return nil
+}
+
+// sweepAfter is how long the sender of a process that has ended is kept where there is
+// no room: its shim, or the removal of a dead shim's container, asks sooner.
+const sweepAfter = 10 * time.Minute
+
+// sweep forgets inits that have ended: those without a sender, and those whose sender
+// is older than before.
+func (l *Ledger) sweep(before time.Time) error {
+	var (
+		key  TaskKey
+		e    senderEntry
+		gone []TaskKey
+	)
+	it := l.inits.Iterate()
+	for it.Next(&key, &e) {
+		if e.BootNS != 0 && wallTime(e.BootNS).After(before) {
+			continue
+		}
+		if ticks, err := StartTicks(int(key.TGID)); err != nil || ticks != key.StartTicks {
+			gone = append(gone, key)
+		}
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("sweep the inits of the OOM ledger: %w", err)
+	}
+	for _, key := range gone {
+		if err := l.Forget(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kernfsHandle is FILEID_KERNFS of include/linux/exportfs.h: a file handle that is the
+// ID of a cgroup.
+const kernfsHandle = 0xfe
+
+// cgroupPath returns the path of a cgroup below its mount, by its ID, "" where the
+// cgroup has gone or the process may not ask.
+func cgroupPath(mount string, id uint64) string {
+	dir, err := os.Open(mount)
+	if err != nil || id == 0 {
+		return ""
+	}
+	defer dir.Close()
+	handle := unix.NewFileHandle(kernfsHandle, binary.NativeEndian.AppendUint64(nil, id))
+	fd, err := unix.OpenByHandleAt(int(dir.Fd()), handle, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	path, err := os.Readlink(filepath.Join("/proc/self/fd", strconv.Itoa(fd)))
+	if err != nil {
+		return ""
+	}
+	below, ok := strings.CutPrefix(path, mount)
+	if !ok || strings.HasSuffix(path, " (deleted)") {
+		return ""
+	}
+	return filepath.Join("/", below)
+}
