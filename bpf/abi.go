@@ -23,11 +23,13 @@ const (
 	mapEvents   = "events"
 	mapMeta     = "meta"
 	mapFlights  = "flights"
-	mapInits    = "inits" // from ABI 2 on
+	// From ABI 2 on.
+	mapInits    = "inits"
+	mapMemories = "memories"
 	linkPrefix  = "link_"
 )
 
-var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights, mapInits}
+var mapNames = []string{mapByTask, mapByCgroup, mapEvents, mapMeta, mapFlights, mapInits, mapMemories}
 
 // mapNamesOf are those of an ABI up to this one.
 func mapNamesOf(abi uint32) []string {
@@ -50,6 +52,7 @@ var mapShapes = map[string]struct {
 	mapMeta:     {ebpf.Array, 4, metaFixed},
 	mapFlights:  {ebpf.Array, 4, 0},
 	mapInits:    {ebpf.Hash, 16, 0},
+	mapMemories: {ebpf.Array, 4, 0},
 }
 
 // metaFixed are the bytes of a metaValue that are the same in every ABI: ABI,
@@ -239,6 +242,55 @@ type senderEntry struct {
 	Comm       Comm
 	Flags      senderFlags
 	_          uint32
+}
+
+// memoryKnown are the flags of an eventMemory: what of it is known.
+type memoryKnown uint32
+
+const (
+	memoryUsage memoryKnown = 1 << iota
+	memorySwap
+	memoryKinds
+	// memoryKernel means that Kernel is the kernel's own sum.
+	memoryKernel
+	memoryPageTables
+	memorySockets
+	memoryCandidates
+	// memoryOwn marks the victim's own cgroup, where it is not known whose limit fired.
+	memoryOwn
+)
+
+// candidate is a process that the OOM killer has looked at.
+type candidate struct {
+	_           structs.HostLayout
+	TGID        uint32
+	OOMScoreAdj int32
+	RSS         uint64 // pages
+	Swap        uint64 // pages
+	Comm        Comm
+}
+
+const maxCandidates = 8
+
+// eventMemory is a value of memories: what filled the memory at an OOM event, in bytes.
+type eventMemory struct {
+	_          structs.HostLayout
+	Seq        uint64 // of the event, 0 while the rest is being written
+	Cgroup     uint64 // 0 for the node
+	Known      memoryKnown
+	Scanned    uint32 // of List that are set
+	Usage      uint64
+	Limit      uint64 // 0 for none
+	Swap       uint64
+	Anon       uint64
+	File       uint64 // with Shmem
+	Shmem      uint64
+	Kernel     uint64
+	Slab       uint64
+	Stacks     uint64
+	PageTables uint64
+	Sockets    uint64
+	List       [maxCandidates]candidate // the largest, in no order
 }
 
 // metaValue is a value of meta; its keys fill one half each.

@@ -45,7 +45,7 @@ func LoadABI1(t *testing.T, o Options) {
 	limit.lift()
 	coll, err := ebpf.NewCollection(spec)
 	require.NoError(t, err)
-	a, err := attach(coll, TierC, shape)
+	a, err := attach(coll, settings{tier: TierC, kernel: kernelShape{markVictim: shape}})
 	require.NoError(t, err)
 	a.coll = coll
 	defer a.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -36,23 +37,68 @@ type settings struct {
 	abi       uint32
 	pidNS     uint32 // 0 for the first
 	limit     *memlock
+	kernel    kernelShape
+}
+
+// kernelShape is what the programs need to be told of a kernel.
+type kernelShape struct {
+	// markVictim is the program for the form of mark_victim that the kernel has.
+	markVictim string
+	// scan is true if the kernel has the function that looks at each candidate.
+	scan bool
+	// mapped says that a cgroup's statistics are found by a table, and addresses are those
+	// of the kernel's variables.
+	mapped    bool
+	addresses map[string]uint64
+}
+
+// shapeOf looks at the kernel's BTF and symbols, and never at its release.
+func shapeOf(kernel *btf.Spec) (kernelShape, error) {
+	var (
+		s    kernelShape
+		scan *btf.Func
+		err  error
+	)
+	if s.markVictim, err = markVictimShape(kernel); err != nil {
+		return s, err
+	}
+	s.scan = kernel.TypeByName(scanFunction, &scan) == nil
+	s.mapped = statsMapped(kernel)
+	s.addresses = addresses()
+	return s, nil
+}
+
+// constants are the values of the programs' constants.
+func (s settings) constants() map[string]any {
+	mapped := uint32(0)
+	if s.kernel.mapped {
+		mapped = 1
+	}
+	all := map[string]any{
+		"tier": uint32(s.tier), "hierarchy": s.hierarchy, "abi": s.abi, "stats_mapped": mapped,
+		"pid_ns": cmp.Or(s.pidNS, firstPIDNamespace), "page_size": uint64(os.Getpagesize()),
+	}
+	for name, address := range s.kernel.addresses {
+		all[name] = address
+	}
+	return all
 }
 
 // tierSpec is the collection of one tier: its own programs, all maps, and the
 // constants.
-func tierSpec(s settings, markVictim string) (*ebpf.CollectionSpec, error) {
+func tierSpec(s settings) (*ebpf.CollectionSpec, error) {
 	spec, err := loadLedger()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded programs: %w", err)
 	}
 	wanted := []string{carryProgram}
-	for _, h := range s.tier.hooks(markVictim) {
+	for _, h := range s.hooks() {
 		wanted = append(wanted, h.program)
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return !slices.Contains(wanted, name)
 	})
-	for name, value := range map[string]uint32{"tier": uint32(s.tier), "hierarchy": s.hierarchy, "abi": s.abi, "pid_ns": cmp.Or(s.pidNS, firstPIDNamespace)} {
+	for name, value := range s.constants() {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s of the programs: %w", name, err)
 		}
@@ -62,8 +108,8 @@ func tierSpec(s settings, markVictim string) (*ebpf.CollectionSpec, error) {
 
 // load loads a tier's programs, over the maps given or new ones. The layout of
 // flights is not fixed by the ABI: those of another one are left alone.
-func load(s settings, markVictim string, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
-	spec, err := tierSpec(s, markVictim)
+func load(s settings, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	spec, err := tierSpec(s)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +157,9 @@ func (m *memlock) restore() {
 }
 
 // attach attaches a tier's programs, all or none.
-func attach(coll *ebpf.Collection, tier Tier, markVictim string) (*attached, error) {
+func attach(coll *ebpf.Collection, s settings) (*attached, error) {
 	a := &attached{coll: coll, links: map[string]link.Link{}}
-	for _, h := range tier.hooks(markVictim) {
+	for _, h := range s.hooks() {
 		l, err := h.attach(coll.Programs[h.program])
 		if err != nil {
 			a.coll = nil // the caller's

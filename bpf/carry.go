@@ -74,8 +74,8 @@ func finish(old *oldLedger, g generation, limit *memlock) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := settings{tier: TierC, hierarchy: m.Hierarchy, abi: m.ABI, pidNS: m.pidNS(), limit: limit}
-	coll, err := load(s, markVictimTask, to)
+	s := settings{kernel: kernelShape{markVictim: markVictimTask}, tier: TierC, hierarchy: m.Hierarchy, abi: m.ABI, pidNS: m.pidNS(), limit: limit}
+	coll, err := load(s, to)
 	if err != nil {
 		return Status{}, permission(err, capBPF, capPerfmon)
 	}

@@ -15,6 +15,7 @@ func (p *probe) killsLocked(r reading) {
 	if now := (position{r.cgroup.Last.Seq, r.cgroup.Last.BootNS}); r.kills > 0 && now != p.newest {
 		p.newest = now
 		p.newestLocked(r.cgroup.Last)
+		p.memoryLocked(r)
 	}
 	if n := len(p.last.Victims); n > 0 && p.last.Victims[n-1].Seq == p.newest.seq {
 		p.last.Victims[n-1].Cause = p.last.Cause // by the counters, in tier C
@@ -50,6 +51,14 @@ func (p *probe) newestLocked(k Last) {
 	known := err == nil || errors.Is(err, oom.ErrGone) && ev.Kills >= p.last.Kills
 	if known && ev.Cause != oom.CauseNone {
 		p.last.Cause = ev.Cause
+	}
+}
+
+// memoryLocked takes what filled the memory at the newest kill.
+func (p *probe) memoryLocked(r reading) {
+	p.last.Memory = nil
+	if r.memoryKnown {
+		p.last.Memory = &r.memory
 	}
 }
 
@@ -105,6 +114,9 @@ func (p *probe) addInitLocked(r reading) {
 	p.last.Victims = append(p.last.Victims, v)
 	p.last.Victims = p.last.Victims[max(0, len(p.last.Victims)-oom.MaxVictims):]
 	p.last.Last, p.last.Cause = v.At, v.Cause
+	if p.last.Kills == 1 {
+		p.memoryLocked(r)
+	}
 }
 
 // victim returns a record as a verdict has it.

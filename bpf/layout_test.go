@@ -19,7 +19,7 @@ func TestLayout(t *testing.T) {
 	require.NoError(t, err)
 	for name, of := range map[string]any{
 		"record": Record{}, "cgroup_entry": cgroupEntry{}, "meta": metaValue{}, "task_key": TaskKey{},
-		"task_ref": TaskRef{}, "sender": senderEntry{},
+		"task_ref": TaskRef{}, "sender": senderEntry{}, "event_memory": eventMemory{}, "candidate": candidate{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s *btf.Struct
@@ -30,7 +30,7 @@ func TestLayout(t *testing.T) {
 	require.EqualValues(t, recordSize, reflect.TypeFor[Record]().Size())
 	for name, size := range map[string]uintptr{
 		mapByTask: recordSize, mapByCgroup: reflect.TypeFor[cgroupEntry]().Size(), mapMeta: reflect.TypeFor[metaValue]().Size(),
-		mapInits: reflect.TypeFor[senderEntry]().Size(),
+		mapInits: reflect.TypeFor[senderEntry]().Size(), mapMemories: reflect.TypeFor[eventMemory]().Size(),
 	} {
 		require.EqualValues(t, size, spec.Maps[name].ValueSize, name)
 	}
@@ -108,9 +108,10 @@ func TestMaps(t *testing.T) {
 	}
 	for _, tier := range []Tier{TierA, TierB, TierC} {
 		for _, shape := range []string{markVictimPID, markVictimTask} {
-			s, err := tierSpec(settings{tier: tier, hierarchy: 2, abi: ABI}, shape)
+			set := settings{tier: tier, hierarchy: 2, abi: ABI, kernel: kernelShape{markVictim: shape, scan: true}}
+			s, err := tierSpec(set)
 			require.NoError(t, err)
-			require.Len(t, s.Programs, len(tier.hooks(shape))+1)
+			require.Len(t, s.Programs, len(set.hooks())+1)
 		}
 	}
 }

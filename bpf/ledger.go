@@ -18,6 +18,7 @@ type Ledger struct {
 	byTask   *ebpf.Map
 	byCgroup *ebpf.Map
 	inits    *ebpf.Map
+	memories *ebpf.Map
 	about    metaValue
 	tier     Tier
 	version  uint32
@@ -84,6 +85,9 @@ func (l *Ledger) openMaps() error {
 	if l.inits, err = l.gen.openMap(mapInits, false); err != nil {
 		return err
 	}
+	if l.memories, err = l.gen.openMap(mapMemories, true); err != nil {
+		return err
+	}
 	if l.links, err = l.gen.links(); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (l *Ledger) openMaps() error {
 // Close lets go of the maps; the ledger itself goes on.
 func (l *Ledger) Close() error {
 	var errs []error
-	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup, l.inits} {
+	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup, l.inits, l.memories} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

@@ -36,6 +36,33 @@ type ledgerCgroupEntry struct {
 	Made           uint64
 }
 
+type ledgerEventMemory struct {
+	_        structs.HostLayout
+	Seq      uint64
+	Cgroup   uint64
+	Known    uint32
+	Scanned  uint32
+	Usage    uint64
+	Limit    uint64
+	Swap     uint64
+	Anon     uint64
+	File     uint64
+	Shmem    uint64
+	Kernel   uint64
+	Slab     uint64
+	Stacks   uint64
+	Pgtables uint64
+	Sockets  uint64
+	List     [8]struct {
+		_           structs.HostLayout
+		Tgid        uint32
+		OomScoreAdj int32
+		Rss         uint64
+		Swap        uint64
+		Comm        [16]int8
+	}
+}
+
 type ledgerFlight struct {
 	_          structs.HostLayout
 	Owner      uint64
@@ -48,7 +75,8 @@ type ledgerFlight struct {
 	Index      uint32
 	Victim     uint32
 	Flags      uint32
-	Pad        uint32
+	Measured   uint32
+	Memcg      uint64
 	Refused    ledgerTaskKey
 	Sent       struct {
 		_          structs.HostLayout
@@ -135,6 +163,21 @@ type ledgerRecord struct {
 	}
 }
 
+type ledgerScan struct {
+	_      structs.HostLayout
+	Owner  uint64
+	Length uint32
+	Pad    uint32
+	List   [8]struct {
+		_           structs.HostLayout
+		Tgid        uint32
+		OomScoreAdj int32
+		Rss         uint64
+		Swap        uint64
+		Comm        [16]int8
+	}
+}
+
 type ledgerSender struct {
 	_          structs.HostLayout
 	BootNs     uint64
@@ -158,28 +201,38 @@ type ledgerTaskKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ledgerMapByCgroup        = "by_cgroup"
-	ledgerMapByTask          = "by_task"
-	ledgerMapEvents          = "events"
-	ledgerMapFlights         = "flights"
-	ledgerMapInits           = "inits"
-	ledgerMapMeta            = "meta"
-	ledgerProgCarry          = "carry"
-	ledgerProgEventFentry    = "event_fentry"
-	ledgerProgEventKprobe    = "event_kprobe"
-	ledgerProgKillFentry     = "kill_fentry"
-	ledgerProgKillFexit      = "kill_fexit"
-	ledgerProgKillKprobe     = "kill_kprobe"
-	ledgerProgKillKretprobe  = "kill_kretprobe"
-	ledgerProgMarkVictimPid  = "mark_victim_pid"
-	ledgerProgMarkVictimTask = "mark_victim_task"
-	ledgerProgSignalGenerate = "signal_generate"
-	ledgerVarAbi             = "abi"
-	ledgerVarHierarchy       = "hierarchy"
-	ledgerVarPidNs           = "pid_ns"
-	ledgerVarTier            = "tier"
-	ledgerVarZeroEntry       = "zero_entry"
-	ledgerVarZeroSender      = "zero_sender"
+	ledgerMapByCgroup         = "by_cgroup"
+	ledgerMapByTask           = "by_task"
+	ledgerMapEvents           = "events"
+	ledgerMapFlights          = "flights"
+	ledgerMapInits            = "inits"
+	ledgerMapMemories         = "memories"
+	ledgerMapMeta             = "meta"
+	ledgerMapScans            = "scans"
+	ledgerProgCandidateFentry = "candidate_fentry"
+	ledgerProgCandidateKprobe = "candidate_kprobe"
+	ledgerProgCarry           = "carry"
+	ledgerProgEventFentry     = "event_fentry"
+	ledgerProgEventKprobe     = "event_kprobe"
+	ledgerProgKillFentry      = "kill_fentry"
+	ledgerProgKillFexit       = "kill_fexit"
+	ledgerProgKillKprobe      = "kill_kprobe"
+	ledgerProgKillKretprobe   = "kill_kretprobe"
+	ledgerProgMarkVictimPid   = "mark_victim_pid"
+	ledgerProgMarkVictimTask  = "mark_victim_task"
+	ledgerProgSignalGenerate  = "signal_generate"
+	ledgerVarAbi              = "abi"
+	ledgerVarHierarchy        = "hierarchy"
+	ledgerVarNodeStats        = "node_stats"
+	ledgerVarPageSize         = "page_size"
+	ledgerVarPidNs            = "pid_ns"
+	ledgerVarStatsIndex       = "stats_index"
+	ledgerVarStatsMapped      = "stats_mapped"
+	ledgerVarTier             = "tier"
+	ledgerVarTotalRam         = "total_ram"
+	ledgerVarZeroEntry        = "zero_entry"
+	ledgerVarZeroSender       = "zero_sender"
+	ledgerVarZoneStats        = "zone_stats"
 )
 
 // loadLedger returns the embedded CollectionSpec for ledger.
@@ -224,16 +277,18 @@ type ledgerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ledgerProgramSpecs struct {
-	Carry          *ebpf.ProgramSpec `ebpf:"carry"`
-	EventFentry    *ebpf.ProgramSpec `ebpf:"event_fentry"`
-	EventKprobe    *ebpf.ProgramSpec `ebpf:"event_kprobe"`
-	KillFentry     *ebpf.ProgramSpec `ebpf:"kill_fentry"`
-	KillFexit      *ebpf.ProgramSpec `ebpf:"kill_fexit"`
-	KillKprobe     *ebpf.ProgramSpec `ebpf:"kill_kprobe"`
-	KillKretprobe  *ebpf.ProgramSpec `ebpf:"kill_kretprobe"`
-	MarkVictimPid  *ebpf.ProgramSpec `ebpf:"mark_victim_pid"`
-	MarkVictimTask *ebpf.ProgramSpec `ebpf:"mark_victim_task"`
-	SignalGenerate *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	CandidateFentry *ebpf.ProgramSpec `ebpf:"candidate_fentry"`
+	CandidateKprobe *ebpf.ProgramSpec `ebpf:"candidate_kprobe"`
+	Carry           *ebpf.ProgramSpec `ebpf:"carry"`
+	EventFentry     *ebpf.ProgramSpec `ebpf:"event_fentry"`
+	EventKprobe     *ebpf.ProgramSpec `ebpf:"event_kprobe"`
+	KillFentry      *ebpf.ProgramSpec `ebpf:"kill_fentry"`
+	KillFexit       *ebpf.ProgramSpec `ebpf:"kill_fexit"`
+	KillKprobe      *ebpf.ProgramSpec `ebpf:"kill_kprobe"`
+	KillKretprobe   *ebpf.ProgramSpec `ebpf:"kill_kretprobe"`
+	MarkVictimPid   *ebpf.ProgramSpec `ebpf:"mark_victim_pid"`
+	MarkVictimTask  *ebpf.ProgramSpec `ebpf:"mark_victim_task"`
+	SignalGenerate  *ebpf.ProgramSpec `ebpf:"signal_generate"`
 }
 
 // ledgerMapSpecs contains maps before they are loaded into the kernel.
@@ -245,19 +300,27 @@ type ledgerMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flights  *ebpf.MapSpec `ebpf:"flights"`
 	Inits    *ebpf.MapSpec `ebpf:"inits"`
+	Memories *ebpf.MapSpec `ebpf:"memories"`
 	Meta     *ebpf.MapSpec `ebpf:"meta"`
+	Scans    *ebpf.MapSpec `ebpf:"scans"`
 }
 
 // ledgerVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ledgerVariableSpecs struct {
-	Abi        *ebpf.VariableSpec `ebpf:"abi"`
-	Hierarchy  *ebpf.VariableSpec `ebpf:"hierarchy"`
-	PidNs      *ebpf.VariableSpec `ebpf:"pid_ns"`
-	Tier       *ebpf.VariableSpec `ebpf:"tier"`
-	ZeroEntry  *ebpf.VariableSpec `ebpf:"zero_entry"`
-	ZeroSender *ebpf.VariableSpec `ebpf:"zero_sender"`
+	Abi         *ebpf.VariableSpec `ebpf:"abi"`
+	Hierarchy   *ebpf.VariableSpec `ebpf:"hierarchy"`
+	NodeStats   *ebpf.VariableSpec `ebpf:"node_stats"`
+	PageSize    *ebpf.VariableSpec `ebpf:"page_size"`
+	PidNs       *ebpf.VariableSpec `ebpf:"pid_ns"`
+	StatsIndex  *ebpf.VariableSpec `ebpf:"stats_index"`
+	StatsMapped *ebpf.VariableSpec `ebpf:"stats_mapped"`
+	Tier        *ebpf.VariableSpec `ebpf:"tier"`
+	TotalRam    *ebpf.VariableSpec `ebpf:"total_ram"`
+	ZeroEntry   *ebpf.VariableSpec `ebpf:"zero_entry"`
+	ZeroSender  *ebpf.VariableSpec `ebpf:"zero_sender"`
+	ZoneStats   *ebpf.VariableSpec `ebpf:"zone_stats"`
 }
 
 // ledgerObjects contains all objects after they have been loaded into the kernel.
@@ -285,7 +348,9 @@ type ledgerMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Flights  *ebpf.Map `ebpf:"flights"`
 	Inits    *ebpf.Map `ebpf:"inits"`
+	Memories *ebpf.Map `ebpf:"memories"`
 	Meta     *ebpf.Map `ebpf:"meta"`
+	Scans    *ebpf.Map `ebpf:"scans"`
 }
 
 func (m *ledgerMaps) Close() error {
@@ -295,7 +360,9 @@ func (m *ledgerMaps) Close() error {
 		m.Events,
 		m.Flights,
 		m.Inits,
+		m.Memories,
 		m.Meta,
+		m.Scans,
 	)
 }
 
@@ -303,32 +370,42 @@ func (m *ledgerMaps) Close() error {
 //
 // It can be passed to loadLedgerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ledgerVariables struct {
-	Abi        *ebpf.Variable `ebpf:"abi"`
-	Hierarchy  *ebpf.Variable `ebpf:"hierarchy"`
-	PidNs      *ebpf.Variable `ebpf:"pid_ns"`
-	Tier       *ebpf.Variable `ebpf:"tier"`
-	ZeroEntry  *ebpf.Variable `ebpf:"zero_entry"`
-	ZeroSender *ebpf.Variable `ebpf:"zero_sender"`
+	Abi         *ebpf.Variable `ebpf:"abi"`
+	Hierarchy   *ebpf.Variable `ebpf:"hierarchy"`
+	NodeStats   *ebpf.Variable `ebpf:"node_stats"`
+	PageSize    *ebpf.Variable `ebpf:"page_size"`
+	PidNs       *ebpf.Variable `ebpf:"pid_ns"`
+	StatsIndex  *ebpf.Variable `ebpf:"stats_index"`
+	StatsMapped *ebpf.Variable `ebpf:"stats_mapped"`
+	Tier        *ebpf.Variable `ebpf:"tier"`
+	TotalRam    *ebpf.Variable `ebpf:"total_ram"`
+	ZeroEntry   *ebpf.Variable `ebpf:"zero_entry"`
+	ZeroSender  *ebpf.Variable `ebpf:"zero_sender"`
+	ZoneStats   *ebpf.Variable `ebpf:"zone_stats"`
 }
 
 // ledgerPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadLedgerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ledgerPrograms struct {
-	Carry          *ebpf.Program `ebpf:"carry"`
-	EventFentry    *ebpf.Program `ebpf:"event_fentry"`
-	EventKprobe    *ebpf.Program `ebpf:"event_kprobe"`
-	KillFentry     *ebpf.Program `ebpf:"kill_fentry"`
-	KillFexit      *ebpf.Program `ebpf:"kill_fexit"`
-	KillKprobe     *ebpf.Program `ebpf:"kill_kprobe"`
-	KillKretprobe  *ebpf.Program `ebpf:"kill_kretprobe"`
-	MarkVictimPid  *ebpf.Program `ebpf:"mark_victim_pid"`
-	MarkVictimTask *ebpf.Program `ebpf:"mark_victim_task"`
-	SignalGenerate *ebpf.Program `ebpf:"signal_generate"`
+	CandidateFentry *ebpf.Program `ebpf:"candidate_fentry"`
+	CandidateKprobe *ebpf.Program `ebpf:"candidate_kprobe"`
+	Carry           *ebpf.Program `ebpf:"carry"`
+	EventFentry     *ebpf.Program `ebpf:"event_fentry"`
+	EventKprobe     *ebpf.Program `ebpf:"event_kprobe"`
+	KillFentry      *ebpf.Program `ebpf:"kill_fentry"`
+	KillFexit       *ebpf.Program `ebpf:"kill_fexit"`
+	KillKprobe      *ebpf.Program `ebpf:"kill_kprobe"`
+	KillKretprobe   *ebpf.Program `ebpf:"kill_kretprobe"`
+	MarkVictimPid   *ebpf.Program `ebpf:"mark_victim_pid"`
+	MarkVictimTask  *ebpf.Program `ebpf:"mark_victim_task"`
+	SignalGenerate  *ebpf.Program `ebpf:"signal_generate"`
 }
 
 func (p *ledgerPrograms) Close() error {
 	return _LedgerClose(
+		p.CandidateFentry,
+		p.CandidateKprobe,
 		p.Carry,
 		p.EventFentry,
 		p.EventKprobe,

@@ -296,15 +296,14 @@ func tryTier(s settings, share map[string]*ebpf.Map) (*attached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's BTF: %w", err)
 	}
-	shape, err := markVictimShape(kernel)
-	if err != nil {
+	if s.kernel, err = shapeOf(kernel); err != nil {
 		return nil, err
 	}
-	coll, err := load(s, shape, share)
+	coll, err := load(s, share)
 	if err != nil {
 		return nil, permission(err, capBPF, capPerfmon)
 	}
-	a, err := attach(coll, s.tier, shape)
+	a, err := attach(coll, s)
 	if err != nil {
 		coll.Close()
 		return nil, permission(err, capPerfmon, capBPF)

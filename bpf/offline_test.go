@@ -32,7 +32,7 @@ func TestRelocationsOffline(t *testing.T) {
 			require.NoError(t, err)
 			t.Log("its mark_victim is that of", shape)
 			for _, object := range []string{"ledger_x86_bpfel.o", "ledger_arm64_bpfel.o"} {
-				relocate(t, object, kernel, len(TierB.hooks(shape))+2)
+				relocate(t, object, kernel, len(TierB.hooks(shape))+3)
 			}
 		})
 	}

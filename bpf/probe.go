@@ -60,6 +60,9 @@ type reading struct {
 	// is missing from them.
 	victims []Record
 	all     bool
+	// memory is what filled the memory at the newest kill, if that is known.
+	memory      oom.Memory
+	memoryKnown bool
 }
 
 // baseline takes the counts that are the container's before it began.
@@ -143,8 +146,15 @@ func (p *probe) readLocked(l *Ledger) (r reading, err error) {
 		return r, err
 	}
 	r.kills = r.cgroup.Victims - p.baseOf(r.cgroup)
-	if r.kills == 0 || r.cgroup.Victims == 0 {
+	newest := r.init.Seq
+	if r.kills > 0 && r.cgroup.Victims > 0 {
+		newest = r.cgroup.Last.Seq
+	}
+	if newest == 0 {
 		return r, nil
+	}
+	if r.memory, r.memoryKnown, err = l.memory(newest); err != nil || newest != r.cgroup.Last.Seq {
+		return r, err
 	}
 	if p.place, err = l.wholePlace(p.place); err != nil {
 		return r, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -46,7 +47,7 @@ func newUnattachedLike(t *testing.T, shape string, change func(*ebpf.CollectionS
 	limit := new(memlock)
 	t.Cleanup(limit.restore)
 	limit.lift()
-	spec, err := tierSpec(settings{tier: TierC, hierarchy: uint32(h.Version), abi: ABI}, shape)
+	spec, err := tierSpec(settings{tier: TierC, hierarchy: uint32(h.Version), abi: ABI, kernel: kernelShape{markVictim: shape, mapped: true}})
 	require.NoError(t, err)
 	change(spec)
 	coll, err := ebpf.NewCollection(spec)
@@ -203,9 +204,14 @@ func TestRelocations(t *testing.T) {
 	}
 	limit := new(memlock)
 	defer limit.restore()
+	types, err := btf.LoadKernelSpec()
+	require.NoError(t, err)
+	kernel, err := shapeOf(types)
+	require.NoError(t, err)
 	for _, tier := range []Tier{TierA, TierB, TierC} {
 		for _, shape := range []string{markVictimPID, markVictimTask} {
-			coll, err := load(settings{tier: tier, hierarchy: 2, abi: ABI, limit: limit}, shape, nil)
+			kernel.markVictim = shape
+			coll, err := load(settings{tier: tier, hierarchy: 2, abi: ABI, limit: limit, kernel: kernel}, nil)
 			if errors.Is(err, unix.EPERM) || errors.Is(err, ebpf.ErrNotSupported) {
 				t.Logf("tier %v: %v", tier, err)
 				continue

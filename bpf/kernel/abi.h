@@ -126,6 +126,47 @@ struct sender {
 	__u32 pad;
 };
 
+enum memory_known {
+	MEMORY_USAGE = 1 << 0,	    /* usage and limit */
+	MEMORY_SWAP = 1 << 1,
+	MEMORY_KINDS = 1 << 2,	    /* anon, file, shmem, slab, stacks */
+	MEMORY_KERNEL = 1 << 3,	    /* kernel is the kernel's own sum, not that of the parts */
+	MEMORY_PGTABLES = 1 << 4,
+	MEMORY_SOCKETS = 1 << 5,
+	MEMORY_CANDIDATES = 1 << 6, /* the scan for a victim was seen */
+	MEMORY_OWN = 1 << 7,	    /* of the victim's own cgroup, where oom_control was not seen */
+};
+
+struct candidate {
+	__u32 tgid;
+	__s32 oom_score_adj;
+	__u64 rss;  /* pages */
+	__u64 swap; /* pages */
+	char comm[COMM_LEN];
+};
+
+#define MAX_CANDIDATES 8
+
+/* event_memory is what filled the memory at an OOM event, in bytes. */
+struct event_memory {
+	__u64 seq; /* of the event; 0 while the rest is being written */
+	__u64 cgroup; /* 0 for the node */
+	__u32 known;
+	__u32 scanned; /* of list that are set */
+	__u64 usage;
+	__u64 limit; /* 0 for none */
+	__u64 swap;
+	__u64 anon;
+	__u64 file; /* with shmem, as the kernel counts */
+	__u64 shmem;
+	__u64 kernel;
+	__u64 slab;
+	__u64 stacks;
+	__u64 pgtables;
+	__u64 sockets;
+	struct candidate list[MAX_CANDIDATES]; /* the largest, in no order */
+};
+
 /* meta[META_ABOUT] is userspace's, meta[META_COUNTS] the programs'. */
 enum { META_ABOUT = 0, META_COUNTS = 1 };
 

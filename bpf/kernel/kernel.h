@@ -65,8 +65,11 @@ enum oom_constraint { CONSTRAINT_NONE };
 
 struct mem_cgroup;
 
+struct task_struct;
+
 struct oom_control {
 	struct mem_cgroup *memcg;
+	struct task_struct *chosen;
 	int order;
 	unsigned long totalpages;
 	long chosen_points;
@@ -97,11 +100,6 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 } KERNEL;
 
-/* include/linux/memcontrol.h; css is its first member. */
-struct mem_cgroup {
-	struct cgroup_subsys_state css;
-	bool oom_group;
-} KERNEL;
 
 /* include/linux/pid.h, include/linux/pid_namespace.h, include/linux/ns_common.h */
 struct ns_common {
@@ -132,6 +130,59 @@ typedef atomic64_t atomic_long_t;
 struct percpu_counter {
 	__s64 count;
 } KERNEL;
+
+/* include/linux/page_counter.h */
+struct page_counter {
+	atomic_long_t usage;
+	unsigned long max;
+} KERNEL;
+
+/* mm/memcontrol.c; before 6.1 include/linux/memcontrol.h. How long state is depends on
+ * the kernel: see stat_of. */
+struct memcg_vmstats {
+	long state[1];
+} KERNEL;
+
+/* include/linux/memcontrol.h; css is its first member. */
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+	struct page_counter swap;  /* v2 */
+	struct page_counter memsw; /* v1 */
+	struct page_counter kmem;  /* v1 */
+	bool oom_group;
+	struct memcg_vmstats *vmstats;
+} KERNEL;
+
+/* From 5.13 on, before 6.1. */
+struct mem_cgroup___embedded {
+	struct memcg_vmstats vmstats;
+} KERNEL;
+
+/* Before 5.13. */
+struct mem_cgroup___atomic {
+	atomic_long_t vmstats[1];
+} KERNEL;
+
+/* include/linux/mmzone.h, include/linux/memcontrol.h; the numbers depend on the build. */
+enum node_stat_item {
+	NR_INACTIVE_ANON,
+	NR_SLAB_RECLAIMABLE_B,
+	NR_SLAB_UNRECLAIMABLE_B,
+	NR_ANON_MAPPED,
+	NR_FILE_PAGES,
+	NR_SHMEM,
+	NR_KERNEL_STACK_KB,
+	NR_PAGETABLE, /* of a node from 5.11 on */
+};
+
+enum zone_stat_item { NR_FREE_PAGES };
+
+enum memcg_stat_item {
+	MEMCG_SOCK = 100,
+	MEMCG_PERCPU_B,
+	MEMCG_KMEM, /* from 5.18 on */
+};
 
 struct mm_struct {
 	struct percpu_counter rss_stat[4];
@@ -181,18 +232,20 @@ struct args {
 	__u64 arg[6];
 };
 
-/* The first argument of a function at its kprobe. The layouts are user ABI:
+/* The arguments of a function at its kprobe. The layouts are user ABI:
  * arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h. */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
 };
 #define FIRST_ARG(ctx) ((void *)(ctx)->di)
+#define SECOND_ARG(ctx) ((void *)(ctx)->si)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	unsigned long regs[31];
 };
 #define FIRST_ARG(ctx) ((void *)(ctx)->regs[0])
+#define SECOND_ARG(ctx) ((void *)(ctx)->regs[1])
 #else
 #error "only amd64 and arm64 are known"
 #endif

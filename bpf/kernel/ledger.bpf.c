@@ -18,6 +18,7 @@
  *
  * Everything is preallocated and nothing waits: this is the OOM path.
  */
+#include "memory.h"
 #include "record.h"
 #include "sender.h"
 
@@ -33,7 +34,8 @@ static __always_inline int on_event(struct oom_control *oc)
 	if (!f)
 		return 0;
 	blank_event(f, current);
-	f->domain = domain_id(READ(oc, memcg));
+	f->memcg = (__u64)READ(oc, memcg);
+	f->domain = domain_id((void *)f->memcg);
 	f->constraint = READ(oc, constraint);
 	f->order = READ(oc, order);
 	f->totalpages = READ(oc, totalpages);
@@ -51,6 +53,8 @@ static __always_inline int on_kill(struct task_struct *victim)
 		return 0;
 	if (f->owner != current)
 		blank_event(f, current); /* attached in the middle of the event */
+	else if (!(f->flags & FLAG_NO_CONTROL))
+		write_memory(f, (void *)f->memcg, 0);
 	f->victim = READ(victim, tgid);
 	return 0;
 }
@@ -82,6 +86,18 @@ int kill_fexit(void *ctx)
 {
 	(void)ctx;
 	return on_killed();
+}
+
+SEC("fentry/oom_evaluate_task")
+int candidate_fentry(struct args *ctx)
+{
+	return on_candidate((void *)ctx->arg[0], (void *)ctx->arg[1]);
+}
+
+SEC("kprobe/oom_evaluate_task")
+int candidate_kprobe(struct pt_regs *ctx)
+{
+	return on_candidate(FIRST_ARG(ctx), SECOND_ARG(ctx));
 }
 
 SEC("kprobe/oom_kill_process")
@@ -180,6 +196,7 @@ static __always_inline void marked_after_sent(struct flight *f, __u64 current)
 	if (f->owner != current || !s->marked_ns || now - s->marked_ns > SECOND_NS || !oom_group(task, 0)) {
 		blank_event(f, current);
 		f->flags |= FLAG_EVENT_GUESSED;
+		write_memory(f, (void *)memory_css(task), MEMORY_OWN);
 	}
 	s->task = 0;
 	s->marked_ns = now;

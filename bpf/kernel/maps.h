@@ -16,6 +16,7 @@
 #define TICK_NS 10000000ULL /* USER_HZ is 100 on amd64 and arm64 */
 #define SECOND_NS 1000000000ULL
 #define MAX_DEPTH 32 /* cgroups above a victim's that are counted */
+#define OOM_SCORE_ADJ_MIN (-1000) /* include/uapi/linux/oom.h */
 #define FIRST_PID_NS 0xEFFFFFFCU /* include/linux/proc_ns.h, PROC_PID_INIT_INO */
 
 /* Set by the loader. */
@@ -24,6 +25,13 @@ const volatile __u32 hierarchy = 2;
 const volatile __u32 abi = 2;
 /* The inode of the PID namespace whose PIDs are the node's. */
 const volatile __u32 pid_ns = FIRST_PID_NS;
+const volatile __u64 page_size = 4096;
+/* Addresses of the kernel's own variables, 0 where they are not known. */
+const volatile __u64 node_stats = 0;	/* vm_node_stat */
+const volatile __u64 zone_stats = 0;	/* vm_zone_stat */
+const volatile __u64 total_ram = 0;	/* _totalram_pages */
+const volatile __u64 stats_index = 0;	/* mem_cgroup_stats_index, from 6.11 on */
+const volatile __u32 stats_mapped = 1;	/* whether the kernel has that */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -91,7 +99,8 @@ struct flight {
 	__u32 index;
 	__u32 victim; /* tgid; 0 outside __oom_kill_process, and in tier C */
 	__u32 flags;
-	__u32 pad;
+	__u32 measured; /* its memory was read */
+	__u64 memcg;
 	struct task_key refused; /* the last one that by_task did not take */
 	struct sent sent;
 	struct record record; /* the one that is being made: too large for the stack */
@@ -104,6 +113,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct flight);
 } flights SEC(".maps");
+
+/* The newest OOM events by their number. */
+#define MEMORIES 64
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MEMORIES);
+	__type(key, __u32);
+	__type(value, struct event_memory);
+} memories SEC(".maps");
+
+/* The scan for a victim that is under way: oom_lock lets one through at a time. */
+struct scan {
+	__u64 owner;
+	__u32 length;
+	__u32 pad;
+	struct candidate list[MAX_CANDIDATES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scan);
+} scans SEC(".maps");
 
 /* For BTF: the loader's layout test reads these types. */
 const struct cgroup_entry zero_entry = {};

@@ -109,13 +109,15 @@ static __always_inline void read_ancestors(struct record *r, struct task_struct 
 
 /* The figures are those of the kernel's log line: the per-CPU remainders of
  * 6.2 and later are not added up. */
-static __always_inline void read_mm(struct record *r, struct mm_struct *mm)
+static __noinline int read_mm(struct record *r, struct mm_struct *mm)
 {
 	struct mm_struct___atomic *old = (void *)mm;
 
+	if (!r)
+		return 0;
 	if (!mm) {
 		r->flags |= FLAG_NO_RSS;
-		return;
+		return 0;
 	}
 	r->total_vm = READ(mm, total_vm);
 	r->pgtables = READ(mm, pgtables_bytes.counter);
@@ -141,6 +143,7 @@ static __always_inline void read_mm(struct record *r, struct mm_struct *mm)
 		r->rss_shmem = 0;
 	if ((__s64)r->swap < 0)
 		r->swap = 0;
+	return 0;
 }
 
 static __always_inline void read_task(struct record *r, struct task_struct *task)

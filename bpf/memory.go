@@ -1,0 +1,105 @@
+package bpf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// memorySlots is MEMORIES of the programs.
+const memorySlots = 64
+
+// Memory returns what filled the memory at an OOM event, by its number. False means that
+// the ledger does not know: another event has taken its room, one of the newest 64, or the
+// ledger was of ABI 1.
+func (l *Ledger) Memory(seq uint64) (oom.Memory, bool, error) {
+	m, ok, err := l.memory(seq)
+	if err == nil {
+		err = l.Whole()
+	}
+	return m, ok && err == nil, err
+}
+
+func (l *Ledger) memory(seq uint64) (oom.Memory, bool, error) {
+	var m, again eventMemory
+	slot := uint32(seq % memorySlots)
+	if err := errors.Join(l.memories.Lookup(slot, &m), l.memories.Lookup(slot, &again)); err != nil {
+		return oom.Memory{}, false, fmt.Errorf("look an event up in the OOM ledger: %w", permission(err, capBPF))
+	}
+	if m.Seq != seq || seq == 0 || m != again {
+		return oom.Memory{}, false, nil
+	}
+	evidence, ok := m.evidence()
+	return evidence, ok, nil
+}
+
+// Names of what a ledger cannot tell, in oom.Memory's Unknown.
+const (
+	unknownCgroup     = "limiting cgroup"
+	unknownUsage      = "usage"
+	unknownSwap       = "swap"
+	unknownKinds      = "kinds"
+	unknownKernel     = "kernel"
+	unknownPageTables = "pageTables"
+	unknownSockets    = "sockets"
+	unknownCandidates = "candidates"
+)
+
+// fullWithin is how far below its limit the usage of a cgroup is at the most when its limit
+// has fired: what the kernel charges at once (MEMCG_CHARGE_BATCH, 64 pages, of
+// include/linux/memcontrol.h) for each of a few CPUs.
+const fullWithin = 512
+
+// evidence returns the memory as a verdict has it. In tier C that of the victim's own
+// cgroup stands for that of the limiting one where the cgroup was full.
+func (m *eventMemory) evidence() (oom.Memory, bool) {
+	page := uint64(os.Getpagesize())
+	own := m.Known&memoryOwn != 0
+	if own && (m.Limit == 0 || m.Usage+fullWithin*page < m.Limit) {
+		return oom.Memory{Unknown: []string{
+			unknownCgroup, unknownUsage, unknownSwap, unknownKinds, unknownKernel, unknownCandidates,
+		}}, true
+	}
+	e := oom.Memory{
+		Usage: m.Usage, Limit: m.Limit, Swap: m.Swap, Anon: m.Anon, File: m.File - min(m.File, m.Shmem), Shmem: m.Shmem,
+		Kernel: m.Kernel, Slab: m.Slab, Stacks: m.Stacks, PageTables: m.PageTables, Sockets: m.Sockets,
+		Candidates: m.candidates(page),
+	}
+	for _, u := range []struct {
+		known memoryKnown
+		name  string
+	}{
+		{memoryUsage, unknownUsage},
+		{memorySwap, unknownSwap},
+		{memoryKinds, unknownKinds},
+		{memoryPageTables, unknownPageTables},
+		{memorySockets, unknownSockets},
+		{memoryCandidates, unknownCandidates},
+	} {
+		if m.Known&u.known == 0 {
+			e.Unknown = append(e.Unknown, u.name)
+		}
+	}
+	if m.Known&(memoryKernel|memoryKinds) == 0 {
+		e.Unknown = append(e.Unknown, unknownKernel)
+	}
+	if own {
+		e.Unknown = append(e.Unknown, unknownCgroup)
+	}
+	return e, true
+}
+
+// candidates returns the list, the largest first.
+func (m *eventMemory) candidates(page uint64) (list []oom.Candidate) {
+	for _, c := range m.List[:min(m.Scanned, maxCandidates)] {
+		list = append(list, oom.Candidate{
+			PID: int(c.TGID), Comm: c.Comm.String(), RSS: c.RSS * page, Swap: c.Swap * page, ScoreAdj: int(c.OOMScoreAdj),
+		})
+	}
+	slices.SortStableFunc(list, func(a, b oom.Candidate) int { return cmp.Compare(b.RSS+b.Swap, a.RSS+a.Swap) })
+	return list
+}
