@@ -45,7 +45,7 @@ const (
 // TestKernels needs root, the node VM and an hour or two: LEDGER_KERNELS=all, or
 // some of the kernels with commas between. ARCH=arm64 takes an emulated one.
 // LEDGER_TIERS, and LEDGER_RUN and LEDGER_SKIP,
-// regexps of the tests, make it shorter; LOOKUPS, BENCH_KILLS and LOADER_KILLS are the
+// regexps of the tests, make it shorter; LOOKUPS, BENCH_KILLS, LOADER_KILLS and SCAN are the
 // tests' own. The whole output is kept in .cache/ledger.
 func TestKernels(t *testing.T) {
 	wanted := os.Getenv("LEDGER_KERNELS")
@@ -168,7 +168,7 @@ func (g guest) run(t *testing.T) {
 // counts are the tests' numbers that the environment sets.
 func counts() []string {
 	var env []string
-	for _, name := range []string{"LOOKUPS", "BENCH_KILLS", "LOADER_KILLS"} {
+	for _, name := range []string{"LOOKUPS", "BENCH_KILLS", "LOADER_KILLS", "SCAN"} {
 		if n := os.Getenv(name); n != "" {
 			env = append(env, name+"="+n)
 		}
