@@ -93,7 +93,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	$(GO) test ./shim/internal/exit
 	@$(call say,unit tests of the node VM)
-	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/...
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/...
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
@@ -529,6 +529,13 @@ lint: ## gofmt, go vet and golangci-lint, each linter chosen
 	$(LINTER) run ./...
 	cd integration && $(LINTER) run --config ../.golangci.yml ./...
 LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
+
+# The prose linter reads Markdown; what the pages say of the code is for the tests.
+.PHONY: prose
+prose: ## The words of README and docs/, and what they say of the code: sentences, links, commands, flags, names
+	@$(call say,prose)
+	@$(GO) tool -modfile=.ci/vale/go.mod vale README.md CONTRIBUTING.md docs
+	cd integration && $(GO) test -count=1 ./documents
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded

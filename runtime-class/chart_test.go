@@ -161,7 +161,7 @@ func decodeFile(t *testing.T, name string) []runtime.Object {
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("examples/*.yaml")
 	require.NoError(t, err)
-	require.Len(t, files, 4)
+	require.Len(t, files, 5)
 	for _, file := range files {
 		require.Len(t, decodeFile(t, file), 1, file)
 	}

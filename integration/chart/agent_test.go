@@ -142,7 +142,7 @@ func (a *theAgent) metric(t *testing.T, name string, labels ...string) float64 {
 // named is the pod of the document with another name.
 func named(t *testing.T, name string) string {
 	t.Helper()
-	return strings.Replace(documentedPod(t), "name: hog", "name: "+name, 1)
+	return strings.Replace(example(t, hogExample), "name: hog", "name: "+name, 1)
 }
 
 // kill makes a pod that reaches its limit, and gives it as it ended, with the Event
@@ -207,7 +207,7 @@ func (a *theAgent) line(t *testing.T, name string) (found agent.Line) {
 // reports: of a container that reached its limit report Event, log, metrics, API and
 // page, and none of them shows what is the node's own.
 func (a *theAgent) reports(t *testing.T) {
-	hog, event := a.kill(t, documentedPod(t))
+	hog, event := a.kill(t, example(t, hogExample))
 	t.Logf("chart agent event=%q", event.Message)
 	require.Regexp(t, `^Killed process tail \(pid \d+\), .*: the container's memory limit of 32\.0 MiB was reached$`, event.Message)
 	require.EqualValues(t, 1, event.Count)

@@ -11,6 +11,8 @@ const (
 	labelled     = "kubectl get nodes -l oomwitness.io/shim=true"
 	setupLog     = "kubectl -n oomwitness logs daemonset/oomwitness -c node"
 	reasonOfHog  = "kubectl get pod hog -o jsonpath='{.status.containerStatuses[0].state.terminated.reason}'"
+	hogExample   = "hog.yaml"
+	applyHog     = "kubectl apply -f runtime-class/examples/" + hogExample
 	tryExample   = "kubectl apply -f runtime-class/examples/NAME.yaml"
 	upgradeChart = "helm upgrade oomwitness runtime-class/chart -n oomwitness --wait --timeout 5m"
 	uninstall    = "helm uninstall oomwitness -n oomwitness --wait --timeout 5m"

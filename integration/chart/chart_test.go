@@ -109,7 +109,11 @@ func logs(t *testing.T) {
 // oomKilled: a pod under the class says so.
 func oomKilled(t *testing.T) {
 	t.Helper()
-	applied(t, documentedPod(t))
+	_, err := typed(t, applyHog)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, _ = try(t, example(t, hogExample), "kubectl", "delete", "--ignore-not-found", "--grace-period=1", "-f", "-")
+	})
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/hog", "--timeout=3m")
 	reason, err := typed(t, reasonOfHog)
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ package chart
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -39,8 +40,9 @@ func commands(t *testing.T, document string, prompts ...string) (typed []string)
 			for _, prompt := range prompts {
 				command, is := strings.CutPrefix(strings.TrimSpace(line), prompt)
 				command, _, _ = strings.Cut(command, "  ") // a remark
-				// make runs these tests; the guest's containerd has a log of its own.
-				if is && !strings.HasPrefix(command, "make ") && !strings.HasPrefix(command, "journalctl ") {
+				// make runs these tests; the guest's containerd has a log of its own; bin/ is for a
+				// node without Kubernetes.
+				if is && !regexp.MustCompile("^(make |journalctl |bin/)").MatchString(command) {
 					typed = append(typed, command)
 				}
 			}
@@ -59,12 +61,22 @@ func blocks(text, language string) (found []string) {
 	return found
 }
 
-// documentedPod is the one of the document.
-func documentedPod(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(payload, "docs/kubernetes.md"))
+// TestDocumentedPod: the page shows the example that the tests run.
+func TestDocumentedPod(t *testing.T) {
+	page, err := os.ReadFile("../../docs/kubernetes.md")
+	if os.IsNotExist(err) {
+		t.Skip("needs the source tree: in the guest there is none")
+	}
 	require.NoError(t, err)
-	pods := blocks(string(text), "yaml")
-	require.Len(t, pods, 1)
-	return pods[0]
+	example, err := os.ReadFile("../../runtime-class/examples/" + hogExample)
+	require.NoError(t, err)
+	shown := blocks(string(page), "yaml")
+	require.Len(t, shown, 1)
+	_, object, _ := strings.Cut(string(example), "apiVersion")
+	require.Equal(t, "apiVersion"+object, shown[0])
+}
+
+// TestReadme: what the README says to type on a cluster is what the tests here type.
+func TestReadme(t *testing.T) {
+	require.Equal(t, []string{importImage, installChart, applyHog, reasonOfHog}, commands(t, "../README.md", "$ ", "# "))
 }

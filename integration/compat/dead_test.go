@@ -65,7 +65,7 @@ func deaths() []death {
 		}})
 }
 
-// TestDeadShim has shims die, and wants what the README's table says, one TaskExit
+// TestDeadShim has shims die, and wants what the table of docs/reliability.md says, one TaskExit
 // with the TaskOOM ahead of it, no bundle and no process.
 func TestDeadShim(t *testing.T) {
 	n := setUp(t)

@@ -164,17 +164,17 @@ func FuzzParseAnnotations(f *testing.F) {
 	})
 }
 
-// Kubernetes bounds the part of a name behind the slash; README.md says what that
-// leaves for a container's name.
+// Kubernetes bounds the part of a name behind the slash; docs/annotations.md says
+// what that leaves for a container's name.
 func TestAContainersNameInAnAnnotation(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+	page, err := os.ReadFile("../../../docs/annotations.md")
 	require.NoError(t, err)
-	words := strings.Join(strings.Fields(string(readme)), " ")
+	words := strings.Join(strings.Fields(string(page)), " ")
 	for _, tc := range []struct {
 		policy, says string
 		room         int
 	}{
-		{config.PolicyOOMGroup, "that leaves 53 for the name of a container with `oom-group`", 53},
+		{config.PolicyOOMGroup, "that leaves 53 characters with `oom-group`", 53},
 		{config.PolicyOOMExitCode, "49 with `oom-exit-code`", 49},
 		{config.PolicyReport, "56 with `report`", 56},
 	} {

@@ -1,0 +1,70 @@
+package documents
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sources returns all Go, YAML, JSON and Make text of the repository that is not a test of
+// the documents.
+func sources(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	require.NoError(t, filepath.WalkDir(Root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".cache" || d.Name() == ".git" || d.Name() == "docs" || d.Name() == "documents"):
+			return filepath.SkipDir
+		case !d.Type().IsRegular() || !regexp.MustCompile(`\.(go|c|h|ya?ml|json|sh|tpl)$|^Makefile$`).MatchString(d.Name()):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		all.Write(text)
+		return err
+	}))
+	return all.String()
+}
+
+// TestNames: each test, annotation, metric and path of the source that a page names is there.
+func TestNames(t *testing.T) {
+	code := sources(t)
+	named := map[string]*regexp.Regexp{
+		"test":       regexp.MustCompile(`^(?:Test|Fuzz|Benchmark)[A-Z]\w+`),
+		"annotation": regexp.MustCompile(`^[a-z.]*oomwitness\.io/[\w.-]+\w`),
+		"metric":     regexp.MustCompile(`^oomwitness_[a-z_]+`),
+		"error":      regexp.MustCompile(`^Err[A-Z]\w+`),
+		"variable":   regexp.MustCompile(`^[A-Z]+_[A-Z_]+\b`),
+	}
+	seen := map[string]int{}
+	for _, p := range pages(t) {
+		for _, span := range p.Spans() {
+			for kind, pattern := range named {
+				name := pattern.FindString(span)
+				if name == "" {
+					continue
+				}
+				seen[kind]++
+				if kind == "annotation" { // the code has its two parts apart
+					_, name, _ = strings.Cut(name, "/")
+				}
+				assert.True(t, strings.Contains(code, name), "%s: %s `%s`", p.Name, kind, span)
+			}
+			if strings.Contains(span, "/") && regexp.MustCompile(`^[a-z][\w/.-]+\.(go|yaml|json|c|txt)$`).MatchString(span) {
+				seen["file"]++
+				assert.FileExists(t, filepath.Join(Root, span), "%s", p.Name)
+			}
+		}
+	}
+	for kind := range named {
+		require.Positive(t, seen[kind], kind)
+	}
+	require.Positive(t, seen["file"])
+}
