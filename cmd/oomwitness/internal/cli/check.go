@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,12 +51,12 @@ at a tree instead, such as the host's as mounted in a container.`,
 	outputFlag(cmd, &output)
 	flags := cmd.Flags()
 	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
-	flags.StringVar(&checker.ContainerdConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file")
-	flags.StringVar(&checker.Address, "address", containerd.DefaultAddress, "containerd's socket")
+	flags.StringVar(&checker.ContainerdConfig, "containerd-config", "", "containerd's main configuration file (default: the one that the running containerd reads)")
+	flags.StringVar(&checker.Address, "address", "", "socket of the containerd that is meant (default: of the one that kubelet uses)")
 	flags.StringVar(&checker.ContainerdVersion, "containerd-version", "",
 		"version of the containerd that will read the configuration, such as 1.7 for the newest 1.7 (default: what containerd answers, else its program)")
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
-	flags.StringVar(&checker.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in, as given to install")
+	flags.StringVar(&checker.ConfDir, "conf-dir", "", "directory of the drop-in, as given to install (default: one that the node's containerd reads)")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
 	flags.StringVar(&checker.DockerConfig, "docker-config", docker.DefaultConfig, "dockerd's configuration file")
 	flags.StringVar(&checker.DockerSocket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")
@@ -76,6 +79,8 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 	if err := checkPaths(checker); err != nil {
 		return err
 	}
+	checker.ConfigPath = os.Getenv(config.PathEnv)
+	checker = located(cmd.Context(), checker)
 	report := checker.Check(cmd.Context())
 	write := report.WriteText
 	if output == "json" {
@@ -90,10 +95,25 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 	return nil
 }
 
+// located fills in which containerd is looked at, and which of its files.
+func located(ctx context.Context, c preflight.Checker) preflight.Checker {
+	o, _ := install.Options{ // what is not found is a finding
+		Root: c.Root, Address: c.Address, MainConfig: c.ContainerdConfig, ConfDir: c.ConfDir,
+		ContainerdVersion: c.ContainerdVersion, Force: true,
+	}.Locate(ctx)
+	return o.Checker(c)
+}
+
 // checkPaths refuses paths that could not be looked up below the root.
 func checkPaths(c preflight.Checker) error {
-	if err := absolute("containerd-config", c.ContainerdConfig, "address", c.Address,
-		"bin-dir", c.BinDir, "conf-dir", c.ConfDir, "docker-config", c.DockerConfig, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
+	for flag, value := range map[string]string{
+		"containerd-config": c.ContainerdConfig, "address": c.Address, "conf-dir": c.ConfDir, config.PathEnv: os.Getenv(config.PathEnv),
+	} {
+		if value != "" && !path.IsAbs(value) {
+			return absolute(flag, value)
+		}
+	}
+	if err := absolute("bin-dir", c.BinDir, "docker-config", c.DockerConfig, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
 		return err
 	}
 	if !c.Root.Exists("/") {

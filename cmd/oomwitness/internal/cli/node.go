@@ -11,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
 
@@ -37,7 +39,7 @@ On a node without the chart, as root:
 // nodeFlags are what setup and remove have in common.
 type nodeFlags struct {
 	access
-	name, host, label, restart, unit, settings string
+	name, host, label, restart, settings string
 
 	patience time.Duration
 	unload   bool
@@ -52,12 +54,10 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.label, "label", node.DefaultLabel, "label of the nodes that carry the shim; its value is \"true\"")
 	flags.StringVar(&f.restart, "restart", "systemd",
 		"who restarts containerd: systemd, or none to wait until somebody did")
-	flags.StringVar(&f.unit, "containerd-unit", node.DefaultUnit, "containerd's systemd unit")
 	registrationFlags(cmd, &f.install)
 	flags.DurationVar(&f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
 	flags.StringVar(&f.install.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim on the host")
-	flags.StringVar(&f.install.ConfDir, "conf-dir", criconf.DefaultDropinDir, "directory of the drop-in on the host")
-	flags.StringVar(&f.install.MainConfig, "containerd-config", criconf.DefaultPath, "containerd's main configuration file on the host")
+	fileFlags(cmd, &f.install)
 	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
 	flags.StringVar(&f.install.SystemdCgroup, "systemd-cgroup", "auto",
 		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
@@ -74,12 +74,17 @@ func (f *nodeFlags) check() error {
 	case f.patience <= 0:
 		return fmt.Errorf("--timeout %s: has to be more than nothing", f.patience)
 	}
-	return errors.Join(absolute("host", f.host, "address", f.install.Address), criconf.CheckHandler(f.install.Handler))
+	if f.install.Address != "" {
+		if err := absolute("address", f.install.Address); err != nil {
+			return err
+		}
+	}
+	return errors.Join(absolute("host", f.host), criconf.CheckHandler(f.install.Handler))
 }
 
 // node goes to the host and gives the node as seen from there. What comes from
-// this process's own tree is read before.
-func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
+// this process's own tree is read before. strict wants a containerd there.
+func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
@@ -96,13 +101,20 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 	}
 	f.install.ConfigVersion, f.install.SystemdUnit = "auto", "auto"
 	f.install.Shim, f.install.Command, f.install.Root = binaries.Shim, binaries.Command, "/"
-	checker := preflight.Checker{
-		Root: "/", ContainerdConfig: f.install.MainConfig, Address: f.install.Address, BinDir: f.install.BinDir,
-		ConfDir: f.install.ConfDir, Handler: f.install.Handler, LedgerDir: bpf.DefaultDir, ConfigCheck: loads, Ledger: k.meta,
+	if f.install, err = f.install.Locate(cmd.Context()); err != nil && strict {
+		return nil, err
 	}
+	for _, line := range f.install.Which() {
+		fmt.Fprintf(cmd.OutOrStdout(), "note: %s\n", line)
+	}
+	checker := f.install.Checker(preflight.Checker{
+		Root: "/", BinDir: f.install.BinDir, Handler: f.install.Handler, LedgerDir: bpf.DefaultDir, ConfigCheck: loads, Ledger: k.meta,
+	})
 	n := &node.Node{
-		Install: f.install, Check: checker.Check, Stale: checker.Restart, Unit: f.unit, Patience: f.patience,
-		Handlers: func(ctx context.Context) ([]string, error) { return node.Handlers(ctx, f.install.Address) },
+		Install: f.install, Check: checker.Check, Patience: f.patience,
+		// A restarted containerd is another process.
+		Stale:    func() preflight.Finding { return located(cmd.Context(), checker).Restart() },
+		Handlers: func(ctx context.Context) ([]string, error) { return containerd.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
 		Mark: func(ctx context.Context, carries bool) error {
 			return node.Label(ctx, client, f.name, f.label, carries)
@@ -110,7 +122,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel) (*node.Node, error) {
 		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}
 	if f.restart == "systemd" {
-		n.Systemd = node.HostSystemd{}
+		n.Systemd = systemd.Host{}
 	}
 	if f.unload {
 		n.Unload = func() (string, error) { return k.unloaded(pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}) }
@@ -183,7 +195,7 @@ namespace of the host. Of Kubernetes it needs "patch" on nodes.`,
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := f.node(cmd, k)
+			n, err := f.node(cmd, k, true)
 			if err != nil {
 				return err
 			}
@@ -213,7 +225,7 @@ error.`,
   oomwitness node remove --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := f.node(cmd, k)
+			n, err := f.node(cmd, k, false)
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
@@ -46,9 +45,17 @@ esac
 	return root
 }
 
+// find locates the containerd of a root, and finds its version.
+func find(t *testing.T, root rootfs.Dir, version string, force bool) (Daemon, error) {
+	t.Helper()
+	located, err := Locate(t.Context(), root, Wanted{})
+	require.NoError(t, err)
+	return Finder{Root: root, Located: located, Version: version, Force: force}.Find(t.Context())
+}
+
 func TestFindInATree(t *testing.T) {
 	root := tree(t, "1.7.24~ds1")
-	d, err := Finder{Root: root, Address: DefaultAddress}.Find(t.Context())
+	d, err := find(t, root, "", false)
 	require.NoError(t, err)
 	require.Equal(t, "1.7.24~ds1", d.Version.Text)
 	require.Empty(t, d.Unchecked)
@@ -65,13 +72,15 @@ func TestFindInATree(t *testing.T) {
 	_, err = d.Dump(t.Context(), "/etc/other.toml")
 	require.ErrorContains(t, err, "/usr/bin/containerd --config /etc/other.toml config dump: exit status 3: what is")
 
-	d, err = Finder{Root: root, Address: DefaultAddress, Version: "1.7"}.Find(t.Context())
+	d, err = find(t, root, "1.7", false)
 	require.NoError(t, err)
 	require.Equal(t, "1.7", d.Version.Text)
 	require.True(t, d.Version.RuntimePath(), "the newest 1.7")
 	require.NotNil(t, d.Dump)
 
-	d, err = Finder{Root: root, Address: DefaultAddress, Version: "2.2"}.Find(t.Context())
+	_, err = find(t, root, "2.2", false)
+	require.EqualError(t, err, "--containerd-version names 2.2, and /usr/bin/containerd is 1.7.24~ds1: leave the flag out, or go on all the same with --force")
+	d, err = find(t, root, "2.2", true)
 	require.NoError(t, err)
 	require.Nil(t, d.Dump)
 	require.Equal(t, "/usr/bin/containerd is version 1.7.24~ds1", d.Unchecked)
@@ -81,9 +90,9 @@ func TestFindInATree(t *testing.T) {
 func TestFindOfAnotherMachine(t *testing.T) {
 	root := tree(t, "2.2.9")
 	require.NoError(t, os.WriteFile(root.Path("/usr/bin/containerd"), []byte("\x7fELF of another CPU"), 0o755))
-	_, err := Finder{Root: root, Address: DefaultAddress}.Find(t.Context())
+	_, err := find(t, root, "", false)
 	require.ErrorContains(t, err, "exec format error; name it with --containerd-version")
-	d, err := Finder{Root: root, Address: DefaultAddress, Version: "2.2"}.Find(t.Context())
+	d, err := find(t, root, "2.2", false)
 	require.NoError(t, err)
 	require.Nil(t, d.Dump)
 	require.Contains(t, d.Unchecked, "exec format error")
@@ -91,30 +100,32 @@ func TestFindOfAnotherMachine(t *testing.T) {
 
 func TestFindNothing(t *testing.T) {
 	root := rootfs.Dir(t.TempDir())
-	_, err := Finder{Root: root, Address: DefaultAddress}.Find(t.Context())
+	_, err := find(t, root, "", false)
 	require.ErrorContains(t, err, "containerd does not answer at /run/containerd/containerd.sock: no such socket, "+
 		"and there is no containerd program in /usr/local/sbin:")
-	_, err = Finder{Root: root, Address: DefaultAddress, Version: "two"}.Find(t.Context())
+	_, err = find(t, root, "two", false)
 	require.ErrorContains(t, err, `--containerd-version: cannot read the version "two"`)
 }
 
-// TestFindByTheSocket: the one who listens there is the node's containerd, and here
-// that is this test.
+// TestFindByTheSocket: the process that listens at a socket which the operator names is
+// the node's containerd, and here that process is this test.
 func TestFindByTheSocket(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, which the one who listens has to be")
+		t.Skip("needs root, which the process that listens has to be")
 	}
 	socket := serve(t, func(s *grpc.Server) { versionapi.RegisterVersionServer(s, versionServer{}) })
 	self, err := os.Executable()
 	require.NoError(t, err)
-	f := Finder{Address: socket}
-	require.Equal(t, self, f.binary(t.Context()))
-	require.Equal(t, strconv.Itoa(os.Getpid()), Process(t.Context(), "/", socket))
-	d, err := Finder{Address: socket, Version: "1.7"}.Find(t.Context())
+	located, ok := listening(t.Context(), "/", socket)
+	require.True(t, ok)
+	require.Equal(t, self, located.Program.Path)
+	require.Equal(t, os.Getpid(), located.PID)
+	f := Finder{Located: Located{Instance: Instance{Address: socket}}, Version: "1.7"}
+	_, err = f.Find(t.Context())
+	require.EqualError(t, err, "--containerd-version names 1.7, and the containerd that answers at "+socket+
+		" is v2.4.2: leave the flag out, or go on all the same with --force")
+	f.Force = true
+	d, err := f.Find(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, "containerd v2.4.2 answers at "+socket+", and --containerd-version names 1.7: the configuration is written for the latter",
-		d.Contradicts)
-	version, err := f.running(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, "v2.4.2", version.Text)
+	require.Equal(t, "1.7", d.Version.Text)
 }

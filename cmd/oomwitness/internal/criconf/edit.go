@@ -87,14 +87,15 @@ func NewMain(version int) []byte {
 	return fmt.Appendf(nil, "%s\nversion = %d\n", createdMark, version)
 }
 
-// Created reports whether a file, edits taken out, is one of NewMain, unaltered.
+// Created reports whether a file, edits taken out, is one of NewMain, or a template that
+// install created, unaltered.
 func Created(text []byte) bool {
 	for version := 2; version <= defaultVersion; version++ {
 		if bytes.Equal(text, NewMain(version)) {
 			return true
 		}
 	}
-	return false
+	return string(text) == templateCreated
 }
 
 // lineBreak returns the last line break of a file, "\n" where there is none.

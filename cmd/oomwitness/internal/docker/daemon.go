@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
 // timeout bounds everything that dockerd answers.
@@ -31,7 +32,7 @@ type Process struct {
 
 // Processes lists the node's own dockerds, as [procs.Daemons] finds them.
 func Processes(proc string) ([]Process, error) {
-	pids, err := procs.Daemons(proc, "dockerd")
+	pids, _, err := procs.Daemons(proc, "dockerd")
 	if err != nil {
 		return nil, err
 	}
@@ -80,18 +81,17 @@ func Validate(ctx context.Context, binary string, args []string, config string) 
 	return errors.New(text)
 }
 
-// ProgramVersion asks the dockerd program binary for its version.
-func ProgramVersion(ctx context.Context, binary string) (Version, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+// ProgramVersion asks the dockerd program of a root for its version. The program's path is
+// as seen from inside the root.
+func ProgramVersion(ctx context.Context, root rootfs.Dir, program string) (Version, error) {
+	out, err := root.Run(ctx, rootfs.Program{Path: program}, "--version")
 	if err != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", binary, err)
+		return Version{}, fmt.Errorf("%s --version: %w", program, err)
 	}
 	// "Docker version 20.10.24+dfsg1, build 297e128"
-	fields := strings.Fields(string(out))
+	fields := strings.Fields(out)
 	if len(fields) < 3 {
-		return Version{}, fmt.Errorf("%s --version: printed %q", binary, strings.TrimSpace(string(out)))
+		return Version{}, fmt.Errorf("%s --version: printed %q", program, strings.TrimSpace(out))
 	}
 	return ParseVersion(strings.TrimSuffix(fields[2], ","))
 }

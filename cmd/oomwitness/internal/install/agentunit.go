@@ -1,6 +1,10 @@
 package install
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+)
 
 // AgentEnvironment is a file of the node's owner, where
 // OOMWITNESS_AGENT_FLAGS=--flag... adds flags to the agent's.
@@ -10,18 +14,25 @@ const AgentEnvironment = "/etc/default/oomwitness-agent"
 // for the ledger's maps; root, without any other capability, owns the cgroups,
 // containerd's socket and the ledger's folder.
 func (o Options) agentUnit() []byte {
+	address := ""
+	switch {
+	case o.notFound != nil:
+		address = ` --address ""` // names come from cgroups alone
+	case o.Address != containerd.DefaultAddress:
+		address = " --address " + execWord(o.Address)
+	}
 	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
 # The agent reports every OOM kill to log and metrics. It must live through the OOM
 # itself: the OOM killer takes it last, and what it needs is kept for it.
 [Unit]
 Description=Agent that reports OOM kills (oomwitness)
 Wants=%s
-After=%s containerd.service
+After=%s %s
 
 [Service]
 Type=exec
 EnvironmentFile=-%s
-ExecStart=%s agent --kubernetes=false $OOMWITNESS_AGENT_FLAGS
+ExecStart=%s agent --kubernetes=false%s $OOMWITNESS_AGENT_FLAGS
 Restart=always
 RestartSec=2s
 OOMScoreAdjust=-999
@@ -56,5 +67,5 @@ SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
-`, unitMarker, UnitName, UnitName, AgentEnvironment, execWord(o.commandPath()))
+`, unitMarker, UnitName, UnitName, o.beside(), AgentEnvironment, execWord(o.commandPath()), address)
 }

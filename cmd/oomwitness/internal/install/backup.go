@@ -25,18 +25,37 @@ func backupNames(file string) (last, next string) {
 }
 
 // keepBackup puts the original of a file beside it, under a name that is free. The
-// backup of an earlier install is enough where it is the same.
+// backup of an earlier install is enough where it is the same. A file that is not edited
+// yet is linked: that takes no room, and a link to the same file that is there already was
+// made by an install that did not come to its end.
 func (o Options) keepBackup(result *Result, name string, state savedFile, original []byte) error {
 	last, next := backupNames(state.path)
 	edited := !bytes.Equal(state.data, original)
 	if edited && last != "" && isCopy(state.path+last, original) {
 		return nil
 	}
-	if err := state.with(state.path+next, original).put(); err != nil {
+	if !edited && last != "" && sameFile(state.path, state.path+last) {
+		o.changes.renames[state.path] = state.path + last
+		return nil
+	}
+	backup := state.path + next
+	if err := o.changes.save(backup, name+next); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if !edited && os.Link(state.path, backup) == nil {
+		o.changes.renames[state.path] = backup
+	} else if err := state.with(backup, original).put(); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	result.did("create", name+next)
 	return nil
+}
+
+// sameFile reports whether two paths are links to one file.
+func sameFile(a, b string) bool {
+	first, errA := os.Lstat(a)
+	second, errB := os.Lstat(b)
+	return errA == nil && errB == nil && os.SameFile(first, second)
 }
 
 // dropBackup removes the last backup of a file that is again what it was. Every
@@ -53,6 +72,9 @@ func (o Options) dropBackup(result *Result, name, path string, now []byte) error
 	result.did("remove", name+last)
 	if o.DryRun {
 		return nil
+	}
+	if err := o.changes.save(path+last, name+last); err != nil {
+		return err
 	}
 	return os.Remove(path + last)
 }

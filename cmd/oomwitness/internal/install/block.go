@@ -20,20 +20,10 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 		return fmt.Errorf("--config-version %d: containerd %s reads no drop-ins, allowed is auto", asked, r.daemon.Version)
 	}
 	legacy := p.config.Legacy()
-	handler, err := o.handler(p, legacy.Config, legacy.Version)
+	handler, err := o.blockHandler(ctx, p, legacy)
 	if err != nil {
 		return err
 	}
-	handler.ByType = !r.daemon.Version.RuntimePath()
-	if lost := handler.Lost(); len(lost) > 0 {
-		return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
-			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
-			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
-	}
-	if handler.Keep, err = r.builtIn(ctx, legacy, o.Handler); err != nil {
-		return err
-	}
-	r.keep = slices.Collect(maps.Keys(handler.Keep))
 	tables, err := handler.Tables()
 	if err != nil {
 		return err
@@ -52,6 +42,31 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 	return nil
 }
 
+// blockHandler is our handler for a block in a file, with the handlers that the block has
+// to keep.
+func (o Options) blockHandler(ctx context.Context, p *plan, legacy criconf.Legacy) (criconf.Dropin, error) {
+	r := &p.registration
+	config := legacy.Config
+	if r.daemon.Version.Dropins() {
+		config = p.config // 2.x takes the settings of all files together
+	}
+	handler, err := o.handler(p, config, legacy.Version)
+	if err != nil || r.daemon.Version.Dropins() {
+		return handler, err
+	}
+	handler.ByType = !r.daemon.Version.RuntimePath()
+	if lost := handler.Lost(); len(lost) > 0 {
+		return handler, fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
+			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
+			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
+	}
+	if handler.Keep, err = r.builtIn(ctx, legacy, o.Handler); err != nil {
+		return handler, err
+	}
+	r.keep = slices.Collect(maps.Keys(handler.Keep))
+	return handler, nil
+}
+
 // builtIn returns the handlers that the block has to keep.
 func (r registration) builtIn(ctx context.Context, legacy criconf.Legacy, handler string) (map[string]map[string]any, error) {
 	known := r.before
@@ -67,6 +82,7 @@ func (r registration) builtIn(ctx context.Context, legacy criconf.Legacy, handle
 // missing says where the tables have to go.
 func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *MissingError {
 	missing := &MissingError{Version: version, File: legacy.File, DryRun: o.DryRun,
+		Why: "containerd 1.x has no drop-ins that leave its other CRI settings alone",
 		How: "add this to the end of " + legacy.File, Block: string(criconf.Block(tables))}
 	switch {
 	case !legacy.Exists:
@@ -79,9 +95,9 @@ func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *
 }
 
 // MissingError says that containerd does not know the shim yet, and what to do by
-// hand: How, with the text Block.
+// hand: How, with the text Block. Why is the reason why install does not do that.
 type MissingError struct {
-	Version, File, How, Block string
+	Version, File, Why, How, Block string
 	// DryRun reports whether the shim has not been put in place either.
 	DryRun bool
 }
@@ -91,7 +107,6 @@ func (e *MissingError) Error() string {
 	if e.DryRun {
 		is = "the shim would be in place"
 	}
-	return fmt.Sprintf("%s, and containerd %s does not know it yet: containerd 1.x has no drop-ins that leave its other "+
-		"CRI settings alone. Run install again with --edit-config, which keeps a backup, or %s yourself and "+
-		"run install again:\n\n%s", is, e.Version, e.How, e.Block)
+	return fmt.Sprintf("%s, and containerd %s does not know it yet: %s. Run install again with --edit-config, which keeps a "+
+		"backup, or %s yourself and run install again:\n\n%s", is, e.Version, e.Why, e.How, e.Block)
 }

@@ -40,37 +40,41 @@ type dockerPlan struct {
 // The command and the unit that loads the ledger follow, where systemd is. It is
 // idempotent. The result is also valid with an error: it holds what was done before.
 func InstallDocker(ctx context.Context, o Options) (Result, error) {
-	var result Result
-	p, err := o.planDocker(ctx, &result)
+	return o.locked(ctx, Options.installDocker)
+}
+
+func (o Options) installDocker(ctx context.Context, result *Result) error {
+	o, _ = o.Locate(ctx) // for the name of containerd's unit alone
+	p, err := o.planDocker(ctx, result)
 	if err != nil {
-		return result, err
+		return err
 	}
-	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
-		return result, fmt.Errorf("install the shim: %w", err)
+	if err := o.write(result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
+		return fmt.Errorf("install the shim: %w", err)
 	}
 	if p.way == docker.ByConfig {
-		if err := o.writeDocker(&result, p); err != nil {
-			return result, fmt.Errorf("register with dockerd: %w", err)
+		if err := o.writeDocker(result, p); err != nil {
+			return fmt.Errorf("register with dockerd: %w", err)
 		}
 	}
 	if p.command != "" {
-		if err := o.installUnit(&result, p.command); err != nil {
-			return result, err
+		if err := o.installUnit(result, p.command); err != nil {
+			return err
 		}
 	}
 	if p.way == docker.ByType {
 		result.note("%s takes no shim from daemon.json (24.0 is the first), and needs no registration: "+
 			"docker run --runtime %s, with %s on containerd's PATH", p.daemon, docker.RuntimeType, o.BinDir)
-		return result, nil
+		return nil
 	}
 	result.note("docker run --runtime %s starts a container under the shim", o.Handler)
-	return result, p.daemon.reload(ctx, o, !bytes.Equal(p.before, p.after), &result)
+	return p.daemon.reload(ctx, o, !bytes.Equal(p.before, p.after), result)
 }
 
 // planDocker reads and checks everything, and writes nothing.
 func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, error) {
 	var p dockerPlan
-	err := o.check()
+	err := errors.Join(o.check(), o.checkBinDir())
 	if err != nil {
 		return p, err
 	}
@@ -153,6 +157,9 @@ func (o Options) rewrite(result *Result, like, name string, data []byte) error {
 		return nil
 	}
 	state, err := saveFile(o.Root.Resolve(like))
+	if err == nil {
+		err = o.changes.save(target, name)
+	}
 	if err != nil {
 		return err
 	}

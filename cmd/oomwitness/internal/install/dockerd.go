@@ -25,6 +25,8 @@ type dockerd struct {
 	process docker.Process
 	// program is its program, "" where there is none to be run.
 	program string
+	// runs reports whether the program is of this machine, and not of a tree.
+	runs    bool
 	client  docker.Client
 	version docker.Version
 }
@@ -33,12 +35,13 @@ func (d dockerd) String() string { return "Docker " + d.version.Text }
 
 // findDockerd finds the dockerd that reads the configuration named, or else the only one.
 func (o Options) findDockerd() (dockerd, error) {
-	d := dockerd{config: o.Docker.Config, client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
+	d := dockerd{config: o.Docker.Config, runs: o.Root.Running(), client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
 	if !o.Root.Running() {
 		if o.Docker.Reload {
 			return d, fmt.Errorf("--reload-docker cannot be used with --root %s: the dockerd that runs here is not that tree's", o.Root)
 		}
 		d.config = cmp.Or(d.config, docker.DefaultConfig)
+		d.program = o.Root.LookPath("dockerd", programDirs)
 		return d, nil
 	}
 	processes, err := docker.Processes(cmp.Or(o.Proc, "/proc"))
@@ -71,19 +74,23 @@ func (o Options) findDockerd() (dockerd, error) {
 
 // way finds out dockerd's version, and refuses one that cannot be told of a shim.
 func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Way, error) {
-	if !o.Root.Running() {
-		result.note("the Docker in %s was not asked for its version. Docker 24.0 and later take the shim from daemon.json; "+
-			"for an older one see docs/docker.md", o.Root)
-		return docker.ByConfig, nil
-	}
 	var err error
-	d.version, err = d.client.Version(ctx)
+	if o.Root.Running() {
+		d.version, err = d.client.Version(ctx)
+	} else {
+		err = fmt.Errorf("the dockerd of %s does not run", o.Root)
+	}
 	if err != nil && d.program != "" {
 		var failed error
-		if d.version, failed = docker.ProgramVersion(ctx, d.program); failed == nil {
+		if d.version, failed = docker.ProgramVersion(ctx, o.Root, d.program); failed == nil {
 			err = nil
 		}
 		err = errors.Join(err, failed)
+	}
+	if err != nil && !o.Root.Running() {
+		result.note("the version of the Docker in %s is not known: %v. Docker 24.0 and later take the shim from daemon.json; "+
+			"for an older one see docs/docker.md", o.Root, err)
+		return docker.ByConfig, nil
 	}
 	if err != nil && o.Force {
 		result.note("dockerd's version is not known: %v", err)
@@ -105,7 +112,7 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 // validate has dockerd judge the new configuration before it is written. A dockerd that
 // refuses the old one as well is no reason to refuse.
 func (d dockerd) validate(ctx context.Context, before, after []byte) error {
-	if d.program == "" {
+	if d.program == "" || !d.runs {
 		return nil
 	}
 	refusal, err := d.judge(ctx, after)

@@ -26,6 +26,9 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	if err != nil {
 		return err
 	}
+	if !o.DryRun {
+		removeStale(target)
+	}
 	if bytes.Equal(now, text) {
 		result.did("unchanged", name)
 		return nil
@@ -39,6 +42,9 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 		return nil
 	}
 	state, err := saveFile(target)
+	if err == nil {
+		err = o.changes.save(target, name)
+	}
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,18 +114,15 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 	return syncDir(dir)
 }
 
-// staleAfter is far longer than a file is written.
-const staleAfter = time.Hour
-
 // removeStale removes what a killed install has left beside the file that it was about
-// to replace.
+// to replace. The caller holds the lock: no other install writes.
 func removeStale(target string) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp"))
 	if err != nil {
 		return // a name with a bracket: nothing that install writes has one
 	}
 	for _, name := range left {
-		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
 			_ = os.Remove(name)
 		}
 	}

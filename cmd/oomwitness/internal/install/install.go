@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
@@ -25,52 +28,119 @@ type plan struct {
 
 // Install copies the shim and registers it with containerd, in this order, so that
 // containerd never finds a registration without its binary. The command and the
-// unit that starts it follow, where systemd is. It is idempotent.
-// The result is also valid with an error: it holds what was done before.
+// units that start it follow, where systemd is. It is idempotent. What fails on the way
+// is undone. The result is also valid with an error: it holds what was done before.
 func Install(ctx context.Context, o Options) (Result, error) {
+	return o.locked(ctx, Options.install)
+}
+
+// locked runs one change of the node: no other install runs at the same time, and what an
+// error leaves half done is undone.
+func (o Options) locked(ctx context.Context, change func(Options, context.Context, *Result) error) (Result, error) {
 	var result Result
-	p, err := o.plan(ctx)
+	unlock, err := o.lock()
 	if err != nil {
 		return result, err
 	}
-	if err := o.installSettings(&result); err != nil {
-		return result, err
+	defer unlock()
+	o.changes = newChanges()
+	result.changes = o.changes
+	if err := change(o, ctx, &result); err != nil {
+		if _, missing := errors.AsType[*MissingError](err); missing {
+			return result, err
+		}
+		return result, errors.Join(err, o.changes.undo(&result))
 	}
-	if err := o.write(&result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
-		return result, fmt.Errorf("install the shim: %w", err)
+	return result, nil
+}
+
+// lock waits until no other install works in the root.
+func (o Options) lock() (unlock func(), err error) {
+	if o.DryRun {
+		return func() {}, nil
 	}
-	if err := o.register(ctx, &result, p.registration); err != nil {
-		return result, err
+	dir, err := os.Open(o.Root.Path("/"))
+	if err != nil {
+		return nil, fmt.Errorf("--root: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir.Name(), err), dir.Close())
+	}
+	return func() { _ = dir.Close() }, nil
+}
+
+func (o Options) install(ctx context.Context, result *Result) error {
+	if o.AgentOnly {
+		return o.installAgent(ctx, result)
+	}
+	if err := o.checkWords(); err != nil {
+		return err
+	}
+	o, err := o.Locate(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := o.plan(ctx)
+	if err != nil {
+		return err
+	}
+	result.Notes = append(result.Notes, o.Which()...)
+	if err := o.installSettings(result); err != nil {
+		return err
+	}
+	if err := o.write(result, o.shimPath(), fileSource(p.source), 0o755); err != nil {
+		return fmt.Errorf("install the shim: %w", err)
+	}
+	if err := o.register(ctx, result, p.registration); err != nil {
+		return err
 	}
 	if p.command != "" {
-		if err := o.installUnit(&result, p.command); err != nil {
-			return result, err
+		if err := o.installUnit(result, p.command); err != nil {
+			return err
 		}
 	}
 	result.Notes = append(result.Notes, p.notes...)
 	if p.registration.missing != nil {
-		return result, p.registration.missing
+		return p.registration.missing
 	}
-	return result, o.finish(ctx, &result)
+	return o.finish(ctx, result, true)
+}
+
+// installAgent installs the units of the ledger and of the agent, with this command.
+func (o Options) installAgent(ctx context.Context, result *Result) error {
+	o, err := o.Locate(ctx)
+	if err != nil {
+		result.note("the agent gets no names from containerd: %v", err)
+		o.Address = ""
+	}
+	o.Agent, o.SystemdUnit = true, "true"
+	if err := errors.Join(o.checkPaths(), o.checkBinDir()); err != nil {
+		return err
+	}
+	if !o.systemd() {
+		return errors.New("--agent-only: the agent is started by systemd, which is not the init system here")
+	}
+	command, err := o.planUnit()
+	if err != nil {
+		return err
+	}
+	return o.installUnit(result, command)
 }
 
 // plan reads and checks everything, and writes nothing.
 func (o Options) plan(ctx context.Context) (plan, error) {
 	var p plan
-	if err := o.check(); err != nil {
+	if err := errors.Join(o.check(), o.checkBinDir()); err != nil {
 		return p, err
 	}
-	_, err := o.configVersion()
-	if err != nil {
-		return p, err
-	}
+	var err error
 	if p.source, err = o.shimSource(); err != nil {
 		return p, err
 	}
 	if p.config, err = criconf.Load(o.Root, o.MainConfig, o.dropinPath()); err != nil {
 		return p, err
 	}
-	if _, file := p.config.Runtime(o.Handler); file != "" {
+	if file := o.handlerIn(p.config); file != "" {
 		return p, fmt.Errorf("runtime name %q: %s has a runtime of that name already, choose another with --runtime-name",
 			o.Handler, file)
 	}
@@ -92,6 +162,29 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 	return p, o.planRegistration(ctx, &p)
 }
 
+// handlerIn returns the file of somebody else that names our handler, "" for none.
+func (o Options) handlerIn(config criconf.Config) string {
+	if o.source.Folder == "" {
+		_, file := config.Runtime(o.Handler)
+		return file
+	}
+	// The generated file has what an earlier install put into the folder.
+	files, err := o.Root.Glob(path.Join(o.source.Folder, "*.toml"))
+	if err != nil {
+		return ""
+	}
+	for _, name := range files {
+		text, err := o.Root.ReadFile(name)
+		if err != nil || name == o.dropinPath() {
+			continue
+		}
+		if file, err := criconf.Parse(name, text); err == nil && file.Runtimes[o.Handler] != nil {
+			return name
+		}
+	}
+	return ""
+}
+
 // checkForeign refuses to overwrite a drop-in that install did not write.
 func (o Options) checkForeign() error {
 	data, err := o.Root.ReadFile(o.dropinPath())
@@ -109,11 +202,7 @@ func (o Options) checkForeign() error {
 
 // checkName refuses a second name: install knows one handler.
 func (o Options) checkName(config criconf.Config) error {
-	names := []string{o.dropinPath()}
-	for _, file := range config.Files {
-		names = append(names, file.Path)
-	}
-	for _, name := range names {
+	for _, name := range append(o.ownersFiles(config), o.dropinPath()) {
 		text, err := o.Root.ReadFile(name)
 		if err != nil {
 			continue // no drop-in, or refused elsewhere
@@ -126,10 +215,26 @@ func (o Options) checkName(config criconf.Config) error {
 	return nil
 }
 
+// ownersFiles are the files that install may have edited: the template where a generator
+// writes the others.
+func (o Options) ownersFiles(config criconf.Config) []string {
+	if o.source.Template != "" {
+		return []string{o.source.Template}
+	}
+	names := []string{o.MainConfig}
+	for _, file := range config.Files {
+		names = append(names, file.Path)
+	}
+	return names
+}
+
 // write brings one file up to date and records what that took.
 func (o Options) write(result *Result, name string, from source, mode fs.FileMode) error {
 	target := o.Root.Entry(name)
 	verb := "update"
+	if !o.DryRun {
+		removeStale(target)
+	}
 	info, err := os.Lstat(target)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -151,6 +256,9 @@ func (o Options) write(result *Result, name string, from source, mode fs.FileMod
 		}
 	}
 	if !o.DryRun {
+		if err := o.changes.save(target, name); err != nil {
+			return err
+		}
 		if err := replace(target, from, mode); err != nil {
 			return err
 		}
@@ -164,48 +272,52 @@ func (o Options) write(result *Result, name string, from source, mode fs.FileMod
 // shims run from the binary, and to remove a drop-in that install did not
 // write, unless forced. Nothing there is not an error.
 func Uninstall(ctx context.Context, o Options) (Result, error) {
-	var result Result
+	return o.locked(ctx, Options.uninstall)
+}
+
+func (o Options) uninstall(ctx context.Context, result *Result) error {
+	o, _ = o.Locate(ctx) // without a containerd the files are where they usually are
 	if err := o.check(); err != nil {
-		return result, err
+		return err
 	}
 	data, err := o.Root.ReadFile(o.dropinPath())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return result, fmt.Errorf("drop-in: %w", err)
+		return fmt.Errorf("drop-in: %w", err)
 	}
 	if err == nil && !criconf.Ours(data) && !o.Force {
-		return result, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+		return fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
 	if o.Docker.Wanted && o.usedByCRI(data) {
 		result.note("the shim stays: it is registered with containerd's CRI plugin")
-		return result, o.uninstallDocker(ctx, &result)
+		return o.uninstallDocker(ctx, result)
 	}
 	if err := o.refuseRunning(); err != nil {
-		return result, err
+		return err
 	}
 	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
 		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
 	}
 	unit, err := o.unitFiles()
 	if err != nil {
-		return result, err
+		return err
 	}
 	if !o.Docker.Wanted {
-		if err := o.unregisterCRI(ctx, &result); err != nil {
-			return result, fmt.Errorf("containerd's configuration and the shim stay as they are: %w", err)
+		if err := o.unregisterCRI(ctx, result); err != nil {
+			return fmt.Errorf("containerd's configuration and the shim stay as they are: %w", err)
 		}
 	}
-	if err := o.uninstallDocker(ctx, &result); err != nil {
-		return result, err
+	if err := o.uninstallDocker(ctx, result); err != nil {
+		return err
 	}
 	for _, name := range append([]string{o.shimPath()}, unit...) {
-		if err := o.remove(&result, name); err != nil {
-			return result, err
+		if err := o.remove(result, name); err != nil {
+			return err
 		}
 	}
-	if err := o.removeSettings(&result); err != nil || o.Docker.Wanted {
-		return result, err
+	if err := o.removeSettings(result); err != nil || o.Docker.Wanted {
+		return err
 	}
-	return result, o.finish(ctx, &result)
+	return o.finish(ctx, result, false)
 }
 
 // refuseRunning refuses to take the binary away from shims that run, unless forced.
@@ -262,6 +374,9 @@ func (o Options) remove(result *Result, name string) error {
 		return nil
 	}
 	if !o.DryRun {
+		if err := o.changes.save(target, name); err != nil {
+			return err
+		}
 		if err := os.Remove(target); err != nil {
 			return err
 		}

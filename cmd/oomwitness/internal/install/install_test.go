@@ -140,7 +140,7 @@ func TestBadInput(t *testing.T) {
 		want   string
 	}{
 		"bin dir":          {func(o *install.Options) { o.BinDir = "bin" }, `--bin-dir "bin"`},
-		"conf dir":         {func(o *install.Options) { o.ConfDir = "" }, `--conf-dir ""`},
+		"conf dir":         {func(o *install.Options) { o.ConfDir = "x" }, `--conf-dir "x"`},
 		"main config":      {func(o *install.Options) { o.MainConfig = "x" }, "--containerd-config"},
 		"handler":          {func(o *install.Options) { o.Handler = "Bad_Name" }, `runtime name "Bad_Name"`},
 		"version":          {func(o *install.Options) { o.ConfigVersion = "4" }, "allowed are auto, 2 and 3"},
@@ -245,6 +245,7 @@ func TestRestart(t *testing.T) {
 	dir := string(o.Root)
 	o.Root, o.BinDir, o.ConfDir, o.MainConfig = "/", dir+"/bin", dir+"/conf.d", dir+"/config.toml"
 	o.UnitDir, o.SystemdUnit = dir+"/units", "false"
+	dropin := dir + "/conf.d/" + criconf.DropinName
 	result, err := install.Install(t.Context(), o)
 	require.NoError(t, err)
 	require.Contains(t, result.Notes[len(result.Notes)-1], "systemctl restart containerd")
@@ -255,23 +256,49 @@ func TestRestart(t *testing.T) {
 	require.ErrorContains(t, err, "needs systemd as PID 1")
 
 	require.NoError(t, os.Mkdir(o.Booted, 0o755))
-	var ran [][]string
-	fail := error(nil)
-	o.Run = func(_ context.Context, name string, args ...string) ([]byte, error) {
-		ran = append(ran, append([]string{name}, args...))
-		return []byte("unit is masked\n"), fail
+	systemd := &fakeSystemd{}
+	o.Systemd, o.Unit = systemd, "k3s.service"
+	o.Handlers = func(context.Context, string) ([]string, error) {
+		if o.Root.Exists(dropin) {
+			return []string{"runc", "oomwitness"}, systemd.fail
+		}
+		return []string{"runc"}, nil
 	}
 	result, err = install.Install(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, [][]string{{"systemctl", "restart", "containerd"}}, ran)
-	require.Equal(t, install.Action{Verb: "restart", Path: "containerd"}, result.Actions[2])
+	require.Equal(t, []string{"restart k3s.service"}, systemd.asked)
+	require.Equal(t, install.Action{Verb: "restart", Path: "k3s.service"}, result.Actions[2])
 
 	o.DryRun = true
 	_, err = install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
-	require.Len(t, ran, 1, "a dry run restarts nothing")
+	require.Len(t, systemd.asked, 1, "a dry run restarts nothing")
 
-	o.DryRun, fail = false, errors.New("exit status 1")
+	o.DryRun, systemd.asked = false, nil
 	_, err = install.Uninstall(t.Context(), o)
-	require.ErrorContains(t, err, "unit is masked")
+	require.NoError(t, err)
+	require.Equal(t, []string{"restart k3s.service"}, systemd.asked)
+
+	// containerd does not come back.
+	before := files(t, rootfs.Dir(dir))
+	systemd.asked, systemd.fail = nil, errors.New("unit is masked")
+	_, err = install.Install(t.Context(), o)
+	require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: unit is masked")
+	require.Equal(t, []string{"restart k3s.service", "restart k3s.service"}, systemd.asked)
+	require.Equal(t, before, files(t, rootfs.Dir(dir)))
 }
+
+// fakeSystemd is a service manager that fails if told so.
+type fakeSystemd struct {
+	asked []string
+	fail  error
+}
+
+func (s *fakeSystemd) Reload(context.Context) error { s.asked = append(s.asked, "reload"); return nil }
+
+func (s *fakeSystemd) Restart(_ context.Context, unit string) error {
+	s.asked = append(s.asked, "restart "+unit)
+	return s.fail
+}
+
+func (s *fakeSystemd) Stop(context.Context, string) error { return nil }

@@ -18,7 +18,7 @@ func TestChangedMeanwhile(t *testing.T) {
 		"changed": {[]byte("old"), []byte("changed")}, "made": {nil, []byte("changed")}, "removed": {[]byte("old"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness"}
+			o := Options{Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness", changes: newChanges()}
 			file := filepath.Join(string(o.Root), "file")
 			if test.now != nil {
 				require.NoError(t, os.WriteFile(file, test.now, 0o600))
@@ -39,11 +39,18 @@ func TestChangedMeanwhile(t *testing.T) {
 func TestOtherConfig(t *testing.T) {
 	o := Options{Root: rootfs.Dir(t.TempDir()), MainConfig: "/etc/containerd/config.toml"}
 	require.NoError(t, os.Symlink("/etc/containerd", filepath.Join(string(o.Root), "link")))
-	for _, config := range []string{"", "/etc/containerd/config.toml", "/link/config.toml"} {
-		require.NoError(t, o.otherConfig(containerd.Daemon{Config: config}), config)
+	reads := func(config string) containerd.Located {
+		return containerd.Located{Instance: containerd.Instance{PID: 7, CRI: true, Told: config != "", Config: config}}
 	}
-	other := containerd.Daemon{Config: "/opt/c.toml"}
+	for _, config := range []string{"", "/etc/containerd/config.toml", "/link/config.toml"} {
+		require.NoError(t, o.otherConfig(reads(config)), config)
+	}
+	other := reads("/opt/c.toml")
 	require.ErrorContains(t, o.otherConfig(other), "name it with --containerd-config /opt/c.toml")
+	require.ErrorContains(t, o.otherConfig(containerd.Located{Others: []containerd.Instance{other.Instance}}), "--containerd-config /opt/c.toml")
+	docker := other.Instance
+	docker.CRI = false
+	require.NoError(t, o.otherConfig(containerd.Located{Others: []containerd.Instance{docker}}), "Docker's own is no matter")
 	o.Force = true
 	require.NoError(t, o.otherConfig(other))
 }

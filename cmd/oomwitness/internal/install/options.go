@@ -4,10 +4,11 @@
 package install
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
 // DefaultBinDir is on the PATH that systemd gives containerd.
@@ -23,15 +25,16 @@ const DefaultBinDir = "/usr/local/bin"
 // Options say what to install and where. All directories are paths as seen
 // from inside Root.
 type Options struct {
-	// BinDir takes the shim, ConfDir the drop-in.
+	// BinDir takes the shim, ConfDir the drop-in. An empty ConfDir is a folder that the
+	// node's containerd reads.
 	BinDir, ConfDir string
-	// MainConfig is containerd's configuration file; it is only read, unless
-	// EditConfig allows to add to it what containerd needs.
+	// MainConfig is containerd's configuration file, "" to find out; it is only read,
+	// unless EditConfig allows to add to it what containerd needs.
 	MainConfig string
 	EditConfig bool
-	// Address is containerd's socket, and ContainerdVersion its version, "" to find
-	// out.
-	Address, ContainerdVersion string
+	// Address is containerd's socket, ContainerdVersion its version and Unit its systemd
+	// unit, "" to find out.
+	Address, ContainerdVersion, Unit string
 	// ConfigVersion is "auto", "2" or "3".
 	ConfigVersion string
 	// Handler is the CRI runtime handler's name.
@@ -44,6 +47,9 @@ type Options struct {
 	// Agent is whether to install the unit that runs the agent as well. Uninstall
 	// removes it in any case.
 	Agent bool
+	// AgentOnly installs the units of the ledger and of the agent, and nothing for
+	// containerd.
+	AgentOnly bool
 	// Settings are the shim's, for all nodes alike; "" removes those that were put
 	// there so, nil leaves what is there.
 	Settings *string
@@ -72,8 +78,18 @@ type Options struct {
 	Booted string
 	// UnitDir is where systemd units go; "" is /etc/systemd/system.
 	UnitDir string
-	// Run runs a command; nil runs it for real. Output is for the error.
-	Run func(ctx context.Context, name string, args ...string) ([]byte, error)
+	// Systemd is asked for restarts; nil is the node's own.
+	Systemd systemd.Manager
+	// Handlers asks the CRI at a socket for its runtime handlers; nil asks for real.
+	Handlers func(ctx context.Context, socket string) ([]string, error)
+
+	// What Locate found out; notFound is why no containerd was found.
+	located  bool
+	notFound error
+	daemon   containerd.Daemon
+	source   criconf.Source
+	// changes are what this run has changed so far.
+	changes *changes
 }
 
 // Action is one thing done, or that would be done.
@@ -88,6 +104,16 @@ type Action struct {
 type Result struct {
 	Actions []Action
 	Notes   []string
+	changes *changes
+}
+
+// Undo puts the files back as they were, for a caller whose containerd did not come back
+// with the new ones.
+func (r *Result) Undo() error {
+	if r.changes == nil {
+		return nil
+	}
+	return r.changes.undo(r)
 }
 
 func (r *Result) did(verb, name string) {
@@ -115,8 +141,8 @@ func (o Options) shimPath() string { return path.Join(o.BinDir, criconf.ShimName
 // dropinPath is where the drop-in goes, as seen from inside the root.
 func (o Options) dropinPath() string { return path.Join(o.ConfDir, criconf.DropinName) }
 
-// check refuses bad options before anything is read or written.
-func (o Options) check() error {
+// checkPaths refuses paths that cannot be used, and a root that is none.
+func (o Options) checkPaths() error {
 	for _, dir := range []struct{ flag, value string }{
 		{"--bin-dir", o.BinDir}, {"--conf-dir", o.ConfDir}, {"--containerd-config", o.MainConfig},
 	} {
@@ -124,11 +150,8 @@ func (o Options) check() error {
 			return fmt.Errorf("%s %q: has to be an absolute path", dir.flag, dir.value)
 		}
 	}
-	if err := criconf.CheckHandler(o.Handler); err != nil {
-		return err
-	}
 	if o.Root.Running() {
-		return o.checkRestart()
+		return nil
 	}
 	if o.Restart {
 		return fmt.Errorf("--restart-containerd cannot be used with --root %s: the containerd that runs here is not that tree's", o.Root)
@@ -141,6 +164,22 @@ func (o Options) check() error {
 		return fmt.Errorf("--root %s: has to be a directory", o.Root)
 	}
 	return nil
+}
+
+// check refuses bad options before anything is written.
+func (o Options) check() error {
+	if err := errors.Join(o.checkPaths(), criconf.CheckHandler(o.Handler)); err != nil || !o.Root.Running() {
+		return err
+	}
+	return o.checkRestart()
+}
+
+// checkWords refuses a value that is none of those allowed.
+func (o Options) checkWords() error {
+	_, version := o.configVersion()
+	_, unit := o.wantsUnit()
+	_, _, driver := o.systemdCgroup(criconf.Config{})
+	return cmp.Or(version, unit, driver)
 }
 
 // configVersion translates the flag; 0 is automatic.
@@ -217,35 +256,4 @@ func (o Options) shimSource() (string, error) {
 		return "", fmt.Errorf("shim %s: is not an ELF executable", source)
 	}
 	return source, nil
-}
-
-// checkRestart refuses a restart that could not be done, before any change.
-func (o Options) checkRestart() error {
-	if o.Restart && !o.systemd() {
-		return fmt.Errorf("--restart-containerd: needs systemd as PID 1, which is not so here; " +
-			"leave the flag out and restart containerd your own way")
-	}
-	return nil
-}
-
-// finish restarts containerd if asked, else says that it is needed.
-func (o Options) finish(ctx context.Context, result *Result) error {
-	switch {
-	case o.Restart && o.DryRun:
-		result.did("restart", "containerd")
-	case o.Restart:
-		run := o.Run
-		if run == nil {
-			run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
-				return exec.CommandContext(ctx, name, args...).CombinedOutput()
-			}
-		}
-		if out, err := run(ctx, "systemctl", "restart", "containerd"); err != nil {
-			return fmt.Errorf("systemctl restart containerd: %w: %s", err, strings.TrimSpace(string(out)))
-		}
-		result.did("restart", "containerd")
-	case o.Root.Running() && !o.DryRun && result.Changed():
-		result.note("restart containerd for this to take effect: systemctl restart containerd (running containers go on)")
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,29 +37,28 @@ type registration struct {
 	keep []string
 	// missing is what the operator has to do, nil for nothing.
 	missing error
+	// generated is the file that a generator will write with what is added to its template
+	// or folder, "" where containerd reads the registration itself; tables are that.
+	generated string
+	tables    []byte
 }
 
-// planRegistration finds the node's containerd and chooses what that can read.
+// planRegistration chooses what the node's containerd can read.
 func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	r := &p.registration
-	var err error
-	if r.daemon, err = o.find(ctx); err != nil {
-		return err
-	}
-	if err := r.daemon.Version.Refused(); err != nil {
-		return err
-	}
-	if err := o.otherConfig(r.daemon); err != nil {
-		return err
-	}
+	r.daemon = o.daemon
 	version := r.daemon.Version
-	for _, note := range []string{version.Untested(), r.daemon.Contradicts} {
-		if note != "" {
-			p.notes = append(p.notes, note)
-		}
+	if err := version.Refused(); err != nil {
+		return err
+	}
+	if note := version.Untested(); note != "" {
+		p.notes = append(p.notes, note)
 	}
 	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
+	}
+	if o.source.Folder != "" || o.source.Template != "" && !(version.Dropins() && p.config.Covers(o.dropinPath())) {
+		return o.planGenerated(ctx, p)
 	}
 	if len(p.config.Files) > 0 && p.config.Version() > version.ConfigVersion() {
 		p.config = criconf.Config{Path: p.config.Path} // made by install for a newer containerd, and to be made anew
@@ -69,6 +67,7 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	if err := o.dumpBefore(ctx, p); err != nil {
 		return err
 	}
+	var err error
 	if version.Dropins() {
 		err = o.planDropin(p)
 	} else {
@@ -78,24 +77,6 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 		r.settings, r.missing = nil, nil
 	}
 	return err
-}
-
-// find finds the node's containerd.
-func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
-	if o.Find != nil {
-		return o.Find(ctx)
-	}
-	address := cmp.Or(o.Address, containerd.DefaultAddress)
-	return containerd.Finder{Root: o.Root, Address: address, Version: o.ContainerdVersion}.Find(ctx)
-}
-
-// otherConfig refuses to write what the containerd that runs does not read.
-func (o Options) otherConfig(d containerd.Daemon) error {
-	if d.Config == "" || o.ContainerdVersion != "" || o.Force || o.Root.Resolve(d.Config) == o.Root.Resolve(o.MainConfig) {
-		return nil
-	}
-	return fmt.Errorf("containerd runs with the configuration %s, and not %s: name it with --containerd-config %s, "+
-		"or go on all the same with --force", d.Config, o.MainConfig, d.Config)
 }
 
 // planDropin registers by a drop-in, for containerd 2.x.
@@ -173,6 +154,9 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 	if r.edit, err = edit(text); err != nil {
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
 	}
+	if r.generated != "" {
+		return nil // a template is no TOML; what is made of it is checked
+	}
 	before, err := criconf.Text(text)
 	if err != nil {
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
@@ -188,41 +172,31 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 	return nil
 }
 
-// register writes what was planned, and has containerd say what it makes of it.
-// What containerd does not take is undone.
+// register writes what was planned, and has containerd say what it makes of it. The
+// caller undoes what containerd does not take.
 func (o Options) register(ctx context.Context, result *Result, r registration) error {
-	var edited []string
-	if r.edit != nil {
-		edited = append(edited, r.file)
-	}
-	saved, err := o.save(edited...)
-	if err != nil {
-		return fmt.Errorf("register with containerd: %w", err)
+	if r.generated != "" && !o.DryRun && r.missing == nil {
+		if err := o.checkGenerated(ctx, result, r); err != nil {
+			return err
+		}
 	}
 	if r.staged && !o.DryRun && r.daemon.Dump != nil {
+		var err error
 		if r.before, err = o.dumpStaged(ctx, r); err != nil {
-			return errors.Join(err, saved.restore(result, false))
-		}
-		if err := saved.restore(&Result{}, false); err != nil {
 			return err
 		}
 	}
 	if err := o.writeRegistration(result, r); err != nil {
-		return errors.Join(fmt.Errorf("register with containerd: %w", err), saved.restore(result, o.DryRun))
+		return fmt.Errorf("register with containerd: %w", err)
 	}
-	if o.DryRun {
+	if o.DryRun || r.generated != "" {
 		return nil
 	}
 	if r.daemon.Dump == nil {
 		result.note("not checked by \"containerd config dump\": %s", r.daemon.Unchecked)
 		return nil
 	}
-	if err := o.verify(ctx, r); err != nil {
-		err = fmt.Errorf("%w\nThe shim stays at %s, and nothing starts it. Correct what is named here and run install again, "+
-			"or run uninstall", err, o.shimPath())
-		return errors.Join(err, saved.restore(result, false))
-	}
-	return nil
+	return o.verify(ctx, r)
 }
 
 // verify compares what containerd makes of its configuration with what it made of

@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -35,9 +36,11 @@ func (o Options) inTheWay(version containerd.Version) bool {
 	return damaged != nil || !version.Dropins() && criconf.Ours(ours)
 }
 
-// dumpStaged takes what is ours out of the files that install is about to change, and
-// asks containerd what it makes of the rest. The caller puts the files back.
-func (o Options) dumpStaged(ctx context.Context, r registration) (map[string]any, error) {
+// dumpStaged takes what is ours out of the files that install is about to change, asks
+// containerd what it makes of the rest, and puts the files back.
+func (o Options) dumpStaged(ctx context.Context, r registration) (before map[string]any, err error) {
+	o.changes = newChanges()
+	defer func() { err = errors.Join(err, o.changes.undo(&Result{})) }()
 	if err := o.remove(&Result{}, o.dropinPath()); err != nil {
 		return nil, err
 	}
@@ -46,12 +49,15 @@ func (o Options) dumpStaged(ctx context.Context, r registration) (map[string]any
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.file, err)
 		}
+		if err := o.changes.save(state.path, r.file); err != nil {
+			return nil, err
+		}
 		state.there = !criconf.Created(rest)
 		if err := state.with(state.path, rest).put(); err != nil {
 			return nil, err
 		}
 	}
-	before, err := r.daemon.Dump(ctx, o.MainConfig)
+	before, err = r.daemon.Dump(ctx, o.MainConfig)
 	if err != nil {
 		return nil, fmt.Errorf("containerd %s cannot read its configuration as it is, correct it first: %w", r.daemon.Version, err)
 	}

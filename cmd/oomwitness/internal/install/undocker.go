@@ -119,7 +119,7 @@ func (o Options) withoutRuntime(text, before []byte) (after []byte, removed bool
 // canDoWithout has dockerd judge its configuration without the runtime. One that refuses
 // the configuration as it is has nothing to lose.
 func (d dockerd) canDoWithout(ctx context.Context, text, after []byte) error {
-	if d.program == "" {
+	if d.program == "" || !d.runs {
 		return nil
 	}
 	refusal, err := d.judge(ctx, []byte(cmp.Or(string(after), "{}")))

@@ -18,7 +18,7 @@ func TestCanDoWithout(t *testing.T) {
 		`for file; do :; done; grep -q oomwitness "${file#*=}" || { echo no such runtime >&2; exit 1; }`: "no such runtime",
 	} {
 		require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
-		err := dockerd{program: program}.canDoWithout(t.Context(), []byte(`{"runtimes":{"oomwitness":{}}}`), nil)
+		err := dockerd{program: program, runs: true}.canDoWithout(t.Context(), []byte(`{"runtimes":{"oomwitness":{}}}`), nil)
 		if want == "" {
 			require.NoError(t, err, script)
 			continue

@@ -50,7 +50,7 @@ func (o Options) unit() []byte {
 [Unit]
 Description=Ledger of OOM kills (oomwitness)
 After=sys-fs-bpf.mount local-fs.target
-Before=containerd.service
+Before=%s
 
 [Service]
 Type=oneshot
@@ -59,8 +59,11 @@ ExecStart=%s load
 
 [Install]
 WantedBy=multi-user.target
-`, unitMarker, execWord(o.commandPath()))
+`, unitMarker, o.beside(), execWord(o.commandPath()))
 }
+
+// beside is the unit that starts containers: the one of the node's containerd.
+func (o Options) beside() string { return cmp.Or(o.Unit, "containerd.service") }
 
 // execWord quotes a path for ExecStart= (systemd.service(5)).
 func execWord(word string) string {
@@ -172,6 +175,9 @@ func (o Options) link(result *Result, name, to string) error {
 		verb = "update"
 	}
 	if !o.DryRun {
+		if err := o.changes.save(target, name); err != nil {
+			return err
+		}
 		if err := relink(target, to); err != nil {
 			return err
 		}

@@ -49,20 +49,10 @@ func (o Options) unregisterCRI(ctx context.Context, result *Result) error {
 	if !o.DryRun {
 		o.dumpRegistered(ctx, result, &u)
 	}
-	saved, err := o.save(u.edited...)
-	if err != nil {
+	if err := o.takeOut(result, u); err != nil || u.before == nil {
 		return err
 	}
-	if err := o.takeOut(result, u); err != nil {
-		return errors.Join(err, saved.restore(result, o.DryRun))
-	}
-	if u.before == nil {
-		return nil
-	}
-	if err := o.verifyUnregistered(ctx, result, u); err != nil {
-		return errors.Join(err, saved.restore(result, false))
-	}
-	return nil
+	return o.verifyUnregistered(ctx, result, u)
 }
 
 // planUnregister finds the edits, and refuses those with text of somebody else's.
@@ -74,13 +64,10 @@ func (o Options) planUnregister(result *Result) (unregistration, error) {
 			return u, err
 		}
 	}
-	names := []string{o.MainConfig}
-	for _, file := range config.Files {
-		names = append(names, file.Path)
-	}
+	names := o.ownersFiles(config)
 	// A backup may be of a file that is imported no more.
 	for _, pattern := range []string{"*" + backupSuffix, "*/*" + backupSuffix} {
-		backups, err := o.Root.Glob(path.Join(path.Dir(o.MainConfig), pattern))
+		backups, err := o.Root.Glob(path.Join(path.Dir(names[0]), pattern))
 		if err != nil {
 			return u, fmt.Errorf("look for backups: %w", err)
 		}
@@ -170,8 +157,8 @@ func alteredError(name string, lines []string) error {
 // dumpRegistered asks the node's containerd what it makes of its configuration now.
 // Without an answer the rest is not checked, and a note says so.
 func (o Options) dumpRegistered(ctx context.Context, result *Result, u *unregistration) {
-	var err error
-	if u.daemon, err = o.find(ctx); err == nil && u.daemon.Dump == nil {
+	err := o.notFound
+	if u.daemon = o.daemon; err == nil && u.daemon.Dump == nil {
 		err = errors.New(u.daemon.Unchecked)
 	}
 	if err == nil && o.inTheWay(u.daemon.Version) {
@@ -231,6 +218,10 @@ func (o Options) cutEdit(result *Result, name string) error {
 	}
 	result.did("update", name)
 	if !o.DryRun {
+		removeStale(target)
+		if err := o.changes.save(target, name); err != nil {
+			return err
+		}
 		if err := state.with(target, rest).put(); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
 // TestProgramsOfTheHost are found by the host's PATH, whatever the image's is.
@@ -18,7 +19,7 @@ func TestProgramsOfTheHost(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, exec.CommandContext(t.Context(), "containerd").Run())
 		// That tree has no systemd.
-		require.ErrorContains(t, node.HostSystemd{}.Restart(t.Context(), "containerd.service"), "/run/systemd/private")
+		require.ErrorContains(t, systemd.Host{}.Restart(t.Context(), "containerd.service"), "/run/systemd/private")
 		return
 	}
 	if os.Getuid() != 0 {

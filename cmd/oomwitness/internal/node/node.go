@@ -15,13 +15,11 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
 // DefaultLabel is the label of the nodes that carry the shim; its value is true.
 const DefaultLabel = "oomwitness.io/shim"
-
-// DefaultUnit is containerd's systemd unit.
-const DefaultUnit = "containerd.service"
 
 // every is how often a process outside of this one is asked whether it is there
 // yet, or gone.
@@ -29,18 +27,16 @@ const every = time.Second
 
 // Node is one node, as seen from itself.
 type Node struct {
-	// Install says what goes where.
+	// Install says what goes where, as its Locate has filled it in.
 	Install install.Options
 	// Check looks at the whole node, Stale only at whether containerd is older
 	// than its configuration.
 	Check func(context.Context) preflight.Report
-	Stale func(context.Context) preflight.Finding
+	Stale func() preflight.Finding
 	// Handlers are the runtime handlers that the running containerd has.
 	Handlers func(context.Context) ([]string, error)
-	// Systemd is the node's; nil where somebody else restarts containerd, whose unit
-	// Unit is.
-	Systemd Systemd
-	Unit    string
+	// Systemd is the node's; nil where somebody else restarts containerd.
+	Systemd systemd.Manager
 	// Load and Unload are the ledger's, and say what they did. A nil Unload
 	// leaves it.
 	Load, Unload func() (string, error)
@@ -53,14 +49,6 @@ type Node struct {
 	Say func(format string, args ...any)
 }
 
-// Systemd is what is asked of a service manager. Each request is over when what it
-// asks for is so.
-type Systemd interface {
-	Reload(ctx context.Context) error
-	Restart(ctx context.Context, unit string) error
-	Stop(ctx context.Context, unit string) error
-}
-
 // registration are the checks of what Setup is about to write.
 var registration = []string{"shim", "drop-in", "imports", "restart"}
 
@@ -68,6 +56,9 @@ var registration = []string{"shim", "drop-in", "imports", "restart"}
 // have the handler yet, loads the ledger, and labels the node at last. It can be
 // repeated: what is in place stays untouched.
 func (n *Node) Setup(ctx context.Context) error {
+	if n.Systemd != nil && n.Install.Unit == "" {
+		return errors.New("containerd belongs to no systemd unit: name one with --containerd-unit, or use --restart none")
+	}
 	if err := n.passes(ctx, registration); err != nil {
 		return err
 	}
@@ -80,12 +71,12 @@ func (n *Node) Setup(ctx context.Context) error {
 		return err
 	}
 	if result.HasUnit() && result.Changed() {
-		if err := n.systemd(ctx, Systemd.Reload); err != nil {
+		if err := n.ask(ctx, systemd.Manager.Reload); err != nil {
 			return err
 		}
 	}
 	if err := n.settle(ctx, n.registered); err != nil {
-		return err
+		return n.undone(ctx, result, err)
 	}
 	// Without the ledger the counters are there, and the shim tries again.
 	if text, err := n.Load(); err != nil {
@@ -132,7 +123,7 @@ func (n *Node) registered(ctx context.Context) string {
 	if !slices.Contains(handlers, n.Install.Handler) {
 		return fmt.Sprintf("containerd has no runtime handler %q", n.Install.Handler)
 	}
-	if f := n.Stale(ctx); f.Status != preflight.OK {
+	if f := n.Stale(); f.Status != preflight.OK {
 		return f.Found
 	}
 	return ""
@@ -157,22 +148,43 @@ func (n *Node) settle(ctx context.Context, lacks func(context.Context) string) e
 	if why == "" {
 		return nil
 	}
-	if n.Systemd == nil {
+	by, itself := n.Install.Generator()
+	switch {
+	case itself:
+		n.Say("%s: waiting until %s restarts it", why, by)
+	case n.Systemd == nil:
 		n.Say("%s: waiting until it is restarted", why)
-	} else {
-		n.Say("%s: restarting %s", why, n.Unit)
-	}
-	err := n.systemd(ctx, func(s Systemd, ctx context.Context) error { return s.Restart(ctx, n.Unit) })
-	if err != nil {
-		return err
+	default:
+		n.Say("%s: restarting %s", why, n.Install.Unit)
+		if err := n.restart(ctx); err != nil {
+			return err
+		}
 	}
 	return n.until(ctx, "containerd to be restarted", func(ctx context.Context) (string, error) {
 		return lacks(ctx), nil
 	})
 }
 
-// systemd makes a request, where there is somebody to ask.
-func (n *Node) systemd(ctx context.Context, request func(Systemd, context.Context) error) error {
+// restart restarts containerd's unit.
+func (n *Node) restart(ctx context.Context) error {
+	return n.ask(ctx, func(s systemd.Manager, ctx context.Context) error { return s.Restart(ctx, n.Install.Unit) })
+}
+
+// undone puts the node's files back where containerd, restarted by this process, did not
+// come back with the new ones.
+func (n *Node) undone(ctx context.Context, result install.Result, why error) error {
+	if n.Systemd == nil || !result.Changed() {
+		return why
+	}
+	before := len(result.Actions)
+	err := result.Undo()
+	n.told(install.Result{Actions: result.Actions[before:]})
+	return errors.Join(fmt.Errorf("containerd did not come back with the registration, which was undone: %w", why),
+		err, n.restart(context.WithoutCancel(ctx)))
+}
+
+// ask makes a request, where there is somebody to ask.
+func (n *Node) ask(ctx context.Context, request func(systemd.Manager, context.Context) error) error {
 	if n.Systemd == nil {
 		return nil
 	}
@@ -203,14 +215,14 @@ func (n *Node) Remove(ctx context.Context) error {
 	}
 	n.Say("removed the node's label")
 	// Stopped while systemd still knows it. One that is not there needs none.
-	err := n.systemd(ctx, func(s Systemd, ctx context.Context) error { return s.Stop(ctx, install.UnitName) })
+	err := n.ask(ctx, func(s systemd.Manager, ctx context.Context) error { return s.Stop(ctx, install.UnitName) })
 	if err != nil {
 		n.Say("note: %v", err)
 	}
 	if err := n.uninstall(ctx); err != nil {
 		return err
 	}
-	if err := n.systemd(ctx, Systemd.Reload); err != nil {
+	if err := n.ask(ctx, systemd.Manager.Reload); err != nil {
 		return err
 	}
 	if err := n.settle(ctx, n.deregistered); err != nil {

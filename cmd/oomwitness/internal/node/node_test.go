@@ -51,13 +51,12 @@ func newFake(t *testing.T) *fakeNode {
 			f.step("check")
 			return preflight.Report{Findings: f.findings}
 		},
-		Stale: func(context.Context) preflight.Finding { return preflight.Finding{Status: preflight.OK} },
+		Stale: func() preflight.Finding { return preflight.Finding{Status: preflight.OK} },
 		Handlers: func(context.Context) ([]string, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return slices.Clone(f.handlers), f.fail["handlers"]
 		},
-		Unit:   node.DefaultUnit,
 		Load:   func() (string, error) { f.step("load"); return "loaded", f.fail["load"] },
 		Unload: func() (string, error) { f.step("unload"); return "unloaded", f.fail["unload"] },
 		Mark: func(_ context.Context, carries bool) error {
@@ -67,6 +66,9 @@ func newFake(t *testing.T) *fakeNode {
 		Patience: time.Minute,
 		Say:      func(format string, args ...any) { f.said = append(f.said, fmt.Sprintf(format, args...)) },
 	}
+	var err error
+	f.Install, err = f.Install.Locate(t.Context())
+	require.NoError(t, err)
 	f.Systemd = fakeSystemd{f}
 	return f
 }
@@ -205,7 +207,7 @@ func TestSetupGivesUpWaiting(t *testing.T) {
 func TestSetupRestartsAnOldContainerd(t *testing.T) {
 	f := newFake(t)
 	f.handlers = []string{"oomwitness"}
-	f.Stale = func(context.Context) preflight.Finding {
+	f.Stale = func() preflight.Finding {
 		if f.steps[len(f.steps)-1] == restart {
 			return preflight.Finding{Status: preflight.OK}
 		}

@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"context"
 	"path"
 	"strings"
 
@@ -16,7 +15,7 @@ const doEdit = "run: oomwitness install --edit-config"
 // blockRegistration looks at what install writes for containerd 1.x: the shim, the
 // block in the owner's file, and whether the running containerd has read it. The
 // names of the findings are those of registration.
-func (c Checker) blockRegistration(ctx context.Context, version containerd.Version) []Finding {
+func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
 	config, err := criconf.Load(c.Root, c.ContainerdConfig, dropin)
 	if err != nil {
@@ -31,7 +30,7 @@ func (c Checker) blockRegistration(ctx context.Context, version containerd.Versi
 	shim, finding := c.shim(marked)
 	findings := []Finding{finding}
 	switch {
-	case c.Root.Exists(dropin):
+	case c.Root.Exists(dropin) && !version.Dropins():
 		findings = append(findings, bad(Fail, "drop-in", doEdit,
 			"%s takes other CRI settings away from containerd %s", dropin, version))
 	case !marked:
@@ -47,7 +46,7 @@ func (c Checker) blockRegistration(ctx context.Context, version containerd.Versi
 			legacy.File, legacy.Version, version))
 	}
 	if marked {
-		findings = append(findings, c.Restart(ctx))
+		findings = append(findings, c.Restart())
 	}
 	return findings
 }
@@ -71,7 +70,7 @@ func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Ve
 			"the block in %s was altered after install wrote it:\n%s", legacy.File, strings.Join(lines, "\n"))
 	}
 	want := criconf.Dropin{
-		Handler: c.Handler, Shim: shim, ByType: !version.RuntimePath(), Runc: legacy.Runc(),
+		Handler: c.Handler, Shim: shim, ByType: !version.Dropins() && !version.RuntimePath(), Runc: legacy.Runc(),
 		SystemdCgroup: file.OptionSystemdCgroup(c.Handler),
 	}
 	if value, set := legacy.SystemdCgroup(); set {

@@ -14,8 +14,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// ConfigPath is the node owner's configuration of oomwitness.
-const ConfigPath = "/etc/oomwitness/config.toml"
+// DefaultConfigPath is the node owner's configuration of oomwitness.
+const DefaultConfigPath = "/etc/oomwitness/config.toml"
 
 // timeout bounds everything that another program answers.
 const timeout = 5 * time.Second
@@ -42,10 +42,14 @@ type Checker struct {
 	LedgerDir string
 	// Ledger reads the ledger pinned at a real path, and changes nothing.
 	Ledger func(dir string) (bpf.Meta, error)
+	// ConfigPath is the configuration of oomwitness, "" for DefaultConfigPath.
+	ConfigPath string
 	// ConfigCheck loads the configuration of oomwitness at a real path and
 	// returns its warnings, and an error if the shim would refuse the file.
 	ConfigCheck func(path string) (warnings []string, err error)
 
+	// Containerd is the node's containerd, as [containerd.Locate] found it.
+	Containerd containerd.Located
 	// Path are the directories of programs; nil is containerd's.
 	Path []string
 	// Run runs a program by its real path and gives its standard output; nil
@@ -54,9 +58,6 @@ type Checker struct {
 	// Version asks the containerd at the real path of a socket for its
 	// version; nil asks for real.
 	Version func(ctx context.Context, socket string) (string, error)
-	// Reads returns the configuration file that the containerd that answers was told to
-	// read, "" for none; nil looks for real.
-	Reads func(ctx context.Context) string
 }
 
 // Check looks at everything. It changes nothing, and does not fail: what
@@ -68,11 +69,11 @@ func (c Checker) Check(ctx context.Context) Report {
 	if c.Version == nil {
 		c.Version = containerd.Ask
 	}
-	if c.Reads == nil {
-		c.Reads = func(ctx context.Context) string { return containerd.Config(ctx, c.Root, c.Address) }
+	if c.Path == nil {
+		c.Path = c.Containerd.Path
 	}
 	if c.Path == nil {
-		c.Path = containerd.SearchPath(c.Root, containerd.Process(ctx, c.Root, c.Address))
+		c.Path = containerd.SystemPath
 	}
 	var findings []Finding
 	findings = append(findings, c.kernel(), c.cgroup(), c.memoryController(), c.memoryFiles())
@@ -80,11 +81,7 @@ func (c Checker) Check(ctx context.Context) Report {
 	findings = append(findings, daemon...)
 	version = cmp.Or(c.ContainerdVersion, version)
 	findings = append(findings, c.runc(ctx))
-	if v, err := containerd.ParseVersion(version); err == nil && !v.Dropins() {
-		findings = append(findings, c.blockRegistration(ctx, v)...)
-	} else {
-		findings = append(findings, c.registration(ctx)...)
-	}
+	findings = append(findings, c.registered(version)...)
 	findings = append(findings, c.docker(ctx)...)
 	findings = append(findings, c.bpf()...)
 	findings = append(findings, c.config())
@@ -151,16 +148,16 @@ func atLeast(major, minor, wantMajor, wantMinor int) bool {
 // config looks at the configuration of oomwitness itself.
 func (c Checker) config() Finding {
 	const name = "config"
-	path := c.Root.Path(ConfigPath)
-	if !c.Root.Exists(ConfigPath) {
-		return ok(name, "no %s, the defaults are used", ConfigPath)
+	file := cmp.Or(c.ConfigPath, DefaultConfigPath)
+	if !c.Root.Exists(file) {
+		return ok(name, "no %s, the defaults are used", file)
 	}
-	warnings, err := c.ConfigCheck(path)
+	warnings, err := c.ConfigCheck(c.Root.Path(file))
 	if err != nil {
 		return bad(Fail, name, "correct the file: with it the shim refuses to start containers", "%v", err)
 	}
 	if len(warnings) > 0 {
 		return bad(Warn, name, "write the new key: a later version may refuse the old one", "%s", strings.Join(warnings, "; "))
 	}
-	return ok(name, "%s is valid", ConfigPath)
+	return ok(name, "%s is valid", file)
 }

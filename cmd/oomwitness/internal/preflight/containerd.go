@@ -17,7 +17,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	const name, versionName = "containerd", "containerd-version"
 	text, err := c.Version(ctx, c.Root.Path(c.Address))
 	if err == nil {
-		return []Finding{c.answers(ctx), c.supported(text, "")}, text
+		return []Finding{c.answers(), c.supported(text, "")}, text
 	}
 	running := bad(Fail, name, "start it: systemctl start containerd; if its socket is elsewhere, name it with --address",
 		"does not answer at %s: %s", c.Address, containerd.Reason(err))
@@ -40,10 +40,10 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 
 // answers is the finding of a containerd that answers. One that reads another
 // configuration than the one looked at makes all that is said of it wrong.
-func (c Checker) answers(ctx context.Context) Finding {
+func (c Checker) answers() Finding {
 	const name = "containerd"
-	reads := c.Reads(ctx)
-	if reads != "" && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
+	reads := c.Containerd.Config
+	if c.Containerd.Told && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
 		return bad(Fail, name, "name it with --containerd-config "+reads,
 			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)
 	}
@@ -72,7 +72,7 @@ func (c Checker) supported(text, where string) Finding {
 // startedAt returns when the containerd below Root started, from field
 // 22 of its stat (proc_pid_stat(5)) and the boot time; false where there is
 // none, or procfs does not say.
-func (c Checker) startedAt(ctx context.Context) (time.Time, bool) {
+func (c Checker) startedAt() (time.Time, bool) {
 	var boot int64
 	for line := range strings.Lines(c.Root.Text("/proc/stat")) {
 		if value, found := strings.CutPrefix(line, "btime "); found {
@@ -82,11 +82,10 @@ func (c Checker) startedAt(ctx context.Context) (time.Time, bool) {
 	if boot == 0 {
 		return time.Time{}, false
 	}
-	pid := containerd.Process(ctx, c.Root, c.Address)
-	if pid == "" {
+	if c.Containerd.PID == 0 {
 		return time.Time{}, false
 	}
-	stat := c.Root.Text("/proc/" + pid + "/stat")
+	stat := c.Root.Text("/proc/" + strconv.Itoa(c.Containerd.PID) + "/stat")
 	// The name in parentheses may hold spaces; what follows begins with
 	// field 3.
 	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])

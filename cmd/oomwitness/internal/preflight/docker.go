@@ -33,7 +33,7 @@ func (c Checker) docker(ctx context.Context) []Finding {
 	client := docker.Client{Socket: c.Root.Path(socket)}
 	version, unknown := client.Version(ctx)
 	if unknown != nil && program != "" {
-		version, unknown = docker.ProgramVersion(ctx, c.Root.Path(program))
+		version, unknown = docker.ProgramVersion(ctx, c.Root, program)
 	}
 	if unknown == nil && version.Way() == docker.ByLink {
 		if link, shim := c.stockLink(); shim != "" {

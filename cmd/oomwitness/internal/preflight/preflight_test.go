@@ -116,15 +116,15 @@ func TestFindings(t *testing.T) {
 		"confidential":        {func(n *node) { n.put("/sys/kernel/security/lockdown", "none integrity [confidentiality]") }, "lockdown", warn, "may not read", ""},
 		"integrity":           {func(n *node) { n.put("/sys/kernel/security/lockdown", "none [integrity] confidentiality") }, "lockdown", ok, "integrity", ""},
 		"config valid": {func(n *node) {
-			n.put(preflight.ConfigPath, "x")
+			n.put(preflight.DefaultConfigPath, "x")
 			n.check = func(string) ([]string, error) { return nil, nil }
 		}, "config", ok, "is valid", ""},
 		"config old key": {func(n *node) {
-			n.put(preflight.ConfigPath, "x")
+			n.put(preflight.DefaultConfigPath, "x")
 			n.check = func(string) ([]string, error) { return []string{"x:1: bound: the key is now named hold_timeout"}, nil }
 		}, "config", warn, "x:1: bound: the key is now named hold_timeout", "the new key"},
 		"config bad": {func(n *node) {
-			n.put(preflight.ConfigPath, "x")
+			n.put(preflight.DefaultConfigPath, "x")
 			n.check = func(string) ([]string, error) { return nil, errors.New("grace: -1") }
 		}, "config", fail, "grace: -1", ""},
 

@@ -1,22 +1,39 @@
 package preflight
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
 // doInstall is the way out of most findings about the registration.
 const doInstall = "run: oomwitness install"
 
+// registered looks at what install writes for a version of containerd, which may be
+// unknown.
+func (c Checker) registered(text string) []Finding {
+	version, err := containerd.ParseVersion(text)
+	dropinPath := path.Join(c.ConfDir, criconf.DropinName)
+	config, loadErr := criconf.Load(c.Root, c.ContainerdConfig, dropinPath)
+	source := config.Source(c.Root)
+	template := loadErr == nil && source.Template != "" && !(err == nil && version.Dropins() && config.Covers(dropinPath))
+	if template || err == nil && !version.Dropins() && source.Folder == "" {
+		return c.blockRegistration(version)
+	}
+	return c.registration(source.Folder == c.ConfDir)
+}
+
 // registration looks at what install writes: the shim, the drop-in, whether
-// containerd includes it, and whether the running containerd has read it.
-func (c Checker) registration(ctx context.Context) []Finding {
+// containerd includes it, and whether the running containerd has read it. merged reports
+// whether a generator merges the drop-in into the configuration.
+func (c Checker) registration(merged bool) []Finding {
 	var (
 		dropinPath = path.Join(c.ConfDir, criconf.DropinName)
 		data, err  = c.Root.ReadFile(dropinPath)
@@ -29,14 +46,14 @@ func (c Checker) registration(ctx context.Context) []Finding {
 	case absent:
 		return append(findings,
 			bad(Warn, "drop-in", doInstall, "not installed: no %s", dropinPath),
-			c.included(config, loadErr, dropinPath))
+			c.included(config, loadErr, dropinPath, merged))
 	case err != nil:
 		return append(findings, bad(Fail, "drop-in", "run this command as root", "%v", err))
 	}
 	return append(findings,
 		c.dropin(config, dropinPath, shim, data),
-		c.included(config, loadErr, dropinPath),
-		c.Restart(ctx))
+		c.included(config, loadErr, dropinPath, merged),
+		c.Restart())
 }
 
 // shim finds the shim's binary. Missing is a failure only where containerd
@@ -95,7 +112,7 @@ func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) F
 }
 
 // included says whether containerd reads the drop-in.
-func (c Checker) included(config criconf.Config, err error, dropin string) Finding {
+func (c Checker) included(config criconf.Config, err error, dropin string, merged bool) Finding {
 	const name = "imports"
 	switch {
 	case err != nil:
@@ -103,6 +120,8 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 	case config.CRIDisabled() != "":
 		return bad(Warn, name, "remove it from disabled_plugins if Kubernetes is to use this containerd",
 			"%s disables the CRI plugin", config.CRIDisabled())
+	case merged:
+		return ok(name, "%s is made with what is in %s", config.Path, c.ConfDir)
 	case config.Covers(dropin):
 		return ok(name, "%s (version %d) includes %s", config.Path, config.Version(), c.ConfDir)
 	}
@@ -123,10 +142,10 @@ func (c Checker) included(config criconf.Config, err error, dropin string) Findi
 }
 
 // Restart says whether the running containerd is older than its files.
-func (c Checker) Restart(ctx context.Context) Finding {
+func (c Checker) Restart() Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
-	started, known := c.startedAt(ctx)
+	started, known := c.startedAt()
 	if !known {
 		return ok(name, "containerd does not run here, it reads the drop-in when it starts")
 	}
@@ -134,7 +153,8 @@ func (c Checker) Restart(ctx context.Context) Finding {
 		info, err := os.Stat(c.Root.Path(file))
 		// The start time is exact to a second or so, for the boot time is.
 		if err == nil && info.ModTime().After(started.Add(time.Second)) {
-			return bad(Warn, name, "run: systemctl restart containerd (running containers go on)",
+			unit := strings.TrimSuffix(cmp.Or(c.Containerd.Unit, "containerd.service"), ".service")
+			return bad(Warn, name, "run: systemctl restart "+unit+" (running containers go on)",
 				"containerd started before %s was last changed", file)
 		}
 	}

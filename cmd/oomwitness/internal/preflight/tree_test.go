@@ -152,8 +152,13 @@ func (n *node) run(_ context.Context, name string, args ...string) (string, erro
 }
 
 func (n *node) report() preflight.Report {
+	located, err := containerd.Locate(n.t.Context(), n.root, containerd.Wanted{})
+	require.NoError(n.t, err)
+	if n.reads != "" {
+		located.Told, located.Config = true, n.reads
+	}
 	return preflight.Checker{
-		Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,
+		Containerd: located, Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,
 		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, Handler: criconf.DefaultHandler,
 		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir, ContainerdVersion: n.named,
 		Ledger: func(dir string) (bpf.Meta, error) {
@@ -161,7 +166,6 @@ func (n *node) report() preflight.Report {
 			return n.ledger, n.unread
 		},
 		Run:     n.run,
-		Reads:   func(context.Context) string { return n.reads },
 		Version: func(context.Context, string) (string, error) { return n.version, n.err },
 	}.Check(n.t.Context())
 }

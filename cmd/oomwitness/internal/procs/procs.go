@@ -10,57 +10,71 @@ import (
 	"strings"
 )
 
-// Daemons returns the PIDs of the node's own processes with a name, sorted. proc is
-// where procfs is mounted.
+// Daemons returns the PIDs of the node's own processes with a name, sorted, and those
+// passed over, each with the reason in words. proc is where procfs is mounted.
 //
 // Any user can run a process with any name, and so can a container; what is
 // learned of a daemon, such as its program and its PATH, is run as root later. So a
-// process counts only if all its user IDs are root's and its mount namespace is
-// that of process 1. A process that has ended meanwhile does not count.
-func Daemons(proc, name string) ([]int, error) {
+// process counts only if all its user IDs are root's and its mount and PID namespaces
+// are those of process 1. A process that has ended meanwhile is in neither list.
+func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
+		return nil, nil, fmt.Errorf("list processes: %w", err)
 	}
-	var out []int
 	for _, file := range files {
 		comm, err := os.ReadFile(file)
 		if err != nil || strings.TrimSuffix(string(comm), "\n") != name {
 			continue
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil && isRoot(filepath.Dir(file)) && sameMounts(proc, filepath.Dir(file)) {
-			out = append(out, pid)
+		dir := filepath.Dir(file)
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		switch ids := userIDs(dir); {
+		case ids == nil:
+		case !slices.Equal(ids, []string{"0", "0", "0", "0"}):
+			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is not root's: user IDs %s", name, pid, strings.Join(ids, " ")))
+		case !sameNamespace(proc, dir, "mnt"), !sameNamespace(proc, dir, "pid"):
+			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is in a container: its namespaces are not the node's", name, pid))
+		default:
+			pids = append(pids, pid)
 		}
 	}
-	slices.Sort(out)
-	return out, nil
+	slices.Sort(pids)
+	return pids, passedOver, nil
 }
 
-// isRoot reports whether the real, effective, saved and file system user IDs of a
-// process are root's (proc_pid_status(5)). The owner of its folder does not tell:
-// that is root also for a process of anyone's that cannot be dumped.
-func isRoot(dir string) bool {
+// IsRoot reports whether the process with its folder at dir is root's.
+func IsRoot(dir string) bool {
+	return slices.Equal(userIDs(dir), []string{"0", "0", "0", "0"})
+}
+
+// userIDs returns the real, effective, saved and file system user IDs of a process
+// (proc_pid_status(5)), nil where the process has ended. The owner of its folder does
+// not tell: that is root also for a process of anyone's that cannot be dumped.
+func userIDs(dir string) []string {
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
-		return false
+		return nil
 	}
 	for line := range strings.Lines(string(status)) {
 		if ids, found := strings.CutPrefix(line, "Uid:"); found {
-			return slices.Equal(strings.Fields(ids), []string{"0", "0", "0", "0"})
+			return strings.Fields(ids)
 		}
 	}
-	return false
+	return nil
 }
 
-// sameMounts reports whether a process is in the mount namespace of process 1. It
+// sameNamespace reports whether a process is in the namespace of process 1. It
 // reports true where nobody may look: then nothing else can be learned of the
 // process either.
-func sameMounts(proc, dir string) bool {
-	want, err := os.Readlink(filepath.Join(proc, "1", "ns", "mnt"))
+func sameNamespace(proc, dir, kind string) bool {
+	want, err := os.Readlink(filepath.Join(proc, "1", "ns", kind))
 	if err != nil {
 		return true
 	}
-	have, err := os.Readlink(filepath.Join(dir, "ns", "mnt"))
+	have, err := os.Readlink(filepath.Join(dir, "ns", kind))
 	return err == nil && have == want
 }

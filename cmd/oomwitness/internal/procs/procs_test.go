@@ -33,13 +33,19 @@ func TestDaemons(t *testing.T) {
 	add(26, "containerd ", root, "1")
 	require.NoError(t, os.Mkdir(filepath.Join(proc, "27"), 0o755))
 
-	pids, err := Daemons(proc, "containerd")
+	pids, passedOver, err := Daemons(proc, "containerd")
 	require.NoError(t, err)
 	require.Equal(t, []int{20, 300}, pids)
+	require.Equal(t, []string{
+		"containerd with pid 21 is not root's: user IDs 1000 1000 1000 1000",
+		"containerd with pid 22 is not root's: user IDs 1000 0 0 0",
+		"containerd with pid 23 is in a container: its namespaces are not the node's",
+		"containerd with pid 24 is in a container: its namespaces are not the node's",
+	}, passedOver)
 
 	// Without the right to look at namespaces.
 	require.NoError(t, os.Remove(filepath.Join(proc, "1", "ns", "mnt")))
-	pids, err = Daemons(proc, "containerd")
+	pids, _, err = Daemons(proc, "containerd")
 	require.NoError(t, err)
 	require.Equal(t, []int{20, 23, 24, 300}, pids)
 }
@@ -48,7 +54,7 @@ func TestDaemons(t *testing.T) {
 func TestDaemonsOfThisMachine(t *testing.T) {
 	comm, err := os.ReadFile("/proc/self/comm")
 	require.NoError(t, err)
-	pids, err := Daemons("/proc", string(comm[:len(comm)-1]))
+	pids, _, err := Daemons("/proc", string(comm[:len(comm)-1]))
 	require.NoError(t, err)
 	mine, err1 := os.Readlink("/proc/self/ns/mnt")
 	first, err2 := os.Readlink("/proc/1/ns/mnt")

@@ -4,14 +4,17 @@ package rootfs
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // maxLinks is the kernel's own limit on symbolic links in one lookup
@@ -151,4 +154,49 @@ func (d Dir) LookPath(name string, dirs []string) string {
 		}
 	}
 	return ""
+}
+
+// runLimit bounds a program, which may have to be read from a slow disk first.
+const runLimit = 30 * time.Second
+
+// Program is a program of a system, to be run with the root of that system as its own:
+// absolute paths in a tree's files stay inside the tree.
+type Program struct {
+	// Path is the file as seen from inside the root.
+	Path string
+	// Name is argv[0], "" for Path: some programs are several in one file.
+	Name string
+	// Env is the environment, nil for that of this process.
+	Env []string
+}
+
+// Run runs a program in the directory / and returns its standard output. The error ends
+// with the last line that the program wrote to its standard error.
+func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program.Path, args...)
+	cmd.Args[0] = cmp.Or(program.Name, program.Path)
+	// A child that keeps the pipe open must not hold this process up.
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", program.Env, time.Second
+	if !d.Running() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(d)}
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	text := strings.TrimSpace(stderr.String())
+	if text = text[strings.LastIndex(text, "\n")+1:]; err != nil && text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return string(out), err
+}
+
+// Link returns the target of the symbolic link p inside d, "" where p is none.
+func (d Dir) Link(p string) string {
+	target, err := os.Readlink(d.Entry(p))
+	if err != nil {
+		return ""
+	}
+	return target
 }

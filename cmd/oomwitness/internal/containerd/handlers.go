@@ -1,4 +1,4 @@
-package node
+package containerd
 
 import (
 	"context"
@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
-
-// answer bounds one question to containerd.
-const answer = 10 * time.Second
 
 // Handlers asks the CRI at a socket for its runtime handlers. containerd lists
 // them since 2.0; 1.6 and 1.7 have them in the configuration alone that a verbose

@@ -1,4 +1,4 @@
-package node_test
+package containerd_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
 // cri answers Status as the CRI of a containerd does. What each version answers is
@@ -61,7 +61,7 @@ func TestHandlers(t *testing.T) {
 				server.Stop()
 				require.NoError(t, <-done)
 			})
-			got, err := node.Handlers(t.Context(), socket)
+			got, err := containerd.Handlers(t.Context(), socket)
 			if test.err != "" {
 				require.ErrorContains(t, err, test.err)
 				return

@@ -1,4 +1,6 @@
-package node
+// Package systemd asks the node's systemd for what an operator would type with
+// systemctl.
+package systemd
 
 import (
 	"context"
@@ -8,20 +10,28 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// HostSystemd is the systemd that has its private socket below this process's
+// Manager is what is asked of a service manager. Each request is over when what it
+// asks for is so.
+type Manager interface {
+	Reload(ctx context.Context) error
+	Restart(ctx context.Context, unit string) error
+	Stop(ctx context.Context, unit string) error
+}
+
+// Host is the systemd that has its private socket below this process's
 // root: no D-Bus daemon is needed. systemctl won't do, since it hangs up on a peer
 // that its own PID namespace does not know ("No data available"), as PID 1 is in a
 // pod. systemd does what root asks for, whatever its capabilities: it takes those of a
 // socket's peer from nowhere (sd_bus_query_sender_privilege).
-type HostSystemd struct{}
+type Host struct{}
 
 // Reload has it read its unit files again.
-func (HostSystemd) Reload(ctx context.Context) error {
+func (Host) Reload(ctx context.Context) error {
 	return withSystemd(ctx, "reload", func(c *dbus.Conn) error { return c.ReloadContext(ctx) })
 }
 
 // Restart comes back when the unit runs again.
-func (HostSystemd) Restart(ctx context.Context, unit string) error {
+func (Host) Restart(ctx context.Context, unit string) error {
 	return systemdJob(ctx, "restart "+unit, func(c *dbus.Conn, done chan<- string) error {
 		_, err := c.RestartUnitContext(ctx, unit, "replace", done)
 		return err
@@ -29,7 +39,7 @@ func (HostSystemd) Restart(ctx context.Context, unit string) error {
 }
 
 // Stop comes back when the unit has ended.
-func (HostSystemd) Stop(ctx context.Context, unit string) error {
+func (Host) Stop(ctx context.Context, unit string) error {
 	return systemdJob(ctx, "stop "+unit, func(c *dbus.Conn, done chan<- string) error {
 		_, err := c.StopUnitContext(ctx, unit, "replace", done)
 		return err

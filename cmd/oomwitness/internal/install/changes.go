@@ -5,15 +5,59 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 )
 
-// saved are files as they were before install changed them.
-type saved []savedFile
+// changes are the files that one run has changed, as they were before: each is saved
+// ahead of its first change, so that a failure on the way can be undone.
+type changes struct {
+	files []savedFile
+	// renames leads from an edited file to its backup, which is the file as it was.
+	renames map[string]string
+}
+
+func newChanges() *changes { return &changes{renames: map[string]string{}} }
+
+// save keeps a file as it is now; path is its real path, and name the path as seen from
+// inside the root. A file that is saved already stays as it was then.
+func (c *changes) save(path, name string) error {
+	if slices.ContainsFunc(c.files, func(f savedFile) bool { return f.path == path }) {
+		return nil
+	}
+	file, err := saveFile(path)
+	if err != nil {
+		return err
+	}
+	file.name = name
+	c.files = append(c.files, file)
+	return nil
+}
+
+// undo puts the files back, the last one first, that are not as they were.
+func (c *changes) undo(result *Result) error {
+	var failed []error
+	for _, file := range slices.Backward(c.files) {
+		now, err := saveFile(file.path)
+		if err == nil && now.same(file) {
+			file.removeFolders()
+			continue
+		}
+		// The backup takes no room on a full disk, and is the same file to the last attribute.
+		if backup := c.renames[file.path]; backup == "" || os.Rename(backup, file.path) != nil {
+			err = file.put()
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("undo %s: %w", file.name, err))
+			continue
+		}
+		result.did("undo", file.name)
+	}
+	*c = changes{}
+	return errors.Join(failed...)
+}
 
 // savedFile is a file by its real path: its content, or the target of a symbolic
 // link, or that there is none.
@@ -29,27 +73,7 @@ type savedFile struct {
 	has      attributes
 }
 
-// save reads the drop-in and files of the owner that are about to change, with their
-// backups.
-func (o Options) save(names ...string) (saved, error) {
-	var out saved
-	files := map[string]string{o.dropinPath(): o.Root.Entry(o.dropinPath())}
-	for _, name := range names {
-		files[name] = o.real(name)
-		last, next := backupNames(o.real(name))
-		files[name+last], files[name+next] = o.real(name)+last, o.real(name)+next
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		file, err := saveFile(files[name])
-		if err != nil {
-			return nil, err
-		}
-		file.name = name
-		out = append(out, file)
-	}
-	return out, nil
-}
-
+// saveFile reads the file at a real path.
 func saveFile(path string) (savedFile, error) {
 	file := savedFile{path: path}
 	info, err := os.Lstat(path)
@@ -84,27 +108,7 @@ func (f savedFile) with(path string, data []byte) savedFile {
 	return f
 }
 
-// restore puts the files back that are not as they were.
-func (s saved) restore(result *Result, dryRun bool) error {
-	if dryRun {
-		return nil
-	}
-	var failed []error
-	for _, file := range s {
-		now, err := saveFile(file.path)
-		if err == nil && now.same(file) {
-			file.removeFolders()
-			continue
-		}
-		if err := file.put(); err != nil {
-			failed = append(failed, fmt.Errorf("undo %s: %w", file.name, err))
-			continue
-		}
-		result.did("undo", file.name)
-	}
-	return errors.Join(failed...)
-}
-
+// same reports whether two saved files have the same kind, mode and content.
 func (f savedFile) same(other savedFile) bool {
 	return f.there == other.there && f.link == other.link && f.mode == other.mode && bytes.Equal(f.data, other.data)
 }

@@ -1,0 +1,210 @@
+package containerd
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/procs"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
+)
+
+// Instance is a containerd of the node: one that runs, or the one that files and flags
+// describe. All paths are as seen from inside the root.
+type Instance struct {
+	// PID is the process ID, 0 where the containerd does not run.
+	PID int
+	// Program is what is run to ask this containerd; its Path is "" where there is none.
+	Program rootfs.Program
+	// Config is the main configuration file, Address the socket. Root and State are
+	// containerd's folders.
+	Config, Address, Root, State string
+	// Told reports whether the containerd that runs was told to read Config.
+	Told bool
+	// Path are the folders where this containerd looks for programs.
+	Path []string
+	// Unit is the systemd unit that the process belongs to, "" where none is known.
+	Unit string
+	// CRI reports whether the configuration has the CRI plugin enabled.
+	CRI bool
+	// ConfigVariable reports whether the unit names the configuration by the variable
+	// CONTAINERD_CONFIG of its environment, as Flatcar's does.
+	ConfigVariable bool
+}
+
+// String names the instance for an operator.
+func (i Instance) String() string {
+	cri := "CRI disabled"
+	if i.CRI {
+		cri = "CRI enabled"
+	}
+	process := "not running"
+	if i.PID != 0 {
+		process = fmt.Sprintf("pid %d", i.PID)
+	}
+	return fmt.Sprintf("%s, unit %s, --config %s, --address %s, %s", process, cmp.Or(i.Unit, "unknown"), i.Config, i.Address, cri)
+}
+
+// SystemPath is the PATH that systemd gives a service (systemd.exec(5)). The operator's
+// own PATH says nothing.
+var SystemPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// running lists the node's own containerds that run, and what was passed over.
+func running(root rootfs.Dir) (found []Instance, passedOver []string, err error) {
+	pids, passedOver, err := procs.Daemons(root.Path("/proc"), "containerd")
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, pid := range pids {
+		instance, why := fromProcess(root, pid)
+		if why != "" {
+			passedOver = append(passedOver, fmt.Sprintf("containerd with pid %d %s", pid, why))
+			continue
+		}
+		found = append(found, instance)
+	}
+	return found, passedOver, nil
+}
+
+// fromProcess describes the containerd with a process ID. why is the reason to pass the
+// process over, "" for none.
+func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	words := strings.Split(strings.TrimSuffix(root.Text(dir+"/cmdline"), "\x00"), "\x00")
+	flags, command := parseFlags(words)
+	if command != "" {
+		return instance, fmt.Sprintf("runs the command %q, and is no daemon", command)
+	}
+	env := environment(root.Text(dir + "/environ"))
+	instance = Instance{
+		PID: pid, Config: flags["config"], Address: flags["address"], Root: flags["root"], State: flags["state"],
+		Told: flags["config"] != "", Path: SystemPath, Unit: unitOf(root.Text(dir + "/cgroup")),
+	}
+	if value := env["PATH"]; value != "" {
+		instance.Path = strings.Split(value, ":")
+	}
+	instance.Program = program(root, dir, words[0], env)
+	instance.fill(root)
+	instance.ConfigVariable = instance.Told && env["CONTAINERD_CONFIG"] == instance.Config && unitNamesVariable(root, instance.Unit)
+	return instance, ""
+}
+
+// program returns the program of a process, to be run as that process was: k3s has
+// containerd and more in one file, and looks at argv[0].
+func program(root rootfs.Dir, dir, name string, env map[string]string) rootfs.Program {
+	exe := root.Link(dir + "/exe")
+	exe = strings.TrimSuffix(exe, " (deleted)") // replaced since: the new one reads the configuration
+	if !path.IsAbs(exe) || !root.IsExecutable(exe) {
+		return rootfs.Program{}
+	}
+	out := rootfs.Program{Path: exe, Name: name}
+	for _, key := range []string{"PATH", "LD_LIBRARY_PATH"} {
+		if value := env[key]; value != "" {
+			out.Env = append(out.Env, key+"="+value)
+		}
+	}
+	return out
+}
+
+// fill adds what flags left out, as containerd does (applyFlags in
+// cmd/containerd/command/main.go): the configuration, then what is built in.
+func (i *Instance) fill(root rootfs.Dir) {
+	i.Config = cmp.Or(i.Config, criconf.DefaultPath)
+	var text struct {
+		Root, State string
+		GRPC        struct{ Address string } `toml:"grpc"`
+	}
+	config, err := criconf.Load(root, i.Config, "")
+	i.CRI = err == nil && config.CRIDisabled() == ""
+	criconf.Decode(root, i.Config, &text)
+	i.Address = cmp.Or(i.Address, text.GRPC.Address, DefaultAddress)
+	i.Root = cmp.Or(i.Root, text.Root, "/var/lib/containerd")
+	i.State = cmp.Or(i.State, text.State, "/run/containerd")
+}
+
+// parseFlags returns the values of containerd's flags by their long names, and the first
+// word that is neither a flag nor a flag's value: a command. Flags are those of 1.6 to 2.4
+// (App in cmd/containerd/command/main.go). Relative paths are nobody's to resolve.
+func parseFlags(words []string) (flags map[string]string, command string) {
+	flags = map[string]string{}
+	long := map[string]string{"c": "config", "a": "address", "l": "log-level"}
+	for n := 1; n < len(words); n++ {
+		name, isFlag := strings.CutPrefix(words[n], "-")
+		if !isFlag {
+			if words[n] == "" {
+				continue
+			}
+			return flags, words[n]
+		}
+		name, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
+		name = cmp.Or(long[name], name)
+		if !slices.Contains([]string{"config", "address", "root", "state", "log-level"}, name) {
+			continue
+		}
+		if !has && n+1 < len(words) {
+			n++
+			value = words[n]
+		}
+		value = strings.TrimPrefix(value, "unix://")
+		if path.IsAbs(value) {
+			flags[name] = path.Clean(value)
+		}
+	}
+	return flags, ""
+}
+
+// environment reads what proc_pid_environ(5) has.
+func environment(text string) map[string]string {
+	out := map[string]string{}
+	for entry := range strings.SplitSeq(text, "\x00") {
+		if key, value, found := strings.Cut(entry, "="); found {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// unitOf returns the service in what proc_pid_cgroup(5) has, "" for none. A service of a
+// user's own systemd is none of the node's.
+func unitOf(text string) string {
+	var unit string
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 || parts[1] != "name=systemd" && parts[1] != "" || strings.HasPrefix(parts[2], "/user.slice/") {
+			continue
+		}
+		for part := range strings.SplitSeq(parts[2], "/") {
+			if strings.HasSuffix(part, ".service") && unitName.MatchString(part) {
+				unit = part
+			}
+		}
+	}
+	return unit
+}
+
+// unitNamesVariable reports whether a unit, or a drop-in of that unit, starts containerd
+// with the configuration that the variable CONTAINERD_CONFIG names.
+func unitNamesVariable(root rootfs.Dir, unit string) bool {
+	if unit == "" {
+		return false
+	}
+	named := false
+	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/", "/etc/systemd/system/", "/run/systemd/system/"} {
+		dropins, err := root.Glob(dir + unit + ".d/*.conf")
+		if err != nil {
+			return false
+		}
+		for _, file := range append([]string{dir + unit}, dropins...) {
+			for line := range strings.Lines(root.Text(file)) {
+				if value, found := strings.CutPrefix(line, "ExecStart="); found && strings.TrimSpace(value) != "" {
+					named = strings.Contains(value, "CONTAINERD_CONFIG")
+				}
+			}
+		}
+	}
+	return named
+}

@@ -1,0 +1,68 @@
+package install
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// Snippet returns the registration for a node whose files somebody else makes: as TOML for
+// containerd, as a NodeConfig of EKS, which nodeadm merges into the configuration that it
+// writes, or for cloud-init.
+func Snippet(o Options, what string) (string, error) {
+	version, err := containerd.ParseVersion(cmp.Or(o.ContainerdVersion, "2.2"))
+	if err != nil {
+		return "", fmt.Errorf("--containerd-version: %w", err)
+	}
+	if o.SystemdCgroup == "auto" {
+		o.SystemdCgroup = "true"
+	}
+	if err := errors.Join(version.Refused(), criconf.CheckHandler(o.Handler)); err != nil {
+		return "", err
+	}
+	dropin := criconf.Dropin{
+		Version: min(version.ConfigVersion(), 3), Handler: o.Handler, Shim: o.shimPath(),
+		ByType: !version.RuntimePath(), SystemdCgroup: o.SystemdCgroup == "true",
+	}
+	if o.ConfigVersion == "2" {
+		dropin.Version = 2
+	}
+	tables, err := dropin.Tables()
+	if err != nil {
+		return "", err
+	}
+	switch what {
+	case "toml":
+		return fmt.Sprintf("# For a configuration of version %d.\n%s", dropin.Version, tables), nil
+	case "nodeconfig":
+		return fmt.Sprintf(`# Part of the node's user data. %s has to be on the node: in the AMI, or by the DaemonSet.
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec:
+  containerd:
+    config: |
+%s`, o.shimPath(), indented(string(tables), 6)), nil
+	case "cloud-init":
+		return fmt.Sprintf(`#cloud-config
+# The image has the two programs of oomwitness in %[1]s.
+runcmd:
+  - [%[1]s/%[2]s, install, --edit-config, --restart-containerd, --bin-dir, %[1]s, --runtime-name, %[3]s]
+`, o.BinDir, CommandName, o.Handler), nil
+	}
+	return "", fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", what)
+}
+
+// indented puts spaces ahead of every line that is not empty.
+func indented(text string, by int) string {
+	lines := strings.SplitAfter(text, "\n")
+	for n, line := range lines {
+		if strings.TrimSpace(line) != "" {
+			lines[n] = strings.Repeat(" ", by) + line
+		}
+	}
+	return strings.Join(lines, "")
+}
