@@ -1,0 +1,374 @@
+package install_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+)
+
+// nodeEnv names the layout of the node that this process is PID 1 of.
+const nodeEnv = "OOMWITNESS_TEST_NODE"
+
+// enter makes a node: PID and mount namespaces of its own, in a copy of this machine's
+// files that is gone with the node, with nothing in the folders of a node.
+const enter = `set -e
+mount -t tmpfs none "$1" && cd "$1" && mkdir upper work root
+mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+mount -t proc proc root/proc && mount --rbind /sys root/sys && mount --rbind /dev root/dev && mount -t tmpfs none root/run
+rm -rf root/etc/containerd root/etc/cni root/var/lib/containerd root/usr/local/bin/oomwitness
+shift && exec chroot root "$@"`
+
+// TestNodes goes through the life of a registration on each layout, with a real
+// containerd under that node's flags.
+func TestNodes(t *testing.T) {
+	needNodes(t)
+	for _, l := range layouts() {
+		t.Run(l.name+", containerd "+l.version, func(t *testing.T) {
+			inNode(t, l.name+"/"+l.version, "TestInNode")
+		})
+	}
+}
+
+// needNodes skips where no node can be made.
+func needNodes(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for namespaces and mounts")
+	}
+	if _, err := os.Stat(containerdOf("2.2")); err != nil {
+		t.Skipf("needs the containerd of each version, which make configs builds: %v", err)
+	}
+}
+
+// containerdOf is the program of a version.
+func containerdOf(version string) string {
+	dir := os.Getenv("CONTAINERDS")
+	if dir == "" {
+		dir, _ = filepath.Abs("../../../../.cache/containerd")
+	}
+	return filepath.Join(dir, version, "containerd")
+}
+
+// inNode runs a test of this program as PID 1 of a node.
+func inNode(t *testing.T, layout, test string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "node")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"sh", "-c", enter, "sh", dir, os.Args[0], "-test.run", "^"+test+"$", "-test.v")
+	cmd.Env = append(os.Environ(), nodeEnv+"="+layout, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"CONTAINERDS="+filepath.Dir(filepath.Dir(containerdOf("2.2"))))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "node=") {
+			t.Log(strings.TrimSpace(line[strings.Index(line, "node="):]))
+		}
+	}
+}
+
+// liveNode is a node whose service manager starts containerd.
+type liveNode struct {
+	*testing.T
+	layout
+	cmd   *exec.Cmd
+	ended chan struct{}
+	asked []string
+	// breaks makes the next restart fail.
+	breaks error
+}
+
+// here is the node that this process is PID 1 of; it skips outside of nodes.
+func here(t *testing.T) *liveNode {
+	t.Helper()
+	name := os.Getenv(nodeEnv)
+	at := slices.IndexFunc(layouts(), func(l layout) bool { return l.name+"/"+l.version == name })
+	if at < 0 {
+		t.Skip("runs as PID 1 of a node, by TestNodes")
+	}
+	n := &liveNode{T: t, layout: layouts()[at]}
+	n.link(n.program, containerdOf(n.version))
+	for file, text := range n.files {
+		n.write(file, text)
+	}
+	for _, dir := range n.readOnly {
+		require.NoError(t, syscall.Mount(dir, dir, "", syscall.MS_BIND, ""))
+		require.NoError(t, syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	}
+	n.start()
+	t.Cleanup(n.stop)
+	return n
+}
+
+// link copies a program to where the node has it.
+func (n *liveNode) link(to, from string) {
+	n.Helper()
+	text, err := os.ReadFile(from)
+	require.NoError(n, err)
+	n.write(to, string(text))
+	require.NoError(n, os.Chmod(to, 0o755))
+}
+
+func (n *liveNode) write(file, text string) {
+	n.Helper()
+	require.NoError(n, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(n, os.WriteFile(file, []byte(text), 0o644))
+}
+
+// start does what the node does to start its containerd: the configuration is made anew,
+// and the process is one of the unit's.
+func (n *liveNode) start() {
+	n.Helper()
+	if n.generate != nil {
+		n.generate(n)
+	}
+	log, err := os.OpenFile("/run/containerd.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	require.NoError(n, err)
+	defer log.Close()
+	n.cmd = exec.Command(n.program, n.args()...)
+	n.cmd.Args[0] = filepath.Base(n.program)
+	n.cmd.Env = append([]string{"PATH=" + filepath.Dir(n.program) + ":/usr/sbin:/usr/bin:/sbin:/bin"}, n.env...)
+	n.cmd.Stdout, n.cmd.Stderr = log, log
+	require.NoError(n, n.cmd.Start())
+	n.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		_ = cmd.Wait()
+		close(ended)
+	}(n.cmd, n.ended)
+	tree := "/sys/fs/cgroup"
+	if _, err := os.Stat(tree + "/systemd"); err == nil {
+		tree += "/systemd"
+	}
+	group := filepath.Join(tree, "oomwitness-nodes", n.unit)
+	require.NoError(n, os.MkdirAll(group, 0o755))
+	require.NoError(n, os.WriteFile(filepath.Join(group, "cgroup.procs"), fmt.Append(nil, n.cmd.Process.Pid), 0o644))
+	n.handlers()
+}
+
+func (n *liveNode) stop() {
+	_ = n.cmd.Process.Kill()
+	<-n.ended
+}
+
+// handlers are those of the running containerd, which answers a moment after its start.
+func (n *liveNode) handlers() (names []string) {
+	n.Helper()
+	err := wait.PollUntilContextTimeout(n.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-n.ended:
+			return false, errors.New("containerd has ended")
+		default:
+		}
+		var err error
+		names, err = containerd.Handlers(ctx, n.address)
+		return err == nil, nil
+	})
+	log, _ := os.ReadFile("/run/containerd.log")
+	require.NoError(n, err, "%s", log[max(0, len(log)-4000):])
+	return names
+}
+
+// Reload, Restart and Stop make it the node's service manager.
+func (n *liveNode) Reload(context.Context) error { n.asked = append(n.asked, "reload"); return nil }
+
+func (n *liveNode) Restart(_ context.Context, unit string) error {
+	n.asked = append(n.asked, unit)
+	if err := n.breaks; err != nil {
+		n.breaks = nil
+		return err
+	}
+	n.stop()
+	n.start()
+	return nil
+}
+
+func (n *liveNode) Stop(context.Context, string) error { return nil }
+
+// options leave everything to be found.
+func (n *liveNode) options() install.Options {
+	n.write("/run/shim", shimText)
+	n.write("/run/command", shimText)
+	return install.Options{
+		BinDir: n.bin, ConfigVersion: "auto", SystemdCgroup: "auto", SystemdUnit: "true", Handler: "oomwitness", Root: "/",
+		Shim: "/run/shim", Command: "/run/command", EditConfig: n.edit, Restart: true, Systemd: n, Booted: "/run",
+	}
+}
+
+// kept is every file that is the node's own: not what is made anew at each start.
+func (n *liveNode) kept() map[string]string {
+	n.Helper()
+	out := map[string]string{}
+	for _, dir := range []string{"/etc", "/var/lib/rancher", "/var/snap", "/opt", "/home", "/usr/local/bin", "/usr/share/containerd"} {
+		err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) || err == nil && (!entry.Type().IsRegular() && entry.Type() != fs.ModeSymlink || slices.Contains(n.made, name)) {
+				return nil
+			}
+			info, err := os.Lstat(name)
+			require.NoError(n, err)
+			if info.Size() > 1<<20 || strings.Contains(name, "/agent/containerd/") || strings.Contains(name, "/opt/containerd") {
+				return nil
+			}
+			data, _ := os.ReadFile(name)
+			out[name] = fmt.Sprintf("%s\n%s", info.Mode(), data)
+			return nil
+		})
+		require.NoError(n, err)
+	}
+	return out
+}
+
+// TestInNode is one node's part of TestNodes.
+func TestInNode(t *testing.T) {
+	n := here(t)
+	before, handlers := n.kept(), n.handlers()
+	if !n.edit {
+		defer func() { t.Logf("node=%q containerd=%s unit=%s without --edit-config", n.name, n.version, n.unit) }()
+	} else {
+		defer func() { t.Logf("node=%q containerd=%s unit=%s with --edit-config", n.name, n.version, n.unit) }()
+	}
+	stopWatch := func() {}
+	if n.watch != nil {
+		stopWatch = n.watch(n)
+	}
+	defer stopWatch()
+	for range 2 {
+		n.asked = nil
+		result, err := install.Install(t.Context(), n.options())
+		require.NoError(t, err, "%v", result)
+		n.checked(result)
+		require.ElementsMatch(t, append(slices.Clone(handlers), "oomwitness"), n.handlers(), "the other handlers stay")
+		if n.watch == nil {
+			require.Contains(t, n.asked, n.unit)
+			require.NoError(t, n.Restart(t.Context(), n.unit), "the node is restarted, and makes its files anew")
+		}
+		require.Contains(t, n.handlers(), "oomwitness")
+		result, err = install.Install(t.Context(), n.options())
+		require.NoError(t, err)
+		require.False(t, result.Changed(), "the second time changes nothing: %v", result.Actions)
+
+		result, err = install.Uninstall(t.Context(), n.options())
+		require.NoError(t, err)
+		n.checked(result)
+		require.ElementsMatch(t, handlers, n.handlers())
+		require.Equal(t, before, n.kept(), "byte for byte as before")
+	}
+	if n.watch != nil {
+		return
+	}
+	// containerd does not come back: the node is as before, and says why.
+	n.breaks = errors.New("the job ended as failed")
+	_, err := install.Install(t.Context(), n.options())
+	require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: the job ended as failed; see: journalctl -u "+n.unit)
+	require.Equal(t, before, n.kept())
+	require.ElementsMatch(t, handlers, n.handlers())
+}
+
+// checked wants containerd's own program to have been asked.
+func (n *liveNode) checked(result install.Result) {
+	n.Helper()
+	for _, note := range result.Notes {
+		require.NotContains(n, note, "not checked")
+	}
+}
+
+// killCommand makes this process one that installs or uninstalls, to be killed.
+const killCommand = "OOMWITNESS_TEST_KILL"
+
+// TestKills ends install and uninstall by SIGKILL at random moments.
+func TestKills(t *testing.T) {
+	needNodes(t)
+	for _, node := range []string{"kubeadm/1.7", "kubeadm/2.2", "k3s with a template/1.7"} {
+		t.Run(node, func(t *testing.T) { inNode(t, node, "TestKillsInNode") })
+	}
+}
+
+func TestKillsInNode(t *testing.T) {
+	n := here(t)
+	if verb := os.Getenv(killCommand); verb != "" {
+		return
+	}
+	before, handlers := n.kept(), n.handlers()
+	o := n.options()
+	o.Restart = false
+	begin := time.Now()
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	takes := time.Since(begin)
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, before, n.kept())
+	const kills = 34
+	for i := range kills {
+		child := n.killed(i%2 == 0, takes*time.Duration(i)/kills)
+		// Whatever was written, containerd starts with it, and has what it had.
+		require.NoError(t, n.Restart(t.Context(), n.unit))
+		require.Subset(t, n.handlers(), handlers, "kill %d: %s", i, child)
+		if i%2 == 0 {
+			_, err = install.Install(t.Context(), o)
+			require.NoError(t, err, "kill %d", i)
+		} else {
+			_, err = install.Uninstall(t.Context(), o)
+			require.NoError(t, err, "kill %d", i)
+			require.Equal(t, before, n.kept(), "kill %d", i)
+		}
+	}
+	t.Logf("node=%q containerd=%s kills=%d", n.name, n.version, kills)
+}
+
+// killed runs install or uninstall in a process of its own, and kills that process.
+func (n *liveNode) killed(installs bool, after time.Duration) string {
+	n.Helper()
+	verb := map[bool]string{true: "install", false: "uninstall"}[installs]
+	var out bytes.Buffer
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestKilledProcess$")
+	cmd.Env = append(os.Environ(), killCommand+"="+verb)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ready, write, err := os.Pipe()
+	require.NoError(n, err)
+	cmd.ExtraFiles = []*os.File{write}
+	require.NoError(n, cmd.Start())
+	write.Close()
+	_, err = ready.Read(make([]byte, 1))
+	require.NoError(n, err, "%s", &out)
+	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err = cmd.Wait()
+	return fmt.Sprintf("%s after %s: %v %s", verb, after, err, &out)
+}
+
+// TestKilledProcess is the process that TestKills ends.
+func TestKilledProcess(t *testing.T) {
+	verb := os.Getenv(killCommand)
+	if verb == "" {
+		t.Skip("is started by TestKills")
+	}
+	at := slices.IndexFunc(layouts(), func(l layout) bool { return l.name+"/"+l.version == os.Getenv(nodeEnv) })
+	n := &liveNode{T: t, layout: layouts()[at]}
+	o := n.options()
+	o.Restart = false
+	_, err := os.NewFile(3, "ready").Write([]byte("!"))
+	require.NoError(t, err)
+	run := install.Install
+	if verb == "uninstall" {
+		run = install.Uninstall
+	}
+	_, err = run(t.Context(), o)
+	require.NoError(t, err)
+}
