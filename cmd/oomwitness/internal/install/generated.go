@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
@@ -91,10 +92,22 @@ func (o Options) checkGenerated(ctx context.Context, result *Result, r registrat
 	return nil
 }
 
-// dumpText asks containerd what it makes of a text in the place of its generated file.
-// The folder is the same, since imports may be relative to that.
+// dumpText asks containerd what it makes of a text in the place of its generated file. The
+// imports of generated files are absolute paths: the text may be in another folder, and a
+// killed install leaves nothing in one of the node's own.
 func (o Options) dumpText(ctx context.Context, r registration, text []byte) (map[string]any, error) {
-	file, err := os.CreateTemp(o.Root.Path(path.Dir(r.generated)), ".oomwitness.*.dump")
+	const dir, pattern = "/run", "oomwitness.*.dump"
+	if err := os.MkdirAll(o.Root.Path(dir), 0o755); err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(filepath.Join(o.Root.Path(dir), pattern))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range left {
+		_ = os.Remove(name) // of an install that was killed
+	}
+	file, err := os.CreateTemp(o.Root.Path(dir), pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +118,7 @@ func (o Options) dumpText(ctx context.Context, r registration, text []byte) (map
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
-	name := path.Join(path.Dir(r.generated), path.Base(file.Name()))
+	name := path.Join(dir, path.Base(file.Name()))
 	dump, err := r.daemon.Dump(ctx, name)
 	if err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), name, r.generated))
