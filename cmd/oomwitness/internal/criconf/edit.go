@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -87,15 +88,36 @@ func NewMain(version int) []byte {
 	return fmt.Appendf(nil, "%s\nversion = %d\n", createdMark, version)
 }
 
-// Created reports whether a file, edits taken out, is one of NewMain, or a template that
-// install created, unaltered.
+// copied begins a file that is a copy of one that nobody can write to.
+const copied = `# Created by "oomwitness install --edit-config" as a copy of `
+
+// NewCopy returns the text of a copy that install makes of a file.
+func NewCopy(of string, text []byte) []byte {
+	return fmt.Appendf(nil, "%s%s, sha256 %s\n%s", copied, of, sum(text), text)
+}
+
+// CopyOf returns the file that a file, edits taken out, is a copy of, "" for none, and
+// reports whether the copy is unaltered.
+func CopyOf(text []byte) (of string, unaltered bool) {
+	head, body, _ := bytes.Cut(text, []byte("\n"))
+	line, found := strings.CutPrefix(string(head), copied)
+	of, want, complete := strings.Cut(line, ", sha256 ")
+	if !found || !complete {
+		return "", false
+	}
+	return of, want == sum(body)
+}
+
+// Created reports whether a file, edits taken out, is one of NewMain, a copy, or a
+// template that install created, unaltered.
 func Created(text []byte) bool {
 	for version := 2; version <= defaultVersion; version++ {
 		if bytes.Equal(text, NewMain(version)) {
 			return true
 		}
 	}
-	return string(text) == templateCreated
+	_, unaltered := CopyOf(text)
+	return unaltered || string(text) == templateCreated
 }
 
 // lineBreak returns the last line break of a file, "\n" where there is none.

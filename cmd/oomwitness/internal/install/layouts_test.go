@@ -20,8 +20,8 @@ type layout struct {
 	// program is containerd's, flags are those that the node gives it, and env its
 	// environment beside PATH.
 	program string
-	flags   []string
-	env     []string
+	flags   func() []string
+	env     func() []string
 	address string
 	unit    string
 	// bin is a folder that takes programs.
@@ -38,7 +38,8 @@ type layout struct {
 	edit bool
 }
 
-func (l layout) args() []string { return l.flags }
+// always returns a function that returns the flags.
+func always(flags ...string) func() []string { return func() []string { return flags } }
 
 const (
 	conf2 = `
@@ -75,7 +76,7 @@ const (
 func plain(name, version, main string) layout {
 	l := layout{
 		name: name, version: version, program: "/usr/bin/containerd", address: socket, unit: "containerd.service",
-		bin: "/usr/local/bin", files: map[string]string{}, edit: true,
+		bin: "/usr/local/bin", files: map[string]string{}, edit: true, flags: always(), env: always(),
 	}
 	if main != "" {
 		l.files[mainFile] = main
@@ -89,6 +90,16 @@ func layouts() []layout {
 	flatcar.files["/usr/share/containerd/config.toml"] = "version = 2\n" + conf2
 	flatcar.files["/usr/lib/systemd/system/containerd.service"] = "[Service]\nEnvironment=CONTAINERD_CONFIG=/usr/share/containerd/config.toml\nExecStart=/usr/bin/containerd --config ${CONTAINERD_CONFIG}\n"
 	flatcar.readOnly, flatcar.bin = []string{"/usr"}, "/opt/bin"
+	flatcar.flags = func() []string {
+		config := "/usr/share/containerd/config.toml"
+		if _, err := os.Stat("/etc/systemd/system/containerd.service.d/50-oomwitness.conf"); err == nil {
+			config = mainFile
+		}
+		return []string{"--config", config}
+	}
+	flatcar.env = func() []string { return []string{"CONTAINERD_CONFIG=" + flatcar.flags()[1]} }
+	older := flatcar
+	older.version = "1.7"
 	cos := plain("GKE's COS", "1.7", "version = 2\n"+conf2)
 	cos.readOnly, cos.bin = []string{"/usr"}, "/home/kubernetes/bin"
 	return []layout{
@@ -103,7 +114,7 @@ func layouts() []layout {
 		plain("AKS", "1.7", "version = 2\noom_score = -999\n"+conf2),
 		plain("kind", "2.1", "version = 2\n"+conf2),
 		plain("minikube", "2.3", "version = 2\nroot = \"/var/lib/containerd\"\nstate = \"/run/containerd\"\n"+conf2),
-		cos,
+		cos, flatcar, older,
 		rancher("k3s", "k3s.service", "1.7", ""),
 		rancher("k3s", "k3s-agent.service", "2.2", "imports = [\"/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/*.toml\"]\n"),
 		rancher("RKE2", "rke2-server.service", "2.0", ""),
@@ -127,7 +138,8 @@ func rancher(name, unit, version, imports string) layout {
 	l := layout{
 		name: name, version: version, program: "/var/lib/rancher/" + strings.ToLower(name) + "/data/x/bin/containerd", address: run + "/containerd.sock",
 		unit: unit, bin: "/usr/local/bin", made: []string{dir + "config.toml"},
-		flags: []string{"-c", dir + "config.toml", "-a", run + "/containerd.sock", "--state", run, "--root", filepath.Dir(filepath.Dir(filepath.Dir(dir))) + "/containerd"},
+		flags: always("-c", dir+"config.toml", "-a", run+"/containerd.sock", "--state", run, "--root", filepath.Dir(filepath.Dir(filepath.Dir(dir)))+"/containerd"),
+		env:   always(),
 	}
 	l.generate = func(n *liveNode) {
 		text := `{{ template "base" . }}`
@@ -159,7 +171,8 @@ func k0s(version string) layout {
 	l := layout{
 		name: "k0s", version: version, program: "/var/lib/k0s/bin/containerd", address: "/run/k0s/containerd.sock", unit: "k0sworker.service",
 		bin: "/usr/local/bin", made: []string{main},
-		flags: []string{"--root=/var/lib/k0s/containerd", "--state=/run/k0s/containerd", "--address=/run/k0s/containerd.sock", "--log-level=info", "--config=" + main},
+		flags: always("--root=/var/lib/k0s/containerd", "--state=/run/k0s/containerd", "--address=/run/k0s/containerd.sock", "--log-level=info", "--config="+main),
+		env:   always(),
 		files: map[string]string{folder + "/own.toml": "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nmax_container_log_line_size = 4096\n"},
 	}
 	l.generate = func(n *liveNode) {
@@ -226,8 +239,9 @@ func microK8s(version string) layout {
 		name: "MicroK8s", version: version, program: "/snap/microk8s/1/bin/containerd", address: "/var/snap/microk8s/common/run/containerd.sock",
 		unit: "snap.microk8s.daemon-containerd.service", bin: "/var/snap/microk8s/common/bin", edit: true,
 		made: []string{args + "containerd.toml"},
-		flags: []string{"--config", args + "containerd.toml", "--root", "/var/snap/microk8s/common/var/lib/containerd",
-			"--state", "/var/snap/microk8s/common/run/containerd", "--address", "/var/snap/microk8s/common/run/containerd.sock"},
+		flags: always("--config", args+"containerd.toml", "--root", "/var/snap/microk8s/common/var/lib/containerd",
+			"--state", "/var/snap/microk8s/common/run/containerd", "--address", "/var/snap/microk8s/common/run/containerd.sock"),
+		env: always(),
 		files: map[string]string{args + "containerd-template.toml": "version = 2\noom_score = 0\n" +
 			strings.NewReplacer(`"io.containerd.runc.v2"`, `"${RUNTIME_TYPE}"`, `"native"`, `"${SNAPSHOTTER}"`).Replace(conf2)},
 	}

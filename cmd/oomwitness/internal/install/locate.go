@@ -42,6 +42,9 @@ func (o Options) Locate(ctx context.Context) (Options, error) {
 // the first that containerd reads.
 func (o Options) dropinDir(config criconf.Config) string {
 	dirs := config.DropinDirs()
+	if o.copies() {
+		dirs = []string{criconf.DefaultDropinDir}
+	}
 	for _, dir := range dirs {
 		if text, err := o.Root.ReadFile(path.Join(dir, criconf.DropinName)); err == nil && criconf.Ours(text) {
 			return dir

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type registration struct {
 	keep []string
 	// missing is what the operator has to do, nil for nothing.
 	missing error
+	// main is the copy that containerd reads afterwards, "" where there is none.
+	main string
 	// generated is the file that a generator will write with what is added to its template
 	// or folder, "" where containerd reads the registration itself; tables are that.
 	generated string
@@ -130,6 +133,13 @@ func (o Options) handler(p *plan, config criconf.Config, version int) (criconf.D
 // planEdit plans an edit of a file of the node's owner, or of a new one, and makes
 // sure that nothing else changes by it.
 func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byte, error), created []byte) error {
+	if name == o.MainConfig && o.copies() {
+		var err error
+		if created, err = o.planCopy(r); err != nil {
+			return err
+		}
+		name = copyPath
+	}
 	now, err := o.Root.ReadFile(name)
 	text := created
 	switch {
@@ -148,7 +158,9 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		}
 	}
 	r.file, r.was = name, now
-	if criconf.Created(text) {
+	if again := o.refreshed(text); again != nil && r.main == "" {
+		text = again
+	} else if criconf.Created(text) {
 		text = created
 	}
 	if r.edit, err = edit(text); err != nil {
@@ -202,7 +214,7 @@ func (o Options) register(ctx context.Context, result *Result, r registration) e
 // verify compares what containerd makes of its configuration with what it made of
 // it before.
 func (o Options) verify(ctx context.Context, r registration) error {
-	after, err := r.daemon.Dump(ctx, o.MainConfig)
+	after, err := r.daemon.Dump(ctx, cmp.Or(r.main, o.MainConfig))
 	if err != nil {
 		return fmt.Errorf("containerd %s would not start with the new configuration, which was undone: %w", r.daemon.Version, err)
 	}
@@ -237,5 +249,8 @@ func (o Options) writeRegistration(result *Result, r registration) error {
 	if r.edit == nil {
 		return nil
 	}
-	return o.editFile(result, r.file, r.was, r.edit)
+	if err := o.editFile(result, r.file, r.was, r.edit); err != nil || r.main == "" {
+		return err
+	}
+	return o.installVariable(result)
 }

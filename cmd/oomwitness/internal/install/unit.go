@@ -231,10 +231,10 @@ func (o Options) unitFiles() ([]string, error) {
 	return files, nil
 }
 
-// HasUnit says whether the systemd unit was among what was done.
+// HasUnit says whether a systemd unit was among what was done.
 func (r *Result) HasUnit() bool {
 	for _, action := range r.Actions {
-		if path.Base(action.Path) == UnitName {
+		if base := path.Base(action.Path); base == UnitName || base == variableName {
 			return true
 		}
 	}

@@ -27,6 +27,8 @@ type unregistration struct {
 	// configuration now; nil where nobody knows.
 	daemon containerd.Daemon
 	before map[string]any
+	// main is the configuration that containerd reads afterwards.
+	main string
 }
 
 // unregisterCRI takes the registration out of containerd's configuration, and has
@@ -49,7 +51,8 @@ func (o Options) unregisterCRI(ctx context.Context, result *Result) error {
 	if !o.DryRun {
 		o.dumpRegistered(ctx, result, &u)
 	}
-	if err := o.takeOut(result, u); err != nil || u.before == nil {
+	u.main = o.mainWithout()
+	if err := errors.Join(o.takeOut(result, u), o.removeVariable(result)); err != nil || u.before == nil {
 		return err
 	}
 	return o.verifyUnregistered(ctx, result, u)
@@ -175,7 +178,7 @@ func (o Options) dumpRegistered(ctx context.Context, result *Result, u *unregist
 // verifyUnregistered compares what containerd makes of its configuration with what
 // it made of it before.
 func (o Options) verifyUnregistered(ctx context.Context, result *Result, u unregistration) error {
-	after, err := u.daemon.Dump(ctx, o.MainConfig)
+	after, err := u.daemon.Dump(ctx, u.main)
 	if err != nil {
 		return o.refuse(result, "containerd %s would not start without the registration: %v", u.daemon.Version, err)
 	}

@@ -1,0 +1,97 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// copyPath is where the copy of a configuration goes that nobody can write to.
+const copyPath = criconf.DefaultPath
+
+// variableName is the drop-in of containerd's unit that has containerd read the copy.
+const variableName = "50-oomwitness.conf"
+
+// copies reports whether the main configuration has to be copied for an edit: the file is
+// on a read-only file system, and containerd's unit takes another one by its environment,
+// as Flatcar's does.
+func (o Options) copies() bool {
+	var at unix.Statfs_t
+	return o.Root.Running() && o.daemon.ConfigVariable && o.MainConfig != copyPath &&
+		unix.Statfs(o.Root.Path(o.MainConfig), &at) == nil && at.Flags&unix.ST_RDONLY != 0
+}
+
+// planCopy plans the copy of the main configuration, and returns its text.
+func (o Options) planCopy(r *registration) ([]byte, error) {
+	text, err := o.Root.ReadFile(o.MainConfig)
+	if err != nil {
+		return nil, fmt.Errorf("containerd configuration: %w", err)
+	}
+	if now, err := o.Root.ReadFile(copyPath); err == nil {
+		if rest, _, err := criconf.Cut(now); err != nil || !criconf.Created(rest) {
+			return nil, fmt.Errorf("containerd reads %s, and not %s, which is there: move the latter away", o.MainConfig, copyPath)
+		}
+	}
+	r.main = copyPath
+	return criconf.NewCopy(o.MainConfig, text), nil
+}
+
+// refreshed returns the copy that a file is, made anew; nil where the file is none.
+func (o Options) refreshed(text []byte) []byte {
+	of, unaltered := criconf.CopyOf(text)
+	if now, err := o.Root.ReadFile(of); unaltered && err == nil {
+		return criconf.NewCopy(of, now)
+	}
+	return nil
+}
+
+// variablePath is the drop-in of containerd's unit.
+func (o Options) variablePath() string { return path.Join(o.unitDir(), o.Unit+".d", variableName) }
+
+// installVariable has containerd's unit start containerd with the copy.
+func (o Options) installVariable(result *Result) error {
+	text := fmt.Sprintf("%s; \"oomwitness uninstall\" removes it.\n[Service]\nEnvironment=CONTAINERD_CONFIG=%s\n", unitMarker, copyPath)
+	if err := o.write(result, o.variablePath(), bytesSource([]byte(text)), 0o644); err != nil {
+		return fmt.Errorf("drop-in of %s: %w", o.Unit, err)
+	}
+	return nil
+}
+
+// removeVariable takes the drop-in out of containerd's unit.
+func (o Options) removeVariable(result *Result) error {
+	name := o.variablePath()
+	text, err := o.Root.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.HasPrefix(text, []byte(unitMarker)) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("drop-in of %s: %w", o.Unit, err)
+	}
+	if err := o.remove(result, name); err != nil || o.DryRun {
+		return err
+	}
+	_ = os.Remove(o.Root.Path(path.Dir(name))) // unless there is more in that folder
+	return nil
+}
+
+// mainWithout returns the configuration that containerd reads without what install wrote:
+// where the main one is a copy, that is the file that was copied.
+func (o Options) mainWithout() string {
+	text, err := o.Root.ReadFile(o.MainConfig)
+	if err != nil {
+		return o.MainConfig
+	}
+	rest, _, err := criconf.Cut(text)
+	if of, _ := criconf.CopyOf(rest); err == nil && strings.HasPrefix(of, "/") {
+		return of
+	}
+	return o.MainConfig
+}
