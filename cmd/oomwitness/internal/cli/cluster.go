@@ -52,8 +52,10 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 			if r.Patience <= 0 {
 				return fmt.Errorf("--timeout %s: has to be more than nothing", r.Patience)
 			}
-			if err := criconf.CheckHandler(r.Handler); err != nil {
-				return err
+			if r.Handler != "" {
+				if err := criconf.CheckHandler(r.Handler); err != nil {
+					return err
+				}
 			}
 			client, err := a.client()
 			if err != nil {
@@ -68,7 +70,7 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 	flags := cmd.Flags()
 	flags.StringVar(&r.Namespace, "namespace", "", "namespace of the DaemonSet")
 	flags.StringVar(&r.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
-	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler")
+	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler; empty where the nodes have the ledger alone")
 	flags.StringVar(&r.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
 	flags.BoolVar(&r.Drain, "drain", false, "evict the pods that use the handler")
 	flags.DurationVar(&r.Patience, "timeout", 10*time.Minute, "how long all may take")

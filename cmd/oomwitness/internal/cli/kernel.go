@@ -37,6 +37,9 @@ func readMeta(dir string) (bpf.Meta, error) {
 // pins are the flags for where the ledger is.
 type pins struct{ dir, lockDir string }
 
+// defaultPins are where the ledger is by default.
+func defaultPins() pins { return pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir} }
+
 func (p *pins) add(cmd *cobra.Command) { p.addTo(cmd.Flags()) }
 
 func (p *pins) addTo(flags *pflag.FlagSet) {

@@ -32,7 +32,7 @@ On a node without the chart, as root:
 
   oomwitness node setup --host / --node NAME --kubeconfig FILE`,
 	}
-	cmd.AddCommand(newNodeSetup(k), newNodeRemove(k), newNodeStay())
+	cmd.AddCommand(newNodeSetup(k), newNodeRemove(k), newNodeLedger(k), newNodeStay())
 	return cmd
 }
 
@@ -125,7 +125,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 		n.Systemd = systemd.Host{}
 	}
 	if f.unload {
-		n.Unload = func() (string, error) { return k.unloaded(pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}) }
+		n.Unload = func() (string, error) { return k.unloaded(defaultPins()) }
 	}
 	return n, nil
 }

@@ -46,7 +46,8 @@ type Removal struct {
 	API API
 	// Namespace and DaemonSet are those of the chart.
 	Namespace, DaemonSet string
-	// Handler is the runtime handler: every RuntimeClass with it counts.
+	// Handler is the runtime handler: every RuntimeClass with it counts. "" where the
+	// nodes have the ledger alone, which no pod needs.
 	Handler string
 	// Label is that of the nodes that carry the shim.
 	Label string

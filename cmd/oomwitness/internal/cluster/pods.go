@@ -17,6 +17,9 @@ const page = 500
 
 // pods are those that use the handler and have not ended.
 func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
+	if r.Handler == "" {
+		return nil, nil
+	}
 	classes, err := r.classes(ctx)
 	if err != nil || len(classes) == 0 {
 		return nil, err
