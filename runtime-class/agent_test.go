@@ -154,7 +154,7 @@ func TestAgentSharesTheNodes(t *testing.T) {
 	set, _, _ := agentObjects(t, map[string]string{
 		"imagePullSecrets": `[{"name":"s3cret"}]`, "hostNetwork": "true", "api.host": `"10.0.0.1"`, "api.port": `"6443"`,
 		"daemonSet.nodeSelector": `{"pool":"a"}`, "daemonSet.affinity": `{"nodeAffinity":{}}`, "daemonSet.tolerations": `[{"key":"only"}]`,
-		"daemonSet.maxUnavailable": "3", "node.containerdSocket": `"/run/k3s/containerd/c.sock"`, "node.seLinuxOptions": `{"type":"spc_t"}`,
+		"node.containerdSocket": `"/run/k3s/containerd/c.sock"`, "node.seLinuxOptions": `{"type":"spc_t"}`,
 		"image.digest": `"sha256:` + strings.Repeat("a", 64) + `"`, "image.pullPolicy": `"Always"`,
 	})
 	pod := set.Spec.Template.Spec
@@ -163,7 +163,6 @@ func TestAgentSharesTheNodes(t *testing.T) {
 	require.Equal(t, "a", pod.NodeSelector["pool"])
 	require.NotNil(t, pod.Affinity.NodeAffinity)
 	require.Equal(t, []corev1.Toleration{{Key: "only"}}, pod.Tolerations)
-	require.Equal(t, 3, set.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntValue())
 	c := pod.Containers[0]
 	require.Equal(t, "localhost/oomwitness@sha256:"+strings.Repeat("a", 64), c.Image)
 	require.Equal(t, corev1.PullAlways, c.ImagePullPolicy)
@@ -180,8 +179,12 @@ func TestAgentSharesTheNodes(t *testing.T) {
 
 // TestNothingToScrape: a monitor of a port that there is not would stay silent.
 func TestNothingToScrape(t *testing.T) {
-	_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.port": "0", "agent.podMonitor.create": "true"})...)
-	require.ErrorContains(t, err, "agent.podMonitor.create: with agent.port 0 there is nothing to scrape")
+	for _, part := range []string{"podMonitor", "serviceMonitor", "service"} {
+		_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.port": "0", "agent." + part + ".create": "true"})...)
+		require.ErrorContains(t, err, "agent."+part+".create: with agent.port 0 there is nothing to scrape")
+	}
+	_, err := helm(t, templateArgs(map[string]string{"agent.enabled": "true", "agent.podMonitor.create": "true", "agent.serviceMonitor.create": "true"})...)
+	require.ErrorContains(t, err, "Prometheus scrapes each agent twice")
 }
 
 // TestAgentNetworkPolicy: nobody reaches the agent but who is named, and at the port of

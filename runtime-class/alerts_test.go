@@ -34,7 +34,7 @@ func promtool(t *testing.T, args ...string) {
 }
 
 func TestAlerts(t *testing.T) {
-	promtool(t, "check", "rules", "alerts.yaml")
+	promtool(t, "check", "rules", "chart/files/alerts.yaml")
 	promtool(t, "test", "rules", "alerts.test.yaml")
 }
 
@@ -45,7 +45,7 @@ type rule struct {
 
 func rules(t *testing.T) (list []rule) {
 	t.Helper()
-	text, err := os.ReadFile("alerts.yaml")
+	text, err := os.ReadFile("chart/files/alerts.yaml")
 	require.NoError(t, err)
 	var file struct{ Groups []struct{ Rules []rule } }
 	require.NoError(t, yaml.Unmarshal(text, &file))
@@ -93,7 +93,7 @@ type dashboard struct {
 // expressions of the dashboard, with Grafana's variables as it sets them.
 func expressions(t *testing.T) (list []string) {
 	t.Helper()
-	text, err := os.ReadFile("dashboard.json")
+	text, err := os.ReadFile("chart/files/dashboard.json")
 	require.NoError(t, err)
 	var d dashboard
 	require.NoError(t, json.Unmarshal(text, &d))

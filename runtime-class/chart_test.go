@@ -25,7 +25,7 @@ var combinations = map[string]map[string]string{
 	"drain":          {"uninstall.drain": "true"},
 	"only the node":  {"uninstall.enabled": "false", "runtimeClass.create": "false", "rbac.create": "false", "serviceAccount.create": "false"},
 	"own account":    {"serviceAccount.create": "false", "serviceAccount.name": `"mine"`},
-	"settings":       {"settings": `"report = \"live\"\n"`},
+	"settings":       {"settings": `{"report":"live"}`},
 	"no rbac":        {"rbac.create": "false", "admissionPolicy.create": "false", "uninstall.drain": "true"},
 	"no proxy":       {"hostNetwork": "true", "api.host": `"10.0.0.1"`, "api.port": `"6443"`},
 	"everything set": {"imagePullSecrets": `[{"name":"a"}]`, "daemonSet.affinity": `{"nodeAffinity":{}}`, "node.seLinuxOptions": `{"type":"spc_t"}`, "runtimeClass.tolerations": `[{"operator":"Exists"}]`, "uninstall.tolerations": `[{"operator":"Exists"}]`, "runtimeClass.overhead": `{}`},

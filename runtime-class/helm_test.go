@@ -76,8 +76,8 @@ func decode(t *testing.T, text string) (objects []runtime.Object) {
 		if json, err := yaml.ToJSON(document); err == nil && string(json) == "null" {
 			continue // comments alone
 		}
-		if bytes.Contains(document, []byte("\nkind: PodMonitor\n")) {
-			require.NoError(t, sigsyaml.UnmarshalStrict(document, &podMonitor{}))
+		if bytes.Contains(document, []byte("\napiVersion: monitoring.coreos.com/v1\n")) {
+			require.NoError(t, sigsyaml.UnmarshalStrict(document, &monitoring{}), "%s", document)
 			continue
 		}
 		object, _, err := decoder.Decode(document, nil, nil)
@@ -86,21 +86,29 @@ func decode(t *testing.T, text string) (objects []runtime.Object) {
 	}
 }
 
-// podMonitor is as much of the Prometheus operator's type as the chart uses.
-type podMonitor struct {
+// monitoring is as much of the Prometheus operator's PodMonitor, ServiceMonitor and
+// PrometheusRule as the chart uses.
+type monitoring struct {
 	APIVersion, Kind string
 	Metadata         struct {
 		Name, Namespace string
 		Labels          map[string]string
 	}
 	Spec struct {
-		Selector            struct{ MatchLabels map[string]string }
-		PodMetricsEndpoints []struct {
+		Selector                       struct{ MatchLabels map[string]string }
+		PodMetricsEndpoints, Endpoints []struct {
 			Port, Interval string
 			HonorLabels    bool
 			Relabelings    []struct {
 				SourceLabels []string
 				TargetLabel  string
+			}
+		}
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Record, Alert, Expr, For string
+				Labels, Annotations      map[string]string
 			}
 		}
 	}

@@ -61,7 +61,7 @@ type prometheus struct {
 func startPrometheus(t *testing.T, target string) prometheus {
 	t.Helper()
 	dir := t.TempDir()
-	alerts, err := filepath.Abs("alerts.yaml")
+	alerts, err := filepath.Abs("chart/files/alerts.yaml")
 	require.NoError(t, err)
 	config := fmt.Sprintf(`
 global: {scrape_interval: 1s, evaluation_interval: 1s}

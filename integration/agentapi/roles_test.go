@@ -27,7 +27,7 @@ func chartRules(t *testing.T, values ...string) []rbacv1.PolicyRule {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("Helm is not built: %v\n\"make chart\" builds it, which takes minutes", err)
 	}
-	args := []string{"template", "oomwitness", "../../runtime-class/chart", "--show-only", "templates/agent.yaml", "--set", "agent.enabled=true"}
+	args := []string{"template", "oomwitness", "../../runtime-class/chart", "--show-only", "templates/agent/rbac.yaml", "--set", "agent.enabled=true"}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}

@@ -66,7 +66,7 @@ func TestLife(t *testing.T) {
 		return nil
 	}))
 	run(t, "/usr/local/bin/oomwitness", "check")
-	require.Contains(t, run(t, "cat", "/etc/oomwitness/config.toml"), "\ngrace = \"4s\"\n")
+	require.Contains(t, "\n"+run(t, "cat", "/etc/oomwitness/config.toml"), "\ngrace = \"4s\"\n")
 	require.Contains(t, run(t, "/usr/local/bin/oomwitness", "load"), "the ledger is loaded already")
 	require.Equal(t, "enabled\n", run(t, "systemctl", "is-enabled", "oomwitness-ledger.service"))
 

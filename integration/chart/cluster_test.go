@@ -84,7 +84,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 func values(more ...string) []string {
 	args := []string{
 		"--set", "hostNetwork=true", "--set", "api.host=10.0.0.1", "--set-string", "api.port=6443",
-		"--set-json", `settings="grace = \"4s\"\n"`,
+		"--set", "settings.grace=4s",
 	}
 	for _, value := range more {
 		args = append(args, "--set", value)

@@ -1,21 +1,102 @@
+{{- define "oomwitness.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* The name of what the release has in its namespace. Room is left for "-uninstall". */}}
+{{- define "oomwitness.fullname" -}}
+{{- $name := include "oomwitness.name" . }}
+{{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- .Values.fullnameOverride | default $both | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Names of cluster-wide objects: two releases do not share them. */}}
+{{- define "oomwitness.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "oomwitness.fullname" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
 {{- define "oomwitness.labels" -}}
-app.kubernetes.io/name: oomwitness
+app.kubernetes.io/name: {{ include "oomwitness.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "oomwitness.selector" -}}
-app.kubernetes.io/name: oomwitness
+app.kubernetes.io/name: {{ include "oomwitness.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: node
 {{- end }}
 
 {{- define "oomwitness.agentSelector" -}}
-app.kubernetes.io/name: oomwitness
+app.kubernetes.io/name: {{ include "oomwitness.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: agent
+{{- end }}
+
+{{- /* "true" where the agent runs: asked for, or the only part that is left. */}}
+{{- define "oomwitness.agentEnabled" -}}
+{{- or .Values.agent.enabled (not .Values.shim.enabled) }}
+{{- end }}
+
+{{- define "oomwitness.agentName" -}}
+{{- include "oomwitness.fullname" . }}-agent
+{{- end }}
+
+{{- define "oomwitness.agentAccount" -}}
+{{- .Values.agent.serviceAccountName | default (include "oomwitness.agentName" .) }}
+{{- end }}
+
+{{- /* containerd's socket as the agent uses it, "" for none. */}}
+{{- define "oomwitness.agentSocket" -}}
+{{- with .Values.agent.containerdSocket }}
+{{- if ne . "auto" }}{{ . }}{{ else if $.Values.shim.enabled }}{{ $.Values.node.containerdSocket }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Folders of the host that the init step writes to, as JSON: each once, and none below another. */}}
+{{- define "oomwitness.writable" -}}
+{{- $dirs := list "/etc" .Values.node.binDir .Values.node.confDir }}
+{{- if .Values.node.editConfig }}
+{{- $dirs = append $dirs (dir .Values.node.containerdConfig) }}
+{{- end }}
+{{- $kept := list }}
+{{- range $dir := concat $dirs .Values.node.writable | uniq }}
+{{- $below := false }}
+{{- range concat $dirs $.Values.node.writable }}
+{{- if hasPrefix (printf "%s/" .) $dir }}{{ $below = true }}{{ end }}
+{{- end }}
+{{- if not $below }}{{ $kept = append $kept $dir }}{{ end }}
+{{- end }}
+{{- $kept | toJson }}
+{{- end }}
+
+{{- /* The shim's settings as TOML, "" for none. The schema has checked each value. */}}
+{{- define "oomwitness.settings" -}}
+{{- if .Values.shim.enabled }}
+{{- range $key, $value := .Values.settings }}
+{{- if not (kindIs "invalid" $value) }}{{ $key }} = {{ $value | toJson }}
+{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Where the pods of a DaemonSet or Job run, and who pulls their image. What the agent does not
+      say is as the daemonSet says. */}}
+{{- define "oomwitness.placement" -}}
+priorityClassName: {{ .of.priorityClassName | quote }}
+{{- with .top.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $field := list "nodeSelector" "affinity" "tolerations" }}
+{{- /* Helm drops what is null. */}}
+{{- with get (ternary $.of (default dict $.else) (hasKey $.of $field)) $field }}
+{{ $field }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "oomwitness.image" -}}
@@ -25,12 +106,7 @@ app.kubernetes.io/component: agent
 {{- end }}
 
 {{- define "oomwitness.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default .Release.Name }}
-{{- end }}
-
-{{- /* Names of cluster-wide objects: two releases do not share them. */}}
-{{- define "oomwitness.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- .Values.serviceAccount.name | default (include "oomwitness.fullname" .) }}
 {{- end }}
 
 {{- define "oomwitness.apiEnv" -}}
