@@ -16,8 +16,11 @@ FUZZTIME ?= 1m
 export KERNEL MEMORY APPEND ARCH
 
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli.commit=$(COMMIT)
-STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# What the programs call themselves: VERSION where that is given, as for a release.
+SELF     = v$(VERSION)$(if $(filter command environment,$(firstword $(origin VERSION))),,-dev)
+CLI     := github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli
+LDFLAGS  = -s -w -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
+STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Shims speak ttrpc alone: containerd builds its own with this tag too.
 SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
@@ -59,11 +62,14 @@ build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
 	$(TARGET) $(STATIC) -o $(BIN)/ $(SHIM)
 	$(TARGET) $(STATIC) -o $(BIN)/ ./cmd/oomwitness
 
+# $(1) a folder: the programs of all architectures, each in a folder of its name.
+programs_into = for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitness; do \
+	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(1)/$$arch/ $$program; done; done
+
 .PHONY: image
 image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
-	for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitness; do \
-	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(CACHE)/image/$$arch/ $$program; done; done
+	$(call programs_into,$(CACHE)/image)
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
 	@$(CACHE)/bin/image --out $(CACHE)/image --ref $(IMAGE) --version $(VERSION) --revision $(COMMIT) --created $(COMMITTED) \
 	  $(foreach arch,$(ARCHES),--bin $(arch)=$(CACHE)/image/$(arch))
@@ -71,6 +77,36 @@ ARCHES    ?= amd64 arm64
 VERSION   := $(shell awk '/^appVersion:/ { print $$2 }' runtime-class/chart/Chart.yaml)
 COMMITTED := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 IMAGE     ?= localhost/oomwitness:$(VERSION)
+
+DIST = $(CACHE)/release/$(VERSION)
+NFPM = $(GO) tool -modfile=.ci/nfpm/go.mod nfpm
+SEAL = --out $(DIST) --version $(VERSION) --revision $(REVISION) --created $(COMMITTED) --repository '$(REPOSITORY)' \
+  --command 'make release VERSION=$(VERSION) REPOSITORY=$(REPOSITORY)'
+
+.PHONY: release
+release: REVISION := $(shell git rev-parse HEAD)
+release: COMMIT = $(REVISION)
+release: export SOURCE_DATE_EPOCH = $(COMMITTED)
+release: ## VERSION=1.2.3: archives, deb, rpm, image, chart, SBOMs, checksums, provenance in .cache/release; REPOSITORY=host/name, COSIGN_KEY=file
+	@$(call say,release $(VERSION) of $(REVISION))
+	@[ -z "$$(git status --porcelain)" ] || { echo "make release: the working tree has changes, and a release is of a commit" >&2; exit 1; }
+	@rm -rf $(DIST) $(CACHE)/release/bin
+	$(call programs_into,$(CACHE)/release/bin)
+	@cd integration && $(GO) build -o ../$(CACHE)/bin/release ./cmd/release
+	$(CACHE)/bin/release $(SEAL) $(foreach arch,$(ARCHES),--bin $(arch)=$(CACHE)/release/bin/$(arch))
+	for arch in $(ARCHES); do for packager in deb rpm; do \
+	  VERSION=$(VERSION) ARCH=$$arch BIN=$(CACHE)/release/bin/$$arch $(NFPM) package --config packaging/nfpm.yaml --packager $$packager \
+	    --target $(DIST)/oomwitness_$(VERSION)_linux_$$arch.$$packager; done; done
+	$(CACHE)/bin/release --seal $(SEAL)
+	$(if $(COSIGN_KEY),for file in SHA256SUMS provenance.intoto.json; do \
+	  cosign sign-blob --yes --key '$(COSIGN_KEY)' --bundle $(DIST)/$$file.sigstore.json $(DIST)/$$file; done)
+	@cd $(DIST) && sha256sum --check --quiet SHA256SUMS && ls -l
+
+.PHONY: release-test
+release-test: $(HELM) ## The release of HEAD built twice, in two folders, and compared; some minutes
+	@$(call say,a release twice)
+	packaging/twice.sh $(CACHE)/release/twice $(RELEASE_TEST_VERSION)
+RELEASE_TEST_VERSION := 9.8.7-test.1
 
 HELM := $(CACHE)/bin/helm
 DESCHEDULER := $(CACHE)/bin/descheduler
@@ -93,7 +129,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	$(GO) test ./shim/internal/exit
 	@$(call say,unit tests of the node VM)
-	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/...
+	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/... ./release/...
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
@@ -455,6 +491,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) compat
 	@$(MAKE) kube-chart
 	@$(MAKE) test-arm64-short
+	@$(MAKE) release-test
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m

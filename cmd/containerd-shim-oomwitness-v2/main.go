@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/oomwitness/oomwitness/shim"
 )
@@ -16,7 +17,10 @@ import (
 func main() {
 	shim.LimitProcs()
 	run := func(ctx context.Context) error { return shim.Run(ctx, shim.NewManager()) }
-	if shim.IsDeferredPublisher(os.Args) {
+	switch {
+	case asksVersion(os.Args):
+		run = func(context.Context) error { return writeVersion(os.Stdout, filepath.Base(os.Args[0])) }
+	case shim.IsDeferredPublisher(os.Args):
 		run = shim.RunDeferredPublisher
 	}
 	if err := run(context.Background()); err != nil {

@@ -29,6 +29,7 @@ On a new node:
   oomwitness agent                           the same for log, metrics and Kubernetes
 
 Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
+		Version:       thisBuild().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

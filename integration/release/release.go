@@ -1,0 +1,163 @@
+// Package release makes the files of a release from programs that are built: archives,
+// the image and the chart as OCI layouts, bills of materials, checksums and a statement
+// of provenance. The same programs make the same bytes: times are the commit's, and
+// nothing is random.
+package release
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/integration/image"
+)
+
+// Names of the files that are made last, of all others.
+const (
+	Checksums  = "SHA256SUMS"
+	Provenance = "provenance.intoto.json"
+)
+
+// Source says what a release is made of.
+type Source struct {
+	// Version is the release's, as in "1.2.3", Revision the full ID of the commit, Created
+	// its time.
+	Version, Revision string
+	Created           time.Time
+	// Repository is where the image and the chart will be, "" if that is not known. The
+	// chart then names the image by its digest there.
+	Repository string
+	// Bins are folders with the programs, by architecture.
+	Bins map[string]string
+	// Tree is the folder of the source tree.
+	Tree string
+	// Command is what has made the release, for the statement of provenance.
+	Command []string
+}
+
+// documents of the source tree go into each archive.
+var documents = []string{"LICENSE", "CHANGELOG.md", "README.md", "SECURITY.md"}
+
+// Files of a release by their names.
+type Files map[string][]byte
+
+// Make returns all files but the packages of distributions, checksums and provenance.
+func (s Source) Make() (Files, error) {
+	files := Files{}
+	img := image.Source{
+		Ref: s.imageName() + ":" + s.Version, Version: s.Version, Revision: s.Revision, Created: s.Created,
+		Bins: s.Bins, License: filepath.Join(s.Tree, "LICENSE"),
+	}
+	var archive bytes.Buffer
+	made, err := img.Write(&archive)
+	if err != nil {
+		return nil, err
+	}
+	files["oomwitness-image_"+s.Version+".oci.tar"] = archive.Bytes()
+	for arch, bom := range made.SBOMs {
+		files[s.name(arch, ".cdx.json")] = bom
+		if files[s.name(arch, ".tar.gz")], err = s.archive(arch); err != nil {
+			return nil, fmt.Errorf("archive for %s: %w", arch, err)
+		}
+		if files[s.name(arch, ".spdx.json")], err = s.spdx(arch); err != nil {
+			return nil, fmt.Errorf("SPDX for %s: %w", arch, err)
+		}
+	}
+	digest := ""
+	if s.Repository != "" {
+		digest = made.Index.String()
+	}
+	packed, layout, err := s.chart(digest)
+	if err != nil {
+		return nil, fmt.Errorf("chart: %w", err)
+	}
+	files["oomwitness-chart_"+s.Version+".tgz"] = packed
+	files["oomwitness-chart_"+s.Version+".oci.tar"] = layout
+	return files, nil
+}
+
+// Seal returns checksums and provenance of a release's files.
+func (s Source) Seal(files Files) (Files, error) {
+	sums := &strings.Builder{}
+	digests := map[string]string{}
+	for _, name := range files.names() {
+		sum := sha256.Sum256(files[name])
+		digests[name] = hex.EncodeToString(sum[:])
+		fmt.Fprintf(sums, "%s  %s\n", digests[name], name)
+	}
+	statement, err := s.provenance(digests)
+	if err != nil {
+		return nil, fmt.Errorf("provenance: %w", err)
+	}
+	return Files{Checksums: []byte(sums.String()), Provenance: statement}, nil
+}
+
+// Read returns the files of a folder but checksums, provenance and signatures.
+func Read(dir string) (Files, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := Files{}
+	for _, entry := range entries {
+		name := entry.Name()
+		if name == Checksums || name == Provenance || strings.HasSuffix(name, ".sigstore.json") {
+			continue
+		}
+		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// Write writes files into a folder.
+func (f Files) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range f.names() {
+		if err := os.WriteFile(filepath.Join(dir, name), f[name], 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f Files) names() (names []string) {
+	for name := range f {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s Source) name(arch, suffix string) string {
+	return "oomwitness_" + s.Version + "_linux_" + arch + suffix
+}
+
+// imageName is the image's name without a tag.
+func (s Source) imageName() string {
+	if s.Repository == "" {
+		return "localhost/oomwitness"
+	}
+	return s.Repository
+}
+
+// version is a semantic version without build metadata, which no tag of an image has.
+var version = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
+
+// CheckVersion refuses a version that is not as in 1.2.3 or 1.2.3-rc.1.
+func CheckVersion(text string) error {
+	if !version.MatchString(text) {
+		return fmt.Errorf("%q: has to be a semantic version without a v, such as 1.2.3 or 1.2.3-rc.1", text)
+	}
+	return nil
+}
