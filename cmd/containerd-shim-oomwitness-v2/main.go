@@ -11,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 
+	_ "github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2/internal/procs" // first of all
 	"github.com/oomwitness/oomwitness/shim"
 )
 
 func main() {
-	shim.LimitProcs()
 	run := func(ctx context.Context) error { return shim.Run(ctx, shim.NewManager()) }
 	switch {
 	case asksVersion(os.Args):
