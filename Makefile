@@ -151,7 +151,7 @@ LEDGER_KERNELS ?= all
 bench: bench-machine bench-guest ## What shim and ledger cost, the shim beside the stock one: on this machine and in the guest on KERNEL
 
 BENCH     := $(CACHE)/bench
-BENCH_ENV := BENCH_CYCLES BENCH_PODS BENCH_IDLE BENCH_EXECS BENCH_STATS BENCH_OOMS BENCH_STORM BENCH_STORMS
+BENCH_ENV := BENCH_CYCLES BENCH_STARTS BENCH_PODS BENCH_IDLE BENCH_EXECS BENCH_STATS BENCH_OOMS BENCH_STORM BENCH_STORMS
 FIGURES   := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /^table / { on = 1 } on; /FAIL|Error/'
 
 # Both shims with the same flags, and what compares them.

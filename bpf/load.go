@@ -148,6 +148,20 @@ func (o Options) pids(old *oldLedger) (uint32, error) {
 	}
 }
 
+// Usable returns nil where a ledger is pinned in DefaultDir that Load would leave as it
+// is, at the cost of some look-ups. ErrABI is of a ledger that Load would refuse to
+// touch; any other error means that Load has something to do.
+func Usable() error {
+	o := Options{}.withDefaults()
+	if _, err := o.inForce(); err != nil {
+		return err
+	}
+	if !o.tidy() {
+		return errors.New("programs of an older OOM ledger are left over")
+	}
+	return nil
+}
+
 // inForce returns the status of a ledger that will do, an error where there is
 // none, and ErrABI where there is a later one.
 func (o Options) inForce() (Status, error) {

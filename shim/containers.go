@@ -108,7 +108,7 @@ func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 		if total > 1 && len(c.armedProbes()) > 0 {
 			level = log.DebugLevel // the node lacks it, for each container alike
 		}
-		log.G(ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": total}).
+		log.G(ctx).WithError(err).WithFields(log.Fields{"container": c.id, "total": total, "refused": refusal(err)}).
 			Log(level, "a source of OOM evidence can't be had for this container")
 	}
 	var endGroup func()

@@ -5,9 +5,12 @@ package shim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/log"
@@ -17,8 +20,8 @@ import (
 )
 
 const (
-	// ledgerWait is how long the start of a pod waits for another loader. Only the
-	// first pods of a node that did not load it at boot meet one; without the
+	// ledgerWait is how long the start of a pod waits for the ledger to be loaded. Only
+	// the first pods of a node that did not load it at boot need it; without the
 	// ledger one of them could lose its verdict.
 	ledgerWait = 15 * time.Second
 	// refusedFor is how long a refusal holds. A node that can't
@@ -52,17 +55,78 @@ func ledgerAway(err error) bool {
 	}, func(away error) bool { return errors.Is(err, away) })
 }
 
-// ensureLedger loads the ledger if none is pinned. Containers start without it
-// as well, so its errors end here: they stand in the file, oomwitness check prints
-// them, and the shim logs for which containers it has no ledger.
-func ensureLedger() {
+// refusal returns why the ledger could not be loaded when a shim was started, and ""
+// where err is not of a ledger that is absent.
+func refusal(err error) string {
+	if !errors.Is(err, bpf.ErrAbsent) {
+		return ""
+	}
+	text, err := os.ReadFile(refusedFile)
+	if err != nil {
+		return "" // loaded, and unloaded since
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// ensureLedger has the ledger loaded if none that this shim can use is pinned.
+// Containers start without it as well, so its errors end here: they stand in the file,
+// oomwitness check prints them, and the shim logs for which containers it has no ledger.
+func ensureLedger(ctx context.Context) {
 	if fi, err := os.Stat(refusedFile); err == nil && time.Since(fi.ModTime()).Abs() < refusedFor {
 		return
 	}
-	_, err := bpf.Load(bpf.Options{Wait: ledgerWait})
+	err := bpf.Usable()
+	if err != nil && !errors.Is(err, bpf.ErrABI) {
+		err = runLoader(ctx)
+	}
 	if err == nil || errors.Is(err, bpf.ErrBusy) {
 		return
 	}
 	_ = os.MkdirAll(filepath.Dir(refusedFile), 0o700)
 	_ = os.WriteFile(refusedFile, []byte(err.Error()+"\n"), 0o600)
+}
+
+// loaderName is the node command, which has the programs of the ledger and all that
+// loads them: what only a node's first pod needs is not in every pod's shim.
+const loaderName = "oomwitness"
+
+// runLoader runs "oomwitness load", and returns bpf.ErrBusy where another loader holds
+// the lock.
+func runLoader(ctx context.Context) error {
+	loader, err := findLoader()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, loader, "load").CombinedOutput()
+	if err == nil {
+		if err = bpf.Usable(); err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s has loaded a ledger that this shim cannot use: %w", loader, err)
+	}
+	said := strings.TrimSpace(string(out))
+	if strings.Contains(said, bpf.ErrBusy.Error()) {
+		return fmt.Errorf("%s load: %w", loader, bpf.ErrBusy)
+	}
+	return fmt.Errorf("%s load: %w: %s", loader, err, said)
+}
+
+// findLoader returns the path of the node command: beside the shim's own file, or on
+// PATH.
+func findLoader() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the shim's own file: %w", err)
+	}
+	beside := filepath.Join(filepath.Dir(self), loaderName)
+	if _, err := exec.LookPath(beside); err == nil {
+		return beside, nil
+	}
+	if path, err := exec.LookPath(loaderName); err == nil {
+		return path, nil
+	}
+	return "", fmt.Errorf("no OOM ledger is loaded, and the command %s that loads it is neither %s nor on PATH: "+
+		"copy it there, or run \"%s load\" after each boot", loaderName, beside, loaderName)
 }

@@ -47,7 +47,7 @@ func (m Manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootap
 	if err := bootstrap.TranslateExtensions(p); err != nil {
 		return nil, err
 	}
-	ensureLedger()
+	ensureLedger(ctx)
 	result, err := m.Shim.Start(ctx, p)
 	if err == nil && bootstrap.JoinsWithoutCleanup(p.GetContainerdVersion()) {
 		result.Version = 2

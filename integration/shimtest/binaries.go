@@ -56,12 +56,12 @@ var (
 
 // Ours is the path of this project's shim: $OOMWITNESS_SHIM, or
 // containerd-shim-oomwitness-v2 from PATH, or built with go.
-func Ours(t testing.TB) string { return ours.find(t) }
+func Ours(t testing.TB) string { return ours.findWithLoader(t) }
 
 // OursWithFaults is the path of a build of it that dies where OOMWITNESS_FAULT
 // says (shim/internal/faultpoint): $OOMWITNESS_SHIM_FAULTS, or
 // containerd-shim-oomwitness-faults-v2 from PATH, or built with go.
-func OursWithFaults(t testing.TB) string { return faults.find(t) }
+func OursWithFaults(t testing.TB) string { return faults.findWithLoader(t) }
 
 // Command is the path of this project's command: $OOMWITNESS_COMMAND, or
 // oomwitness from PATH, or built with go.
@@ -85,6 +85,17 @@ func (b *binary) find(t testing.TB) string {
 		t.Fatalf("%s is needed (set %s, or have it on PATH): %v", b.name, b.env, b.err)
 	}
 	return b.path
+}
+
+// findWithLoader returns the path of a shim. The command that loads the ledger is
+// beside a shim that was built here: both are built into one folder.
+func (b *binary) findWithLoader(t testing.TB) string {
+	t.Helper()
+	path := b.find(t)
+	if dir, err := buildDir(); err == nil && filepath.Dir(path) == dir {
+		Command(t)
+	}
+	return path
 }
 
 func (b *binary) lookup(ctx context.Context) (string, error) {

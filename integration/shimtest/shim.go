@@ -32,6 +32,9 @@ type Shim struct {
 	Bundle *Bundle
 	// StartTook is how long the start command ran; 0 for one that joined.
 	StartTook time.Duration
+	// StartState is the end of the start command, with what the command used; nil for
+	// one that joined.
+	StartState *os.ProcessState
 
 	pid   int
 	pidfd int // so that no signal can reach another process with the same pid
@@ -64,7 +67,7 @@ func (n *Node) StartShim(ctx context.Context, b *Bundle) (*Shim, error) {
 	}
 	s, err := n.connect(ctx, b, result)
 	if err == nil {
-		s.StartTook = took
+		s.StartTook, s.StartState = took, cmd.ProcessState
 	}
 	return s, err
 }

@@ -29,8 +29,8 @@ are pinned on the BPF file system, so that they go on with no process alive, unt
 known, and those go away with the cgroup.
 
 Running it again changes nothing. A ledger of an older oomwitness is replaced
-without missing a kill, under the containers that run. The shim loads it too, when
-there is none.
+without missing a kill, under the containers that run. The shim's start runs this
+command when there is none.
 
 Tiers, by what the kernel allows:
 
@@ -177,7 +177,7 @@ func newUnload(k kernel) *cobra.Command {
 		Long: `Remove the ledger from the kernel: its programs end, and what it had written down
 is gone. Containers go on; verdicts fall back to the cgroups' counters.
 
-Running it again is not an error. The shim loads the ledger again when it starts a
+Running it again is not an error. The shim has it loaded again when it starts a
 container and there is none: remove the shim first (oomwitness uninstall) to be rid
 of it for good.`,
 		Example: `  oomwitness unload`,
