@@ -2,7 +2,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/shim/internal/flat"
 )
 
 // DefaultPath is where the shim looks, unless the environment variable
@@ -94,24 +94,8 @@ func Default() Config {
 	return Config{HoldTimeout: 5 * time.Second, Grace: 10 * time.Second, Report: ReportExit, Allow: Policies()}
 }
 
-// file mirrors the TOML document. Pointers distinguish an absent key from an empty
-// value.
-type file struct {
-	HoldTimeout *setting  `toml:"hold_timeout"`
-	Bound       *setting  `toml:"bound"` // the old name of hold_timeout
-	Grace       *setting  `toml:"grace"`
-	Report      *setting  `toml:"report"`
-	Allow       *[]string `toml:"allow"`
-}
-
-// setting checks a value while the decoder still knows its line.
-type setting struct{ text string }
-
-// UnmarshalText takes any TOML string; the meaning is checked in apply.
-func (s *setting) UnmarshalText(b []byte) error {
-	s.text = string(b)
-	return nil
-}
+// keys are the keys of the file, for errors.
+const keys = "hold_timeout, grace, report, allow"
 
 // Path is the file that the shim reads in this environment.
 func Path() string {
@@ -167,39 +151,36 @@ func ReadFile(path string) ([]byte, error) {
 // name the key. Unknown keys are errors: a misspelt key must not pass for
 // one that was set.
 func Parse(data []byte) (Config, error) {
-	var f file
-	d := toml.NewDecoder(strings.NewReader(string(data)))
-	if err := d.DisallowUnknownFields().Decode(&f); err != nil {
-		return Config{}, Explain(err, "hold_timeout, grace, report, allow")
-	}
 	c := Default()
-	holdTimeout, err := c.holdTimeoutKey(data, f)
+	var holdTimeout, bound, grace, report string
+	lines, err := flat.Decode(data, keys, map[string]any{
+		keyHoldTimeout: &holdTimeout, oldKeyHoldTimeout: &bound, "grace": &grace, "report": &report, "allow": &c.Allow,
+	})
 	if err != nil {
 		return Config{}, err
 	}
+	if err := c.oldKey(lines); err != nil {
+		return Config{}, err
+	}
 	for _, s := range []struct {
-		key   string
-		value *setting
-		set   func(string) error
+		key, value string
+		set        func(string) error
 	}{
-		{holdTimeout, cmp.Or(f.HoldTimeout, f.Bound), func(v string) (err error) { c.HoldTimeout, err = parseDuration(v, minDuration); return }},
-		{"grace", f.Grace, func(v string) (err error) { c.Grace, err = ParseGrace(v); return }},
-		{"report", f.Report, func(v string) (err error) { c.Report, err = ParseReport(v); return }},
+		{keyHoldTimeout, holdTimeout, func(v string) (err error) { c.HoldTimeout, err = parseDuration(v, minDuration); return }},
+		{oldKeyHoldTimeout, bound, func(v string) (err error) { c.HoldTimeout, err = parseDuration(v, minDuration); return }},
+		{"grace", grace, func(v string) (err error) { c.Grace, err = ParseGrace(v); return }},
+		{"report", report, func(v string) (err error) { c.Report, err = ParseReport(v); return }},
 	} {
-		if s.value == nil {
+		if lines[s.key] == 0 {
 			continue
 		}
-		if err := s.set(s.value.text); err != nil {
-			return Config{}, fmt.Errorf("%d: %s: %w", lineOf(data, s.key), s.key, err)
+		if err := s.set(s.value); err != nil {
+			return Config{}, fmt.Errorf("%d: %s: %w", lines[s.key], s.key, err)
 		}
 	}
-	if f.Allow == nil {
-		return c, nil
-	}
-	c.Allow = *f.Allow
 	for _, policy := range c.Allow {
 		if !slices.Contains(Policies(), policy) {
-			return Config{}, fmt.Errorf("%d: allow: %q is not a policy; allowed: %s", lineOf(data, "allow"), policy, Quoted(Policies()))
+			return Config{}, fmt.Errorf("%d: allow: %q is not a policy; allowed: %s", lines["allow"], policy, Quoted(Policies()))
 		}
 	}
 	return c, nil
@@ -211,21 +192,20 @@ const (
 	oldKeyHoldTimeout = "bound"
 )
 
-// holdTimeoutKey returns the key by which the file sets the hold timeout. The old key
-// is accepted with a warning. A file with both keys is an error, since holdTimeoutKey
-// cannot know which value is meant.
-func (c *Config) holdTimeoutKey(data []byte, f file) (string, error) {
-	if f.Bound == nil {
-		return keyHoldTimeout, nil
+// oldKey accepts the old key of the hold timeout with a warning. A file with both keys
+// is an error, since oldKey cannot know which value is meant.
+func (c *Config) oldKey(lines map[string]int) error {
+	line := lines[oldKeyHoldTimeout]
+	if line == 0 {
+		return nil
 	}
-	line := lineOf(data, oldKeyHoldTimeout)
-	if f.HoldTimeout != nil {
-		return "", fmt.Errorf("%d: %s: %s is set on line %d, and %s is the old name of the same key: remove %s",
-			line, oldKeyHoldTimeout, keyHoldTimeout, lineOf(data, keyHoldTimeout), oldKeyHoldTimeout, oldKeyHoldTimeout)
+	if other := lines[keyHoldTimeout]; other != 0 {
+		return fmt.Errorf("%d: %s: %s is set on line %d, and %s is the old name of the same key: remove %s",
+			line, oldKeyHoldTimeout, keyHoldTimeout, other, oldKeyHoldTimeout, oldKeyHoldTimeout)
 	}
 	c.Warnings = append(c.Warnings, fmt.Sprintf("%d: %s: the key is now named %s: rename %s to %s",
 		line, oldKeyHoldTimeout, keyHoldTimeout, oldKeyHoldTimeout, keyHoldTimeout))
-	return oldKeyHoldTimeout, nil
+	return nil
 }
 
 // Quoted lists words for a message: "a", "b".
@@ -246,32 +226,4 @@ func parseDuration(s string, least time.Duration) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as \"5s\"", s, least, maxDuration)
 	}
 	return d, nil
-}
-
-// Explain returns an error of go-toml's decoder as "line: key: what". known lists
-// the keys that the document may have.
-func Explain(err error, known string) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
-		e := strict.Errors[0]
-		line, _ := e.Position()
-		return fmt.Errorf("%d: %s: unknown key; known: %s", line, strings.Join(e.Key(), "."), known)
-	}
-	var bad *toml.DecodeError
-	if errors.As(err, &bad) {
-		line, _ := bad.Position()
-		return fmt.Errorf("%d: %s: %s", line, strings.Join(bad.Key(), "."), strings.TrimPrefix(bad.Error(), "toml: "))
-	}
-	return fmt.Errorf("1: %w", err)
-}
-
-// lineOf finds the line that sets a top-level key, counted from 1.
-func lineOf(data []byte, key string) int {
-	for i, line := range strings.Split(string(data), "\n") {
-		name, _, ok := strings.Cut(line, "=")
-		if ok && strings.Trim(strings.TrimSpace(name), `"'`) == key {
-			return i + 1
-		}
-	}
-	return 1
 }

@@ -3,13 +3,11 @@
 package bootstrap
 
 import (
-	"bytes"
 	"fmt"
 
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
-	"github.com/pelletier/go-toml/v2"
 
-	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/shim/internal/flat"
 )
 
 // allowedKeys are the keys that an error names.
@@ -24,31 +22,37 @@ type table struct {
 	IoUid, IoGid                                              uint32
 }
 
-// document is a table with the keys that stand beside runc's. TypeUrl and
-// ConfigPath are the generic options' own. containerd 1.x writes CriuPath, and
-// 2.0 to 2.4 write the TaskApi keys, into every default configuration, without a
-// value; runc's options have no use for one.
-type document struct {
-	table
-	TypeUrl, ConfigPath      string
-	CriuPath, TaskApiAddress string
-	TaskApiVersion           uint32
-}
-
 // parseTOML reads runc's options. Its errors begin with the line and name the key.
+//
+// Some keys stand beside runc's. TypeUrl and ConfigPath are the generic options' own.
+// containerd 1.x writes CriuPath, and 2.0 to 2.4 write the TaskApi keys, into every
+// default configuration, without a value; runc's options have no use for one.
 func parseTOML(text []byte) (table, error) {
-	var d document
-	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&d); err != nil {
-		return table{}, config.Explain(err, allowedKeys)
+	var t table
+	var systemd bool
+	var ignored, criuPath, taskAddress string
+	var taskVersion uint32
+	lines, err := flat.Decode(text, allowedKeys, map[string]any{
+		"BinaryName": &t.BinaryName, "Root": &t.Root, "SystemdCgroup": &systemd,
+		"NoPivotRoot": &t.NoPivotRoot, "NoNewKeyring": &t.NoNewKeyring, "ShimCgroup": &t.ShimCgroup,
+		"IoUid": &t.IoUid, "IoGid": &t.IoGid, "CriuImagePath": &t.CriuImagePath, "CriuWorkPath": &t.CriuWorkPath,
+		"TypeUrl": &ignored, "ConfigPath": &ignored,
+		"CriuPath": &criuPath, "TaskApiAddress": &taskAddress, "TaskApiVersion": &taskVersion,
+	})
+	if err != nil {
+		return table{}, err
 	}
-	for key, set := range map[string]bool{
-		"CriuPath": d.CriuPath != "", "TaskApiAddress": d.TaskApiAddress != "", "TaskApiVersion": d.TaskApiVersion != 0,
+	for key, used := range map[string]bool{
+		"CriuPath": criuPath != "", "TaskApiAddress": taskAddress != "", "TaskApiVersion": taskVersion != 0,
 	} {
-		if set {
-			return table{}, fmt.Errorf("1: %s: no such option; allowed: %s", key, allowedKeys)
+		if used {
+			return table{}, fmt.Errorf("%d: %s: no such option; allowed: %s", lines[key], key, allowedKeys)
 		}
 	}
-	return d.table, nil
+	if lines["SystemdCgroup"] != 0 {
+		t.SystemdCgroup = &systemd
+	}
+	return t, nil
 }
 
 // runc returns the options in runc's own form.
