@@ -148,11 +148,11 @@ func (o Options) pids(old *oldLedger) (uint32, error) {
 	}
 }
 
-// Usable returns nil where a ledger is pinned in DefaultDir that Load would leave as it
-// is, at the cost of some look-ups. ErrABI is of a ledger that Load would refuse to
-// touch; any other error means that Load has something to do.
+// Usable returns nil where a ledger is pinned in DefaultDir that Load with OwnPIDs would
+// leave as it is, at the cost of some look-ups. ErrABI and ErrPIDs are of a ledger that
+// Load would refuse to touch; any other error means that Load has something to do.
 func Usable() error {
-	o := Options{}.withDefaults()
+	o := Options{OwnPIDs: true}.withDefaults()
 	if _, err := o.inForce(); err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func ensureLedger(ctx context.Context) {
 		return
 	}
 	err := bpf.Usable()
-	if err != nil && !errors.Is(err, bpf.ErrABI) {
+	if err != nil && !errors.Is(err, bpf.ErrABI) && !errors.Is(err, bpf.ErrPIDs) {
 		err = runLoader(ctx)
 	}
 	if err == nil || errors.Is(err, bpf.ErrBusy) {
@@ -99,7 +99,7 @@ func runLoader(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, loader, "load").CombinedOutput()
+	out, err := exec.CommandContext(ctx, loader, "load", "--own-pids").CombinedOutput()
 	if err == nil {
 		if err = bpf.Usable(); err == nil {
 			return nil

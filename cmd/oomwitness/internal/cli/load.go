@@ -16,6 +16,7 @@ func newLoad(k kernel) *cobra.Command {
 	var (
 		p            pins
 		tier, output string
+		ownPIDs      bool
 	)
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -51,16 +52,17 @@ unchanged, and better are the better tiers with why each was refused:
   oomwitness load --tier A         # or say why not`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runLoad(cmd, k, p, tier, output)
+			return runLoad(cmd, k, p, tier, output, ownPIDs)
 		},
 	}
 	outputFlag(cmd, &output)
 	cmd.Flags().StringVar(&tier, "tier", "auto", "tier of the programs: auto, A, B or C")
+	cmd.Flags().BoolVar(&ownPIDs, "own-pids", false, "write down the PIDs of this process's PID namespace: for a node that is a container itself")
 	p.add(cmd)
 	return cmd
 }
 
-func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string) error {
+func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string, ownPIDs bool) error {
 	if err := errors.Join(checkOutput(output), p.check()); err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string) error {
 		return fmt.Errorf("--tier %q: allowed are auto, A, B and C", tier)
 	}
 	_, before := k.meta(p.dir)
-	st, err := k.load(bpf.Options{Dir: p.dir, LockDir: p.lockDir, Tier: want})
+	st, err := k.load(bpf.Options{Dir: p.dir, LockDir: p.lockDir, Tier: want, OwnPIDs: ownPIDs})
 	if err != nil {
 		return hinted(refused(st, err))
 	}

@@ -16,7 +16,7 @@ func (c Checker) bpf() []Finding {
 	if err == nil {
 		hooks = c.hooksInForce(meta.Tier)
 	}
-	return []Finding{c.btf(), c.bpffs(), c.capabilities(), c.lockdown(), hooks, ledger(meta, err)}
+	return []Finding{c.btf(), c.bpffs(), c.capabilities(), c.lockdown(), hooks, ledger(meta, err), c.namespaces(meta, err)}
 }
 
 const countersOnly = "no ledger without it, counters only"

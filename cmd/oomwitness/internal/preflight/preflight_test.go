@@ -27,7 +27,7 @@ func TestHealthyNode(t *testing.T) {
 	// Part of the JSON form: names stay.
 	require.Equal(t, []string{
 		"kernel", "cgroup", "memory-controller", "memory-files", "containerd", "containerd-version", "runc",
-		"shim", "drop-in", "imports", "restart", "btf", "bpffs", "capabilities", "lockdown", "hooks", "ledger", "config",
+		"shim", "drop-in", "imports", "restart", "btf", "bpffs", "capabilities", "lockdown", "hooks", "ledger", "namespaces", "config",
 	}, names)
 }
 
@@ -186,7 +186,7 @@ func TestOutput(t *testing.T) {
 	require.NoError(t, report.WriteText(&text))
 	require.Contains(t, text.String(), "fail    runc ")
 	require.Contains(t, text.String(), "-> install runc 1.1 or later")
-	require.Contains(t, text.String(), "17 ok, 0 warn, 1 fail")
+	require.Contains(t, text.String(), "18 ok, 0 warn, 1 fail")
 
 	require.NoError(t, report.WriteJSON(&data))
 	var back map[string]any

@@ -86,7 +86,21 @@ func newNode(t *testing.T) *node {
 		n.put(program, "")
 		require.NoError(t, os.Chmod(n.root.Path(program), 0o755))
 	}
+	n.namespaces("pid:[4026531836]", "cgroup:[4026531835]")
 	return n
+}
+
+// namespaces are what process 1 is in; "" for what cannot be read.
+func (n *node) namespaces(pid, cgroup string) {
+	n.t.Helper()
+	dir := n.root.Path("/proc/1/ns")
+	require.NoError(n.t, os.RemoveAll(dir))
+	require.NoError(n.t, os.MkdirAll(dir, 0o755))
+	for kind, text := range map[string]string{"pid": pid, "cgroup": cgroup} {
+		if text != "" {
+			require.NoError(n.t, os.Symlink(text, filepath.Join(dir, kind)))
+		}
+	}
 }
 
 // dropin is what install writes for this node.
