@@ -133,7 +133,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
-LEDGER_UNIT := TestLayout|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|Fuzz
+LEDGER_UNIT := TestLayout|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
 
 .PHONY: ledger
 ledger: ## The ledger's own tests: on this machine, and in the guest on KERNEL with each tier
@@ -168,7 +168,7 @@ bench-machine: bench-build ## The part of it on this machine: BENCH_CYCLES=300 a
 	cd integration/bench && STOCK_SHIM=$(CURDIR)/$(BENCH)/containerd-shim-runc-v2 OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 \
 	  ../../$(BENCH)/bench.test -test.v -test.timeout 2h -test.run '$(SCENARIO)' | $(FIGURES)
 	@$(call say,metrics of the ledger on this machine)
-	BENCH_KILLS=$(BENCH_KILLS) $(GO) test -count=1 -v -run '$(LEDGER_BENCH)' ./bpf | $(METRICS)
+	BENCH_KILLS=$(BENCH_KILLS) SCAN=$(BENCH_SCAN) $(GO) test -count=1 -v -run '$(LEDGER_BENCH)' ./bpf | $(METRICS)
 
 .PHONY: bench-guest
 bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: from kill to TaskOOM, 200 at once, the ledger
@@ -177,7 +177,7 @@ bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: f
 	  --env STOCK_SHIM=/opt/oomwitness/bench/containerd-shim-runc-v2 \
 	  -- /opt/oomwitness/bench/bench.test -test.v -test.timeout 2h -test.run 'TestKillToOOM|TestStorm' | $(FIGURES)
 	@$(call say,metrics of the ledger in the guest: kernel $(KERNEL))
-	cd integration && BENCH_KILLS=$(BENCH_KILLS) LEDGER_RUN='$(LEDGER_BENCH)' LEDGER_KERNELS=$(KERNEL) \
+	cd integration && BENCH_KILLS=$(BENCH_KILLS) SCAN=$(BENCH_SCAN) LEDGER_RUN='$(LEDGER_BENCH)' LEDGER_KERNELS=$(KERNEL) \
 	  $(GO) test -count=1 -v -run 'TestKernels/$(KERNEL)' -timeout 12h ./ledger | $(METRICS)
 
 .PHONY: bench-growth
@@ -190,7 +190,8 @@ BENCH_GROWTH ?= 20
 
 BENCH_KILLS  ?= 200
 METRICS      := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /FAIL|Error/'
-LEDGER_BENCH := ^TestCost$$|^TestLockedMemory$$|^TestLoadAgain$$
+LEDGER_BENCH := ^TestCost$$|^TestScanCost$$|^TestLockedMemory$$|^TestLoadAgain$$
+BENCH_SCAN   ?= 5000
 
 .PHONY: bench-go
 bench-go: ## Benchmarks of hot paths in oom/, bpf/ and agent/; BASE=file compares with an earlier run's, by benchstat

@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/bpf"
 )
 
 // cost is the kernel's own account of some programs' runs.
@@ -45,7 +48,7 @@ func TestCost(t *testing.T) {
 	idle := b.costWith(t, 0, func() {
 		for range n {
 			require.NoError(t, exec.Command("true").Run())
-			killPlainly(t)
+			b.killWatched(t)
 		}
 	})
 	for name, c := range idle {
@@ -54,6 +57,11 @@ func TestCost(t *testing.T) {
 			require.Zero(t, c.runs, "%s ran while the OOM killer did not", name)
 		}
 	}
+
+	// A SIGKILL to an init that is watched, less the other signals that come with it.
+	sigkill := idle["signal_generate"]
+	alone := sigkill.time - time.Duration(int64(sigkill.runs)-int64(n))*time.Duration(other.each())
+	t.Logf("metric=ledger-ns-per-signal tier=%v signal=SIGKILL runs=%d ns=%d", tier, n, alone.Nanoseconds()/int64(n))
 
 	// What is not the OOM killer's in it is taken off, by what it costs alone.
 	var total time.Duration
@@ -74,13 +82,21 @@ func TestCost(t *testing.T) {
 	t.Logf("metric=ledger-ns-per-kill tier=%v kills=%d ns=%d", tier, n, total.Nanoseconds()/int64(n))
 }
 
-// killPlainly sends SIGKILL as anyone may.
-func killPlainly(t *testing.T) {
+// killWatched sends a SIGKILL to process 1 of a PID namespace, as a runtime does, so that
+// the sender is written down.
+func (b *bench) killWatched(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 	require.NoError(t, cmd.Start())
+	ticks, err := bpf.StartTicks(cmd.Process.Pid)
+	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
+	l, err := bpf.Open(b.opts.Dir)
+	require.NoError(t, err)
+	defer l.Close()
+	require.NoError(t, l.Forget(bpf.TaskKey{TGID: uint32(cmd.Process.Pid), StartTicks: ticks}))
 }
 
 // costWith is costOf for work with so many kills: the ledger sees all of its

@@ -53,6 +53,8 @@ func runHelper(name string, args []string) int {
 		}
 		waitForStdin()
 		eat()
+	case "node":
+		return helpNode(args)
 	case "open":
 		return helpOpen(args)
 	case "load":

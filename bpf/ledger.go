@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -231,73 +230,4 @@ func (l *Ledger) Records() ([]Record, error) {
 		return nil, fmt.Errorf("list the OOM ledger's victims: %w", permission(err, capBPF))
 	}
 	return list, l.Whole()
-}
-
-// Meta describes the ledger and counts what it saw.
-type Meta struct {
-	ABI, Version uint32
-	Tier         Tier
-	// Hierarchy is the version of cgroups that memory is on.
-	Hierarchy int
-	// SinceNS is the CLOCK_BOOTTIME, ns, since which no kill is missing, and
-	// LoadedNS when the programs of now came.
-	SinceNS, LoadedNS uint64
-	// Seq is the number of the newest event.
-	Seq uint64
-	// Victims written down, and Cgroups entered.
-	Victims, Cgroups uint64
-	// Marked counts mark_victim; NotKilled are those of tasks that were dying
-	// already.
-	Marked, NotKilled uint64
-	// NoControl are victims whose oom_control was not seen.
-	NoControl uint64
-	// LostRing counts records for which the ring was full, LostTask, LostCgroup and
-	// LostSender those that a map refused.
-	LostRing, LostTask, LostCgroup, LostSender uint64
-	// PIDNS is the inode of the PID namespace whose PIDs the ledger has, and Outside
-	// counts the victims that were outside of it.
-	PIDNS   uint32
-	Outside uint64
-}
-
-// Meta reads them.
-func (l *Ledger) Meta() (Meta, error) {
-	a, err := about(l.meta)
-	if err != nil {
-		return Meta{}, err
-	}
-	c, err := counts(l.meta)
-	if err != nil {
-		return Meta{}, err
-	}
-	return Meta{
-		ABI: a.ABI, Version: l.version, Tier: l.tier, Hierarchy: int(a.Hierarchy),
-		SinceNS: a.SinceNS, LoadedNS: a.LoadedNS, Seq: c.Seq, Victims: c.Victims, Cgroups: c.Cgroups,
-		Marked: c.Marked, NotKilled: c.NotKilled, NoControl: c.NoControl,
-		LostRing: c.LostRing, LostTask: c.LostTask, LostCgroup: c.LostCgrp, LostSender: c.LostSender,
-		PIDNS: a.pidNS(), Outside: c.Outside,
-	}, nil
-}
-
-func counts(meta *ebpf.Map) (metaValue, error) {
-	raw, err := meta.LookupBytes(metaCounts)
-	if err != nil {
-		return metaValue{}, fmt.Errorf("read the OOM ledger's meta: %w", permission(err, capBPF))
-	}
-	return decodeMeta(raw)
-}
-
-// decodeMeta reads a meta of any ABI, which has at least the fields that never
-// move.
-func decodeMeta(raw []byte) (metaValue, error) {
-	var m metaValue
-	if len(raw) < metaFixed {
-		return m, fmt.Errorf("%w: meta of %d bytes", ErrABI, len(raw))
-	}
-	whole := make([]byte, max(len(raw), binary.Size(m)))
-	copy(whole, raw)
-	if _, err := binary.Decode(whole, binary.NativeEndian, &m); err != nil {
-		return m, fmt.Errorf("read the OOM ledger's meta: %w", err)
-	}
-	return m, nil
 }

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
-
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -117,36 +114,6 @@ func Load(o Options) (Status, error) {
 
 // leftAlone reports whether an error is of a ledger that is not to be replaced.
 func leftAlone(err error) bool { return errors.Is(err, ErrABI) || errors.Is(err, ErrPIDs) }
-
-// checkPIDs returns ErrRetired for a ledger that was loaded by a process that cannot know
-// the node's PID namespace, as in a pod, where this one does; and ErrPIDs for one of
-// another node, which shares the BPF filesystem with this node.
-func (o Options) checkPIDs(m metaValue) error {
-	if !o.OwnPIDs {
-		return nil
-	}
-	own, err := ownPIDNamespace()
-	switch has := m.pidNS(); {
-	case err != nil || has == own:
-		return err
-	case has == firstPIDNamespace:
-		return ErrRetired
-	default:
-		return fmt.Errorf("%w: %d is loaded, this is %d; unload it first, or give this node a BPF filesystem of its own", ErrPIDs, has, own)
-	}
-}
-
-// pids returns the PID namespace for a ledger that takes the place of old.
-func (o Options) pids(old *oldLedger) (uint32, error) {
-	switch {
-	case o.OwnPIDs:
-		return ownPIDNamespace()
-	case old != nil:
-		return old.about.pidNS(), nil
-	default:
-		return firstPIDNamespace, nil
-	}
-}
 
 // Usable returns nil where a ledger is pinned in DefaultDir that Load with OwnPIDs would
 // leave as it is, at the cost of some look-ups. ErrABI and ErrPIDs are of a ledger that
@@ -261,6 +228,9 @@ func (o Options) replace() (Status, error) {
 		if err := unload(o.Dir); err != nil {
 			return Status{}, err
 		}
+		if err := ensureBPFFS(o.Dir); err != nil {
+			return Status{}, err
+		}
 		return o.replace()
 	}
 	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, pidNS: pids, limit: limit}
@@ -282,68 +252,6 @@ func (o Options) replace() (Status, error) {
 		return st, o.takeOver(a, g, st, old)
 	}
 	return st, handOver(old, g, a.coll.Maps, a.coll.Programs[carryProgram])
-}
-
-// bestTier attaches the forced tier, or the best that the kernel takes.
-func (o Options) bestTier(s settings, old *oldLedger) (*attached, Status, error) {
-	st := Status{ABI: *o.abi, Version: *o.version, Hierarchy: int(s.hierarchy), Loaded: true, pidNS: s.pidNS}
-	tiers := []Tier{TierA, TierB, TierC}
-	if o.Tier != TierAuto {
-		tiers = []Tier{o.Tier}
-	}
-	for _, tier := range tiers {
-		s.tier = tier
-		a, err := tryTier(s, old.mapsFor(o, tier))
-		if err == nil {
-			st.Tier = tier
-			return a, st, nil
-		}
-		st.Refused = append(st.Refused, Refusal{tier, err})
-	}
-	last := st.Refused[len(st.Refused)-1]
-	return nil, st, fmt.Errorf("tier %v: %w", last.Tier, last.Err)
-}
-
-// tryTier attaches a tier, to maps of its own or to those given.
-func tryTier(s settings, share map[string]*ebpf.Map) (*attached, error) {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil, fmt.Errorf("the kernel's BTF: %w", err)
-	}
-	if s.kernel, err = shapeOf(kernel); err != nil {
-		return nil, err
-	}
-	coll, err := load(s, share)
-	if err != nil {
-		return nil, permission(err, capBPF, capPerfmon)
-	}
-	a, err := attach(coll, s)
-	if err != nil {
-		coll.Close()
-		return nil, permission(err, capPerfmon, capBPF)
-	}
-	if err := pinnable(a); err != nil {
-		a.close()
-		return nil, err
-	}
-	return a, nil
-}
-
-// Trial reports whether a tier could be had on this kernel, by attaching it for a
-// moment to maps of its own. The error is the reason why not.
-func Trial(tier Tier) error {
-	h, err := oom.FindHierarchy()
-	if err != nil {
-		return err
-	}
-	limit := new(memlock)
-	defer limit.restore()
-	a, err := tryTier(settings{tier: tier, hierarchy: uint32(h.Version), abi: ABI, limit: limit}, nil)
-	if err != nil {
-		return fmt.Errorf("tier %v: %w", tier, err)
-	}
-	a.close()
-	return nil
 }
 
 // Unload takes the ledger away, at once for its readers. Kills from then on are

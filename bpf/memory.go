@@ -6,9 +6,59 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"structs"
 
 	"github.com/oomwitness/oomwitness/oom"
 )
+
+// memoryKnown are the flags of an eventMemory: what of it is known.
+type memoryKnown uint32
+
+const (
+	memoryUsage memoryKnown = 1 << iota
+	memorySwap
+	memoryKinds
+	// memoryKernel means that Kernel is the kernel's own sum.
+	memoryKernel
+	memoryPageTables
+	memorySockets
+	memoryCandidates
+	// memoryOwn marks the victim's own cgroup, where it is not known whose limit fired.
+	memoryOwn
+)
+
+// candidate is a process that the OOM killer has looked at.
+type candidate struct {
+	_           structs.HostLayout
+	TGID        uint32
+	OOMScoreAdj int32
+	RSS         uint64 // pages
+	Swap        uint64 // pages
+	Comm        Comm
+}
+
+const maxCandidates = 8
+
+// eventMemory is a value of memories: what filled the memory at an OOM event, in bytes.
+type eventMemory struct {
+	_          structs.HostLayout
+	Seq        uint64 // of the event, 0 while the rest is being written
+	Cgroup     uint64 // 0 for the node
+	Known      memoryKnown
+	Scanned    uint32 // of List that are set
+	Usage      uint64
+	Limit      uint64 // 0 for none
+	Swap       uint64
+	Anon       uint64
+	File       uint64 // with Shmem
+	Shmem      uint64
+	Kernel     uint64
+	Slab       uint64
+	Stacks     uint64
+	PageTables uint64
+	Sockets    uint64
+	List       [maxCandidates]candidate // the largest, in no order
+}
 
 // memorySlots is MEMORIES of the programs.
 const memorySlots = 64

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"structs"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -15,6 +16,31 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 )
+
+// senderFlags are the flags of a senderEntry.
+type senderFlags uint32
+
+const (
+	// senderWatched marks an init that userspace has entered.
+	senderWatched senderFlags = 1 << iota
+	// senderKernel marks a signal of the kernel's own.
+	senderKernel
+	// senderOutside marks a sender outside of the node's PID namespace.
+	senderOutside
+)
+
+// senderEntry is a value of inits. BootNS is 0 while nobody has sent a SIGKILL.
+type senderEntry struct {
+	_          structs.HostLayout
+	BootNS     uint64
+	StartTicks uint64
+	Cgroup     uint64
+	TGID       uint32
+	UID        uint32
+	Comm       Comm
+	Flags      senderFlags
+	_          uint32
+}
 
 // Sender is who sent a SIGKILL that ended a container's init, the OOM killer apart.
 type Sender struct {
