@@ -43,7 +43,7 @@ func TestInitsFull(t *testing.T) {
 // rest of the evidence is as good as ever.
 func TestInitsRefused(t *testing.T) {
 	f := newFull(t)
-	require.NoError(t, f.ledger.Forget(f.probe.family.init))
+	require.NoError(t, f.ledger.unwatch(f.probe.family.init))
 	for i := uint32(0); ; i++ {
 		if err := f.ledger.inits.Put(&TaskKey{TGID: 1<<21 + i}, &senderEntry{BootNS: BootNow()}); err != nil {
 			break

@@ -133,9 +133,19 @@ func (l *Ledger) watch(init TaskKey) error {
 	return nil
 }
 
-// Forget removes what the ledger has of the sender of an init's SIGKILL. It is no error
-// if there is nothing.
+// Forget makes room: it removes what the ledger has of the sender of an init's SIGKILL,
+// unless a shim watches the init, which then asks for it. It is no error if there is
+// nothing.
 func (l *Ledger) Forget(init TaskKey) error {
+	e, ok, err := l.sentTo(init)
+	if err != nil || !ok || e.Flags&senderWatched != 0 {
+		return err
+	}
+	return l.unwatch(init)
+}
+
+// unwatch removes an init.
+func (l *Ledger) unwatch(init TaskKey) error {
 	err := l.inits.Delete(&init)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("forget an init in the OOM ledger: %w", permission(err, capBPF))
@@ -168,7 +178,7 @@ func (l *Ledger) sweep(before time.Time) error {
 		return fmt.Errorf("sweep the inits of the OOM ledger: %w", err)
 	}
 	for _, key := range gone {
-		if err := l.Forget(key); err != nil {
+		if err := l.unwatch(key); err != nil {
 			return err
 		}
 	}

@@ -191,6 +191,17 @@ func TestUnwatched(t *testing.T) {
 	require.NotContains(t, initsOf(list), k.key(init))
 }
 
+// TestForgetWatched: what a shim is yet to ask for stays.
+func TestForgetWatched(t *testing.T) {
+	k := newKin(t)
+	init := k.idle(t, unix.CLONE_NEWPID)
+	probe := k.arm(t, init)
+	require.NoError(t, init.cmd.Process.Kill())
+	init.killed(t)
+	require.NoError(t, k.open(t).Forget(k.key(init)))
+	require.Equal(t, oom.Yes, k.evidence(t, probe).Sent)
+}
+
 // asUser makes a command an ordinary user's.
 func asUser(cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65533, Gid: 65533}}

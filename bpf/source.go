@@ -108,7 +108,7 @@ func (s *Source) forget(init TaskKey) error {
 	if s.ledger == nil {
 		return nil
 	}
-	return s.ledger.Forget(init)
+	return s.ledger.unwatch(init)
 }
 
 // replaced reports whether another ledger is in force, or is just taking over.
