@@ -1,11 +1,9 @@
 package bpf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"structs"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -143,13 +141,18 @@ func (m *eventMemory) evidence() (oom.Memory, bool) {
 	return e, true
 }
 
-// candidates returns the list, the largest first.
+// candidates returns the list, the largest first. The package slices would add 13 KB to the
+// shim for these eight.
 func (m *eventMemory) candidates(page uint64) (list []oom.Candidate) {
 	for _, c := range m.List[:min(m.Scanned, maxCandidates)] {
 		list = append(list, oom.Candidate{
 			PID: int(c.TGID), Comm: c.Comm.String(), RSS: c.RSS * page, Swap: c.Swap * page, ScoreAdj: int(c.OOMScoreAdj),
 		})
+		for i := len(list) - 1; i > 0 && sizeOf(list[i-1]) < sizeOf(list[i]); i-- {
+			list[i-1], list[i] = list[i], list[i-1]
+		}
 	}
-	slices.SortStableFunc(list, func(a, b oom.Candidate) int { return cmp.Compare(b.RSS+b.Swap, a.RSS+a.Swap) })
 	return list
 }
+
+func sizeOf(c oom.Candidate) uint64 { return c.RSS + c.Swap }
