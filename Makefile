@@ -33,6 +33,8 @@ PAYLOAD := $(CACHE)/$(if $(FOREIGN),$(FOREIGN)/)payload
 GUEST   := $(if $(FOREIGN),$(FOREIGN)-)$(FLAVOUR)
 NODE    := $(CACHE)/bin/node
 RUN      = $(NODE) run --flavour $(1) --timeout $(2) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/tests=tests --file $(PAYLOAD)/rootfs=rootfs
+# Debian's supervisors and earlyoom, which containers of the guest's tests run.
+SUPERVISORS = $(if $(FOREIGN),,--file "$$($(NODE) debian-supervisors)=debian")
 say      = printf '\n== %s\n' "$(1)"
 
 # Tests that run in the guest, on cgroup v2: those of integration/, and those of
@@ -270,8 +272,8 @@ payload: build $(NODE)
 guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real containerd
 	@$(call say,guest tests: $(GUEST))
 	@rm -rf $(CACHE)/figures/$(GUEST)
-	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(GUEST) \
-	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS FAULT_RUNS FAULT_SEED,$(if $($(v)),--env $(v)=$($(v)))) \
+	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(GUEST) $(SUPERVISORS) \
+	  $(foreach v,MIX_RUNS AT_ONCE LEAK_RUNS FAULT_RUNS FAULT_SEED CAUSALITY_RUNS CAUSALITY_SLOW NOKILL_RUNS,$(if $($(v)),--env $(v)=$($(v)))) \
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' '$(GUEST_SKIP_$(FLAVOUR))' $(TESTS_$(FLAVOUR))
 	@cat $(CACHE)/figures/$(GUEST)/figures 2>/dev/null || true
 GUEST_TIME ?= 35m
@@ -472,6 +474,9 @@ KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 test-full: export MIX_RUNS = 500
 test-full: export AT_ONCE = 100
 test-full: export LEAK_RUNS = 1000
+test-full: export CAUSALITY_RUNS = 20
+test-full: export CAUSALITY_SLOW = 1
+test-full: export NOKILL_RUNS = 2000
 test-full: export GUEST_TIME = 90m
 test-full: export TESTS_plain = oom scenario differential fire
 test-full: export GUEST_SKIP_plain =

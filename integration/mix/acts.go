@@ -42,6 +42,14 @@ func ClientKill(s syscall.Signal) func(context.Context, *Running) error { return
 // ExecKilled runs an exec that hogs until it is killed.
 func ExecKilled(ctx context.Context, r *Running) error { return execKilled(ctx, r) }
 
+// ExecEnds runs an exec of the workload with those arguments, and wants that status.
+func ExecEnds(status uint32, args ...string) func(context.Context, *Running) error {
+	return func(ctx context.Context, r *Running) error { return execEnds(ctx, r, status, args) }
+}
+
+// After lets time pass where that is what the case is about.
+func After(d time.Duration) func(context.Context, *Running) error { return after(d) }
+
 // KillFromHost sends a signal to init past containerd.
 func KillFromHost(s syscall.Signal) func(context.Context, *Running) error {
 	return func(_ context.Context, r *Running) error { return syscall.Kill(int(r.Task.Pid()), s) }
@@ -85,12 +93,16 @@ func updateLimit(limit int64) act {
 
 // execKilled runs an exec that is OOM-killed, and wants its exit at once.
 func execKilled(ctx context.Context, r *Running) error {
+	return execEnds(ctx, r, sigKilled, []string{"hog"})
+}
+
+func execEnds(ctx context.Context, r *Running, want uint32, args []string) error {
 	spec, err := r.container.Spec(ctx)
 	if err != nil {
 		return err
 	}
 	p := *spec.Process
-	p.Args = []string{workload.Path, "hog"}
+	p.Args = append([]string{workload.Path}, args...)
 	score := 1000
 	p.OOMScoreAdj = &score
 	exec, err := r.Task.Exec(ctx, "hog", &p, cio.NullIO)
@@ -108,8 +120,8 @@ func execKilled(ctx context.Context, r *Running) error {
 	if _, err := exec.Delete(ctx); err != nil {
 		return fmt.Errorf("delete exec: %w", err)
 	}
-	if status.Error() != nil || status.ExitCode() != sigKilled {
-		return fmt.Errorf("exec ended with %d, want %d: %w", status.ExitCode(), sigKilled, errors.Join(status.Error()))
+	if status.Error() != nil || status.ExitCode() != want {
+		return fmt.Errorf("exec ended with %d, want %d: %w", status.ExitCode(), want, errors.Join(status.Error()))
 	}
 	return nil
 }

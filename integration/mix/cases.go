@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -42,6 +44,13 @@ type Container struct {
 	Mems    string // NUMA nodes whose memory it may have
 	Nested  bool   // gets its cgroup tree writable
 	Output  bool   // what it prints is read
+	// Swap is how many bytes of swap it may have beside the limit; 0 for the default.
+	Swap int64
+	// Rootfs is another root file system than the Runner's, Writable for its processes.
+	Rootfs   string
+	Writable bool
+	Path     string        // where programs are found, for init and its children
+	Mounts   []specs.Mount // further ones
 	// Annotations of the spec, beside the one that names the pod.
 	Annotations map[string]string
 }

@@ -3,12 +3,14 @@
 package mix
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -213,17 +215,34 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 	return faults
 }
 
-// readVerdict reads what our shim left in the bundle; nil under the stock one.
+// readVerdict reads what our shim left in the bundle; nil under the stock one, and where
+// no verdict came within patience: one that is no OOM is written after the exit is seen.
 func readVerdict(id string) *oom.Verdict {
-	data, err := os.ReadFile(filepath.Join(stateDir, namespace, id, "oomwitness.json"))
-	if err != nil {
-		return nil
+	name := filepath.Join(stateDir, namespace, id, "oomwitness.json")
+	for late := time.Now().Add(patience); time.Now().Before(late); time.Sleep(recordPoll) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil
+		}
+		if v := lastVerdict(data); v != nil {
+			return v
+		}
 	}
+	return nil
+}
+
+// recordPoll is how often a record is read again, which another process writes.
+const recordPoll = 5 * time.Millisecond
+
+// lastVerdict reads the last whole line of a record, nil where it has no verdict.
+func lastVerdict(data []byte) *oom.Verdict {
+	whole := data[:bytes.LastIndexByte(data, '\n')+1]
+	lines := bytes.Split(bytes.TrimSuffix(whole, []byte("\n")), []byte("\n"))
 	var rec struct {
-		Verdict oom.Verdict `json:"verdict"`
+		Verdict *oom.Verdict `json:"verdict"`
 	}
-	if json.Unmarshal(data, &rec) != nil {
+	if json.Unmarshal(lines[len(lines)-1], &rec) != nil {
 		return nil
 	}
-	return &rec.Verdict
+	return rec.Verdict
 }

@@ -3,6 +3,7 @@
 package mix
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -90,9 +91,9 @@ func (c Container) spec(d Driver, rootfs, pod, id string) *specs.Spec {
 		Process: &specs.Process{
 			Args: append([]string{binary}, c.Args...),
 			Cwd:  "/",
-			Env:  []string{"PATH=/"},
+			Env:  []string{"PATH=" + cmp.Or(c.Path, "/")},
 		},
-		Root: &specs.Root{Path: rootfs, Readonly: true},
+		Root: &specs.Root{Path: cmp.Or(c.Rootfs, rootfs), Readonly: !c.Writable},
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=64k"}},
@@ -109,6 +110,10 @@ func (c Container) spec(d Driver, rootfs, pod, id string) *specs.Spec {
 	if c.Limit > 0 {
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &c.Limit}
 	}
+	if both := c.Limit + c.Swap; c.Swap > 0 {
+		s.Linux.Resources.Memory.Swap = &both
+	}
+	s.Mounts = append(s.Mounts, c.Mounts...)
 	if c.Mems != "" {
 		s.Linux.Resources.CPU = &specs.LinuxCPU{Mems: c.Mems}
 	}

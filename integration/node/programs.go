@@ -34,6 +34,21 @@ func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
 	return c.prepareDebian(ctx, "docker.io", "containerd")
 }
 
+// supervisorPackages are the supervisors that containers have as PID 1, what watches the
+// node's memory, and all that both need: their scripts are not run.
+var supervisorPackages = []string{
+	"tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
+	"supervisor", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib",
+	"python3-pkg-resources", "libexpat1", "zlib1g", "libssl3",
+	"earlyoom", "busybox-static", "libc6",
+}
+
+// PrepareDebianSupervisors downloads and unpacks the supervisors of the guest's suite,
+// unless the cache has them. It returns the folder, which is a root file system.
+func PrepareDebianSupervisors(ctx context.Context, c Config) (string, error) {
+	return c.prepareDebian(ctx, supervisorPackages...)
+}
+
 // prepareDebian downloads packages of the guest's suite and unpacks them in one
 // folder, which it returns, unless the cache has it.
 func (c Config) prepareDebian(ctx context.Context, packages ...string) (string, error) {

@@ -80,19 +80,25 @@ static int multi(int argc, char **argv)
 	return 0;
 }
 
-// term_hog hogs when it is told to, so that a test can do something before.
-static int term_hog(int argc, char **argv)
+// wait_term says that it is ready, and returns at SIGTERM.
+static void wait_term(void)
 {
 	sigset_t term;
 	int signal;
 
-	(void)argc;
-	(void)argv;
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL);
 	say("ready\n");
 	sigwait(&term, &signal);
+}
+
+// term_hog hogs when it is told to, so that a test can do something before.
+static int term_hog(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	wait_term();
 	touch_mib(0);
 	return BROKEN;
 }
@@ -103,6 +109,44 @@ static int trap_term(int argc, char **argv)
 	say("ready\n");
 	wait_for_signals();
 	return 0;
+}
+
+// child_oom_trap ends by itself at whatever an image may have as its stop signal.
+static int child_oom_trap(int argc, char **argv)
+{
+	const int stops[] = { SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGRTMIN + 3 };
+	struct sigaction action = { .sa_handler = on_term };
+
+	term_status = (sig_atomic_t)number(argc, argv, 2, 1);
+	for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++)
+		sigaction(stops[i], &action, NULL);
+	wait_killed(spawn_hog(NULL));
+	say("child died\n");
+	wait_for_signals();
+	return 0;
+}
+
+// term_child_oom needs more memory to stop than it may have.
+static int term_child_oom(int argc, char **argv)
+{
+	for (unsigned long before = number(argc, argv, 3, 0); before > 0; before--)
+		wait_killed(spawn_hog(NULL));
+	wait_term();
+	wait_killed(spawn_hog(NULL));
+	return (int)number(argc, argv, 2, 1);
+}
+
+// fill writes a file without end: on tmpfs its pages are memory.
+static int fill(int argc, char **argv)
+{
+	static char chunk[MIB];
+	int fd = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+
+	if (fd < 0)
+		die("open the file to fill");
+	while (write(fd, chunk, sizeof chunk) > 0)
+		;
+	return (int)number(argc, argv, 3, 1);
 }
 
 static int cat(int argc, char **argv)
@@ -146,6 +190,9 @@ static const struct {
 	{ "gulp", gulp },
 	{ "term-hog", term_hog },
 	{ "trap-term", trap_term },
+	{ "child-oom-trap", child_oom_trap },
+	{ "term-child-oom", term_child_oom },
+	{ "fill", fill },
 	{ "cat", cat },
 };
 

@@ -22,6 +22,9 @@
 //	fill-until PID               take memory until that process has ended, say "ready", hold it
 //	term-hog                     say "ready", hog at SIGTERM
 //	trap-term N                  say "ready", exit N at SIGTERM
+//	child-oom-trap N             child-oom-sleep that exits N at SIGTERM, SIGINT, SIGQUIT, SIGUSR1 and RTMIN+3
+//	term-child-oom [N [COUNT]]   so many children hog until they are killed (0), say "ready"; at SIGTERM one more, then exit N (1)
+//	fill FILE [N]                write a file without end, then exit N (1) if that fails
 //	cat                          copy stdin to stdout
 //
 // It exits 99 when it could not do what it was asked for.

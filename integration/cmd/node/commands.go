@@ -102,7 +102,8 @@ func newRoot() *cobra.Command {
 		newPrograms(o, "cluster", "Build the programs of a cluster, for tests that need no guest, and print their folder", node.PrepareCluster),
 		newPrograms(o, "tools", "Build containerd, ctr, the stock shim and runc, for tests that need no guest, and print their folder", node.PrepareTools),
 		newPrograms(o, "debian-containerd", "Download Debian 12's containerd and print the folder of its programs", node.PrepareDebianContainerd),
-		newPrograms(o, "debian-docker", "Download Debian 12's Docker with its containerd and print the folder in which they are unpacked", node.PrepareDebianDocker))
+		newPrograms(o, "debian-docker", "Download Debian 12's Docker with its containerd and print the folder in which they are unpacked", node.PrepareDebianDocker),
+		newPrograms(o, "debian-supervisors", "Download Debian 12's supervisors and earlyoom, and print the folder in which they are unpacked", node.PrepareDebianSupervisors))
 	return root
 }
 

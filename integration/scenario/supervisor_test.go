@@ -1,0 +1,195 @@
+//go:build linux
+
+package scenario
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/mix"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// debianFolder has Debian's packages of supervisors, and of earlyoom.
+const debianFolder = "/opt/oomwitness/debian"
+
+// debian returns a root file system with Debian's supervisors and the workload.
+func debian(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat(debianFolder); err != nil {
+		t.Skip("needs Debian's supervisors in " + debianFolder + ", which make guest brings along for amd64")
+	}
+	root := filepath.Join(t.TempDir(), "debian")
+	output(t, "cp", "-a", debianFolder, root)
+	output(t, "cp", filepath.Join(guestRootfs, "workload"), root)
+	for _, dir := range []string{"proc", "dev", "sys", "tmp", "run"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	put(t, root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+	return root
+}
+
+// put writes a file, which is a program if it begins like a script.
+func put(t *testing.T, root, name, text string) {
+	t.Helper()
+	file, mode := filepath.Join(root, name), os.FileMode(0o644)
+	if strings.HasPrefix(text, "#!") {
+		mode = 0o755
+	}
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(text), mode))
+	require.NoError(t, os.Chmod(file, mode))
+}
+
+// s6-svscan ends by what .s6-svscan/finish ends with; a service's finish script has it do
+// so, with the status that a container of one service passes on.
+const (
+	s6Run    = "#!/bin/busybox sh\nexec /workload hog\n"
+	s6Finish = "#!/bin/busybox sh\ntest \"$1\" -ne 256 || echo $((128 + $2)) >/run/status\ns6-svscanctl -t /services\n"
+	s6Exit   = "#!/bin/busybox sh\nexit $(/bin/busybox cat /run/status)\n"
+)
+
+// supervisordConf has a listener that ends supervisord when its program has ended, as
+// containers have it. supervisord then exits 0: a container that is to fail has a shell
+// above it.
+const (
+	supervisordConf = `[supervisord]
+nodaemon=true
+user=root
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile=/run/supervisord.pid
+[program:hog]
+command=/workload hog
+autorestart=false
+startsecs=0
+[eventlistener:end]
+command=/listener
+events=PROCESS_STATE_EXITED
+`
+	supervisordListener = `#!/bin/busybox sh
+printf 'READY\n'
+read -r _
+/bin/busybox kill -TERM "$(/bin/busybox cat /run/supervisord.pid)"
+/bin/busybox sleep 60
+`
+)
+
+// TestSupervisors has the child of a supervisor OOM-killed. The supervisor is process 1,
+// and Debian's.
+func TestSupervisors(t *testing.T) {
+	r := runner(t)
+	freshLedger(t)
+	root := debian(t)
+	put(t, root, "services/hog/run", s6Run)
+	put(t, root, "services/hog/finish", s6Finish)
+	put(t, root, "services/.s6-svscan/finish", s6Exit)
+	put(t, root, "etc/supervisord.conf", supervisordConf)
+	put(t, root, "listener", supervisordListener)
+	for name, c := range map[string]struct {
+		program string
+		args    []string
+		limit   int64
+		status  uint32
+		oom     bool
+		rule    oom.Rule
+	}{
+		"tini":      {"/usr/bin/tini", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
+		"dumb-init": {"/usr/bin/dumb-init", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
+		"s6":        {"/usr/bin/s6-svscan", []string{"/services"}, 2 * limit, 137, true, oom.RulePassedOn},
+		"supervisord": {"/bin/busybox", []string{"sh", "-c", "supervisord -n -c /etc/supervisord.conf; exit 1"},
+			4 * limit, 1, true, oom.RuleWithinGrace},
+		"supervisord-alone": {"/usr/bin/supervisord", []string{"-n", "-c", "/etc/supervisord.conf"}, 4 * limit, 0, false, oom.RuleExitedZero},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range runs(t) {
+				one := causal{
+					Case: mix.Case{
+						Name: "by-" + name,
+						Container: mix.Container{
+							Binary: c.program, Args: c.args, Limit: c.limit, Rootfs: root, Writable: true,
+							Path:   "/usr/bin:/bin",
+							Mounts: []specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}},
+						},
+						Want: mix.Want{OOM: c.oom, Status: c.status, Init: oom.No, Kills: 1},
+					},
+					rule: c.rule, ended: map[bool]oom.Ended{true: oom.EndedOOM, false: oom.EndedExited}[c.oom], lineage: descendant,
+				}
+				o, err := r.Run(t.Context(), mix.Ours, one.Case, mix.ByWait)
+				require.NoError(t, err)
+				checkCausal(t, one, o)
+			}
+		})
+	}
+}
+
+// TestEarlyOOM has Debian's earlyoom kill a container: less of the node's memory is
+// available than earlyoom wants, once init holds its part.
+func TestEarlyOOM(t *testing.T) {
+	r := runner(t)
+	freshLedger(t)
+	root := debian(t)
+	if hierarchy(t).Version < 2 {
+		t.Skip("needs a guest: earlyoom would look at all processes of this machine")
+	}
+	total, available := meminfo(t, "MemTotal"), meminfo(t, "MemAvailable")
+	const hold = 512 * mix.MiB
+	least := 100 * (available - hold/2) / total // percent: reached by half of what init holds
+	c := causal{
+		Case: mix.Case{
+			Name:      "earlyoom",
+			Container: mix.Container{Args: []string{"gulp", strconv.Itoa(hold / mix.MiB)}, Score: 1000},
+			Want:      mix.Want{Status: 137, Init: oom.No},
+		},
+		rule: oom.RuleSender, ended: oom.EndedSignal, sender: "earlyoom",
+	}
+	chrooted(t, root, "/usr/bin/earlyoom", "-r", "0", "-s", "100,100",
+		"-m", strconv.FormatInt(least+1, 10)+","+strconv.FormatInt(least, 10))
+	for range runs(t) {
+		o, err := r.Run(t.Context(), mix.Ours, c.Case, mix.ByWait)
+		require.NoError(t, err)
+		check(t, c.Case, o)
+		require.Equal(t, c.rule, o.Verdict.Rule, "%+v", *o.Verdict)
+		require.NotNil(t, o.Verdict.Sender)
+		require.Equal(t, c.sender, o.Verdict.Sender.Comm)
+		require.Contains(t, logLine(t, "verdict", o.ID)["sender"], c.sender)
+	}
+}
+
+// chrooted starts a program in a root file system, with the node's processes, until the
+// test's end.
+func chrooted(t *testing.T, root, program string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "unshare", append([]string{
+		"--mount", "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, root, program,
+	}, args...)...)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// meminfo reads a line of /proc/meminfo, in bytes.
+func meminfo(t *testing.T, name string) int64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/meminfo")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name+":" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			require.NoError(t, err)
+			return kib << 10
+		}
+	}
+	t.Fatalf("/proc/meminfo has no %s", name)
+	return 0
+}
