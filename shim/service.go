@@ -20,6 +20,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
@@ -134,11 +135,12 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	old := s.enter(c)
 	defer s.spawn()()
+	began := time.Now()
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
 	if err != nil {
 		s.leave(c, old)
 		_ = c.close() // it holds nothing yet
-		return nil, err
+		return nil, s.bornDead(err, 0, began)
 	}
 	if err := bundle.NoteBinary(req.Bundle); err != nil {
 		c.trouble("program not noted", err)
@@ -159,16 +161,23 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 // Start starts init or an exec. A container restored from a checkpoint has its
 // init from here on, so this is where it is armed.
 func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	began, pid := time.Now(), 0
 	c := s.container(req.ID)
-	if req.ExecID != "" || c == nil || c.deleted.Load() || c.initPid() != 0 {
-		return s.TTRPCTaskService.Start(ctx, req)
+	restored := req.ExecID == "" && c != nil && !c.deleted.Load() && c.initPid() == 0
+	switch {
+	case restored:
+		defer s.spawn()()
+	case req.ExecID == "" && c != nil: // its init is there since Create
+		began, pid = time.Time{}, c.initPid()
 	}
-	defer s.spawn()()
 	resp, err := s.TTRPCTaskService.Start(ctx, req)
-	if err == nil {
+	if err != nil {
+		return nil, s.bornDead(err, pid, began)
+	}
+	if restored {
 		s.adopt(ctx, c, int(resp.Pid))
 	}
-	return resp, err
+	return resp, nil
 }
 
 // Kill notes that containerd asked for init's stop, before it is sent. One whose

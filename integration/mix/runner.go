@@ -144,6 +144,15 @@ func (p *Prepared) ID() string { return p.main.Task.ID() }
 // Pid is the container's init's.
 func (p *Prepared) Pid() int { return int(p.main.Task.Pid()) }
 
+// Start starts the container of a prepared case, and waits until it is ready.
+func (p *Prepared) Start(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	if err := p.main.Task.Start(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return saidReady(ctx, p.main)
+}
+
 // Discard removes a prepared case that is not to be finished.
 func (p *Prepared) Discard(ctx context.Context) { p.clean(namespaces.WithNamespace(ctx, namespace)) }
 

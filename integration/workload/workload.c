@@ -136,17 +136,23 @@ static int term_child_oom(int argc, char **argv)
 	return (int)number(argc, argv, 2, 1);
 }
 
-// fill writes a file without end: on tmpfs its pages are memory.
+// fill writes a file of count MiB (0: without end), and holds it: on tmpfs its pages are
+// memory.
 static int fill(int argc, char **argv)
 {
 	static char chunk[MIB];
+	unsigned long count = number(argc, argv, 3, 0);
 	int fd = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
 
 	if (fd < 0)
 		die("open the file to fill");
-	while (write(fd, chunk, sizeof chunk) > 0)
-		;
-	return (int)number(argc, argv, 3, 1);
+	exit_on_term(0);
+	for (unsigned long done = 0; count == 0 || done < count; done++)
+		if (write(fd, chunk, sizeof chunk) < 0)
+			die("fill the file");
+	say("ready\n");
+	wait_for_signals();
+	return 0;
 }
 
 static int cat(int argc, char **argv)
