@@ -176,6 +176,7 @@ func TestAContainersNameInAnAnnotation(t *testing.T) {
 	}{
 		{config.PolicyOOMGroup, "that leaves 53 characters with `oom-group`", 53},
 		{config.PolicyOOMExitCode, "49 with `oom-exit-code`", 49},
+		{config.PolicyGrace, "57 with `grace`", 57},
 		{config.PolicyReport, "56 with `report`", 56},
 	} {
 		name := annotationPrefix + tc.policy + "." + strings.Repeat("a", tc.room)
