@@ -21,9 +21,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/containers"
 	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/agent/pods"
 	"github.com/oomwitness/oomwitness/agent/resolve"
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -121,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if fresh {
 		a.worth = maxAgeFresh
 	}
-	l := ledger.New(a.c.Dir, a.c.LockDir)
+	l := bpf.NewHandle(a.c.Dir, a.c.LockDir)
 	defer l.Close()
 	names := containers.New(a.c.Containerd)
 	defer func() { _ = names.Close() }() // it has only asked
@@ -143,7 +143,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 
 // resolver returns a watcher and a Resolver that know what runs on the node, and what
 // an earlier agent has checkpointed.
-func (a *Agent) resolver(h oom.Hierarchy, boot string, l *ledger.Ledger, names *containers.Client) (*cgroups.Watcher, *resolve.Resolver) {
+func (a *Agent) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *containers.Client) (*cgroups.Watcher, *resolve.Resolver) {
 	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: a.c.Kubelet}
 	var resolver *resolve.Resolver
 	appeared := func(path string) { resolver.Appeared(path) }
@@ -254,16 +254,10 @@ func (a *Agent) deliverAlike(list []events.OOMEvent, old bool) {
 	}
 }
 
-// source is a ledger whose reader is a Ring.
-type source struct{ *ledger.Ledger }
+// source is a ledger whose ring is a collect.Ring.
+type source struct{ *bpf.Handle }
 
-func (s source) Reader() (collect.Ring, error) {
-	r, err := s.Ledger.Reader()
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
-}
+func (s source) Ring() (collect.Ring, error) { return s.Handle.Ring() }
 
 func bootID() (string, error) {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

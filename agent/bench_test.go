@@ -41,7 +41,7 @@ type fullRing struct {
 	read    [roomFor]uint64 // when the kills before were
 }
 
-func (r *fullRing) Reader() (collect.Ring, error)  { return r, nil }
+func (r *fullRing) Ring() (collect.Ring, error)  { return r, nil }
 func (r *fullRing) Records() ([]bpf.Record, error) { return nil, nil }
 func (r *fullRing) Meta() (bpf.Meta, error)        { return bpf.Meta{Tier: bpf.TierA, LoadedNS: 1}, nil }
 func (r *fullRing) Close() error                   { return nil }

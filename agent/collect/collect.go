@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// Ring returns records as they are written: a bpf.Reader.
+// Ring returns records as they are written: a bpf.Ring.
 type Ring interface {
 	Read(context.Context) (bpf.Record, error)
 	io.Closer
@@ -21,7 +21,7 @@ type Ring interface {
 
 // Ledger is the one in force.
 type Ledger interface {
-	Reader() (Ring, error)
+	Ring() (Ring, error)
 	Records() ([]bpf.Record, error)
 	Meta() (bpf.Meta, error)
 }

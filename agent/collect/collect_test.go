@@ -33,7 +33,7 @@ func newLedger() *ledger {
 	return &ledger{meta: bpf.Meta{Tier: bpf.TierA, LoadedNS: 1}, ring: make(chan bpf.Record, 1000), ended: make(chan error)}
 }
 
-func (l *ledger) Reader() (collect.Ring, error) {
+func (l *ledger) Ring() (collect.Ring, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.opened++

@@ -65,7 +65,7 @@ func (f *feeder) follow(ctx context.Context) (err error) {
 			f.setHealth(func(h *events.Health) { h.Ready, h.Why = false, err.Error() })
 		}
 	}()
-	ring, err := f.o.Ledger.Reader()
+	ring, err := f.o.Ledger.Ring()
 	if err != nil {
 		return fmt.Errorf("follow the ledger: %w", err)
 	}

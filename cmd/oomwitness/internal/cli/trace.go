@@ -16,7 +16,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/ledger"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
@@ -191,16 +190,16 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		return err
 	}
 	var live trace.Source
+	b := bpf.NewHandle(f.dir, f.lockDir)
+	defer b.Close()
 	if f.follow {
-		reader, failed := bpf.NewReader(f.dir, f.lockDir)
+		ring, failed := b.Ring()
 		if failed != nil {
 			return hinted(busy(failed))
 		}
-		defer closing(reader, &err)
-		live = reader
+		defer closing(ring, &err)
+		live = ring
 	}
-	b := ledger.New(f.dir, f.lockDir)
-	defer b.Close()
 	past, err := b.Records()
 	if err != nil {
 		return hinted(err)

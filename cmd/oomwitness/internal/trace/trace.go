@@ -147,20 +147,10 @@ type read struct {
 	err    error
 }
 
-// handover is how many Reads in a row may find the ledger just being replaced;
-// each waits for about a second.
-const handover = 3
-
 // pump reads until ctx ends, or an error that does.
 func pump(ctx context.Context, live Source, to chan<- read) {
-	retired := 0
 	for {
 		record, err := live.Read(ctx)
-		if errors.Is(err, bpf.ErrRetired) && !errors.Is(err, bpf.ErrAbsent) && retired < handover {
-			retired++
-			continue
-		}
-		retired = 0
 		select {
 		case to <- read{record, err}:
 		case <-ctx.Done():
