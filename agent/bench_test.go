@@ -134,7 +134,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkRingToMetric(b *testing.B) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	log.SetFormatter(NewFormatter())
+	log.SetFormatter(&logrus.JSONFormatter{})
 	j, _, _, err := journal.Open(b.TempDir(), "boot", time.Now())
 	if err != nil {
 		b.Fatal(err)

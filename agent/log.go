@@ -15,9 +15,10 @@ const Message = "OOM kill"
 
 // logOOMEvent writes one line for the OOM event with all its victims.
 func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
-	fields := make(logrus.Fields, len(lineKeys)-3) // those of logrus itself
-	fields["id"], fields["at"], fields["event"], fields["cause"] = in.ID, in.Time, in.Event, string(in.Cause)
-	fields["tier"], fields["trigger"], fields["victims"] = in.Tier, process{in.Trigger}, victims(in.Victims)
+	fields := logrus.Fields{
+		"id": in.ID, "at": in.Time, "event": in.Event, "cause": string(in.Cause),
+		"tier": in.Tier, "trigger": process{in.Trigger}, "victims": victims(in.Victims),
+	}
 	if in.Domain != nil {
 		fields["constraint"], fields["domain"] = in.Domain.Constraint, in.Domain.Path
 		fields["domain_bytes"] = size(in.Domain.Size)
@@ -28,7 +29,7 @@ func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 	if in.Usage != nil {
 		fields["usage_bytes"] = size(*in.Usage)
 	}
-	(&logrus.Entry{Logger: log, Data: fields}).Warn(Message)
+	log.WithFields(fields).Warn(Message)
 }
 
 // The fields' types are numbers and objects in JSON, and short in text.

@@ -10,18 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
 )
-
-// TestLinesAreJSON: the lines of an OOM event are what encoding/json writes.
-func TestLinesAreJSON(t *testing.T) {
-	in := one(1)
-	in.Add(victim(2))
-	in.Victims[1].Comm = "<\"\x00\u2028\xff"
-	got, want, err := journal.Encode(&in)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
-}
 
 // TestBatch: of OOM events that are written together, and cut off anywhere, those
 // are counted whose lines are whole, and no other.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/jsonline"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -52,34 +51,15 @@ type line struct {
 
 // appendTo appends the line, with its end.
 func (l *line) appendTo(b []byte) ([]byte, error) {
-	begin := len(b)
-	b, err := l.appendJSON(b)
+	l.Version = version
+	text, err := json.Marshal(l)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	if n := len(b) - begin; n >= maxLine {
-		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, n)
+	if len(text) >= maxLine {
+		return nil, fmt.Errorf("journal: %w: %d bytes", errLong, len(text))
 	}
-	return append(b, '\n'), nil
-}
-
-// appendJSON goes a short way for the lines of OOM events, which are nearly all.
-func (l *line) appendJSON(b []byte) ([]byte, error) {
-	l.Version = version
-	if l.Kind != kindOOMEvent && l.Kind != kindPast {
-		data, err := json.Marshal(l)
-		return append(b, data...), err
-	}
-	b = jsonline.Int(append(b, '{'), "v", version)
-	b = jsonline.String(b, "kind", l.Kind)
-	b, err := l.OOMEvent.AppendJSON(jsonline.Key(b, "oom_event"))
-	if l.Open {
-		b = jsonline.Bool(b, "open", true)
-	}
-	if l.Only {
-		b = jsonline.Bool(b, "only", true)
-	}
-	return append(b, '}'), err
+	return append(append(b, text...), '\n'), nil
 }
 
 const (

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/cgroups"
 	"github.com/oomwitness/oomwitness/agent/events"
 	"github.com/oomwitness/oomwitness/agent/evict"
@@ -167,7 +166,7 @@ func (f *agentFlags) logger(to io.Writer) (*logrus.Logger, error) {
 	file, ok := to.(*os.File)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
 	if f.logFormat == "json" || f.logFormat == auto && !terminal {
-		log.SetFormatter(agent.NewFormatter())
+		log.SetFormatter(&logrus.JSONFormatter{})
 	}
 	return log, nil
 }

@@ -74,7 +74,7 @@ func newDaemon(f *agentFlags, log *logrus.Logger) (*daemon, error) {
 	}
 	c := agent.Config{
 		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Kubelet: kubelet, Log: log,
-		Consumers: []events.Consumer{d.metrics, d.history}, Beside: []func(context.Context){slim},
+		Consumers: []events.Consumer{d.metrics, d.history},
 	}
 	if err := d.connect(); err != nil {
 		return nil, err
