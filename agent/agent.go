@@ -1,268 +1,185 @@
-// Package agent reports every OOM kill on the node. The agent reads the ledger,
-// resolves the victims, keeps its position in a journal, and passes each OOM event
-// to its consumers.
+// Package agent reports every OOM kill on the node: to log, metrics, API, page and
+// Kubernetes. It exports what commands use; what the agent is made of is in internal/.
 package agent
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/checkpoint"
-	"github.com/oomwitness/oomwitness/agent/collect"
-	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/pods"
-	"github.com/oomwitness/oomwitness/agent/resolve"
-	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
+	"github.com/oomwitness/oomwitness/agent/internal/deliver"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/agent/internal/metrics"
+	"github.com/oomwitness/oomwitness/agent/internal/notify"
+	"github.com/oomwitness/oomwitness/agent/internal/web"
 )
 
-// Config says what an Agent is to do.
-type Config struct {
+// Defaults of Options and Kubernetes.
+const (
+	DefaultQPS        = deliver.DefaultQPS
+	DefaultBurst      = deliver.DefaultBurst
+	DefaultEvictEvery = notify.DefaultEvictEvery
+	DefaultSeriesTTL  = metrics.DefaultSeriesTTL
+	DefaultMaxSeries  = metrics.DefaultMaxSeries
+)
+
+// Options say what an Agent is to do.
+type Options struct {
 	// Dir is where the ledger is pinned, LockDir its locks; the usual ones if empty.
 	Dir, LockDir string
 	// StateDir is where the position is kept, and what is known of who runs.
 	StateDir string
 	// Containerd is its socket, "" to do without.
 	Containerd string
-	// Kubelet says which cgroups are pods'; nil for its default.
-	Kubelet *cgroups.Kubelet
-	// Pods are the node's, nil without Kubernetes. Synced waits until they are
-	// known, or ctx ends; may be nil.
-	Pods resolve.Pods
-	// PodsKept are the same Pods, if they are checkpointed; may be nil.
-	PodsKept checkpoint.Source[pods.Known]
-	Synced   func(ctx context.Context)
-	// Consumers receive every OOM event; Tracked until it has done with each,
-	// may be nil.
-	Consumers []events.Consumer
-	Tracked   events.Tracked
-	// Beside are run beside, and have ended when the position is closed.
-	Beside []func(ctx context.Context)
+	// KubeletRoots are the values that kubelet's --cgroup-root may have.
+	KubeletRoots []string
+	// Node is this node's name, in Kubernetes and for people.
+	Node string
+	// Kubernetes is nil to do without.
+	Kubernetes *Kubernetes
+	// MetricsAddress is where metrics, API and page are, HealthAddress where probes are
+	// answered alone; "" for nowhere.
+	MetricsAddress, HealthAddress string
+	// Page serves the page and the API beside the metrics; PageAll shows also what is
+	// the node's own.
+	Page, PageAll bool
+	// SeriesTTL is how long after its last kill a container's series is kept, MaxSeries
+	// how many containers have one.
+	SeriesTTL time.Duration
+	MaxSeries int
+	// Version and Commit are those of the program.
+	Version, Commit string
 	// Log receives a line for every OOM event and for what goes wrong.
 	Log *logrus.Logger
 }
 
-const (
-	// syncWait is how long the pods are waited for at the start. Kills meanwhile
-	// stay in the ledger.
-	syncWait = 10 * time.Second
-	// maxAge is how old an OOM event may be to be reported to log and Kubernetes:
-	// an Event's usual life. maxAgeFresh holds without a journal: an earlier agent
-	// may have reported the OOM event. Older OOM events are only counted.
-	maxAge      = time.Hour
-	maxAgeFresh = 10 * time.Minute
-)
+// Kubernetes says what is done there.
+type Kubernetes struct {
+	// Kubeconfig is a file, "" for the pod's own service account.
+	Kubeconfig string
+	// QPS and Burst limit the requests to the API server.
+	QPS   float32
+	Burst int
+	// Annotation and Label are key=value for the pods of victims, "" for none.
+	Annotation, Label string
+	// Causes are those of the marks and evictions.
+	Causes []string
+	// Evict has these pods evicted, one in EvictEvery.
+	Evict      bool
+	EvictEvery time.Duration
+	// DryRun logs what would be done, and does nothing.
+	DryRun bool
+}
 
-// Agent is one. Run is called once; Health and Done at any time.
+// Agent is the agent of one node.
 type Agent struct {
-	c      Config
-	worth  time.Duration
-	silent int // OOM events that were only counted, and not yet said so
-	// dropped are the deliveries that the journal has given up, as last seen.
-	dropped    uint64
-	checkpoint *checkpoint.Checkpoint
-
-	mu        sync.Mutex // guards what follows
-	collector *collect.Collector
-	journal   *journal.Journal
-	watcher   *cgroups.Watcher
-	names     *containers.Client
+	o        Options
+	pipeline *pipeline
+	kube     *notify.Kube // nil without Kubernetes
+	history  *web.History
+	metrics  *metrics.Metrics
 }
 
-// New returns an Agent that is not running: see Run.
-func New(c Config) *Agent { return &Agent{c: c, worth: maxAge} }
-
-// Done ends the delivery of an OOM event to the Tracked consumer.
-func (a *Agent) Done(id string) {
-	a.mu.Lock()
-	j := a.journal
-	a.mu.Unlock()
-	if j == nil {
-		return
-	}
-	if err := j.Done(id); err != nil && !errors.Is(err, os.ErrClosed) {
-		a.c.Log.WithError(err).Error("the end of a delivery is not written down: it may be made again after a restart")
-	}
-}
-
-// Run works until ctx ends, which is no error. An error is of the start alone: another
-// agent has the state directory. What else is missing it goes without, see Health.
-func (a *Agent) Run(ctx context.Context) (err error) {
-	boot, err := bootID()
+// New puts the parts together that the options ask for. An error is of the options:
+// nothing is asked of the node, or of the API server, before Run.
+func New(o Options) (*Agent, error) {
+	kubelet, err := cgroups.NewKubelet(o.KubeletRoots)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
-	j, fresh, damaged, err := journal.Open(a.c.StateDir, boot, time.Now())
-	if err != nil {
-		return err
+	a := &Agent{o: o, history: &web.History{}}
+	a.metrics = metrics.New(metrics.Options{
+		Version: o.Version, Commit: o.Commit, SeriesTTL: o.SeriesTTL, MaxSeries: o.MaxSeries,
+		Health: a.health, Queues: a.queues,
+	})
+	c := config{
+		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: kubelet, log: o.Log,
+		consumers: []events.Consumer{a.metrics, a.history},
 	}
-	defer func() {
-		if e := j.Close(); err == nil {
-			err = e
+	if o.Kubernetes != nil {
+		if a.kube, err = connect(&o, a.metrics); err != nil {
+			return nil, err
 		}
-	}()
-	if err := j.Err(); err != nil {
-		a.c.Log.WithError(err).Error("the agent runs without its journal, and tries again: kills may be counted and reported again after a restart")
+		c.pods, c.tracked = a.kube.Pods, a.kube.Queue
+		c.beside = append(c.beside, a.kube.Run)
 	}
-	if damaged > 0 {
-		a.c.Log.WithField("lines", damaged).Warn("the journal is damaged: some kills may be counted again")
-	}
-	if fresh {
-		a.worth = maxAgeFresh
-	}
-	l := bpf.NewHandle(a.c.Dir, a.c.LockDir)
-	defer l.Close()
-	names := containers.New(a.c.Containerd)
-	defer func() { _ = names.Close() }() // it has only asked
-	h, err := oom.FindHierarchy()
+	a.pipeline = newPipeline(c)
+	return a, nil
+}
+
+// connect prepares Kubernetes.
+func connect(o *Options, count deliver.Counter) (*notify.Kube, error) {
+	k := o.Kubernetes
+	deliver.LogTo(o.Log)
+	client, err := deliver.Connect(deliver.ClientOptions{
+		Kubeconfig: k.Kubeconfig, QPS: k.QPS, Burst: k.Burst, UserAgent: "oomwitness-agent",
+	})
 	if err != nil {
-		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups")
+		return nil, err
 	}
-	watcher, resolver := a.resolver(h, boot, l, names)
-	collector := collect.New(collect.Options{
-		Ledger: source{l}, Resolver: resolver, Limits: newLimits(watcher.Limits).of, Boot: boot,
-		Counted: j.Has, Out: a.deliver, Warn: func(err error) { a.c.Log.Warn(err) },
+	return notify.New(client, notify.Options{
+		Node: o.Node, Annotation: k.Annotation, Label: k.Label, Causes: strings.Join(k.Causes, ","),
+		Evict: k.Evict, EvictEvery: k.EvictEvery, DryRun: k.DryRun, Count: count, Log: o.Log,
 	})
-	a.mu.Lock()
-	a.collector, a.journal, a.watcher, a.names = collector, j, watcher, names
-	a.mu.Unlock()
-	a.serve(ctx, j, resolver)
-	return nil
 }
 
-// resolver returns a watcher and a Resolver that know what runs on the node, and what
-// an earlier agent has checkpointed.
-func (a *Agent) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *containers.Client) (*cgroups.Watcher, *resolve.Resolver) {
-	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: a.c.Kubelet}
-	var resolver *resolve.Resolver
-	appeared := func(path string) { resolver.Appeared(path) }
-	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	resolver = resolve.New(watcher, names, a.c.Pods, a.c.Kubelet)
-	a.checkpoint = checkpoint.Open(checkpoint.Options{
-		Dir: a.c.StateDir, Boot: boot, Kubelet: a.c.Kubelet, Cgroups: watcher, Containers: names, Pods: a.c.PodsKept,
-		Warn: func(err error) { a.c.Log.Warn(err) },
-	})
-	if err := watcher.Start(); err != nil {
-		a.c.Log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
-	}
-	return watcher, resolver
-}
-
-// serve runs the parts until ctx ends, and all have.
-func (a *Agent) serve(ctx context.Context, j *journal.Journal, resolver *resolve.Resolver) {
+// Run works until ctx ends, or a part of the agent can't go on. It is called once.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	parts.Go(func() { a.watcher.Run(ctx) })
-	parts.Go(func() { resolver.Run(ctx) })
-	parts.Go(func() { a.checkpoint.Run(ctx) })
-	parts.Go(func() { a.follow(ctx, j) })
-	for _, beside := range a.c.Beside {
-		parts.Go(func() { beside(ctx) })
-	}
-	if a.c.Synced != nil {
-		syncing, cancel := context.WithTimeout(ctx, syncWait)
-		a.c.Synced(syncing)
-		cancel()
-	}
-	a.dropped = j.Dropped()
-	a.resume(j)
-	debug.FreeOSMemory() // what the start and the list of pods have left over
-	a.collector.Run(ctx)
-	a.logSilent()
-}
-
-// logSilent logs how many OOM events were only counted since the last call: a
-// backlog ends with the first OOM event that is reported, or with the agent.
-func (a *Agent) logSilent() {
-	if a.silent > 0 {
-		a.c.Log.WithFields(logrus.Fields{"oom_events": a.silent, "older_than": a.worth.String()}).
-			Info("some OOM kills are too old to be reported: they are only counted")
-	}
-	a.silent = 0
-}
-
-// resume has the consumers go on where an earlier agent has ended.
-func (a *Agent) resume(j *journal.Journal) {
-	for _, c := range a.c.Consumers {
-		if r, ok := c.(events.Restorer); ok {
-			r.Restore(j.Totals(), j.Past())
-		}
-	}
-	if a.c.Tracked == nil {
-		return
-	}
-	a.c.Tracked.Start(a.Done)
-	for _, in := range j.Open() {
-		if time.Since(in.Time) > a.worth {
-			a.c.Log.WithField("id", in.ID).Warn("an OOM kill is too old to be reported to Kubernetes")
-			a.Done(in.ID)
+	for _, l := range []struct {
+		flag, address, what string
+		serve               func(context.Context, net.Listener) error
+	}{
+		{"metrics-address", a.o.MetricsAddress, "metrics", a.serve},
+		{"health-address", a.o.HealthAddress, "health", a.serveHealth},
+	} {
+		if l.address == "" {
 			continue
 		}
-		a.c.Tracked.Take(in, true)
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("--%s: %w", l.flag, err)
+		}
+		a.o.Log.WithField("address", listener.Addr().String()).Info("serves " + l.what)
+		parts.Go(func() { cancel(l.serve(ctx, listener)) })
 	}
+	err := a.pipeline.run(ctx)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	cancel(nil)
+	return err
 }
 
-// deliver counts OOM events and then reports them.
-func (a *Agent) deliver(list []events.OOMEvent) {
-	for len(list) > 0 {
-		old, n := a.old(&list[0]), 1
-		for n < len(list) && a.old(&list[n]) == old {
-			n++
-		}
-		a.deliverAlike(list[:n], old)
-		list = list[n:]
-	}
+// serve answers requests until ctx ends.
+func (a *Agent) serve(ctx context.Context, listener net.Listener) error {
+	errors := a.o.Log.WriterLevel(logrus.WarnLevel)
+	defer func() { _ = errors.Close() }() // nothing is held back in it
+	return web.Serve(ctx, listener, web.Handler(web.Config{
+		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Health: a.health,
+		Metrics: a.metrics.Handler(errors), All: a.o.PageAll, Loopback: web.IsLoopback(listener.Addr()),
+	}))
 }
 
-// old reports whether an OOM event is only counted.
-func (a *Agent) old(in *events.OOMEvent) bool { return time.Since(in.Time) > a.worth }
-
-// deliverAlike delivers those that are all old, or none is.
-func (a *Agent) deliverAlike(list []events.OOMEvent, old bool) {
-	tracked := a.c.Tracked != nil && !old
-	if err := a.journal.Add(tracked, list...); err != nil {
-		a.c.Log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
-	}
-	if dropped := a.journal.Dropped(); dropped > a.dropped {
-		a.c.Log.WithField("oom_events", dropped-a.dropped).Warn("event queue full: the oldest OOM events were dropped, and will not be reported again after a restart")
-		a.dropped = dropped
-	}
-	for i := range list {
-		if old {
-			a.silent++
-		} else {
-			a.logSilent()
-			logOOMEvent(a.c.Log, &list[i])
-		}
-		for _, c := range a.c.Consumers {
-			c.Take(list[i], false)
-		}
-		if tracked {
-			a.c.Tracked.Take(list[i], false)
-		}
-	}
+// serveHealth answers probes until ctx ends.
+func (a *Agent) serveHealth(ctx context.Context, listener net.Listener) error {
+	return web.Serve(ctx, listener, web.HealthHandler(a.health))
 }
 
-// source is a ledger whose ring is a collect.Ring.
-type source struct{ *bpf.Handle }
+func (a *Agent) health() events.Health { return a.pipeline.health() }
 
-func (s source) Ring() (collect.Ring, error) { return s.Handle.Ring() }
-
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("find the boot's ID: %w", err)
+func (a *Agent) queues() []metrics.Queue {
+	if a.kube == nil {
+		return nil
 	}
-	return string(bytes.TrimSpace(data)), nil
+	return []metrics.Queue{{Name: "kubernetes", Length: a.kube.Queue.Waiting(), Capacity: deliver.MaxTasks}}
 }

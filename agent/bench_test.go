@@ -13,14 +13,13 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/collect"
-	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/metrics"
-	"github.com/oomwitness/oomwitness/agent/resolve"
+	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
+	"github.com/oomwitness/oomwitness/agent/internal/collect"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/agent/internal/metrics"
+	"github.com/oomwitness/oomwitness/agent/internal/resolve"
+	"github.com/oomwitness/oomwitness/agent/internal/store"
+	"github.com/oomwitness/oomwitness/agent/internal/web"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -41,7 +40,7 @@ type fullRing struct {
 	read    [roomFor]uint64 // when the kills before were
 }
 
-func (r *fullRing) Ring() (collect.Ring, error)  { return r, nil }
+func (r *fullRing) Ring() (collect.Ring, error)    { return r, nil }
 func (r *fullRing) Records() ([]bpf.Record, error) { return nil, nil }
 func (r *fullRing) Meta() (bpf.Meta, error)        { return bpf.Meta{Tier: bpf.TierA, LoadedNS: 1}, nil }
 func (r *fullRing) Close() error                   { return nil }
@@ -73,8 +72,8 @@ func newFullRing(b *testing.B, cgroups []uint64) *fullRing {
 
 type nobody struct{}
 
-func (nobody) Lookup(context.Context, string) (containers.Info, bool) {
-	return containers.Info{}, false
+func (nobody) Lookup(context.Context, string) (resolve.ContainerInfo, bool) {
+	return resolve.ContainerInfo{}, false
 }
 
 // last closes done when it has received n OOM events: it comes after the metrics.
@@ -135,13 +134,13 @@ func BenchmarkRingToMetric(b *testing.B) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	log.SetFormatter(&logrus.JSONFormatter{})
-	j, _, _, err := journal.Open(b.TempDir(), "boot", time.Now())
+	j, _, _, err := store.Open(b.TempDir(), "boot", time.Now())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer j.Close()
 	end := &last{n: b.N, done: make(chan struct{})}
-	a := New(Config{Log: log, Consumers: []events.Consumer{metrics.New(metrics.Options{}), &history.History{}, end}})
+	a := newPipeline(config{log: log, consumers: []events.Consumer{metrics.New(metrics.Options{}), &web.History{}, end}})
 	a.journal = j
 	watcher, ids := watched(b)
 	c := collect.New(collect.Options{

@@ -9,10 +9,16 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/agent/internal/store"
 )
+
+// oomEvent is the nth OOM event, with one victim.
+func oomEvent(n uint64, at time.Time) events.OOMEvent {
+	in := events.OOMEvent{Event: n, BootNS: n, Time: at, Victims: []events.Victim{{}}}
+	in.Identify("boot")
+	return in
+}
 
 // recorder reads the journal at each moment when an OOM event is reported.
 type recorder struct {
@@ -38,17 +44,17 @@ func (l *recorder) Format(e *logrus.Entry) ([]byte, error) {
 // when the log or a consumer has it, and they are reported in their order.
 func TestWrittenBeforeItIsReported(t *testing.T) {
 	dir := t.TempDir()
-	j, _, _, err := journal.Open(dir, "boot", time.Now())
+	j, _, _, err := store.Open(dir, "boot", time.Now())
 	require.NoError(t, err)
 	defer j.Close()
 	l := &recorder{t: t, name: filepath.Join(dir, "journal")}
 	log := logrus.New()
 	log.SetFormatter(l)
-	a := New(Config{Log: log, Consumers: []events.Consumer{l}})
+	a := newPipeline(config{log: log, consumers: []events.Consumer{l}})
 	a.journal = j
 	var list []events.OOMEvent
 	for n := range uint64(3) {
-		list = append(list, events.New("boot", kill.Event{Event: n, BootNS: n, Time: time.Now()}))
+		list = append(list, oomEvent(n, time.Now()))
 	}
 	a.deliver(list)
 	require.Equal(t, []string{

@@ -4,19 +4,18 @@ import (
 	"context"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/agent/internal/store"
 )
 
 // journalAgain is how often a journal that can't be written is tried.
 const journalAgain = 5 * time.Second
 
-// Health is how it is at the moment.
-func (a *Agent) Health() events.Health {
-	a.mu.Lock()
-	collector, j, watcher, names := a.collector, a.journal, a.watcher, a.names
-	a.mu.Unlock()
+// health is how the agent is at the moment.
+func (p *pipeline) health() events.Health {
+	p.mu.Lock()
+	collector, j, watcher, names := p.collector, p.journal, p.watcher, p.names
+	p.mu.Unlock()
 	if collector == nil {
 		return events.Health{Why: "starting"}
 	}
@@ -30,7 +29,7 @@ func (a *Agent) Health() events.Health {
 
 // follow has the journal written again that could not be, and says when it could not
 // and when it is, until ctx ends.
-func (a *Agent) follow(ctx context.Context, j *journal.Journal) {
+func (p *pipeline) follow(ctx context.Context, j *store.Journal) {
 	tick := time.NewTicker(journalAgain)
 	defer tick.Stop()
 	for failed := j.Err() != nil; ; {
@@ -42,9 +41,9 @@ func (a *Agent) follow(ctx context.Context, j *journal.Journal) {
 		err := j.Retry()
 		switch {
 		case err == nil && failed:
-			a.c.Log.Info("the journal is written again")
+			p.c.log.Info("the journal is written again")
 		case err != nil && !failed:
-			a.c.Log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and reported again after a restart")
+			p.c.log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and reported again after a restart")
 		}
 		failed = err != nil
 	}
@@ -54,5 +53,5 @@ func textOf(err error) string {
 	if err == nil {
 		return ""
 	}
-	return kill.Clean(err.Error())
+	return events.Clean(err.Error())
 }

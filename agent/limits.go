@@ -3,7 +3,7 @@ package agent
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -37,7 +37,7 @@ func newLimits(read func(id uint64) (limit, usage *uint64)) *limits {
 // gone by now, removed by systemd with its last process. The kernel said its limits
 // of memory and swap together when it fired (mem_cgroup_get_max): on a node without
 // swap that is its limit of memory.
-func (l *limits) of(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
+func (l *limits) of(d *events.Domain, bootNS uint64) (limit, usage *uint64) {
 	if d.Path != "" {
 		limit, usage = l.after(d, bootNS)
 	}
@@ -57,7 +57,7 @@ func (l *limits) of(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
 // after reads a cgroup's figures, unless they were read since the kill: in a storm
 // the ring has many kills of one cgroup, and what was read for the first of them
 // is nearer to each of the others than what would be read now.
-func (l *limits) after(d *kill.Domain, bootNS uint64) (limit, usage *uint64) {
+func (l *limits) after(d *events.Domain, bootNS uint64) (limit, usage *uint64) {
 	if f, ok := l.last[d.ID]; ok && f.bootNS > bootNS {
 		return f.limit, f.usage
 	}

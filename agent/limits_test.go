@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
 
 // TestLimitOfAGoneCgroup: systemd removes a container's cgroup before anyone can
@@ -15,21 +15,21 @@ func TestLimitOfAGoneCgroup(t *testing.T) {
 	gone := func(uint64) (limit, usage *uint64) { return nil, nil }
 	there := func(uint64) (limit, usage *uint64) { return new(uint64(100)), new(uint64(peak)) }
 	for name, c := range map[string]struct {
-		domain kill.Domain
+		domain events.Domain
 		read   func(uint64) (limit, usage *uint64)
 		swap   uint64
 		dumb   bool // the node does not say
 		limit  *uint64
 		usage  *uint64
 	}{
-		"there":                {kill.Domain{ID: 7, Path: "/a", Size: 120}, there, 20, false, new(uint64(100)), new(uint64(peak))},
-		"gone, no swap":        {kill.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, false, new(uint64(100)), nil},
-		"gone, unnamed":        {kill.Domain{ID: 7, Size: 100}, there, 0, false, new(uint64(100)), nil},
-		"gone, swap":           {kill.Domain{ID: 7, Path: "/a", Size: 120}, gone, 20, false, nil, nil},
-		"gone, swap not known": {kill.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, true, nil, nil},
-		"gone, no size":        {kill.Domain{ID: 7, Path: "/a"}, gone, 0, false, nil, nil},
-		"node":                 {kill.Domain{Size: node}, there, 0, false, new(uint64(node)), nil},
-		"node, not known":      {kill.Domain{Size: node}, there, 0, true, nil, nil},
+		"there":                {events.Domain{ID: 7, Path: "/a", Size: 120}, there, 20, false, new(uint64(100)), new(uint64(peak))},
+		"gone, no swap":        {events.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, false, new(uint64(100)), nil},
+		"gone, unnamed":        {events.Domain{ID: 7, Size: 100}, there, 0, false, new(uint64(100)), nil},
+		"gone, swap":           {events.Domain{ID: 7, Path: "/a", Size: 120}, gone, 20, false, nil, nil},
+		"gone, swap not known": {events.Domain{ID: 7, Path: "/a", Size: 100}, gone, 0, true, nil, nil},
+		"gone, no size":        {events.Domain{ID: 7, Path: "/a"}, gone, 0, false, nil, nil},
+		"node":                 {events.Domain{Size: node}, there, 0, false, new(uint64(node)), nil},
+		"node, not known":      {events.Domain{Size: node}, there, 0, true, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLimits(c.read)
@@ -51,7 +51,7 @@ func TestLimitIsReadAfterTheKill(t *testing.T) {
 	})
 	l.boot = func() uint64 { return now }
 	of := func(id, killed uint64) uint64 {
-		limit, _ := l.of(&kill.Domain{ID: id, Path: "/a"}, killed)
+		limit, _ := l.of(&events.Domain{ID: id, Path: "/a"}, killed)
 		return *limit
 	}
 	require.EqualValues(t, 1, of(7, 900))

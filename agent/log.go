@@ -6,8 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
 
 // Message is that of the line of an OOM event in the log, and of no other.
@@ -36,12 +35,12 @@ func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 type (
 	size    uint64
 	victims []events.Victim
-	process struct{ kill.Process }
+	process struct{ events.Process }
 )
 
-func (s size) String() string { return kill.Size(uint64(s)) }
+func (s size) String() string { return events.Size(uint64(s)) }
 
-func (p process) String() string { return fmt.Sprintf("%s[%d]", kill.Clean(p.Comm), p.PID) }
+func (p process) String() string { return fmt.Sprintf("%s[%d]", events.Clean(p.Comm), p.PID) }
 
 func (vs victims) String() string {
 	list := make([]string, 0, len(vs))
@@ -53,24 +52,24 @@ func (vs victims) String() string {
 
 // victimText is such as java[123] rss=61.2 MiB pod=shop/web container=app.
 func victimText(v *events.Victim) string {
-	text := process{v.Process}.String()
+	text := process{events.Process{PID: v.PID, Comm: v.Comm}}.String()
 	if v.Memory.RSS != nil {
-		text += " rss=" + kill.Size(*v.Memory.RSS)
+		text += " rss=" + events.Size(*v.Memory.RSS)
 	}
 	if p := v.Pod; p != nil {
-		text += " pod=" + kill.Clean(or(p.Namespace+"/"+p.Name, "/", p.UID))
+		text += " pod=" + events.Clean(or(p.Namespace+"/"+p.Name, "/", p.UID))
 	}
 	if c := v.Container; c != nil {
-		text += " container=" + kill.Clean(or(c.Name, "", c.ID))
+		text += " container=" + events.Clean(or(c.Name, "", c.ID))
 		if c.Image != "" {
-			text += " image=" + kill.Clean(c.Image)
+			text += " image=" + events.Clean(c.Image)
 		}
 	}
 	if v.Unit != "" {
-		text += " unit=" + kill.Clean(v.Unit)
+		text += " unit=" + events.Clean(v.Unit)
 	}
 	if v.Container == nil && v.Unit == "" {
-		text += " cgroup=" + kill.Clean(or(v.Cgroup.Path, "", v.Cgroup.Ancestor))
+		text += " cgroup=" + events.Clean(or(v.Cgroup.Path, "", v.Cgroup.Ancestor))
 	}
 	return text
 }

@@ -8,23 +8,22 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/agent/internal/store"
 )
 
 // TestBacklogIsNamed: kills that are too old to be reported are counted, and how many
 // they were is said once, ahead of the first that is reported.
 func TestBacklogIsNamed(t *testing.T) {
 	log, lines := test.NewNullLogger()
-	j, _, _, err := journal.Open(t.TempDir(), "boot", time.Now())
+	j, _, _, err := store.Open(t.TempDir(), "boot", time.Now())
 	require.NoError(t, err)
 	defer j.Close()
-	a := New(Config{Log: log})
+	a := newPipeline(config{log: log})
 	a.journal = j
 	var list []events.OOMEvent
 	for i, age := range []time.Duration{2 * time.Hour, 2 * time.Hour, 0, 0} {
-		list = append(list, events.New("boot", kill.Event{Event: uint64(i), BootNS: uint64(i), Time: time.Now().Add(-age)}))
+		list = append(list, oomEvent(uint64(i), time.Now().Add(-age)))
 	}
 	a.deliver(list[:1])
 	a.deliver(list[1:])

@@ -15,8 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/metrics"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -172,11 +171,11 @@ func exposed(t *testing.T) map[string]bool {
 }
 
 // anAgent has every metric, and one kill.
-func anAgent() *metrics.Metrics {
-	m := metrics.New(metrics.Options{
+func anAgent() *agenttest.Metrics {
+	m := agenttest.NewMetrics(agenttest.MetricsOptions{
 		Version: "v1", Commit: "c",
-		Health: func() events.Health { return events.Health{Ready: true, Tier: "A"} },
-		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "kubernetes", Capacity: 10}} },
+		Health: func() agenttest.Health { return agenttest.Health{Ready: true, Tier: "A"} },
+		Queues: func() []agenttest.MetricsQueue { return []agenttest.MetricsQueue{{Name: "kubernetes", Capacity: 10}} },
 	})
 	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)
 	return m

@@ -16,9 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/page"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -93,11 +91,11 @@ func plugin(t *testing.T, address string, args []string) (status int, line strin
 }
 
 func TestNodeProblemDetectorPlugin(t *testing.T) {
-	h := &history.History{}
-	var health atomic.Pointer[events.Health]
-	health.Store(&events.Health{Ready: true, Tier: "A"})
-	agent := httptest.NewServer(page.Handler(page.Config{
-		Page: true, History: h, Loopback: true, Health: func() events.Health { return *health.Load() },
+	h := &agenttest.History{}
+	var health atomic.Pointer[agenttest.Health]
+	health.Store(&agenttest.Health{Ready: true, Tier: "A"})
+	agent := httptest.NewServer(agenttest.Handler(agenttest.WebConfig{
+		Page: true, History: h, Loopback: true, Health: func() agenttest.Health { return *health.Load() },
 	}))
 	defer agent.Close()
 	address := agent.Listener.Addr().String()
@@ -124,7 +122,7 @@ func TestNodeProblemDetectorPlugin(t *testing.T) {
 	status, line := plugin(t, address, append([]string{"10m"}, strings.Fields(strings.Repeat("node ", 40))...))
 	require.Equal(t, 1, status)
 	require.Len(t, line, 80, "what the detector takes")
-	health.Store(&events.Health{})
+	health.Store(&agenttest.Health{})
 	ask(2, "not known: no ledger on this node", above)
 }
 

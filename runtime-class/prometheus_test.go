@@ -19,15 +19,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/kill"
-	"github.com/oomwitness/oomwitness/agent/page"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-func killOf(pod string, cause oom.Cause) events.OOMEvent {
-	return events.OOMEvent{Cause: cause, Time: time.Now(), Victims: []events.Victim{{
-		Pod: &kill.Pod{Namespace: "shop", Name: pod}, Container: &kill.Container{Name: "app"},
+func killOf(pod string, cause oom.Cause) agenttest.OOMEvent {
+	return agenttest.OOMEvent{Cause: cause, Time: time.Now(), Victims: []agenttest.Victim{{
+		Pod: &agenttest.Pod{Namespace: "shop", Name: pod}, Container: &agenttest.Container{Name: "app"},
 	}}}
 }
 
@@ -38,7 +36,7 @@ func TestPrometheus(t *testing.T) {
 		t.Skip("needs Prometheus: apt-get install prometheus")
 	}
 	m := anAgent()
-	agent := httptest.NewServer(page.Handler(page.Config{Metrics: m.Handler(io.Discard), Loopback: true}))
+	agent := httptest.NewServer(agenttest.Handler(agenttest.WebConfig{Metrics: m.Handler(io.Discard), Loopback: true}))
 	defer agent.Close()
 	p := startPrometheus(t, strings.TrimPrefix(agent.URL, "http://"))
 	p.wait(t, `ALERTS{alertname="ContainerOOMKilled",alertstate="firing"}`, `"pod":"web-6d9c7b5f48-x2x7p"`)

@@ -19,8 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent"
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/journal"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
@@ -76,7 +75,7 @@ func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
 // logLine is what the tests read of the agent's log.
 type logLine struct {
 	Msg, Cause, Tier, ID string
-	Victims              []events.Victim
+	Victims              []agent.Victim
 }
 
 // next returns the next OOM event of the log, false at the log's end.
@@ -226,12 +225,11 @@ func TestAgentKilled(t *testing.T) {
 // countedIn returns how often each victim in cgroups of the test is in the journal.
 func countedIn(t *testing.T, state string, own map[uint64]bool) map[uint32]int {
 	t.Helper()
-	j, _, damaged, err := journal.Open(state, "", time.Now())
+	past, damaged, err := agenttest.Journal(state)
 	require.NoError(t, err)
 	require.Zero(t, damaged)
-	defer func() { require.NoError(t, j.Close()) }()
 	counted := map[uint32]int{}
-	for _, in := range j.Past() {
+	for _, in := range past {
 		for _, v := range in.Victims {
 			if own[v.Cgroup.ID] {
 				counted[v.PID]++

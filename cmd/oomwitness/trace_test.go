@@ -17,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
@@ -75,9 +76,9 @@ func (s *scene) kill(t *testing.T) int {
 func (s *scene) check(t *testing.T, line []byte, pid int) {
 	t.Helper()
 	t.Logf("%s", line)
-	var e kill.Event
+	var e trace.Line
 	require.NoError(t, json.Unmarshal(line, &e))
-	require.Equal(t, kill.Schema, e.Schema)
+	require.Equal(t, agenttest.Schema, e.Schema)
 	require.EqualValues(t, pid, e.Victim.PID)
 	require.True(t, e.Victim.Init)
 	require.WithinDuration(t, time.Now(), e.Time, time.Minute)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
@@ -51,7 +51,7 @@ func TestTraceAsksTheAgent(t *testing.T) {
 	require.Contains(t, with("--comm", "tail", "--agent", address), "pod 0f7a…")
 	require.NotContains(t, with("--container", s.id, "--agent", address), "(removed)")
 	require.Contains(t, with("-o", "wide", "--agent", address), "pod "+s.uid+"/"+s.id[:12])
-	var e kill.Event
+	var e trace.Line
 	require.NoError(t, json.Unmarshal([]byte(with("-o", "json", "--agent", address, "--container", s.id)), &e))
 	require.EqualValues(t, pid, e.Victim.PID)
 	require.Equal(t, s.uid, e.Pod.UID)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/oomwitness/oomwitness/agent/resolve"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/kube"
 )
@@ -27,13 +27,13 @@ var kinds = []struct {
 	// make has kubelet run the pod, and returns the name that the API has for it.
 	make func(t *testing.T, n *node, name string) string
 }{
-	{resolve.KindInit, "container", "first", func(t *testing.T, n *node, name string) string {
+	{agenttest.KindInit, "container", "first", func(t *testing.T, n *node, name string) string {
 		t.Helper()
 		pod := sleeping(name)
 		pod.Spec.InitContainers = []corev1.Container{hogging("first")}
 		return n.made(t, pod)
 	}},
-	{resolve.KindSidecar, "container", "beside", func(t *testing.T, n *node, name string) string {
+	{agenttest.KindSidecar, "container", "beside", func(t *testing.T, n *node, name string) string {
 		t.Helper()
 		pod, always := sleeping(name), corev1.ContainerRestartPolicyAlways
 		pod.Spec.InitContainers = []corev1.Container{hogging("beside")}
@@ -41,7 +41,7 @@ var kinds = []struct {
 		return n.made(t, pod)
 	}},
 	// It has no limit of its own, and the pod's is that of the others.
-	{resolve.KindEphemeral, "pod", "debugger", func(t *testing.T, n *node, name string) string {
+	{agenttest.KindEphemeral, "pod", "debugger", func(t *testing.T, n *node, name string) string {
 		t.Helper()
 		require.NoError(t, n.Create(t.Context(), sleeping(name)))
 		require.NoError(t, faultkit.Until(t.Context(), name+" to run", func() error {
@@ -54,7 +54,7 @@ var kinds = []struct {
 		require.NoError(t, n.Debug(t.Context(), name, "debugger", "/workload", "hog"))
 		return name
 	}},
-	{resolve.KindContainer, "container", "app", func(t *testing.T, n *node, name string) string {
+	{agenttest.KindContainer, "container", "app", func(t *testing.T, n *node, name string) string {
 		t.Helper()
 		static := kube.NewPod(name, "", hogging("app"))
 		static.APIVersion, static.Kind = "v1", "Pod"

@@ -19,8 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
@@ -36,8 +35,8 @@ type Line struct {
 	Domain               string
 	LimitBytes           *uint64 `json:"limit_bytes"`
 	UsageBytes           *uint64 `json:"usage_bytes"`
-	Trigger              kill.Process
-	Victims              []events.Victim
+	Trigger              agenttest.Process
+	Victims              []agenttest.Victim
 }
 
 // Process is an agent.

@@ -18,12 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/kill"
-	"github.com/oomwitness/oomwitness/agent/kube"
-	"github.com/oomwitness/oomwitness/agent/kubeapi"
-	"github.com/oomwitness/oomwitness/agent/mark"
-	"github.com/oomwitness/oomwitness/agent/outcome"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -38,7 +33,7 @@ const (
 
 // agent is one life of the agent's part in Kubernetes.
 type agent struct {
-	*kube.Kube
+	*agenttest.Kube
 	counts *counts
 	calls  *calls
 	done   chan string // IDs of OOM events of which all is done
@@ -46,23 +41,19 @@ type agent struct {
 }
 
 // startAgent starts one that knows the pods of its node, and ends it with the test.
-func startAgent(t *testing.T, config *rest.Config, change func(*kube.Options)) *agent {
+func startAgent(t *testing.T, config *rest.Config, change func(*agenttest.KubeOptions)) *agent {
 	t.Helper()
 	a := &agent{counts: newCounts(), calls: &calls{by: map[string]int{}}, done: make(chan string, 10000)}
 	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = kubeapi.DefaultQPS, kubeapi.DefaultBurst
 	config.Wrap(a.calls.wrap)
-	client, err := kubeapi.ForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	o := kube.Options{Node: nodeName, Causes: mark.DefaultCauses, EvictEvery: time.Millisecond, Count: a.counts, Log: log}
+	o := agenttest.KubeOptions{Node: nodeName, Causes: agenttest.DefaultCauses, EvictEvery: time.Millisecond, Count: a.counts, Log: log}
 	if change != nil {
 		change(&o)
 	}
-	if a.Kube, err = kube.New(client, o); err != nil {
+	var err error
+	if a.Kube, err = agenttest.NewKube(config, o); err != nil {
 		t.Fatal(err)
 	}
 	a.Queue.Start(func(id string) { a.done <- id })
@@ -86,7 +77,7 @@ func startAgent(t *testing.T, config *rest.Config, change func(*kube.Options)) *
 }
 
 // take takes OOM events, and waits until all is done for them.
-func (a *agent) take(t *testing.T, again bool, list ...events.OOMEvent) {
+func (a *agent) take(t *testing.T, again bool, list ...agenttest.OOMEvent) {
 	t.Helper()
 	for _, in := range list {
 		a.Queue.Take(in, again)
@@ -122,25 +113,25 @@ func until(t *testing.T, what string, ask func() bool) {
 	}
 }
 
-// counts is an outcome.Counter that says what it has counted.
+// counts is an agenttest.Counter that says what it has counted.
 type counts struct {
 	mu sync.Mutex
 	of map[string]int // "event reported", "mark skipped pod_gone"
 }
 
-var _ outcome.Counter = (*counts)(nil)
+var _ agenttest.Counter = (*counts)(nil)
 
 func newCounts() *counts { return &counts{of: map[string]int{}} }
 
-func (c *counts) add(what string, stage outcome.Stage, reason outcome.Reason) {
+func (c *counts) add(what string, stage agenttest.Stage, reason agenttest.Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.of[strings.TrimSpace(fmt.Sprintf("%s %s %s", what, stage, reason))]++
 }
 
-func (c *counts) Event(stage outcome.Stage, reason outcome.Reason) { c.add("event", stage, reason) }
-func (c *counts) Mark(stage outcome.Stage, reason outcome.Reason)  { c.add("mark", stage, reason) }
-func (c *counts) ReportDelay(time.Duration)                        {}
+func (c *counts) Event(stage agenttest.Stage, reason agenttest.Reason) { c.add("event", stage, reason) }
+func (c *counts) Mark(stage agenttest.Stage, reason agenttest.Reason)  { c.add("mark", stage, reason) }
+func (c *counts) ReportDelay(time.Duration)                            {}
 
 func (c *counts) get(what string) int {
 	c.mu.Lock()
@@ -188,20 +179,23 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // oomEvent makes up an OOM event with one victim, in the container app of a pod or
 // in none.
-func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) events.OOMEvent {
+func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) agenttest.OOMEvent {
 	const gigabyte = 1 << 30
-	e := kill.Event{
-		Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
-		Victim:  kill.Victim{Process: kill.Process{PID: 4000 + uint32(n), TID: 4000 + uint32(n), Comm: "python3"}},
-		Memory:  kill.Memory{RSS: new(uint64(gigabyte)), Anon: new(uint64(gigabyte)), File: new(uint64(0)), Shmem: new(uint64(0))},
-		Domain:  &kill.Domain{Constraint: "memcg", Size: gigabyte},
-		Trigger: kill.Process{PID: 1, Comm: "python3"},
+	v := agenttest.Victim{
+		Comm: "python3", IDs: agenttest.IDs{PID: 4000 + uint32(n), TID: 4000 + uint32(n)},
+		Memory: agenttest.Memory{RSS: new(uint64(gigabyte)), Anon: new(uint64(gigabyte)), File: new(uint64(0)), Shmem: new(uint64(0))},
 	}
 	if pod != nil {
-		e.Container = &kill.Container{ID: fmt.Sprintf("%064x", n), Name: "app", Kind: "container"}
-		e.Pod = &kill.Pod{UID: string(pod.UID), Name: pod.Name, Namespace: pod.Namespace}
+		v.Container = &agenttest.Container{ID: fmt.Sprintf("%064x", n), Name: "app", Kind: "container"}
+		v.Pod = &agenttest.Pod{UID: string(pod.UID), Name: pod.Name, Namespace: pod.Namespace}
 	}
-	return events.New(bootID, e)
+	in := agenttest.OOMEvent{
+		Schema: agenttest.Schema, Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
+		Domain:  &agenttest.Domain{Constraint: "memcg", Size: gigabyte},
+		Trigger: agenttest.Process{PID: 1, Comm: "python3"}, Victims: []agenttest.Victim{v},
+	}
+	in.Identify(bootID)
+	return in
 }
 
 // makePod makes a pod on a node.

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -103,7 +103,7 @@ func reportedOnce(t *testing.T, p *controlplane.Plane) {
 
 func dryRun(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "dry", managed)
-	a := startAgent(t, p.Config, func(o *kube.Options) { o.DryRun, o.Evict, o.Label = true, true, "example.com/oom=true" })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.DryRun, o.Evict, o.Label = true, true, "example.com/oom=true" })
 	a.take(t, false, oomEvent(31, oom.CauseNode, pod))
 	if n := a.calls.get("POST events") + a.calls.get("PATCH pods") + a.calls.get("POST eviction"); n != 0 {
 		t.Errorf("%d requests that write", n)
@@ -113,7 +113,7 @@ func dryRun(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-func withMarks(o *kube.Options) {
+func withMarks(o *agenttest.KubeOptions) {
 	o.Annotation, o.Label = "example.com/oom=seen by the agent", "example.com/oom-victim=true"
 }
 
@@ -136,7 +136,7 @@ func marked(t *testing.T, p *controlplane.Plane) {
 // A new pod of the same name is neither marked nor evicted.
 func recreated(t *testing.T, p *controlplane.Plane) {
 	old := makePod(t, p, "again", managed)
-	a := startAgent(t, p.Config, func(o *kube.Options) { withMarks(o) })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { withMarks(o) })
 	deletePod(t, p, old.Name)
 	fresh := makePod(t, p, "again", managed)
 	a.take(t, false, oomEvent(51, oom.CauseNode, old))
@@ -206,7 +206,7 @@ func managed(pod *corev1.Pod) {
 
 func evicted(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "evicted", managed)
-	a := startAgent(t, p.Config, func(o *kube.Options) { o.Evict = true })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Evict = true })
 	a.take(t, false, oomEvent(81, oom.CauseNode, pod))
 	if _, err := p.Client.CoreV1().Pods("default").Get(t.Context(), pod.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the pod: %v, want not found", err)
@@ -243,7 +243,7 @@ func budget(t *testing.T, p *controlplane.Plane) {
 		}
 	}
 	allow(0)
-	a := startAgent(t, p.Config, func(o *kube.Options) { o.Evict = true })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Evict = true })
 	a.Queue.Take(oomEvent(91, oom.CauseNode, pod), false)
 	until(t, "an eviction refused for the budget", func() bool { return a.counts.get("mark error budget") > 0 })
 	if got := getPod(t, p, pod.Name); got.DeletionTimestamp != nil {
@@ -278,7 +278,7 @@ func spared(t *testing.T, p *controlplane.Plane) {
 			pod.Spec.PriorityClassName = "system-node-critical"
 		}),
 	}
-	a := startAgent(t, p.Config, func(o *kube.Options) { o.Evict = true })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Evict = true })
 	n := uint64(100)
 	for reason, pod := range pods {
 		n++

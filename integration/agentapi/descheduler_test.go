@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -32,7 +32,7 @@ func TestDescheduler(t *testing.T) {
 		makeNode(t, p, name)
 	}
 	pods := makeReplicas(t, p, 3)
-	a := startAgent(t, p.Config, func(o *kube.Options) { o.Label = "oom.example.com/victim=true" })
+	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Label = "oom.example.com/victim=true" })
 	victim, limited, healthy := &pods[0], &pods[1], &pods[2]
 	a.take(t, false, oomEvent(1, oom.CauseContainer, limited), oomEvent(2, oom.CauseNode, victim))
 

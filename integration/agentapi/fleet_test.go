@@ -15,8 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	fromenv "github.com/oomwitness/oomwitness/integration/counts"
 	"github.com/oomwitness/oomwitness/oom"
@@ -57,7 +56,7 @@ func fleetOf(t *testing.T, p *controlplane.Plane, nodes int, prefix string) {
 			config := rest.CopyConfig(p.Config)
 			config.Dial = (&net.Dialer{}).DialContext // its own connections, as a node has
 			config.Wrap(watched.wrap)
-			agents[n] = startAgent(t, config, func(o *kube.Options) {
+			agents[n] = startAgent(t, config, func(o *agenttest.KubeOptions) {
 				withMarks(o)
 				o.Node = on[n][0].Spec.NodeName
 			})
@@ -70,7 +69,7 @@ func fleetOf(t *testing.T, p *controlplane.Plane, nodes int, prefix string) {
 	var storm sync.WaitGroup
 	for n, a := range agents {
 		storm.Go(func() {
-			var list []events.OOMEvent
+			var list []agenttest.OOMEvent
 			for k := range fleetKills {
 				for i, pod := range on[n] {
 					list = append(list, oomEvent(uint64(k*fleetPods+i), oom.CauseNode, pod))

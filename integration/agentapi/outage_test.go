@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/events"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -47,13 +47,13 @@ func counted(t *testing.T, p *controlplane.Plane, pods []*corev1.Pod) int {
 }
 
 // burst are OOM events over fresh pods.
-func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kills, onPods int) ([]*corev1.Pod, []events.OOMEvent) {
+func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kills, onPods int) ([]*corev1.Pod, []agenttest.OOMEvent) {
 	t.Helper()
 	var pods []*corev1.Pod
 	for i := range onPods {
 		pods = append(pods, makePod(t, p, fmt.Sprintf("%s-%d", prefix, i), nil))
 	}
-	var list []events.OOMEvent
+	var list []agenttest.OOMEvent
 	for i := range kills {
 		list = append(list, oomEvent(first+uint64(i), oom.CauseNode, pods[i%onPods]))
 	}

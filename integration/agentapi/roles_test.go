@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -95,7 +95,7 @@ func may(t *testing.T, config *rest.Config, rule rbacv1.PolicyRule) bool {
 func roles(t *testing.T, p *controlplane.Plane) {
 	config := asServiceAccount(t, p, "agent-all", chartRules(t, "agent.mark.label=example.com/oom-victim=true", "agent.evict=true")...)
 	pod := makePod(t, p, "role", managed)
-	a := startAgent(t, config, func(o *kube.Options) {
+	a := startAgent(t, config, func(o *agenttest.KubeOptions) {
 		withMarks(o)
 		o.Evict = true
 	})
@@ -128,7 +128,7 @@ func roles(t *testing.T, p *controlplane.Plane) {
 func roleWithoutMarks(t *testing.T, p *controlplane.Plane) {
 	config := asServiceAccount(t, p, "agent-reports", chartRules(t)...)
 	pod := makePod(t, p, "poor", managed)
-	a := startAgent(t, config, func(o *kube.Options) {
+	a := startAgent(t, config, func(o *agenttest.KubeOptions) {
 		withMarks(o)
 		o.Evict = true
 	})

@@ -9,8 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/resolve"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -23,7 +22,7 @@ func storm(t *testing.T, p *controlplane.Plane) {
 	for i := range onPods {
 		pods = append(pods, makePod(t, p, fmt.Sprintf("storm-%03d", i), nil))
 	}
-	var list []events.OOMEvent
+	var list []agenttest.OOMEvent
 	for i := range kills {
 		list = append(list, oomEvent(uint64(1000+i), oom.CauseNode, pods[i%onPods]))
 	}
@@ -73,7 +72,7 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]string{
-		"a1": resolve.KindInit, "b1": resolve.KindSidecar, "c1": resolve.KindContainer, "c2": resolve.KindContainer,
+		"a1": agenttest.KindInit, "b1": agenttest.KindSidecar, "c1": agenttest.KindContainer, "c2": agenttest.KindContainer,
 	} {
 		until(t, "container "+id, func() bool {
 			found, _ := a.Pods.ByUID(string(pod.UID))
@@ -83,7 +82,7 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 	}
 	deletePod(t, p, pod.Name)
 	until(t, "the removal", func() bool {
-		kept, ok := a.Pods.Lookup(string(pod.UID))
+		kept, ok := a.Pods.ByUID(string(pod.UID))
 		return ok && kept.Finished
 	})
 	if _, ok := a.Pods.ByUID(string(other.UID)); ok {

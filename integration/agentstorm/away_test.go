@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/oomwitness/oomwitness/agent/events"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/agent"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
@@ -106,7 +106,7 @@ func (w *away) killWhileAway(t *testing.T, pods ...testPod) []uint32 {
 }
 
 // victim finds one in the agent's log.
-func (w *away) victim(t *testing.T, pid uint32) events.Victim {
+func (w *away) victim(t *testing.T, pid uint32) agenttest.Victim {
 	t.Helper()
 	line, err := w.agent.Find(t.Context(), "a victim", func(l *agent.Line) bool { return l.Victims[0].PID == pid })
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/events"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/agent"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/integration/counts"
@@ -274,7 +274,7 @@ func (s *soak) allReported(t *testing.T, plane *controlplane.Plane) error {
 
 // ofSoak reports whether a victim has all of its names: others are killed on this
 // machine as well.
-func ofSoak(v *events.Victim) bool {
+func ofSoak(v *agenttest.Victim) bool {
 	return v.Pod != nil && strings.HasPrefix(v.Pod.Name, "soak-") && v.Container != nil && v.Container.Name == "app"
 }
 

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/oomwitness/oomwitness/agent/page"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/agent"
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
@@ -234,13 +234,13 @@ func (a *theAgent) reports(t *testing.T) {
 	body, err := a.get(t, "/api/v1/events", map[string]string{"namespace": "default", "pod": "hog"})
 	require.NoError(t, err)
 	t.Logf("chart agent api=%s", body)
-	var answer page.Answer
+	var answer agenttest.Answer
 	require.NoError(t, json.Unmarshal([]byte(body), &answer))
 	require.Equal(t, node, answer.Node)
 	require.Len(t, answer.Events, 1)
 	require.Equal(t, line.ID, answer.Events[0].ID)
 	require.Equal(t, "main", answer.Events[0].Victims[0].Container.Name)
-	require.Nil(t, answer.Events[0].Victims[0].Process, "that is the node's own")
+	require.Zero(t, answer.Events[0].Victims[0].IDs, "that is the node's own")
 	body, err = a.get(t, "/", nil)
 	require.NoError(t, err)
 	require.Contains(t, body, "hog")

@@ -19,7 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/kubeapi"
+	"github.com/oomwitness/oomwitness/agent"
 )
 
 // manager is who has changed a field, as the API server notes it.
@@ -41,7 +41,7 @@ func Connect(config *rest.Config) (*Client, error) {
 		{&c.apps, appsv1.SchemeGroupVersion},
 		{&c.node, nodev1.SchemeGroupVersion},
 	} {
-		client, err := kubeapi.Group(config, g.version, codecs)
+		client, err := agent.RESTGroup(config, g.version, codecs)
 		if err != nil {
 			return nil, fmt.Errorf("API server: %w", err)
 		}
@@ -94,7 +94,7 @@ func (c *Client) Evict(ctx context.Context, e *policyv1.Eviction) error {
 
 // codecs and parameters know the types that are sent and come back.
 var (
-	scheme     = kubeapi.Scheme(appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
+	scheme     = agent.RESTScheme(appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
 	codecs     = serializer.NewCodecFactory(scheme)
 	parameters = runtime.NewParameterCodec(scheme)
 )

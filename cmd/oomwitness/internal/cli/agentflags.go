@@ -15,12 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/evict"
-	"github.com/oomwitness/oomwitness/agent/kubeapi"
-	"github.com/oomwitness/oomwitness/agent/mark"
-	"github.com/oomwitness/oomwitness/agent/metrics"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
@@ -68,13 +63,13 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kubernetes, "kubernetes", auto, "true, false, or auto: where there is --kubeconfig or a service account")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
 	flags.StringVar(&f.nodeName, "node-name", "", "this node's name in Kubernetes (default: $"+nodeNameEnv+"); needed there")
-	flags.Float32Var(&f.qps, "kube-api-qps", kubeapi.DefaultQPS, "requests to the API server in a second")
-	flags.IntVar(&f.burst, "kube-api-burst", kubeapi.DefaultBurst, "requests to the API server at once")
+	flags.Float32Var(&f.qps, "kube-api-qps", agent.DefaultQPS, "requests to the API server in a second")
+	flags.IntVar(&f.burst, "kube-api-burst", agent.DefaultBurst, "requests to the API server at once")
 	flags.StringVar(&f.annotation, "victim-annotation", "", "annotation key=value that marks the victim's pod; empty for none")
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
 	flags.StringSliceVar(&f.markCauses, "mark-causes", []string{"node", "pod", "ancestor"}, "causes of which victims are marked and evicted, separated by commas")
 	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
-	flags.DurationVar(&f.evictEvery, "evict-every", evict.DefaultEvery, "time between two evictions at least")
+	flags.DurationVar(&f.evictEvery, "evict-every", agent.DefaultEvictEvery, "time between two evictions at least")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions that there would be, and make none")
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
@@ -83,8 +78,8 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 		"address of /healthz and /readyz alone, for probes, such as :8081; empty for none")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
 	flags.BoolVar(&f.pageAll, "page-all", false, "show on page and API what a pod's owner may not see: the node's processes and paths")
-	flags.DurationVar(&f.seriesTTL, "series-ttl", metrics.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")
-	flags.IntVar(&f.maxSeries, "max-series", metrics.DefaultMaxSeries, "containers with a series of their own in the metrics; those above are counted together")
+	flags.DurationVar(&f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")
+	flags.IntVar(&f.maxSeries, "max-series", agent.DefaultMaxSeries, "containers with a series of their own in the metrics; those above are counted together")
 	f.addTo(flags)
 }
 
@@ -97,12 +92,12 @@ func (f *agentFlags) check() error {
 	if _, err := f.level(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, flagError("kubelet-cgroup-root", second(cgroups.NewKubelet(f.kubeletRoots))))
+	errs = append(errs, flagError("kubelet-cgroup-root", agent.CheckKubeletRoots(f.kubeletRoots)))
 	errs = append(errs,
 		oneOf("log-format", f.logFormat, auto, "json", "text"),
 		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
 	for _, cause := range f.markCauses {
-		errs = append(errs, oneOf("mark-causes", cause, events.CauseNames()...))
+		errs = append(errs, oneOf("mark-causes", cause, agent.CauseNames()...))
 	}
 	if _, err := f.memoryBytes(); err != nil {
 		errs = append(errs, err)
@@ -116,13 +111,13 @@ func (f *agentFlags) check() error {
 	if f.seriesTTL <= 0 || f.maxSeries <= 0 {
 		errs = append(errs, fmt.Errorf("--series-ttl %v, --max-series %d: have to be above 0", f.seriesTTL, f.maxSeries))
 	}
-	return errors.Join(append(errs, flagError("victim-annotation", second(mark.ParseAnnotation(f.annotation))),
-		flagError("victim-label", second(mark.ParseLabel(f.label))))...)
+	return errors.Join(append(errs, flagError("victim-annotation", agent.CheckAnnotation(f.annotation)),
+		flagError("victim-label", agent.CheckLabel(f.label)))...)
 }
 
 // kubeletRootsFlag adds the flag of the agent and of trace.
 func kubeletRootsFlag(flags *pflag.FlagSet, roots *[]string) {
-	flags.StringSliceVar(roots, "kubelet-cgroup-root", cgroups.DefaultRoots,
+	flags.StringSliceVar(roots, "kubelet-cgroup-root", agent.DefaultKubeletRoots(),
 		"kubelet's --cgroup-root (cgroupRoot): pods are looked for below kubepods in it alone; more than one separated by commas")
 }
 
@@ -190,8 +185,6 @@ func (f *agentFlags) listenAddress() string {
 		return metricsOnNode
 	}
 }
-
-func second[T any](_ T, err error) error { return err }
 
 // flagError names the flag that an error is of.
 func flagError(flag string, err error) error {

@@ -14,8 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
@@ -110,7 +109,7 @@ removed. unit, if the agent knows it, is the systemd unit of a removed cgroup.`,
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
 	completeOneOf(cmd, "output", trace.Formats)
-	completeOneOf(cmd, "cause", trace.CauseNames())
+	completeOneOf(cmd, "cause", agent.CauseNames())
 	return cmd
 }
 
@@ -204,24 +203,24 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	if err != nil {
 		return hinted(err)
 	}
-	kubelet, err := cgroups.NewKubelet(f.kubeletRoots)
+	stderr := sticky{w: cmd.ErrOrStderr()}
+	warn := func(err error) { stderr.printf("warning: %v\n", err) }
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		warn(err) // cgroups go by their numbers then
+	}
+	names, err := agent.NewNames(agent.NamesOptions{
+		Mount: h.Mount, Parent: b.Parent, KubeletRoots: f.kubeletRoots, Containerd: f.address,
+	})
 	if err != nil {
 		return flagError("kubelet-cgroup-root", err)
 	}
-	names := containers.New(f.address)
 	defer closing(names, &err)
-	stderr := sticky{w: cmd.ErrOrStderr()}
-	warn := func(err error) { stderr.printf("warning: %v\n", err) }
 	tracer := trace.Tracer{
-		Tree: &cgroups.Tree{Parent: b.Parent, Kubelet: kubelet}, Containers: names, Filter: filter,
+		Names: names, Filter: filter,
 		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, terminalColumns(cmd.OutOrStdout())),
 		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
 	}
-	h, err := oom.FindHierarchy()
-	if err != nil {
-		tracer.Warn(err) // cgroups go by their numbers then
-	}
-	tracer.Tree.Mount = h.Mount
 	if m, err := b.Meta(); err == nil && f.follow && f.output != "json" {
 		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
 	}

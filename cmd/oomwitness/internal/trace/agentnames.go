@@ -16,12 +16,10 @@ import (
 	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/kill"
-	"github.com/oomwitness/oomwitness/agent/page"
+	"github.com/oomwitness/oomwitness/agent"
 )
 
-// Bounds of what the agent is asked for. It keeps history.MaxEvents events.
+// Bounds of what the agent is asked for. It has agent.MaxEvents events.
 const (
 	agentTimeout   = time.Second
 	maxAnswerBytes = 8 << 20
@@ -51,33 +49,33 @@ type AgentNames struct {
 // agentEvent is one OOM event of the agent.
 type agentEvent struct {
 	bootNS  uint64
-	victims []page.Victim
+	victims []agent.Victim
 }
 
 // Name puts the agent's names to an event. Where the agent contradicts what the node's
 // cgroups say, or has two answers, the event stays as it is.
-func (a *AgentNames) Name(ctx context.Context, e *kill.Event) {
+func (a *AgentNames) Name(ctx context.Context, e *agent.OOMEvent) {
 	if !a.asked {
 		a.asked = true
 		if err := a.ask(ctx); err != nil && a.Warn != nil {
 			a.Warn(fmt.Errorf("without the names that the agent knows: %w", err))
 		}
 	}
-	v := a.find(e)
-	if v == nil || !agrees(e, v) {
+	ours, v := e.First(), a.find(e)
+	if v == nil || !agrees(ours, v) {
 		return
 	}
 	if v.Container != nil {
-		e.Container = v.Container
+		ours.Container = v.Container
 	}
 	if v.Pod != nil {
-		e.Pod = v.Pod
+		ours.Pod = v.Pod
 	}
-	if v.Cgroup != nil && v.Cgroup.ID == e.Cgroup.ID && e.Cgroup.Path == "" {
-		e.Cgroup = *v.Cgroup
+	if v.Cgroup.ID == ours.Cgroup.ID && ours.Cgroup.Path == "" {
+		ours.Cgroup = v.Cgroup
 	}
-	if e.Pod == nil && e.Container == nil {
-		e.Unit = v.Unit
+	if ours.Pod == nil && ours.Container == nil {
+		ours.Unit = v.Unit
 	}
 }
 
@@ -97,7 +95,7 @@ func (a *AgentNames) ask(ctx context.Context) error {
 			return err
 		}
 		for _, e := range answer.Events {
-			if bootNS, number, ok := parseID(a.Boot, e.ID); ok && kept < history.MaxEvents {
+			if bootNS, number, ok := parseID(a.Boot, e.ID); ok && kept < agent.MaxEvents {
 				a.events[number] = append(a.events[number], agentEvent{bootNS, e.Victims})
 				kept++
 			}
@@ -110,7 +108,7 @@ func (a *AgentNames) ask(ctx context.Context) error {
 	return nil
 }
 
-func (a *AgentNames) get(ctx context.Context, client *http.Client, before string) (page.Answer, error) {
+func (a *AgentNames) get(ctx context.Context, client *http.Client, before string) (agent.Answer, error) {
 	query := url.Values{"limit": {strconv.Itoa(answerEvents)}}
 	if before != "" {
 		query.Set("before", before)
@@ -118,48 +116,48 @@ func (a *AgentNames) get(ctx context.Context, client *http.Client, before string
 	u := url.URL{Scheme: "http", Host: a.Address, Path: "/api/v1/events", RawQuery: query.Encode()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return page.Answer{}, err
+		return agent.Answer{}, err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return page.Answer{}, err
+		return agent.Answer{}, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return page.Answer{}, fmt.Errorf("%s: status %d", a.Address, response.StatusCode)
+		return agent.Answer{}, fmt.Errorf("%s: status %d", a.Address, response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	if err != nil {
-		return page.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
+		return agent.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
 	}
 	answer, err := DecodeAnswer(body)
 	if err != nil {
-		return page.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
+		return agent.Answer{}, fmt.Errorf("%s: %w", a.Address, err)
 	}
 	return answer, nil
 }
 
 // DecodeAnswer reads an answer of the agent. It leaves out the victims whose names can't
 // be names, and returns an error for what is no answer of an agent.
-func DecodeAnswer(body []byte) (page.Answer, error) {
-	var answer page.Answer
+func DecodeAnswer(body []byte) (agent.Answer, error) {
+	var answer agent.Answer
 	if len(body) > maxAnswerBytes {
 		return answer, fmt.Errorf("the answer has more than %d bytes", maxAnswerBytes)
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return page.Answer{}, errors.New("the answer is not the JSON of an agent")
+		return agent.Answer{}, errors.New("the answer is not the JSON of an agent")
 	}
-	if answer.Schema != page.Schema {
-		return page.Answer{}, fmt.Errorf("the answer has schema %d: allowed is %d", answer.Schema, page.Schema)
+	if answer.Schema != agent.AnswerSchema {
+		return agent.Answer{}, fmt.Errorf("the answer has schema %d: allowed is %d", answer.Schema, agent.AnswerSchema)
 	}
 	if len(answer.Events) > answerEvents {
-		return page.Answer{}, fmt.Errorf("the answer has %d events: allowed are %d", len(answer.Events), answerEvents)
+		return agent.Answer{}, fmt.Errorf("the answer has %d events: allowed are %d", len(answer.Events), answerEvents)
 	}
 	for i := range answer.Events {
 		e := &answer.Events[i]
-		var sound []page.Victim
+		var sound []agent.Victim
 		for _, v := range e.Victims {
-			if len(sound) < history.MaxEventVictims && isSound(&v) {
+			if len(sound) < agent.MaxEventVictims && isSound(&v) {
 				sound = append(sound, v)
 			}
 		}
@@ -169,7 +167,7 @@ func DecodeAnswer(body []byte) (page.Answer, error) {
 }
 
 // isSound reports whether the names of a victim are such as Kubernetes and containerd give.
-func isSound(v *page.Victim) bool {
+func isSound(v *agent.Victim) bool {
 	if p := v.Pod; p != nil {
 		if p.Name != "" && len(validation.IsDNS1123Subdomain(p.Name)) > 0 || p.Namespace != "" && len(validation.IsDNS1123Label(p.Namespace)) > 0 ||
 			(p.Name == "") != (p.Namespace == "") || !isText(p.UID) {
@@ -182,17 +180,14 @@ func isSound(v *page.Victim) bool {
 			return false
 		}
 	}
-	if c := v.Cgroup; c != nil && (!isText(c.Path) || !isText(c.Ancestor)) {
-		return false
-	}
-	return isText(v.Unit)
+	return isText(v.Cgroup.Path) && isText(v.Cgroup.Ancestor) && isText(v.Unit)
 }
 
 // isText reports whether a text is printed as it stands, and not too long.
-func isText(s string) bool { return len(s) <= maxText && kill.Clean(s) == s }
+func isText(s string) bool { return len(s) <= maxText && agent.Clean(s) == s }
 
 // parseID takes the ID of an OOM event apart: the boot's ID, the time in the boot and the
-// ledger's number, as events.NewID puts them together.
+// ledger's number, as OOMEvent.Identify puts them together.
 func parseID(boot, id string) (bootNS, number uint64, ok bool) {
 	rest, ours := strings.CutPrefix(id, boot+"-")
 	first, second, two := strings.Cut(rest, "-")
@@ -206,14 +201,14 @@ func parseID(boot, id string) (bootNS, number uint64, ok bool) {
 
 // find returns the victim that an event is of, nil where there is none, or where those
 // that look the same have other names.
-func (a *AgentNames) find(e *kill.Event) (found *page.Victim) {
+func (a *AgentNames) find(e *agent.OOMEvent) (found *agent.Victim) {
 	for _, one := range a.events[e.Event] {
 		if one.bootNS > e.BootNS || e.BootNS-one.bootNS > uint64(maxSpread) {
 			continue
 		}
 		for i := range one.victims {
 			v := &one.victims[i]
-			if !isSame(e, v) {
+			if !isSame(e.First(), v) {
 				continue
 			}
 			if found != nil && !sameNames(found, v) {
@@ -227,22 +222,22 @@ func (a *AgentNames) find(e *kill.Event) (found *page.Victim) {
 
 // isSame reports whether a victim of the agent is that of an event. IDs of processes are in
 // the answer of an agent with --page-all alone.
-func isSame(e *kill.Event, v *page.Victim) bool {
-	if p := v.Process; p != nil && (p.PID != e.Victim.PID || p.StartTicks != e.Victim.StartTicks) {
+func isSame(ours, v *agent.Victim) bool {
+	if v.IDs != (agent.IDs{}) && (v.PID != ours.PID || v.StartTicks != ours.StartTicks) {
 		return false
 	}
-	comm := string([]rune(e.Victim.Comm)) // as JSON has bytes that are not UTF-8
-	return comm == v.Comm && e.Victim.Init == v.Init && e.Victim.SharedMemory == v.SharedMemory &&
-		e.Victim.OOMGroup == v.OOMGroup && e.Victim.OOMScoreAdj == v.OOMScoreAdj && sameMemory(&e.Memory, &v.Memory)
+	comm := string([]rune(ours.Comm)) // as JSON has bytes that are not UTF-8
+	return comm == v.Comm && ours.Init == v.Init && ours.SharedMemory == v.SharedMemory &&
+		ours.OOMGroup == v.OOMGroup && ours.OOMScoreAdj == v.OOMScoreAdj && sameMemory(&ours.Memory, &v.Memory)
 }
 
-func sameMemory(a, b *kill.Memory) bool {
+func sameMemory(a, b *agent.Memory) bool {
 	return same(a.RSS, b.RSS) && same(a.Anon, b.Anon) && same(a.File, b.File) && same(a.Shmem, b.Shmem) &&
 		a.PageTables == b.PageTables && a.TotalVM == b.TotalVM
 }
 
-func sameNames(a, b *page.Victim) bool {
-	return same(a.Container, b.Container) && same(a.Pod, b.Pod) && same(a.Cgroup, b.Cgroup) && a.Unit == b.Unit
+func sameNames(a, b *agent.Victim) bool {
+	return same(a.Container, b.Container) && same(a.Pod, b.Pod) && a.Cgroup == b.Cgroup && a.Unit == b.Unit
 }
 
 // same reports whether two pointers are of equal values, or both nil.
@@ -251,12 +246,12 @@ func same[T comparable](a, b *T) bool {
 }
 
 // agrees reports whether the agent says nothing else than the victim's cgroup does.
-func agrees(e *kill.Event, v *page.Victim) bool {
-	if e.Container != nil && (v.Container == nil || v.Container.ID != e.Container.ID) {
+func agrees(ours, v *agent.Victim) bool {
+	if ours.Container != nil && (v.Container == nil || v.Container.ID != ours.Container.ID) {
 		return false
 	}
-	if e.Pod == nil {
+	if ours.Pod == nil {
 		return true
 	}
-	return v.Pod != nil && (v.Pod.UID == e.Pod.UID || v.Pod.Static) // a static pod's mirror has a UID of its own
+	return v.Pod != nil && (v.Pod.UID == ours.Pod.UID || v.Pod.Static) // a static pod's mirror has a UID of its own
 }

@@ -11,11 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/events"
-	"github.com/oomwitness/oomwitness/agent/history"
-	"github.com/oomwitness/oomwitness/agent/kill"
-	"github.com/oomwitness/oomwitness/agent/page"
+	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 )
@@ -26,29 +23,30 @@ const patience = time.Minute
 const boot = "3196165f-0e94-455d-93c7-2be83efd8503"
 
 // gone is the event of a victim whose cgroup nobody finds any more.
-func gone(pid uint32) kill.Event {
+func gone(pid uint32) agent.OOMEvent {
 	r := victim(pid, "java")
 	r.RSSAnon = uint64(pid)
-	return kill.NewEvent(&r, cgroups.Name{ID: 77}, cgroups.Name{})
+	return agenttest.EventOf(&r)
 }
 
 // named is the same as the agent has seen it.
-func named(pid uint32, pod, uid, container string) kill.Event {
+func named(pid uint32, pod, uid, container string) agent.OOMEvent {
 	e := gone(pid)
-	e.Cgroup.Path = "/kubepods/pod" + uid + "/" + container
-	e.Pod = &kill.Pod{UID: uid, Name: pod, Namespace: "shop"}
-	e.Container = &kill.Container{ID: container, Name: "app", Image: "shop:1", Namespace: "k8s.io"}
+	e.First().Cgroup.Path = "/kubepods/pod" + uid + "/" + container
+	e.First().Pod = &agent.Pod{UID: uid, Name: pod, Namespace: "shop"}
+	e.First().Container = &agent.Container{ID: container, Name: "app", Image: "shop:1", Namespace: "k8s.io"}
 	return e
 }
 
 // agentOf serves the real API over kills.
-func agentOf(t *testing.T, all bool, kills ...kill.Event) string {
+func agentOf(t *testing.T, all bool, kills ...agent.OOMEvent) string {
 	t.Helper()
-	var h history.History
+	var h agenttest.History
 	for _, e := range kills {
-		h.Take(events.New(boot, e), false)
+		e.Identify(boot)
+		h.Take(e, false)
 	}
-	return serving(t, page.Handler(page.Config{Page: true, History: &h, Health: func() events.Health { return events.Health{} }, All: all}))
+	return serving(t, agenttest.Handler(agenttest.WebConfig{Page: true, History: &h, Health: func() agenttest.Health { return agenttest.Health{} }, All: all}))
 }
 
 func serving(t *testing.T, handler http.Handler) string {
@@ -61,26 +59,26 @@ func serving(t *testing.T, handler http.Handler) string {
 // TestAgentNames: what was removed has the names that the agent has seen, in the order of
 // the agent's answers, with --page-all or without.
 func TestAgentNames(t *testing.T) {
-	var events []kill.Event
+	var events []agent.OOMEvent
 	for i := range uint32(700) { // two answers
 		events = append(events, named(i+1, fmt.Sprint("web-", i+1), "1", "c1"))
 	}
 	unit := gone(701)
-	unit.Cgroup.Path, unit.Unit = "/system.slice/cron.service", "cron.service"
+	unit.First().Cgroup.Path, unit.First().Unit = "/system.slice/cron.service", "cron.service"
 	for _, all := range []bool{false, true} {
 		names := trace.AgentNames{Address: agentOf(t, all, append(events, unit)...), Boot: boot, Timeout: patience, Warn: func(err error) { t.Error(err) }}
 		for _, pid := range []uint32{1, 250, 700} {
 			e := gone(pid)
 			names.Name(t.Context(), &e)
-			require.NotNil(t, e.Pod, pid)
-			require.Equal(t, fmt.Sprint("web-", pid), e.Pod.Name)
-			require.Equal(t, "app", e.Container.Name)
-			require.Equal(t, all, e.Cgroup.Path != "", "paths are the node's own")
+			require.NotNil(t, e.First().Pod, pid)
+			require.Equal(t, fmt.Sprint("web-", pid), e.First().Pod.Name)
+			require.Equal(t, "app", e.First().Container.Name)
+			require.Equal(t, all, e.First().Cgroup.Path != "", "paths are the node's own")
 		}
 		e := gone(701)
 		names.Name(t.Context(), &e)
-		require.Nil(t, e.Pod)
-		require.Equal(t, all, e.Unit == "cron.service")
+		require.Nil(t, e.First().Pod)
+		require.Equal(t, all, e.First().Unit == "cron.service")
 	}
 }
 
@@ -88,40 +86,42 @@ func TestAgentNames(t *testing.T) {
 // container than the cgroup's are not taken.
 func TestAgentDoesNotOverrule(t *testing.T) {
 	static := named(4, "etcd-node", "of-the-mirror", "c4")
-	static.Pod.Static = true
+	static.First().Pod.Static = true
 	twin := named(5, "web-6", "1", "c6")
 	twin.BootNS++ // the same number after the ledger was loaded anew
 	address := agentOf(t, false, named(1, "web-1", "1", "c1"), named(2, "web-2", "2", "c2"), static, named(5, "web-5", "1", "c5"), twin)
-	inPod := func(uid, container string) func(*kill.Event) {
-		return func(e *kill.Event) { e.Pod, e.Container = &kill.Pod{UID: uid}, &kill.Container{ID: container} }
+	inPod := func(uid, container string) func(*agent.OOMEvent) {
+		return func(e *agent.OOMEvent) {
+			e.First().Pod, e.First().Container = &agent.Pod{UID: uid}, &agent.Container{ID: container}
+		}
 	}
 	for name, test := range map[string]struct {
 		pid    uint32
 		boot   string
-		change func(*kill.Event)
+		change func(*agent.OOMEvent)
 		want   string
 	}{
-		"the same":          {1, boot, func(*kill.Event) {}, "web-1"},
+		"the same":          {1, boot, func(*agent.OOMEvent) {}, "web-1"},
 		"its container":     {2, boot, inPod("2", "c2"), "web-2"},
 		"a static pod":      {4, boot, inPod("of-the-cgroup", "c4"), "etcd-node"},
-		"another boot":      {1, strings.Repeat("0", 36), func(*kill.Event) {}, ""},
-		"no boot":           {1, "", func(*kill.Event) {}, ""},
-		"another process":   {1, boot, func(e *kill.Event) { e.Victim.Comm = "sh" }, ""},
-		"other memory":      {1, boot, func(e *kill.Event) { e.Memory.TotalVM++ }, ""},
-		"another event":     {1, boot, func(e *kill.Event) { e.Event = 9 }, ""},
-		"long before":       {1, boot, func(e *kill.Event) { e.BootNS-- }, ""},
-		"long after":        {1, boot, func(e *kill.Event) { e.BootNS += uint64(2 * time.Minute) }, ""},
+		"another boot":      {1, strings.Repeat("0", 36), func(*agent.OOMEvent) {}, ""},
+		"no boot":           {1, "", func(*agent.OOMEvent) {}, ""},
+		"another process":   {1, boot, func(e *agent.OOMEvent) { e.First().Comm = "sh" }, ""},
+		"other memory":      {1, boot, func(e *agent.OOMEvent) { e.First().Memory.TotalVM++ }, ""},
+		"another event":     {1, boot, func(e *agent.OOMEvent) { e.Event = 9 }, ""},
+		"long before":       {1, boot, func(e *agent.OOMEvent) { e.BootNS-- }, ""},
+		"long after":        {1, boot, func(e *agent.OOMEvent) { e.BootNS += uint64(2 * time.Minute) }, ""},
 		"another container": {2, boot, inPod("2", "c3"), ""},
 		"another pod":       {2, boot, inPod("3", "c2"), ""},
-		"two answers":       {5, boot, func(e *kill.Event) { e.BootNS++ }, ""},
+		"two answers":       {5, boot, func(e *agent.OOMEvent) { e.BootNS++ }, ""},
 	} {
 		names := trace.AgentNames{Address: address, Boot: test.boot, Timeout: patience}
 		e := gone(test.pid)
 		test.change(&e)
 		names.Name(t.Context(), &e)
 		got := ""
-		if e.Pod != nil {
-			got = e.Pod.Name
+		if e.First().Pod != nil {
+			got = e.First().Pod.Name
 		}
 		require.Equal(t, test.want, got, name)
 	}
@@ -184,7 +184,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 func TestPodFilter(t *testing.T) {
 	now := bootNow(t)
 	var past []bpf.Record
-	var known []kill.Event
+	var known []agent.OOMEvent
 	for pid := uint32(1); pid <= 4; pid++ {
 		r := victim(pid, "java")
 		r.BootNS = now - uint64(time.Hour) + uint64(pid)
@@ -192,8 +192,8 @@ func TestPodFilter(t *testing.T) {
 		if pid == 4 {
 			continue
 		}
-		e := kill.NewEvent(&r, cgroups.Name{ID: 77}, cgroups.Name{})
-		e.Pod = &kill.Pod{UID: "1", Name: fmt.Sprint("web-", pid), Namespace: []string{"shop", "shop", "bank"}[pid-1]}
+		e := agenttest.EventOf(&r)
+		e.First().Pod = &agent.Pod{UID: "1", Name: fmt.Sprint("web-", pid), Namespace: []string{"shop", "shop", "bank"}[pid-1]}
 		known = append(known, e)
 	}
 	address := agentOf(t, false, known...)
@@ -213,7 +213,7 @@ func TestPodFilter(t *testing.T) {
 		var out names
 		var warned []string
 		tracer := trace.Tracer{
-			Tree: &cgroups.Tree{}, Out: &out, Filter: test.filter, Agent: &trace.AgentNames{Address: address, Boot: boot, Timeout: patience},
+			Names: &agent.Names{}, Out: &out, Filter: test.filter, Agent: &trace.AgentNames{Address: address, Boot: boot, Timeout: patience},
 			Warn: func(err error) { warned = append(warned, err.Error()) },
 		}
 		require.NoError(t, test.filter.Check(), name)
@@ -249,7 +249,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		for _, e := range answer.Events {
-			require.LessOrEqual(t, len(e.Victims), history.MaxEventVictims)
+			require.LessOrEqual(t, len(e.Victims), agent.MaxEventVictims)
 			for _, v := range e.Victims {
 				texts := []string{v.Unit}
 				if v.Container != nil {
@@ -259,7 +259,7 @@ func FuzzAnswer(f *testing.F) {
 					texts = append(texts, v.Pod.UID, v.Pod.Name, v.Pod.Namespace)
 				}
 				for _, text := range texts {
-					require.Equal(t, kill.Clean(text), text)
+					require.Equal(t, agent.Clean(text), text)
 				}
 				require.LessOrEqual(t, len(v.Unit), 4096)
 				if v.Pod != nil {

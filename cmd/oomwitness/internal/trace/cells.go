@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/text/width"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 )
 
 // selectors are the variation selectors by which emoji are asked for as pictures or as
@@ -14,7 +14,7 @@ import (
 var selectors = strings.NewReplacer("\ufe0e", "", "\ufe0f", "")
 
 // plain makes text of others safe for a terminal, and as wide on each terminal.
-func plain(s string) string { return selectors.Replace(kill.Clean(s)) }
+func plain(s string) string { return selectors.Replace(agent.Clean(s)) }
 
 // ellipsis stands for what cut has left out. It takes one cell.
 const ellipsis = "…"

@@ -5,8 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -62,36 +61,36 @@ func narrowColumns(terminal int) []column {
 func wideColumns() []column {
 	return []column{
 		nameColumn, timeColumn(fullTime), causeColumn, victimColumn(0), memoryColumn,
-		{title: "LIMIT", number: true, text: func(e *kill.Event, _ int) string { return limit(e) }},
-		{title: "ROLE", text: func(e *kill.Event, _ int) string { return role(e.Victim) }},
-		{title: "TIER", text: func(e *kill.Event, _ int) string { return e.Tier }},
-		{title: "LIMIT OF", text: func(e *kill.Event, _ int) string { return limitOf(e) }},
-		{title: "IMAGE", text: func(e *kill.Event, _ int) string { return image(e) }},
-		{title: "CONTAINER ID", text: func(e *kill.Event, _ int) string { return containerID(e) }},
-		{title: "CGROUP", text: func(e *kill.Event, _ int) string { return cgroupText(e.Cgroup) }},
+		{title: "LIMIT", number: true, text: func(e *agent.OOMEvent, _ int) string { return limit(e) }},
+		{title: "ROLE", text: func(e *agent.OOMEvent, _ int) string { return role(e.First()) }},
+		{title: "TIER", text: func(e *agent.OOMEvent, _ int) string { return e.Tier }},
+		{title: "LIMIT OF", text: func(e *agent.OOMEvent, _ int) string { return limitOf(e) }},
+		{title: "IMAGE", text: func(e *agent.OOMEvent, _ int) string { return image(e.First()) }},
+		{title: "CONTAINER ID", text: func(e *agent.OOMEvent, _ int) string { return containerID(e.First()) }},
+		{title: "CGROUP", text: func(e *agent.OOMEvent, _ int) string { return cgroupText(e.First().Cgroup) }},
 	}
 }
 
 var (
-	nameColumn   = column{title: "POD, CONTAINER OR UNIT", text: func(e *kill.Event, _ int) string { return name(e) }}
-	causeColumn  = column{title: "CAUSE", width: 9, text: func(e *kill.Event, _ int) string { return string(e.Cause) }}
-	memoryColumn = column{title: "MEMORY", width: 6, number: true, text: func(e *kill.Event, _ int) string { return sizeOf(e.Memory.RSS) }}
+	nameColumn   = column{title: "POD, CONTAINER OR UNIT", text: func(e *agent.OOMEvent, _ int) string { return name(e.First()) }}
+	causeColumn  = column{title: "CAUSE", width: 9, text: func(e *agent.OOMEvent, _ int) string { return string(e.Cause) }}
+	memoryColumn = column{title: "MEMORY", width: 6, number: true, text: func(e *agent.OOMEvent, _ int) string { return sizeOf(e.First().Memory.RSS) }}
 )
 
 func timeColumn(layout string) column {
-	return column{title: "TIME", width: len(layout), text: func(e *kill.Event, _ int) string { return e.Time.In(time.Local).Format(layout) }}
+	return column{title: "TIME", width: len(layout), text: func(e *agent.OOMEvent, _ int) string { return e.Time.In(time.Local).Format(layout) }}
 }
 
 // victimColumn has the process's name and its PID, of which the PID is never cut.
 func victimColumn(width int) column {
-	return column{title: "VICTIM", width: width, text: func(e *kill.Event, width int) string {
-		pid := fmt.Sprintf("[%d]", e.Victim.PID)
-		return cut(plain(e.Victim.Comm), width-len(pid)) + pid
+	return column{title: "VICTIM", width: width, text: func(e *agent.OOMEvent, width int) string {
+		pid := fmt.Sprintf("[%d]", e.First().PID)
+		return cut(plain(e.First().Comm), width-len(pid)) + pid
 	}}
 }
 
 // role is what tells the victim from any process of its container.
-func role(v kill.Victim) string {
+func role(v *agent.Victim) string {
 	switch {
 	case v.Init:
 		return "init"
@@ -107,11 +106,11 @@ func sizeOf(bytes *uint64) string {
 	if bytes == nil {
 		return "?"
 	}
-	return strings.TrimSuffix(strings.ReplaceAll(kill.Size(*bytes), " ", ""), "B")
+	return strings.TrimSuffix(strings.ReplaceAll(agent.Size(*bytes), " ", ""), "B")
 }
 
 // limit returns how much memory there was.
-func limit(e *kill.Event) string {
+func limit(e *agent.OOMEvent) string {
 	if e.Domain == nil {
 		return "?"
 	}
@@ -119,12 +118,12 @@ func limit(e *kill.Event) string {
 }
 
 // limitOf names the cgroup whose limit was exceeded, where that is not the victim's own.
-func limitOf(e *kill.Event) string {
+func limitOf(e *agent.OOMEvent) string {
 	d := e.Domain
 	switch {
 	case d == nil && e.Cause == oom.CauseUnknown:
 		return "?"
-	case d == nil || d.ID == 0 || d.ID == e.Cgroup.ID:
+	case d == nil || d.ID == 0 || d.ID == e.First().Cgroup.ID:
 		return "-"
 	case d.Path != "":
 		return d.Path
@@ -133,25 +132,25 @@ func limitOf(e *kill.Event) string {
 	}
 }
 
-func image(e *kill.Event) string {
-	if e.Container == nil || e.Container.Image == "" {
+func image(v *agent.Victim) string {
+	if v.Container == nil || v.Container.Image == "" {
 		return "-"
 	}
-	return e.Container.Image
+	return v.Container.Image
 }
 
-func containerID(e *kill.Event) string {
-	if e.Container == nil {
+func containerID(v *agent.Victim) string {
+	if v.Container == nil {
 		return "-"
 	}
-	return e.Container.ID
+	return v.Container.ID
 }
 
 // removed stands for a cgroup whose name nobody knows any more.
 const removed = "(removed)"
 
 // cgroupText is the path, or what is known of it.
-func cgroupText(c kill.Cgroup) string {
+func cgroupText(c agent.Cgroup) string {
 	switch {
 	case c.Path != "":
 		return c.Path
@@ -163,29 +162,29 @@ func cgroupText(c kill.Cgroup) string {
 }
 
 // name names the victim's pod and container, else its unit, else its cgroup.
-func name(e *kill.Event) string {
+func name(v *agent.Victim) string {
 	switch {
-	case e.Pod != nil && e.Pod.Name != "":
-		return e.Pod.Namespace + "/" + e.Pod.Name + inPod(e.Container, "")
-	case e.Pod != nil:
-		return "pod " + e.Pod.UID + inPod(e.Container, "/"+removed)
-	case e.Container != nil:
-		return shortID(e.Container.ID)
-	case e.Unit != "":
-		return e.Unit
-	case e.Cgroup.Path == "" && (e.Cgroup.Ancestor == "" || e.Cgroup.Ancestor == "/"):
+	case v.Pod != nil && v.Pod.Name != "":
+		return v.Pod.Namespace + "/" + v.Pod.Name + inPod(v.Container, "")
+	case v.Pod != nil:
+		return "pod " + v.Pod.UID + inPod(v.Container, "/"+removed)
+	case v.Container != nil:
+		return shortID(v.Container.ID)
+	case v.Unit != "":
+		return v.Unit
+	case v.Cgroup.Path == "" && (v.Cgroup.Ancestor == "" || v.Cgroup.Ancestor == "/"):
 		return removed
-	case e.Cgroup.Path == "":
-		return e.Cgroup.Ancestor + "/" + removed
+	case v.Cgroup.Path == "":
+		return v.Cgroup.Ancestor + "/" + removed
 	}
-	if unit := cgroups.Unit(e.Cgroup.Path); unit != "" {
+	if unit := agent.Unit(v.Cgroup.Path); unit != "" {
 		return unit
 	}
-	return e.Cgroup.Path
+	return v.Cgroup.Path
 }
 
 // inPod is the container's part of a name in a pod, none if there is no container.
-func inPod(c *kill.Container, none string) string {
+func inPod(c *agent.Container, none string) string {
 	switch {
 	case c == nil:
 		return none

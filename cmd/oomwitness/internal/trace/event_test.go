@@ -8,30 +8,31 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
 // keep are the events of a trace.
-type keep struct{ events []kill.Event }
+type keep struct{ events []agent.OOMEvent }
 
 func (*keep) Begin() error { return nil }
 
 func (*keep) Flush() error { return nil }
 
-func (k *keep) Write(e *kill.Event) error {
+func (k *keep) Write(e *agent.OOMEvent) error {
 	k.events = append(k.events, *e)
 	return nil
 }
 
 // show traces one record over a tree with a pod's container in it.
-func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) kill.Event {
+func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) agent.OOMEvent {
 	t.Helper()
-	tree := &cgroups.Tree{Mount: t.TempDir()}
-	pod := filepath.Join(tree.Mount, "kubepods/podabc")
+	mount := t.TempDir()
+	names, err := agent.NewNames(agent.NamesOptions{Mount: mount, KubeletRoots: agent.DefaultKubeletRoots()})
+	require.NoError(t, err)
+	pod := filepath.Join(mount, "kubepods/podabc")
 	container := filepath.Join(pod, strings.Repeat("3f", 32))
 	require.NoError(t, os.MkdirAll(container, 0o755))
 	podID, err := bpf.CgroupID(pod)
@@ -41,7 +42,7 @@ func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) kill.
 	r := victim(1, "java")
 	change(&r, podID, id)
 	var out keep
-	tracer := trace.Tracer{Tree: tree, Out: &out, Warn: func(err error) { t.Error(err) }}
+	tracer := trace.Tracer{Names: names, Out: &out, Warn: func(err error) { t.Error(err) }}
 	require.NoError(t, tracer.Run(t.Context(), []bpf.Record{r}, nil))
 	require.Len(t, out.events, 1)
 	return out.events[0]
@@ -56,15 +57,15 @@ func TestEventOfTierA(t *testing.T) {
 	})
 	require.Equal(t, oom.CausePod, e.Cause)
 	require.Equal(t, "A", e.Tier)
-	require.True(t, e.Victim.Init && e.Victim.OOMGroup && !e.Victim.SharedMemory)
-	require.Equal(t, 6*page, *e.Memory.RSS)
-	require.Equal(t, 4*page, e.Memory.TotalVM)
-	require.EqualValues(t, 5, e.Memory.PageTables)
+	require.True(t, e.First().Init && e.First().OOMGroup && !e.First().SharedMemory)
+	require.Equal(t, 6*page, *e.First().Memory.RSS)
+	require.Equal(t, 4*page, e.First().Memory.TotalVM)
+	require.EqualValues(t, 5, e.First().Memory.PageTables)
 	require.Equal(t, "memcg", e.Domain.Constraint)
 	require.Equal(t, 16*page, e.Domain.Size)
 	require.Equal(t, "/kubepods/podabc", e.Domain.Path)
-	require.Equal(t, strings.Repeat("3f", 32), e.Container.ID)
-	require.Equal(t, "abc", e.Pod.UID)
+	require.Equal(t, strings.Repeat("3f", 32), e.First().Container.ID)
+	require.Equal(t, "abc", e.First().Pod.UID)
 }
 
 func TestEventOfTierC(t *testing.T) {
@@ -73,8 +74,8 @@ func TestEventOfTierC(t *testing.T) {
 	})
 	require.Equal(t, oom.CauseUnknown, e.Cause)
 	require.Nil(t, e.Domain)
-	require.Nil(t, e.Memory.RSS)
-	require.True(t, e.Victim.SharedMemory)
-	require.Nil(t, e.Container)
-	require.Empty(t, e.Cgroup.Path)
+	require.Nil(t, e.First().Memory.RSS)
+	require.True(t, e.First().SharedMemory)
+	require.Nil(t, e.First().Container)
+	require.Empty(t, e.First().Cgroup.Path)
 }

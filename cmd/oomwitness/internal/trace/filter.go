@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -28,24 +27,15 @@ type Filter struct {
 	After time.Time
 }
 
-// CauseNames are what --cause may be.
-func CauseNames() []string {
-	names := make([]string, len(cgroups.Causes))
-	for i, cause := range cgroups.Causes {
-		names[i] = string(cause)
-	}
-	return names
-}
-
 // ParseCauses reads a list of causes.
 func ParseCauses(list []string) ([]oom.Cause, error) {
 	var causes []oom.Cause
 	for _, name := range list {
-		cause := oom.Cause(strings.TrimSpace(name))
-		if !slices.Contains(cgroups.Causes, cause) {
-			return nil, fmt.Errorf("--cause %q: allowed are %s", name, strings.Join(CauseNames(), ", "))
+		cause := strings.TrimSpace(name)
+		if !slices.Contains(agent.CauseNames(), cause) {
+			return nil, fmt.Errorf("--cause %q: allowed are %s", name, strings.Join(agent.CauseNames(), ", "))
 		}
-		causes = append(causes, cause)
+		causes = append(causes, oom.Cause(cause))
 	}
 	return causes, nil
 }
@@ -91,25 +81,27 @@ func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
 // mayShow reports whether an event is asked for, as far as its record tells. The names of
 // its container and pod may not be known yet.
-func (f Filter) mayShow(e *kill.Event) bool {
+func (f Filter) mayShow(e *agent.OOMEvent) bool {
+	v := e.First()
 	if len(f.Causes) > 0 && !slices.Contains(f.Causes, e.Cause) {
 		return false
 	}
-	if e.Container != nil && !strings.HasPrefix(e.Container.ID, f.Container) {
+	if v.Container != nil && !strings.HasPrefix(v.Container.ID, f.Container) {
 		return false
 	}
-	return f.Comm == "" || glob(f.Comm, e.Victim.Comm)
+	return f.Comm == "" || glob(f.Comm, v.Comm)
 }
 
 // shows reports whether an event is asked for by the names of its container and pod.
-func (f Filter) shows(e *kill.Event) bool {
-	if f.Container != "" && (e.Container == nil || !strings.HasPrefix(e.Container.ID, f.Container)) {
+func (f Filter) shows(e *agent.OOMEvent) bool {
+	v := e.First()
+	if f.Container != "" && (v.Container == nil || !strings.HasPrefix(v.Container.ID, f.Container)) {
 		return false
 	}
 	if !f.ofPod() {
 		return true
 	}
-	return e.Pod != nil && (f.Pod == "" || glob(f.Pod, e.Pod.Name)) && (f.Namespace == "" || glob(f.Namespace, e.Pod.Namespace))
+	return v.Pod != nil && (f.Pod == "" || glob(f.Pod, v.Pod.Name)) && (f.Namespace == "" || glob(f.Namespace, v.Pod.Namespace))
 }
 
 // glob matches names, in which a slash is a letter like any other.

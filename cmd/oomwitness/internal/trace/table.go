@@ -4,7 +4,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 )
 
 // column is one of a table's.
@@ -16,7 +16,7 @@ type column struct {
 	number bool
 	// text returns what the column shows of an event, in at most that many cells where it
 	// can; what is longer is cut.
-	text func(e *kill.Event, width int) string
+	text func(e *agent.OOMEvent, width int) string
 }
 
 // tableWriter writes a table. The rows to come are not known. So the narrow form has
@@ -44,7 +44,7 @@ func (t *tableWriter) Begin() error {
 	return t.row(titles)
 }
 
-func (t *tableWriter) Write(e *kill.Event) error {
+func (t *tableWriter) Write(e *agent.OOMEvent) error {
 	row := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		row[i] = cut(plain(c.text(e, t.most(c))), t.most(c))

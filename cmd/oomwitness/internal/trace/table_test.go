@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/text/width"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -26,24 +26,27 @@ var odd = []string{
 }
 
 // oddEvent has a name everywhere that there is one.
-func oddEvent(name string, pid uint32) kill.Event {
+func oddEvent(name string, pid uint32) agent.OOMEvent {
 	rss := uint64(pid) * 4096
-	return kill.Event{
+	return agent.OOMEvent{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Cause: oom.CauseMempolicy, Tier: "A",
-		Victim: kill.Victim{Process: kill.Process{PID: pid, Comm: name}}, Memory: kill.Memory{RSS: &rss},
-		Cgroup: kill.Cgroup{ID: 1, Path: "/" + name}, Domain: &kill.Domain{ID: 2, Path: "/" + name, Size: rss},
-		Container: &kill.Container{ID: name, Name: name, Image: name}, Pod: &kill.Pod{UID: name, Namespace: name, Name: name},
+		Domain: &agent.Domain{ID: 2, Path: "/" + name, Size: rss},
+		Victims: []agent.Victim{{
+			Comm: name, IDs: agent.IDs{PID: pid}, Memory: agent.Memory{RSS: &rss}, Cgroup: agent.Cgroup{ID: 1, Path: "/" + name},
+			Container: &agent.Container{ID: name, Name: name, Image: name}, Pod: &agent.Pod{UID: name, Namespace: name, Name: name},
+		}},
 	}
 }
 
 // oddEvents are those of odd, with the container's name and without, and in no pod.
-func oddEvents() (list []kill.Event) {
+func oddEvents() (list []agent.OOMEvent) {
 	for i, name := range odd {
 		e := oddEvent(name, []uint32{1, 4711, 1 << 22}[i%3])
-		bare, unit, gone := e, e, e
-		bare.Container, bare.Pod = &kill.Container{ID: name}, &kill.Pod{UID: name}
-		unit.Container, unit.Pod, unit.Cgroup.Path = nil, nil, "/system.slice/"+name+".service"
-		gone.Container, gone.Pod, gone.Cgroup = nil, nil, kill.Cgroup{ID: 1, Ancestor: "/" + name}
+		bare := with(e, func(v *agent.Victim) { v.Container, v.Pod = &agent.Container{ID: name}, &agent.Pod{UID: name} })
+		unit := with(e, func(v *agent.Victim) { v.Container, v.Pod, v.Cgroup.Path = nil, nil, "/system.slice/"+name+".service" })
+		gone := with(e, func(v *agent.Victim) {
+			v.Container, v.Pod, v.Cgroup = nil, nil, agent.Cgroup{ID: 1, Ancestor: "/" + name}
+		})
 		list = append(list, e, bare, unit, gone)
 	}
 	return list
@@ -63,7 +66,7 @@ func terminalCells(line string) (n int) {
 	return n
 }
 
-func written(t *testing.T, format string, columns int, events []kill.Event) string {
+func written(t *testing.T, format string, columns int, events []agent.OOMEvent) string {
 	t.Helper()
 	time.Local = time.UTC
 	var out bytes.Buffer
@@ -95,7 +98,7 @@ func TestAligned(t *testing.T) {
 			require.True(t, ok, "%q", lines[0])
 			for i, line := range lines {
 				require.True(t, utf8.ValidString(line))
-				require.Equal(t, kill.Clean(line), line, "printed as it stands")
+				require.Equal(t, agent.Clean(line), line, "printed as it stands")
 				if form.format == "text" {
 					require.LessOrEqual(t, terminalCells(line), form.columns, "%q", line)
 				}
@@ -105,7 +108,7 @@ func TestAligned(t *testing.T) {
 				name, rest, ok := strings.Cut(line, form.clock)
 				require.True(t, ok, "%q", line)
 				require.Equal(t, terminalCells(before), terminalCells(name), "%q", line)
-				require.Contains(t, rest, fmt.Sprintf("[%d]", events[i-1].Victim.PID), "the PID is whole")
+				require.Contains(t, rest, fmt.Sprintf("[%d]", events[i-1].First().PID), "the PID is whole")
 				require.NotEmpty(t, strings.TrimSpace(name), "%q", line)
 			}
 		})
@@ -115,12 +118,12 @@ func TestAligned(t *testing.T) {
 
 // TestNamesStayApart: what is cut keeps its end.
 func TestNamesStayApart(t *testing.T) {
-	var events []kill.Event
+	var events []agent.OOMEvent
 	for _, suffix := range []string{"x2x1z", "k8s2p"} {
 		e := oddEvent("", 4711)
-		e.Victim.Comm = "python3"
-		e.Pod = &kill.Pod{Namespace: "production", Name: "recommendation-engine-7d4b9c8f6-" + suffix}
-		e.Container = &kill.Container{ID: "1", Name: "app"}
+		e.First().Comm = "python3"
+		e.First().Pod = &agent.Pod{Namespace: "production", Name: "recommendation-engine-7d4b9c8f6-" + suffix}
+		e.First().Container = &agent.Container{ID: "1", Name: "app"}
 		events = append(events, e)
 	}
 	out := written(t, "text", trace.DefaultColumns, events)

@@ -8,9 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
@@ -22,13 +20,11 @@ type Source interface {
 
 // Tracer shows records.
 type Tracer struct {
-	// Tree names cgroups. Containers names containers, and Agent what is gone; both may
-	// be nil.
-	Tree       *cgroups.Tree
-	Containers *containers.Client
-	Agent      *AgentNames
-	Filter     Filter
-	Out        Writer
+	// Names names cgroups and containers, and Agent what is gone; Agent may be nil.
+	Names  *agent.Names
+	Agent  *AgentNames
+	Filter Filter
+	Out    Writer
 	// Warn receives what goes wrong with one record and does not end the trace.
 	Warn func(error)
 	// Ahead is how often the tree is walked, so that cgroups have a name when
@@ -48,7 +44,7 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	if err := t.Out.Begin(); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
-	if err := t.Tree.Refresh(); err != nil {
+	if err := t.Names.Refresh(); err != nil {
 		t.Warn(err)
 	}
 	shown := map[bpf.TaskKey]bool{}
@@ -101,7 +97,7 @@ func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]
 			return nil
 		case <-ahead:
 			t.warnLost()
-			if err := t.Tree.Refresh(); err != nil {
+			if err := t.Names.Refresh(); err != nil {
 				t.Warn(err)
 				ahead = nil // once is enough
 			}
@@ -175,15 +171,11 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 	if t.Filter.old(r) {
 		return nil
 	}
-	e := kill.NewEvent(r, t.name(r.Cgroup, r), t.name(r.Domain, r))
+	e := t.Names.Event(r, t.Warn)
 	if !t.Filter.mayShow(&e) {
 		return nil
 	}
-	if e.Container != nil && t.Containers != nil {
-		if info, ok := t.Containers.Lookup(ctx, e.Container.ID); ok {
-			e.Named(info)
-		}
-	}
+	t.Names.Ask(ctx, e.First())
 	if unnamed(&e) && t.Agent != nil {
 		t.Agent.Name(ctx, &e)
 	}
@@ -199,22 +191,14 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 	return nil
 }
 
-func (t *Tracer) name(id uint64, r *bpf.Record) cgroups.Name {
-	name, err := t.Tree.Name(id, r.Time())
-	if err != nil {
-		t.Warn(err)
-	}
-	return name
-}
-
 // unnamed reports whether an event lacks names that somebody may know.
-func unnamed(e *kill.Event) bool {
-	switch {
-	case e.Pod != nil:
-		return e.Pod.Name == ""
-	case e.Container != nil:
-		return e.Container.Namespace == ""
+func unnamed(e *agent.OOMEvent) bool {
+	switch v := e.First(); {
+	case v.Pod != nil:
+		return v.Pod.Name == ""
+	case v.Container != nil:
+		return v.Container.Namespace == ""
 	default:
-		return e.Cgroup.Path == ""
+		return v.Cgroup.Path == ""
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,8 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
@@ -70,8 +71,8 @@ func (*names) Begin() error { return nil }
 
 func (*names) Flush() error { return nil }
 
-func (n *names) Write(e *kill.Event) error {
-	n.pids = append(n.pids, e.Victim.PID)
+func (n *names) Write(e *agent.OOMEvent) error {
+	n.pids = append(n.pids, e.First().PID)
 	return nil
 }
 
@@ -82,7 +83,7 @@ func TestPastThenLive(t *testing.T) {
 			warnings []error
 		)
 		tracer := trace.Tracer{
-			Tree: &cgroups.Tree{}, Out: &out, Ahead: time.Millisecond,
+			Names: &agent.Names{}, Out: &out, Ahead: time.Millisecond,
 			Warn: func(err error) { warnings = append(warnings, err) },
 		}
 		ctx, interrupt := context.WithCancel(t.Context())
@@ -105,7 +106,7 @@ func TestLostRecords(t *testing.T) {
 		var warnings []string
 		asked := 0
 		tracer := trace.Tracer{
-			Tree: &cgroups.Tree{}, Out: &names{}, Ahead: time.Second,
+			Names: &agent.Names{}, Out: &names{}, Ahead: time.Second,
 			Warn: func(err error) { warnings = append(warnings, err.Error()) },
 			Lost: func() (uint64, bool) {
 				asked++
@@ -123,7 +124,7 @@ func TestLostRecords(t *testing.T) {
 }
 
 func TestEndOfTheRing(t *testing.T) {
-	tracer := trace.Tracer{Tree: &cgroups.Tree{}, Out: &names{}}
+	tracer := trace.Tracer{Names: &agent.Names{}, Out: &names{}}
 	require.NoError(t, tracer.Run(t.Context(), nil, nil))
 	err := tracer.Run(t.Context(), nil, &fake{err: bpf.ErrRetired})
 	require.ErrorIs(t, err, bpf.ErrRetired)
@@ -157,7 +158,7 @@ func TestFilters(t *testing.T) {
 		"both":            {trace.Filter{Comm: "java*", Causes: []oom.Cause{oom.CauseNode}}, nil},
 	} {
 		var out names
-		tracer := trace.Tracer{Tree: &cgroups.Tree{}, Out: &out, Filter: test.filter}
+		tracer := trace.Tracer{Names: &agent.Names{}, Out: &out, Filter: test.filter}
 		require.NoError(t, tracer.Run(t.Context(), past, nil))
 		require.Equal(t, test.want, out.pids, name)
 	}
@@ -177,42 +178,51 @@ func bootNow(t *testing.T) uint64 {
 	return uint64(seconds * 1e9)
 }
 
+// with returns an OOM event whose victim is another.
+func with(e agent.OOMEvent, change func(*agent.Victim)) agent.OOMEvent {
+	e.Victims = slices.Clone(e.Victims)
+	change(e.First())
+	return e
+}
+
 // samples are one of each kind, as the writers get them.
-func samples() []kill.Event {
+func samples() []agent.OOMEvent {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	rss, part := uint64(64<<20), uint64(32<<20)
-	pod := kill.Event{
-		Schema: kill.Schema, Time: at, BootNS: 5, Event: 7, Index: 1, Cause: oom.CausePod, Tier: "A",
-		Victim: kill.Victim{
-			Process: kill.Process{PID: 4711, TID: 4711, Comm: "java"}, StartTicks: 99, UID: 1000, OOMScoreAdj: -5, Init: true, OOMGroup: true,
-		},
-		Memory:    kill.Memory{RSS: &rss, Anon: &part, File: &part, Shmem: new(uint64), PageTables: 4096, TotalVM: 1 << 30},
-		Cgroup:    kill.Cgroup{ID: 12, Path: "/kubepods/pod1/3f2a"},
-		Domain:    &kill.Domain{Constraint: "memcg", ID: 11, Path: "/kubepods/pod1", Size: 64 << 20, Points: 17},
-		Trigger:   kill.Process{PID: 4712, TID: 4713, Comm: "python3"},
-		Container: &kill.Container{ID: strings.Repeat("3f", 32), Name: "app", Image: "shop:1", Namespace: "k8s.io"},
-		Pod:       &kill.Pod{UID: "1", Name: "web-1", Namespace: "shop"},
+	pod := agent.OOMEvent{
+		Schema: agenttest.Schema, Time: at, BootNS: 5, Event: 7, Cause: oom.CausePod, Tier: "A",
+		Domain:  &agent.Domain{Constraint: "memcg", ID: 11, Path: "/kubepods/pod1", Size: 64 << 20, Points: 17},
+		Trigger: agent.Process{PID: 4712, TID: 4713, Comm: "python3"},
+		Victims: []agent.Victim{{
+			Index: 1, Comm: "java", OOMScoreAdj: -5, Init: true, OOMGroup: true,
+			IDs:       agent.IDs{PID: 4711, TID: 4711, StartTicks: 99, UID: 1000},
+			Memory:    agent.Memory{RSS: &rss, Anon: &part, File: &part, Shmem: new(uint64), PageTables: 4096, TotalVM: 1 << 30},
+			Cgroup:    agent.Cgroup{ID: 12, Path: "/kubepods/pod1/3f2a"},
+			Container: &agent.Container{ID: strings.Repeat("3f", 32), Name: "app", Image: "shop:1", Namespace: "k8s.io"},
+			Pod:       &agent.Pod{UID: "1", Name: "web-1", Namespace: "shop"},
+		}},
 	}
-	above := pod
-	above.Cause, above.Domain = oom.CauseAncestor, &kill.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
-	above.Container, above.Pod = &kill.Container{ID: strings.Repeat("3f", 32)}, &kill.Pod{UID: "1"}
-	node := kill.Event{
-		Schema: kill.Schema, Time: at, Cause: oom.CauseNode, Tier: "B",
-		Victim: kill.Victim{Process: kill.Process{PID: 1 << 22, TID: 1 << 22, Comm: "evil\x1b[2J\xff"}, SharedMemory: true},
-		Cgroup: kill.Cgroup{ID: 9, Path: "/user.slice"}, Domain: &kill.Domain{Constraint: "none", Size: 1000 << 30},
+	above := with(pod, func(v *agent.Victim) {
+		v.Container, v.Pod = &agent.Container{ID: strings.Repeat("3f", 32)}, &agent.Pod{UID: "1"}
+	})
+	above.Cause, above.Domain = oom.CauseAncestor, &agent.Domain{Constraint: "memcg", ID: 3, Path: "/kubepods", Size: 7 << 30}
+	node := agent.OOMEvent{
+		Schema: agenttest.Schema, Time: at, Cause: oom.CauseNode, Tier: "B", Domain: &agent.Domain{Constraint: "none", Size: 1000 << 30},
+		Victims: []agent.Victim{{
+			Comm: "evil\x1b[2J\xff", SharedMemory: true, IDs: agent.IDs{PID: 1 << 22, TID: 1 << 22}, Cgroup: agent.Cgroup{ID: 9, Path: "/user.slice"},
+		}},
 	}
-	ctr := kill.Event{
-		Schema: kill.Schema, Time: at, Cause: oom.CauseUnknown, Tier: "C",
-		Victim: kill.Victim{Process: kill.Process{PID: 5, TID: 5, Comm: "sh"}}, Memory: kill.Memory{RSS: new(uint64)},
-		Cgroup: kill.Cgroup{ID: 8, Path: "/default/web"}, Container: &kill.Container{ID: "web", Image: "busybox", Namespace: "default"},
+	ctr := agent.OOMEvent{
+		Schema: agenttest.Schema, Time: at, Cause: oom.CauseUnknown, Tier: "C",
+		Victims: []agent.Victim{{
+			Comm: "sh", IDs: agent.IDs{PID: 5, TID: 5}, Memory: agent.Memory{RSS: new(uint64)},
+			Cgroup: agent.Cgroup{ID: 8, Path: "/default/web"}, Container: &agent.Container{ID: "web", Image: "busybox", Namespace: "default"},
+		}},
 	}
-	gone := ctr
-	gone.Container, gone.Cgroup = nil, kill.Cgroup{ID: 8, Ancestor: "/kubepods/pod1"}
-	lost := gone
-	lost.Cgroup.Ancestor = "/"
-	inPod := gone
-	inPod.Pod = &kill.Pod{UID: "1"}
-	return []kill.Event{pod, above, node, ctr, gone, lost, inPod}
+	gone := with(ctr, func(v *agent.Victim) { v.Container, v.Cgroup = nil, agent.Cgroup{ID: 8, Ancestor: "/kubepods/pod1"} })
+	lost := with(gone, func(v *agent.Victim) { v.Cgroup.Ancestor = "/" })
+	inPod := with(gone, func(v *agent.Victim) { v.Pod = &agent.Pod{UID: "1"} })
+	return []agent.OOMEvent{pod, above, node, ctr, gone, lost, inPod}
 }
 
 // TestGolden holds the output still. UPDATE=1 writes it anew.

@@ -1,0 +1,187 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/oomwitness/oomwitness/agent/internal/deliver"
+)
+
+// Reason and Component of all Events.
+const (
+	Reason    = "OOMKilling"
+	Component = "oomwitness"
+)
+
+// maxName is how long an Event's name may be.
+const maxName = 253
+
+// object is what the Event of a lane is about.
+func (r *Reporter) object(lane deliver.Lane, tasks []deliver.Task) (corev1.ObjectReference, error) {
+	if lane.Target.Node() {
+		// As kubelet's own Events on its node: kubectl looks for both UIDs.
+		return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.Node, UID: types.UID(r.Node)}, nil
+	}
+	object := corev1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: lane.Target.Namespace, Name: lane.Target.Name, UID: types.UID(lane.Target.UID),
+	}
+	if pod, ok := r.Pods.ByUID(lane.Target.UID); ok {
+		object.Namespace, object.Name, object.UID = pod.Namespace, pod.Name, types.UID(pod.UID)
+		for _, c := range pod.Containers {
+			if c.Name == lane.Container {
+				object.FieldPath = fmt.Sprintf("%s{%s}", fieldOf[c.Kind], c.Name)
+			}
+		}
+	} else if lane.Container != "" {
+		object.FieldPath = fmt.Sprintf("spec.containers{%s}", lane.Container)
+	}
+	if object.Namespace == "" || object.Name == "" {
+		return object, deliver.Unknown(lane, tasks)
+	}
+	return object, nil
+}
+
+// fieldOf says where in a pod a container is, by its kind.
+var fieldOf = map[string]string{
+	"init": "spec.initContainers", "sidecar": "spec.initContainers",
+	"container": "spec.containers", "ephemeral": "spec.ephemeralContainers",
+}
+
+// seen is an Event as the API server had it last. Without a version the Event is
+// there and was not read since somebody else changed it.
+type seen struct {
+	version  string
+	count    int32
+	reported reported
+}
+
+func seenOf(e *corev1.Event) seen {
+	return seen{version: e.ResourceVersion, count: e.Count, reported: parseReported(e.Annotations[annotationReported])}
+}
+
+// report changes the lane's Event if it is there, and creates it if not. Each answer
+// of the API server is kept for the next attempt: an attempt that fails at its last
+// request repeats this request alone.
+func (r *Reporter) report(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
+	namespace, eventName := object.Namespace, eventName(lane, object)
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	if _, ok := r.events.Get(lane); !ok {
+		event := r.event(namespace, eventName, object, tasks)
+		created := &corev1.Event{}
+		err := r.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
+		if err == nil {
+			r.events.Add(lane, seenOf(created))
+			return nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return deliver.Judge(err)
+		}
+		// By an agent before this one, or by a call whose answer was lost.
+		r.events.Add(lane, seen{})
+	}
+	known, err := r.known(ctx, lane, namespace, eventName)
+	if err != nil {
+		return err
+	}
+	return r.count(ctx, lane, namespace, eventName, known, tasks)
+}
+
+// known is the lane's Event, which is read if it was not yet.
+func (r *Reporter) known(ctx context.Context, lane deliver.Lane, namespace, eventName string) (seen, error) {
+	if cached, ok := r.events.Get(lane); ok && cached.(seen).version != "" {
+		return cached.(seen), nil
+	}
+	event, err := r.patch(ctx, namespace, eventName, []byte("{}"))
+	if err != nil {
+		return seen{}, r.failed(lane, err)
+	}
+	known := seenOf(event)
+	r.events.Add(lane, known)
+	return known, nil
+}
+
+// count has an Event count the tasks that it does not yet.
+func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
+	news := known.reported.news(tasks)
+	if len(news) == 0 {
+		return nil
+	}
+	last := news[len(news)-1]
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"resourceVersion": known.version,
+			"annotations":     map[string]string{annotationReported: known.reported.with(news).String()},
+		},
+		"count":         known.count + int32(len(news)),
+		"lastTimestamp": metav1.NewTime(last.Time),
+		"message":       last.Text,
+	})
+	if err != nil {
+		return &deliver.SkipError{Reason: deliver.Refused, Err: err}
+	}
+	changed, err := r.patch(ctx, namespace, eventName, body)
+	if err != nil {
+		return r.failed(lane, err)
+	}
+	r.events.Add(lane, seenOf(changed))
+	return nil
+}
+
+// patch changes an Event, and returns it. An empty patch reads it with no more
+// rights than those to patch.
+func (r *Reporter) patch(ctx context.Context, namespace, eventName string, body []byte) (*corev1.Event, error) {
+	event := &corev1.Event{}
+	err := r.Client.Patch(types.MergePatchType).Namespace(namespace).Resource("events").Name(eventName).
+		Body(body).MaxRetries(0).Do(ctx).Into(event)
+	return event, err
+}
+
+// failed says what a failed read or change means. What is known of the Event stays
+// known after an answer that says nothing of it: a change names the version that it
+// changes, so one that was made, and whose answer was lost, is a conflict next time.
+func (r *Reporter) failed(lane deliver.Lane, err error) error {
+	switch {
+	case apierrors.IsNotFound(err): // its time is over
+		r.events.Remove(lane)
+		return &deliver.RetryError{Reason: deliver.Conflict, Err: err}
+	case apierrors.IsConflict(err):
+		r.events.Add(lane, seen{})
+	}
+	return deliver.Judge(err)
+}
+
+// event is a new Event for tasks.
+func (r *Reporter) event(namespace, eventName string, object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
+	first, last := tasks[0], tasks[len(tasks)-1]
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: eventName,
+			Annotations: map[string]string{annotationReported: reported(nil).with(tasks).String()},
+		},
+		InvolvedObject: object, Reason: Reason, Message: last.Text, Type: corev1.EventTypeWarning,
+		Source:         corev1.EventSource{Component: Component, Host: r.Node},
+		FirstTimestamp: metav1.NewTime(first.Time), LastTimestamp: metav1.NewTime(last.Time),
+		Count: int32(len(tasks)), ReportingController: Component, ReportingInstance: r.Node,
+	}
+}
+
+// eventName is the same for the same lane in every life of the agent.
+func eventName(lane deliver.Lane, object corev1.ObjectReference) string {
+	h := fnv.New64a()
+	for _, part := range []string{string(object.UID), lane.Container, lane.Group} {
+		_, _ = h.Write(append([]byte(part), 0))
+	}
+	suffix := fmt.Sprintf(".%016x", h.Sum64())
+	prefix := object.Name[:min(len(object.Name), maxName-len(suffix))]
+	return strings.TrimRight(prefix, "-.") + suffix
+}

@@ -1,0 +1,81 @@
+package notify
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+
+	"github.com/oomwitness/oomwitness/agent/internal/deliver"
+	"github.com/oomwitness/oomwitness/agent/internal/resolve"
+)
+
+// known knows one pod, that may be evicted.
+type known struct{}
+
+func (known) ByUID(uid string) (resolve.Pod, bool) {
+	return resolve.Pod{UID: uid, Namespace: "shop", Name: "cart", Managed: true}, true
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Two evictions are apart, and one that has to wait asks nothing of the API server.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		client, err := deliver.ForConfig(&rest.Config{Host: "http://api.invalid", Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			calls++
+			return nil, errors.New("connection refused")
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := NewEvicter(Common{Client: client.Core, Pods: known{}, Counter: deliver.Discard{}}, nil, 10*time.Second)
+		do := func() error {
+			return e.Do(t.Context(), deliver.Lane{Target: deliver.Target{UID: "u"}}, []deliver.Task{{Queued: time.Now()}})
+		}
+		var retry *deliver.RetryError
+		var wait *deliver.WaitError
+		if err := do(); !errors.As(err, &retry) || calls != 1 {
+			t.Fatalf("first: %v, %d requests", err, calls)
+		}
+		time.Sleep(4 * time.Second)
+		if err := do(); !errors.As(err, &wait) || wait.After.Round(time.Millisecond) != 6*time.Second || calls != 1 {
+			t.Errorf("after 4 s: %v, %d requests", err, calls)
+		}
+		time.Sleep(6 * time.Second)
+		if err := do(); !errors.As(err, &retry) || calls != 2 {
+			t.Errorf("after 10 s: %v, %d requests", err, calls)
+		}
+	})
+}
+
+func TestJudge(t *testing.T) {
+	resource := schema.GroupResource{Resource: "pods"}
+	refused := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+	refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause}}
+	other := errors.New("the UID in the precondition (a) does not match the UID in record (b)")
+	var skip *deliver.SkipError
+	var retry *deliver.RetryError
+	if err := judgeEviction(apierrors.NewConflict(resource, "cart", other)); !errors.As(err, &skip) || skip.Reason != deliver.PodRecreated {
+		t.Errorf("another UID: %v", err)
+	}
+	if err := judgeEviction(apierrors.NewConflict(resource, "cart", errors.New("changed"))); !errors.As(err, &retry) || retry.Reason != deliver.Conflict {
+		t.Errorf("a conflict: %v", err)
+	}
+	if err := judgeEviction(refused); !errors.As(err, &retry) || retry.Reason != deliver.Budget || retry.After != budgetPause {
+		t.Errorf("a budget: %v", err)
+	}
+	if err := judgeEviction(nil); err != nil {
+		t.Errorf("no error: %v", err)
+	}
+}

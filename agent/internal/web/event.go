@@ -1,0 +1,110 @@
+package web
+
+import (
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Event is one OOM event as the API and the page show it. Its JSON form is stable:
+// fields are added, never changed.
+//
+// Without Config.All it has what the owner of a pod can know of it: victims in pods
+// with the names of pod, container and process, and their memory. What is the node's
+// own is left out: processes in no pod are a number, and there are no IDs of
+// processes and users of the node, no paths of cgroups, and not the name of who asked
+// for the memory.
+type Event struct {
+	ID   string    `json:"id"`
+	Time time.Time `json:"time"`
+	// Cause is whose limit fired.
+	Cause oom.Cause `json:"cause"`
+	// Tier of the programs that saw it.
+	Tier string `json:"tier"`
+	// SizeBytes is the size of what was full: a limit of memory and swap together,
+	// or the node's. LimitBytes is the limit without swap, UsageBytes the most that
+	// was used of it. Null where it is not known, or is of something in no pod.
+	SizeBytes  *uint64 `json:"size_bytes"`
+	LimitBytes *uint64 `json:"limit_bytes"`
+	UsageBytes *uint64 `json:"usage_bytes"`
+	// Killed counts all victims. Those that are not in Victims are in Hidden, or in
+	// Omitted: of one event the first 64 are kept.
+	Killed  int             `json:"killed"`
+	Hidden  int             `json:"hidden"`
+	Omitted int             `json:"omitted"`
+	Victims []events.Victim `json:"victims"`
+	// Domain and Trigger are there only with Config.All.
+	Domain  *events.Domain  `json:"domain,omitempty"`
+	Trigger *events.Process `json:"trigger,omitempty"`
+}
+
+// shown makes of an event what may be shown of it.
+func shown(e *Entry, all bool) Event {
+	out := Event{
+		ID: e.ID, Time: e.Time, Cause: e.Cause, Tier: e.Tier, Killed: e.Killed,
+		Omitted: e.Killed - len(e.Victims), Victims: []events.Victim{},
+	}
+	for i := range e.Victims {
+		switch v := &e.Victims[i]; {
+		case all:
+			out.Victims = append(out.Victims, *v)
+		case v.Pod != nil:
+			out.Victims = append(out.Victims, v.ForOwner())
+		default:
+			out.Hidden++
+		}
+	}
+	if all || out.Hidden == 0 || ofNode(e.Cause) {
+		out.LimitBytes, out.UsageBytes = e.Limit, e.Usage
+		if e.Domain != nil {
+			out.SizeBytes = &e.Domain.Size
+		}
+	}
+	if all {
+		out.Domain, out.Trigger = e.Domain, &e.Trigger
+	}
+	return out
+}
+
+// ofNode reports whether what was full is everybody's.
+func ofNode(cause oom.Cause) bool { return cause == oom.CauseNode || cause == oom.CauseSysrq }
+
+// maxAnswer bounds the victims of one answer: it ends behind the event that passes
+// it, and the next answer goes on from there.
+const maxAnswer = 1000
+
+// selection is the answer to a query.
+type selection struct {
+	events []Event
+	// next is the ID from which the next answer goes on, "" at the end.
+	next string
+	// matched are all events that the query asks for, on any page, newest first.
+	matched []*Entry
+	// gone says that the event of before is not kept.
+	gone bool
+}
+
+func (q *query) run(list []*Entry, all bool) (s selection) {
+	behind := q.before == ""
+	victims := 0
+	for _, e := range list {
+		ok := q.match(e)
+		if ok {
+			s.matched = append(s.matched, e)
+		}
+		switch {
+		case e.ID == q.before:
+			behind = true
+		case !ok || !behind || s.next != "":
+		case len(s.events) == q.limit || victims >= maxAnswer:
+			s.next = s.events[len(s.events)-1].ID
+		default:
+			out := shown(e, all)
+			victims += len(out.Victims)
+			s.events = append(s.events, out)
+		}
+	}
+	s.gone = !behind
+	return s
+}

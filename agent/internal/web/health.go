@@ -1,0 +1,42 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+)
+
+// HealthHandler answers /healthz and /readyz alone, for a listener that nothing else is
+// asked at. health is asked at each request for /readyz, and must not block.
+func HealthHandler(health func() events.Health) http.Handler {
+	s := &server{Config: Config{Health: health}}
+	return s.guard(s.health())
+}
+
+// health is what is asked by probes.
+func (s *server) health() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("/readyz", s.ready)
+	return mux
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.Health == nil {
+		text(w, http.StatusOK, "ok\n")
+		return
+	}
+	h := s.Health()
+	status, body := http.StatusOK, "ok\n"
+	if !h.Ready {
+		status, body = http.StatusServiceUnavailable, "not ready: "+h.Why+"\n"
+	}
+	for _, missing := range []struct{ what, why string }{
+		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
+	} {
+		if missing.why != "" {
+			body += "without " + missing.what + ": " + missing.why + "\n"
+		}
+	}
+	text(w, status, body)
+}

@@ -1,0 +1,212 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// Causes that an event can have, the widest first.
+var causes = []oom.Cause{
+	oom.CauseNode, oom.CauseAncestor, oom.CausePod, oom.CauseContainer,
+	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
+}
+
+// query is what a request asks for.
+type query struct {
+	causes                    []oom.Cause // none for all
+	namespace, pod, container string
+	since, until              time.Time // zero for no bound
+	ago                       string    // since, as it was given, if that was a duration
+	before                    string    // an event's ID: only what is older
+	limit                     int
+}
+
+// Bounds of a query's values.
+const (
+	maxName   = 253 // of Kubernetes
+	maxID     = 128 // of an OOM event
+	maxAgo    = 10 * 366 * 24 * time.Hour
+	maxLength = 2048 // of all of it
+)
+
+// parseQuery reads a request's parameters. Every one that is wrong is in the error.
+// An empty value is none at all, as forms send it.
+func parseQuery(raw string, now time.Time, limit, most int) (query, error) {
+	q := query{limit: limit}
+	if len(raw) > maxLength {
+		return q, fmt.Errorf("the query has %d bytes: at most %d are allowed", len(raw), maxLength)
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fmt.Errorf("not a query: %w", err)
+	}
+	var wrong []error
+	for _, name := range sortedKeys(values) {
+		list := slices.DeleteFunc(values[name], func(v string) bool { return v == "" })
+		if len(list) > 1 && name != "cause" {
+			wrong = append(wrong, fmt.Errorf("%s: given %d times", name, len(list)))
+			continue
+		}
+		for _, value := range list {
+			if err := q.set(name, value, now, most); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s=%q: %w", name, cut(value), err))
+			}
+		}
+		if !slices.Contains(parameters, name) {
+			wrong = append(wrong, fmt.Errorf("%q: no such parameter; there are %s", cut(name), strings.Join(parameters, ", ")))
+		}
+	}
+	if !q.since.IsZero() && !q.until.IsZero() && !q.since.Before(q.until) {
+		wrong = append(wrong, errors.New("since is not before until"))
+	}
+	return q, errors.Join(wrong...)
+}
+
+var parameters = []string{"cause", "namespace", "pod", "container", "since", "until", "before", "limit"}
+
+func (q *query) set(name, value string, now time.Time, most int) (err error) {
+	switch name {
+	case "cause":
+		if !slices.Contains(causes, oom.Cause(value)) {
+			return fmt.Errorf("there are %s", causeList())
+		}
+		if !slices.Contains(q.causes, oom.Cause(value)) {
+			q.causes = append(q.causes, oom.Cause(value))
+		}
+	case "namespace":
+		q.namespace, err = checkText(value, maxName)
+	case "pod":
+		q.pod, err = checkText(value, maxName)
+	case "container":
+		q.container, err = checkText(value, maxName)
+	case "before":
+		q.before, err = checkText(value, maxID)
+	case "since":
+		q.since, q.ago, err = parseTime(value, now)
+	case "until":
+		q.until, _, err = parseTime(value, now)
+	case "limit":
+		q.limit, err = strconv.Atoi(value)
+		if err != nil || q.limit < 1 || q.limit > most {
+			return fmt.Errorf("has to be a number from 1 to %d", most)
+		}
+	}
+	return err
+}
+
+func checkText(value string, most int) (string, error) {
+	if len(value) > most || !utf8.ValidString(value) {
+		return "", fmt.Errorf("has to be text of at most %d bytes", most)
+	}
+	return value, nil
+}
+
+// parseTime takes a time, or how long ago it was.
+func parseTime(value string, now time.Time) (time.Time, string, error) {
+	if d, err := time.ParseDuration(value); err == nil && d > 0 && d <= maxAgo {
+		return now.Add(-d), value, nil
+	}
+	at, err := time.Parse(time.RFC3339, value)
+	if err != nil || at.Year() < 1970 || at.Year() > 9999 {
+		return time.Time{}, "", errors.New("has to be a time such as 2026-01-02T15:04:05Z, or how long ago, such as 90m or 24h")
+	}
+	return at.UTC(), "", nil
+}
+
+// match reports whether an event is asked for. What is hidden is not found either: a
+// victim in no pod has no names here.
+func (q *query) match(e *Entry) bool {
+	if len(q.causes) > 0 && !slices.Contains(q.causes, e.Cause) {
+		return false
+	}
+	if !q.since.IsZero() && e.Time.Before(q.since) || !q.until.IsZero() && !e.Time.Before(q.until) {
+		return false
+	}
+	if q.namespace == "" && q.pod == "" && q.container == "" {
+		return true
+	}
+	return slices.ContainsFunc(e.Victims, q.matchVictim)
+}
+
+func (q *query) matchVictim(v events.Victim) bool {
+	if v.Pod == nil || q.namespace != "" && v.Pod.Namespace != q.namespace || q.pod != "" && v.Pod.Name != q.pod {
+		return false
+	}
+	return q.container == "" || v.Container != nil && v.Container.Name == q.container
+}
+
+// filtered reports whether anything but the size of the answer is asked for.
+func (q *query) filtered() bool {
+	return len(q.causes) > 0 || q.namespace != "" || q.pod != "" || q.container != "" || !q.since.IsZero() || !q.until.IsZero()
+}
+
+// with is the query's text with some parameters set, or taken out where they are "".
+func (q *query) with(pairs ...string) string {
+	values := url.Values{}
+	set := func(name, value string) {
+		values.Del(name)
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	for _, cause := range q.causes {
+		values.Add("cause", string(cause))
+	}
+	set("namespace", q.namespace)
+	set("pod", q.pod)
+	set("container", q.container)
+	set("since", q.ago)
+	if q.ago == "" {
+		set("since", timeText(q.since))
+	}
+	set("until", timeText(q.until))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		set(pairs[i], pairs[i+1])
+	}
+	if len(values) == 0 {
+		return "?" // a link to "" would be to the page as it was asked for
+	}
+	return "?" + values.Encode()
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func causeList() string {
+	var names []string
+	for _, s := range causes {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+func sortedKeys(values url.Values) []string {
+	var keys []string
+	for key := range values {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// cut shortens what others wrote for a message.
+func cut(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}

@@ -1,0 +1,236 @@
+// Package web is what the agent serves: the node's OOM history for people and for
+// programs, the metrics, and whether the agent is well.
+//
+// There is no login. So it is read-only, it listens on loopback unless configured
+// otherwise, and without Config.All it shows of a node's own nothing but numbers:
+// see Event.
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/internal/events"
+)
+
+// Config of a Handler.
+type Config struct {
+	// Node is its name, Version the agent's.
+	Node, Version string
+	// Page serves "/" and "/api/"; History and Health are needed for that.
+	Page    bool
+	History *History
+	// Health is asked at each request, and must not block.
+	Health func() events.Health
+	// Metrics serves /metrics; nil for none.
+	Metrics http.Handler
+	// All shows also what is the node's own.
+	All bool
+	// Loopback says that the listener is bound there: only names of this machine
+	// are then answered to, so that no web page can reach it by a name of its own.
+	Loopback bool
+}
+
+// Limits of one answer.
+const (
+	pageLimit, maxPageLimit = 50, 200
+	apiLimit, maxAPILimit   = 100, 500
+	// maxRenders are made at once, each in memory; others wait, and are sent away
+	// after renderWait.
+	maxRenders = 2
+	renderWait = 5 * time.Second
+)
+
+type server struct {
+	Config
+	renders chan struct{}
+}
+
+// Handler answers GET and HEAD, and nothing else.
+func Handler(c Config) http.Handler {
+	s := &server{Config: c, renders: make(chan struct{}, maxRenders)}
+	mux := s.health()
+	if c.Metrics != nil {
+		mux.Handle("/metrics", c.Metrics)
+	}
+	if c.Page {
+		mux.HandleFunc("/{$}", s.bounded(s.page))
+		mux.HandleFunc("/api/v1/events", s.bounded(s.events))
+	}
+	return s.guard(mux)
+}
+
+// guard is what every request passes.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		switch {
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			text(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
+		case s.Loopback && !localName(r.Host):
+			text(w, http.StatusForbidden, "this listens on loopback: ask for localhost or 127.0.0.1\n")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// localName reports whether a Host header names this machine.
+func localName(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if len(name) > 2 && name[0] == '[' && name[len(name)-1] == ']' {
+		name = name[1 : len(name)-1]
+	}
+	ip := net.ParseIP(name)
+	return name == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// bounded has few requests in hand at a time.
+func (s *server) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		wait := time.NewTimer(renderWait)
+		defer wait.Stop()
+		select {
+		case s.renders <- struct{}{}:
+			defer func() { <-s.renders }()
+			next(w, r)
+		case <-r.Context().Done():
+		case <-wait.C:
+			w.Header().Set("Retry-After", "5")
+			text(w, http.StatusServiceUnavailable, "too many requests at once\n")
+		}
+	}
+}
+
+func (s *server) page(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	q, err := parseQuery(r.URL.RawQuery, now, pageLimit, maxPageLimit)
+	if err != nil {
+		s.show(w, http.StatusBadRequest, "wrong", wrongView{Node: s.Node, Lines: lines(err)})
+		return
+	}
+	found := q.run(s.History.Newest(), s.All)
+	if found.gone {
+		s.show(w, http.StatusGone, "wrong", wrongView{Node: s.Node, Lines: []string{errGone.Error()}})
+		return
+	}
+	s.show(w, http.StatusOK, "page", newView(&s.Config, &q, found, s.Health(), s.History.Extent(), now))
+}
+
+// show makes all of an answer before any of it is sent.
+func (s *server) show(w http.ResponseWriter, status int, name string, data any) {
+	var out bytes.Buffer
+	if err := templates.ExecuteTemplate(&out, name, data); err != nil {
+		text(w, http.StatusInternalServerError, "the page could not be made: "+err.Error()+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(out.Bytes()) // the client is gone, then
+}
+
+// Answer is the body of /api/v1/events. Its JSON form is stable: fields are added,
+// never changed.
+type Answer struct {
+	Schema int       `json:"schema"`
+	Node   string    `json:"node"`
+	Time   time.Time `json:"time"` // of the answer
+	// All says that what is the node's own is part of it.
+	All bool `json:"all"`
+	// Tier of the ledger that is in force, "" for none: kills are not seen then.
+	Tier string `json:"tier"`
+	// Lost are victims that the ledger counted and has no record of, so that they
+	// are in no event.
+	Lost uint64 `json:"lost"`
+	// Kept are the events of the history, Dropped those that made room for them.
+	Kept    int    `json:"kept"`
+	Dropped uint64 `json:"dropped"`
+	// Matched are those that the query asks for; Events one page of them, newest
+	// first. Next is the value of before for the next page, "" at the end.
+	Matched int     `json:"matched"`
+	Events  []Event `json:"events"`
+	Next    string  `json:"next"`
+}
+
+// Schema is the version of Answer.
+const Schema = 1
+
+var errGone = errors.New("before: no such event is kept; begin again without it")
+
+func (s *server) events(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	q, err := parseQuery(r.URL.RawQuery, now, apiLimit, maxAPILimit)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, lines(err))
+		return
+	}
+	found := q.run(s.History.Newest(), s.All)
+	if found.gone {
+		refuse(w, http.StatusGone, []string{errGone.Error()})
+		return
+	}
+	h, x := s.Health(), s.History.Extent()
+	answer := Answer{
+		Schema: Schema, Node: s.Node, Time: now.UTC().Truncate(time.Millisecond), All: s.All, Tier: h.Tier, Lost: h.Lost,
+		Kept: x.Events, Dropped: x.Dropped, Matched: len(found.matched), Events: found.events, Next: found.next,
+	}
+	if answer.Events == nil {
+		answer.Events = []Event{}
+	}
+	asJSON(w, http.StatusOK, answer)
+}
+
+func refuse(w http.ResponseWriter, status int, wrong []string) {
+	asJSON(w, status, struct {
+		Errors []string `json:"errors"`
+	}{wrong})
+}
+
+func asJSON(w http.ResponseWriter, status int, body any) {
+	out, err := json.Marshal(body)
+	if err != nil {
+		text(w, http.StatusInternalServerError, fmt.Sprintf("the answer could not be made: %v\n", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(out, '\n')) // the client is gone, then
+}
+
+// lines are the errors of a joined one.
+func lines(err error) (list []string) {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, one := range joined.Unwrap() {
+			list = append(list, one.Error())
+		}
+		return list
+	}
+	return []string{err.Error()}
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // the client is gone, then
+}
+
+// IsLoopback reports whether a listener's address can be reached from this machine alone.
+func IsLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
