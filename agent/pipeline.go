@@ -139,16 +139,14 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 	var resolver *resolve.Resolver
 	appeared := func(path string) { resolver.Appeared(path) }
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	checkpoint := store.CheckpointOptions{
-		Dir: p.c.stateDir, Boot: boot, Kubelet: p.c.kubelet, Cgroups: watcher, Containers: names,
-		Warn: func(err error) { p.c.log.Warn(err) },
-	}
 	var pods resolve.Pods
 	if p.c.pods != nil {
-		pods, checkpoint.Pods = p.c.pods, p.c.pods
+		pods = p.c.pods
 	}
 	resolver = resolve.New(watcher, names, pods, p.c.kubelet)
-	p.checkpoint = store.OpenCheckpoint(checkpoint)
+	p.checkpoint = store.OpenCheckpoint(store.CheckpointOptions{
+		Dir: p.c.stateDir, Boot: boot, Cgroups: watcher, Warn: func(err error) { p.c.log.Warn(err) },
+	})
 	if err := watcher.Start(); err != nil {
 		p.c.log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
 	}

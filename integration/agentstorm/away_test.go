@@ -30,7 +30,9 @@ type away struct {
 }
 
 // TestKillWhileAway: a kill while no agent ran is reported with all names by the next, also
-// where container and pod are gone by then. Without what the first has left it is not.
+// where the cgroups were removed by then, as those of a Job's pod that has ended. Of a pod
+// that the API server has no more the UID and the container's ID are known. Without what
+// the first agent has left nothing is.
 func TestKillWhileAway(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to load BPF programs and make cgroups")
@@ -48,11 +50,11 @@ func TestKillWhileAway(t *testing.T) {
 	young, err := w.add(t.Context(), "young")
 	require.NoError(t, err)
 	pids := w.killWhileAway(t, old, goes, young)
-	require.NoError(t, old.removeCgroups(t.Context()), "its pod stays, as one whose container ends")
+	require.NoError(t, old.removeCgroups(t.Context()))
+	require.NoError(t, young.removeCgroups(t.Context()))
 	require.NoError(t, w.remove(t.Context(), goes))
-	require.NoError(t, w.remove(t.Context(), young))
 	w.start(t)
-	for i, p := range []testPod{old, goes, young} {
+	for i, p := range map[int]testPod{0: old, 2: young} {
 		v := w.victim(t, pids[i])
 		require.NotNil(t, v.Pod, p.name)
 		require.NotNil(t, v.Container, p.name)
@@ -63,6 +65,10 @@ func TestKillWhileAway(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 1, n)
 	}
+
+	v := w.victim(t, pids[1])
+	require.Equal(t, &agenttest.Pod{UID: goes.uid}, v.Pod)
+	require.Equal(t, &agenttest.Container{ID: filepath.Base(goes.container)}, v.Container)
 
 	lost, err := w.add(t.Context(), "lost")
 	require.NoError(t, err)
@@ -81,15 +87,14 @@ func (w *away) start(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// killWhileAway ends the agent by SIGKILL, once it has written down the pods, and then
+// killWhileAway ends the agent by SIGKILL, once it has written down the cgroups, and then
 // has the OOM killer end a process in each. It returns their PIDs.
 func (w *away) killWhileAway(t *testing.T, pods ...testPod) []uint32 {
 	t.Helper()
-	require.NoError(t, faultkit.Until(t.Context(), "the agent to keep its pods", func() error {
+	require.NoError(t, faultkit.Until(t.Context(), "the agent to keep its cgroups", func() error {
 		data, err := os.ReadFile(filepath.Join(w.options.State, "checkpoint"))
 		for _, p := range pods {
-			// The pod with its container's ID, and the container's cgroup.
-			if id := filepath.Base(p.container); strings.Count(string(data), id) < 2 {
+			if !strings.Contains(string(data), filepath.Base(p.container)) {
 				err = errors.Join(err, errors.New(p.name))
 			}
 		}

@@ -35,12 +35,6 @@ type ContainerInfo struct {
 	Name, Pod, PodNamespace, PodUID string
 }
 
-// KnownContainer is a container with its ID, as it is kept over a restart of the agent.
-type KnownContainer struct {
-	ID   string        `json:"id"`
-	Info ContainerInfo `json:"info"`
-}
-
 // Apply adds what containerd knows of a victim's container. A container of Kubernetes is in
 // its pod's cgroup: where containerd has the ID in another pod, or the cgroup is not
 // kubelet's, somebody has given the cgroup another's name, and the victim is of no
@@ -89,9 +83,8 @@ type Containerd struct {
 	mu     sync.Mutex
 	conn   *grpc.ClientConn
 	known  map[string]ContainerInfo
-	order  []string             // of known, oldest first
-	absent *lru.Cache           // when containerd did not have an ID
-	notify func(KnownContainer) // may be nil
+	order  []string   // of known, oldest first
+	absent *lru.Cache // when containerd did not have an ID
 	silent time.Time
 
 	err atomic.Pointer[error] // why it was silent, nil since it has answered
@@ -120,37 +113,6 @@ func (c *Containerd) Err() error {
 		return *err
 	}
 	return nil
-}
-
-// Restore takes what the client of an agent before this one knew. Containerd is not
-// asked of these.
-func (c *Containerd) Restore(list []KnownContainer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, k := range list {
-		if _, ok := c.known[k.ID]; !ok {
-			c.rememberLocked(k.ID, k.Info)
-		}
-	}
-}
-
-// Notify has f called with each container that containerd names from now on. It
-// must not wait.
-func (c *Containerd) Notify(f func(KnownContainer)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.notify = f
-}
-
-// All are the containers that are known, oldest first.
-func (c *Containerd) All() []KnownContainer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := make([]KnownContainer, 0, len(c.order))
-	for _, id := range c.order {
-		list = append(list, KnownContainer{id, c.known[id]})
-	}
-	return list
 }
 
 // Lookup returns what containerd knows of a container by its ID. What it has
@@ -182,9 +144,6 @@ func (c *Containerd) Lookup(ctx context.Context, id string) (ContainerInfo, bool
 		c.absent.Add(id, time.Now())
 	} else {
 		c.rememberLocked(id, info)
-		if c.notify != nil {
-			c.notify(KnownContainer{id, info})
-		}
 	}
 	return info, ok
 }

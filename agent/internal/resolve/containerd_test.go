@@ -162,27 +162,6 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestRestore: what an earlier agent knew, containerd is not asked of.
-func TestRestore(t *testing.T) {
-	first := serve(t, &fake{})
-	var notified []resolve.KnownContainer
-	first.Notify(func(k resolve.KnownContainer) { notified = append(notified, k) })
-	for _, id := range []string{"cri", "other", "web", "cri"} {
-		first.Lookup(t.Context(), id)
-	}
-	require.Len(t, notified, 2, "those that have a name, once each")
-	require.Equal(t, notified, first.All())
-
-	f := &fake{}
-	client := serve(t, f)
-	client.Restore(notified)
-	info, ok := client.Lookup(t.Context(), "cri")
-	require.True(t, ok)
-	require.Equal(t, resolve.ContainerInfo{Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop", PodUID: "u-1"}, info)
-	require.Empty(t, f.asked)
-	require.Equal(t, notified, client.All())
-}
-
 func TestContainerdThatHangs(t *testing.T) {
 	client := serve(t, &fake{hang: true})
 	start := time.Now()

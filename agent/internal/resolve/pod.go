@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
@@ -23,8 +22,6 @@ type entry struct {
 	// hash is a static pod's UID on the node, "" for others.
 	hash string
 }
-
-func (e *entry) equal(other *entry) bool { return other != nil && reflect.DeepEqual(e, other) }
 
 // mirrorOf returns the UID of the static pod that a pod of the API server is the mirror
 // of, "" for any other pod. Kubelet writes that UID into an annotation that nobody can

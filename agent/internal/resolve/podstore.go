@@ -30,7 +30,6 @@ type PodStore struct {
 	// removed are pods that the API server has no more, oldest first.
 	removed []removal
 	gone    map[string]bool
-	notify  func(KnownPod) // may be nil
 	// synced is closed when the first list was read.
 	synced chan struct{}
 	once   sync.Once
@@ -142,9 +141,6 @@ func (s *PodStore) setLocked(obj any) string {
 		s.unlinkLocked(before)
 	}
 	s.putLocked(e)
-	if !e.equal(before) || s.gone[uid] {
-		s.notifyLocked(KnownPod{Pod: e.Pod, Hash: e.hash})
-	}
 	delete(s.gone, uid) // it is there after all
 	return uid
 }
@@ -166,12 +162,8 @@ func (s *PodStore) removeLocked(uid string) {
 	if s.gone[uid] {
 		return
 	}
-	now := time.Now()
 	s.gone[uid] = true
-	s.removed = append(s.removed, removal{uid, now})
-	if e := s.pods[uid]; e != nil {
-		s.notifyLocked(KnownPod{Pod: e.Pod, Hash: e.hash, Gone: now})
-	}
+	s.removed = append(s.removed, removal{uid, time.Now()})
 }
 
 // forgetLocked drops the removed pods whose time is over, or which are too many.

@@ -23,9 +23,9 @@ func made(uid, id string) *corev1.Pod {
 
 // byContainer finds a pod by a container's ID.
 func byContainer(s *PodStore, id string) (Pod, Container, bool) {
-	for _, k := range s.All() {
-		if c, ok := k.Container(id); ok {
-			return k.Pod, c, true
+	for _, e := range s.pods {
+		if c, ok := e.Container(id); ok {
+			return e.Pod, c, true
 		}
 	}
 	return Pod{}, Container{}, false

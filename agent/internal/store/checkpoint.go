@@ -7,18 +7,16 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
-	"github.com/oomwitness/oomwitness/agent/internal/resolve"
 )
 
-// Source knows things of one kind. Its methods may be called concurrently.
-type Source[T any] interface {
-	// Restore takes what an earlier agent knew, before the source learns anything
-	// itself.
-	Restore(list []T)
+// Cgroups knows cgroups: a cgroups.Watcher. Its methods may be called concurrently.
+type Cgroups interface {
+	// Restore takes what an earlier agent knew, before the watch begins.
+	Restore(list []cgroups.Known)
 	// Notify has f called with all that is new or has changed from now on.
-	Notify(f func(T))
+	Notify(f func(cgroups.Known))
 	// All returns what is known, what was removed in the last minutes included.
-	All() []T
+	All() []cgroups.Known
 }
 
 // CheckpointOptions of OpenCheckpoint.
@@ -26,12 +24,7 @@ type CheckpointOptions struct {
 	// Dir is the agent's state directory, which is there and nobody else's. Boot is
 	// the boot's ID.
 	Dir, Boot string
-	// Kubelet says which cgroups are pods'; nil for its default.
-	Kubelet *cgroups.Kubelet
-	// Pods is nil without Kubernetes.
-	Cgroups    Source[cgroups.Known]
-	Containers Source[resolve.KnownContainer]
-	Pods       Source[resolve.KnownPod]
+	Cgroups   Cgroups
 	// Warn receives what goes wrong: names may be missing after a restart, and nothing
 	// else.
 	Warn func(error)
@@ -46,22 +39,21 @@ const (
 	// written anew.
 	maxPending = 1 << 20
 	// mayGrow is how much is added at least before the file is written anew, and else
-	// as much as it then had: each known is written twice, on average.
+	// as much as it then had: each line is written twice, on average.
 	mayGrow = 1 << 20
 )
 
-// Checkpoint keeps over a restart what the agent knows of cgroups, containers
-// and pods, so that the victims of a kill while no agent ran have their names also
-// where container and pod have ended meanwhile.
+// Checkpoint keeps over a restart what the agent knows of cgroups, so that the victims of
+// a kill while no agent ran are known by pod and container also where the cgroup was
+// removed meanwhile. Their names come from the API server and containerd then, if these
+// still have the pod.
 //
-// It is a file of lines of JSON. What is new is added to its end within a tenth of a
-// second, many changes by one write: a snapshot now and then would miss what came
-// since the last, which is the youngest containers. A file that has grown is
+// Checkpoint writes a file of lines of JSON. What is new is added to its end within a
+// tenth of a second, many changes by one write: a snapshot now and then would miss what
+// came since the last, which is the youngest containers. A file that has grown is
 // written anew, and renamed over the old one. It is never flushed to disk: the death
 // of the agent takes nothing from it that was written, and after one of the node it
-// is of another boot, and worth nothing.
-//
-// Checkpoint writes what its sources know to that file. Run is called once.
+// is of another boot, and worth nothing. Run is called once.
 type Checkpoint struct {
 	o      CheckpointOptions
 	file   file // of Run's goroutine
@@ -75,7 +67,7 @@ type Checkpoint struct {
 	whole bool
 }
 
-// OpenCheckpoint returns a Checkpoint of the sources: it restores into them what an earlier
+// OpenCheckpoint returns a Checkpoint of cgroups: it restores into them what an earlier
 // agent of this boot has checkpointed, and subscribes to their changes. A file that
 // can't be read is as none, and Warn receives the error.
 func OpenCheckpoint(o CheckpointOptions) *Checkpoint {
@@ -87,26 +79,19 @@ func OpenCheckpoint(o CheckpointOptions) *Checkpoint {
 	if damaged > 0 {
 		o.Warn(fmt.Errorf("checkpoint of an earlier agent: %d lines are damaged and left out", damaged))
 	}
-	left = left.fresh(time.Now(), o.Kubelet)
-	o.Cgroups.Restore(left.cgroups)
-	o.Containers.Restore(left.containers)
-	o.Cgroups.Notify(func(k cgroups.Known) { c.note(known{Cgroup: &k}) })
-	o.Containers.Notify(func(k resolve.KnownContainer) { c.note(known{Container: &k}) })
-	if o.Pods != nil {
-		o.Pods.Restore(left.pods)
-		o.Pods.Notify(func(p resolve.KnownPod) { c.note(known{Pod: &p}) })
-	}
+	o.Cgroups.Restore(fresh(left, time.Now()))
+	o.Cgroups.Notify(c.note)
 	return c
 }
 
-// note adds a known to what is to be written. It does not wait for the disk.
-func (c *Checkpoint) note(l known) {
+// note adds a line to what is to be written. It does not wait for the disk.
+func (c *Checkpoint) note(k cgroups.Known) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.whole {
 		return // all will be written
 	}
-	c.pending = l.appendTo(c.pending)
+	c.pending = appendKnown(c.pending, k)
 	if len(c.pending) > maxPending {
 		c.pending, c.whole = nil, true
 	}
@@ -152,7 +137,8 @@ func (c *Checkpoint) flush() bool {
 	c.mu.Unlock()
 	var err error
 	if whole {
-		err = c.file.renew(c.o.Boot, c.all())
+		// With no lock held: the cgroups note what is new with their own.
+		err = c.file.renew(c.o.Boot, fresh(c.o.Cgroups.All(), time.Now()))
 	} else {
 		err = c.file.add(pending)
 	}
@@ -165,14 +151,4 @@ func (c *Checkpoint) flush() bool {
 		c.mu.Unlock()
 	}
 	return err == nil
-}
-
-// all is what the sources know. None of them is asked with the lock held: they note
-// what is new with their own.
-func (c *Checkpoint) all() knowledge {
-	now := knowledge{cgroups: c.o.Cgroups.All(), containers: c.o.Containers.All()}
-	if c.o.Pods != nil {
-		now.pods = c.o.Pods.All()
-	}
-	return now.fresh(time.Now(), c.o.Kubelet)
 }

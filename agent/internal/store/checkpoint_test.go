@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,27 +17,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
-	"github.com/oomwitness/oomwitness/agent/internal/resolve"
 )
 
 const (
 	boot = "3196165f-0e94-455d-93c7-2be83efd8503"
-	id   = "3f2a9c1b2d4e5f60718293a4b5c6d7e8f90112233445566778899aabbccddeef"
 	uid  = "0f7a2b1c-1234-4abc-8def-0123456789ab"
 )
 
 // source is one that a test fills.
-type source[T any] struct {
+type source struct {
 	mu       sync.Mutex // guards what follows, as a real source has one
 	asked    int        // for all
-	restored []T
-	known    []T
-	notify   func(T)
+	restored []cgroups.Known
+	known    []cgroups.Known
+	notify   func(cgroups.Known)
 }
 
-func (s *source[T]) Restore(list []T) { s.restored = list }
-func (s *source[T]) Notify(f func(T)) { s.notify = f }
-func (s *source[T]) learn(things ...T) {
+func (s *source) Restore(list []cgroups.Known) { s.restored = list }
+func (s *source) Notify(f func(cgroups.Known)) { s.notify = f }
+func (s *source) learn(things ...cgroups.Known) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range things {
@@ -45,15 +44,15 @@ func (s *source[T]) learn(things ...T) {
 	}
 }
 
-func (s *source[T]) All() []T {
+func (s *source) All() []cgroups.Known {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
-	return append([]T(nil), s.known...)
+	return append([]cgroups.Known(nil), s.known...)
 }
 
 // times is how often all were asked for.
-func (s *source[T]) times() int {
+func (s *source) times() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked
@@ -61,9 +60,7 @@ func (s *source[T]) times() int {
 
 // life is an agent's.
 type life struct {
-	cgroups    source[cgroups.Known]
-	containers source[resolve.KnownContainer]
-	pods       source[resolve.KnownPod]
+	cgroups    source
 	warned     []error
 	checkpoint *Checkpoint
 	end        func()
@@ -74,7 +71,7 @@ func live(t *testing.T, dir, boot string) *life {
 	t.Helper()
 	l := &life{}
 	l.checkpoint = OpenCheckpoint(CheckpointOptions{
-		Dir: dir, Boot: boot, Cgroups: &l.cgroups, Containers: &l.containers, Pods: &l.pods,
+		Dir: dir, Boot: boot, Cgroups: &l.cgroups,
 		Warn: func(err error) { l.warned = append(l.warned, err) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,19 +82,6 @@ func live(t *testing.T, dir, boot string) *life {
 }
 
 func pathOf(n int) string { return fmt.Sprintf("/kubepods/pod%s/%064x", uid, n) }
-
-func container(n int) resolve.KnownContainer {
-	return resolve.KnownContainer{ID: fmt.Sprintf("%064x", n), Info: resolve.ContainerInfo{
-		Namespace: "k8s.io", Image: "shop:1", Name: "app", Pod: "web-1", PodNamespace: "shop",
-	}}
-}
-
-func pod(name string) resolve.KnownPod {
-	p := resolve.KnownPod{Hash: "h"}
-	p.UID, p.Namespace, p.Name, p.Managed = "uid-of-"+name, "shop", name, true
-	p.Containers = []resolve.Container{{Name: "app", Image: "shop:1", Kind: resolve.KindSidecar, IDs: []string{id}}}
-	return p
-}
 
 // content is the file's, as another process reads it at the moment.
 func content(t *testing.T, dir string) string {
@@ -117,12 +101,7 @@ func TestOverARestart(t *testing.T) {
 		require.Empty(t, first.cgroups.restored)
 		began := time.Now().UTC()
 		first.cgroups.learn(cgroups.Known{ID: 1, Path: pathOf(1)}, cgroups.Known{ID: 2, Path: pathOf(2)}, cgroups.Known{ID: 3, Path: pathOf(3)})
-		first.containers.learn(container(1), container(3), container(9))
-		first.pods.learn(pod("web-1"), pod("web-2"))
 		first.cgroups.learn(cgroups.Known{ID: 3, Path: pathOf(3), Gone: began})
-		gone := pod("web-2")
-		gone.Gone = began
-		first.pods.learn(gone)
 		time.Sleep(2 * coalesce)
 		synctest.Wait()
 		// SIGKILL: the file is what it is now.
@@ -134,15 +113,11 @@ func TestOverARestart(t *testing.T) {
 
 		second := live(t, copied, boot)
 		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}, {ID: 3, Path: pathOf(3), Gone: began}}, second.cgroups.restored)
-		require.ElementsMatch(t, []resolve.KnownContainer{container(1), container(3)}, second.containers.restored, "9 has no cgroup")
-		require.ElementsMatch(t, []resolve.KnownPod{pod("web-1"), gone}, second.pods.restored)
 		second.end()
 
 		time.Sleep(10 * time.Minute)
 		third := live(t, dir, boot)
 		require.ElementsMatch(t, []cgroups.Known{{ID: 1, Path: pathOf(1)}, {ID: 2, Path: pathOf(2)}}, third.cgroups.restored)
-		require.ElementsMatch(t, []resolve.KnownContainer{container(1)}, third.containers.restored)
-		require.ElementsMatch(t, []resolve.KnownPod{pod("web-1")}, third.pods.restored)
 		third.end()
 		fourth := live(t, killed, "another boot")
 		require.Empty(t, fourth.cgroups.restored)
@@ -165,7 +140,7 @@ func TestWrites(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		head := content(t, dir)
-		require.Equal(t, fmt.Sprintf(`{"v":1,"boot":%q}`+"\n", boot), head)
+		require.Equal(t, fmt.Sprintf(`{"v":2,"boot":%q}`+"\n", boot), head)
 		l.cgroups.learn(cgroups.Known{ID: 1, Path: pathOf(1)})
 		time.Sleep(coalesce / 2)
 		synctest.Wait()
@@ -193,7 +168,7 @@ func TestWrites(t *testing.T) {
 			synctest.Wait()
 			text := content(t, dir)
 			if len(text) < size {
-				require.True(t, strings.HasPrefix(text, head+`{"cgroup":{"id":7,"path":"/left"}}`+"\n"), "all, and what came since")
+				require.True(t, strings.HasPrefix(text, head+`{"id":7,"path":"/left"}`+"\n"), "all, and what came since")
 				renewed++
 			}
 			size = len(text)
@@ -246,37 +221,34 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// TestDamaged: what is no known of ours is left out, and the rest is taken.
+// TestDamaged: what is no line of ours is left out, and the rest is taken.
 func TestDamaged(t *testing.T) {
-	head := fmt.Sprintf(`{"v":1,"boot":%q}`+"\n", boot)
-	good := `{"cgroup":{"id":1,"path":"/a"}}` + "\n"
+	head := fmt.Sprintf(`{"v":2,"boot":%q}`+"\n", boot)
+	good := `{"id":1,"path":"/a"}` + "\n"
 	for _, bad := range []string{
 		"", "{", "null", "{}", "[]", "\x00\xff", head[:len(head)-1],
-		`{"cgroup":{"id":0,"path":"/a"}}`, `{"cgroup":{"id":-1,"path":"/a"}}`, `{"cgroup":{"id":2}}`,
-		`{"cgroup":{"id":2,"path":"a"}}`, `{"cgroup":{"id":2,"path":"/../etc"}}`, `{"cgroup":{"id":2,"path":"/a/"}}`,
-		`{"cgroup":{"id":2,"path":"/\u0000"}}`, `{"cgroup":{"id":2,"path":"/` + strings.Repeat("a", 5000) + `"}}`,
-		`{"cgroup":{"id":2,"path":"/a","gone":"now"}}`, `{"cgroup":{"id":2,"path":"/a"},"container":{"id":"a"}}`,
-		`{"cgroup":{"id":2,"path":"/a"}}` + strings.Repeat(" ", 2*maxKnown),
-		`{"container":{"id":""}}`, `{"container":{"id":"` + strings.Repeat("a", 300) + `"}}`,
-		`{"pod":{"UID":"u","Namespace":"n","Name":"a/b"}}`, `{"pod":{"UID":"u","Namespace":"../n","Name":"a"}}`,
-		`{"pod":{"Namespace":"n","Name":"a"}}`, `{"pod":{"UID":"u","Namespace":"n","Name":"a","Containers":[{"Kind":"mine"}]}}`,
-		`{"pod":{"UID":"u","Namespace":"n","Name":"a","Containers":[{"Kind":"init","IDs":["1","2","3","4","5","6","7","8","9"]}]}}`,
-		`{"pod":{"UID":"u","Namespace":"n","Name":"a","Containers":[{"Kind":"init"}` + strings.Repeat(`,{"Kind":"init"}`, 256) + `]}}`,
+		`{"id":0,"path":"/a"}`, `{"id":-1,"path":"/a"}`, `{"id":2}`,
+		`{"id":2,"path":"a"}`, `{"id":2,"path":"/../etc"}`, `{"id":2,"path":"/a/"}`,
+		`{"id":2,"path":"/\u0000"}`, `{"id":2,"path":"/` + strings.Repeat("a", 5000) + `"}`,
+		`{"id":2,"path":"/a","gone":"now"}`, `{"cgroup":{"id":2,"path":"/a"}}`,
+		`{"id":2,"path":"/a"}` + strings.Repeat(" ", 2*maxKnown),
 	} {
-		k, damaged, err := parseKnowledge(strings.NewReader(head+bad+"\n"+good+`{"cgroup":{"id":3,"path":"/cut"}}`), boot)
+		list, damaged, err := parseKnown(strings.NewReader(head+bad+"\n"+good+`{"id":3,"path":"/cut"}`), boot)
 		require.NoError(t, err)
 		require.Equal(t, 1, damaged, "%.80q", bad)
-		require.Equal(t, knowledge{cgroups: []cgroups.Known{{ID: 1, Path: "/a"}}}, k, "%.80q", bad)
+		require.Equal(t, []cgroups.Known{{ID: 1, Path: "/a"}}, list, "%.80q", bad)
 	}
-	for _, bad := range []string{"", "{", `{"v":2,"boot":"` + boot + `"}`, `{"boot":"` + boot + `"}`, strings.Repeat("a", 2*maxKnown)} {
-		k, damaged, err := parseKnowledge(strings.NewReader(bad+"\n"+good), boot)
+	for _, bad := range []string{"", "{", `{"v":1,"boot":"` + boot + `"}`, `{"boot":"` + boot + `"}`, strings.Repeat("a", 2*maxKnown)} {
+		list, damaged, err := parseKnown(strings.NewReader(bad+"\n"+good), boot)
 		require.NoError(t, err)
 		require.Equal(t, 1, damaged)
-		require.Equal(t, knowledge{}, k)
+		require.Empty(t, list)
 	}
 	fault := errors.New("the disk")
-	_, _, err := parseKnowledge(failing{fault}, boot)
-	require.ErrorIs(t, err, fault)
+	for _, before := range []string{"", head, head + good} {
+		_, _, err := parseKnown(io.MultiReader(strings.NewReader(before), failing{fault}), boot)
+		require.ErrorIs(t, err, fault)
+	}
 }
 
 type failing struct{ error }
@@ -286,32 +258,30 @@ func (f failing) Read([]byte) (int, error) { return 0, f.error }
 // TestBounds: a file of any length fills no more than so much memory.
 func TestBounds(t *testing.T) {
 	var file strings.Builder
-	fmt.Fprintf(&file, `{"v":1,"boot":%q}`+"\n", boot)
+	fmt.Fprintf(&file, `{"v":2,"boot":%q}`+"\n", boot)
 	for n := range maxCgroups + 10 {
-		fmt.Fprintf(&file, `{"cgroup":{"id":%d,"path":"/a"}}`+"\n", n+1)
+		fmt.Fprintf(&file, `{"id":%d,"path":"/a"}`+"\n", n+1)
 	}
-	fmt.Fprintf(&file, `{"cgroup":{"id":1,"path":"/b"}}`+"\n")
-	k, damaged, err := parseKnowledge(strings.NewReader(file.String()), boot)
+	fmt.Fprintf(&file, `{"id":1,"path":"/b"}`+"\n")
+	list, damaged, err := parseKnown(strings.NewReader(file.String()), boot)
 	require.NoError(t, err)
 	require.Equal(t, 10, damaged)
-	require.Len(t, k.cgroups, maxCgroups)
-	require.Contains(t, k.cgroups, cgroups.Known{ID: 1, Path: "/b"}, "the later known is in force")
-	k.cgroups = append(k.cgroups, k.cgroups...)
-	require.Len(t, k.fresh(time.Now(), nil).cgroups, maxCgroups)
+	require.Len(t, list, maxCgroups)
+	require.Contains(t, list, cgroups.Known{ID: 1, Path: "/b"}, "the later line is in force")
+	require.Len(t, fresh(append(list, list...), time.Now()), maxCgroups)
 }
 
 // TestFuture: a clock that was set back makes nothing stay for longer.
 func TestFuture(t *testing.T) {
 	now := time.Now()
-	k := knowledge{cgroups: []cgroups.Known{{ID: 1, Path: "/a", Gone: now.Add(time.Hour)}}}
-	require.Equal(t, now, k.fresh(now, nil).cgroups[0].Gone)
+	require.Equal(t, now, fresh([]cgroups.Known{{ID: 1, Path: "/a", Gone: now.Add(time.Hour)}}, now)[0].Gone)
 }
 
 // TestNoFile: whoever can make files in the directory can have nothing else read or
 // written.
 func TestNoFile(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
-	mine := fmt.Sprintf(`{"v":1,"boot":%q}`+"\n"+`{"cgroup":{"id":1,"path":"/a"}}`+"\n", boot)
+	mine := fmt.Sprintf(`{"v":2,"boot":%q}`+"\n"+`{"id":1,"path":"/a"}`+"\n", boot)
 	require.NoError(t, os.WriteFile(other, []byte(mine), 0o600))
 	for name, make := range map[string]func(string) error{
 		"link":   func(path string) error { return os.Symlink(other, path) },
@@ -334,29 +304,24 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// FuzzParse: any file is read in its bounds, and what is written of it is read the
+// FuzzParseKnown: any file is read in its bounds, and what is written of it is read the
 // same.
-func FuzzParse(f *testing.F) {
+func FuzzParseKnown(f *testing.F) {
 	var whole strings.Builder
-	_, err := knowledge{[]cgroups.Known{{ID: 1, Path: pathOf(1), Gone: time.Unix(1, 0)}}, []resolve.KnownContainer{container(1)}, []resolve.KnownPod{pod("web")}}.writeTo(&whole, boot)
+	_, err := writeKnown(&whole, boot, []cgroups.Known{{ID: 1, Path: pathOf(1), Gone: time.Unix(1, 0)}})
 	require.NoError(f, err)
 	f.Add([]byte(whole.String()))
-	f.Add([]byte(`{"v":1,"boot":"` + boot + "\"}\n{\"pod\":{\"uid\":\"u\",\"Namespace\":\"n\",\"Name\":\"a\",\"Gone\":\"0001-01-01T00:00:00Z\"}}\n"))
-	f.Add([]byte(`{"v":1,"boot":"` + boot + "\"}\n{\"cgroup\":{\"id\":18446744073709551615,\"path\":\"/\xff\"}}\n\n"))
+	f.Add([]byte(`{"v":2,"boot":"` + boot + "\"}\n{\"id\":18446744073709551615,\"path\":\"/\xff\"}\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		k, _, err := parseKnowledge(strings.NewReader(string(data)), boot)
+		list, _, err := parseKnown(strings.NewReader(string(data)), boot)
 		require.NoError(t, err)
 		var out strings.Builder
-		size, err := k.writeTo(&out, boot)
+		size, err := writeKnown(&out, boot, list)
 		require.NoError(t, err)
 		require.EqualValues(t, out.Len(), size)
-		again, damaged, err := parseKnowledge(strings.NewReader(out.String()), boot)
+		again, damaged, err := parseKnown(strings.NewReader(out.String()), boot)
 		require.NoError(t, err)
 		require.Zero(t, damaged)
-		require.Len(t, again.cgroups, len(k.cgroups))
-		require.Len(t, again.containers, len(k.containers))
-		require.Len(t, again.pods, len(k.pods))
-		now := time.Now()
-		require.LessOrEqual(t, len(k.fresh(now, nil).containers), len(k.fresh(now, nil).cgroups), "each has a cgroup")
+		require.Len(t, again, len(list))
 	})
 }

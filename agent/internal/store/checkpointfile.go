@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
 )
 
 const (
@@ -28,16 +30,16 @@ func (f *file) path(name string) string { return filepath.Join(f.dir, name) }
 
 // read returns what the file says of a boot. damaged are the lines that say nothing
 // that can be.
-func (f *file) read(boot string) (k knowledge, damaged int, err error) {
+func (f *file) read(boot string) (list []cgroups.Known, damaged int, err error) {
 	in, err := openFile(f.path(checkpointName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, 0, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return k, 0, err
+		return nil, 0, err
 	}
 	defer in.Close()
-	return parseKnowledge(io.LimitReader(in, maxCheckpoint), boot)
+	return parseKnown(io.LimitReader(in, maxCheckpoint), boot)
 }
 
 func (f *file) grown() bool { return f.f == nil || f.size > f.begun+max(f.begun, mayGrow) }
@@ -53,11 +55,11 @@ func (f *file) add(lines []byte) error {
 }
 
 // renew writes a new file, and goes on in that.
-func (f *file) renew(boot string, k knowledge) error {
+func (f *file) renew(boot string, list []cgroups.Known) error {
 	f.close()
 	out, size, err := renewFile(f.path(checkpointName), f.path(checkpointNext), func(out *os.File) (int64, error) {
 		buffer := bufio.NewWriterSize(out, 64<<10)
-		size, err := k.writeTo(buffer, boot)
+		size, err := writeKnown(buffer, boot, list)
 		if err != nil {
 			return 0, err
 		}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,4 +47,28 @@ func renewFile(path, next string, fill func(*os.File) (size int64, err error)) (
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, size, nil
+}
+
+var errLong = errors.New("line too long")
+
+// readLine returns a line without its end; io.EOF for what has none, and errLong for one of
+// more than most bytes.
+func readLine(in *bufio.Reader, most int) ([]byte, error) {
+	var text []byte
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if long = long || len(text)+len(part) > most; !long {
+			text = append(text, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
+			return nil, err
+		case long:
+			return nil, errLong
+		}
+		return bytes.TrimSuffix(text, []byte("\n")), nil
+	}
 }

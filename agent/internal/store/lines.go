@@ -2,7 +2,6 @@ package store
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +75,7 @@ func parse(r io.Reader, boot string, now time.Time) (s state, damaged int, err e
 	in := bufio.NewReaderSize(bounded(r), 64<<10)
 	same := true // the journal is of this boot
 	for {
-		text, err := readLine(in)
+		text, err := readLine(in, maxLine)
 		switch {
 		case errors.Is(err, io.EOF):
 			return s, damaged, nil
@@ -90,29 +89,6 @@ func parse(r io.Reader, boot string, now time.Time) (s state, damaged int, err e
 		if json.Unmarshal(text, &l) != nil || l.Version != version || !s.take(&l, &same) {
 			damaged++
 		}
-	}
-}
-
-var errLong = errors.New("line too long")
-
-// readLine returns a line with its end; io.EOF for what has none.
-func readLine(in *bufio.Reader) ([]byte, error) {
-	var text []byte
-	long := false
-	for {
-		part, err := in.ReadSlice('\n')
-		if long = long || len(text)+len(part) > maxLine; !long {
-			text = append(text, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil:
-			return nil, err
-		case long:
-			return nil, errLong
-		}
-		return bytes.TrimSuffix(text, []byte("\n")), nil
 	}
 }
 

@@ -34,8 +34,9 @@ Without Kubernetes, or while the API server is away, all the rest works.
 The agent's position is a journal in --state-dir: an OOM event is written to the
 journal before it is reported, so that an agent that was killed goes on where it was.
 The agent counts each kill once, and reports to Kubernetes after the restart what was
-not reported before. The ledger keeps some 4,000 kills for an agent that is away; whose they were is known
-from --state-dir too, if a container began while an agent ran.
+not reported before. The ledger keeps some 4,000 kills for an agent that is away; whose
+they were is known from --state-dir too, if a container began while an agent ran and its
+pod is still there.
 
 To live through the OOM itself it wants an oom_score_adj near -1000, and a memory
 limit of its cgroup that is above --memory-limit; the unit and the chart give both.`,

@@ -53,7 +53,7 @@ const (
 )
 
 func (f *agentFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of who runs, made if need be")
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of the cgroups that were there, made if need be")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
