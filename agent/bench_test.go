@@ -82,7 +82,7 @@ type last struct {
 	done chan struct{}
 }
 
-func (l *last) Take(events.OOMEvent, bool) {
+func (l *last) Take(events.OOMEvent) {
 	if l.n--; l.n == 0 {
 		close(l.done)
 	}

@@ -34,7 +34,7 @@ func (l *recorder) look(what, id string) {
 	l.reported = append(l.reported, what+" "+id)
 }
 
-func (l *recorder) Take(in events.OOMEvent, _ bool) { l.look("consumer", in.ID) }
+func (l *recorder) Take(in events.OOMEvent) { l.look("consumer", in.ID) }
 func (l *recorder) Format(e *logrus.Entry) ([]byte, error) {
 	l.look("log", e.Data["id"].(string))
 	return nil, nil

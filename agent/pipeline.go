@@ -213,7 +213,7 @@ func (p *pipeline) resume(j *store.Journal) {
 			p.done(in.ID)
 			continue
 		}
-		p.c.tracked.Take(in, true)
+		p.c.tracked.Take(in)
 	}
 }
 
@@ -250,10 +250,10 @@ func (p *pipeline) deliverAlike(list []events.OOMEvent, old bool) {
 			logOOMEvent(p.c.log, &list[i])
 		}
 		for _, c := range p.c.consumers {
-			c.Take(list[i], false)
+			c.Take(list[i])
 		}
 		if tracked {
-			p.c.tracked.Take(list[i], false)
+			p.c.tracked.Take(list[i])
 		}
 	}
 }
@@ -261,7 +261,13 @@ func (p *pipeline) deliverAlike(list []events.OOMEvent, old bool) {
 // source is a ledger whose ring is a collect.Ring.
 type source struct{ *bpf.Handle }
 
-func (s source) Ring() (collect.Ring, error) { return s.Handle.Ring() }
+func (s source) Ring() (collect.Ring, error) {
+	r, err := s.Handle.Ring()
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
 
 func bootID() (string, error) {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -42,8 +42,8 @@ func TestHandle(t *testing.T) {
 	inForce(o)
 }
 
-// TestHandleRing: the ring is read on in the ledger that takes over, and ends with the
-// ledger's removal.
+// TestHandleRing: the ring has what came after the past, is read on in the ledger that
+// takes over, and ends with the ledger's removal.
 func TestHandleRing(t *testing.T) {
 	b := newBench(t)
 	dir := b.cgroup(t, "c", 8<<20)
@@ -54,6 +54,11 @@ func TestHandleRing(t *testing.T) {
 	defer ring.Close()
 	_, err = h.Ring()
 	require.ErrorIs(t, err, bpf.ErrBusy)
+	before := hog(t, dir)
+	past, err := ring.Past()
+	require.NoError(t, err)
+	require.Len(t, past, 1)
+	require.EqualValues(t, before.pid(), past[0].TGID)
 	for i := range uint32(2) {
 		_, err := bpf.Load(b.opts.As(bpf.ABI, bpf.Version+i))
 		require.NoError(t, err)

@@ -177,7 +177,7 @@ func anAgent() *agenttest.Metrics {
 		Health: func() agenttest.Health { return agenttest.Health{Ready: true, Tier: "A"} },
 		Queues: func() []agenttest.MetricsQueue { return []agenttest.MetricsQueue{{Name: "kubernetes", Capacity: 10}} },
 	})
-	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)
+	m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer))
 	return m
 }
 

@@ -111,11 +111,11 @@ func TestNodeProblemDetectorPlugin(t *testing.T) {
 	for i, cause := range []oom.Cause{oom.CauseNode, oom.CauseAncestor, oom.CauseContainer} {
 		in := killOf("web-1", cause)
 		in.ID, in.Time = string(cause), time.Now().Add(-time.Duration(i)*time.Second)
-		h.Take(in, false)
+		h.Take(in)
 	}
 	old := killOf("web-1", oom.CauseNode)
 	old.ID, old.Time = "old", time.Now().Add(-time.Hour)
-	h.Take(old, false)
+	h.Take(old)
 	ask(1, "2 OOM events in 10m by the limit of: node ancestor", above)
 	ask(1, "1 OOM events in 1m by the limit of: container pod", limits)
 	ask(2, "not known: the agent says HTTP/1.0 400 Bad Request", []string{"soon", "node"})

@@ -42,9 +42,9 @@ func TestPrometheus(t *testing.T) {
 	p.wait(t, `ALERTS{alertname="ContainerOOMKilled",alertstate="firing"}`, `"pod":"web-6d9c7b5f48-x2x7p"`)
 	p.wait(t, `oomwitness_build_info`, `"version":"v1"`)
 	for range 2 {
-		m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer), false)
+		m.Take(killOf("web-6d9c7b5f48-x2x7p", oom.CauseContainer))
 	}
-	m.Take(killOf("db-0", oom.CauseNode), false)
+	m.Take(killOf("db-0", oom.CauseNode))
 	p.wait(t, `ALERTS{alertname="WorkloadOOMKilledRepeatedly",alertstate="firing"}`, `"workload":"web"`)
 	p.wait(t, `ALERTS{alertname="NodeOutOfMemory",alertstate="firing"}`, `"cause":"node"`)
 	p.wait(t, `sum(oomwitness_oom_kills_total) == sum(oomwitness_oom_victims_total)`, `,"4"]`)

@@ -80,7 +80,7 @@ func startAgent(t *testing.T, config *rest.Config, change func(*agenttest.KubeOp
 func (a *agent) take(t *testing.T, again bool, list ...agenttest.OOMEvent) {
 	t.Helper()
 	for _, in := range list {
-		a.Queue.Take(in, again)
+		a.Queue.Take(in)
 	}
 	a.wait(t, len(list))
 }

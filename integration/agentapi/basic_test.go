@@ -244,7 +244,7 @@ func budget(t *testing.T, p *controlplane.Plane) {
 	}
 	allow(0)
 	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Evict = true })
-	a.Queue.Take(oomEvent(91, oom.CauseNode, pod), false)
+	a.Queue.Take(oomEvent(91, oom.CauseNode, pod))
 	until(t, "an eviction refused for the budget", func() bool { return a.counts.get("mark error budget") > 0 })
 	if got := getPod(t, p, pod.Name); got.DeletionTimestamp != nil {
 		t.Fatal("evicted against the budget")

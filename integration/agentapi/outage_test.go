@@ -71,7 +71,7 @@ func TestAPIServerAway(t *testing.T) {
 	longest := time.Duration(0)
 	for _, in := range list {
 		began := time.Now()
-		a.Queue.Take(in, false)
+		a.Queue.Take(in)
 		longest = max(longest, time.Since(began))
 	}
 	until(t, "a failure", func() bool { return a.counts.get("event error unavailable") > 0 })
@@ -162,7 +162,7 @@ func answersLost(t *testing.T, p *controlplane.Plane) {
 	})
 	a := startAgent(t, config, withMarks)
 	for i := range list {
-		a.Queue.Take(list[i], false)
+		a.Queue.Take(list[i])
 		if i%20 == 19 {
 			a.wait(t, 20)
 		}
@@ -193,7 +193,7 @@ func hanging(t *testing.T, p *controlplane.Plane) {
 	})
 	a := startAgent(t, config, withMarks)
 	for _, in := range list {
-		a.Queue.Take(in, false)
+		a.Queue.Take(in)
 	}
 	until(t, "a request given up", func() bool { return a.counts.get("event error unavailable") > 0 })
 	close(hang)

@@ -75,13 +75,7 @@ func (q *Queue) Start(done func(id string)) { q.done = done }
 
 // Take queues an OOM event's tasks. It never waits: where there is no room, the newest
 // task of the owner with the most tasks is skipped.
-func (q *Queue) Take(in events.OOMEvent, _ bool) {
-	q.mu.Lock()
-	_, known := q.open[in.ID]
-	q.mu.Unlock()
-	if known {
-		return
-	}
+func (q *Queue) Take(in events.OOMEvent) {
 	var items []Item
 	for _, a := range q.order {
 		items = append(items, a.Plan(&in)...)

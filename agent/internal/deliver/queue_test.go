@@ -136,7 +136,7 @@ func TestAway(t *testing.T) {
 		var want []string
 		for i := range 30 {
 			id := fmt.Sprintf("e%02d", i)
-			q.Take(inc(id, "a", "b"), false)
+			q.Take(inc(id, "a", "b"))
 			want = append(want, id)
 		}
 		time.Sleep(5*time.Minute + lastPause + lastPause/2)
@@ -164,9 +164,9 @@ func TestPatience(t *testing.T) {
 			return &RetryError{Reason: Budget, Err: errAway}
 		})
 		q, done := queue(t, MaxTasks, a)
-		q.Take(inc("early", "a"), false)
+		q.Take(inc("early", "a"))
 		time.Sleep(5 * time.Minute)
-		q.Take(inc("late", "a"), false)
+		q.Take(inc("late", "a"))
 		time.Sleep(6 * time.Minute)
 		if got := done(); !slices.Equal(got, []string{"early"}) {
 			t.Errorf("after 11 minutes done: %v", got)
@@ -204,7 +204,7 @@ func TestBound(t *testing.T) {
 				const taken, room = 60, 20
 				q, a, done, release := stalled(t, room)
 				for i := range taken {
-					q.Take(inc(fmt.Sprintf("e%02d", i), pods[i%len(pods)]), false)
+					q.Take(inc(fmt.Sprintf("e%02d", i), pods[i%len(pods)]))
 					time.Sleep(time.Millisecond)
 				}
 				require.Equal(t, room, q.Waiting())
@@ -225,7 +225,7 @@ func TestBound(t *testing.T) {
 				require.False(t, some)
 				require.Empty(t, q.lanes)
 				require.Empty(t, q.open)
-				q.Take(inc("late", "a"), false)
+				q.Take(inc("late", "a"))
 				synctest.Wait()
 				require.Len(t, done(), taken+1, "there is room again")
 			})
@@ -262,14 +262,14 @@ func TestFlood(t *testing.T) {
 				q, a, done, release := stalled(t, room)
 				flood := func(n int) {
 					for i := range n {
-						q.Take(inc(fmt.Sprintf("f%d-%d", time.Now().UnixNano(), i), flooders[i%len(flooders)]), false)
+						q.Take(inc(fmt.Sprintf("f%d-%d", time.Now().UnixNano(), i), flooders[i%len(flooders)]))
 					}
 					time.Sleep(time.Millisecond)
 				}
 				flood(2 * room)
 				for i := range each {
 					for _, victim := range victims {
-						q.Take(inc(fmt.Sprintf("%s-%02d", victim, i), victim), false)
+						q.Take(inc(fmt.Sprintf("%s-%02d", victim, i), victim))
 					}
 					flood(50)
 				}
@@ -311,10 +311,10 @@ func TestLanes(t *testing.T) {
 			return nil
 		})
 		q, done := queue(t, MaxTasks, a)
-		q.Take(inc("first", "stuck"), false)
+		q.Take(inc("first", "stuck"))
 		synctest.Wait()
 		for i := range 100 {
-			q.Take(inc(fmt.Sprintf("both%d", i), "stuck", "free"), false)
+			q.Take(inc(fmt.Sprintf("both%d", i), "stuck", "free"))
 		}
 		synctest.Wait()
 		if _, did, _ := a.get(); len(did["free"]) != 100 || len(did["stuck"]) != 0 || len(done()) != 0 {
@@ -328,26 +328,13 @@ func TestLanes(t *testing.T) {
 	})
 }
 
-// An OOM event is queued once as long as it is open, and done at once if there is
-// nothing to do.
-func TestSame(t *testing.T) {
+// An OOM event is done at once if there is nothing to do.
+func TestNothingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		a := newAction(func(context.Context, Lane, []Task) error {
-			<-release
-			return nil
-		})
-		q, done := queue(t, MaxTasks, a)
-		q.Take(inc("e", "a"), false)
-		q.Take(inc("e", "a"), true)
-		q.Take(inc("nothing"), false)
-		if got := done(); !slices.Equal(got, []string{"nothing"}) || q.Waiting() != 1 {
+		q, done := queue(t, MaxTasks, newAction(func(context.Context, Lane, []Task) error { return nil }))
+		q.Take(inc("nothing"))
+		if got := done(); !slices.Equal(got, []string{"nothing"}) || q.Waiting() != 0 {
 			t.Errorf("done %v, %d wait", got, q.Waiting())
-		}
-		close(release)
-		synctest.Wait()
-		if _, did, _ := a.get(); len(did["a"]) != 1 {
-			t.Errorf("did %v", did)
 		}
 	})
 }
@@ -369,7 +356,7 @@ func TestErrors(t *testing.T) {
 			return err
 		})
 		q, done := queue(t, MaxTasks, a)
-		q.Take(inc("e", "a"), false)
+		q.Take(inc("e", "a"))
 		time.Sleep(4 * time.Minute)
 		_, _, counts := a.get()
 		if !slices.Equal(times, []time.Duration{0, time.Minute, 150 * time.Second}) {
@@ -398,7 +385,7 @@ func TestEnd(t *testing.T) {
 			defer close(ended)
 			q.Run(ctx, 1)
 		}()
-		q.Take(inc("e", "a"), false)
+		q.Take(inc("e", "a"))
 		synctest.Wait()
 		cancel()
 		<-ended

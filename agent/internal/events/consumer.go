@@ -7,10 +7,10 @@ import "time"
 // changed afterwards, by nobody.
 //
 // After a start the agent reports what the ledger has recorded meanwhile,
-// so that Time may be long ago. again says that an agent before this one may
-// have reported it already: it is so for a Tracked consumer alone.
+// so that Time may be long ago. No OOM event comes twice, but for those that an agent
+// before this one may have reported already: to a Tracked consumer alone, right after Start.
 type Consumer interface {
-	Take(in OOMEvent, again bool)
+	Take(in OOMEvent)
 }
 
 // Tracked is a Consumer whose deliveries are open until it has called done with

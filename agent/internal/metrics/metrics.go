@@ -138,7 +138,7 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 
 // Take counts an event and its victims. It is resolved where all of them have a
 // name in Kubernetes, or as a unit of systemd.
-func (m *Metrics) Take(in events.OOMEvent, _ bool) {
+func (m *Metrics) Take(in events.OOMEvent) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -73,7 +73,7 @@ func full(t *testing.T) *metrics.Metrics {
 		},
 		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "events", Length: 1, Capacity: 10}} },
 	})
-	m.Take(hit(oom.CauseContainer, "web-1"), false)
+	m.Take(hit(oom.CauseContainer, "web-1"))
 	m.Event(deliver.Skipped, deliver.PodGone)
 	m.Mark(deliver.Skipped, deliver.Forbidden)
 	m.ReportDelay(time.Second)
@@ -137,14 +137,14 @@ func TestKilled(t *testing.T) {
 	m := metrics.New(metrics.Options{})
 	in := hit(oom.CauseNode, "web-1", "web-1", "", "web-2")
 	in.Victims = append(in.Victims, events.Victim{Pod: &events.Pod{UID: "77"}})
-	m.Take(in, false)
-	m.Take(hit("martian", ""), false)
+	m.Take(in)
+	m.Take(hit("martian", ""))
 	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="resolved"} 0`, "a UID is no name")
 	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 2`)
 	unit := hit(oom.CauseNode, "web-1", "")
 	unit.Victims[1].Unit = "postgresql.service"
 	n := metrics.New(metrics.Options{})
-	n.Take(unit, false)
+	n.Take(unit)
 	require.Contains(t, read(t, n, "oomwitness_events_total"), `{reason="",stage="resolved"} 1`)
 	require.Equal(t, strings.Join([]string{
 		over(0),
@@ -160,7 +160,7 @@ func TestKilled(t *testing.T) {
 // TestNamesOfOthers: containerd's labels can be anything.
 func TestNamesOfOthers(t *testing.T) {
 	m := metrics.New(metrics.Options{})
-	m.Take(hit(oom.CausePod, "a\xff\"\n"+strings.Repeat("x", 300)), false)
+	m.Take(hit(oom.CausePod, "a\xff\"\n"+strings.Repeat("x", 300)))
 	require.Contains(t, read(t, m, kills), `pod="a`+"\uFFFD"+`\"\n`+strings.Repeat("x", 249)+`"`)
 }
 
@@ -169,7 +169,7 @@ func TestNamesOfOthers(t *testing.T) {
 func TestSeriesEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := metrics.New(metrics.Options{SeriesTTL: time.Hour})
-		m.Take(hit(oom.CauseContainer, "web-1"), false)
+		m.Take(hit(oom.CauseContainer, "web-1"))
 		created := createdOf(t, m)
 		time.Sleep(time.Hour - 1)
 		require.Equal(t, over(0)+"\n"+series("web-1", 1), read(t, m, kills))
@@ -177,12 +177,12 @@ func TestSeriesEnds(t *testing.T) {
 		require.Equal(t, over(0), read(t, m, kills))
 
 		time.Sleep(time.Hour - 1)
-		m.Take(hit(oom.CauseContainer, "web-1"), false)
+		m.Take(hit(oom.CauseContainer, "web-1"))
 		require.Equal(t, over(0)+"\n"+series("web-1", 2), read(t, m, kills), "1 again would be no kill to Prometheus")
 		require.Equal(t, created, createdOf(t, m))
 
 		time.Sleep(1000 * time.Hour) // it is forgotten only for want of room: TestCap
-		m.Take(hit(oom.CauseContainer, "web-1"), false)
+		m.Take(hit(oom.CauseContainer, "web-1"))
 		require.Equal(t, over(0)+"\n"+series("web-1", 3), read(t, m, kills))
 	})
 }
@@ -194,12 +194,12 @@ func TestOldKill(t *testing.T) {
 		m := metrics.New(metrics.Options{SeriesTTL: time.Hour})
 		old, ahead := hit(oom.CauseContainer, "web-1"), hit(oom.CauseContainer, "web-2")
 		old.Time, ahead.Time = time.Now().Add(-2*time.Hour), time.Now().Add(1000*time.Hour)
-		m.Take(old, false)
-		m.Take(ahead, false)
+		m.Take(old)
+		m.Take(ahead)
 		require.Equal(t, over(0)+"\n"+series("web-2", 1), read(t, m, kills))
 		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="container"} 2`)
-		m.Take(hit(oom.CauseContainer, "web-1"), false)
-		m.Take(old, false)
+		m.Take(hit(oom.CauseContainer, "web-1"))
+		m.Take(old)
 		require.Equal(t, strings.Join([]string{over(0), series("web-1", 3), series("web-2", 1)}, "\n"), read(t, m, kills))
 		time.Sleep(time.Hour)
 		require.Equal(t, over(0), read(t, m, kills))
@@ -234,7 +234,7 @@ func labelOf(s *dto.Metric, name string) string {
 func TestCap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 2})
-		kill := func(pod string) { m.Take(hit(oom.CauseContainer, pod), false) }
+		kill := func(pod string) { m.Take(hit(oom.CauseContainer, pod)) }
 		for _, pod := range []string{"a", "b", "c", "d", "c", "a"} {
 			kill(pod)
 		}
@@ -286,9 +286,9 @@ func TestRestart(t *testing.T) {
 		require.Equal(t, over(0)+"\n"+series("ahead", 2), read(t, m, kills))
 		time.Sleep(time.Minute)
 		require.Equal(t, over(0), read(t, m, kills))
-		m.Take(hit(oom.CauseContainer, "web-1"), false)
+		m.Take(hit(oom.CauseContainer, "web-1"))
 		require.Equal(t, over(0)+"\n"+series("web-1", 7), read(t, m, kills))
-		m.Take(hit(oom.CausePod, ""), false)
+		m.Take(hit(oom.CausePod, ""))
 		require.Contains(t, read(t, m, kills), `{cause="pod",container="",namespace="",pod=""} 4`)
 	})
 }
@@ -311,7 +311,7 @@ func TestConcurrent(t *testing.T) {
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 50 {
-				m.Take(hit(oom.CauseContainer, fmt.Sprintf("p%d-%d", w, i)), false)
+				m.Take(hit(oom.CauseContainer, fmt.Sprintf("p%d-%d", w, i)))
 				m.Event(deliver.Reported, deliver.None)
 				_, err := m.Registry().Gather()
 				require.NoError(t, err)
@@ -332,7 +332,7 @@ func TestMemory(t *testing.T) {
 	for i := range n {
 		m.Take(events.OOMEvent{Cause: oom.CauseContainer, Time: time.Now(), Victims: []events.Victim{{
 			Pod: &events.Pod{Namespace: name(i, 20), Name: name(i, 50)}, Container: &events.Container{Name: name(i, 20)},
-		}}}, false)
+		}}})
 	}
 	each := (heap() - before) / n
 	t.Logf("metric=series_bytes series=%d each=%d", n, each)

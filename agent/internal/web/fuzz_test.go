@@ -72,8 +72,8 @@ func FuzzPage(f *testing.F) {
 		in.ID, in.Time, in.Tier, in.Domain.Path, in.Domain.Size, in.Trigger.Comm = path, time.Unix(at%1e11, 0), cause, path, size, comm
 		in.Victims[0].Comm, in.Victims[0].Memory.RSS, in.Victims[0].Cgroup.Path = comm, &size, path
 		h := &web.History{}
-		h.Take(in, false)
-		h.Take(event(2, oom.CausePod, inPod("shop", "web-1", "app")), false)
+		h.Take(in)
+		h.Take(event(2, oom.CausePod, inPod("shop", "web-1", "app")))
 		c := web.Config{Node: pod, Version: comm, Page: true, History: h, All: all, Health: func() events.Health {
 			return events.Health{Tier: cause, Ready: true, Why: comm}
 		}}

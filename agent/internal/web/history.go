@@ -32,8 +32,7 @@ type Entry struct {
 type History struct {
 	// mu guards what follows.
 	mu      sync.RWMutex
-	entries []*Entry // oldest first, by time and then by ID
-	ids     map[string]struct{}
+	entries []*Entry    // oldest first, by time and then by ID
 	victims events.Room // of all entries
 	dropped uint64
 }
@@ -45,22 +44,14 @@ func (h *History) Restore(_ events.Totals, past []events.OOMEvent) {
 	}
 }
 
-// Take keeps one event. One that is kept already, by its ID, is replaced. The oldest of
-// the owner who has the most victims make room.
-func (h *History) Take(in events.OOMEvent, _ bool) { h.add(in) }
+// Take keeps one event. The oldest of the owner who has the most victims make room.
+func (h *History) Take(in events.OOMEvent) { h.add(in) }
 
 func (h *History) add(in events.OOMEvent) {
 	e := &Entry{OOMEvent: in, Killed: len(in.Victims)}
 	e.Victims = slices.Clone(in.Victims[:min(len(in.Victims), MaxEventVictims)])
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.ids[in.ID]; ok {
-		h.removeLocked(slices.IndexFunc(h.entries, func(old *Entry) bool { return old.ID == in.ID }))
-	}
-	if h.ids == nil {
-		h.ids = map[string]struct{}{}
-	}
-	h.ids[in.ID] = struct{}{}
 	at, _ := slices.BinarySearchFunc(h.entries, e, older)
 	h.entries = slices.Insert(h.entries, at, e)
 	h.victims.Add(events.OwnerOf(&e.OOMEvent), len(e.Victims))
@@ -72,7 +63,6 @@ func (h *History) add(in events.OOMEvent) {
 
 func (h *History) removeLocked(i int) {
 	h.victims.Add(events.OwnerOf(&h.entries[i].OOMEvent), -len(h.entries[i].Victims))
-	delete(h.ids, h.entries[i].ID)
 	if i == 0 { // as a storm has it: nothing is moved
 		h.entries[0] = nil
 		h.entries = h.entries[1:]

@@ -32,40 +32,29 @@ func keptIDs(h *web.History) (list []string) {
 func TestNewestFirst(t *testing.T) {
 	var h web.History
 	for _, n := range []int{2, 1, 4, 3} { // as they are reported, not as they were
-		h.Take(kept(n, 1), false)
+		h.Take(kept(n, 1))
 	}
 	require.Equal(t, []string{"b-0004", "b-0003", "b-0002", "b-0001"}, keptIDs(&h))
 	require.Equal(t, web.Extent{Events: 4, Oldest: start.Add(time.Second)}, h.Extent())
 }
 
-func TestEventReportedAgain(t *testing.T) {
-	var h web.History
-	h.Take(kept(1, 1), false)
-	h.Take(kept(2, 1), false)
-	h.Take(kept(1, 3), false)
-	require.Equal(t, []string{"b-0002", "b-0001"}, keptIDs(&h))
-	require.Len(t, h.Newest()[1].Victims, 3)
-	require.Zero(t, h.Extent().Dropped)
-}
-
 func TestRestore(t *testing.T) {
 	var h web.History
 	h.Restore(events.Totals{}, []events.OOMEvent{kept(1, 1), kept(2, 1)})
-	h.Take(kept(2, 1), true)
-	h.Take(kept(3, 1), false)
+	h.Take(kept(3, 1))
 	require.Equal(t, []string{"b-0003", "b-0002", "b-0001"}, keptIDs(&h))
 }
 
 func TestBounds(t *testing.T) {
 	var h web.History
 	for n := range web.MaxEvents + 5 {
-		h.Take(kept(n, 1), false)
+		h.Take(kept(n, 1))
 	}
 	require.Equal(t, web.Extent{Events: web.MaxEvents, Oldest: start.Add(5 * time.Second), Dropped: 5}, h.Extent())
 
 	h = web.History{}
 	for n := range 100 {
-		h.Take(kept(n, 1000), false)
+		h.Take(kept(n, 1000))
 	}
 	require.Equal(t, web.MaxVictims/web.MaxEventVictims, h.Extent().Events)
 	require.Equal(t, 1000, h.Newest()[0].Killed)
@@ -76,7 +65,7 @@ func TestBounds(t *testing.T) {
 func TestNobodyElsesSlice(t *testing.T) {
 	var h web.History
 	in := kept(1, 2)
-	h.Take(in, false)
+	h.Take(in)
 	in.Victims[0].Comm = "other"
 	require.Empty(t, h.Newest()[0].Victims[0].Comm)
 }
@@ -92,10 +81,10 @@ func TestFlood(t *testing.T) {
 	for _, pods := range []int{1, 4, 5000} {
 		var h web.History
 		for n := range 50 {
-			h.Take(in(n, "shop", 1), false)
+			h.Take(in(n, "shop", 1))
 		}
 		for n := range 5000 {
-			h.Take(in(100+n, "evil", pods), false)
+			h.Take(in(100+n, "evil", pods))
 		}
 		list := keptIDs(&h)
 		require.Len(t, list, web.MaxEvents)
@@ -111,7 +100,7 @@ func TestConcurrent(t *testing.T) {
 	for w := range 4 {
 		wg.Go(func() {
 			for n := range 200 {
-				h.Take(kept(w*200+n, 2), false)
+				h.Take(kept(w*200+n, 2))
 				require.NotEmpty(t, h.Newest())
 			}
 		})
@@ -127,12 +116,12 @@ func TestMemory(t *testing.T) {
 	for n := range web.MaxVictims {
 		in := kept(n, 1)
 		in.Victims = full(in.Victims, n)
-		h.Take(in, false)
+		h.Take(in)
 	}
 	for n := range web.MaxVictims / web.MaxEventVictims {
 		in := kept(10000+n, web.MaxEventVictims)
 		in.Victims = full(in.Victims, n)
-		h.Take(in, false)
+		h.Take(in)
 	}
 	took := heap() - before
 	t.Logf("metric=history_bytes events=%d bytes=%d", h.Extent().Events, took)

@@ -26,7 +26,7 @@ func well() events.Health { return events.Health{Ready: true, Tier: "A"} }
 func config(events ...events.OOMEvent) web.Config {
 	h := &web.History{}
 	for _, in := range events {
-		h.Take(in, false)
+		h.Take(in)
 	}
 	return web.Config{Node: "node-1", Version: "v1", Page: true, History: h, Health: well}
 }

@@ -191,15 +191,16 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	var live trace.Source
 	b := bpf.NewHandle(f.dir, f.lockDir)
 	defer b.Close()
+	records := b.Records
 	if f.follow {
 		ring, failed := b.Ring()
 		if failed != nil {
 			return hinted(busy(failed))
 		}
 		defer closing(ring, &err)
-		live = ring
+		live, records = ring, ring.Past
 	}
-	past, err := b.Records()
+	past, err := records()
 	if err != nil {
 		return hinted(err)
 	}

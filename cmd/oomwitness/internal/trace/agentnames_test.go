@@ -44,7 +44,7 @@ func agentOf(t *testing.T, all bool, kills ...agent.OOMEvent) string {
 	var h agenttest.History
 	for _, e := range kills {
 		e.Identify(boot)
-		h.Take(e, false)
+		h.Take(e)
 	}
 	return serving(t, agenttest.Handler(agenttest.WebConfig{Page: true, History: &h, Health: func() agenttest.Health { return agenttest.Health{} }, All: all}))
 }

@@ -38,8 +38,8 @@ type Tracer struct {
 	nameless int    // kills that a filter by pod leaves out since their names are not known
 }
 
-// Run shows what was recorded already, oldest first, and then what live gives,
-// until ctx ends, which is no error. live may be nil.
+// Run shows what was recorded already, oldest first, and then what live gives, which has
+// none of the past, until ctx ends, which is no error. live may be nil.
 func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error {
 	if err := t.Out.Begin(); err != nil {
 		return fmt.Errorf("write output: %w", err)
@@ -47,12 +47,10 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	if err := t.Names.Refresh(); err != nil {
 		t.Warn(err)
 	}
-	shown := map[bpf.TaskKey]bool{}
 	slices.SortFunc(past, func(a, b bpf.Record) int {
 		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
 	})
 	for _, r := range past {
-		shown[r.Key()] = true
 		if err := t.show(ctx, &r); err != nil {
 			return err
 		}
@@ -69,12 +67,11 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	if live == nil {
 		return nil
 	}
-	return t.follow(ctx, live, shown)
+	return t.follow(ctx, live)
 }
 
-// follow shows what the ring gives, less what was shown from the map: the ring
-// may hold it still.
-func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]bool) error {
+// follow shows what the ring gives.
+func (t *Tracer) follow(ctx context.Context, live Source) error {
 	records := make(chan read)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -102,7 +99,7 @@ func (t *Tracer) follow(ctx context.Context, live Source, shown map[bpf.TaskKey]
 				ahead = nil // once is enough
 			}
 		case r := <-records:
-			if err := t.take(ctx, r, shown); err != nil && ctx.Err() == nil {
+			if err := t.take(ctx, r); err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
@@ -124,16 +121,13 @@ func (t *Tracer) warnLost() {
 }
 
 // take shows what was read.
-func (t *Tracer) take(ctx context.Context, r read, shown map[bpf.TaskKey]bool) error {
+func (t *Tracer) take(ctx context.Context, r read) error {
 	switch {
 	case errors.Is(r.err, bpf.ErrRecord):
 		t.Warn(r.err)
 		return nil
 	case r.err != nil:
 		return r.err
-	case shown[r.record.Key()]:
-		delete(shown, r.record.Key())
-		return nil
 	}
 	return t.show(ctx, &r.record)
 }
