@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,92 +256,4 @@ func TestCap(t *testing.T) {
 		kill("b") // takes the place of c
 		require.Equal(t, strings.Join([]string{over(5), series("b", 1)}, "\n"), read(t, m, kills), "another process")
 	})
-}
-
-// TestRestart: the counts outlive the agent, by the journal's totals.
-func TestRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		since := time.Now().Add(-time.Hour)
-		of := func(pod string) events.Series {
-			return events.Series{Cause: "container", Namespace: "shop", Pod: pod, Container: "app"}
-		}
-		totals := events.Totals{Since: since, OOMEvents: 7, Victims: map[string]uint64{"container": 9, "martian": 1}, Series: map[events.Series]events.Count{
-			of("web-1"):                           {Victims: 6, Last: time.Now().Add(-time.Minute)},
-			of("ahead"):                           {Victims: 2, Last: time.Now().Add(1000 * time.Hour)}, // the clock was set back
-			of("ended"):                           {Victims: 1, Last: time.Now().Add(-90 * time.Minute)},
-			{Cause: "pod", Container: "web"}:      {Victims: 1, Last: time.Now().Add(-80 * time.Hour)},
-			{Cause: "pod"}:                        {Victims: 2, Last: time.Now().Add(-80 * time.Hour)},
-			of("\xff" + strings.Repeat("x", 300)): {Victims: 1, Last: time.Now().Add(-100 * time.Hour)},
-		}}
-		m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 2})
-		m.Restore(totals, nil)
-		require.Equal(t, strings.Join([]string{over(0), series("ahead", 2), series("web-1", 6)}, "\n"), read(t, m, kills))
-		require.Equal(t, since.UTC(), createdOf(t, m))
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="container"} 9`)
-		require.Contains(t, read(t, m, "oomwitness_oom_victims_total"), `{cause="unknown"} 1`)
-		require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 7`)
-
-		time.Sleep(59 * time.Minute)
-		require.Equal(t, over(0)+"\n"+series("ahead", 2), read(t, m, kills))
-		time.Sleep(time.Minute)
-		require.Equal(t, over(0), read(t, m, kills))
-		m.Take(hit(oom.CauseContainer, "web-1"))
-		require.Equal(t, over(0)+"\n"+series("web-1", 7), read(t, m, kills))
-		m.Take(hit(oom.CausePod, ""))
-		require.Contains(t, read(t, m, kills), `{cause="pod",container="",namespace="",pod=""} 4`)
-	})
-}
-
-// TestRestoreWithLessRoom: what has none is no kill of now.
-func TestRestoreWithLessRoom(t *testing.T) {
-	m := metrics.New(metrics.Options{MaxSeries: 1})
-	totals := events.Totals{Series: map[events.Series]events.Count{}}
-	for i := range 50 {
-		key := events.Series{Cause: "container", Namespace: "shop", Pod: fmt.Sprintf("p%02d", i), Container: "app"}
-		totals.Series[key] = events.Count{Victims: 3, Last: time.Now().Add(time.Duration(i-100) * time.Second)}
-	}
-	m.Restore(totals, nil)
-	require.Equal(t, over(0)+"\n"+series("p49", 3), read(t, m, kills))
-}
-
-func TestConcurrent(t *testing.T) {
-	m := full(t)
-	var wg sync.WaitGroup
-	for w := range 4 {
-		wg.Go(func() {
-			for i := range 50 {
-				m.Take(hit(oom.CauseContainer, fmt.Sprintf("p%d-%d", w, i)))
-				m.Event(deliver.Reported, deliver.None)
-				_, err := m.Registry().Gather()
-				require.NoError(t, err)
-			}
-		})
-	}
-	wg.Wait()
-	require.Equal(t, "201", read(t, m, "oomwitness_oom_kills_series"))
-	require.Contains(t, read(t, m, "oomwitness_events_total"), `{reason="",stage="observed"} 201`)
-}
-
-// TestMemory says what a series costs, between scrapes.
-func TestMemory(t *testing.T) {
-	const n = 1000
-	m := metrics.New(metrics.Options{MaxSeries: n})
-	name := func(i, size int) string { return fmt.Sprintf("%0*d", size, i) }
-	before := heap()
-	for i := range n {
-		m.Take(events.OOMEvent{Cause: oom.CauseContainer, Time: time.Now(), Victims: []events.Victim{{
-			Pod: &events.Pod{Namespace: name(i, 20), Name: name(i, 50)}, Container: &events.Container{Name: name(i, 20)},
-		}}})
-	}
-	each := (heap() - before) / n
-	t.Logf("metric=series_bytes series=%d each=%d", n, each)
-	require.Less(t, each, int64(512))
-	require.Equal(t, fmt.Sprint(n), read(t, m, "oomwitness_oom_kills_series"))
-}
-
-func heap() int64 {
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return int64(s.HeapAlloc)
 }
