@@ -5,17 +5,26 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/web"
 )
 
-// An OOM event with its victims, as log, journal, API, page and trace have it.
+// What log, journal, API, page and trace have of OOM kills.
 type (
-	OOMEvent  = events.OOMEvent
-	Victim    = events.Victim
-	IDs       = events.IDs
-	Process   = events.Process
-	Memory    = events.Memory
-	Cgroup    = events.Cgroup
-	Domain    = events.Domain
+	// OOMEvent is one OOM event with its victims.
+	OOMEvent = events.OOMEvent
+	// Victim is a process that the OOM killer has ended.
+	Victim = events.Victim
+	// IDs are a victim's on the node.
+	IDs = events.IDs
+	// Process is who asked for the memory.
+	Process = events.Process
+	// Memory is what a victim had.
+	Memory = events.Memory
+	// Cgroup is a victim's.
+	Cgroup = events.Cgroup
+	// Domain is what ran out of memory.
+	Domain = events.Domain
+	// Container is a victim's.
 	Container = events.Container
-	Pod       = events.Pod
+	// Pod is a victim's.
+	Pod = events.Pod
 )
 
 // Answer is the body of the API's /api/v1/events, AnswerSchema the version of its form.

@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"net/http"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -18,22 +19,33 @@ import (
 
 // OOM events that are made up.
 type (
-	OOMEvent  = events.OOMEvent
-	Victim    = events.Victim
-	IDs       = events.IDs
-	Process   = events.Process
-	Memory    = events.Memory
-	Domain    = events.Domain
+	// OOMEvent is one OOM event with its victims.
+	OOMEvent = events.OOMEvent
+	// Victim is a process that the OOM killer has ended.
+	Victim = events.Victim
+	// IDs are a victim's on the node.
+	IDs = events.IDs
+	// Process is who asked for the memory.
+	Process = events.Process
+	// Memory is what a victim had.
+	Memory = events.Memory
+	// Domain is what ran out of memory.
+	Domain = events.Domain
+	// Container is a victim's.
 	Container = events.Container
-	Pod       = events.Pod
+	// Pod is a victim's.
+	Pod = events.Pod
 )
 
+// Schema is that of an OOMEvent.
+const Schema = events.Schema
+
+// KindInit and the others are kinds of containers.
 const (
-	// Schema is that of OOM events.
-	Schema = events.Schema
-	// Kinds of containers.
-	KindInit, KindSidecar        = resolve.KindInit, resolve.KindSidecar
-	KindContainer, KindEphemeral = resolve.KindContainer, resolve.KindEphemeral
+	KindInit      = resolve.KindInit
+	KindSidecar   = resolve.KindSidecar
+	KindContainer = resolve.KindContainer
+	KindEphemeral = resolve.KindEphemeral
 )
 
 // EventOf is the OOM event of a record whose cgroup has an ID and no path any more.
@@ -43,27 +55,40 @@ func EventOf(r *bpf.Record) events.OOMEvent {
 
 // What the agent serves, with made-up OOM events behind it.
 type (
-	Health         = events.Health
-	History        = web.History
-	Metrics        = metrics.Metrics
+	// Health is how the agent is.
+	Health = events.Health
+	// History is what page and API show.
+	History = web.History
+	// Metrics is what /metrics has.
+	Metrics = metrics.Metrics
+	// MetricsOptions are those of NewMetrics.
 	MetricsOptions = metrics.Options
-	MetricsQueue   = metrics.Queue
-	WebConfig      = web.Config
-	Answer         = web.Answer
+	// MetricsQueue is a queue that the metrics show.
+	MetricsQueue = metrics.Queue
+	// WebConfig is that of Handler.
+	WebConfig = web.Config
+	// Answer is the body of the API's answer.
+	Answer = web.Answer
 )
 
-var (
-	// NewMetrics and Handler make what is served.
-	NewMetrics, Handler = metrics.New, web.Handler
-)
+// NewMetrics returns what /metrics has.
+func NewMetrics(o MetricsOptions) *Metrics { return metrics.New(o) }
 
-// The agent's part in Kubernetes, with a queue that takes made-up OOM events.
+// Handler serves page, API and metrics.
+func Handler(c WebConfig) http.Handler { return web.Handler(c) }
+
+// The agent's part in Kubernetes.
 type (
-	Kube        = notify.Kube
+	// Kube has a queue that takes made-up OOM events.
+	Kube = notify.Kube
+	// KubeOptions are those of NewKube.
 	KubeOptions = notify.Options
-	Counter     = deliver.Counter
-	Stage       = deliver.Stage
-	Reason      = deliver.Reason
+	// Counter counts what became of OOM events.
+	Counter = deliver.Counter
+	// Stage is how far one came.
+	Stage = deliver.Stage
+	// Reason is why.
+	Reason = deliver.Reason
 )
 
 // DefaultCauses are those that are marked by default.

@@ -93,7 +93,11 @@ func parseKnown(r io.Reader, boot string) (list []cgroups.Known, damaged int, er
 		return nil, 0, nil
 	case err != nil && !errors.Is(err, errLong):
 		return nil, 0, err
-	case json.Unmarshal(text, &head) != nil || head.Version != knownVersion:
+	default:
+		_ = json.Unmarshal(text, &head) // what is no head has no version
+	}
+	switch {
+	case head.Version != knownVersion:
 		return nil, 1, nil // whose boot it is is not known
 	case head.Boot != boot:
 		return nil, 0, nil
