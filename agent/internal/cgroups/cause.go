@@ -14,60 +14,57 @@ var Causes = []oom.Cause{
 	oom.CauseCpuset, oom.CauseMempolicy, oom.CauseSysrq, oom.CauseUnknown,
 }
 
-// Cause says whose limit a record's kill is due to, seen from the victim's
+// nameless stands for a cgroup of which no path is known. No path is like it.
+const nameless = "?"
+
+// Cause returns whose limit a record's kill is due to, seen from the victim's
 // container, or from its cgroup where it is in none. victim and domain are the
 // names of the record's two cgroups.
 func Cause(r *bpf.Record, victim, domain Name) oom.Cause {
+	k := oom.Kill[string]{Constraint: r.Constraint, Order: r.Order}
+	if r.Flags&bpf.FlagNoControl != 0 {
+		k.Constraint = oom.ConstraintUnknown
+	}
 	switch {
-	case r.Flags&bpf.FlagNoControl != 0, r.Constraint == bpf.ConstraintUnknown:
-		return oom.CauseUnknown
-	case r.Order == bpf.OrderSysrq:
-		return oom.CauseSysrq
-	case r.Constraint == bpf.ConstraintCpuset:
-		return oom.CauseCpuset
-	case r.Constraint == bpf.ConstraintMempolicy:
-		return oom.CauseMempolicy
-	case r.Domain == 0 && r.Constraint == bpf.ConstraintNone:
-		return oom.CauseNode
-	case r.Domain == 0 || r.Constraint > bpf.ConstraintMemcg:
-		return oom.CauseUnknown
+	case r.Domain == 0: // no cgroup's limit
 	case r.Domain == r.Cgroup:
-		return oom.CauseContainer
-	}
-	return limitOf(victim, domain)
-}
-
-// limitOf says whose a limit above the victim's own cgroup is.
-func limitOf(victim, domain Name) oom.Cause {
-	if domain.Path == "" || victim.Path == "" {
-		return limitByIDs(victim, domain)
-	}
-	switch container := victim.Place().Path; {
-	case Within(domain.Path, container):
-		return oom.CauseContainer
-	case !Within(container, domain.Path):
-		return oom.CauseUnknown // the victim was moved meanwhile
-	case domain.Path == path.Dir(container) && domain.Place().Pod == domain.Path:
-		return oom.CausePod
-	default:
-		return oom.CauseAncestor
-	}
-}
-
-// limitByIDs is for cgroups that were removed, of which the ledger still knows
-// which was above which. A pod is known by its own path alone.
-func limitByIDs(victim, domain Name) oom.Cause {
-	if !slices.Contains(victim.Above, domain.ID) {
-		return oom.CauseUnknown
-	}
-	switch place := domain.Place(); {
+		k.Limit, k.Container = nameless, nameless // one and the same
 	case domain.Path == "":
-		return oom.CauseUnknown // it may be nested in the container
-	case place.Container != "" && place.sure():
-		return oom.CauseContainer
-	case place.Pod != "" && place.Pod == domain.Path:
-		return oom.CausePod
+		k.Limit = nameless // it may be nested in the container
+	case victim.Path == "":
+		seenFromRemoved(&k, victim, domain)
 	default:
-		return oom.CauseAncestor
+		container := victim.Place().Path
+		k.Limit, k.Container, k.Above = domain.Path, container, above(container)
+		k.Inside = Within(domain.Path, container)
+		if place := domain.Place(); place.Pod == path.Dir(container) {
+			k.Pod = place.Pod
+		}
+	}
+	return oom.Classify(k)
+}
+
+// above returns the paths of the cgroups above one, nearest first.
+func above(cgroup string) (list []string) {
+	for cgroup != "/" && cgroup != "." {
+		cgroup = path.Dir(cgroup)
+		list = append(list, cgroup)
+	}
+	return list
+}
+
+// seenFromRemoved is for a victim's cgroup that was removed, of which the ledger still
+// knows what was above it. The limit's own path says whether it is a container's or pod's.
+func seenFromRemoved(k *oom.Kill[string], victim, domain Name) {
+	k.Limit = domain.Path
+	place := domain.Place()
+	switch {
+	case !slices.Contains(victim.Above, domain.ID): // the victim was moved meanwhile
+	case place.Container != "" && place.sure():
+		k.Container, k.Inside = place.Path, true
+	case place.Pod == domain.Path:
+		k.Pod = place.Pod
+	default:
+		k.Above = []string{domain.Path}
 	}
 }
