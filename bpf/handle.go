@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // Handle asks the ledger that is in force in a directory, whichever ledger that is: a
@@ -11,15 +12,27 @@ import (
 // Errors are those of Open.
 type Handle struct {
 	dir, lockDir string
+	// wait is how long to wait for the next ledger while one takes over.
+	wait time.Duration
 
-	// mu guards open, and is held while the ledger is asked, which never waits.
+	// mu guards open. It is held while the ledger is asked, which takes microseconds and
+	// never waits.
 	mu   sync.Mutex
 	open *Ledger // nil while none is
 }
 
 // NewHandle returns a Handle of the ledger pinned in dir (DefaultDir if empty), whose
 // readers' lock is in lockDir (DefaultLockDir if empty). There need not be a ledger yet.
-func NewHandle(dir, lockDir string) *Handle { return &Handle{dir: dir, lockDir: lockDir} }
+func NewHandle(dir, lockDir string) *Handle {
+	return &Handle{dir: withDefault(dir), lockDir: lockDir}
+}
+
+func withDefault(dir string) string {
+	if dir == "" {
+		return DefaultDir
+	}
+	return dir
+}
 
 // Close lets go of the ledger, which goes on.
 func (h *Handle) Close() {
@@ -35,25 +48,72 @@ func (h *Handle) closeLocked() {
 	}
 }
 
-// ask runs f on the ledger in force, on the next one if that was replaced meanwhile.
+// handoverPoll is how often the next ledger is looked for.
+const handoverPoll = 5 * time.Millisecond
+
+// ask runs f on the ledger in force, and again on its successor where that was replaced
+// meanwhile: what f found holds when ask returns no error.
 func (h *Handle) ask(f func(*Ledger) error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	const tries = 2
-	var err error
-	for range tries {
-		if h.open == nil {
-			if h.open, err = Open(h.dir); err != nil {
-				h.open = nil
-				return err
-			}
-		}
-		if err = f(h.open); !errors.Is(err, ErrRetired) {
+	deadline := time.Now().Add(h.wait)
+	for first := true; ; first = false {
+		err := h.askOnce(f)
+		if !errors.Is(err, ErrRetired) || errors.Is(err, ErrAbsent) || !first && time.Now().After(deadline) || !h.replaced() {
 			return err
 		}
+		if !first {
+			time.Sleep(handoverPoll)
+		}
+	}
+}
+
+func (h *Handle) askOnce(f func(*Ledger) error) (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open == nil {
+		if h.open, err = Open(h.dir); err != nil {
+			h.open = nil
+			return err
+		}
+	}
+	if err = f(h.open); err == nil {
+		err = h.open.Whole()
+	}
+	if errors.Is(err, ErrRetired) {
 		h.closeLocked()
 	}
 	return err
+}
+
+// peek runs f on the ledger that is open, and returns nil where none is.
+func (h *Handle) peek(f func(*Ledger) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open == nil {
+		return nil
+	}
+	return f(h.open)
+}
+
+// replaced reports whether another ledger is in force, or is just taking over.
+func (h *Handle) replaced() bool {
+	g, err := currentGeneration(h.dir)
+	if err != nil {
+		return false
+	}
+	meta, err := g.openMap(mapMeta, true)
+	if err != nil {
+		return false
+	}
+	defer discard(meta)
+	m, err := about(meta)
+	if err != nil || m.State == stateRetired {
+		return false
+	}
+	if m.State == stateRetiring {
+		return true
+	}
+	_, err = g.links()
+	return err == nil && m.ABI == ABI
 }
 
 // Ring reads the ring of the ledger in force. Its methods are those of a Reader.
@@ -115,9 +175,7 @@ func (h *Handle) Records() (list []Record, err error) {
 // Meta describes the ledger and counts what it saw.
 func (h *Handle) Meta() (m Meta, err error) {
 	err = h.ask(func(l *Ledger) (err error) {
-		if m, err = l.Meta(); err == nil {
-			err = l.Whole() // one that was replaced counts no more
-		}
+		m, err = l.Meta()
 		return err
 	})
 	return m, err

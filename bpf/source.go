@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -17,13 +16,8 @@ const SourceName = "ledger"
 // Source is the ledger as evidence. One serves all containers of a process; it
 // opens the ledger when it is first needed, and again when it was replaced.
 type Source struct {
-	dir string
-	h   oom.Hierarchy
-
-	// mu guards ledger. It is held while the ledger is asked, which takes
-	// microseconds and never waits.
-	mu     sync.Mutex
-	ledger *Ledger // nil while none is open
+	handle *Handle
+	h      oom.Hierarchy
 }
 
 var _ oom.Source = (*Source)(nil)
@@ -32,10 +26,7 @@ var _ oom.Source = (*Source)(nil)
 // empty), for containers on the hierarchy h. There need not be a ledger yet:
 // Arm returns an error if there is none.
 func NewSource(dir string, h oom.Hierarchy) *Source {
-	if dir == "" {
-		dir = DefaultDir
-	}
-	return &Source{dir: dir, h: h}
+	return &Source{handle: &Handle{dir: withDefault(dir), wait: handoverWait}, h: h}
 }
 
 // Name implements oom.Source.
@@ -43,94 +34,28 @@ func (s *Source) Name() string { return SourceName }
 
 // Close lets go of the ledger. Probes may still be read, and open it again.
 func (s *Source) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closeLocked()
+	s.handle.Close()
+	return nil
 }
 
-func (s *Source) closeLocked() error {
-	if s.ledger == nil {
-		return nil
-	}
-	err := s.ledger.Close()
-	s.ledger = nil
-	return err
-}
+// handoverWait is how long a Source waits for the next ledger while one of another ABI
+// takes over: for a moment there is none.
+const handoverWait = 2 * time.Second
 
-// While a ledger of another ABI takes over there is a moment without answers.
-const (
-	handoverWait = 2 * time.Second
-	handoverPoll = 5 * time.Millisecond
-)
-
-// ask runs f on the ledger in force, again on its successor where it was
-// replaced meanwhile: what f found holds when ask returns no error.
+// ask runs f on the ledger in force: what f found holds when ask returns no error.
 func (s *Source) ask(f func(*Ledger) error) error {
-	for deadline := time.Now().Add(handoverWait); ; time.Sleep(handoverPoll) {
-		err := s.askOnce(f)
-		if !errors.Is(err, ErrRetired) || errors.Is(err, ErrAbsent) || time.Now().After(deadline) {
+	return s.handle.ask(func(l *Ledger) error {
+		if err := l.samePIDs(); err != nil {
 			return err
 		}
-		if !s.replaced() {
-			return err
-		}
-	}
-}
-
-func (s *Source) askOnce(f func(*Ledger) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ledger == nil {
-		l, err := Open(s.dir)
-		if err != nil {
-			return err
-		}
-		s.ledger = l
-	}
-	err := s.ledger.samePIDs()
-	if err == nil {
-		err = f(s.ledger)
-	}
-	if err == nil {
-		err = s.ledger.Whole()
-	}
-	if errors.Is(err, ErrRetired) {
-		_ = s.closeLocked() // read-only maps: nothing can be lost
-	}
-	return err
+		return f(l)
+	})
 }
 
 // forget has the ledger forget an init. Where no ledger is open or it was replaced, a
 // later sweep does.
 func (s *Source) forget(init TaskKey) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ledger == nil {
-		return nil
-	}
-	return s.ledger.unwatch(init)
-}
-
-// replaced reports whether another ledger is in force, or is just taking over.
-func (s *Source) replaced() bool {
-	g, err := currentGeneration(s.dir)
-	if err != nil {
-		return false
-	}
-	meta, err := g.openMap(mapMeta, true)
-	if err != nil {
-		return false
-	}
-	defer discard(meta)
-	m, err := about(meta)
-	if err != nil || m.State == stateRetired {
-		return false
-	}
-	if m.State == stateRetiring {
-		return true
-	}
-	_, err = g.links()
-	return err == nil && m.ABI == ABI
+	return s.handle.peek(func(l *Ledger) error { return l.unwatch(init) })
 }
 
 // Arm implements oom.Source.
