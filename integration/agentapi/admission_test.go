@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/oomwitness/oomwitness/agent/kube"
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -274,7 +274,7 @@ func (a *attack) otherTokens(t *testing.T) {
 // allowed: with the policies in force, and its own token, the agent does all that it
 // does otherwise.
 func (a *attack) allowed(t *testing.T) {
-	agent := startAgent(t, a.token, func(o *kube.Options) {
+	agent := startAgent(t, a.token, func(o *agenttest.KubeOptions) {
 		o.Annotation, o.Label = markKey+"="+markValue, markKey+"="+markValue
 	})
 	agent.take(t, false, oomEvent(901, oom.CauseNode, a.own), oomEvent(902, oom.CauseNode, a.own), oomEvent(903, oom.CauseNode, nil))
@@ -285,7 +285,7 @@ func (a *attack) allowed(t *testing.T) {
 	if got := getPod(t, a.plane, "own"); got.Labels[markKey] != markValue || got.Annotations[markKey] != markValue {
 		t.Errorf("the pod has labels %v and annotations %v", got.Labels, got.Annotations)
 	}
-	evicter := startAgent(t, a.token, func(o *kube.Options) { o.Evict = true })
+	evicter := startAgent(t, a.token, func(o *agenttest.KubeOptions) { o.Evict = true })
 	evicter.take(t, false, oomEvent(904, oom.CauseNode, a.own))
 	if evicter.counts.get("mark evicted") != 1 {
 		t.Errorf("counted %s", evicter.counts.all())
