@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
@@ -33,6 +34,7 @@ type container struct {
 	id     string
 	bundle string
 	policy policy.Policy
+	pod    *exits.Pod  // nil outside CRI
 	stdio  stdio.Stdio // as Create asked for
 	loop   *exit.Loop
 

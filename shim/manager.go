@@ -16,6 +16,7 @@ import (
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 	"github.com/oomwitness/oomwitness/shim/internal/deadshim"
@@ -68,6 +69,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 		ID: id, Bundle: filepath.Join(filepath.Dir(cwd), id), Config: cfg,
 		Sources: func() []oom.Source { return Sources(ctx) }, Client: delivery.NewClient(address),
 		Count:     new(counters).add,
+		Spool:     exits.DefaultDir,
 		Reachable: func() bool { return upstream.CanConnect(address) },
 		Defer:     deadshim.StartPublisher,
 	}

@@ -62,6 +62,8 @@ type Options struct {
 	Shutdown shutdown.Service
 	// Upstream makes the service that is decorated.
 	Upstream func(context.Context, upstream.Publisher, shutdown.Service) (taskAPI.TTRPCTaskService, error)
+	// Spool is the folder of the node's finished exits: exits.DefaultDir; "" for none.
+	Spool string
 }
 
 // Service is upstream's task service with the exit gate. What it does not
@@ -77,6 +79,7 @@ type Service struct {
 	// hierarchy returns where the memory controller is.
 	hierarchy func() (oom.Hierarchy, error)
 	groups    *policy.Enforcer
+	spool     string // the folder of finished exits, "" for none
 
 	// mu guards what follows, and the fields of containers that say so. It is held for
 	// a look at memory only: never over I/O, and never while a Loop, whose goroutine
@@ -97,6 +100,7 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{
 		ctx: ctx, cfg: o.Config, sources: o.Sources, counts: counts,
 		hierarchy:  o.Hierarchy,
+		spool:      o.Spool,
 		groups:     policy.NewEnforcer(ctx, o.Hierarchy, counts.add),
 		queue:      delivery.NewQueue(ctx, o.Client, counts.add),
 		containers: make(map[string]*container),
@@ -132,6 +136,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set memory.oom.group of %s: %w", req.ID, err))
 	}
 	c := s.newContainer(req.ID, req.Bundle, p)
+	c.pod = sp.Pod()
 	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	old := s.enter(c)
 	defer s.spawn()()

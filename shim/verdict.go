@@ -62,10 +62,12 @@ func (c *container) conclude(e oom.Exit) {
 		acked, oomStatus = s.Record().Acked, s.ReportsOOM()
 		return s.Released()
 	})
-	log.G(ctx).WithFields(v.LogFields(c.id, e, int(c.status(uint32(e.Status), oomStatus)), acked)).Info("verdict")
+	reported := int(c.status(uint32(e.Status), oomStatus))
+	log.G(ctx).WithFields(v.LogFields(c.id, e, reported, acked)).Info("verdict")
 	if !v.OOMKilled || early {
 		c.snapshot(ctx)
 	}
+	c.spool(e, v, reported, acked)
 }
 
 // waitsAfter is what the verdict waits for after a step, for the log.

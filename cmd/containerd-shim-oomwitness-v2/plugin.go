@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/plugin/registry"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
@@ -52,5 +53,6 @@ func newService(ic *plugin.InitContext) (any, error) {
 		Exits:     reaper.Default.Subscribe(),
 		Shutdown:  sd.(shutdown.Service),
 		Upstream:  task.NewTaskService,
+		Spool:     exits.DefaultDir,
 	})
 }

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
@@ -47,6 +49,8 @@ type Removal struct {
 	Count   func(what string) (total uint64)
 	// Reachable reports whether a containerd accepts events.
 	Reachable func() bool
+	// Spool is the folder of the node's finished exits, "" for none.
+	Spool string
 	// Defer has a TaskOOM published after this process has ended: [StartPublisher].
 	Defer deferFunc
 }
@@ -141,11 +145,31 @@ func (r *Removal) find(ctx context.Context) (*last, error) {
 	if due || decides {
 		fields := l.rec.Verdict.LogFields(r.ID, l.exit, reported(l.exit.Status, l.rec), rec.Delivered)
 		log.G(ctx).WithFields(fields).Info("verdict")
+		r.spool(ctx, l)
 	}
 	if due {
 		l.due, err = r.publish(ctx)
 	}
 	return l, err
+}
+
+// spool adds the exit to the node's spool: the record is removed with the bundle.
+func (r *Removal) spool(ctx context.Context, l *last) {
+	if r.Spool == "" {
+		return
+	}
+	sp, _ := bundle.ReadSpec(r.Bundle) // without names, then
+	namespace, _ := namespaces.Namespace(ctx)
+	e := exits.Exit{
+		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: sp.Pod(),
+		At: l.exit.At, Status: l.exit.Status, Reported: reported(l.exit.Status, l.rec), Acked: l.rec.Delivered, Verdict: *l.rec.Verdict,
+	}
+	for _, s := range l.rec.Stops {
+		e.Stops = append(e.Stops, int(s.Signal))
+	}
+	if err := exits.Append(r.Spool, e); err != nil {
+		r.log(ctx).WithError(err).Warn("dead shim: exit not spooled")
+	}
 }
 
 // recordedExit finds the recorded exit. Our record goes before upstream's: its time is

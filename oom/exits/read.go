@@ -1,0 +1,123 @@
+package exits
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRead bounds what is read of one file: a line may be added to a full file while
+// another process renames that file.
+const maxRead = 2 * MaxFile
+
+// Read returns the exits in the spool, oldest first, each once. damaged counts lines that
+// could not be read. A folder that does not exist has no exits, and the error is
+// fs.ErrNotExist.
+func Read(dir string) (list []Exit, damaged int, err error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, 0, fmt.Errorf("read the spool of exits: %w", err)
+	}
+	known := map[Key]bool{}
+	for _, name := range []string{previousFile, currentFile} {
+		text, err := readFrom(filepath.Join(dir, name), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, fmt.Errorf("read the spool of exits: %w", err)
+		}
+		some, bad := ParseAll(text)
+		damaged += bad
+		for _, e := range some {
+			if !known[e.Key()] {
+				known[e.Key()] = true
+				list = append(list, e)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Exit) int { return cmp.Compare(a.At.UnixNano(), b.At.UnixNano()) })
+	return list, damaged, nil
+}
+
+// Tail reads what is added to a spool. It is not for concurrent use.
+type Tail struct {
+	Dir string
+
+	ino    uint64 // of the current file
+	offset int64  // up to which it was read
+}
+
+// Next returns the exits that were added since the last call, and at the first call all.
+// Where the spool had been written over twice in between, the oldest of them are missing.
+func (t *Tail) Next() (list []Exit, damaged int, err error) {
+	current := filepath.Join(t.Dir, currentFile)
+	var st unix.Stat_t
+	switch err := unix.Lstat(current, &st); {
+	case errors.Is(err, unix.ENOENT):
+		return nil, 0, nil // between two files, or there was no exit yet
+	case err != nil:
+		return nil, 0, fmt.Errorf("read the spool of exits: %s: %w", current, err)
+	case st.Ino == t.ino && st.Size == t.offset:
+		return nil, 0, nil
+	}
+	var text []byte
+	if st.Ino != t.ino {
+		if text, err = t.rest(); err != nil {
+			return nil, 0, err
+		}
+		t.ino, t.offset = st.Ino, 0
+	}
+	added, err := readFrom(current, t.offset)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("read the spool of exits: %w", err)
+	}
+	whole := lastLine(added)
+	t.offset += int64(whole)
+	list, damaged = ParseAll(append(text, added[:whole]...))
+	return list, damaged, nil
+}
+
+// rest returns what was added to the file that is now the previous one, all of that file
+// if it is not the one that was read.
+func (t *Tail) rest() ([]byte, error) {
+	path := filepath.Join(t.Dir, previousFile)
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, nil //nolint:nilerr // there is none yet
+	}
+	from := int64(0)
+	if st.Ino == t.ino {
+		from = t.offset
+	}
+	text, err := readFrom(path, from)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the spool of exits: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// lastLine returns the length of the whole lines of a text.
+func lastLine(text []byte) int {
+	for i, b := range slices.Backward(text) {
+		if b == '\n' {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func readFrom(path string, offset int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
+	}
+	return io.ReadAll(io.NewSectionReader(f, offset, maxRead))
+}

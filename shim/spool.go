@@ -1,0 +1,83 @@
+//go:build linux
+
+package shim
+
+import (
+	"math"
+
+	cgroup1 "github.com/containerd/cgroups/v3/cgroup1/stats"
+	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/typeurl/v2"
+
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/shim/internal/bundle"
+)
+
+// spool adds an exit that is released to the node's spool: the record in the bundle is
+// removed with the bundle. Nobody waits for spool but a Delete, for settleWait at most.
+func (c *container) spool(e oom.Exit, v oom.Verdict, reported int, acked bool) {
+	if c.s.spool == "" || c.pod != nil && c.pod.Container == "" && !v.OOMKilled { // a pod's sandbox
+		return
+	}
+	x := exits.Exit{
+		ID: c.id, Boot: bundle.BootID(), Pid: e.Pid, Pod: c.pod,
+		At: e.At, Status: e.Status, Reported: reported, Acked: acked, Verdict: v,
+	}
+	x.Namespace, _ = namespaces.Namespace(c.s.ctx)
+	c.mu.Lock()
+	stats := c.stats
+	x.StartTicks = c.startTicks
+	for _, s := range c.stopsLocked() {
+		x.Stops = append(x.Stops, int(s.Signal))
+	}
+	c.mu.Unlock()
+	x.Memory = memoryAtEnd(stats)
+	if err := exits.Append(c.s.spool, x); err != nil {
+		c.trouble("exit not spooled", err)
+	}
+}
+
+// unlimited1 is what cgroup v1 shows for no limit: the largest number of whole pages.
+const unlimited1 = math.MaxInt64 &^ 0xffff
+
+// memoryAtEnd returns the memory in the last metrics, nil where there are none.
+func memoryAtEnd(stats typeurl.Any) *exits.Memory {
+	if stats == nil {
+		return nil
+	}
+	metrics, err := typeurl.UnmarshalAny(stats)
+	if err != nil {
+		return nil
+	}
+	switch m := metrics.(type) {
+	case *cgroup1.Metrics:
+		usage := m.GetMemory().GetUsage()
+		if usage == nil {
+			return nil
+		}
+		return memoryOf(usage.GetUsage(), usage.GetMax(), usage.GetLimit(), unlimited1)
+	case *cgroup2.Metrics:
+		memory := m.GetMemory()
+		if memory == nil {
+			return nil
+		}
+		return memoryOf(memory.GetUsage(), memory.GetMaxUsage(), memory.GetUsageLimit(), math.MaxUint64)
+	default:
+		return nil
+	}
+}
+
+// memoryOf returns the memory by what the files of the cgroup said. The libraries return
+// 0 for a file that is not there, as memory.peak before Linux 5.19.
+func memoryOf(usage, peak, limit, unlimited uint64) *exits.Memory {
+	m := &exits.Memory{Usage: &usage, Unlimited: limit >= unlimited}
+	if peak > 0 {
+		m.Peak = &peak
+	}
+	if limit > 0 && !m.Unlimited {
+		m.Limit = &limit
+	}
+	return m
+}
