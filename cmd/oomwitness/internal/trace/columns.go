@@ -2,11 +2,11 @@ package trace
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // DefaultColumns is how wide the text form is where standard output is no terminal.
@@ -85,7 +85,7 @@ func timeColumn(layout string) column {
 func victimColumn(width int) column {
 	return column{title: "VICTIM", width: width, text: func(e *agent.OOMEvent, width int) string {
 		pid := fmt.Sprintf("[%d]", e.First().PID)
-		return cut(plain(e.First().Comm), width-len(pid)) + pid
+		return text.Cut(text.Plain(e.First().Comm), width-len(pid)) + pid
 	}}
 }
 
@@ -106,7 +106,7 @@ func sizeOf(bytes *uint64) string {
 	if bytes == nil {
 		return "?"
 	}
-	return strings.TrimSuffix(strings.ReplaceAll(agent.Size(*bytes), " ", ""), "B")
+	return text.Size(*bytes)
 }
 
 // limit returns how much memory there was.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/oomwitness/oomwitness/agent"
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // column is one of a table's.
@@ -39,7 +40,7 @@ const unbounded = 1 << 20
 func (t *tableWriter) Begin() error {
 	var titles []string
 	for _, c := range t.columns {
-		titles = append(titles, cut(c.title, t.most(c)))
+		titles = append(titles, text.Cut(c.title, t.most(c)))
 	}
 	return t.row(titles)
 }
@@ -47,7 +48,7 @@ func (t *tableWriter) Begin() error {
 func (t *tableWriter) Write(e *agent.OOMEvent) error {
 	row := make([]string, len(t.columns))
 	for i, c := range t.columns {
-		row[i] = cut(plain(c.text(e, t.most(c))), t.most(c))
+		row[i] = text.Cut(text.Plain(c.text(e, t.most(c))), t.most(c))
 	}
 	return t.row(row)
 }
@@ -73,8 +74,8 @@ func (t *tableWriter) Flush() error {
 
 func (t *tableWriter) row(row []string) error {
 	if t.grows {
-		for i, text := range row {
-			t.columns[i].width = max(t.columns[i].width, textCells(text))
+		for i, cell := range row {
+			t.columns[i].width = max(t.columns[i].width, text.Cells(cell))
 		}
 	}
 	if t.held {
@@ -88,11 +89,11 @@ func (t *tableWriter) write(rows [][]string) error {
 	var out strings.Builder
 	for _, row := range rows {
 		var line strings.Builder
-		for i, text := range row {
+		for i, cell := range row {
 			if i > 0 {
 				line.WriteString(between)
 			}
-			line.WriteString(pad(text, t.columns[i].width, t.columns[i].number))
+			line.WriteString(text.Pad(cell, t.columns[i].width, t.columns[i].number))
 		}
 		out.WriteString(strings.TrimRight(line.String(), " "))
 		out.WriteByte('\n')

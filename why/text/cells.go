@@ -1,22 +1,20 @@
-package trace
+package text
 
 import (
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/width"
-
-	"github.com/oomwitness/oomwitness/agent"
 )
 
 // selectors are the variation selectors by which emoji are asked for as pictures or as
 // text. Terminals differ in how wide the picture is.
 var selectors = strings.NewReplacer("\ufe0e", "", "\ufe0f", "")
 
-// plain makes text of others safe for a terminal, and as wide on each terminal.
-func plain(s string) string { return selectors.Replace(agent.Clean(s)) }
+// Plain makes text of others safe for a terminal, and as wide on each terminal.
+func Plain(s string) string { return selectors.Replace(Clean(s)) }
 
-// ellipsis stands for what cut has left out. It takes one cell.
+// ellipsis stands for what Cut has left out. It takes one cell.
 const ellipsis = "…"
 
 // cells returns how many cells of a terminal a printed rune takes, as wcwidth(3) does:
@@ -33,8 +31,8 @@ func cells(r rune) int {
 	}
 }
 
-// textCells returns the cells that a printed text takes.
-func textCells(s string) int {
+// Cells returns the cells that a printed text takes.
+func Cells(s string) int {
 	n := 0
 	for _, r := range s {
 		n += cells(r)
@@ -42,10 +40,10 @@ func textCells(s string) int {
 	return n
 }
 
-// cut shortens a text to most cells. It leaves out the middle and keeps more of the end
+// Cut shortens a text to most cells. It leaves out the middle and keeps more of the end
 // than of the beginning: the end tells the pods of one workload apart.
-func cut(s string, most int) string {
-	if textCells(s) <= most {
+func Cut(s string, most int) string {
+	if Cells(s) <= most {
 		return s
 	}
 	if most < 1 {
@@ -59,7 +57,7 @@ func cut(s string, most int) string {
 		for start > 0 && cells(runes[start]) == 0 { // marks stay with their rune
 			start--
 		}
-		n := textCells(string(runes[start:tail]))
+		n := Cells(string(runes[start:tail]))
 		if n > left {
 			break
 		}
@@ -73,10 +71,10 @@ func cut(s string, most int) string {
 	return string(runes[:head]) + ellipsis + string(runes[tail:])
 }
 
-// pad fills a text up with spaces to a number of cells, on its right or, for numbers, on
+// Pad fills a text up with spaces to a number of cells, on its right or, for numbers, on
 // its left.
-func pad(s string, most int, left bool) string {
-	space := strings.Repeat(" ", max(0, most-textCells(s)))
+func Pad(s string, most int, left bool) string {
+	space := strings.Repeat(" ", max(0, most-Cells(s)))
 	if left {
 		return space + s
 	}

@@ -1,0 +1,119 @@
+package why
+
+import (
+	"fmt"
+
+	"github.com/oomwitness/oomwitness/why/text"
+)
+
+// Names of the kinds of memory, as Kind.Name has them.
+const (
+	KindAnon   = "anonymous"
+	KindFile   = "page cache"
+	KindShmem  = "shared, tmpfs"
+	KindKernel = "kernel"
+)
+
+// Advise sets what is to be done about a run.
+func (r *Run) Advise() {
+	r.Advice = nil
+	switch {
+	case r.Running:
+		return
+	case r.OOMKilled():
+		r.Advice = r.adviseOOM()
+	case r.Verdict == nil:
+		return
+	case r.Verdict.Ended == EndedStopped:
+		r.Advice = r.adviseStopped()
+	case r.Verdict.Ended == EndedSignal:
+		r.Advice = r.adviseSignal()
+	case r.Status != nil && *r.Status != 0:
+		r.Advice = []string{"The program ended by itself: read its log (kubectl logs --previous)."}
+	}
+}
+
+func (r *Run) adviseOOM() (all []string) {
+	switch cause := r.cause(); cause {
+	case "container":
+		all = append(all, r.adviseLimit())
+	case "pod":
+		all = append(all, "The containers of the pod together reached the pod's limit. Raise the limit of the pod, or lower what its largest container uses.")
+	case "ancestor":
+		all = append(all, "A cgroup above the pod was full, such as kubepods. Compare kubelet's reserved memory with the node's, and the pods' requests with what the pods use.")
+	case "node":
+		all = append(all, "The node was full, and this container did not exceed a limit. Set requests near what the pods of the node use, so that the scheduler spreads them.")
+	case "cpuset", "mempolicy":
+		all = append(all, "The allowed NUMA nodes were full: allow more of them, or move the pod.")
+	case "sysrq":
+		all = append(all, "An operator asked the kernel for this kill (sysrq f). There is nothing to change in the pod.")
+	default:
+		all = append(all, "Load a ledger of tier A or B (oomwitness check says what is missing): it records whose limit was exceeded.")
+	}
+	if r.largestKind() == KindShmem {
+		all = append(all, "Most of it were files in memory: bound emptyDir volumes of medium Memory by sizeLimit.")
+	}
+	if r.Verdict != nil && r.Verdict.InitVictim == "no" {
+		all = append(all, `The OOM killer chose one process and left the others. With the annotation oomwitness.io/oom-group: "true" all end together.`)
+	}
+	return all
+}
+
+// cause returns whose limit was exceeded, "" if it is not known.
+func (r *Run) cause() string {
+	if r.Verdict != nil && r.Verdict.Cause != "" {
+		return r.Verdict.Cause
+	}
+	if r.OOM != nil {
+		return r.OOM.Cause
+	}
+	return ""
+}
+
+// adviseLimit is for a container that reached its own limit.
+func (r *Run) adviseLimit() string {
+	limit := r.Memory.Limit
+	if limit == nil && r.OOM != nil {
+		limit = r.OOM.LimitBytes
+	}
+	if limit == nil {
+		return "Raise the container's memory limit, or lower what the program uses."
+	}
+	return fmt.Sprintf("Raise the container's memory limit above %s, or have the program use less (for a JVM, Go or Node.js set its own limit below the container's).",
+		text.Size(*limit))
+}
+
+// largestKind returns the name of the kind that is more than half of the memory.
+func (r *Run) largestKind() string {
+	if r.OOM == nil {
+		return ""
+	}
+	var total uint64
+	for _, k := range r.OOM.Kinds {
+		total += k.Bytes
+	}
+	for _, k := range r.OOM.Kinds {
+		if k.Bytes > total/2 {
+			return k.Name
+		}
+	}
+	return ""
+}
+
+func (r *Run) adviseStopped() []string {
+	const stopped = "Look who had the container stopped: a failed liveness probe, an eviction, a rollout or a deletion (kubectl describe pod)."
+	if r.Status != nil && *r.Status == 137 && len(r.Signals) > 1 {
+		return []string{stopped, "The program had not ended when the grace period was over: raise terminationGracePeriodSeconds, or have the program end on SIGTERM."}
+	}
+	return []string{stopped}
+}
+
+func (r *Run) adviseSignal() []string {
+	if r.Sender != nil {
+		return []string{fmt.Sprintf("Find out why %s (pid %d) sends signals to containers.", text.Clean(r.Sender.Comm), r.Sender.PID)}
+	}
+	if r.Status != nil && *r.Status != 137 {
+		return []string{"The program ended itself by a signal, such as a crash: read its log (kubectl logs --previous)."}
+	}
+	return []string{"Look for who may send SIGKILL on the node: an administrator, a watchdog, the program itself."}
+}

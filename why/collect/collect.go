@@ -1,0 +1,195 @@
+// Package collect makes the document of package why from what a node has: the exits in
+// the spool or in the agent's store, the containers that run, and OOM events.
+package collect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/why"
+)
+
+// Query says which containers are asked for. Empty fields stand for all.
+type Query struct {
+	// Namespace and Pod are Kubernetes' names, Container is the container's name there.
+	Namespace, Pod, Container string
+	// ID is the beginning of a container's ID.
+	ID string
+	// Any is the beginning of a container's ID, or the name of a pod.
+	Any string
+}
+
+// matches reports whether a container is asked for.
+func (q *Query) matches(id string, pod *why.Pod, name string) bool {
+	if q.Any != "" && !strings.HasPrefix(id, q.Any) && (pod == nil || pod.Name != q.Any) {
+		return false
+	}
+	if !strings.HasPrefix(id, q.ID) {
+		return false
+	}
+	if q.Namespace == "" && q.Pod == "" && q.Container == "" {
+		return true
+	}
+	return pod != nil && (q.Namespace == "" || pod.Namespace == q.Namespace) && (q.Pod == "" || pod.Name == q.Pod) &&
+		(q.Container == "" || name == q.Container)
+}
+
+// Event is an OOM event with the container of each victim.
+type Event struct {
+	why.OOMEvent
+	// Of are the containers of Victims, in the same order.
+	Of []Ref
+}
+
+// Ref names a container, as far as it is known.
+type Ref struct {
+	ID   string
+	Name string
+	Pod  *why.Pod
+}
+
+// Running is a container that runs.
+type Running struct {
+	Ref
+	Image string
+	PID   int
+}
+
+// Sources are what a document is made of.
+type Sources struct {
+	Node, Source string
+	Notes        []string
+	Exits        []exits.Exit
+	Running      []Running
+	Events       []Event
+	// NoExits and NoEvents say why exits and OOM events are not known at all; "" where
+	// they are.
+	NoExits, NoEvents string
+	// Detail says why an OOM event lacks the kinds of memory and the candidates.
+	Detail string
+}
+
+// Build returns the document that answers a query.
+func Build(q Query, s *Sources, now time.Time) why.Document {
+	d := why.Document{Schema: why.Schema, Time: now.UTC().Truncate(time.Second), Node: s.Node, Source: s.Source, Notes: s.Notes}
+	known := map[string]bool{} // containers with an exit or a process
+	for i := range s.Exits {
+		e := &s.Exits[i]
+		if pod := podOf(e.Pod); q.matches(e.ID, pod, containerName(e.Pod)) {
+			known[e.ID] = true
+			d.Runs = append(d.Runs, s.exitRun(e, now))
+		}
+	}
+	for i := range s.Running {
+		r := &s.Running[i]
+		if q.matches(r.ID, r.Pod, r.Name) {
+			known[r.ID] = true
+			d.Runs = append(d.Runs, s.runningRun(r))
+		}
+	}
+	d.Runs = append(d.Runs, s.eventRuns(q, known)...)
+	slices.SortStableFunc(d.Runs, newest)
+	if len(d.Runs) > why.MaxRuns {
+		d.Omitted = len(d.Runs) - why.MaxRuns
+		d.Runs = d.Runs[:why.MaxRuns]
+	}
+	for i := range d.Runs {
+		d.Runs[i].Advise()
+	}
+	return d
+}
+
+// newest orders runs: those that run first, then by the end.
+func newest(a, b why.Run) int {
+	return cmp.Compare(end(b), end(a))
+}
+
+func end(r why.Run) int64 {
+	switch {
+	case r.Running:
+		return 1<<63 - 1
+	case r.EndedAt != nil:
+		return r.EndedAt.UnixNano()
+	case r.OOM != nil:
+		return r.OOM.Time.UnixNano()
+	default:
+		return 0
+	}
+}
+
+func podOf(p *exits.Pod) *why.Pod {
+	if p == nil {
+		return nil
+	}
+	return &why.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID}
+}
+
+func containerName(p *exits.Pod) string {
+	if p == nil {
+		return ""
+	}
+	return p.Container
+}
+
+// exitRun returns the run of an exit.
+func (s *Sources) exitRun(e *exits.Exit, now time.Time) why.Run {
+	at := e.At.UTC()
+	r := why.Run{
+		Pod: podOf(e.Pod), Container: why.Container{ID: e.ID, Namespace: e.Namespace}, PID: e.Pid,
+		EndedAt: &at, Status: &e.Status, Verdict: verdictOf(e), Memory: memoryOf(e.Memory),
+	}
+	if e.Pod != nil {
+		r.Container.Name, r.Container.Image = e.Pod.Container, e.Pod.Image
+	}
+	if e.Reported != e.Status {
+		r.Reported = &e.Reported
+	}
+	for _, signal := range e.Stops {
+		r.Signals = append(r.Signals, why.SignalName(signal))
+	}
+	sender(&r, e)
+	s.addEvent(&r, at)
+	s.addRecent(&r, e, now)
+	switch {
+	case e.Memory == nil:
+		r.Lacks("limit_bytes", "the cgroup was gone before its metrics were read")
+		r.Lacks("peak_bytes", "the cgroup was gone before its metrics were read")
+	case e.Memory.Peak == nil:
+		r.Lacks("peak_bytes", "the kernel has no memory.peak (Linux 5.19 and later have one)")
+	}
+	r.Lacks("request_bytes", "the API server was not asked")
+	return r
+}
+
+func (s *Sources) runningRun(c *Running) why.Run {
+	r := why.Run{
+		Pod: c.Pod, Container: why.Container{ID: c.ID, Name: c.Name, Image: c.Image}, Running: true, PID: c.PID,
+	}
+	s.addEvent(&r, time.Time{})
+	return r
+}
+
+// eventRuns returns the runs of containers of which OOM events alone are known.
+func (s *Sources) eventRuns(q Query, known map[string]bool) (runs []why.Run) {
+	for i := range slices.Backward(s.Events) {
+		e := &s.Events[i]
+		for _, of := range e.Of {
+			if of.ID == "" || known[of.ID] || !q.matches(of.ID, of.Pod, of.Name) {
+				continue
+			}
+			known[of.ID] = true
+			r := why.Run{Pod: of.Pod, Container: why.Container{ID: of.ID, Name: of.Name}}
+			because := cmp.Or(s.NoExits, "the container does not run under oomwitness's shim, or its exit is older than what the node keeps")
+			r.Lacks("verdict", because)
+			for _, field := range []string{"exit_status", "limit_bytes", "request_bytes", "peak_bytes", "last_day"} {
+				r.Lacks(field, "without the shim only the kernel's record of the OOM event is known")
+			}
+			s.addEvent(&r, time.Time{})
+			runs = append(runs, r)
+		}
+	}
+	return runs
+}
