@@ -34,6 +34,7 @@ import (
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
@@ -136,7 +137,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 		return nil, errgrpc.ToGRPC(fmt.Errorf("set memory.oom.group of %s: %w", req.ID, err))
 	}
 	c := s.newContainer(req.ID, req.Bundle, p)
-	c.pod = sp.Pod()
+	c.pod = exits.PodOf(sp.Annotations)
 	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	old := s.enter(c)
 	defer s.spawn()()

@@ -10,8 +10,9 @@ import (
 const (
 	KindAnon   = "anonymous"
 	KindFile   = "page cache"
-	KindShmem  = "shared, tmpfs"
+	KindShmem  = "shared memory"
 	KindKernel = "kernel"
+	KindSwap   = "swap"
 )
 
 // Advise sets what is to be done about a run.

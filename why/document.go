@@ -103,7 +103,7 @@ type Verdict struct {
 	Kills uint64 `json:"kills"`
 	// Rule is the number of the rule that decided (docs/why.md), Evidence the source,
 	// Tier the ledger's.
-	Rule     int    `json:"rule"`
+	Rule     string `json:"rule"`
 	Evidence string `json:"evidence"`
 	Tier     string `json:"tier,omitempty"`
 	// CgroupGone reports whether the evidence may miss kills at the very end.

@@ -33,7 +33,7 @@ func run(ended string, status int, before time.Duration, change ...func(*why.Run
 	r := why.Run{
 		Pod: web, Container: why.Container{ID: id, Name: "app", Image: "example.com/web:1"}, PID: 4002,
 		EndedAt: ago(before), Status: &status,
-		Verdict: &why.Verdict{Ended: ended, InitVictim: "no", Rule: 6, Evidence: "ledger", Tier: "A"},
+		Verdict: &why.Verdict{Ended: ended, InitVictim: "no", Rule: "8", Evidence: "ledger", Tier: "A"},
 		Memory:  why.Memory{Peak: mi(60), Limit: mi(64), Request: mi(32)},
 	}
 	for _, c := range change {
@@ -45,7 +45,7 @@ func run(ended string, status int, before time.Duration, change ...func(*why.Run
 
 func oomKilled(cause, lineage string) func(*why.Run) {
 	return func(r *why.Run) {
-		r.Verdict.Cause, r.Verdict.Kills, r.Verdict.Rule = cause, 1, 1
+		r.Verdict.Cause, r.Verdict.Kills, r.Verdict.Rule = cause, 1, "1"
 		r.Verdict.InitVictim = map[bool]string{true: "yes", false: "no"}[lineage == "init"]
 		r.Memory.Peak = mi(64)
 		r.Recent = &why.Recent{Hours: 24, Runs: 6, OOM: 5}

@@ -182,7 +182,7 @@ func (p *page) evidence(r *Run) {
 		if v.Tier != "" {
 			said += ", tier " + v.Tier
 		}
-		p.say("evidence", "%s; rule %d; init a victim: %s; %s", said, v.Rule, v.InitVictim, count(int(v.Kills), "OOM kill"))
+		p.say("evidence", "%s; rule %s; init a victim: %s; %s", said, v.Rule, v.InitVictim, count(int(v.Kills), "OOM kill"))
 		if v.CgroupGone {
 			p.say("", "the cgroup was gone before the last reading: kills at the very end may be missing")
 		}

@@ -20,7 +20,7 @@ import (
 const Version = 1
 
 // maxLine bounds one exit in the spool, in bytes.
-const maxLine = 8 << 10
+const maxLine = 16 << 10
 
 // Exit is the end of one container run.
 type Exit struct {
@@ -55,6 +55,28 @@ type Pod struct {
 	UID       string `json:"uid"`
 	Container string `json:"container"`
 	Image     string `json:"image,omitempty"`
+}
+
+// CRI's annotations that name a container (containerd internal/cri/annotations).
+const (
+	criPodName      = "io.kubernetes.cri.sandbox-name"
+	criPodNamespace = "io.kubernetes.cri.sandbox-namespace"
+	criPodUID       = "io.kubernetes.cri.sandbox-uid"
+	criContainer    = "io.kubernetes.cri.container-name"
+	criImage        = "io.kubernetes.cri.image-name"
+)
+
+// PodOf returns the names that CRI gives to a container by its annotations, nil if CRI did
+// not create the container.
+func PodOf(annotations map[string]string) *Pod {
+	name := annotations[criPodName]
+	if name == "" {
+		return nil
+	}
+	return &Pod{
+		Name: name, Namespace: annotations[criPodNamespace], UID: annotations[criPodUID],
+		Container: annotations[criContainer], Image: annotations[criImage],
+	}
 }
 
 // Memory is the container's memory at its end, in bytes. A pointer is nil where the
@@ -127,8 +149,8 @@ func (e *Exit) Check() error {
 		return fmt.Errorf("exit status %d, reported %d, allowed: 0 to %d", e.Status, e.Reported, maxStatus)
 	case len(e.Stops) > maxStops:
 		return fmt.Errorf("%d stops, allowed: %d", len(e.Stops), maxStops)
-	case e.Verdict.Ended == "":
-		return errors.New("a verdict without what ended the container")
+	case e.Verdict.Ended == "" || e.Verdict.Rule == "":
+		return errors.New("a verdict without what ended the container, or without a rule")
 	}
 	if p := e.Pod; p != nil && (len(p.Namespace) > maxName || len(p.Name) > maxName || len(p.UID) > maxID ||
 		len(p.Container) > maxName || len(p.Image) > maxImage) {

@@ -157,7 +157,7 @@ func TestLongExit(t *testing.T) {
 	dir := t.TempDir()
 	e := exitAt(1)
 	e.Pod = &Pod{Image: strings.Repeat("i", maxLine)}
-	require.ErrorContains(t, Append(dir, e), "allowed: 8192")
+	require.ErrorContains(t, Append(dir, e), "allowed: 16384")
 	_, err := os.Stat(filepath.Join(dir, currentFile))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -166,7 +166,7 @@ func FuzzParseAll(f *testing.F) {
 	line, err := exitAt(1).line()
 	require.NoError(f, err)
 	f.Add(line)
-	f.Add([]byte(`{"v":1,"id":"a","pid":1,"at":"2026-01-02T03:04:05Z","verdict":{"ended":"oom"}}` + "\n{"))
+	f.Add([]byte(`{"v":1,"id":"a","pid":1,"at":"2026-01-02T03:04:05Z","verdict":{"ended":"oom","rule":"1"}}` + "\n{"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		list, _ := ParseAll(text)
 		for _, e := range list {

@@ -151,6 +151,7 @@ func (s *Sources) exitRun(e *exits.Exit, now time.Time) why.Run {
 		r.Signals = append(r.Signals, why.SignalName(signal))
 	}
 	sender(&r, e)
+	r.OOM = eventOf(&e.Verdict)
 	s.addEvent(&r, at)
 	s.addRecent(&r, e, now)
 	switch {

@@ -23,7 +23,7 @@ const (
 func verdictOf(e *exits.Exit) *why.Verdict {
 	v := &e.Verdict
 	return &why.Verdict{
-		Ended: string(v.Ended), Cause: string(v.Cause), InitVictim: v.Init.String(), Kills: v.Kills, Rule: int(v.Rule),
+		Ended: string(v.Ended), Cause: string(v.Cause), InitVictim: v.Init.String(), Kills: v.Kills, Rule: string(v.Rule),
 		Evidence: v.Evidence, Tier: v.Tier, CgroupGone: v.Gone, Acked: e.Acked,
 	}
 }
@@ -38,13 +38,21 @@ func memoryOf(m *exits.Memory) why.Memory {
 // sender says who sent the SIGKILL, or why that is not known.
 func sender(r *why.Run, e *exits.Exit) {
 	switch v := &e.Verdict; {
+	case v.Sender != nil:
+		s := v.Sender
+		r.Sender = &why.Process{PID: s.PID, Comm: s.Comm, UID: &s.UID, Cgroup: s.CgroupPath, At: &s.At}
+		if s.PID == 0 {
+			r.Sender.Comm, r.Sender.UID = "the kernel", nil
+		}
 	case v.Ended != oom.EndedSignal:
 	case e.Status != 128+9:
 		r.Lacks("sender", "senders of SIGKILL alone are recorded; the program may have sent this signal to itself")
 	case v.Evidence != ledger:
 		r.Lacks("sender", "no ledger was in force")
+	case v.Sent == oom.No:
+		r.Lacks("sender", "no other process has sent init a SIGKILL: init has exited with 137 itself")
 	default:
-		r.Lacks("sender", "the ledger has no record of a sender")
+		r.Lacks("sender", "the ledger in force does not record who sends SIGKILL")
 	}
 }
 
@@ -59,7 +67,11 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 		if victims := victimsOf(e, r, end); len(victims) > 0 {
 			one := e.OOMEvent
 			one.Victims = victims
-			r.OOM = &one
+			if r.OOM == nil {
+				r.OOM = &one
+			} else if near(r.OOM.Time, one.Time) {
+				complete(r.OOM, &one)
+			}
 			break
 		}
 	}
@@ -78,6 +90,9 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 		r.Lacks("candidates", detail)
 	}
 }
+
+// near reports whether two times are of the same OOM event.
+func near(a, b time.Time) bool { return a.Sub(b).Abs() < clockSlack }
 
 // victimsOf returns the victims of an OOM event that were in the run's container: by the
 // container's ID, or, of a cgroup that was removed unseen, by init's PID at its end.
@@ -114,6 +129,58 @@ func (s *Sources) addRecent(r *why.Run, e *exits.Exit, now time.Time) {
 	r.Recent = n
 }
 
+// eventOf returns the newest OOM event of a verdict, with the victims that the verdict
+// names; nil where the evidence only counted.
+func eventOf(v *oom.Verdict) *why.OOMEvent {
+	if len(v.Victims) == 0 {
+		return nil
+	}
+	last := v.Victims[len(v.Victims)-1]
+	e := &why.OOMEvent{Time: last.At.UTC(), Cause: string(last.Cause), Tier: v.Tier}
+	for _, one := range v.Victims {
+		if one.Seq != last.Seq {
+			continue
+		}
+		e.Victims = append(e.Victims, why.Victim{
+			PID: one.PID, Comm: one.Comm, Init: one.Lineage == oom.LineageInit, Lineage: string(one.Lineage),
+			RSS: new(one.Anon + one.File + one.Shmem), Anon: &one.Anon, File: &one.File, Shmem: &one.Shmem,
+		})
+	}
+	e.Killed = len(e.Victims)
+	if m := v.Memory; m != nil {
+		AddMemory(e, m)
+		if m.Limit > 0 {
+			e.LimitBytes = &m.Limit
+		}
+		e.UsageBytes = &m.Usage
+	}
+	return e
+}
+
+// complete adds what the agent knows of an OOM event, and a verdict does not.
+func complete(e, more *why.OOMEvent) {
+	e.ID, e.LimitOf, e.Killed = more.ID, more.LimitOf, max(e.Killed, more.Killed)
+	if e.LimitBytes == nil {
+		e.LimitBytes = more.LimitBytes
+	}
+	if e.UsageBytes == nil {
+		e.UsageBytes = more.UsageBytes
+	}
+	if len(e.Kinds) == 0 {
+		e.Kinds = more.Kinds
+	}
+	if len(e.Candidates) == 0 {
+		e.Candidates = more.Candidates
+	}
+	for i := range e.Victims {
+		for _, v := range more.Victims {
+			if v.Comm == e.Victims[i].Comm && (v.PID == 0 || v.PID == e.Victims[i].PID) {
+				e.Victims[i].OOMScoreAdj, e.Victims[i].SharedMemory = v.OOMScoreAdj, v.SharedMemory
+			}
+		}
+	}
+}
+
 // AddMemory adds what filled the memory.
 func AddMemory(e *why.OOMEvent, m *oom.Memory) {
 	if m == nil {
@@ -122,6 +189,7 @@ func AddMemory(e *why.OOMEvent, m *oom.Memory) {
 	for _, k := range []why.Kind{
 		{Name: why.KindAnon, Bytes: m.Anon}, {Name: why.KindFile, Bytes: m.File},
 		{Name: why.KindShmem, Bytes: m.Shmem}, {Name: why.KindKernel, Bytes: m.Kernel},
+		{Name: why.KindSwap, Bytes: m.Swap},
 	} {
 		if k.Bytes > 0 {
 			e.Kinds = append(e.Kinds, k)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // A shim that was started before an upgrade writes the old form for as long as its pod
@@ -67,4 +68,28 @@ func FuzzParseRecord(f *testing.F) {
 		_, err = parseRecord(again)
 		require.NoError(t, err, "%q written as %q", data, again)
 	})
+}
+
+// TestRecordIsReadByExits: what "oomwitness why" reads of a record is what the shim wrote.
+func TestRecordIsReadByExits(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Unix(1, 0).UTC()
+	rec := Record{ID: "c", Boot: "b", Pid: 7, StartTicks: 8, Stops: []oom.Stop{{Signal: unix.SIGTERM}}, OOMExitCode: 42}
+	require.NoError(t, WriteRecord(dir, rec))
+	e, live, err := exits.ReadBundle(dir, "ns")
+	require.NoError(t, err)
+	require.Nil(t, e)
+	require.Equal(t, &exits.Live{ID: "c", Namespace: "ns", Boot: "b", Pid: 7, StartTicks: 8}, live)
+
+	rec = rec.Ended(oom.Exit{Pid: 7, Status: 137, At: at})
+	rec.Verdict = &oom.Verdict{OOMKilled: true, Ended: oom.EndedOOM, Rule: oom.RuleInitVictim, Cause: oom.CauseNode}
+	rec.Delivered = true
+	require.NoError(t, WriteRecord(dir, rec))
+	e, live, err = exits.ReadBundle(dir, "ns")
+	require.NoError(t, err)
+	require.Nil(t, live)
+	require.Equal(t, &exits.Exit{
+		Version: exits.Version, ID: "c", Namespace: "ns", Boot: "b", Pid: 7, StartTicks: 8, At: at, Status: 137, Reported: 42,
+		Acked: true, Stops: []int{15}, Verdict: *rec.Verdict,
+	}, e)
 }

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // SpecFile is the OCI spec in a bundle.
@@ -58,28 +56,6 @@ func ParseSpec(r io.Reader) (Spec, error) {
 		sp.CgroupsPath, sp.Namespaces = linux.CgroupsPath, linux.Namespaces
 	}
 	return sp, nil
-}
-
-// CRI's annotations that name a container (containerd internal/cri/annotations).
-const (
-	criPodName      = "io.kubernetes.cri.sandbox-name"
-	criPodNamespace = "io.kubernetes.cri.sandbox-namespace"
-	criPodUID       = "io.kubernetes.cri.sandbox-uid"
-	criContainer    = "io.kubernetes.cri.container-name"
-	criImage        = "io.kubernetes.cri.image-name"
-)
-
-// Pod returns the names that CRI gives to the container, nil if CRI did not create the
-// container.
-func (sp Spec) Pod() *exits.Pod {
-	name := sp.Annotations[criPodName]
-	if name == "" {
-		return nil
-	}
-	return &exits.Pod{
-		Name: name, Namespace: sp.Annotations[criPodNamespace], UID: sp.Annotations[criPodUID],
-		Container: sp.Annotations[criContainer], Image: sp.Annotations[criImage],
-	}
 }
 
 // OwnPids reports whether the container is made with a PID namespace of its own, none

@@ -161,7 +161,7 @@ func (r *Removal) spool(ctx context.Context, l *last) {
 	sp, _ := bundle.ReadSpec(r.Bundle) // without names, then
 	namespace, _ := namespaces.Namespace(ctx)
 	e := exits.Exit{
-		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: sp.Pod(),
+		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: exits.PodOf(sp.Annotations),
 		At: l.exit.At, Status: l.exit.Status, Reported: reported(l.exit.Status, l.rec), Acked: l.rec.Delivered, Verdict: *l.rec.Verdict,
 	}
 	for _, s := range l.rec.Stops {
