@@ -49,6 +49,9 @@ func (r *Run) adviseOOM() (all []string) {
 	case "sysrq":
 		all = append(all, "An operator asked the kernel for this kill (sysrq f). There is nothing to change in the pod.")
 	default:
+		if p, l := r.Memory.Peak, r.Memory.Limit; p != nil && l != nil && *p >= *l/100*99 {
+			all = append(all, "The peak was at the container's own limit, so most likely that limit was reached. "+r.adviseLimit())
+		}
 		all = append(all, "Load a ledger of tier A or B (oomwitness check says what is missing): it records whose limit was exceeded.")
 	}
 	if r.largestKind() == KindShmem {

@@ -25,6 +25,7 @@ const (
 	minColumns = 40
 	label      = 15 // cells of a line's first word, with the spaces around
 	barCells   = 20
+	minBar     = 4
 	besideBar  = 28 // cells of the share, the size and the name beside a bar
 	// maxEarlier are the earlier runs of a container that are listed.
 	maxEarlier = 5

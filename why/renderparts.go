@@ -88,17 +88,17 @@ func (p *page) filled(r *Run) {
 	}
 	kinds := slices.Clone(e.Kinds)
 	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	var total uint64
+	var total float64
 	for _, k := range kinds {
-		total += k.Bytes
+		total += float64(k.Bytes)
 	}
 	name := "filled by"
 	for _, k := range kinds {
 		if k.Bytes == 0 || total == 0 {
 			continue
 		}
-		share := float64(k.Bytes) / float64(total)
-		p.line(fmt.Sprintf("  %s%s %3.0f%% %8s  %s", text.Pad(name, label-2, false), text.Bar(share, min(barCells, p.Columns-label-besideBar)), share*100, text.Size(k.Bytes), text.Plain(k.Name)))
+		share := float64(k.Bytes) / total
+		p.line(fmt.Sprintf("  %s%s %3.0f%% %8s  %s", text.Pad(name, label-2, false), text.Bar(share, max(minBar, min(barCells, p.Columns-label-besideBar))), share*100, text.Size(k.Bytes), text.Plain(k.Name)))
 		name = ""
 	}
 	if len(kinds) == 0 {

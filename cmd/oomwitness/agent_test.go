@@ -21,6 +21,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
@@ -41,9 +42,8 @@ func TestMain(m *testing.M) {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
-	os.Exit(0)
+	os.Exit(cli.Status(err))
 }
 
 // agentProcess is the agent in a process of its own.

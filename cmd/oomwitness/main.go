@@ -17,13 +17,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if err != nil {
+	if err != nil && err.Error() != "" { // else the output has said all
 		fmt.Fprintln(os.Stderr, "oomwitness:", err)
-		os.Exit(1)
 	}
+	os.Exit(cli.Status(err))
 }
 
-// run executes one command line. An error means exit status 1.
+// run executes one command line. cli.Status is the exit status of an error.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := cli.New()
 	root.SetArgs(args)

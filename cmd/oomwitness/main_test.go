@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 // execute runs one command line.
@@ -110,9 +113,15 @@ func TestErrorsNameTheThing(t *testing.T) {
 		{`--wide with --output "json"`, []string{"trace", "--wide", "-o", "json"}},
 		{`--address "x": has to be an absolute path`, []string{"trace", "--address", "x"}},
 		{"unknown flag: --nope", []string{"uninstall", "--nope"}},
+		{"0 arguments: allowed is one", []string{"why"}},
+		{`"a/b/c/d": allowed are the beginning of a container's ID, POD`, []string{"why", "a/b/c/d"}},
+		{`--output "yaml": allowed are text, wide, json`, []string{"why", "x", "-o", "yaml"}},
+		{`--container "A": allowed are lower-case letters`, []string{"why", "x", "-c", "A"}},
+		{`--state "x": has to be an absolute path`, []string{"why", "x", "--state", "x"}},
 	} {
 		_, err := execute(t, test.args...)
 		require.ErrorContains(t, err, test.want)
+		require.Equal(t, why.StatusUsage, cli.Status(err), "%v", err)
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 	killed := r.Verdict != nil && r.Verdict.Kills > 0
 	switch {
 	case r.OOM == nil && (killed || r.OOMKilled()):
-		r.Lacks("oom_event", cmp.Or(s.NoEvents, "the record of the OOM event is older than what the node keeps"))
+		r.Lacks("oom_event", cmp.Or(s.NoEvents, "no record of an OOM event names this container any more"))
 	case r.OOM == nil:
 		return
 	}

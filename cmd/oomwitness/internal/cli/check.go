@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -16,6 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/shim/config"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 func newCheck(k kernel) *cobra.Command {
@@ -73,10 +75,7 @@ func loads(path string) (warnings []string, err error) {
 
 // runCheck prints the report; a failed check is an error that names it.
 func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) error {
-	if err := checkOutput(output); err != nil {
-		return err
-	}
-	if err := checkPaths(checker); err != nil {
+	if err := why.Usage(errors.Join(checkOutput(output), checkPaths(checker))); err != nil {
 		return err
 	}
 	checker.ConfigPath = os.Getenv(config.PathEnv)

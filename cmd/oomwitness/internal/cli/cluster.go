@@ -10,6 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 func newCluster() *cobra.Command {
@@ -53,7 +54,7 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 				return fmt.Errorf("--timeout %s: has to be more than nothing", r.Patience)
 			}
 			if r.Handler != "" {
-				if err := criconf.CheckHandler(r.Handler); err != nil {
+				if err := why.Usage(criconf.CheckHandler(r.Handler)); err != nil {
 					return err
 				}
 			}

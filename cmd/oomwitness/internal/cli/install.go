@@ -9,6 +9,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 func newInstall() *cobra.Command {
@@ -23,7 +24,7 @@ func newInstall() *cobra.Command {
 		Example: installExample,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkInstall(cmd, o); err != nil {
+			if err := why.Usage(checkInstall(cmd, o)); err != nil {
 				return err
 			}
 			if print != "" {

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/oomwitness/oomwitness/agent/cgroups"
+	"github.com/oomwitness/oomwitness/agent/containers"
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent/ledger"
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/nodewhy"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/collect"
+)
+
+// whyFlags are those of why.
+type whyFlags struct {
+	pins
+	output, container, namespace string
+	spool, state, address        string
+	kubeletRoots                 []string
+	previous                     bool
+}
+
+var whyFormats = []string{"text", "wide", "json"}
+
+func newWhy() *cobra.Command {
+	var f whyFlags
+	cmd := &cobra.Command{
+		Use:   "why CONTAINER|POD",
+		Short: "Say why a container of this node has ended",
+		Long: `Say why a container of this node has ended: who ended it, by whose limit or by whose
+signal; the victim of the OOM killer and its sizes; what filled the memory; limit and
+peak; how often in the last day; and what to do. What is not known is named, with the
+reason.
+
+The argument is the beginning of a container's ID, or the name of a pod, also as
+NAMESPACE/POD or NAMESPACE/POD/CONTAINER. why needs root, and no agent. It reads the
+spool of exits, which the shims write, the records in the bundles, and the ledger. The
+exits of a node reach back to its boot, and some 700 to 1,400 of them are kept.
+
+On a cluster "kubectl oomwitness why POD" shows the same from anywhere.
+
+Exit status: 0 if the container was not OOM-killed, 1 for a failure, 2 for a wrong
+command line, 3 if nothing is known of such a container, 5 if it was OOM-killed.`,
+		Example: `  oomwitness why 3f2a5c1d
+  oomwitness why shop/web-7d4b9c-x2x8v -c app --previous
+  oomwitness why web-7d4b9c-x2x8v -o json`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd, &f, args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&f.output, "output", "o", "text", "output format: "+strings.Join(whyFormats, ", "))
+	flags.StringVarP(&f.container, "container", "c", "", "only the container of this name in its pod")
+	flags.StringVarP(&f.namespace, "namespace", "n", "", "only pods of this namespace")
+	flags.BoolVar(&f.previous, "previous", false, "the run before the newest of each container")
+	flags.StringVar(&f.spool, "spool", exits.DefaultDir, "folder of the spool of exits")
+	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
+	flags.StringVar(&f.state, "state", "", "containerd's state directory, with the bundles (default: the folder of --address)")
+	kubeletRootsFlag(flags, &f.kubeletRoots)
+	f.add(cmd)
+	completeOneOf(cmd, "output", whyFormats)
+	return cmd
+}
+
+// oneName wants one container or pod.
+func oneName(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%d arguments: allowed is one, the beginning of a container's ID or a pod's name", len(args))
+	}
+	return nil
+}
+
+// query reads the argument and the flags.
+func (f *whyFlags) query(name string) (collect.Query, error) {
+	q := collect.Query{Namespace: f.namespace, Container: f.container}
+	errs := []error{oneOf("output", f.output, whyFormats...), f.check(), absolute("spool", f.spool)}
+	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}} {
+		if one[1] != "" {
+			errs = append(errs, absolute(one[0], one[1]))
+		}
+	}
+	parts := strings.Split(name, "/")
+	switch {
+	case len(parts) == 1:
+		q.Any = name
+	case len(parts) <= 3 && f.namespace != "" && f.namespace != parts[0]:
+		errs = append(errs, fmt.Errorf("--namespace %q with %q: allowed is one namespace", f.namespace, name))
+	case len(parts) == 3 && f.container != "" && f.container != parts[2]:
+		errs = append(errs, fmt.Errorf("--container %q with %q: allowed is one container", f.container, name))
+	case len(parts) == 2:
+		q.Namespace, q.Pod = parts[0], parts[1]
+	case len(parts) == 3:
+		q.Namespace, q.Pod, q.Container = parts[0], parts[1], parts[2]
+	}
+	for _, part := range parts {
+		if len(parts) > 3 || !isName(part) {
+			errs = append(errs, fmt.Errorf("%q: allowed are the beginning of a container's ID, POD, NAMESPACE/POD and NAMESPACE/POD/CONTAINER", name))
+			break
+		}
+	}
+	for flag, value := range map[string]string{"namespace": f.namespace, "container": f.container} {
+		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {
+			errs = append(errs, fmt.Errorf("--%s %q: allowed are lower-case letters, digits and -, at most 63", flag, value))
+		}
+	}
+	return q, why.Usage(errors.Join(errs...))
+}
+
+// isName reports whether a text can be a name of Kubernetes or the ID of a container.
+func isName(text string) bool {
+	const most = 253
+	return strings.Trim(text, "-._") != "" && len(text) <= most && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
+}
+
+func runWhy(cmd *cobra.Command, f *whyFlags, name string) error {
+	q, err := f.query(name)
+	if err != nil {
+		return err
+	}
+	state := f.state
+	if state == "" && f.address != "" {
+		state = path.Dir(f.address)
+	}
+	n := nodewhy.Node{Spool: f.spool, State: state, Kills: f.kills}
+	sources := n.Sources(cmd.Context())
+	d := collect.Build(q, sources, time.Now())
+	switch {
+	case len(d.Runs) == 0 && sources.NoExits != "":
+		return why.NotFound("nothing is known of %q: %s", name, sources.NoExits)
+	case len(d.Runs) == 0:
+		return why.NotFound("nothing is known of %q: no container of this node whose ID begins so, and no pod of that name, has ended since the node's boot or runs under oomwitness", name)
+	case f.previous && !d.HasPrevious():
+		return why.NotFound("%q has no run before its newest, as far as this node knows", name)
+	}
+	return writeWhy(cmd.OutOrStdout(), &d, f.output, f.previous)
+}
+
+// writeWhy writes a document, and returns its exit status as an error that says nothing.
+func writeWhy(out io.Writer, d *why.Document, format string, previous bool) error {
+	var err error
+	if format == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(d)
+	} else {
+		err = d.Write(out, why.Options{Columns: terminalColumns(out), Previous: previous, Wide: format == "wide"})
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("write output: %w", err)
+	case d.OOMKilled(previous):
+		return &why.Exit{Status: why.StatusOOM}
+	}
+	return nil
+}
+
+// kills returns the victims that the ledger has, with the names that the node knows.
+func (f *whyFlags) kills(ctx context.Context) ([]kill.Event, error) {
+	b := ledger.New(f.dir, f.lockDir)
+	defer b.Close()
+	past, err := b.Records()
+	if err != nil {
+		return nil, plain{err}
+	}
+	kubelet, err := cgroups.NewKubelet(f.kubeletRoots)
+	if err != nil {
+		return nil, flagError("kubelet-cgroup-root", err)
+	}
+	names := containers.New(f.address)
+	defer names.Close() //nolint:errcheck // it has only asked
+	tree := &cgroups.Tree{Parent: b.Parent, Kubelet: kubelet}
+	if h, err := oom.FindHierarchy(); err == nil { // else cgroups go by their numbers
+		tree.Mount = h.Mount
+	}
+	_ = tree.Refresh() // what cannot be named stays nameless
+	list := make([]kill.Event, 0, len(past))
+	for i := range past {
+		list = append(list, named(ctx, &past[i], tree, names))
+	}
+	return list, nil
+}
+
+func named(ctx context.Context, r *bpf.Record, tree *cgroups.Tree, names *containers.Client) kill.Event {
+	victim, _ := tree.Name(r.Cgroup, r.Time())
+	domain, _ := tree.Name(r.Domain, r.Time())
+	e := kill.NewEvent(r, victim, domain)
+	if e.Container != nil {
+		if info, ok := names.Lookup(ctx, e.Container.ID); ok {
+			e.Named(info)
+		}
+	}
+	return e
+}

@@ -1,0 +1,134 @@
+// Package nodewhy finds on a node, without the agent, why a container has died: by the
+// spool of exits, the records in the bundles and the ledger.
+package nodewhy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/collect"
+)
+
+// Node is where the files of a node are.
+type Node struct {
+	// Spool is the folder of the exits, State containerd's state directory.
+	Spool, State string
+	// Kills returns what the ledger has, named; an error says why there is no ledger.
+	Kills func(ctx context.Context) ([]kill.Event, error)
+}
+
+// Sources reads all that the node knows. What cannot be read is said in the document.
+func (n *Node) Sources(ctx context.Context) *collect.Sources {
+	s := &collect.Sources{Source: why.SourceNode}
+	s.Node, _ = os.Hostname()
+	n.addExits(s)
+	kills, err := n.Kills(ctx)
+	switch {
+	case errors.Is(err, bpf.ErrAbsent):
+		s.NoEvents = "no ledger is loaded (oomwitness load)"
+	case err != nil:
+		s.NoEvents = "the ledger could not be read: " + err.Error()
+	}
+	s.Events = eventsOf(kills)
+	s.Detail = "the ledger's records of victims have no such detail, and the verdict has none"
+	return s
+}
+
+// addExits reads the spool and the bundles. An exit that is in both is there once.
+func (n *Node) addExits(s *collect.Sources) {
+	spooled, damaged, err := exits.Read(n.Spool)
+	recorded, live, bad, berr := exits.Bundles(n.State)
+	if err != nil && berr != nil {
+		s.NoExits = fmt.Sprintf("neither the spool of exits (%s) nor the bundles of a containerd (%s) can be read", n.Spool, n.State)
+	}
+	for _, one := range []error{err, berr} {
+		if one != nil && !errors.Is(one, fs.ErrNotExist) {
+			s.Notes = append(s.Notes, one.Error())
+		}
+	}
+	if lost := damaged + bad; lost > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d records could not be read: they are damaged or of another version of oomwitness", lost))
+	}
+	known := map[exits.Key]bool{}
+	for _, e := range append(spooled, recorded...) {
+		if !known[e.Key()] {
+			known[e.Key()] = true
+			s.Exits = append(s.Exits, e)
+		}
+	}
+	boot := bootID()
+	for _, l := range live {
+		ticks, err := bpf.StartTicks(l.Pid)
+		if l.Boot != boot || err != nil || l.StartTicks != 0 && ticks != l.StartTicks {
+			continue // its end is not decided yet, or its shim is dead
+		}
+		r := collect.Running{Ref: collect.Ref{ID: l.ID}, PID: l.Pid}
+		if p := l.Pod; p != nil {
+			r.Name, r.Image, r.Pod = p.Container, p.Image, &why.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID}
+		}
+		s.Running = append(s.Running, r)
+	}
+}
+
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // "" is no container's
+	return strings.TrimSpace(string(text))
+}
+
+// eventsOf puts victims of one OOM event together, the oldest event first.
+func eventsOf(kills []kill.Event) (list []collect.Event) {
+	slices.SortFunc(kills, func(a, b kill.Event) int {
+		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Index, b.Index))
+	})
+	at := map[uint64]int{}
+	for i := range kills {
+		k := &kills[i]
+		j, ok := at[k.Event]
+		if !ok || k.Time.Sub(list[j].Time) > time.Minute { // numbers begin again with a new ledger
+			j = len(list)
+			at[k.Event] = j
+			list = append(list, collect.Event{OOMEvent: eventOf(k)})
+		}
+		e := &list[j]
+		e.Killed++
+		e.Victims = append(e.Victims, victimOf(k))
+		e.Of = append(e.Of, refOf(k))
+	}
+	return list
+}
+
+func eventOf(k *kill.Event) why.OOMEvent {
+	e := why.OOMEvent{Time: k.Time, Cause: string(k.Cause), Tier: k.Tier}
+	if k.Domain != nil && k.Domain.ID != k.Cgroup.ID {
+		e.LimitOf = k.Domain.Path
+	}
+	return e
+}
+
+func victimOf(k *kill.Event) why.Victim {
+	return why.Victim{
+		PID: int(k.Victim.PID), Comm: k.Victim.Comm, Init: k.Victim.Init, SharedMemory: k.Victim.SharedMemory,
+		OOMScoreAdj: int(k.Victim.OOMScoreAdj), RSS: k.Memory.RSS, Anon: k.Memory.Anon, File: k.Memory.File, Shmem: k.Memory.Shmem,
+	}
+}
+
+func refOf(k *kill.Event) (of collect.Ref) {
+	if k.Container != nil {
+		of.ID, of.Name = k.Container.ID, k.Container.Name
+	}
+	if k.Pod != nil {
+		of.Pod = &why.Pod{Namespace: k.Pod.Namespace, Name: k.Pod.Name, UID: k.Pod.UID}
+	}
+	return of
+}
