@@ -17,7 +17,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/metrics"
 	"github.com/oomwitness/oomwitness/agent/internal/notify"
+	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/agent/internal/web"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // Defaults of Options and Kubernetes.
@@ -83,6 +85,7 @@ type Agent struct {
 	pipeline *pipeline
 	kube     *notify.Kube // nil without Kubernetes
 	history  *web.History
+	exits    *store.Exits
 	metrics  *metrics.Metrics
 }
 
@@ -93,14 +96,16 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
-	a := &Agent{o: o, history: &web.History{}}
+	a := &Agent{o: o, history: &web.History{}, exits: store.OpenExits(store.ExitsOptions{
+		Dir: o.StateDir, Spool: exits.DefaultDir, Warn: func(err error) { o.Log.Warn(err) },
+	})}
 	a.metrics = metrics.New(metrics.Options{
 		Version: o.Version, Commit: o.Commit, SeriesTTL: o.SeriesTTL, MaxSeries: o.MaxSeries,
 		Health: a.health, Queues: a.queues,
 	})
 	c := config{
 		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: kubelet, log: o.Log,
-		consumers: []events.Consumer{a.metrics, a.history},
+		consumers: []events.Consumer{a.metrics, a.history}, beside: []func(context.Context){a.exits.Run},
 	}
 	if o.Kubernetes != nil {
 		if a.kube, err = connect(&o, a.metrics); err != nil {
@@ -165,7 +170,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) error {
 	errors := a.o.Log.WriterLevel(logrus.WarnLevel)
 	defer func() { _ = errors.Close() }() // nothing is held back in it
 	return web.Serve(ctx, listener, web.Handler(web.Config{
-		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Health: a.health,
+		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Exits: a.exits.All, Health: a.health,
 		Metrics: a.metrics.Handler(errors), All: a.o.PageAll, Loopback: web.IsLoopback(listener.Addr()),
 	}))
 }
@@ -175,7 +180,13 @@ func (a *Agent) serveHealth(ctx context.Context, listener net.Listener) error {
 	return web.Serve(ctx, listener, web.HealthHandler(a.health))
 }
 
-func (a *Agent) health() events.Health { return a.pipeline.health() }
+func (a *Agent) health() events.Health {
+	h := a.pipeline.health()
+	if err := a.exits.Err(); err != nil {
+		h.Exits = err.Error()
+	}
+	return h
+}
 
 func (a *Agent) queues() []metrics.Queue {
 	if a.kube == nil {

@@ -93,7 +93,7 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 	if err := json.Unmarshal(text, &rec); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}
-	pod := podIn(dir)
+	pod := podIn(namespace, podOfBundle(dir))
 	if rec.Verdict == nil || rec.Status == nil || rec.ExitedAt == nil {
 		return nil, &Live{ID: rec.ID, Namespace: namespace, Boot: rec.Boot, Pod: pod, Pid: rec.Pid, StartTicks: rec.StartTicks}, nil
 	}
@@ -113,8 +113,8 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 	return e, nil, nil
 }
 
-// podIn returns the names of the container in a bundle, nil where there are none.
-func podIn(dir string) *Pod {
+// podOfBundle returns the names of the container in a bundle, nil where there are none.
+func podOfBundle(dir string) *Pod {
 	text, err := readSmall(filepath.Join(dir, specFile))
 	if err != nil {
 		return nil

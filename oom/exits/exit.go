@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -66,6 +67,14 @@ const (
 	criImage        = "io.kubernetes.cri.image-name"
 )
 
+// podIn returns a pod if the container is in CRI's namespace.
+func podIn(namespace string, p *Pod) *Pod {
+	if namespace != kubernetes {
+		return nil
+	}
+	return p
+}
+
 // PodOf returns the names that CRI gives to a container by its annotations, nil if CRI did
 // not create the container.
 func PodOf(annotations map[string]string) *Pod {
@@ -118,6 +127,20 @@ func (e Exit) line() ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
+// WriteTo writes the exit as a line of the spool.
+func (e Exit) WriteTo(w io.Writer) (int64, error) {
+	line, err := e.line()
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(line)
+	return int64(n), err
+}
+
+// kubernetes is CRI's namespace in containerd. In others anybody gives a container what
+// annotations they like.
+const kubernetes = "k8s.io"
+
 // bounds of what a line may say.
 const (
 	maxID     = 128
@@ -133,6 +156,7 @@ func parse(line []byte) (Exit, error) {
 	if err := json.Unmarshal(line, &e); err != nil {
 		return Exit{}, err
 	}
+	e.Pod = podIn(e.Namespace, e.Pod)
 	return e, e.Check()
 }
 

@@ -72,6 +72,8 @@ type Health struct {
 	// Journal is why the position can't be kept, Tree why cgroups have no names and
 	// Containerd why containers have none of containerd's: "" where all is well.
 	Journal, Tree, Containerd string
+	// Exits is why the ends of containers are not known or not kept, "" where all is well.
+	Exits string
 	// Open are the OOM events that a Tracked consumer has not done with.
 	Open int
 	// Cgroups are known, Watched are watched, Skipped could not be read.

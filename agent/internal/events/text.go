@@ -2,9 +2,8 @@ package events
 
 import (
 	"fmt"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // Size is a number of bytes in four digits or fewer.
@@ -20,26 +19,6 @@ func Size(bytes uint64) string {
 	return fmt.Sprintf("%.1f %s", value, units[unit])
 }
 
-// odd reports whether a rune is not printed. RuneError also stands for a byte that is
-// not UTF-8.
-func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
-
-// Clean makes text of others safe for a terminal and for one line: a process
+// Clean returns text of others as one line that a terminal shows as it stands: a process
 // may call itself anything. Clean of what Clean has returned is the same.
-func Clean(s string) string {
-	if !strings.ContainsFunc(s, odd) {
-		return s
-	}
-	var out strings.Builder
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			fmt.Fprintf(&out, `\x%02x`, s[i])
-		case !unicode.IsPrint(r):
-			fmt.Fprintf(&out, `\u%04x`, r)
-		default:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
-}
+func Clean(s string) string { return text.Clean(s) }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 // Config of a Handler.
@@ -25,6 +27,8 @@ type Config struct {
 	// Page serves "/" and "/api/"; History and Health are needed for that.
 	Page    bool
 	History *History
+	// Exits returns the ends of containers that are kept; nil for none.
+	Exits func() []exits.Exit
 	// Health is asked at each request, and must not block.
 	Health func() events.Health
 	// Metrics serves /metrics; nil for none.
@@ -61,6 +65,9 @@ func Handler(c Config) http.Handler {
 	if c.Page {
 		mux.HandleFunc("/{$}", s.bounded(s.page))
 		mux.HandleFunc("/api/v1/events", s.bounded(s.events))
+		mux.HandleFunc(why.PathWhy, s.bounded(s.why))
+		mux.HandleFunc(why.PathTop, s.bounded(s.top))
+		mux.HandleFunc(why.PathStatus, s.bounded(s.status))
 	}
 	return s.guard(mux)
 }

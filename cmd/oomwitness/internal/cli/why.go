@@ -13,10 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/oomwitness/oomwitness/agent/cgroups"
-	"github.com/oomwitness/oomwitness/agent/containers"
-	"github.com/oomwitness/oomwitness/agent/kill"
-	"github.com/oomwitness/oomwitness/agent/ledger"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/nodewhy"
@@ -168,40 +165,30 @@ func writeWhy(out io.Writer, d *why.Document, format string, previous bool) erro
 	return nil
 }
 
-// kills returns the victims that the ledger has, with the names that the node knows.
-func (f *whyFlags) kills(ctx context.Context) ([]kill.Event, error) {
-	b := ledger.New(f.dir, f.lockDir)
+// kills returns the victims that the ledger has, with the names that the node knows: each
+// as an OOM event of one victim.
+func (f *whyFlags) kills(ctx context.Context) ([]agent.OOMEvent, error) {
+	b := bpf.NewHandle(f.dir, f.lockDir)
 	defer b.Close()
 	past, err := b.Records()
 	if err != nil {
 		return nil, plain{err}
 	}
-	kubelet, err := cgroups.NewKubelet(f.kubeletRoots)
+	o := agent.NamesOptions{Parent: b.Parent, KubeletRoots: f.kubeletRoots, Containerd: f.address}
+	if h, err := oom.FindHierarchy(); err == nil { // else cgroups go by their numbers
+		o.Mount = h.Mount
+	}
+	names, err := agent.NewNames(o)
 	if err != nil {
 		return nil, flagError("kubelet-cgroup-root", err)
 	}
-	names := containers.New(f.address)
 	defer names.Close() //nolint:errcheck // it has only asked
-	tree := &cgroups.Tree{Parent: b.Parent, Kubelet: kubelet}
-	if h, err := oom.FindHierarchy(); err == nil { // else cgroups go by their numbers
-		tree.Mount = h.Mount
-	}
-	_ = tree.Refresh() // what cannot be named stays nameless
-	list := make([]kill.Event, 0, len(past))
+	_ = names.Refresh() // what cannot be named stays nameless
+	list := make([]agent.OOMEvent, 0, len(past))
 	for i := range past {
-		list = append(list, named(ctx, &past[i], tree, names))
+		e := names.Event(&past[i], func(error) {})
+		names.Ask(ctx, e.First())
+		list = append(list, e)
 	}
 	return list, nil
-}
-
-func named(ctx context.Context, r *bpf.Record, tree *cgroups.Tree, names *containers.Client) kill.Event {
-	victim, _ := tree.Name(r.Cgroup, r.Time())
-	domain, _ := tree.Name(r.Domain, r.Time())
-	e := kill.NewEvent(r, victim, domain)
-	if e.Container != nil {
-		if info, ok := names.Lookup(ctx, e.Container.ID); ok {
-			e.Named(info)
-		}
-	}
-	return e
 }

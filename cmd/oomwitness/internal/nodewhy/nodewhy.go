@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/kill"
+	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
@@ -25,7 +25,7 @@ type Node struct {
 	// Spool is the folder of the exits, State containerd's state directory.
 	Spool, State string
 	// Kills returns what the ledger has, named; an error says why there is no ledger.
-	Kills func(ctx context.Context) ([]kill.Event, error)
+	Kills func(ctx context.Context) ([]agent.OOMEvent, error)
 }
 
 // Sources reads all that the node knows. What cannot be read is said in the document.
@@ -86,49 +86,24 @@ func bootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// eventsOf puts victims of one OOM event together, the oldest event first.
-func eventsOf(kills []kill.Event) (list []collect.Event) {
-	slices.SortFunc(kills, func(a, b kill.Event) int {
-		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Index, b.Index))
+// eventsOf puts the victims of one OOM event together, the oldest event first. Each of
+// kills has one victim.
+func eventsOf(kills []agent.OOMEvent) (list []collect.Event) {
+	slices.SortFunc(kills, func(a, b agent.OOMEvent) int {
+		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Event, b.Event), cmp.Compare(a.First().Index, b.First().Index))
 	})
 	at := map[uint64]int{}
 	for i := range kills {
 		k := &kills[i]
+		one := k.Why()
 		j, ok := at[k.Event]
 		if !ok || k.Time.Sub(list[j].Time) > time.Minute { // numbers begin again with a new ledger
-			j = len(list)
-			at[k.Event] = j
-			list = append(list, collect.Event{OOMEvent: eventOf(k)})
+			at[k.Event] = len(list)
+			list = append(list, one)
+			continue
 		}
 		e := &list[j]
-		e.Killed++
-		e.Victims = append(e.Victims, victimOf(k))
-		e.Of = append(e.Of, refOf(k))
+		e.Killed, e.Victims, e.Of = e.Killed+1, append(e.Victims, one.Victims...), append(e.Of, one.Of...)
 	}
 	return list
-}
-
-func eventOf(k *kill.Event) why.OOMEvent {
-	e := why.OOMEvent{Time: k.Time, Cause: string(k.Cause), Tier: k.Tier}
-	if k.Domain != nil && k.Domain.ID != k.Cgroup.ID {
-		e.LimitOf = k.Domain.Path
-	}
-	return e
-}
-
-func victimOf(k *kill.Event) why.Victim {
-	return why.Victim{
-		PID: int(k.Victim.PID), Comm: k.Victim.Comm, Init: k.Victim.Init, SharedMemory: k.Victim.SharedMemory,
-		OOMScoreAdj: int(k.Victim.OOMScoreAdj), RSS: k.Memory.RSS, Anon: k.Memory.Anon, File: k.Memory.File, Shmem: k.Memory.Shmem,
-	}
-}
-
-func refOf(k *kill.Event) (of collect.Ref) {
-	if k.Container != nil {
-		of.ID, of.Name = k.Container.ID, k.Container.Name
-	}
-	if k.Pod != nil {
-		of.Pod = &why.Pod{Namespace: k.Pod.Namespace, Name: k.Pod.Name, UID: k.Pod.UID}
-	}
-	return of
 }

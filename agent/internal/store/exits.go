@@ -1,0 +1,234 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	spool "github.com/oomwitness/oomwitness/oom/exits"
+)
+
+const (
+	// MaxExits is how many exits are kept. When there are more, the oldest of the
+	// Kubernetes namespace with the most goes.
+	MaxExits = 1000
+	// maxExitsFile bounds the file, in bytes: a file that is larger is written anew, with what
+	// is kept.
+	maxExitsFile = 4 << 20
+	// spoolEvery is how often the spool is read. A spool holds the ends of many seconds.
+	spoolEvery = time.Second
+
+	exitsName = "exits"
+)
+
+// Exits keeps the ends of the node's container runs, as the shims have decided them, over
+// restarts of the agent and of the node. Its methods may be called concurrently, Run once.
+type Exits struct {
+	path string
+	tail spool.Tail
+	warn func(error)
+
+	// mu guards what follows. It is held for a look at memory only.
+	mu      sync.Mutex
+	exits   []spool.Exit // oldest first, by when they were read
+	known   map[spool.Key]bool
+	owners  map[string]int
+	dropped uint64
+	err     error // why the file can't be written, or the spool not be read
+
+	file *os.File // Run's own; nil where it could not be opened
+	size int64
+}
+
+// ExitsOptions are those of OpenExits.
+type ExitsOptions struct {
+	// Dir is the agent's state directory, Spool the folder of the shims' exits.
+	Dir, Spool string
+	// Warn is told once of each kind of trouble.
+	Warn func(error)
+}
+
+// OpenExits returns the Exits that an agent before this one has kept.
+func OpenExits(o ExitsOptions) *Exits {
+	s := &Exits{
+		path: filepath.Join(o.Dir, exitsName), tail: spool.Tail{Dir: o.Spool}, warn: o.Warn,
+		known: map[spool.Key]bool{}, owners: map[string]int{},
+	}
+	list, damaged, err := s.load()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.trouble(fmt.Errorf("the exits of an earlier agent are not known: %w", err))
+	}
+	if damaged > 0 {
+		s.warn(fmt.Errorf("%s: %d lines are damaged, and left out", s.path, damaged))
+	}
+	s.add(list)
+	return s
+}
+
+func (s *Exits) load() ([]spool.Exit, int, error) {
+	f, err := openFile(s.path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 2*maxExitsFile))
+	list, damaged := spool.ParseAll(text)
+	return list, damaged, err
+}
+
+// Run reads the spool until ctx ends.
+func (s *Exits) Run(ctx context.Context) {
+	ticker := time.NewTicker(spoolEvery)
+	defer ticker.Stop()
+	defer func() {
+		if s.file != nil {
+			_ = s.file.Close() // each write has said what was wrong
+		}
+	}()
+	for {
+		s.read()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			s.read()
+			return
+		}
+	}
+}
+
+// read takes what is new in the spool.
+func (s *Exits) read() {
+	list, damaged, err := s.tail.Next()
+	if damaged > 0 {
+		err = errors.Join(err, fmt.Errorf("%d lines in the spool of exits are damaged, or of another version", damaged))
+	}
+	added := s.add(list)
+	if len(added) > 0 {
+		err = errors.Join(err, s.write(added))
+	}
+	s.trouble(err)
+}
+
+// trouble warns of what is wrong, once until something else is.
+func (s *Exits) trouble(err error) {
+	s.mu.Lock()
+	same := err == nil || s.err != nil && s.err.Error() == err.Error()
+	s.err = err
+	s.mu.Unlock()
+	if !same {
+		s.warn(err)
+	}
+}
+
+// add keeps exits that are not known, and returns them.
+func (s *Exits) add(list []spool.Exit) (added []spool.Exit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range list {
+		if s.known[e.Key()] {
+			continue
+		}
+		s.known[e.Key()] = true
+		s.owners[owner(&e)]++
+		s.exits = append(s.exits, e)
+		added = append(added, e)
+		if len(s.exits) > MaxExits {
+			s.dropLocked()
+		}
+	}
+	return added
+}
+
+// owner is whose an exit is: that of a Kubernetes namespace, or "" for the others.
+func owner(e *spool.Exit) string {
+	if e.Pod == nil {
+		return ""
+	}
+	return e.Pod.Namespace
+}
+
+// dropLocked drops the oldest exit of the owner with the most. Its key stays known while
+// the spool may have it still.
+func (s *Exits) dropLocked() {
+	heaviest, most := "", -1
+	for name, n := range s.owners {
+		if n > most || n == most && name < heaviest {
+			heaviest, most = name, n
+		}
+	}
+	i := slices.IndexFunc(s.exits, func(e spool.Exit) bool { return owner(&e) == heaviest })
+	if s.owners[heaviest]--; s.owners[heaviest] == 0 {
+		delete(s.owners, heaviest)
+	}
+	s.exits = slices.Delete(s.exits, i, i+1)
+	s.dropped++
+	if len(s.known) > maxKnownExits {
+		s.known = make(map[spool.Key]bool, len(s.exits))
+		for i := range s.exits {
+			s.known[s.exits[i].Key()] = true
+		}
+	}
+}
+
+// maxKnownExits is more than a spool can hold beside what is kept.
+const maxKnownExits = 16 * MaxExits
+
+// All returns the exits that are kept, in the order in which they were read.
+func (s *Exits) All() []spool.Exit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.exits)
+}
+
+// Err returns what is wrong with the spool or the file, nil where all is well.
+func (s *Exits) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// write adds exits to the file, or writes the file anew where it is full.
+func (s *Exits) write(added []spool.Exit) error {
+	if s.file == nil || s.size > maxExitsFile {
+		return s.renew()
+	}
+	for i := range added {
+		n, err := added[i].WriteTo(s.file)
+		s.size += n
+		if err != nil {
+			err = errors.Join(err, s.file.Close())
+			s.file = nil // the next write is of the file anew
+			return fmt.Errorf("keep the exits: %w", err)
+		}
+	}
+	return nil
+}
+
+// renew writes what is kept to a new file, in the place of the old one.
+func (s *Exits) renew() error {
+	if s.file != nil {
+		_ = s.file.Close() // it is replaced
+		s.file = nil
+	}
+	f, size, err := renewFile(s.path, s.path+".next", func(f *os.File) (size int64, err error) {
+		out := bufio.NewWriter(f)
+		for _, e := range s.All() {
+			n, werr := e.WriteTo(out)
+			size, err = size+n, errors.Join(err, werr)
+		}
+		return size, errors.Join(err, out.Flush())
+	})
+	if err != nil {
+		return fmt.Errorf("keep the exits: %w", err)
+	}
+	s.file, s.size = f, size
+	return nil
+}

@@ -1,0 +1,118 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/agent/internal/store"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
+)
+
+func exitOf(namespace string, n int) exits.Exit {
+	return exits.Exit{
+		ID: fmt.Sprintf("%s-%d", namespace, n), Namespace: "k8s.io", Boot: "b", Pid: 1 + n, At: time.Unix(int64(n), 0), Status: 1,
+		Pod:     &exits.Pod{Namespace: namespace, Name: "web"},
+		Verdict: oom.Verdict{Ended: oom.EndedExited, Rule: oom.RuleNothingKnown},
+	}
+}
+
+// life is one life of the agent's store, and what it has warned of.
+type life struct {
+	*store.Exits
+	mu   sync.Mutex
+	said []string
+}
+
+// live runs a store until it has what f waits for.
+func live(t *testing.T, dir, spool string, f func(*life) bool) *life {
+	t.Helper()
+	l := &life{}
+	l.Exits = store.OpenExits(store.ExitsOptions{Dir: dir, Spool: spool, Warn: func(err error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.said = append(l.said, err.Error())
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { l.Run(ctx) })
+	require.Eventually(t, func() bool { return f(l) }, time.Minute, time.Millisecond)
+	cancel()
+	run.Wait()
+	return l
+}
+
+func has(n int) func(*life) bool { return func(l *life) bool { return len(l.All()) == n } }
+
+// TestExitsOverRestarts: what an agent has read is there for the next one, also when the
+// spool is gone after a reboot, and once.
+func TestExitsOverRestarts(t *testing.T) {
+	dir, spool := t.TempDir(), filepath.Join(t.TempDir(), "exits")
+	for n := range 3 {
+		require.NoError(t, exits.Append(spool, exitOf("shop", n)))
+	}
+	live(t, dir, spool, has(3))
+	require.NoError(t, exits.Append(spool, exitOf("shop", 3)))
+	live(t, dir, spool, has(4))
+	require.NoError(t, os.RemoveAll(spool))
+	last := live(t, dir, spool, has(4))
+	require.Empty(t, last.said)
+	require.Equal(t, "shop-3", last.All()[3].ID)
+}
+
+// TestExitsBounded: a namespace whose containers end all the time costs itself alone.
+func TestExitsBounded(t *testing.T) {
+	dir, spool := t.TempDir(), t.TempDir()
+	require.NoError(t, exits.Append(spool, exitOf("quiet", 0)))
+	const n = 3 * store.MaxExits / 2
+	for i := range n {
+		require.NoError(t, exits.Append(spool, exitOf("loud", i)))
+	}
+	l := live(t, dir, spool, has(store.MaxExits))
+	require.Equal(t, fmt.Sprintf("loud-%d", n-1), l.All()[store.MaxExits-1].ID)
+	require.Equal(t, "quiet-0", l.All()[0].ID)
+	again := live(t, dir, t.TempDir(), func(*life) bool { return true })
+	require.LessOrEqual(t, len(again.All()), store.MaxExits)
+	require.True(t, slices.ContainsFunc(again.All(), func(e exits.Exit) bool { return e.ID == "quiet-0" }))
+}
+
+// TestExitsWithoutDisk: where the file can't be written the exits are there in memory, and
+// the trouble is said once.
+func TestExitsWithoutDisk(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	spool := t.TempDir()
+	require.NoError(t, exits.Append(spool, exitOf("shop", 1)))
+	l := live(t, filepath.Join(file, "state"), spool, has(1))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	require.NotEmpty(t, l.said)
+	require.Contains(t, l.said[len(l.said)-1], "not a directory")
+}
+
+// TestExitsOfOthers: a container outside of CRI's namespace cannot pass for a pod's.
+func TestExitsOfOthers(t *testing.T) {
+	spool := t.TempDir()
+	e := exitOf("kube-system", 1)
+	e.Namespace = "moby"
+	require.NoError(t, exits.Append(spool, e))
+	l := live(t, t.TempDir(), spool, has(1))
+	require.Nil(t, l.All()[0].Pod)
+}
+
+// TestDamagedExits: a line that is none is left out, with a warning.
+func TestDamagedExits(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "exits"), []byte("{\n\n"), 0o600))
+	l := live(t, dir, t.TempDir(), func(*life) bool { return true })
+	require.Len(t, l.said, 1)
+	require.Contains(t, l.said[0], "1 lines are damaged")
+}

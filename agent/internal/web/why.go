@@ -1,0 +1,158 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/collect"
+)
+
+// defaultTop is the time over which /api/v1/top counts, unless since is given.
+const defaultTop = 24 * time.Hour
+
+// sources are what the agent knows.
+func (s *server) sources() *collect.Sources {
+	c := &collect.Sources{Node: s.Node, Source: why.SourceAgent}
+	if s.Exits != nil {
+		c.Exits = s.Exits()
+	} else {
+		c.NoExits = "this agent keeps no exits"
+	}
+	h := s.Health()
+	if h.Tier == "" {
+		c.NoEvents = "no ledger is in force"
+	}
+	if h.Tier == "C" {
+		c.Detail = "a ledger of tier C does not see it"
+	}
+	for _, e := range slices.Backward(s.History.Newest()) {
+		one := e.OOMEvent.Why()
+		one.Killed = e.Killed
+		c.Events = append(c.Events, one)
+	}
+	return c
+}
+
+// why answers with the document of what is asked for.
+func (s *server) why(w http.ResponseWriter, r *http.Request) {
+	q, err := parseWhy(r.URL.RawQuery)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, lines(err))
+		return
+	}
+	d := collect.Build(q, s.sources(), time.Now())
+	if !s.All {
+		forOwner(&d)
+	}
+	asJSON(w, http.StatusOK, d)
+}
+
+// parseWhy reads the parameters of /api/v1/why.
+func parseWhy(raw string) (q collect.Query, err error) {
+	if len(raw) > maxLength {
+		return q, fmt.Errorf("the query has %d bytes: at most %d are allowed", len(raw), maxLength)
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fmt.Errorf("not a query: %w", err)
+	}
+	fields := map[string]*string{"namespace": &q.Namespace, "pod": &q.Pod, "container": &q.Container, "id": &q.ID}
+	var wrong []error
+	for _, name := range sortedKeys(values) {
+		field, ok := fields[name]
+		switch {
+		case !ok:
+			wrong = append(wrong, fmt.Errorf("%q: no such parameter; there are container, id, namespace, pod", cut(name)))
+		case len(values[name]) > 1:
+			wrong = append(wrong, fmt.Errorf("%s: given %d times", name, len(values[name])))
+		default:
+			if *field, err = checkText(values[name][0], maxName); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s=%q: %w", name, cut(values[name][0]), err))
+			}
+		}
+	}
+	return q, errors.Join(wrong...)
+}
+
+// forOwner leaves in a document what the owner of a pod may know. Runs in no pod are the
+// node's own. Processes that the OOM killer looked at outside of the pod are others'.
+func forOwner(d *why.Document) {
+	d.Runs = slices.DeleteFunc(d.Runs, func(r why.Run) bool { return r.Pod == nil })
+	for i := range d.Runs {
+		r := &d.Runs[i]
+		r.PID = 0
+		if r.Sender != nil {
+			sender := *r.Sender
+			sender.Cgroup = ""
+			r.Sender = &sender
+		}
+		if r.OOM == nil {
+			continue
+		}
+		e := *r.OOM
+		e.LimitOf = ""
+		e.Victims = slices.Clone(e.Victims)
+		for j := range e.Victims {
+			v := &e.Victims[j]
+			v.Init = v.Init || v.Lineage == "init"
+			v.PID = 0
+		}
+		if e.Cause != "container" && e.Cause != "pod" && len(e.Candidates) > 0 {
+			e.Candidates = nil
+			r.Lacks("candidates", "the agent shows processes outside of the pod with --page-all alone")
+		}
+		for j := range e.Candidates {
+			e.Candidates[j].PID = 0
+		}
+		r.OOM = &e
+	}
+}
+
+// top answers with counts by container.
+func (s *server) top(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	since := now.Add(-defaultTop)
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if text := values.Get("since"); err == nil && text != "" {
+		since, _, err = parseTime(text, now)
+		if err != nil {
+			err = fmt.Errorf("since=%q: %w", cut(text), err)
+		}
+	}
+	for name := range values {
+		if name != "since" {
+			err = errors.Join(err, fmt.Errorf("%q: no such parameter; there is since", cut(name)))
+		}
+	}
+	if err != nil {
+		refuse(w, http.StatusBadRequest, lines(err))
+		return
+	}
+	asJSON(w, http.StatusOK, collect.Top(s.sources(), since, now))
+}
+
+// status answers with the state of the agent.
+func (s *server) status(w http.ResponseWriter, _ *http.Request) {
+	h := s.Health()
+	status := why.Status{
+		Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: s.Node, Version: s.Version,
+		Ready: h.Ready, Why: h.Why, Tier: h.Tier, Lost: h.Lost, Events: s.History.Extent().Events,
+	}
+	if s.Exits != nil {
+		status.Exits = len(s.Exits())
+	}
+	for _, missing := range []struct{ what, why string }{
+		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd}, {"exits of the shims", h.Exits},
+	} {
+		if missing.why != "" {
+			status.Without = append(status.Without, missing.what+": "+strings.TrimSpace(missing.why))
+		}
+	}
+	asJSON(w, http.StatusOK, status)
+}
