@@ -21,9 +21,9 @@ import (
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // commandEnv has the test binary be the command.
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
-	os.Exit(cli.Status(err))
+	os.Exit(whycli.Status(err))
 }
 
 // agentProcess is the agent in a process of its own.

@@ -4,26 +4,24 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if err != nil && err.Error() != "" { // else the output has said all
-		fmt.Fprintln(os.Stderr, "oomwitness:", err)
-	}
-	os.Exit(cli.Status(err))
+	whycli.Print(os.Stderr, "oomwitness", err)
+	os.Exit(whycli.Status(err))
 }
 
-// run executes one command line. cli.Status is the exit status of an error.
+// run executes one command line. whycli.Status is the exit status of an error.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := cli.New()
 	root.SetArgs(args)

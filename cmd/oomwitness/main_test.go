@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
 	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // execute runs one command line.
@@ -121,7 +121,7 @@ func TestErrorsNameTheThing(t *testing.T) {
 	} {
 		_, err := execute(t, test.args...)
 		require.ErrorContains(t, err, test.want)
-		require.Equal(t, why.StatusUsage, cli.Status(err), "%v", err)
+		require.Equal(t, why.StatusUsage, whycli.Status(err), "%v", err)
 	}
 }
 

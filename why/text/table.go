@@ -34,13 +34,20 @@ func (t *Table) Add(row ...string) {
 
 // Write writes the table in at most so many cells a line, 0 for as many as it takes.
 func (t *Table) Write(w io.Writer, most int) error {
-	widths := t.widths(most)
-	var out strings.Builder
 	titles := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
 		titles[i] = c.Title
 	}
-	for _, row := range append([][]string{titles}, t.Rows...) {
+	return t.write(w, append([][]string{titles}, t.Rows...), most)
+}
+
+// WriteRows writes the rows as Write does, without titles.
+func (t *Table) WriteRows(w io.Writer, most int) error { return t.write(w, t.Rows, most) }
+
+func (t *Table) write(w io.Writer, rows [][]string, most int) error {
+	widths := t.widths(most)
+	var out strings.Builder
+	for _, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
 			if i > 0 {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // agentFlags are the agent's.
@@ -94,10 +93,10 @@ func (f *agentFlags) check() error {
 	}
 	errs = append(errs, flagError("kubelet-cgroup-root", agent.CheckKubeletRoots(f.kubeletRoots)))
 	errs = append(errs,
-		oneOf("log-format", f.logFormat, auto, "json", "text"),
-		oneOf("kubernetes", f.kubernetes, auto, "true", "false"))
+		whycli.OneOf("log-format", f.logFormat, auto, "json", "text"),
+		whycli.OneOf("kubernetes", f.kubernetes, auto, "true", "false"))
 	for _, cause := range f.markCauses {
-		errs = append(errs, oneOf("mark-causes", cause, agent.CauseNames()...))
+		errs = append(errs, whycli.OneOf("mark-causes", cause, agent.CauseNames()...))
 	}
 	if _, err := f.memoryBytes(); err != nil {
 		errs = append(errs, err)
@@ -192,11 +191,4 @@ func flagError(flag string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("--%s: %w", flag, err)
-}
-
-func oneOf(flag, value string, allowed ...string) error {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	return fmt.Errorf("--%s %q: allowed are %s", flag, value, strings.Join(allowed, ", "))
 }

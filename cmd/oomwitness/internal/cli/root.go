@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // New makes the command tree. Errors are returned from Execute and printed by
@@ -40,31 +39,8 @@ Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	k := realKernel()
 	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newWhy(), newAgent(), newInstall(), newUninstall(k), newNode(k), newCluster(), newVersion())
-	markUsage(root)
+	whycli.MarkUsage(root)
 	return root
-}
-
-// markUsage has what cobra finds wrong with a command line end with why.StatusUsage.
-func markUsage(root *cobra.Command) {
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return why.Usage(err) })
-	for _, cmd := range root.Commands() {
-		if args := cmd.Args; args != nil {
-			cmd.Args = func(cmd *cobra.Command, list []string) error { return why.Usage(args(cmd, list)) }
-		}
-		markUsage(cmd)
-	}
-}
-
-// Status returns the exit status of the command for an error. The errors of cobra that
-// name an unknown command have no type; those of the flags' values begin with the flag.
-func Status(err error) int {
-	if err == nil {
-		return 0
-	}
-	if text := err.Error(); strings.HasPrefix(text, "unknown command ") || strings.HasPrefix(text, "--") {
-		return why.StatusUsage
-	}
-	return why.StatusOf(err)
 }
 
 // absolute refuses paths that depend on where the command was started: pairs of

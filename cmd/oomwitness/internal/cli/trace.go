@@ -12,13 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 	"github.com/oomwitness/oomwitness/oom"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // traceFlags are trace's.
@@ -108,16 +108,9 @@ removed. unit, if the agent knows it, is the systemd unit of a removed cgroup.`,
 	flags.StringVar(&f.agent, "agent", metricsOnNode, "host:port of the agent's API, for names of what was removed; empty to do without")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
-	completeOneOf(cmd, "output", trace.Formats)
-	completeOneOf(cmd, "cause", agent.CauseNames())
+	whycli.CompleteOneOf(cmd, "output", trace.Formats)
+	whycli.CompleteOneOf(cmd, "cause", agent.CauseNames())
 	return cmd
-}
-
-// completeOneOf has the shell complete a flag's values.
-func completeOneOf(cmd *cobra.Command, flag string, values []string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag is not there
-	}
 }
 
 // filter checks the flags.
@@ -129,7 +122,7 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 	if failed != nil {
 		failed = fmt.Errorf("--since %q: %w", f.since, failed)
 	}
-	errs := []error{err, failed, filter.Check(), oneOf("output", f.output, trace.Formats...), f.check()}
+	errs := []error{err, failed, filter.Check(), whycli.OneOf("output", f.output, trace.Formats...), f.check()}
 	for _, name := range []string{"pod", "namespace", "since"} {
 		if flag := flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
 			errs = append(errs, fmt.Errorf("--%s %q: is empty; leave the flag out for all", name, ""))
@@ -150,16 +143,6 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 		f.output = "wide"
 	}
 	return filter, errors.Join(errs...)
-}
-
-// terminalColumns returns how wide the terminal is that an output goes to, or the default.
-func terminalColumns(out io.Writer) int {
-	if file, ok := out.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
-			return columns
-		}
-	}
-	return trace.DefaultColumns
 }
 
 // agentNames returns what the agent on this node is asked by, nil to do without. An agent
@@ -219,7 +202,7 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	defer closing(names, &err)
 	tracer := trace.Tracer{
 		Names: names, Filter: filter,
-		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, terminalColumns(cmd.OutOrStdout())),
+		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, whycli.Columns(cmd.OutOrStdout())),
 		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
 	}
 	if m, err := b.Meta(); err == nil && f.follow && f.output != "json" {

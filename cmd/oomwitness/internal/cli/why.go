@@ -20,6 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 	"github.com/oomwitness/oomwitness/why/collect"
 )
 
@@ -69,7 +70,7 @@ command line, 3 if nothing is known of such a container, 5 if it was OOM-killed.
 	flags.StringVar(&f.state, "state", "", "containerd's state directory, with the bundles (default: the folder of --address)")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
-	completeOneOf(cmd, "output", whyFormats)
+	whycli.CompleteOneOf(cmd, "output", whyFormats)
 	return cmd
 }
 
@@ -84,7 +85,7 @@ func oneName(_ *cobra.Command, args []string) error {
 // query reads the argument and the flags.
 func (f *whyFlags) query(name string) (collect.Query, error) {
 	q := collect.Query{Namespace: f.namespace, Container: f.container}
-	errs := []error{oneOf("output", f.output, whyFormats...), f.check(), absolute("spool", f.spool)}
+	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), absolute("spool", f.spool)}
 	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}} {
 		if one[1] != "" {
 			errs = append(errs, absolute(one[0], one[1]))
@@ -154,7 +155,7 @@ func writeWhy(out io.Writer, d *why.Document, format string, previous bool) erro
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(d)
 	} else {
-		err = d.Write(out, why.Options{Columns: terminalColumns(out), Previous: previous, Wide: format == "wide"})
+		err = d.Write(out, why.Options{Columns: whycli.Columns(out), Previous: previous, Wide: format == "wide"})
 	}
 	switch {
 	case err != nil:

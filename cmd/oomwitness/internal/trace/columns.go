@@ -10,7 +10,7 @@ import (
 )
 
 // DefaultColumns is how wide the text form is where standard output is no terminal.
-const DefaultColumns = 80
+const DefaultColumns = text.DefaultColumns
 
 // Widths of the text form, in cells.
 const (

@@ -1,4 +1,4 @@
-package cli
+package cli_test
 
 import (
 	"bytes"
@@ -7,15 +7,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/why/cli"
 )
 
-// TestTerminalColumns: a terminal's width is its own, and any other output has 80 columns.
-func TestTerminalColumns(t *testing.T) {
-	require.Equal(t, 80, terminalColumns(&bytes.Buffer{}))
+// TestColumns: a terminal's width is its own, and any other output has 80 columns.
+func TestColumns(t *testing.T) {
+	require.Equal(t, 80, cli.Columns(&bytes.Buffer{}))
 	file, err := os.Create(t.TempDir() + "/out")
 	require.NoError(t, err)
 	defer file.Close()
-	require.Equal(t, 80, terminalColumns(file))
+	require.Equal(t, 80, cli.Columns(file))
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("needs a pseudo-terminal: %v", err)
@@ -23,6 +25,6 @@ func TestTerminalColumns(t *testing.T) {
 	defer terminal.Close()
 	for columns, want := range map[uint16]int{60: 60, 200: 200, 0: 80} {
 		require.NoError(t, unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
-		require.Equal(t, want, terminalColumns(terminal))
+		require.Equal(t, want, cli.Columns(terminal))
 	}
 }

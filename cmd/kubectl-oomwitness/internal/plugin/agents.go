@@ -1,0 +1,143 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/oomwitness/oomwitness/why"
+)
+
+const (
+	// portName is the name of the container port of the agent's API, defaultPort the
+	// port where none has the name.
+	portName    = "metrics"
+	defaultPort = 8080
+	// askTimeout bounds the question to one agent, atOnce the agents that are asked at
+	// the same time.
+	askTimeout = 10 * time.Second
+	atOnce     = 16
+)
+
+// agents returns the agents' pods, on one node or on all.
+func (o *options) agents(ctx context.Context, node string) ([]corev1.Pod, error) {
+	list := metav1.ListOptions{LabelSelector: o.agentSelector}
+	if node != "" {
+		list.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
+	}
+	pods, err := o.client.CoreV1().Pods(o.agentNamespace).List(ctx, list)
+	if err != nil {
+		return nil, fmt.Errorf("list the agents' pods: %w", err)
+	}
+	return pods.Items, nil
+}
+
+// errNoAgent says that no agent runs on a node.
+var errNoAgent = errors.New("no agent runs there")
+
+// agentOn returns the agent's pod on a node.
+func (o *options) agentOn(ctx context.Context, node string) (*corev1.Pod, error) {
+	pods, err := o.agents(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	for i := range pods {
+		if pods[i].Status.Phase == corev1.PodRunning && pods[i].DeletionTimestamp == nil {
+			return &pods[i], nil
+		}
+	}
+	return nil, errNoAgent
+}
+
+// ask asks an agent through the API server, and returns the body of its answer.
+func (o *options) ask(ctx context.Context, agent *corev1.Pod, path string, query map[string]string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	body, err := o.client.CoreV1().Pods(agent.Namespace).ProxyGet("http", agent.Name, portOf(agent), path, query).Stream(ctx)
+	if err != nil {
+		return nil, proxyError(err)
+	}
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, why.MaxAnswer+1))
+	if err == nil && len(text) > why.MaxAnswer {
+		err = fmt.Errorf("the answer has more than %d bytes", why.MaxAnswer)
+	}
+	return text, err
+}
+
+// proxyError says in plain words what the API server says of a request to an agent.
+func proxyError(err error) error {
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("you may not ask the agent: the right get on pods/proxy is missing (%w)", err)
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("the agent serves no API, or is older than this plugin (%w)", err)
+	default:
+		return fmt.Errorf("the agent does not answer: %w", err)
+	}
+}
+
+// portOf returns the port of an agent's API.
+func portOf(agent *corev1.Pod) string {
+	for _, c := range agent.Spec.Containers {
+		for _, p := range c.Ports {
+			if p.Name == portName {
+				return strconv.Itoa(int(p.ContainerPort))
+			}
+		}
+	}
+	return strconv.Itoa(defaultPort)
+}
+
+// answer is one agent's.
+type answer[T any] struct {
+	agent *corev1.Pod
+	value T
+	err   error
+}
+
+// askAll asks all agents at once, and decodes their answers.
+func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string) []answer[T] {
+	answers := make([]answer[T], len(agents))
+	room := make(chan struct{}, atOnce)
+	var asking sync.WaitGroup
+	for i := range agents {
+		asking.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			a := answer[T]{agent: &agents[i]}
+			var body []byte
+			if body, a.err = o.ask(ctx, a.agent, path, query); a.err == nil {
+				a.err = decode(body, &a.value)
+			}
+			answers[i] = a
+		})
+	}
+	asking.Wait()
+	return answers
+}
+
+// decode reads an answer whose schema is known.
+func decode(body []byte, into any) error {
+	var version struct{ Schema int }
+	if err := json.Unmarshal(body, &version); err != nil {
+		return errors.New("the answer is not the JSON of an agent")
+	}
+	if version.Schema != why.Schema {
+		return fmt.Errorf("the answer has schema %d: allowed is %d", version.Schema, why.Schema)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer is not the JSON of an agent: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+package plugin
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"sigs.k8s.io/yaml"
+)
+
+// write writes a value in the format that is asked for: as JSON or YAML, else by text.
+func (o *options) write(value any, text func() error) error {
+	var out []byte
+	var err error
+	switch o.output {
+	case "json":
+		out, err = json.MarshalIndent(value, "", "  ")
+		out = append(out, '\n')
+	case "yaml":
+		out, err = yaml.Marshal(value)
+	default:
+		err = text()
+	}
+	if err == nil {
+		_, err = o.Out.Write(out)
+	}
+	if err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}

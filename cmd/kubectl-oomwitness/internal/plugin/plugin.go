@@ -1,0 +1,145 @@
+// Package plugin is the command line of the kubectl plugin. It asks the agent on the node
+// of a pod through the API server, and shows what the agent answers.
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli"
+)
+
+// options are those of all commands.
+type options struct {
+	genericiooptions.IOStreams
+	config *genericclioptions.ConfigFlags
+
+	output         string
+	allNamespaces  bool
+	agentSelector  string
+	agentNamespace string
+
+	// Set by complete.
+	client    kubernetes.Interface
+	namespace string // "" for all
+}
+
+// defaultSelector selects the agents' pods, as the Helm chart labels them.
+const defaultSelector = "app.kubernetes.io/name=oomwitness,app.kubernetes.io/component=agent"
+
+var formats = []string{"text", "wide", "json", "yaml"}
+
+// New returns the command. Errors are returned from Execute, and printed by the caller.
+func New(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &options{IOStreams: streams, config: genericclioptions.NewConfigFlags(true)}
+	root := &cobra.Command{
+		Use:   "kubectl-oomwitness",
+		Short: "Say why a container has died",
+		Long: `Say why a container has died, which workloads are OOM-killed most, and in what state
+the agents of the cluster are.
+
+The plugin asks the agent on the node of a pod through the API server (pods/proxy). The
+ClusterRole that the Helm chart makes, RELEASE-viewer, has the rights for that. Where
+no agent answers, the plugin shows what the status of the pod and its Events say, and
+why there is no more.
+
+Exit status of all commands: 0, or 1 for a failure, 2 for a wrong command line, 3 if
+there is no such pod, container or run, 4 if no agent answered, and of why 5 if the
+container was OOM-killed.`,
+		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
+  kubectl oomwitness top -A --since 24h
+  kubectl oomwitness events -A -w
+  kubectl oomwitness nodes`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl oomwitness"},
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	flags := root.PersistentFlags()
+	o.config.AddFlags(flags)
+	flags.StringVar(&o.agentSelector, "agent-selector", defaultSelector, "labels of the agents' pods")
+	flags.StringVar(&o.agentNamespace, "agent-namespace", "", "namespace of the agents' pods (default: all)")
+	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o))
+	cli.MarkUsage(root)
+	return root
+}
+
+// addOutput adds -o, and -A where a command has it.
+func (o *options) addOutput(cmd *cobra.Command, namespaces bool) {
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "output format: "+strings.Join(formats, ", "))
+	cli.CompleteOneOf(cmd, "output", formats)
+	if namespaces {
+		cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "all namespaces")
+	}
+}
+
+// complete checks the flags of all commands, and makes the client.
+func (o *options) complete() error {
+	errs := []error{cli.OneOf("output", o.output, formats...)}
+	if selector, err := labels.Parse(o.agentSelector); err != nil || selector.Empty() {
+		errs = append(errs, fmt.Errorf("--agent-selector %q: allowed is a selector of labels, such as %s", o.agentSelector, defaultSelector))
+	}
+	for flag, value := range map[string]string{"agent-namespace": o.agentNamespace, "namespace": *o.config.Namespace} {
+		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {
+			errs = append(errs, fmt.Errorf("--%s %q: allowed are lower-case letters, digits and -, at most 63", flag, value))
+		}
+	}
+	if o.allNamespaces && *o.config.Namespace != "" {
+		errs = append(errs, fmt.Errorf("--all-namespaces with --namespace %q: allowed is one of them", *o.config.Namespace))
+	}
+	if err := why.Usage(errors.Join(errs...)); err != nil {
+		return err
+	}
+	return o.connect()
+}
+
+// Limits of the requests to the API server: one command asks each node's agent.
+const (
+	qps   = 50
+	burst = 100
+)
+
+func (o *options) connect() error {
+	config, err := o.config.ToRESTConfig()
+	if err != nil {
+		return fmt.Errorf("the API server is not known: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst, config.UserAgent = qps, burst, "kubectl-oomwitness"
+	if o.client, err = kubernetes.NewForConfig(config); err != nil {
+		return fmt.Errorf("the API server is not known: %w", err)
+	}
+	if o.allNamespaces {
+		return nil
+	}
+	o.namespace, _, err = o.config.ToRawKubeConfigLoader().Namespace()
+	return err
+}
+
+// noArgs is cobra.NoArgs with the value and what is allowed in its error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s %q: allowed are no arguments", cmd.Name(), args[0])
+	}
+	return nil
+}
+
+// background is the context of completion, which has none.
+func background(cmd *cobra.Command) context.Context {
+	if ctx := cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}

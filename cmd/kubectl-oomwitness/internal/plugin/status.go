@@ -1,0 +1,151 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/text"
+)
+
+const (
+	oomKilled = "OOMKilled"
+	// maxNotes are the Events of a pod that are shown.
+	maxNotes = 5
+)
+
+// addStatus adds what the status of a pod says: ends that the agent does not know, restarts,
+// requests and limits.
+func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
+		if c.container != "" && status.Name != c.container {
+			continue
+		}
+		for _, ended := range []*corev1.ContainerStateTerminated{status.LastTerminationState.Terminated, status.State.Terminated} {
+			if ended != nil && !knows(d, idOf(ended.ContainerID)) {
+				d.Runs = append(d.Runs, runOf(d, pod, &status, ended))
+			}
+		}
+		if running := status.State.Running; running != nil && !hasRun(d, status.Name) {
+			d.Runs = append(d.Runs, why.Run{
+				Pod:       &why.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)},
+				Container: why.Container{ID: idOf(status.ContainerID), Name: status.Name, Image: status.Image}, Running: true,
+			})
+		}
+	}
+	slices.SortStableFunc(d.Runs, func(a, b why.Run) int { return endOf(b).Compare(endOf(a)) })
+	for i := range d.Runs {
+		addSpec(&d.Runs[i], pod)
+	}
+}
+
+// endOf returns when a run ended, the zero time for one whose end is not known.
+func endOf(r why.Run) time.Time {
+	switch {
+	case r.EndedAt != nil:
+		return *r.EndedAt
+	case r.OOM != nil:
+		return r.OOM.Time
+	default:
+		return time.Time{}
+	}
+}
+
+// idOf returns a container's ID without the name of its runtime.
+func idOf(id string) string {
+	if _, bare, ok := strings.Cut(id, "://"); ok {
+		return bare
+	}
+	return id
+}
+
+// knows reports whether a document has a run with an exit status. A run that is known by
+// its OOM event alone is replaced.
+func knows(d *why.Document, id string) bool {
+	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.Status != nil })
+}
+
+func hasRun(d *why.Document, container string) bool {
+	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.Name == container })
+}
+
+// runOf returns the run of a container that the agent does not know, or knows by its OOM
+// event alone, by the pod's status.
+func runOf(d *why.Document, pod *corev1.Pod, status *corev1.ContainerStatus, ended *corev1.ContainerStateTerminated) why.Run {
+	r := why.Run{
+		Pod:       &why.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)},
+		Container: why.Container{ID: idOf(ended.ContainerID), Name: status.Name, Image: status.Image},
+		EndedAt:   new(ended.FinishedAt.UTC()), Status: new(int(ended.ExitCode)),
+	}
+	if i := slices.IndexFunc(d.Runs, func(o why.Run) bool { return o.Container.ID == r.Container.ID }); i >= 0 {
+		r.OOM, r.Missing = d.Runs[i].OOM, d.Runs[i].Missing
+		r.Missing = slices.DeleteFunc(slices.Clone(r.Missing), func(m why.Missing) bool { return m.Field == "exit_status" })
+		d.Runs = slices.Delete(d.Runs, i, i+1)
+	}
+	const unasked = "the status of a pod does not say it, and the agent does not know this run"
+	switch ended.Reason {
+	case oomKilled:
+		r.Verdict = &why.Verdict{Ended: why.EndedOOM, InitVictim: "unknown", Evidence: "status of the pod"}
+		r.Lacks("oom_event", unasked)
+	default:
+		r.Lacks("verdict", fmt.Sprintf("the status of the pod says %q, which does not say who ended the container; an agent and the shim know", text.Clean(ended.Reason)))
+	}
+	for _, field := range []string{"peak_bytes", "last_day"} {
+		r.Lacks(field, unasked)
+	}
+	return r
+}
+
+// addSpec adds to a run what the pod's specification asks for, and the restarts.
+func addSpec(r *why.Run, pod *corev1.Pod) {
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if container.Name != r.Container.Name {
+			continue
+		}
+		if request, ok := container.Resources.Requests[corev1.ResourceMemory]; ok {
+			r.Memory.Request = new(uint64(max(request.Value(), 0)))
+		}
+		if limit, ok := container.Resources.Limits[corev1.ResourceMemory]; ok && r.Memory.Limit == nil {
+			r.Memory.Limit = new(uint64(max(limit.Value(), 0)))
+			r.Memory.Unlimited = false
+		}
+	}
+	r.Missing = slices.DeleteFunc(r.Missing, func(m why.Missing) bool {
+		return m.Field == "request_bytes" || m.Field == "limit_bytes" && r.Memory.Limit != nil
+	})
+	if r.Memory.Request == nil {
+		r.Lacks("request_bytes", "the container asks for none")
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.Name == r.Container.Name {
+			r.Restarts = new(int(status.RestartCount))
+		}
+	}
+}
+
+// addEvents adds the messages of the newest Events on OOM kills in the pod.
+func (c *whyCommand) addEvents(ctx context.Context, d *why.Document, pod *corev1.Pod) {
+	list, err := c.client.CoreV1().Events(pod.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.name": pod.Name, "involvedObject.kind": "Pod", "reason": reasonOOM}.String(),
+	})
+	if err != nil {
+		d.Notes = append(d.Notes, "the Events of the pod are not known: "+err.Error())
+		return
+	}
+	events := list.Items
+	slices.SortFunc(events, func(a, b corev1.Event) int { return seen(&b).Compare(seen(&a)) })
+	for i := range events[:min(len(events), maxNotes)] {
+		e := &events[i]
+		d.Notes = append(d.Notes, fmt.Sprintf("Event, %s ago, %d times: %s", text.Ago(d.Time.Sub(seen(e))), max(e.Count, 1), e.Message))
+	}
+	if len(events) == 0 {
+		d.Notes = append(d.Notes, "there is no Event of an OOM kill on the pod: an Event is kept for an hour, unless the cluster is set up otherwise")
+	}
+}

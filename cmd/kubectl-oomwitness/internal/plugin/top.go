@@ -1,0 +1,199 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli"
+	"github.com/oomwitness/oomwitness/why/text"
+)
+
+// Bounds of --since and --limit.
+const (
+	minSince = time.Second
+	maxSince = 366 * 24 * time.Hour
+	maxLimit = 10000
+)
+
+// topCommand is "kubectl oomwitness top".
+type topCommand struct {
+	*options
+	since time.Duration
+	limit int
+}
+
+// topAnswer is the output of top as JSON and YAML.
+type topAnswer struct {
+	Schema int       `json:"schema"`
+	Since  time.Time `json:"since"`
+	Rows   []Row     `json:"rows"`
+	Notes  []string  `json:"notes,omitempty"`
+}
+
+func newTop(o *options) *cobra.Command {
+	c := &topCommand{options: o}
+	cmd := &cobra.Command{
+		Use:   "top",
+		Short: "Show which workloads are OOM-killed most",
+		Long: `Show which workloads are OOM-killed most, by the containers that have ended and the
+processes that were killed on all nodes.
+
+  ENDED  runs of the container that have ended
+  OOM    of these, the runs that the OOM killer ended
+  KILLS  processes that the OOM killer ended, also such that the container survived
+  PEAK   the largest memory.peak of a run, beside LIMIT for right-sizing
+
+An agent keeps the last 1,000 ends and 1,000 OOM events of its node. If they do not
+reach back to --since, a note says so.`,
+		Example: `  kubectl oomwitness top -A
+  kubectl oomwitness top -n shop --since 6h -o wide`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
+	}
+	cmd.Flags().DurationVar(&c.since, "since", 24*time.Hour, "how long ago to begin, such as 90m or 24h")
+	cmd.Flags().IntVar(&c.limit, "limit", 20, "rows at most, 0 for all")
+	o.addOutput(cmd, true)
+	return cmd
+}
+
+func (c *topCommand) run(ctx context.Context) error {
+	var errs []error
+	if c.since < minSince || c.since > maxSince {
+		errs = append(errs, fmt.Errorf("--since %v: allowed are %v to %v", c.since, minSince, maxSince))
+	}
+	if c.limit < 0 || c.limit > maxLimit {
+		errs = append(errs, fmt.Errorf("--limit %d: allowed are 0 to %d", c.limit, maxLimit))
+	}
+	if err := why.Usage(errors.Join(errs...)); err != nil {
+		return err
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	agents, err := c.agents(ctx, "")
+	if err != nil {
+		return err
+	}
+	if len(agents) == 0 {
+		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("no pod has the labels %s: the agent is not installed, or --agent-selector is to be set", c.agentSelector)}
+	}
+	answer := topAnswer{Schema: why.Schema, Since: time.Now().Add(-c.since).UTC().Truncate(time.Second)}
+	var counts []why.Count
+	silent := 0
+	for _, a := range askAll[why.Top](ctx, c.options, agents, why.PathTop, map[string]string{"since": c.since.String()}) {
+		if a.err != nil {
+			silent++
+			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %v", a.agent.Spec.NodeName, a.err))
+			continue
+		}
+		counts = append(counts, c.own(a.value.Rows)...)
+		if kept := a.value.Kept; kept != nil && kept.After(answer.Since) && len(a.value.Rows) >= maxKept {
+			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: nothing from before %s is kept", a.agent.Spec.NodeName, kept.Format(time.RFC3339)))
+		}
+	}
+	answer.Rows = byWorkload(counts, c.workloads(ctx))
+	if c.limit > 0 && len(answer.Rows) > c.limit {
+		answer.Notes = append(answer.Notes, fmt.Sprintf("%d more rows: --limit 0 shows all", len(answer.Rows)-c.limit))
+		answer.Rows = answer.Rows[:c.limit]
+	}
+	if err := c.write(answer, func() error { return c.table(&answer) }); err != nil {
+		return err
+	}
+	if silent == len(agents) {
+		return &why.Exit{Status: why.StatusNoAgent}
+	}
+	return nil
+}
+
+// maxKept is how many ends an agent keeps: with fewer, nothing was dropped.
+const maxKept = 1000
+
+// own returns the rows of the namespace that is asked for.
+func (c *topCommand) own(rows []why.Count) []why.Count {
+	return slices.DeleteFunc(rows, func(r why.Count) bool { return c.namespace != "" && r.Namespace != c.namespace })
+}
+
+// workloads returns the workloads of the pods that are there. Without the right to list
+// pods the names are guessed.
+func (c *topCommand) workloads(ctx context.Context) map[[2]string]string {
+	pods, err := c.client.CoreV1().Pods(c.namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return nil
+	}
+	workloads := make(map[[2]string]string, len(pods.Items))
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		workloads[[2]string{pod.Namespace, pod.Name}] = workloadOf(pod)
+	}
+	return workloads
+}
+
+func (c *topCommand) table(answer *topAnswer) error {
+	t := text.Table{Columns: []text.Column{
+		{Title: "WORKLOAD", Least: 16}, {Title: "CONTAINER", Least: 9}, {Title: "OOM", Number: true}, {Title: "KILLS", Number: true},
+		{Title: "ENDED", Number: true}, {Title: "LAST", Number: true}, {Title: "CAUSE"}, {Title: "PEAK", Number: true}, {Title: "LIMIT", Number: true},
+	}}
+	wide := c.output == "wide"
+	if wide {
+		t.Columns = append(t.Columns, text.Column{Title: "PODS", Number: true})
+	}
+	for i := range answer.Rows {
+		r := &answer.Rows[i]
+		name := r.Workload
+		if c.namespace == "" {
+			name = r.Namespace + "/" + name
+		}
+		last := "-"
+		if r.Last != nil {
+			last = text.Ago(time.Since(*r.Last))
+		}
+		cause := r.Cause
+		if cause == "" {
+			cause = "-"
+		}
+		row := []string{
+			name, r.Container, strconv.Itoa(r.OOM), strconv.Itoa(r.Kills), strconv.Itoa(r.Ended), last, cause, sizeOf(r.Peak), sizeOf(r.Limit),
+		}
+		if wide {
+			row = append(row, strconv.Itoa(r.Pods))
+		}
+		t.Add(row...)
+	}
+	return c.writeTable(&t, answer.Notes, fmt.Sprintf("no container of a pod has ended and none was OOM-killed in the last %s", strings.TrimSuffix(c.since.String(), "0m0s")))
+}
+
+// sizeOf returns a size, - if it is not known.
+func sizeOf(bytes *uint64) string {
+	if bytes == nil {
+		return "-"
+	}
+	return text.Size(*bytes)
+}
+
+// writeTable writes a table and notes; none stands for a table without rows.
+func (o *options) writeTable(t *text.Table, notes []string, none string) error {
+	columns := cli.Columns(o.Out)
+	if o.output == "wide" {
+		columns = 0
+	}
+	if len(t.Rows) == 0 {
+		notes = append([]string{none}, notes...)
+	} else if err := t.Write(o.Out, columns); err != nil {
+		return err
+	}
+	for _, note := range notes {
+		if _, err := fmt.Fprintln(o.ErrOut, text.Plain(note)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

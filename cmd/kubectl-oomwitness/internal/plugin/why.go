@@ -1,0 +1,221 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli"
+)
+
+// whyCommand is "kubectl oomwitness why".
+type whyCommand struct {
+	*options
+	pod, container string
+	previous       bool
+}
+
+func newWhy(o *options) *cobra.Command {
+	c := &whyCommand{options: o}
+	cmd := &cobra.Command{
+		Use:   "why POD [-c CONTAINER] [--previous]",
+		Short: "Say why the containers of a pod have died",
+		Long: `Say for each container of a pod what ended its newest run: by whose limit or by whose
+signal; the victim of the OOM killer, its relation to the container's init and its
+sizes; what filled the memory; the largest processes then; limit, request and peak; how
+often in the last day; and what to do. What is not known is named, with the reason.
+
+A pod that was deleted is known for as long as the agent of its node keeps its ends: all
+agents are asked.
+
+Exit status: 0 if no container that is shown was OOM-killed, 5 if one was, 4 if no agent
+answered and the pod's status does not say OOMKilled, 3 if there is no such pod,
+container or run, 2 for a wrong command line, 1 for a failure.`,
+		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
+  kubectl oomwitness why web-7d4b9c-x2x8v -c app --previous
+  kubectl oomwitness why web-7d4b9c-x2x8v -o json | jq '.runs[0].verdict'`,
+		Args: onePod,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.pod = strings.TrimPrefix(args[0], "pod/")
+			return c.run(cmd.Context())
+		},
+		ValidArgsFunction: c.completePods,
+	}
+	cmd.Flags().StringVarP(&c.container, "container", "c", "", "only this container")
+	cmd.Flags().BoolVar(&c.previous, "previous", false, "the run before the newest of each container")
+	o.addOutput(cmd, false)
+	return cmd
+}
+
+func onePod(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%d arguments: allowed is one, the name of a pod", len(args))
+	}
+	if name := strings.TrimPrefix(args[0], "pod/"); len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("pod %q: allowed are lower-case letters, digits, - and ., at most 253", args[0])
+	}
+	return nil
+}
+
+func (c *whyCommand) run(ctx context.Context) error {
+	if c.container != "" && len(validation.IsDNS1123Label(c.container)) > 0 {
+		return why.Usage(fmt.Errorf("--container %q: allowed are lower-case letters, digits and -, at most 63", c.container))
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	pod, err := c.client.CoreV1().Pods(c.namespace).Get(ctx, c.pod, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return c.deleted(ctx)
+	case err != nil:
+		return fmt.Errorf("read the pod: %w", err)
+	}
+	if err := c.hasContainer(pod); err != nil {
+		return err
+	}
+	d, answered := c.document(ctx, pod)
+	if err := c.show(ctx, d); err != nil {
+		return err
+	}
+	if !answered {
+		return &why.Exit{Status: why.StatusNoAgent}
+	}
+	return nil
+}
+
+// document returns what the agent knows of a pod, with the pod's status; the status and
+// the Events alone where no agent answers.
+func (c *whyCommand) document(ctx context.Context, pod *corev1.Pod) (d *why.Document, answered bool) {
+	d, err := c.fromAgent(ctx, pod.Spec.NodeName)
+	if err == nil {
+		c.addStatus(d, pod)
+		return d, true
+	}
+	d = &why.Document{Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: pod.Spec.NodeName, Source: why.SourceKubernetes}
+	c.addStatus(d, pod)
+	d.Notes = append(d.Notes, fmt.Sprintf("the agent on node %s was not asked or did not answer: %v. "+
+		"What is shown is the status of the pod and its Events alone.", pod.Spec.NodeName, err))
+	c.addEvents(ctx, d, pod)
+	return d, false
+}
+
+// fromAgent asks the agent on a node.
+func (c *whyCommand) fromAgent(ctx context.Context, node string) (*why.Document, error) {
+	if node == "" {
+		return nil, errors.New("the pod is on no node yet")
+	}
+	agent, err := c.agentOn(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.ask(ctx, agent, why.PathWhy, c.query())
+	if err != nil {
+		return nil, err
+	}
+	return why.Decode(body)
+}
+
+func (c *whyCommand) query() map[string]string {
+	q := map[string]string{"namespace": c.namespace, "pod": c.pod}
+	if c.container != "" {
+		q["container"] = c.container
+	}
+	return q
+}
+
+// deleted asks all agents for a pod that the API server does not have.
+func (c *whyCommand) deleted(ctx context.Context) error {
+	agents, err := c.agents(ctx, "")
+	if err != nil {
+		return err
+	}
+	var found *why.Document
+	var silent []string
+	for _, a := range askAll[why.Document](ctx, c.options, agents, why.PathWhy, c.query()) {
+		switch {
+		case a.err != nil:
+			silent = append(silent, a.agent.Spec.NodeName+": "+a.err.Error())
+		case len(a.value.Runs) > 0 && found == nil:
+			found = &a.value
+		}
+	}
+	switch {
+	case found != nil:
+		found.Notes = append(found.Notes, "the pod was deleted: there is no status of the pod any more")
+		return c.show(ctx, found)
+	case len(silent) > 0:
+		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("pod %q is not in namespace %q, and %d of %d agents did not answer: %s",
+			c.pod, c.namespace, len(silent), len(agents), silent[0])}
+	case len(agents) == 0:
+		return why.NotFound("pod %q is not in namespace %q, and there are no agents that could know a deleted pod", c.pod, c.namespace)
+	}
+	return why.NotFound("pod %q is not in namespace %q, and none of the %d agents knows a deleted pod of that name", c.pod, c.namespace, len(agents))
+}
+
+// hasContainer returns an error if the pod has no container of the name that is asked for.
+func (c *whyCommand) hasContainer(pod *corev1.Pod) error {
+	names := containerNames(pod)
+	if c.container == "" || slices.Contains(names, c.container) {
+		return nil
+	}
+	return why.NotFound("container %q is not in pod %s: there are %s", c.container, pod.Name, strings.Join(names, ", "))
+}
+
+func containerNames(pod *corev1.Pod) (names []string) {
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		names = append(names, container.Name)
+	}
+	for _, container := range pod.Spec.EphemeralContainers {
+		names = append(names, container.Name)
+	}
+	return names
+}
+
+// show writes a document. Its error has the exit status.
+func (c *whyCommand) show(_ context.Context, d *why.Document) error {
+	for i := range d.Runs {
+		d.Runs[i].Advise()
+	}
+	switch {
+	case len(d.Runs) == 0 && d.Source == why.SourceAgent:
+		return why.NotFound("no container of pod %q has ended, as far as the status of the pod and the agent on node %s know", c.pod, d.Node)
+	case c.previous && !d.HasPrevious() && d.Source == why.SourceAgent:
+		return why.NotFound("no container of pod %q has a run before its newest, as far as the status of the pod and the agent on node %s know", c.pod, d.Node)
+	}
+	if err := c.write(d, func() error {
+		return d.Write(c.Out, why.Options{Columns: cli.Columns(c.Out), Previous: c.previous, Wide: c.output == "wide"})
+	}); err != nil {
+		return err
+	}
+	if d.OOMKilled(c.previous) {
+		return &why.Exit{Status: why.StatusOOM}
+	}
+	return nil
+}
+
+// completePods returns the pods' names for the shell.
+func (c *whyCommand) completePods(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || c.complete() != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	pods, err := c.client.CoreV1().Pods(c.namespace).List(background(cmd), metav1.ListOptions{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, pod := range pods.Items {
+		names = append(names, pod.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,72 @@
+// Package cli has what the command lines of the project share: exit statuses, and how wide
+// a terminal is.
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/text"
+)
+
+// MarkUsage has what cobra finds wrong with a command line end with why.StatusUsage.
+func MarkUsage(root *cobra.Command) {
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return why.Usage(err) })
+	for _, cmd := range root.Commands() {
+		if args := cmd.Args; args != nil {
+			cmd.Args = func(cmd *cobra.Command, list []string) error { return why.Usage(args(cmd, list)) }
+		}
+		MarkUsage(cmd)
+	}
+}
+
+// Status returns the exit status for an error. The errors of cobra that name an unknown
+// command have no type; those of flags' values begin with the flag.
+func Status(err error) int {
+	if err == nil {
+		return 0
+	}
+	if said := err.Error(); strings.HasPrefix(said, "unknown command ") || strings.HasPrefix(said, "--") {
+		return why.StatusUsage
+	}
+	return why.StatusOf(err)
+}
+
+// Print writes an error, unless the output has said all.
+func Print(w io.Writer, program string, err error) {
+	if err != nil && err.Error() != "" {
+		fmt.Fprintf(w, "%s: %v\n", program, err)
+	}
+}
+
+// Columns returns how wide the terminal is that an output goes to, or the default.
+func Columns(out io.Writer) int {
+	if file, ok := out.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return text.DefaultColumns
+}
+
+// OneOf returns an error of a flag whose value is not allowed.
+func OneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s %q: allowed are %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// CompleteOneOf has the shell complete a flag's values.
+func CompleteOneOf(cmd *cobra.Command, flag string, values []string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is not there
+	}
+}
