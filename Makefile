@@ -229,7 +229,7 @@ cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on th
 .PHONY: api
 api: cluster-programs $(HELM) ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
-	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi
+	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi ./plugin
 
 .PHONY: agent-storm
 agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real API server, the agent killed meanwhile; root; AGENT_LIVES=50

@@ -50,7 +50,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 the agents of the cluster are.
 
 The plugin asks the agent on the node of a pod through the API server (pods/proxy). The
-ClusterRole that the Helm chart makes, RELEASE-viewer, has the rights for that. Where
+ClusterRoles that the Helm chart makes have the rights for that (docs/why.md). Where
 no agent answers, the plugin shows what the status of the pod and its Events say, and
 why there is no more.
 
