@@ -47,6 +47,9 @@ func relocate(t *testing.T, object string, kernel *btf.Spec, programs int) {
 	for _, hierarchy := range []uint32{1, 2} {
 		spec := spec.Copy()
 		require.NoError(t, spec.Variables["hierarchy"].Set(hierarchy))
+		for _, constant := range variables { // so that no code is left out
+			require.NoError(t, spec.Variables[constant].Set(uint64(1)))
+		}
 		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 			Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 		})

@@ -78,7 +78,7 @@ static __always_inline void read_memcg_kinds(struct event_memory *m, struct mem_
 	read_kinds(m, state, stats_mapped, 1);
 	m->sockets = MEMCG_STAT(state, MEMCG_SOCK) * page_size;
 	m->known |= MEMORY_SOCKETS;
-	if (hierarchy == 1) {
+	if (hierarchy == 1 && FIELD_EXISTS(struct mem_cgroup, kmem)) {
 		m->kernel = READ(memcg, kmem.usage.counter) * page_size;
 		m->known |= MEMORY_KERNEL;
 	} else if (ENUM_EXISTS(enum memcg_stat_item, MEMCG_KMEM)) {
@@ -98,7 +98,7 @@ static __always_inline void read_memcg(struct event_memory *m, struct mem_cgroup
 	m->usage = usage * page_size;
 	if (max < LONG_MAX / page_size)
 		m->limit = max * page_size;
-	if (hierarchy == 2) {
+	if (hierarchy == 2 || !FIELD_EXISTS(struct mem_cgroup, memsw)) {
 		swap = READ(memcg, swap.usage.counter);
 	} else {
 		swap = READ(memcg, memsw.usage.counter);
