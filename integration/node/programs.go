@@ -37,10 +37,10 @@ func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
 // supervisorPackages are the supervisors that containers have as PID 1, what watches the
 // node's memory, and all that both need: their scripts are not run.
 var supervisorPackages = []string{
-	"tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
+	"systemd-oomd", "earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
 	"supervisor", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib",
 	"python3-pkg-resources", "libexpat1", "zlib1g", "libssl3",
-	"earlyoom", "busybox-static", "libc6",
+	"busybox-static", "libc6",
 }
 
 // PrepareDebianSupervisors downloads and unpacks the supervisors of the guest's suite,

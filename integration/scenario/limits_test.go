@@ -226,12 +226,14 @@ func TestSwappedVictim(t *testing.T) {
 	require.Greater(t, o.Verdict.Victims[0].Swap, uint64(200*mix.MiB), "%+v", o.Verdict.Victims[0])
 }
 
-// swapOn gives the node a swap file until the test's end.
+// swapOn gives the node a swap file until the test's end. It is on the node's disk: the
+// kernel swaps to no file on tmpfs.
 func swapOn(t *testing.T, size int64) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "swap")
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.CreateTemp("/var/lib", "swap")
 	require.NoError(t, err)
+	file := f.Name()
+	t.Cleanup(func() { require.NoError(t, os.Remove(file)) })
 	require.NoError(t, syscall.Fallocate(int(f.Fd()), 0, 0, size))
 	require.NoError(t, f.Close())
 	out, err := exec.CommandContext(t.Context(), "mkswap", file).CombinedOutput()

@@ -3,11 +3,8 @@
 package scenario
 
 import (
-	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -129,67 +126,4 @@ func TestSupervisors(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestEarlyOOM has Debian's earlyoom kill a container: less of the node's memory is
-// available than earlyoom wants, once init holds its part.
-func TestEarlyOOM(t *testing.T) {
-	r := runner(t)
-	freshLedger(t)
-	root := debian(t)
-	if hierarchy(t).Version < 2 {
-		t.Skip("needs a guest: earlyoom would look at all processes of this machine")
-	}
-	total, available := meminfo(t, "MemTotal"), meminfo(t, "MemAvailable")
-	const hold = 512 * mix.MiB
-	least := 100 * (available - hold/2) / total // percent: reached by half of what init holds
-	c := causal{
-		Case: mix.Case{
-			Name:      "earlyoom",
-			Container: mix.Container{Args: []string{"gulp", strconv.Itoa(hold / mix.MiB)}, Score: 1000},
-			Want:      mix.Want{Status: 137, Init: oom.No},
-		},
-		rule: oom.RuleSender, ended: oom.EndedSignal, sender: "earlyoom",
-	}
-	chrooted(t, root, "/usr/bin/earlyoom", "-r", "0", "-s", "100,100",
-		"-m", strconv.FormatInt(least+1, 10)+","+strconv.FormatInt(least, 10))
-	for range runs(t) {
-		o, err := r.Run(t.Context(), mix.Ours, c.Case, mix.ByWait)
-		require.NoError(t, err)
-		check(t, c.Case, o)
-		require.Equal(t, c.rule, o.Verdict.Rule, "%+v", *o.Verdict)
-		require.NotNil(t, o.Verdict.Sender)
-		require.Equal(t, c.sender, o.Verdict.Sender.Comm)
-		require.Contains(t, logLine(t, "verdict", o.ID)["sender"], c.sender)
-	}
-}
-
-// chrooted starts a program in a root file system, with the node's processes, until the
-// test's end.
-func chrooted(t *testing.T, root, program string, args ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "unshare", append([]string{
-		"--mount", "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, root, program,
-	}, args...)...)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-}
-
-// meminfo reads a line of /proc/meminfo, in bytes.
-func meminfo(t *testing.T, name string) int64 {
-	t.Helper()
-	data, err := os.ReadFile("/proc/meminfo")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name+":" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			require.NoError(t, err)
-			return kib << 10
-		}
-	}
-	t.Fatalf("/proc/meminfo has no %s", name)
-	return 0
 }

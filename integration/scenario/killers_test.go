@@ -1,0 +1,131 @@
+//go:build linux
+
+package scenario
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/integration/mix"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+// TestEarlyOOM has Debian's earlyoom kill a container: less of the node's memory is
+// available than earlyoom wants, once init holds its part.
+func TestEarlyOOM(t *testing.T) {
+	r := runner(t)
+	freshLedger(t)
+	root := debian(t)
+	if hierarchy(t).Version < 2 {
+		t.Skip("needs a guest: earlyoom would look at all processes of this machine")
+	}
+	total, available := meminfo(t, "MemTotal"), meminfo(t, "MemAvailable")
+	const hold = 512 * mix.MiB
+	least := 100 * (available - hold/2) / total // percent: reached by half of what init holds
+	c := mix.Case{
+		Name:      "earlyoom",
+		Container: mix.Container{Args: []string{"gulp", strconv.Itoa(hold / mix.MiB)}, Score: 1000},
+		Want:      mix.Want{Status: 137, Init: oom.No},
+	}
+	chrooted(t, root, "/usr/bin/earlyoom", "-r", "0", "-s", "100,100",
+		"-m", strconv.FormatInt(least+1, 10)+","+strconv.FormatInt(least, 10))
+	killedBy(t, r, c, "earlyoom")
+}
+
+// killedBy runs a container that somebody on the node is to kill, and wants that sender.
+func killedBy(t *testing.T, r *mix.Runner, c mix.Case, comm string) {
+	t.Helper()
+	for range runs(t) {
+		o, err := r.Run(t.Context(), mix.Ours, c, mix.ByWait)
+		require.NoError(t, err)
+		check(t, c, o)
+		require.Equal(t, oom.RuleSender, o.Verdict.Rule, "%+v", *o.Verdict)
+		require.Equal(t, oom.EndedSignal, o.Verdict.Ended)
+		require.NotNil(t, o.Verdict.Sender)
+		require.Equal(t, comm, o.Verdict.Sender.Comm)
+		require.Contains(t, logLine(t, "verdict", o.ID)["sender"], comm)
+	}
+}
+
+// TestSystemdOOMD has Debian's systemd-oomd kill a container, whose memory is under
+// pressure, and which is watched since its unit says so.
+func TestSystemdOOMD(t *testing.T) {
+	r := runner(t)
+	if mix.DriverHere() != mix.Systemd {
+		t.Skip("needs systemd as init: FLAVOUR=systemd")
+	}
+	if _, err := os.Stat("/proc/pressure/memory"); err != nil {
+		t.Skip("needs a kernel that counts the pressure of memory: ", err)
+	}
+	freshLedger(t)
+	root := debian(t)
+	swapOn(t, 256*mix.MiB)
+	for name, from := range map[string]string{
+		"/etc/dbus-1/system.d/org.freedesktop.oom1.conf": "usr/share/dbus-1/system.d/org.freedesktop.oom1.conf",
+		"/run/systemd-oomd": "lib/systemd/systemd-oomd",
+	} {
+		output(t, "cp", filepath.Join(root, from), name)
+		t.Cleanup(func() { require.NoError(t, os.Remove(name)) })
+	}
+	put(t, "/", "etc/systemd/oomd.conf", "[OOM]\nDefaultMemoryPressureDurationSec=2s\n")
+	t.Cleanup(func() { require.NoError(t, os.Remove("/etc/systemd/oomd.conf")) })
+	require.NoError(t, os.MkdirAll("/run/systemd/oom", 0o755))
+	output(t, "systemctl", "reload", "dbus.service")
+	started(t, "/run/systemd-oomd")
+	killedBy(t, r, mix.Case{
+		Name:      "oomd",
+		Container: mix.Container{Args: []string{"hog"}, Unified: map[string]string{"memory.high": strconv.Itoa(limit)}},
+		Act: func(ctx context.Context, run *mix.Running) error {
+			return exec.CommandContext(ctx, "systemctl", "set-property", "--runtime", "oomw-"+run.Task.ID()+".scope",
+				"ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=1%").Run()
+		},
+		Want: mix.Want{Status: 137, Init: oom.No},
+	}, "systemd-oomd")
+}
+
+// chrooted starts a program in a root file system, with the node's processes, until the
+// test's end.
+func chrooted(t *testing.T, root, program string, args ...string) {
+	t.Helper()
+	started(t, "unshare", append([]string{
+		"--mount", "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, root, program,
+	}, args...)...)
+}
+
+// started starts a program that runs until the test's end. What it prints is in the log of
+// the test.
+func started(t *testing.T, program string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		t.Log(program, out.String())
+	})
+}
+
+// meminfo reads a line of /proc/meminfo, in bytes.
+func meminfo(t *testing.T, name string) int64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/meminfo")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name+":" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			require.NoError(t, err)
+			return kib << 10
+		}
+	}
+	t.Fatalf("/proc/meminfo has no %s", name)
+	return 0
+}
