@@ -580,6 +580,13 @@ prose: ## The words of README and docs/, and what they say of the code: sentence
 	@$(GO) tool -modfile=.ci/vale/go.mod vale README.md CONTRIBUTING.md docs
 	cd integration && $(GO) test -count=1 ./documents
 
+.PHONY: site
+site: ## The pages as a site, in .cache/site, with a test of its links; builds hugo at the first time, which takes minutes
+	@$(call say,the site: $(CACHE)/site)
+	@rm -rf $(CACHE)/site
+	CGO_ENABLED=0 $(GO) tool -modfile=.ci/hugo/go.mod hugo build --noBuildLock --source site --destination ../$(CACHE)/site
+	cd integration && SITE=$(CURDIR)/$(CACHE)/site $(GO) test -count=1 -run '^TestSite$$' ./documents
+
 .PHONY: clean
 clean: ## Remove what was built and downloaded
 	rm -rf bin $(CACHE)
