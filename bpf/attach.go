@@ -40,7 +40,7 @@ type settings struct {
 	kernel    kernelShape
 }
 
-// kernelShape is what the programs need to be told of a kernel.
+// kernelShape is what the programs need to know of a kernel.
 type kernelShape struct {
 	// markVictim is the program for the form of mark_victim that the kernel has.
 	markVictim string

@@ -134,7 +134,7 @@ func TestEvictedUnread(t *testing.T) {
 
 // TestEvictedTask fills the map of victims after two kills in a container, one of which may
 // have been init: that is unknown, and the kills are still counted. A SIGKILL that
-// somebody sent tells that init was not one.
+// somebody sent shows that init was not one.
 func TestEvictedTask(t *testing.T) {
 	for name, c := range map[string]struct {
 		pids []uint32

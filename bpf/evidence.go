@@ -66,7 +66,7 @@ func (p *probe) memoryLocked(r reading) {
 func (p *probe) senderLocked(r reading) {
 	switch {
 	case p.last.Sent == oom.Yes:
-	case !r.heard:
+	case !r.watched:
 		p.last.Sent = oom.Unknown
 	case r.sender.BootNS == 0:
 		p.last.Sent = oom.No

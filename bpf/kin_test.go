@@ -22,7 +22,7 @@ import (
 // anything else in the cgroup.
 const worker = "(echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero)"
 
-// kin is a container whose processes are told apart.
+// kin is a container whose processes the test distinguishes.
 type kin struct {
 	*bench
 	dir    string

@@ -18,7 +18,7 @@ func (r TaskRef) keys(near uint64) [2]TaskKey {
 	return [2]TaskKey{first, {TGID: r.TGID, StartTicks: first.StartTicks - 1<<32}}
 }
 
-// family are the processes that tell a container's victims apart.
+// family are the processes that distinguish a container's victims.
 type family struct {
 	init TaskKey
 	// shim is init's parent, the zero key where it is not known.
@@ -43,7 +43,7 @@ func familyOf(pid int) (family, error) {
 		return family{}, err
 	}
 	ns, err := pidNamespaceOf(strconv.Itoa(pid))
-	f.nodePIDs = err != nil || ns == own // not known: no exec is told apart
+	f.nodePIDs = err != nil || ns == own // not known: no exec is distinguished
 	return f, nil
 }
 

@@ -224,7 +224,7 @@ func (o Options) replace() (Status, error) {
 		return Status{}, err
 	}
 	if old != nil && old.about.pidNS() != pids {
-		// Nothing of it can be told in the other PIDs.
+		// Nothing of it can be written in the other PIDs.
 		if err := unload(o.Dir); err != nil {
 			return Status{}, err
 		}

@@ -85,7 +85,7 @@ func (l *Ledger) memory(seq uint64) (oom.Memory, bool, error) {
 	return evidence, ok, nil
 }
 
-// Names of what a ledger cannot tell, in oom.Memory's Unknown.
+// Names of what a ledger does not know, in oom.Memory's Unknown.
 const (
 	unknownCgroup     = "limiting cgroup"
 	unknownUsage      = "usage"

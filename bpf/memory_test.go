@@ -139,7 +139,7 @@ func TestScanCost(t *testing.T) {
 	require.NoError(t, crowd.cmd.Wait())
 }
 
-// limitToUsage gives the cgroup a limit that is so much above what it has.
+// limitToUsage sets a limit of the cgroup that is so much above what it has.
 func (k *kin) limitToUsage(t *testing.T, above int) {
 	t.Helper()
 	files := map[int][2]string{1: {"memory.usage_in_bytes", "memory.limit_in_bytes"}, 2: {"memory.current", "memory.max"}}[k.h.Version]

@@ -54,7 +54,7 @@ type reading struct {
 	// cgroups are init's and those above it, where init was killed.
 	cgroups []uint64
 	sender  senderEntry
-	heard   bool // the ledger watches init: sender is the answer
+	watched bool // the ledger watches init: sender is the answer
 	kills   uint64
 	// victims are the newest kills, oldest first, and all is true if no kill since Arm
 	// is missing from them.
@@ -142,7 +142,7 @@ func (p *probe) readLocked(l *Ledger) (r reading, err error) {
 			return r, err
 		}
 	}
-	if r.sender, r.heard, err = l.sentTo(p.family.init); err != nil {
+	if r.sender, r.watched, err = l.sentTo(p.family.init); err != nil {
 		return r, err
 	}
 	r.kills = r.cgroup.Victims - p.baseOf(r.cgroup)
