@@ -14,7 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
-// swapOn gives the machine a swap file of so many bytes until the end of the test.
+// swapOn adds a swap file of so many bytes to the machine, until the end of the test.
 func swapOn(t *testing.T, size int) {
 	t.Helper()
 	needGuest(t)

@@ -178,7 +178,6 @@ func TestAContainersNameInAnAnnotation(t *testing.T) {
 		{config.PolicyOOMExitCode, "49 with `oom-exit-code`", 49},
 		{config.PolicyGrace, "57 with `grace`", 57},
 		{config.PolicyReport, "56 with `report`", 56},
-		{config.PolicyGrace, "57 with `grace`", 57},
 	} {
 		name := annotationPrefix + tc.policy + "." + strings.Repeat("a", tc.room)
 		require.Empty(t, validation.IsQualifiedName(name))
