@@ -130,6 +130,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
 	$(GO) test ./shim/internal/exit
+	cd jobfailure && $(GO) test -race ./...
 	@$(call say,unit tests of the node VM)
 	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/... ./release/...
 
@@ -230,6 +231,13 @@ cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on th
 api: cluster-programs $(HELM) ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
 	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi ./plugin
+
+.PHONY: operators
+operators: cluster-programs ## jobfailure inside an operator of controller-runtime 0.22 and of the newest, against a real API server; minutes
+	@$(call say,jobfailure in operators)
+	for mod in go.mod newest.mod; do (cd jobfailure/operator && $(GO) test -count=1 -modfile=$$mod ./... && \
+	  $(GO) build -modfile=$$mod -o ../../$(CACHE)/bin/operator-$$mod .) || exit 1; done
+	cd integration && $(GO) test -count=1 -timeout 20m -v ./operator
 
 .PHONY: agent-storm
 agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real API server, the agent killed meanwhile; root; AGENT_LIVES=50
@@ -498,6 +506,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) kube-chart
 	@$(MAKE) test-arm64-short
 	@$(MAKE) release-test
+	@$(MAKE) operators
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m
@@ -545,7 +554,7 @@ cluster: payload ## A shell in the guest with kubectl, a cluster of one node and
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
 	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
-	  $(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x || exit 1; done
+	  (cd "$$(dirname "$$file")" && $(GO) test . -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x) || exit 1; done
 
 # gremlins works on a copy of the module: the package alone is one. The explorer comes
 # last, since most mutants fail in a test that takes no time.
@@ -569,6 +578,8 @@ lint: ## gofmt, go vet and golangci-lint, each linter chosen
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	cd integration && $(GO) vet ./...
+	cd jobfailure && $(GO) vet ./... && $(LINTER) run --config ../.golangci.yml ./...
+	cd jobfailure/operator && $(GO) vet ./... && $(LINTER) run --config ../../.golangci.yml ./...
 	$(LINTER) run ./...
 	cd integration && $(LINTER) run --config ../.golangci.yml ./...
 LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint

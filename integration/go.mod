@@ -2,7 +2,10 @@ module github.com/oomwitness/oomwitness/integration
 
 go 1.26.6
 
-replace github.com/oomwitness/oomwitness => ../
+replace (
+	github.com/oomwitness/oomwitness => ../
+	github.com/oomwitness/oomwitness/jobfailure => ../jobfailure
+)
 
 require (
 	github.com/CycloneDX/cyclonedx-go v0.12.0
@@ -19,6 +22,7 @@ require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/in-toto/in-toto-golang v0.11.0
 	github.com/oomwitness/oomwitness v0.0.0
+	github.com/oomwitness/oomwitness/jobfailure v0.0.0
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
 	github.com/opencontainers/runtime-spec v1.3.0

@@ -18,7 +18,7 @@ func ExampleClassify() {
 			},
 		}}}},
 		Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{
-			Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonPodFailurePolicy,
+			Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "PodFailurePolicy",
 			Message: "Container main for pod default/train-x7k2p failed with exit code 217 matching FailJob rule at index 0",
 		}}},
 	}

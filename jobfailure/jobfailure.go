@@ -1,5 +1,8 @@
-// Package jobfailure says why a Job of Kubernetes has failed, from its conditions
-// and its podFailurePolicy alone: no pod is read, since by then there may be none.
+// Package jobfailure tells operators why a Job of Kubernetes has failed, or a pod that
+// they made themselves.
+//
+// Classify reads the conditions and the podFailurePolicy of a Job alone: it needs no
+// pod, since by then there may be none. ClassifyPod reads the status of a pod.
 //
 // The Job's controller names in the Failed condition, and in the FailureTarget
 // condition that comes before it, which rule of the policy has matched, and for an
@@ -37,6 +40,16 @@ const (
 	// Unknown is a failure of which the conditions do not say enough, or say what
 	// the Job's policy can't have led to.
 	Unknown Class = "Unknown"
+)
+
+// Reasons of a Job's conditions. k8s.io/api names them from 0.29 on only, and this module
+// asks for less.
+const (
+	reasonDeadlineExceeded         = "DeadlineExceeded"
+	reasonBackoffLimitExceeded     = "BackoffLimitExceeded"
+	reasonFailedIndexes            = "FailedIndexes"
+	reasonMaxFailedIndexesExceeded = "MaxFailedIndexesExceeded"
+	reasonPodFailurePolicy         = "PodFailurePolicy"
 )
 
 // sigKilled is the exit code of a container that SIGKILL has ended, whoever sent
@@ -87,11 +100,11 @@ func Classify(job *batchv1.Job, oomExitCode int32) (Failure, bool) {
 	}
 	f := Failure{Class: Unknown, Final: final, Reason: c.Reason, Message: c.Message}
 	switch c.Reason {
-	case batchv1.JobReasonDeadlineExceeded:
+	case reasonDeadlineExceeded:
 		f.Class, f.Certain = Timeout, true
-	case batchv1.JobReasonBackoffLimitExceeded, batchv1.JobReasonFailedIndexes, batchv1.JobReasonMaxFailedIndexesExceeded:
+	case reasonBackoffLimitExceeded, reasonFailedIndexes, reasonMaxFailedIndexesExceeded:
 		f.Class, f.Certain = Application, setsApart(job.Spec.PodFailurePolicy, oomExitCode)
-	case batchv1.JobReasonPodFailurePolicy:
+	case reasonPodFailurePolicy:
 		f.byRule(job.Spec.PodFailurePolicy, oomExitCode)
 	}
 	return f, true

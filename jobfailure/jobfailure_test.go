@@ -80,7 +80,7 @@ func manifest() []batchv1.PodFailurePolicyRule {
 }
 
 func TestByRule(t *testing.T) {
-	const policy = batchv1.JobReasonPodFailurePolicy
+	const policy = "PodFailurePolicy"
 	type failure = jobfailure.Failure
 	matched := func(index int, container string, code int32, condition corev1.PodConditionType) *jobfailure.Rule {
 		return &jobfailure.Rule{
@@ -150,17 +150,17 @@ func TestTheExitCodeOfAnOOM(t *testing.T) {
 		137:     {jobfailure.OutOfMemory, jobfailure.Application},
 		oomCode: {jobfailure.OutOfMemory, jobfailure.OutOfMemory},
 	} {
-		got, _ := jobfailure.Classify(job(batchv1.JobReasonPodFailurePolicy, exited("main", 137, 0), rules...), code)
+		got, _ := jobfailure.Classify(job("PodFailurePolicy", exited("main", 137, 0), rules...), code)
 		require.Equal(t, want.of137, got.Class)
 		require.False(t, got.Certain)
-		got, _ = jobfailure.Classify(job(batchv1.JobReasonPodFailurePolicy, exited("main", oomCode, 0), rules...), code)
+		got, _ = jobfailure.Classify(job("PodFailurePolicy", exited("main", oomCode, 0), rules...), code)
 		require.Equal(t, want.of217, got.Class)
 		require.True(t, got.Certain)
 	}
 }
 
 func TestByReason(t *testing.T) {
-	const backoff = batchv1.JobReasonBackoffLimitExceeded
+	const backoff = "BackoffLimitExceeded"
 	disrupted := rule(ignore, on(corev1.DisruptionTarget))
 	type rules = []batchv1.PodFailurePolicyRule
 	for name, tc := range map[string]struct {
@@ -169,7 +169,7 @@ func TestByReason(t *testing.T) {
 		class   jobfailure.Class
 		certain bool
 	}{
-		"deadline":                     {batchv1.JobReasonDeadlineExceeded, nil, jobfailure.Timeout, true},
+		"deadline":                     {"DeadlineExceeded", nil, jobfailure.Timeout, true},
 		"backoff":                      {backoff, nil, jobfailure.Application, false},
 		"backoff, set apart":           {backoff, manifest(), jobfailure.Application, true},
 		"backoff, disruption fails":    {backoff, rules{rule(failJob, on(corev1.DisruptionTarget)), rule(failJob, in(oomCode))}, jobfailure.Application, true},
@@ -178,9 +178,9 @@ func TestByReason(t *testing.T) {
 		"backoff, OOM of one only":     {backoff, rules{rule(failJob, in(oomCode), of("a")), disrupted}, jobfailure.Application, false},
 		"backoff, OOM counted before":  {backoff, rules{rule(count, notIn(1)), rule(failJob, in(oomCode)), disrupted}, jobfailure.Application, false},
 		"backoff, another code before": {backoff, rules{rule(count, in(1)), rule(failJob, in(oomCode)), disrupted}, jobfailure.Application, true},
-		"failed indexes":               {batchv1.JobReasonFailedIndexes, manifest(), jobfailure.Application, true},
-		"failed indexes, OOM of one":   {batchv1.JobReasonFailedIndexes, rules{rule(failIndex, in(oomCode)), disrupted}, jobfailure.Application, false},
-		"too many failed indexes":      {batchv1.JobReasonMaxFailedIndexesExceeded, nil, jobfailure.Application, false},
+		"failed indexes":               {"FailedIndexes", manifest(), jobfailure.Application, true},
+		"failed indexes, OOM of one":   {"FailedIndexes", rules{rule(failIndex, in(oomCode)), disrupted}, jobfailure.Application, false},
+		"too many failed indexes":      {"MaxFailedIndexesExceeded", nil, jobfailure.Application, false},
 		"another controller's":         {"QuotaExceeded", manifest(), jobfailure.Unknown, false},
 		"none":                         {"", nil, jobfailure.Unknown, false},
 	} {
@@ -201,7 +201,7 @@ func TestConditions(t *testing.T) {
 	condition := func(kind batchv1.JobConditionType, status corev1.ConditionStatus, reason string) batchv1.JobCondition {
 		return batchv1.JobCondition{Type: kind, Status: status, Reason: reason}
 	}
-	const deadline, backoff = batchv1.JobReasonDeadlineExceeded, batchv1.JobReasonBackoffLimitExceeded
+	const deadline, backoff = "DeadlineExceeded", "BackoffLimitExceeded"
 	for name, tc := range map[string]struct {
 		conditions []batchv1.JobCondition
 		ok, final  bool
@@ -244,7 +244,7 @@ func FuzzClassify(f *testing.F) {
 		got, ok := jobfailure.Classify(job(reason, message, rules...), code)
 		require.True(t, ok)
 		if got.Rule == nil {
-			require.False(t, reason == batchv1.JobReasonPodFailurePolicy && got.Class != jobfailure.Unknown, "%q", message)
+			require.False(t, reason == "PodFailurePolicy" && got.Class != jobfailure.Unknown, "%q", message)
 			return
 		}
 		r := got.Rule

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oomwitness/oomwitness/jobfailure"
+)
+
+const (
+	// maxMemory is the annotation that asks for the retries, and bounds them: the most
+	// memory that a container gets.
+	maxMemory = "example.com/retry-oom-up-to"
+	// oomExitCode is the annotation that has the shim show an OOM as an exit code.
+	oomExitCode = "oomwitness.io/oom-exit-code"
+)
+
+// reconciler retries Jobs that ran out of memory, with twice as much.
+type reconciler struct{ client.Client }
+
+func (r *reconciler) SetupWithManager(m ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(m).For(&batchv1.Job{}).Complete(r)
+}
+
+// Reconcile makes the next Job of one that ran out of memory. Jobs that failed for
+// another reason, or have all the memory that they may have, stay failed.
+func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	job := &batchv1.Job{}
+	if err := r.Get(ctx, request.NamespacedName, job); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	limit, asked := job.Annotations[maxMemory]
+	if !asked {
+		return ctrl.Result{}, nil
+	}
+	f, failed := jobfailure.Classify(job, exitCode(job))
+	if !failed || !f.Final {
+		return ctrl.Result{}, nil
+	}
+	logger := log.FromContext(ctx).WithValues("class", f.Class, "certain", f.Certain)
+	if f.Class != jobfailure.OutOfMemory {
+		logger.Info("the Job failed for another reason than memory")
+		return ctrl.Result{}, nil
+	}
+	most, err := resource.ParseQuantity(limit)
+	if err != nil {
+		logger.Error(err, "annotation "+maxMemory+" is no quantity")
+		return ctrl.Result{}, nil
+	}
+	next, err := retry(job, f.Rule.Container, most)
+	if err != nil {
+		logger.Info(err.Error())
+		return ctrl.Result{}, nil
+	}
+	if err := r.Create(ctx, next); err != nil && !apierrors.IsAlreadyExists(err) {
+		return ctrl.Result{}, err
+	}
+	logger.Info("the Job is tried again with more memory", "next", next.Name)
+	return ctrl.Result{}, nil
+}
+
+// exitCode is what the Job's pods show for an OOM, 0 for none.
+func exitCode(job *batchv1.Job) int32 {
+	code, err := strconv.ParseInt(job.Spec.Template.Annotations[oomExitCode], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int32(code)
+}
+
+// tried is the end of the name of a Job that is a retry.
+var tried = regexp.MustCompile(`^(.*)-retry-([1-9][0-9]*)$`)
+
+// retry returns a copy of a Job with a name of its own, in which the container has twice
+// the memory, and most at most.
+func retry(job *batchv1.Job, container string, most resource.Quantity) (*batchv1.Job, error) {
+	name, n := job.Name, 1
+	if m := tried.FindStringSubmatch(job.Name); m != nil {
+		before, err := strconv.Atoi(m[2])
+		if err != nil {
+			return nil, err
+		}
+		name, n = m[1], before+1
+	}
+	next := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: job.Namespace, Name: fmt.Sprintf("%s-retry-%d", name, n), Labels: job.Labels,
+			Annotations: map[string]string{maxMemory: job.Annotations[maxMemory]}, OwnerReferences: job.OwnerReferences,
+		},
+		Spec: *job.Spec.DeepCopy(),
+	}
+	// What the API server and the Job's controller have set.
+	next.Spec.Selector, next.Spec.ManualSelector = nil, nil
+	for _, label := range []string{"controller-uid", "job-name", batchv1.ControllerUidLabel, batchv1.JobNameLabel} {
+		delete(next.Spec.Template.Labels, label)
+	}
+	for i := range next.Spec.Template.Spec.Containers {
+		if c := &next.Spec.Template.Spec.Containers[i]; c.Name == container {
+			return next, double(c, most)
+		}
+	}
+	return nil, fmt.Errorf("the Job has no container %q", container)
+}
+
+// double doubles a container's memory.
+func double(c *corev1.Container, most resource.Quantity) error {
+	limit, ok := c.Resources.Limits[corev1.ResourceMemory]
+	if !ok {
+		return fmt.Errorf("container %q has no memory limit to raise", c.Name)
+	}
+	if limit.Cmp(most) >= 0 {
+		return fmt.Errorf("container %q has %s of memory, and may have no more than %s", c.Name, limit.String(), most.String())
+	}
+	more := resource.NewQuantity(2*limit.Value(), limit.Format)
+	if more.Cmp(most) > 0 {
+		more = &most
+	}
+	c.Resources.Limits[corev1.ResourceMemory] = *more
+	if _, ok := c.Resources.Requests[corev1.ResourceMemory]; ok {
+		c.Resources.Requests[corev1.ResourceMemory] = *more
+	}
+	return nil
+}

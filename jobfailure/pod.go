@@ -1,0 +1,126 @@
+package jobfailure
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Reasons of a container's end and of a pod's failure, as kubelet writes them.
+const (
+	reasonOOMKilled     = "OOMKilled"
+	reasonStatusUnknown = "ContainerStatusUnknown"
+	reasonEvicted       = "Evicted"
+)
+
+// refusals are reasons of pods that kubelet did not start, or ended for its own sake,
+// and that get no DisruptionTarget condition.
+var refusals = map[string]bool{
+	"NodeAffinity": true, "NodeLost": true, "NodeShutdown": true, "OutOfcpu": true, "OutOfmemory": true, "OutOfpods": true,
+	"Preempting": true, "Shutdown": true, "Terminated": true, "UnexpectedAdmissionError": true,
+}
+
+// PodFailure is why a pod has failed.
+type PodFailure struct {
+	Class Class
+	// Certain says that nothing else can have been the reason. An OutOfMemory is certain
+	// if the container shows the exit code of an OOM. An Application is certain if an OOM
+	// would have shown that exit code.
+	Certain bool
+	// Container that failed first, "" where none did.
+	Container string
+	// ExitCode and Reason are the container's, Message too. Without a container they are
+	// those of the pod or of its condition.
+	ExitCode        int32
+	Reason, Message string
+}
+
+// ClassifyPod returns why a pod has failed, and false for a pod that has not. It is for
+// controllers that make pods themselves; for a Job use Classify.
+//
+// oomExitCode is as for Classify: the exit code that the annotation
+// oomwitness.io/oom-exit-code of the pod asks for, 0 for none.
+//
+// A disruption that began before the first container failed is the reason. Else the
+// container that failed first decides.
+func ClassifyPod(pod *corev1.Pod, oomExitCode int32) (PodFailure, bool) {
+	if pod == nil || pod.Status.Phase != corev1.PodFailed {
+		return PodFailure{}, false
+	}
+	name, end := firstFailed(pod)
+	if c := disruption(pod); c != nil && (end == nil || !end.FinishedAt.Before(&c.LastTransitionTime)) {
+		return PodFailure{Class: Infrastructure, Certain: true, Reason: c.Reason, Message: c.Message}, true
+	}
+	if f, ok := byPodReason(pod); ok {
+		return f, true
+	}
+	f := PodFailure{Class: Unknown, Reason: pod.Status.Reason, Message: pod.Status.Message}
+	if end == nil {
+		return f, true
+	}
+	f = PodFailure{Class: Unknown, Container: name, ExitCode: end.ExitCode, Reason: end.Reason, Message: end.Message}
+	shows := oomExitCode != 0 && oomExitCode != sigKilled
+	switch {
+	case shows && end.ExitCode == oomExitCode:
+		f.Class, f.Certain = OutOfMemory, true
+	case end.Reason == reasonOOMKilled:
+		f.Class = OutOfMemory
+	case end.Reason == reasonStatusUnknown: // kubelet has lost the container
+		f.Class = Infrastructure
+	case end.ExitCode == sigKilled: // by whom is not known
+	default:
+		f.Class, f.Certain = Application, shows
+	}
+	return f, true
+}
+
+// disruption returns the condition of a pod that was evicted, drained or preempted.
+func disruption(pod *corev1.Pod) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			return c
+		}
+	}
+	return nil
+}
+
+// byPodReason classifies by the reason of the pod's own status. An eviction without the
+// condition DisruptionTarget is for a limit of the pod's own, such as that of its
+// ephemeral storage (pkg/kubelet/eviction/eviction_manager.go of Kubernetes).
+func byPodReason(pod *corev1.Pod) (PodFailure, bool) {
+	f := PodFailure{Reason: pod.Status.Reason, Message: pod.Status.Message}
+	switch {
+	case f.Reason == reasonDeadlineExceeded:
+		f.Class, f.Certain = Timeout, true
+	case f.Reason == reasonEvicted:
+		f.Class = Application
+	case refusals[f.Reason]:
+		f.Class = Infrastructure
+	default:
+		return PodFailure{}, false
+	}
+	return f, true
+}
+
+// firstFailed returns the container that ended first of those that failed; of two that
+// ended in the same second the one that was OOM-killed. Sidecars, which are init
+// containers that are always restarted, do not fail a pod.
+func firstFailed(pod *corev1.Pod) (name string, first *corev1.ContainerStateTerminated) {
+	sidecars := map[string]bool{}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		sidecars[c.Name] = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	}
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range list {
+			end := list[i].State.Terminated
+			if end == nil || end.ExitCode == 0 || sidecars[list[i].Name] {
+				continue
+			}
+			same := first != nil && end.FinishedAt.Equal(&first.FinishedAt)
+			if first == nil || end.FinishedAt.Before(&first.FinishedAt) ||
+				same && end.Reason == reasonOOMKilled && first.Reason != reasonOOMKilled {
+				name, first = list[i].Name, end
+			}
+		}
+	}
+	return name, first
+}
