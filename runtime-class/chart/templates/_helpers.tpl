@@ -53,14 +53,14 @@ app.kubernetes.io/component: agent
 {{- /* containerd's socket as the agent uses it, "" for none. */}}
 {{- define "oomwitness.agentSocket" -}}
 {{- with .Values.agent.containerdSocket }}
-{{- if ne . "auto" }}{{ . }}{{ else if $.Values.shim.enabled }}{{ $.Values.node.containerdSocket }}{{ end }}
+{{- if ne . "auto" }}{{ . }}{{ else if $.Values.shim.enabled }}{{ $.Values.node.containerdSocket | default "/run/containerd/containerd.sock" }}{{ end }}
 {{- end }}
 {{- end }}
 
 {{- /* Folders of the host that the init step writes to, as JSON: each once, and none below another. */}}
 {{- define "oomwitness.writable" -}}
-{{- $dirs := list "/etc" .Values.node.binDir .Values.node.confDir }}
-{{- if .Values.node.editConfig }}
+{{- $dirs := list "/etc" .Values.node.binDir .Values.node.confDir | compact }}
+{{- if and .Values.node.editConfig .Values.node.containerdConfig }}
 {{- $dirs = append $dirs (dir .Values.node.containerdConfig) }}
 {{- end }}
 {{- $kept := list }}

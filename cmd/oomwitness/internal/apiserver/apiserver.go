@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -27,7 +28,7 @@ const manager = "oomwitness"
 
 // Client asks. Its methods may be called concurrently, and give the API server's
 // errors as they are.
-type Client struct{ core, apps, node rest.Interface }
+type Client struct{ core, apps, node, coordination rest.Interface }
 
 // Connect makes a client of a configuration, which it does not change. It asks
 // nothing of the API server yet.
@@ -40,6 +41,7 @@ func Connect(config *rest.Config) (*Client, error) {
 		{&c.core, corev1.SchemeGroupVersion},
 		{&c.apps, appsv1.SchemeGroupVersion},
 		{&c.node, nodev1.SchemeGroupVersion},
+		{&c.coordination, coordinationv1.SchemeGroupVersion},
 	} {
 		client, err := agent.RESTGroup(config, g.version, codecs)
 		if err != nil {
@@ -75,10 +77,27 @@ func (c *Client) Nodes(ctx context.Context, options metav1.ListOptions) (*corev1
 	return list, c.core.Get().Resource("nodes").VersionedParams(&options, parameters).Do(ctx).Into(list)
 }
 
+// Node gets one.
+func (c *Client) Node(ctx context.Context, name string) (*corev1.Node, error) {
+	node := &corev1.Node{}
+	return node, c.core.Get().Resource("nodes").Name(name).Do(ctx).Into(node)
+}
+
 // PatchNode changes one by a merge patch.
 func (c *Client) PatchNode(ctx context.Context, name string, patch []byte) error {
 	return c.core.Patch(types.MergePatchType).Resource("nodes").Name(name).
 		VersionedParams(&metav1.PatchOptions{FieldManager: manager}, parameters).Body(patch).Do(ctx).Error()
+}
+
+// Lease gets one.
+func (c *Client) Lease(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error) {
+	lease := &coordinationv1.Lease{}
+	return lease, c.coordination.Get().Namespace(namespace).Resource("leases").Name(name).Do(ctx).Into(lease)
+}
+
+// UpdateLease changes one of the version that it has.
+func (c *Client) UpdateLease(ctx context.Context, lease *coordinationv1.Lease) error {
+	return c.coordination.Put().Namespace(lease.Namespace).Resource("leases").Name(lease.Name).Body(lease).Do(ctx).Error()
 }
 
 // RuntimeClasses lists them.
@@ -94,7 +113,7 @@ func (c *Client) Evict(ctx context.Context, e *policyv1.Eviction) error {
 
 // codecs and parameters know the types that are sent and come back.
 var (
-	scheme     = agent.RESTScheme(appsv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
+	scheme     = agent.RESTScheme(appsv1.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
 	codecs     = serializer.NewCodecFactory(scheme)
 	parameters = runtime.NewParameterCodec(scheme)
 )

@@ -16,9 +16,9 @@ import (
 func newCluster() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Take oomwitness off a cluster",
+		Short: "Say which nodes of a cluster carry the shim, or take it off the cluster",
 	}
-	cmd.AddCommand(newClusterRemove())
+	cmd.AddCommand(newClusterStatus(), newClusterRemove())
 	return cmd
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/apiserver"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
@@ -40,6 +42,13 @@ On a node without the chart, as root:
 type nodeFlags struct {
 	access
 	name, host, label, restart, settings string
+	startupTaint                         string
+
+	// What setup takes alone; remove takes the flags and does nothing with them, since
+	// the pods that remove have the arguments of those that set up.
+	outcome outcome
+	turn    turnFlags
+	leases  cluster.Leases
 
 	patience time.Duration
 	unload   bool
@@ -52,8 +61,12 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.name, "node", os.Getenv("NODE_NAME"), "name of this Node (default: $NODE_NAME)")
 	flags.StringVar(&f.host, "host", "/host", "where the host's root is mounted; / where this is the host")
 	flags.StringVar(&f.label, "label", node.DefaultLabel, "label of the nodes that carry the shim; its value is \"true\"")
+	flags.StringVar(&f.startupTaint, "startup-taint", "",
+		"setup: key of a taint that the node has until the shim is there, and that is removed then; empty for none")
 	flags.StringVar(&f.restart, "restart", "systemd",
 		"who restarts containerd: systemd, or none to wait until somebody did")
+	f.outcome.add(flags)
+	f.turn.add(flags)
 	registrationFlags(cmd, &f.install)
 	flags.DurationVar(&f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
 	flags.StringVar(&f.install.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim on the host")
@@ -83,7 +96,8 @@ func (f *nodeFlags) check() error {
 }
 
 // node goes to the host and gives the node as seen from there. What comes from
-// this process's own tree is read before. strict wants a containerd there.
+// this process's own tree is read before. If strict is true, and no containerd is there that
+// can be registered with, it returns the node with an UnsupportedError.
 func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -95,14 +109,16 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	if err != nil {
 		return nil, err
 	}
+	f.leases = client
 	binaries, err := node.Enter(f.host, "")
 	if err != nil {
 		return nil, err
 	}
 	f.install.ConfigVersion, f.install.SystemdUnit = "auto", "auto"
 	f.install.Shim, f.install.Command, f.install.Root = binaries.Shim, binaries.Command, "/"
+	var unsupported error
 	if f.install, err = f.install.Locate(cmd.Context()); err != nil && strict {
-		return nil, err
+		unsupported = &node.UnsupportedError{Reason: err}
 	}
 	for _, line := range f.install.Which() {
 		fmt.Fprintf(cmd.OutOrStdout(), "note: %s\n", line)
@@ -116,9 +132,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 		Stale:    func() preflight.Finding { return located(cmd.Context(), checker).Restart() },
 		Handlers: func(ctx context.Context) ([]string, error) { return containerd.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
-		Mark: func(ctx context.Context, carries bool) error {
-			return node.Label(ctx, client, f.name, f.label, carries)
-		},
+		Mark:     f.mark(client),
 		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}
 	if f.restart == "systemd" {
@@ -127,7 +141,18 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	if f.unload {
 		n.Unload = func() (string, error) { return k.unloaded(defaultPins()) }
 	}
-	return n, nil
+	return n, unsupported
+}
+
+// mark returns what labels the node, and takes the startup taint with it.
+func (f *nodeFlags) mark(client *apiserver.Client) func(context.Context, bool) error {
+	return func(ctx context.Context, carries bool) error {
+		err := node.Label(ctx, client, f.name, f.label, carries)
+		if err != nil || !carries || f.startupTaint == "" {
+			return err
+		}
+		return cluster.Untaint(ctx, client, f.name, f.startupTaint)
+	}
 }
 
 // readSettings refuses what the shim would refuse, with every container.
@@ -178,7 +203,8 @@ In this order, and each only when the one before succeeded:
      than its files (--restart systemd), or waited for (--restart none);
      running containers go on
   5. the ledger is loaded; without it the cgroups' counters are what is known
-  6. the Node is labelled, so that pods of the RuntimeClass come
+  6. the Node is labelled, so that pods of the RuntimeClass come, and loses the taint
+     of --startup-taint
 
 Running it again changes nothing. In a container it wants the host's root at
 --host and works there (chroot), with the host's own programs. It needs:
@@ -190,16 +216,23 @@ Running it again changes nothing. In a container it wants the host's root at
   CAP_SYS_RESOURCE        prlimit(2) for it before Linux 5.11
 
 of a root user, whom the files belong to. It needs no privileged container and no
-namespace of the host. Of Kubernetes it needs "patch" on nodes.`,
+namespace of the host. Of Kubernetes it needs "patch" on nodes, and "get" with
+--startup-taint; with --at-once "get" and "update" on the Leases of the turns.`,
 		Example: `  oomwitness node setup --node worker-1
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := f.node(cmd, k, true)
-			if err != nil {
+			if err := errors.Join(f.turn.check(), f.outcome.open()); err != nil {
 				return err
 			}
-			return n.Setup(cmd.Context())
+			n, err := f.node(cmd, k, true)
+			if n == nil {
+				return err
+			}
+			if err == nil {
+				err = f.turn.setUp(cmd, f.leases, f.name, n)
+			}
+			return f.outcome.of(cmd, n, err)
 		},
 	}
 	f.add(cmd)

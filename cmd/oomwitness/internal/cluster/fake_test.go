@@ -4,6 +4,7 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -37,4 +38,22 @@ func (f fakeAPI) RuntimeClasses(ctx context.Context) (*nodev1.RuntimeClassList, 
 
 func (f fakeAPI) Evict(ctx context.Context, e *policyv1.Eviction) error {
 	return f.PolicyV1().Evictions(e.Namespace).Evict(ctx, e)
+}
+
+func (f fakeAPI) Node(ctx context.Context, name string) (*corev1.Node, error) {
+	return f.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (f fakeAPI) PatchNode(ctx context.Context, name string, patch []byte) error {
+	_, err := f.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+func (f fakeAPI) Lease(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error) {
+	return f.CoordinationV1().Leases(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (f fakeAPI) UpdateLease(ctx context.Context, lease *coordinationv1.Lease) error {
+	_, err := f.CoordinationV1().Leases(lease.Namespace).Update(ctx, lease, metav1.UpdateOptions{})
+	return err
 }

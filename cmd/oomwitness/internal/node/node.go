@@ -60,7 +60,7 @@ func (n *Node) Setup(ctx context.Context) error {
 		return errors.New("containerd belongs to no systemd unit: name one with --containerd-unit, or use --restart none")
 	}
 	if err := n.passes(ctx, registration); err != nil {
-		return err
+		return &UnsupportedError{Reason: err}
 	}
 	result, err := install.Install(ctx, n.Install)
 	n.told(result)
@@ -90,6 +90,15 @@ func (n *Node) Setup(ctx context.Context) error {
 	n.Say("labelled the node")
 	return nil
 }
+
+// UnsupportedError is of a node that cannot carry the shim. Nothing was changed.
+type UnsupportedError struct{ Reason error }
+
+// Error is the reason's.
+func (e *UnsupportedError) Error() string { return e.Reason.Error() }
+
+// Unwrap returns the reason.
+func (e *UnsupportedError) Unwrap() error { return e.Reason }
 
 // passes runs all checks but those left out.
 func (n *Node) passes(ctx context.Context, without []string) error {

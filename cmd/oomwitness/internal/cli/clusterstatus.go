@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+)
+
+func newClusterStatus() *cobra.Command {
+	var (
+		a      access
+		s      cluster.Status
+		output string
+	)
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say which nodes carry the shim, and why the others do not",
+		Long: `Say which nodes of the cluster carry the shim, and why the others do not:
+
+  ready        the node carries the shim, and gets pods of the RuntimeClass
+  working      the node is being set up, or waits for its turn
+  unsupported  the node cannot carry the shim, and was left as it was
+  failed       kubelet tries again after a pause
+  without      the node has no pod of the DaemonSet
+
+With -o json one object for each node, in a list, whose fields stay:
+
+  [{"node": "a", "state": "failed", "pod": "oomwitness-x", "why": "..."}]
+
+Of Kubernetes it needs "get" on the DaemonSet, and "list" on pods of its namespace
+and on nodes.`,
+		Example: `  oomwitness cluster status --kubeconfig ~/.kube/config`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			s.API = client
+			nodes, err := s.Nodes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(nodes)
+			}
+			return writeStatus(cmd, nodes)
+		},
+	}
+	a.add(cmd)
+	outputFlag(cmd, &output)
+	flags := cmd.Flags()
+	flags.StringVar(&s.Namespace, "namespace", "oomwitness", "namespace of the DaemonSet")
+	flags.StringVar(&s.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
+	flags.StringVar(&s.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
+	return cmd
+}
+
+func writeStatus(cmd *cobra.Command, nodes []cluster.NodeStatus) error {
+	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	out := sticky{w: table}
+	out.printf("NODE\tSTATE\tWHY\n")
+	ready := 0
+	for _, n := range nodes {
+		out.printf("%s\t%s\t%s\n", n.Node, n.State, n.Why)
+		if n.State == cluster.Ready {
+			ready++
+		}
+	}
+	if out.err != nil {
+		return out.err
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d of %d nodes are ready\n", ready, len(nodes))
+	return err
+}

@@ -1,0 +1,89 @@
+package cluster_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
+)
+
+func labelled(name, value string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"oomwitness.io/shim": value, "os": "linux"}}}
+}
+
+// initPod is the DaemonSet's pod on a node, with its init step in these states.
+func initPod(node string, now, last corev1.ContainerState) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "sys", Name: "pod-" + node, Labels: map[string]string{"app": "oomwitness"}},
+		Spec:       corev1.PodSpec{NodeName: node},
+		Status:     corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{State: now, LastTerminationState: last}}},
+	}
+}
+
+func ended(code int32, message string) corev1.ContainerState {
+	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Message: message, Reason: "Error"}}
+}
+
+func TestStatus(t *testing.T) {
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	waiting := func(reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+	none := corev1.ContainerState{}
+	unstarted := initPod("unstarted", none, none)
+	unstarted.Status.InitContainerStatuses = nil
+	windows := labelled("windows", "")
+	windows.Labels["os"] = "windows"
+	w := newWorld(
+		labelled("ready", "true"), initPod("ready", ended(0, ""), none),
+		labelled("unsupported", ""), initPod("unsupported", ended(0, "unsupported: containerd: 1.5 is too old;\nupdate it"), none),
+		labelled("again", ""), initPod("again", waiting("CrashLoopBackOff", "back-off 10s"), ended(1, "containerd did not come back\n")),
+		labelled("running", ""), initPod("running", running, none),
+		labelled("retrying", ""), initPod("retrying", running, ended(1, "no space")),
+		labelled("image", ""), initPod("image", waiting("ImagePullBackOff", "not found"), none),
+		labelled("unlabelled", ""), initPod("unlabelled", ended(0, ""), none),
+		labelled("unstarted", ""), unstarted, windows, labelled("tainted", ""),
+	)
+	set, err := w.API.DaemonSet(t.Context(), "sys", "oomwitness")
+	require.NoError(t, err)
+	set.Spec.Template.Spec.NodeSelector = map[string]string{"os": "linux"}
+	_, err = w.client.AppsV1().DaemonSets("sys").Update(t.Context(), set, metav1.UpdateOptions{})
+	require.NoError(t, err)
+
+	s := cluster.Status{API: w.API, Namespace: "sys", DaemonSet: "oomwitness", Label: "oomwitness.io/shim"}
+	nodes, err := s.Nodes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []cluster.NodeStatus{
+		{Node: "again", State: cluster.Failed, Pod: "pod-again", Why: "containerd did not come back"},
+		{Node: "image", State: cluster.Failed, Pod: "pod-image", Why: "ImagePullBackOff: not found"},
+		{Node: "ready", State: cluster.Ready, Pod: "pod-ready"},
+		{Node: "retrying", State: cluster.Failed, Pod: "pod-retrying", Why: "no space"},
+		{Node: "running", State: cluster.Working, Pod: "pod-running"},
+		{Node: "tainted", State: cluster.Without, Why: "no pod of the DaemonSet is on this node: its taints or affinity keep the pod away, or the pod is not there yet"},
+		{Node: "unlabelled", State: cluster.Failed, Pod: "pod-unlabelled", Why: "the node has lost its label oomwitness.io/shim: delete the pod, and the node is set up again"},
+		{Node: "unstarted", State: cluster.Working, Pod: "pod-unstarted", Why: "kubelet has not started the pod"},
+		{Node: "unsupported", State: cluster.Unsupported, Pod: "pod-unsupported", Why: "containerd: 1.5 is too old; update it"},
+		{Node: "windows", State: cluster.Without, Why: "daemonSet.nodeSelector asks for os=linux"},
+	}, nodes)
+	s.DaemonSet = "other"
+	_, err = s.Nodes(t.Context())
+	require.ErrorContains(t, err, "daemonset sys/other: ")
+}
+
+func TestUntaint(t *testing.T) {
+	taint := func(key string) corev1.Taint { return corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule} }
+	node := labelled("a", "true")
+	node.Spec.Taints = []corev1.Taint{taint("gpu"), taint("oomwitness.io/not-ready"), taint("spot")}
+	w := newWorld(node)
+	for range 2 { // the second time there is nothing to do
+		require.NoError(t, cluster.Untaint(t.Context(), fakeAPI{w.client}, "a", "oomwitness.io/not-ready"))
+	}
+	got, err := w.client.CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []corev1.Taint{taint("gpu"), taint("spot")}, got.Spec.Taints)
+	require.Equal(t, []string{"patch nodes"}, writes(w))
+	require.ErrorContains(t, cluster.Untaint(t.Context(), fakeAPI{w.client}, "b", "x"), "remove the taint x from node b: ")
+}
