@@ -230,7 +230,7 @@ cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on th
 .PHONY: api
 api: cluster-programs $(HELM) ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
-	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi ./plugin
+	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi ./plugin ./rollout
 
 .PHONY: operators
 operators: cluster-programs ## jobfailure inside an operator of controller-runtime 0.22 and of the newest, against a real API server; minutes

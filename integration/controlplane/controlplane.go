@@ -48,6 +48,7 @@ type Plane struct {
 	port          int
 	etcd, api     *process
 	controllers   *process
+	scheduler     *process
 }
 
 // Start starts etcd and the API server, and ends them with the test. It fails the
@@ -197,8 +198,19 @@ func (p *Plane) StartControllers(t testing.TB, controllers string) {
 	}
 }
 
+// StartScheduler starts the scheduler.
+func (p *Plane) StartScheduler(t testing.TB) {
+	t.Helper()
+	var err error
+	p.scheduler, err = startProcess(p.dir, filepath.Join(p.programs, "kube-scheduler"),
+		"--kubeconfig="+p.Kubeconfig, "--leader-elect=false", "--secure-port=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (p *Plane) stop() {
-	for _, program := range []*process{p.controllers, p.api, p.etcd} {
+	for _, program := range []*process{p.scheduler, p.controllers, p.api, p.etcd} {
 		if program != nil {
 			program.kill()
 		}
