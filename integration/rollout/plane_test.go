@@ -165,4 +165,3 @@ func patch(t *testing.T, as kubernetes.Interface, node, body string, dryRun ...s
 	_, err := as.CoreV1().Nodes().Patch(t.Context(), node, types.MergePatchType, []byte(body), metav1.PatchOptions{DryRun: dryRun})
 	return err
 }
-
