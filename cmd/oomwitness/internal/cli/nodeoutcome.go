@@ -10,6 +10,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // outcome is what becomes of a node that cannot carry the shim.
@@ -28,7 +29,7 @@ func (o *outcome) add(flags *pflag.FlagSet) {
 // open checks the flags, and opens the file while the process is not below the host's
 // root yet.
 func (o *outcome) open() error {
-	if err := oneOf("unsupported", o.unsupported, "fail", "leave"); err != nil || o.message == "" {
+	if err := whycli.OneOf("unsupported", o.unsupported, "fail", "leave"); err != nil || o.message == "" {
 		return err
 	}
 	var err error
