@@ -425,6 +425,12 @@ configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/
 	@$(call say,the registration with each containerd)
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
 
+.PHONY: nodes
+nodes: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install on nodes as each distribution lays them out, with a real containerd; root; NODE_KILLS=34 for the full count of kills
+	@[ "$$(id -u)" = 0 ] || { echo "make nodes: needs root, for namespaces and mounts" >&2; exit 1; }
+	@$(call say,the nodes of each distribution)
+	CONTAINERDS=$(CURDIR)/$(CACHE)/containerd $(GO) test -count=1 -timeout 20m -v -run 'TestNodes|TestKills|TestFullDisk' ./cmd/oomwitness/internal/install | awk '/node=|FAIL|Error|panic|^ok/'
+
 $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	@mkdir -p $(@D)
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(@D)/ github.com/containerd/containerd/v2/cmd/containerd
@@ -478,6 +484,7 @@ test: unit root $(NODE) ## All tests: unit, root, in the guest of both flavours,
 	@$(MAKE) programs
 	@$(MAKE) compat COMPAT_NODES=machine COMPAT_RUNS=1 COMPAT_FAULTS='$(COMPAT_SHORT)' COMPAT_TIME=20m
 	@$(MAKE) configs
+	@$(MAKE) nodes
 	@$(MAKE) docker SCENARIO=. DOCKER_RUNS=1
 	@$(MAKE) kube-both SCENARIO='$(KUBE_SHORT)|$(AGENT_SHORT)'
 	@$(MAKE) api
@@ -497,6 +504,7 @@ test-full: export TESTS_plain = oom scenario differential fire
 test-full: export GUEST_SKIP_plain =
 test-full: export GUEST_SKIP_systemd =
 test-full: export FAULT_RUNS = 50
+test-full: export NODE_KILLS = 34
 test-full: export FAULT_TIME = 10h
 test-full: export KUBE_RUNS = 50
 test-full: export KUBE_AT_ONCE = 10

@@ -16,7 +16,7 @@ const AgentEnvironment = "/etc/default/oomwitness-agent"
 func (o Options) agentUnit() []byte {
 	address := ""
 	switch {
-	case o.notFound != nil:
+	case o.Address == "":
 		address = ` --address ""` // names come from cgroups alone
 	case o.Address != containerd.DefaultAddress:
 		address = " --address " + execWord(o.Address)

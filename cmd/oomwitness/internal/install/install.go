@@ -109,7 +109,7 @@ func (o Options) install(ctx context.Context, result *Result) error {
 // installAgent installs the units of the ledger and of the agent, with this command.
 func (o Options) installAgent(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx)
-	if err != nil {
+	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
 		result.note("the agent gets no names from containerd: %v", err)
 		o.Address = ""
 	}

@@ -2,14 +2,17 @@ package install_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,8 +21,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
 // nodeEnv names the layout of the node that this process is PID 1 of.
@@ -40,6 +45,7 @@ func TestNodes(t *testing.T) {
 	needNodes(t)
 	for _, l := range layouts() {
 		t.Run(l.name+", containerd "+l.version, func(t *testing.T) {
+			t.Parallel()
 			inNode(t, l.name+"/"+l.version, "TestInNode")
 		})
 	}
@@ -51,18 +57,14 @@ func needNodes(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, for namespaces and mounts")
 	}
-	if _, err := os.Stat(containerdOf("2.2")); err != nil {
-		t.Skipf("needs the containerd of each version, which make configs builds: %v", err)
+	if os.Getenv("CONTAINERDS") == "" {
+		t.Skip("needs the containerd of each version, by their folder as CONTAINERDS: make nodes")
 	}
 }
 
 // containerdOf is the program of a version.
 func containerdOf(version string) string {
-	dir := os.Getenv("CONTAINERDS")
-	if dir == "" {
-		dir, _ = filepath.Abs("../../../../.cache/containerd")
-	}
-	return filepath.Join(dir, version, "containerd")
+	return filepath.Join(os.Getenv("CONTAINERDS"), version, "containerd")
 }
 
 // inNode runs a test of this program as PID 1 of a node.
@@ -73,8 +75,7 @@ func inNode(t *testing.T, layout, test string) {
 	defer os.RemoveAll(dir)
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-c", enter, "sh", dir, os.Args[0], "-test.run", "^"+test+"$", "-test.v")
-	cmd.Env = append(os.Environ(), nodeEnv+"="+layout, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"CONTAINERDS="+filepath.Dir(filepath.Dir(containerdOf("2.2"))))
+	cmd.Env = append(os.Environ(), nodeEnv+"="+layout, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for line := range strings.Lines(string(out)) {
@@ -251,37 +252,12 @@ func (n *liveNode) same(before map[string]string, when string) {
 func TestInNode(t *testing.T) {
 	n := here(t)
 	before, handlers := n.kept(), n.handlers()
-	if !n.edit {
-		defer func() { t.Logf("node=%q containerd=%s unit=%s without --edit-config", n.name, n.version, n.unit) }()
-	} else {
-		defer func() { t.Logf("node=%q containerd=%s unit=%s with --edit-config", n.name, n.version, n.unit) }()
-	}
-	stopWatch := func() {}
 	if n.watch != nil {
-		stopWatch = n.watch(n)
+		defer n.watch(n)()
 	}
-	defer stopWatch()
-	for range 2 {
-		n.asked = nil
-		result, err := install.Install(t.Context(), n.options())
-		require.NoError(t, err, "%v", result)
-		n.checked(result)
-		require.ElementsMatch(t, append(slices.Clone(handlers), "oomwitness"), n.handlers(), "the other handlers stay")
-		if n.watch == nil {
-			require.Contains(t, n.asked, n.unit)
-			require.NoError(t, n.Restart(t.Context(), n.unit), "the node is restarted, and makes its files anew")
-		}
-		require.Contains(t, n.handlers(), "oomwitness")
-		result, err = install.Install(t.Context(), n.options())
-		require.NoError(t, err)
-		require.False(t, result.Changed(), "the second time changes nothing: %v", result.Actions)
-
-		result, err = install.Uninstall(t.Context(), n.options())
-		require.NoError(t, err)
-		n.checked(result)
-		require.ElementsMatch(t, handlers, n.handlers())
-		n.same(before, "byte for byte as before")
-	}
+	n.cycle(before, handlers)
+	flag := map[bool]string{true: " --edit-config"}[n.edit]
+	t.Logf("node=%q containerd=%s unit=%s install%s", n.name, n.version, n.unit, flag)
 	if n.watch != nil {
 		return
 	}
@@ -291,6 +267,82 @@ func TestInNode(t *testing.T) {
 	require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: the job ended as failed; see: journalctl -u "+n.unit)
 	n.same(before, "as before")
 	require.ElementsMatch(t, handlers, n.handlers())
+}
+
+// cycle installs, uses and uninstalls.
+func (n *liveNode) cycle(before map[string]string, handlers []string) {
+	n.Helper()
+	result, err := install.Install(n.Context(), n.options())
+	require.NoError(n, err, "%v", result)
+	n.checked(result)
+	require.ElementsMatch(n, append(slices.Clone(handlers), "oomwitness"), n.handlers(), "the other handlers stay")
+	if n.watch == nil {
+		require.Contains(n, n.asked, n.unit)
+		require.NoError(n, n.Restart(n.Context(), n.unit), "the node is restarted, and makes its files anew")
+	}
+	require.Contains(n, n.handlers(), "oomwitness")
+	n.healthy()
+	result, err = install.Install(n.Context(), n.options())
+	require.NoError(n, err)
+	require.False(n, result.Changed(), "the second time changes nothing: %v", result.Actions)
+
+	result, err = install.Uninstall(n.Context(), n.options())
+	require.NoError(n, err)
+	n.checked(result)
+	require.ElementsMatch(n, handlers, n.handlers())
+	n.same(before, "byte for byte as before")
+}
+
+// healthy wants oomwitness check to be content with what install wrote.
+func (n *liveNode) healthy() {
+	n.Helper()
+	o, err := n.options().Locate(n.Context())
+	require.NoError(n, err)
+	report := o.Checker(preflight.Checker{
+		Root: "/", BinDir: n.bin, Handler: "oomwitness", LedgerDir: "/nowhere", ConfigCheck: func(string) ([]string, error) { return nil, nil },
+		Ledger: func(string) (bpf.Meta, error) { return bpf.Meta{}, bpf.ErrAbsent },
+	}).Check(n.Context())
+	for _, f := range report.Findings {
+		if slices.Contains([]string{"containerd", "containerd-version", "shim", "drop-in", "imports", "restart"}, f.Name) {
+			require.Equal(n, preflight.OK, f.Status, "%s: %s; %s", f.Name, f.Found, f.Do)
+		}
+	}
+}
+
+// TestFullDisk: whichever folder takes no more bytes, the node is as before.
+func TestFullDisk(t *testing.T) {
+	needNodes(t)
+	inNode(t, "kubeadm/2.2", "TestFullDiskInNode")
+}
+
+func TestFullDiskInNode(t *testing.T) {
+	n := here(t)
+	o := n.options()
+	for _, dir := range []string{"/usr/local/bin", "/etc/containerd", "/etc/systemd/system"} {
+		before := n.kept()
+		require.NoError(t, syscall.Mount("none", dir, "tmpfs", 0, "size=16k"))
+		for name, text := range before {
+			if dir == "/etc/containerd" && path.Dir(name) == dir {
+				_, body, _ := strings.Cut(text, "\n")
+				n.write(name, body)
+			}
+		}
+		before = n.kept()
+		filler, err := os.Create(dir + "/filler")
+		require.NoError(t, err)
+		for err == nil {
+			_, err = filler.Write(make([]byte, 512))
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.NoError(t, filler.Close())
+		_, err = install.Install(t.Context(), o)
+		require.ErrorContains(t, err, "no space left on device", dir)
+		require.NoError(t, os.Remove(filler.Name()))
+		n.same(before, "after a full "+dir)
+		require.NotContains(t, n.handlers(), "oomwitness")
+		require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
+	}
+	t.Logf("node=%q containerd=%s full disks: as before", n.name, n.version)
 }
 
 // checked wants containerd's own program to have been asked.
@@ -308,7 +360,10 @@ const killCommand = "OOMWITNESS_TEST_KILL"
 func TestKills(t *testing.T) {
 	needNodes(t)
 	for _, node := range []string{"kubeadm/1.7", "kubeadm/2.2", "k3s with a template/1.7"} {
-		t.Run(node, func(t *testing.T) { inNode(t, node, "TestKillsInNode") })
+		t.Run(node, func(t *testing.T) {
+			t.Parallel()
+			inNode(t, node, "TestKillsInNode")
+		})
 	}
 }
 
@@ -329,10 +384,11 @@ func TestKillsInNode(t *testing.T) {
 	require.NoError(t, err)
 	takes[false] = time.Since(begin)
 	n.same(before, "as before")
-	const kills = 34
+	kills, err := strconv.Atoi(cmp.Or(os.Getenv("NODE_KILLS"), "10"))
+	require.NoError(t, err)
 	ended := 0
 	for i := range kills {
-		child := n.killed(i%2 == 0, takes[i%2 == 0]*time.Duration(i)/kills)
+		child := n.killed(i%2 == 0, takes[i%2 == 0]*time.Duration(i)/time.Duration(kills))
 		if strings.Contains(child, "signal: killed") {
 			ended++
 		}

@@ -1,0 +1,80 @@
+package install_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+)
+
+const agentPath = "/etc/systemd/system/oomwitness-agent.service"
+
+// TestAgentOnly: the ledger and the agent on a node of any runtime.
+func TestAgentOnly(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		line  string
+	}{
+		"no containerd, as with CRI-O": {nil, `agent --kubernetes=false --address "" $OOMWITNESS_AGENT_FLAGS`},
+		"k3s": {map[string]string{"/var/lib/rancher/k3s/agent/etc/containerd/config.toml": "version = 3\n"},
+			"agent --kubernetes=false --address /run/k3s/containerd/containerd.sock $OOMWITNESS_AGENT_FLAGS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := systemdTree(t)
+			o.Find, o.AgentOnly, o.ConfDir, o.MainConfig = nil, true, "", ""
+			for name, text := range test.files {
+				put(t, o.Root, name, text)
+			}
+			before := files(t, o.Root)
+			result, err := install.Install(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, actions("create", commandPath, unitPath, wantPath, agentPath, "/etc/systemd/system/multi-user.target.wants/oomwitness-agent.service"), result.Actions)
+			require.Contains(t, get(t, o.Root, agentPath), test.line)
+			require.False(t, o.Root.Exists(shimPath))
+			_, err = install.Uninstall(t.Context(), o)
+			require.NoError(t, err)
+			require.Equal(t, before, files(t, o.Root))
+		})
+	}
+}
+
+// TestAgentOnlyBesideContainerd: the agent asks the containerd that was found.
+func TestAgentOnlyBesideContainerd(t *testing.T) {
+	o := systemdTree(t)
+	o.AgentOnly, o.Address, o.Unit = true, "/run/k3s/containerd/containerd.sock", "k3s.service"
+	put(t, o.Root, criconf.DefaultPath, "not [ TOML")
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err, "containerd's files are nothing to the agent")
+	require.Contains(t, get(t, o.Root, agentPath), " --address /run/k3s/containerd/containerd.sock $OOMWITNESS_AGENT_FLAGS\n")
+	require.Contains(t, get(t, o.Root, agentPath), "After=oomwitness-ledger.service k3s.service\n")
+	require.Contains(t, get(t, o.Root, unitPath), "Before=k3s.service\n")
+	o = tree(t)
+	o.AgentOnly = true
+	_, err = install.Install(t.Context(), o)
+	require.ErrorContains(t, err, "--agent-only: the agent is started by systemd")
+	require.Empty(t, files(t, o.Root))
+}
+
+func TestSnippet(t *testing.T) {
+	o := tree(t)
+	text, err := install.Snippet(o, "nodeconfig")
+	require.NoError(t, err)
+	require.Contains(t, text, "kind: NodeConfig\nspec:\n  containerd:\n    config: |\n      #")
+	require.Contains(t, text, "\n      [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.oomwitness]\n      runtime_type = 'io.containerd.runc.v2'\n"+
+		"      runtime_path = '"+shimPath+"'\n")
+	o.ContainerdVersion = "1.7"
+	text, err = install.Snippet(o, "toml")
+	require.NoError(t, err)
+	require.Contains(t, text, "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.oomwitness.options]\nSystemdCgroup = true\n")
+	text, err = install.Snippet(o, "cloud-init")
+	require.NoError(t, err)
+	require.Contains(t, text, "#cloud-config\n")
+	require.Contains(t, text, "- [/usr/local/bin/oomwitness, install, --edit-config, --restart-containerd,")
+	_, err = install.Snippet(o, "butane")
+	require.ErrorContains(t, err, `--print "butane": allowed are toml, nodeconfig and cloud-init`)
+	o.ContainerdVersion = "1.5"
+	_, err = install.Snippet(o, "toml")
+	require.ErrorContains(t, err, "containerd 1.5 cannot be served")
+}
