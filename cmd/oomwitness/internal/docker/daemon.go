@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -82,10 +84,14 @@ func Validate(ctx context.Context, binary string, args []string, config string) 
 }
 
 // ProgramVersion asks the dockerd program of a root for its version. The program's path is
-// as seen from inside the root.
+// as seen from inside the root. Of a program that cannot be run, as one for another
+// machine, the version is what the linker was told.
 func ProgramVersion(ctx context.Context, root rootfs.Dir, program string) (Version, error) {
 	out, err := root.Run(ctx, rootfs.Program{Path: program}, "--version")
 	if err != nil {
+		if text := linkedVersion(root.Path(program)); text != "" {
+			return ParseVersion(text)
+		}
 		return Version{}, fmt.Errorf("%s --version: %w", program, err)
 	}
 	// "Docker version 20.10.24+dfsg1, build 297e128"
@@ -94,6 +100,23 @@ func ProgramVersion(ctx context.Context, root rootfs.Dir, program string) (Versi
 		return Version{}, fmt.Errorf("%s --version: printed %q", program, strings.TrimSpace(out))
 	}
 	return ParseVersion(strings.TrimSuffix(fields[2], ","))
+}
+
+// linked is the version among the linker's flags (hack/make.sh of Docker).
+var linked = regexp.MustCompile(`dockerversion\.Version=([0-9][^\s"']*)`)
+
+// linkedVersion returns the version that was linked into a program, "" for none.
+func linkedVersion(file string) string {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for _, setting := range info.Settings {
+		if found := linked.FindStringSubmatch(setting.Value); setting.Key == "-ldflags" && found != nil {
+			return found[1]
+		}
+	}
+	return ""
 }
 
 // Client asks the dockerd at the real path of a socket.

@@ -2,6 +2,7 @@ package install_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -134,4 +135,38 @@ func TestDockerChangesNothingWhereItRefuses(t *testing.T) {
 	o.Docker.Reload = true
 	_, err = install.InstallDocker(t.Context(), o)
 	require.ErrorContains(t, err, "--reload-docker cannot be used with --root")
+}
+
+// TestDockerOfATree: the Docker of an image is judged by its program.
+func TestDockerOfATree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for chroot(2)")
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("needs a static busybox")
+	}
+	shell, err := os.ReadFile(busybox)
+	require.NoError(t, err)
+	for text, want := range map[string]string{
+		"#!/bin/sh\necho Docker version 20.10.24+dfsg1, build 297e128\n": "found Docker 20.10.24+dfsg1: a Docker before 23.0 cannot take a shim by name",
+		"#!/bin/sh\necho Docker version 29.0.1, build 1234\n":            "",
+		"\x7fELF of another CPU":                                         "dockerd's version is not known",
+	} {
+		o := tree(t)
+		o.Docker.Wanted = true
+		put(t, o.Root, "/bin/sh", string(shell))
+		put(t, o.Root, "/usr/bin/dockerd", text)
+		for _, name := range []string{"/bin/sh", "/usr/bin/dockerd"} {
+			require.NoError(t, os.Chmod(o.Root.Path(name), 0o755))
+		}
+		before := files(t, o.Root)
+		_, err := install.InstallDocker(t.Context(), o)
+		if want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, want)
+		require.Equal(t, before, files(t, o.Root))
+	}
 }

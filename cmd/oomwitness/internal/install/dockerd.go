@@ -87,9 +87,9 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 		}
 		err = errors.Join(err, failed)
 	}
-	if err != nil && !o.Root.Running() {
-		result.note("the version of the Docker in %s is not known: %v. Docker 24.0 and later take the shim from daemon.json; "+
-			"for an older one see docs/docker.md", o.Root, err)
+	if d.program == "" && !o.Root.Running() {
+		result.note("there is no dockerd in %s to ask for its version. Docker 24.0 and later take the shim from daemon.json; "+
+			"for an older one see docs/docker.md", o.Root)
 		return docker.ByConfig, nil
 	}
 	if err != nil && o.Force {
