@@ -68,7 +68,13 @@ func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
 	if err := o.otherConfig(located); err != nil {
 		return containerd.Daemon{Located: located}, err
 	}
-	return containerd.Finder{Root: o.Root, Located: located, Version: o.ContainerdVersion, Force: o.Force}.Find(ctx)
+	daemon, err := containerd.Finder{Root: o.Root, Located: located, Version: o.ContainerdVersion, Force: o.Force}.Find(ctx)
+	if err != nil && located.PID == 0 {
+		for _, other := range located.Others {
+			err = fmt.Errorf("%w\nthis one runs: %s", err, other)
+		}
+	}
+	return daemon, err
 }
 
 // otherConfig refuses to write what the containerd that runs does not read.

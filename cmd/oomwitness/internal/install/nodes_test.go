@@ -342,7 +342,25 @@ func TestFullDiskInNode(t *testing.T) {
 		require.NotContains(t, n.handlers(), "oomwitness")
 		require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
 	}
-	t.Logf("node=%q containerd=%s full disks: as before", n.name, n.version)
+	n.unusable(o)
+	t.Logf("node=%q containerd=%s full disks, read-only and noexec: as before", n.name, n.version)
+}
+
+// unusable wants a folder that takes no program to be named, with one that does.
+func (n *liveNode) unusable(o install.Options) {
+	n.Helper()
+	before := n.kept()
+	for flags, why := range map[uintptr]string{syscall.MS_RDONLY: "read-only", syscall.MS_NOEXEC: "noexec"} {
+		require.NoError(n, syscall.Mount("none", "/usr/local/bin", "tmpfs", flags, ""))
+		for _, change := range []func(*install.Options){func(*install.Options) {}, func(o *install.Options) { o.AgentOnly = true }} {
+			changed := o
+			change(&changed)
+			_, err := install.Install(n.Context(), changed)
+			require.EqualError(n, err, "--bin-dir /usr/local/bin: its file system is mounted "+why+": use --bin-dir /opt/bin")
+		}
+		require.NoError(n, syscall.Unmount("/usr/local/bin", syscall.MNT_DETACH))
+		n.same(before, why)
+	}
 }
 
 // checked wants containerd's own program to have been asked.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -64,6 +65,9 @@ func (n *Node) Setup(ctx context.Context) error {
 	}
 	result, err := install.Install(ctx, n.Install)
 	n.told(result)
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w: a pod of the Helm chart writes to the folders that the value node.writable names", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -203,6 +203,26 @@ func TestSetupGivesUpWaiting(t *testing.T) {
 	})
 }
 
+// TestSetupUndone: containerd does not come back with the registration, and gets its files
+// back.
+func TestSetupUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.handlers = []string{"runc"}
+		f.Handlers = func(context.Context) ([]string, error) {
+			if f.exists("etc/containerd/conf.d/oomwitness.toml") {
+				return nil, errors.New("connection refused")
+			}
+			return []string{"runc"}, nil
+		}
+		err := f.Setup(t.Context())
+		require.ErrorContains(t, err, "containerd did not come back with the registration, which was undone: waited 1m0s for containerd to be restarted: connection refused")
+		require.Equal(t, []string{"check", "check", restart, restart}, f.steps)
+		require.False(t, f.exists("etc/containerd/conf.d/oomwitness.toml"))
+		require.False(t, f.exists("usr/local/bin/"+criconf.ShimName))
+	})
+}
+
 // TestSetupRestartsAnOldContainerd: it has the handler, from an older drop-in.
 func TestSetupRestartsAnOldContainerd(t *testing.T) {
 	f := newFake(t)

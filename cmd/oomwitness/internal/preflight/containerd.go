@@ -47,7 +47,17 @@ func (c Checker) answers() Finding {
 		return bad(Fail, name, "name it with --containerd-config "+reads,
 			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)
 	}
-	return ok(name, "answers at %s", c.Address)
+	found := "answers at " + c.Address
+	if c.Containerd.Unit != "" {
+		found += ", is of " + c.Containerd.Unit
+	}
+	for _, other := range c.Containerd.Others {
+		found += "; left alone: " + other.String()
+	}
+	for _, line := range c.Containerd.PassedOver {
+		found += "; passed over: " + line
+	}
+	return ok(name, "%s", found)
 }
 
 // supported judges a containerd version, or the one that the operator names.
