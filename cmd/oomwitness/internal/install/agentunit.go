@@ -1,6 +1,8 @@
 package install
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -14,13 +16,6 @@ const AgentEnvironment = "/etc/default/oomwitness-agent"
 // for the ledger's maps; root, without any other capability, owns the cgroups,
 // containerd's socket and the ledger's folder.
 func (o Options) agentUnit() []byte {
-	address := ""
-	switch {
-	case o.Address == "":
-		address = ` --address ""` // names come from cgroups alone
-	case o.Address != containerd.DefaultAddress:
-		address = " --address " + execWord(o.Address)
-	}
 	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
 # The agent reports every OOM kill to log and metrics. It must live through the OOM
 # itself: the OOM killer takes it last, and what it needs is kept for it.
@@ -67,5 +62,37 @@ SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
-`, unitMarker, UnitName, UnitName, o.beside(), AgentEnvironment, execWord(o.commandPath()), address)
+`, unitMarker, UnitName, UnitName, o.beside(), AgentEnvironment, execWord(o.commandPath()), o.agentAddress())
+}
+
+// agentAddress is the agent's flag for containerd's socket, "" for the usual one.
+func (o Options) agentAddress() string {
+	switch o.Address {
+	case containerd.DefaultAddress:
+		return ""
+	case "":
+		return ` --address ""` // no containerd: names come from cgroups alone
+	}
+	return " --address " + execWord(o.Address)
+}
+
+// installAgent installs the units of the ledger and of the agent, with this command.
+func (o Options) installAgent(ctx context.Context, result *Result) error {
+	o, err := o.Locate(ctx)
+	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
+		result.note("the agent gets no names from containerd: %v", err)
+		o.Address = ""
+	}
+	o.Agent, o.SystemdUnit = true, "true"
+	if err := errors.Join(o.checkPaths(), o.checkBinDir()); err != nil {
+		return err
+	}
+	if !o.systemd() {
+		return errors.New("--agent-only: the agent is started by systemd, which is not the init system here")
+	}
+	command, err := o.planUnit()
+	if err != nil {
+		return err
+	}
+	return o.installUnit(result, command)
 }

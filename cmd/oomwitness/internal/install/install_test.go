@@ -1,8 +1,6 @@
 package install_test
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -238,67 +236,3 @@ func TestDamagedDropinIsRepaired(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "update", result.Actions[1].Verb)
 }
-
-// TestRestart works on directories of the running system that are its own.
-func TestRestart(t *testing.T) {
-	o := tree(t)
-	dir := string(o.Root)
-	o.Root, o.BinDir, o.ConfDir, o.MainConfig = "/", dir+"/bin", dir+"/conf.d", dir+"/config.toml"
-	o.UnitDir, o.SystemdUnit = dir+"/units", "false"
-	dropin := dir + "/conf.d/" + criconf.DropinName
-	result, err := install.Install(t.Context(), o)
-	require.NoError(t, err)
-	require.Contains(t, result.Notes[len(result.Notes)-1], "systemctl restart containerd")
-
-	o.Restart = true
-	o.Booted = dir + "/booted"
-	_, err = install.Install(t.Context(), o)
-	require.ErrorContains(t, err, "needs systemd as PID 1")
-
-	require.NoError(t, os.Mkdir(o.Booted, 0o755))
-	systemd := &fakeSystemd{}
-	o.Systemd, o.Unit = systemd, "k3s.service"
-	o.Handlers = func(context.Context, string) ([]string, error) {
-		if o.Root.Exists(dropin) {
-			return []string{"runc", "oomwitness"}, systemd.fail
-		}
-		return []string{"runc"}, nil
-	}
-	result, err = install.Install(t.Context(), o)
-	require.NoError(t, err)
-	require.Equal(t, []string{"restart k3s.service"}, systemd.asked)
-	require.Equal(t, install.Action{Verb: "restart", Path: "k3s.service"}, result.Actions[2])
-
-	o.DryRun = true
-	_, err = install.Uninstall(t.Context(), o)
-	require.NoError(t, err)
-	require.Len(t, systemd.asked, 1, "a dry run restarts nothing")
-
-	o.DryRun, systemd.asked = false, nil
-	_, err = install.Uninstall(t.Context(), o)
-	require.NoError(t, err)
-	require.Equal(t, []string{"restart k3s.service"}, systemd.asked)
-
-	// containerd does not come back.
-	before := files(t, rootfs.Dir(dir))
-	systemd.asked, systemd.fail = nil, errors.New("unit is masked")
-	_, err = install.Install(t.Context(), o)
-	require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: unit is masked")
-	require.Equal(t, []string{"restart k3s.service", "restart k3s.service"}, systemd.asked)
-	require.Equal(t, before, files(t, rootfs.Dir(dir)))
-}
-
-// fakeSystemd is a service manager that fails if told so.
-type fakeSystemd struct {
-	asked []string
-	fail  error
-}
-
-func (s *fakeSystemd) Reload(context.Context) error { s.asked = append(s.asked, "reload"); return nil }
-
-func (s *fakeSystemd) Restart(_ context.Context, unit string) error {
-	s.asked = append(s.asked, "restart "+unit)
-	return s.fail
-}
-
-func (s *fakeSystemd) Stop(context.Context, string) error { return nil }

@@ -99,7 +99,7 @@ func (o Options) otherConfig(located containerd.Located) error {
 func (o Options) Which() []string {
 	var out []string
 	if len(o.daemon.Others)+len(o.daemon.PassedOver) > 0 {
-		out = append(out, "this containerd is meant: "+o.daemon.Instance.String())
+		out = append(out, "this containerd is meant: "+o.daemon.String())
 	}
 	for _, other := range o.daemon.Others {
 		out = append(out, "this one is left alone: "+other.String())

@@ -60,7 +60,8 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	if err := p.config.Readable(version.ConfigVersion(), version.Dropins(), version.Text); err != nil {
 		return err
 	}
-	if o.source.Folder != "" || o.source.Template != "" && !(version.Dropins() && p.config.Covers(o.dropinPath())) {
+	reads := version.Dropins() && p.config.Covers(o.dropinPath())
+	if o.source.Folder != "" || o.source.Template != "" && !reads {
 		return o.planGenerated(ctx, p)
 	}
 	if len(p.config.Files) > 0 && p.config.Version() > version.ConfigVersion() {

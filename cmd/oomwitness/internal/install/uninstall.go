@@ -1,0 +1,131 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+)
+
+// Uninstall takes what install added to containerd's configuration out of it,
+// removes the drop-in and the shim, in this order, and then the systemd unit with the command, and the settings, if install put them there. It refuses while
+// shims run from the binary, and to remove a drop-in that install did not
+// write, unless forced. Nothing there is not an error.
+func Uninstall(ctx context.Context, o Options) (Result, error) {
+	return o.locked(ctx, Options.uninstall)
+}
+
+func (o Options) uninstall(ctx context.Context, result *Result) error {
+	o, _ = o.Locate(ctx) // without a containerd the files are where they usually are
+	if err := o.check(); err != nil {
+		return err
+	}
+	data, err := o.Root.ReadFile(o.dropinPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop-in: %w", err)
+	}
+	if err == nil && !criconf.Ours(data) && !o.Force {
+		return fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+	}
+	if o.Docker.Wanted && o.usedByCRI(data) {
+		result.note("the shim stays: it is registered with containerd's CRI plugin")
+		return o.uninstallDocker(ctx, result)
+	}
+	if err := o.refuseRunning(); err != nil {
+		return err
+	}
+	if other := otherShim(data, o.Handler, o.shimPath()); other != "" {
+		result.note("the drop-in named %s, which stays; remove it with --bin-dir", other)
+	}
+	unit, err := o.unitFiles()
+	if err != nil {
+		return err
+	}
+	if !o.Docker.Wanted {
+		if err := o.unregisterCRI(ctx, result); err != nil {
+			return fmt.Errorf("containerd's configuration and the shim stay as they are: %w", err)
+		}
+	}
+	if err := o.uninstallDocker(ctx, result); err != nil {
+		return err
+	}
+	for _, name := range append([]string{o.shimPath()}, unit...) {
+		if err := o.remove(result, name); err != nil {
+			return err
+		}
+	}
+	if err := o.removeSettings(result); err != nil || o.Docker.Wanted {
+		return err
+	}
+	return o.finish(ctx, result, false)
+}
+
+// refuseRunning refuses to take the binary away from shims that run, unless forced.
+func (o Options) refuseRunning() error {
+	if o.Force {
+		return nil
+	}
+	pids, err := o.running()
+	if err == nil && len(pids) > 0 {
+		return &RunningError{Path: o.shimPath(), Pids: pids}
+	}
+	return err
+}
+
+// RunningError refuses to take the binary away from under shims that run.
+type RunningError struct {
+	Path string
+	Pids []string
+}
+
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("%s from %s: delete the pods first; "+
+		"--force removes the binary all the same, and containerd then cannot clean up after them", e.Running(), e.Path)
+}
+
+// Running returns how many shims run, and which.
+func (e *RunningError) Running() string {
+	if len(e.Pids) == 1 {
+		return fmt.Sprintf("1 shim runs (pid %s)", e.Pids[0])
+	}
+	return fmt.Sprintf("%d shims run (pids %s)", len(e.Pids), strings.Join(e.Pids, ", "))
+}
+
+// otherShim gives the shim of a drop-in of ours if it is not the one at path.
+func otherShim(data []byte, handler, path string) string {
+	file, err := criconf.Parse("", bytes.TrimSpace(data))
+	if err != nil {
+		return ""
+	}
+	if shim := file.ShimPath(handler); shim != path {
+		return shim
+	}
+	return ""
+}
+
+// remove takes one file away and records it.
+func (o Options) remove(result *Result, name string) error {
+	target := o.Root.Entry(name)
+	if !o.DryRun {
+		removeStale(target)
+	}
+	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
+		result.did("absent", name)
+		return nil
+	}
+	if !o.DryRun {
+		if err := o.changes.save(target, name); err != nil {
+			return err
+		}
+		if err := os.Remove(target); err != nil {
+			return err
+		}
+	}
+	result.did("remove", name)
+	return nil
+}
