@@ -109,6 +109,10 @@ func (o Options) planDropin(p *plan) error {
 		r.settings = handler.Settings()
 		return nil
 	}
+	if !o.EditConfig && o.Restart {
+		return fmt.Errorf("--restart-containerd: containerd would not read %s: use --edit-config, which keeps a backup, or by hand: %s",
+			o.ConfDir, p.config.ImportHint(o.ConfDir, version))
+	}
 	if !o.EditConfig {
 		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet: use --edit-config, which keeps a backup, or by hand: %s",
 			o.ConfDir, p.config.ImportHint(o.ConfDir, version)))

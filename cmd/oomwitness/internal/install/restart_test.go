@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
@@ -24,7 +25,19 @@ func TestRestart(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, result.Notes[len(result.Notes)-1], "systemctl restart containerd")
 
-	o.Restart = true
+	require.NoError(t, os.Remove(dropin))
+	require.NoError(t, os.Remove(dir+"/bin/"+criconf.ShimName))
+	o.Restart, o.Booted = true, dir
+	_, err = install.Install(t.Context(), o)
+	require.ErrorContains(t, err, "--restart-containerd: containerd would not read "+dir+"/conf.d: use --edit-config")
+	require.NoFileExists(t, dir+"/bin/"+criconf.ShimName)
+	find := o.Find
+	o.Find = func(ctx context.Context) (containerd.Daemon, error) {
+		d, err := find(ctx)
+		d.Dump = nil // knows no other folder than the usual one
+		return d, err
+	}
+	require.NoError(t, os.WriteFile(o.MainConfig, []byte("imports = ['conf.d/*.toml']\n"), 0o644))
 	o.Booted = dir + "/booted"
 	_, err = install.Install(t.Context(), o)
 	require.ErrorContains(t, err, "needs systemd as PID 1")
