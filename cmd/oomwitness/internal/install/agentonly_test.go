@@ -1,6 +1,7 @@
 package install_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,8 +34,10 @@ func TestAgentOnly(t *testing.T) {
 			require.Equal(t, actions("create", commandPath, unitPath, wantPath, agentPath, "/etc/systemd/system/multi-user.target.wants/oomwitness-agent.service"), result.Actions)
 			require.Contains(t, get(t, o.Root, agentPath), test.line)
 			require.False(t, o.Root.Exists(shimPath))
-			_, err = install.Uninstall(t.Context(), o)
+			require.NotContains(t, strings.Join(result.Notes, "\n"), "restart")
+			result, err = install.Uninstall(t.Context(), o)
 			require.NoError(t, err)
+			require.NotContains(t, strings.Join(result.Notes, "\n"), "restart")
 			require.Equal(t, before, files(t, o.Root))
 		})
 	}

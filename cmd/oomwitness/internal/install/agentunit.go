@@ -80,7 +80,7 @@ func (o Options) agentAddress() string {
 func (o Options) installAgent(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx)
 	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
-		result.note("the agent gets no names from containerd: %v", err)
+		result.note("no containerd was found: the agent takes names from cgroups and from the API server alone")
 		o.Address = ""
 	}
 	o.Agent, o.SystemdUnit = true, "true"

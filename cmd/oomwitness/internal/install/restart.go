@@ -35,10 +35,22 @@ func (o Options) finish(ctx context.Context, result *Result, wanted bool) error 
 		result.did("restart", o.Unit)
 	case o.Restart:
 		return o.restart(ctx, result, wanted)
-	case !o.DryRun && result.Changed():
+	case !o.DryRun && o.changedForContainerd(result):
 		result.note("restart containerd for this to take effect: %s (running containers go on)", o.restartCommand())
 	}
 	return nil
+}
+
+// changedForContainerd reports whether anything but this command, its units and the shim's
+// settings differs from before.
+func (o Options) changedForContainerd(result *Result) bool {
+	others := []string{o.commandPath(), SettingsPath}
+	for _, name := range []string{UnitName, AgentUnitName} {
+		others = append(others, o.unitPath(name), o.wantPath(name))
+	}
+	return slices.ContainsFunc(result.Actions, func(a Action) bool {
+		return slices.Contains([]string{"create", "update", "remove"}, a.Verb) && !slices.Contains(others, a.Path)
+	})
 }
 
 // restart restarts containerd's unit. Where containerd does not come back as wanted, the
