@@ -122,16 +122,22 @@ func value(v any) string {
 	return string(bytes.TrimSpace(bytes.TrimPrefix(text, []byte("x = "))))
 }
 
+// ownSettings are those of our handler that runc's has not, or not the same.
+var ownSettings = []string{"runtime_type", "runtime_path", "pod_annotations", "container_annotations", "options"}
+
 // HasHandler checks that a dump, or a file, has our handler with its settings. The
-// error names what is missing.
+// error names what is missing. What the handler takes over from runc's may have another
+// name by now, for both: 2.x migrates sandbox_mode of 1.7 to sandboxer.
 func HasHandler(dump map[string]any, handler string, settings map[string]any) error {
 	for _, plugin := range []string{pluginV3, pluginV2, pluginV1} {
 		have := table(dump, "plugins", plugin, "containerd", "runtimes", handler)
 		if have == nil {
 			continue
 		}
+		runc := table(dump, "plugins", plugin, "containerd", "runtimes", "runc")
 		for key, want := range settings {
-			if !holds(have[key], want) {
+			migrated := runc != nil && !slices.Contains(ownSettings, key) && reflect.DeepEqual(have[key], runc[key])
+			if !holds(have[key], want) && !migrated {
 				return fmt.Errorf("the handler %q has %s = %s, should have %s", handler, key, value(have[key]), value(want))
 			}
 		}

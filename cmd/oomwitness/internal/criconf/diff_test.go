@@ -70,3 +70,18 @@ func TestDiffOfZeros(t *testing.T) {
 	require.Len(t, criconf.Diff(zeros, parse(handler+"a = 'x'\n")), 2, "a, and Root")
 	require.Len(t, criconf.Diff(parse("a = ''\n"), parse("b = false\n")), 2)
 }
+
+// TestHasHandlerMigrated: a setting that runc's handler has lost too is no loss.
+func TestHasHandlerMigrated(t *testing.T) {
+	dump := func(ours, runc string) map[string]any {
+		out, err := criconf.Text([]byte("[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.oomwitness]\nruntime_path = '/s'\n" + ours +
+			"\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n" + runc + "\n"))
+		require.NoError(t, err)
+		return out
+	}
+	settings := map[string]any{"runtime_path": "/s", "sandbox_mode": "podsandbox"}
+	require.NoError(t, criconf.HasHandler(dump("sandboxer = 'podsandbox'", "sandboxer = 'podsandbox'"), "oomwitness", settings))
+	require.Error(t, criconf.HasHandler(dump("", "sandbox_mode = 'podsandbox'"), "oomwitness", settings))
+	settings["runtime_path"] = "/other"
+	require.Error(t, criconf.HasHandler(dump("", "runtime_path = '/s'"), "oomwitness", settings))
+}

@@ -29,6 +29,8 @@ type layout struct {
 	// files are those of a new node, and readOnly the folders that are mounted so.
 	files    map[string]string
 	readOnly []string
+	// writtenBy is the containerd whose default is the main file, as kubeadm's guides say.
+	writtenBy string
 	// made are the files that generate makes at each start.
 	made     []string
 	generate func(*liveNode)
@@ -84,6 +86,14 @@ func plain(name, version, main string) layout {
 	return l
 }
 
+// byDefault is a node whose main file is the default of a containerd, with SystemdCgroup.
+// That of 2.2 and later imports a folder.
+func byDefault(writtenBy, version string) layout {
+	l := plain("kubeadm, written by "+writtenBy, version, "")
+	l.writtenBy, l.edit = writtenBy, writtenBy < "2.2"
+	return l
+}
+
 // layouts are the nodes of the field.
 func layouts() []layout {
 	flatcar := plain("Flatcar", "2.0", "")
@@ -110,6 +120,7 @@ func layouts() []layout {
 		plain("kubeadm", "2.0", "version = 3\nimports = []\n"+conf3),
 		plain("kubeadm", "2.2", "version = 3\nimports = []\n"+conf3),
 		plain("kubeadm", "2.4", "version = 3\n"+conf3),
+		byDefault("1.7", "1.7"), byDefault("1.7", "2.2"), byDefault("2.0", "2.0"), byDefault("2.2", "2.2"), byDefault("2.4", "2.4"),
 		plain("EKS", "2.2", "version = 3\nroot = \"/var/lib/containerd\"\nstate = \"/run/containerd\"\n[grpc]\naddress = \""+socket+"\"\n"+conf3),
 		plain("AKS", "1.7", "version = 2\noom_score = -999\n"+conf2),
 		plain("kind", "2.1", "version = 2\n"+conf2),

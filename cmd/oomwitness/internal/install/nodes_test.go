@@ -1,12 +1,14 @@
 package install_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -103,6 +105,13 @@ func here(t *testing.T) *liveNode {
 	n.link(n.program, containerdOf(n.version))
 	for file, text := range n.files {
 		n.write(file, text)
+	}
+	if n.writtenBy != "" {
+		text, err := exec.CommandContext(t.Context(), containerdOf(n.writtenBy), "config", "default").Output()
+		require.NoError(t, err)
+		text = bytes.ReplaceAll(text, []byte("SystemdCgroup = false"), []byte("SystemdCgroup = true"))
+		// overlayfs cannot be used on the node's own overlay.
+		n.write(mainFile, regexp.MustCompile(`snapshotter = .overlayfs.`).ReplaceAllString(string(text), "snapshotter = 'native'"))
 	}
 	for _, dir := range n.readOnly {
 		require.NoError(t, syscall.Mount(dir, dir, "", syscall.MS_BIND, ""))
