@@ -98,6 +98,9 @@ func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 func program(root rootfs.Dir, dir, name string, env map[string]string) rootfs.Program {
 	exe := root.Link(dir + "/exe")
 	exe = strings.TrimSuffix(exe, " (deleted)") // replaced since: the new one reads the configuration
+	if inside, found := strings.CutPrefix(exe, string(root)+"/"); found && !root.Running() {
+		exe = "/" + inside // the link shows what this process would see (d_path in the kernel)
+	}
 	if !path.IsAbs(exe) || !root.IsExecutable(exe) {
 		return rootfs.Program{}
 	}

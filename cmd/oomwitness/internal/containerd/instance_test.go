@@ -124,6 +124,11 @@ func TestLocateBesideDocker(t *testing.T) {
 	require.Equal(t, []string{"/opt/bin", "/usr/bin"}, got.Path)
 	require.Equal(t, rootfs.Program{Path: "/usr/bin/containerd", Name: "containerd", Env: []string{"PATH=/opt/bin:/usr/bin"}}, got.Program)
 	require.True(t, got.CRI)
+	require.NoError(t, os.Remove(n.root.Entry("/proc/3/exe")))
+	require.NoError(t, os.Symlink(n.root.Entry("/usr/bin/containerd"), n.root.Entry("/proc/3/exe")))
+	again, err := n.locate(Wanted{})
+	require.NoError(t, err)
+	require.Equal(t, got.Program, again.Program, "as seen from outside of the root")
 	require.Len(t, got.Others, 1)
 	require.Equal(t, "pid 2, unit docker.service, --config /var/run/docker/containerd/containerd.toml, "+
 		"--address /run/docker/containerd/containerd.sock, CRI disabled", got.Others[0].String())
