@@ -47,7 +47,7 @@ func (n *Names) Close() error { return n.containerd.Close() }
 func (n *Names) Refresh() error { return n.tree.Refresh() }
 
 // Event returns the OOM event of a record, as far as its one victim and the paths of
-// cgroups tell. warn receives what could not be found out.
+// cgroups show. warn receives what could not be found out.
 func (n *Names) Event(r *bpf.Record, warn func(error)) OOMEvent {
 	name := func(id uint64) cgroups.Name {
 		name, err := n.tree.Name(id, r.Time())

@@ -54,7 +54,7 @@ func above(cgroup string) (list []string) {
 }
 
 // seenFromRemoved is for a victim's cgroup that was removed, of which the ledger still
-// knows what was above it. The limit's own path says whether it is a container's or pod's.
+// knows what was above it. The limit's own path shows whose the limit is.
 func seenFromRemoved(k *oom.Kill[string], victim, domain Name) {
 	k.Limit = domain.Path
 	place := domain.Place()

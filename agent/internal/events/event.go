@@ -76,7 +76,7 @@ var constraints = map[uint32]string{
 	bpf.ConstraintMempolicy: "mempolicy", bpf.ConstraintMemcg: "memcg",
 }
 
-// New returns the OOM event of a record, as far as one victim tells: with that victim
+// New returns the OOM event of a record, as far as one victim shows: with that victim
 // alone, and without an ID. victim and domain are the names of the record's two cgroups.
 func New(r *bpf.Record, victim, domain cgroups.Name) OOMEvent {
 	in := OOMEvent{
@@ -113,7 +113,7 @@ func victimOf(r *bpf.Record, name cgroups.Name) Victim {
 	return v
 }
 
-// Identify gives the event its ID, in the boot whose ID is
+// Identify sets the ID of the event, in the boot whose ID is
 // /proc/sys/kernel/random/boot_id. The number of the event alone would not do: a
 // ledger that was unloaded and loaded again begins anew.
 func (in *OOMEvent) Identify(boot string) {
