@@ -599,12 +599,14 @@ lint: ## gofmt, go vet and golangci-lint, each linter chosen
 	cd integration && $(LINTER) run --config ../.golangci.yml ./...
 LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 
-# The prose linter reads Markdown; what the pages say of the code is for the tests.
+# vale reads the pages, and each help text as Markdown. The tests compare the pages with
+# the code.
 .PHONY: prose
-prose: ## The words of README and docs/, and what they say of the code: sentences, links, commands, flags, names
+prose: ## The words of README, docs/ and help texts, and the pages beside the code: sentences, links, commands, flags, names
 	@$(call say,prose)
-	@$(GO) tool -modfile=.ci/vale/go.mod vale README.md CONTRIBUTING.md docs
-	cd integration && $(GO) test -count=1 ./documents
+	@$(VALE) README.md CONTRIBUTING.md docs
+	cd integration && VALE="$(VALE)" $(GO) test -count=1 ./documents
+VALE := $(GO) tool -modfile=$(CURDIR)/.ci/vale/go.mod vale
 
 .PHONY: site
 site: ## The pages as a site, in .cache/site, with a test of its links; builds hugo at the first time, which takes minutes

@@ -58,7 +58,7 @@ func TestCheckOfAnEmptyTreeFails(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
 	require.Equal(t, 1, report.Schema)
 	require.False(t, report.OK)
-	require.Len(t, report.Findings, 17, "18 without restart, which needs a drop-in")
+	require.Len(t, report.Findings, 18, "19 without restart, which needs a drop-in")
 
 	out, err = execute(t, "check", "--root", t.TempDir())
 	require.Error(t, err)

@@ -52,33 +52,33 @@ const (
 )
 
 func (f *agentFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of the cgroups that were there, made if need be")
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of the cgroups of the node, made if need be")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
 	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")
 	flags.StringVar(&f.memoryLimit, "memory-limit", defaultMemoryLimit, "Go's soft memory limit (GOMEMLIMIT), a quantity such as 20Mi, below the cgroup's; 0 for none")
 
-	flags.StringVar(&f.kubernetes, "kubernetes", auto, "true, false, or auto: where there is --kubeconfig or a service account")
+	flags.StringVar(&f.kubernetes, "kubernetes", auto, "true, false, or auto: true with --kubeconfig or a service account")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
 	flags.StringVar(&f.nodeName, "node-name", "", "this node's name in Kubernetes (default: $"+nodeNameEnv+"); needed there")
 	flags.Float32Var(&f.qps, "kube-api-qps", agent.DefaultQPS, "requests to the API server in a second")
 	flags.IntVar(&f.burst, "kube-api-burst", agent.DefaultBurst, "requests to the API server at once")
 	flags.StringVar(&f.annotation, "victim-annotation", "", "annotation key=value that marks the victim's pod; empty for none")
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
-	flags.StringSliceVar(&f.markCauses, "mark-causes", []string{"node", "pod", "ancestor"}, "causes of which victims are marked and evicted, separated by commas")
-	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, as disruption budgets allow")
-	flags.DurationVar(&f.evictEvery, "evict-every", agent.DefaultEvictEvery, "time between two evictions at least")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions that there would be, and make none")
+	flags.StringSliceVar(&f.markCauses, "mark-causes", []string{"node", "pod", "ancestor"}, "mark and evict the pods of victims with these causes, separated by commas")
+	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, if disruption budgets allow")
+	flags.DurationVar(&f.evictEvery, "evict-every", agent.DefaultEvictEvery, "least time between two evictions")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions, and make none")
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
 		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
 	flags.StringVar(&f.healthAddress, "health-address", "",
 		"address of /healthz and /readyz alone, for probes, such as :8081; empty for none")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
-	flags.BoolVar(&f.pageAll, "page-all", false, "show on page and API what a pod's owner may not see: the node's processes and paths")
-	flags.DurationVar(&f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long after its last kill a container's series of the metrics is kept")
-	flags.IntVar(&f.maxSeries, "max-series", agent.DefaultMaxSeries, "containers with a series of their own in the metrics; those above are counted together")
+	flags.BoolVar(&f.pageAll, "page-all", false, "show the node's processes and paths on page and API")
+	flags.DurationVar(&f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long a container's series of the metrics is kept after its last kill")
+	flags.IntVar(&f.maxSeries, "max-series", agent.DefaultMaxSeries, "containers with a series of their own in the metrics; more containers are counted together")
 	f.addTo(flags)
 }
 

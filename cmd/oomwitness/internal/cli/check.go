@@ -25,8 +25,8 @@ func newCheck(k kernel) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say what this node can do, and what is missing",
-		Long: `Say what this node can do, and what is missing. Nothing is changed or loaded.
+		Short: "Show what this node can do, and what is missing",
+		Long: `Show what this node can do, and what is missing. check changes and loads nothing.
 
 Each row has a status:
 
@@ -34,14 +34,14 @@ Each row has a status:
   warn   works with less than everything, or is not installed yet
   fail   does not work; the exit status is 1
 
-and, unless ok, a line "->" with what to do. With -o json the same as one object,
-whose fields and check names stay:
+A row that is not ok has a line "->" with what to do. -o json prints the same as one
+object. The fields and the names of the checks stay:
 
   {"schema": 1, "ok": false, "findings": [
     {"name": "runc", "status": "fail", "found": "...", "do": "..."}]}
 
-Run it as root: some of what it reads is hidden from others. With --root it looks
-at a tree instead, such as the host's as mounted in a container.`,
+Run check as root: other users cannot read every file. With --root, check reads another
+tree, such as the host's tree as mounted in a container.`,
 		Example: `  oomwitness check
   oomwitness check -o json | jq '.findings[] | select(.status != "ok")'
   oomwitness check --root /host`,
@@ -53,12 +53,12 @@ at a tree instead, such as the host's as mounted in a container.`,
 	outputFlag(cmd, &output)
 	flags := cmd.Flags()
 	flags.StringVar((*string)(&checker.Root), "root", "/", "look at the tree below this directory")
-	flags.StringVar(&checker.ContainerdConfig, "containerd-config", "", "containerd's main configuration file (default: the one that the running containerd reads)")
-	flags.StringVar(&checker.Address, "address", "", "socket of the containerd that is meant (default: of the one that kubelet uses)")
+	flags.StringVar(&checker.ContainerdConfig, "containerd-config", "", "containerd's main configuration file (default: the file of the running containerd)")
+	flags.StringVar(&checker.Address, "address", "", "socket of the containerd to check (default: of kubelet's containerd)")
 	flags.StringVar(&checker.ContainerdVersion, "containerd-version", "",
-		"version of the containerd that will read the configuration, such as 1.7 for the newest 1.7 (default: what containerd answers, else its program)")
+		"version of containerd, such as 1.7 for the newest 1.7 (default: the answer of containerd, else of its program)")
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
-	flags.StringVar(&checker.ConfDir, "conf-dir", "", "directory of the drop-in, as given to install (default: one that the node's containerd reads)")
+	flags.StringVar(&checker.ConfDir, "conf-dir", "", "directory of the drop-in, as given to install (default: a directory that the node's containerd reads)")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
 	flags.StringVar(&checker.DockerConfig, "docker-config", docker.DefaultConfig, "dockerd's configuration file")
 	flags.StringVar(&checker.DockerSocket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")

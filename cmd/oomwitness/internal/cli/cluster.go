@@ -16,7 +16,7 @@ import (
 func newCluster() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Say which nodes of a cluster carry the shim, or take it off the cluster",
+		Short: "Show which nodes of a cluster carry the shim, or remove the shim from a cluster",
 	}
 	cmd.AddCommand(newClusterStatus(), newClusterRemove())
 	return cmd
@@ -33,15 +33,15 @@ func newClusterRemove() *cobra.Command {
 		Long: `Have every node remove the shim, its registration and the ledger. The Helm chart
 runs this ahead of its uninstall.
 
-While pods use the runtime handler, by whichever RuntimeClass, it refuses with their
-names and changes nothing; with --drain it evicts them instead, heeding disruption
-budgets, until there are none.
+While pods use the runtime handler, by any RuntimeClass, remove refuses with the names of
+the pods, and changes nothing. With --drain, remove evicts the pods instead, and respects
+disruption budgets.
 
-The pods of the chart's DaemonSet do the work: they are replaced by ones that run
-"oomwitness node remove". Where a node has not done so in time, it is named with what
-its pod says, and the DaemonSet is put back: all nodes are set up again.
+New pods of the chart's DaemonSet do the work by "oomwitness node remove". If a node is not
+done in time, remove prints the node with the output of its pod. Then remove puts the
+DaemonSet back, and all nodes are set up again.
 
-Of Kubernetes it needs "list" on pods, nodes and runtimeclasses, "get" and "patch" on
+Of Kubernetes remove needs "list" on pods, nodes and runtimeclasses, "get" and "patch" on
 the DaemonSet, and for --drain "create" on pods/eviction.`,
 		Example: `  oomwitness cluster remove --namespace oomwitness
   oomwitness cluster remove --namespace oomwitness --drain --timeout 30m`,
@@ -71,9 +71,9 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 	flags := cmd.Flags()
 	flags.StringVar(&r.Namespace, "namespace", "", "namespace of the DaemonSet")
 	flags.StringVar(&r.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
-	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler; empty where the nodes have the ledger alone")
+	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler; empty if the nodes have the ledger alone")
 	flags.StringVar(&r.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
 	flags.BoolVar(&r.Drain, "drain", false, "evict the pods that use the handler")
-	flags.DurationVar(&r.Patience, "timeout", 10*time.Minute, "how long all may take")
+	flags.DurationVar(&r.Patience, "timeout", 10*time.Minute, "time for all steps together")
 	return cmd
 }

@@ -10,26 +10,26 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-const dockerHelp = `With --docker the shim is registered with Docker instead: a runtime is added to
-dockerd's daemon.json, beside what is there, and the drop-in is not written.
+const dockerHelp = `With --docker install registers the shim with Docker instead. install adds a runtime to
+dockerd's daemon.json, and writes no drop-in.
 
   BIN-DIR/containerd-shim-oomwitness-v2
       the shim
   DOCKER-CONFIG
       the key runtimes gets one entry more; every other byte stays
   DOCKER-CONFIG.before-oomwitness
-      what was there before, for uninstall
+      the old file, for uninstall
 
-dockerd judges the file (dockerd --validate) before it is written. Docker 24.0 and
-later take it; for older ones install says what to do. dockerd reads the file when
-it is reloaded: use --reload-docker, or type what install prints.`
+dockerd checks the file (dockerd --validate) before install writes the file. Docker 24.0
+and later accept the runtime. For an older Docker install prints what to do. dockerd reads
+the file at a reload: use --reload-docker, or the command that install prints.`
 
 // dockerFlags adds the flags that install and uninstall share.
 func dockerFlags(cmd *cobra.Command, o *install.DockerOptions, wanted string) {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Wanted, "docker", false, wanted)
 	flags.StringVar(&o.Config, "docker-config", "",
-		"dockerd's configuration file (default: what the running dockerd reads, else "+docker.DefaultConfig+")")
+		"dockerd's configuration file (default: the file of the running dockerd, else "+docker.DefaultConfig+")")
 	flags.StringVar(&o.Socket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")
 	flags.BoolVar(&o.Reload, "reload-docker", false, "make dockerd read its configuration afterwards, by SIGHUP; running containers go on")
 	for _, other := range []string{"conf-dir", "containerd-config", "config-version", "systemd-cgroup", "restart-containerd",

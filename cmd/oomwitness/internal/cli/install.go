@@ -79,16 +79,16 @@ func unitNotes(o install.Options) []string {
 func installFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.ConfigVersion, "config-version", "auto",
-		"version of the drop-in: 2, 3, or auto to go with the main configuration (3 where that leaves it open)")
+		"version of the drop-in: 2, 3, or auto: as the main configuration, else 3")
 	flags.StringVar(&o.SystemdCgroup, "systemd-cgroup", "auto",
-		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
+		"runc's cgroup driver is systemd: true, false, or auto: as the runc handler, else if systemd is PID 1")
 	flags.StringVar(&o.SystemdUnit, "systemd-unit", "auto",
-		"load the ledger at boot by a systemd unit: true, false, or auto for where systemd is PID 1")
+		"load the ledger at boot by a systemd unit: true, false, or auto: if systemd is PID 1")
 	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.BoolVar(&o.AgentOnly, "agent-only", false, "the ledger and the agent alone, for any container runtime: no shim, no registration, no restart")
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
-	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in that install did not write, an altered block, or a runtime of dockerd of the same name; "+
-		"go on where --containerd-version contradicts the node; with --docker go on where dockerd's version is unknown")
+	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in of others, an altered block, or a dockerd runtime of the same name. "+
+		"Go on if --containerd-version contradicts the node, or with --docker if dockerd's version is unknown")
 }
 
 // printSnippet prints the registration for who makes the node's files.
@@ -109,7 +109,7 @@ func newUninstall(k kernel) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Remove what install wrote",
+		Short: "Remove the files of install",
 		Long:  uninstallHelp,
 		Example: `  oomwitness uninstall --dry-run
   oomwitness uninstall --restart-containerd`,
@@ -131,7 +131,7 @@ func newUninstall(k kernel) *cobra.Command {
 	placeFlags(cmd, &o)
 	daemonFlags(cmd, &o)
 	cmd.Flags().BoolVar(&o.Force, "force", false,
-		"remove also with running shims, or what install did not write, or where other settings of containerd change")
+		"remove also with running shims, files of others, or changes of other settings of containerd")
 	cmd.Flags().BoolVar(&unload, "unload", false, "remove the ledger from the kernel as well")
 	dockerFlags(cmd, &o.Docker, "remove the registration with Docker alone, and the shim unless the drop-in is there")
 	return cmd
@@ -164,24 +164,24 @@ func (k kernel) afterUninstall(result *install.Result, unload, dryRun bool) erro
 func registrationFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.EditConfig, "edit-config", false,
-		"add to containerd's main configuration file what it needs to know the handler, marked and with a backup")
+		"add the handler to containerd's main configuration file, marked and with a backup")
 	daemonFlags(cmd, o)
 }
 
 // daemonFlags adds the flags that say which containerd reads the configuration.
 func daemonFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.Address, "address", "", "socket of the containerd that is meant (default: of the one that kubelet uses)")
+	flags.StringVar(&o.Address, "address", "", "socket of the containerd to use (default: of kubelet's containerd)")
 	flags.StringVar(&o.ContainerdVersion, "containerd-version", "",
-		"version of the containerd that will read the configuration, such as 1.7 for the newest 1.7 (default: what containerd answers, else its program)")
+		"version of containerd, such as 1.7 for the newest 1.7 (default: the answer of containerd, else of its program)")
 }
 
 // fileFlags adds the flags that name the files and the unit of the node's containerd.
 func fileFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.ConfDir, "conf-dir", "", "directory of the drop-in (default: one that the node's containerd reads)")
-	flags.StringVar(&o.MainConfig, "containerd-config", "", "containerd's main configuration file (default: the one that the running containerd reads)")
-	flags.StringVar(&o.Unit, "containerd-unit", "", "containerd's systemd unit (default: the one that the running containerd belongs to)")
+	flags.StringVar(&o.ConfDir, "conf-dir", "", "directory of the drop-in (default: a directory that the node's containerd reads)")
+	flags.StringVar(&o.MainConfig, "containerd-config", "", "containerd's main configuration file (default: the file of the running containerd)")
+	flags.StringVar(&o.Unit, "containerd-unit", "", "containerd's systemd unit (default: the unit of the running containerd)")
 }
 
 // placeFlags adds the flags that install and uninstall share.
@@ -192,7 +192,7 @@ func placeFlags(cmd *cobra.Command, o *install.Options) {
 	flags.StringVar(&o.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass or docker run --runtime")
 	flags.StringVar((*string)(&o.Root), "root", "/", "work in the tree below this directory, for image builders")
 	flags.BoolVar(&o.Restart, "restart-containerd", false, "restart containerd's systemd unit afterwards, whether or not a file changed")
-	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and write nothing")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "show the steps, and write nothing")
 }
 
 // report prints what was done, also ahead of an error.

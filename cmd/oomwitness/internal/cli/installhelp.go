@@ -8,72 +8,71 @@ import (
 
 const installHelp = `Put the shim and its containerd registration in place.
 
-Files are written atomically, and what fails on the way is undone. The shim and, for
-containerd 2.x, its registration:
+Files are written atomically. If a step fails, install undoes the earlier steps. The shim
+and, for containerd 2.x, its registration:
 
   BIN-DIR/` + criconf.ShimName + `
       the shim
   CONF-DIR/` + criconf.DropinName + `
-      its registration, a containerd drop-in
+      the registration, a containerd drop-in
 
-and where systemd is the init system (--systemd-unit), so that the ledger is there
-before the first container:
+If systemd is the init system (--systemd-unit), a unit loads the ledger before the first
+container:
 
   BIN-DIR/` + install.CommandName + `
       this command
   /etc/systemd/system/` + install.UnitName + `
       a unit that runs "oomwitness load" at boot
   /etc/systemd/system/multi-user.target.wants/` + install.UnitName + `
-      the link that enables it
+      the link that enables the unit
 
-With --agent also a unit that runs "oomwitness agent", for a node without
-Kubernetes, confined to what the agent needs; where there is Kubernetes the Helm
-chart runs it. The agent takes more flags from OOMWITNESS_AGENT_FLAGS in
-` + install.AgentEnvironment + `, which is yours:
+--agent is for a node without Kubernetes: with Kubernetes the Helm chart runs the agent.
+--agent adds a unit that runs "oomwitness agent", confined to the needs of the agent. The
+agent takes more flags from OOMWITNESS_AGENT_FLAGS in
+` + install.AgentEnvironment + `, a file of yours:
 
   /etc/systemd/system/` + install.AgentUnitName + `
   /etc/systemd/system/multi-user.target.wants/` + install.AgentUnitName + `
 
-With --agent-only the command and both units are all: no shim, no registration, no
-restart. That works with any container runtime.
+--agent-only installs only the command and both units: no shim, no registration, no
+restart. This works with any container runtime.
 
-The node's containerd is found by its process: the program, --config, --address, PATH
-and systemd unit are those of the process. Where several containerds run, the one that
-kubelet uses is meant, else the one with CRI enabled; --address names another. A
-process counts if it is root's and in the node's own namespaces. Where no containerd
-runs, as in an image (--root), files and flags say the same.
+install finds the node's containerd by its process. The process gives the program,
+--config, --address, PATH and the systemd unit. If several containerds run, install takes
+kubelet's containerd, else the containerd with CRI enabled. --address names another. A
+process counts if root owns the process, in the node's own namespaces. If no containerd
+runs, as in an image (--root), files and flags give the same facts.
 
-The registration adds one runtime handler beside those that are there. It takes
-over the plain settings of the node's own runc handler, so that a pod that uses it
-differs in nothing but the shim. What is written is what the node's containerd can
-read. Served is containerd ` + containerd.Served + `:
+The registration adds one runtime handler to the handlers of the node. The handler has the
+plain settings of the node's own runc handler. So a pod that uses the handler differs only
+in the shim. install writes what the node's containerd can read. Served is containerd
+` + containerd.Served + `:
 
-  2.x  a drop-in, in the version of the main configuration file, in a folder that
-       this file imports. Where it imports none, install says which line to add
-  1.x  a block at the end of the file that has CRI's settings, since a drop-in
-       would take away every other CRI setting. Install prints the block
+  2.x  a drop-in in the version of the main configuration file, in a folder that the
+       file imports. If the file imports none, install prints the line to add
+  1.x  a block at the end of the file with CRI's settings. A drop-in would remove
+       every other CRI setting. Install prints the block
   older than 1.6: refused
 
-A configuration that another program writes is never edited. k3s and RKE2: the folder
-that their configuration imports, else their template. k0s: its folder containerd.d.
+install never edits a configuration that another program writes. k3s and RKE2: the folder
+of imports in their configuration, else their template. k0s: its folder containerd.d.
 MicroK8s: its template.
 
-With --edit-config install adds line or block itself, marked, and keeps the file as
-it was beside it (.before-oomwitness); "oomwitness uninstall" takes out exactly what
-was added. Without that flag a file of yours is read and never edited.
+With --edit-config install adds the line or the block, marked. The old file stays beside
+the new file (.before-oomwitness), and "oomwitness uninstall" removes exactly the
+addition. Without that flag install reads your files, and never edits them.
 
-Afterwards "containerd config dump" must show the handler, and everything else as it
-was before. If it does not, all files are put back and the difference is printed. A
-drop-in that containerd 2.x does not import yet changes nothing: it stays, and a note
-says what to add. On 1.x, where nothing is written without a leave, that is an error.
+Afterwards "containerd config dump" must show the handler, and everything else as before.
+If not, install puts all files back and prints the difference. If containerd 2.x does not
+import the drop-in yet, the drop-in changes nothing: the drop-in stays, and a note says
+what to add. On 1.x, without --edit-config, that is an error.
 
 ` + dockerHelp + `
 
-Running it again changes nothing and says "unchanged". Running containers keep
-the shim that they were started with. containerd reads its configuration when it
-starts: restart it, or use --restart-containerd, which restarts the unit of the
-containerd that was found. If containerd does not come back with the handler, the files
-are put back and containerd is restarted once more.`
+A second install changes nothing and prints "unchanged". Running containers keep their
+shim. containerd reads its configuration at the start: restart containerd, or use
+--restart-containerd. If containerd does not
+come back with the handler, install puts the files back and restarts containerd again.`
 
 const installExample = `  oomwitness install --dry-run
   oomwitness install --restart-containerd
@@ -84,20 +83,21 @@ const installExample = `  oomwitness install --dry-run
   oomwitness install --root /mnt/arm --containerd-version 2.2
   oomwitness install --print nodeconfig       # for EKS: what the node's user data has to have`
 
-const uninstallHelp = `Remove what install wrote: the drop-in or what --edit-config added, the shim, the
-runtime in dockerd's daemon.json, the systemd units with this command if install put
-them there, and nothing else. A file of yours that nobody has changed since is again
-what it was, byte for byte. An agent that runs goes on
-until it is stopped; its journal stays in ` + defaultStateDir + `. Use the same directories as for
-install. Running it again is not an error.
+const uninstallHelp = `Remove the files of install, and nothing else. The files are the drop-in or the addition of
+--edit-config, the shim, the runtime in dockerd's daemon.json, the systemd units and this
+command. A file of yours that nobody has changed since is byte for byte as before.
 
-The ledger stays in the kernel, where it harms nothing, until a reboot or
-"oomwitness unload"; with --unload it goes too.
+A running agent goes on until somebody stops the agent. The journal stays in
+` + defaultStateDir + `. Use the same directories as for install. A second uninstall is no
+error.
 
-Afterwards "containerd config dump" must show everything but the handler as it was
-before. If it does not, all files are put back and the difference is printed.
+The ledger stays in the kernel until a reboot or "oomwitness unload", and does no harm.
+--unload removes the ledger too.
 
-It refuses while containers still run under the shim: containerd needs the binary
-to clean up after them. Delete their pods first. It also refuses to delete a
-drop-in that install did not write, and lines that somebody added to what install
-wrote. --force overrules all of this.`
+Afterwards "containerd config dump" must show everything but the handler as before. If
+not, uninstall puts all files back and prints the difference.
+
+uninstall refuses while containers run under the shim, because containerd needs the binary
+to clean up after the containers. Delete their pods first. uninstall also refuses to
+delete a drop-in of others, and lines that somebody added to the drop-in of install.
+--force overrules all refusals.`

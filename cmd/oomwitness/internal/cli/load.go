@@ -23,27 +23,26 @@ func newLoad(k kernel) *cobra.Command {
 		Short: "Load the ledger, the kernel's own record of OOM kills",
 		Long: `Load the ledger, the kernel's own record of OOM kills, or upgrade it.
 
-The ledger is a few small BPF programs that write down every victim of the OOM
-killer: which process, in which cgroup, and whose limit fired. Programs and maps
-are pinned on the BPF file system, so that they go on with no process alive, until
-"oomwitness unload" or a reboot. Without it the cgroups' own counters are what is
-known, and those go away with the cgroup.
+The ledger is a few small BPF programs. The programs record every victim of the OOM killer:
+the process, its cgroup, and whose limit was exceeded. Programs and maps are pinned on the BPF
+file system. So the programs need no process, and record until "oomwitness unload" or a
+reboot. Without the ledger only the cgroups' own counters are known, and the counters go
+away with the cgroup.
 
-Running it again changes nothing. A ledger of an older oomwitness is replaced
-without missing a kill, under the containers that run. The shim's start runs this
-command when there is none.
+A second load changes nothing. load replaces the ledger of an older oomwitness without
+missing a kill, and containers go on. If there is no ledger, the shim's start runs load.
 
 Tiers, by what the kernel allows:
 
   A   everything: fentry
-  B   everything: kprobes, where fentry is refused
-  C   the victims alone, by raw tracepoints: not whose limit fired
+  B   everything: kprobes, if the kernel refuses fentry
+  C   the victims alone, by raw tracepoints: not whose limit was exceeded
 
---tier auto keeps the tier of a ledger that is loaded, else takes the best; naming
-one takes that or fails. It needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN.
+--tier auto keeps the tier of a loaded ledger, else takes the best tier. --tier A takes
+the tier A or fails. load needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN.
 
-With -o json one object, whose fields stay; action is loaded, replaced or
-unchanged, and better are the better tiers with why each was refused:
+-o json prints one object with stable fields. action is loaded, replaced or unchanged.
+better lists the better tiers, with the reason of each refusal:
 
   {"schema": 1, "action": "loaded", "tier": "B", "abi": 1, "version": 1,
    "cgroup": 2, "dir": "` + bpf.DefaultDir + `",
@@ -57,7 +56,7 @@ unchanged, and better are the better tiers with why each was refused:
 	}
 	outputFlag(cmd, &output)
 	cmd.Flags().StringVar(&tier, "tier", "auto", "tier of the programs: auto, A, B or C")
-	cmd.Flags().BoolVar(&ownPIDs, "own-pids", false, "write down the PIDs of this process's PID namespace: for a node that is a container itself")
+	cmd.Flags().BoolVar(&ownPIDs, "own-pids", false, "record the PIDs of this process's PID namespace: for a node that is a container itself")
 	p.add(cmd)
 	return cmd
 }
@@ -176,12 +175,10 @@ func newUnload(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unload",
 		Short: "Remove the ledger from the kernel",
-		Long: `Remove the ledger from the kernel: its programs end, and what it had written down
-is gone. Containers go on; verdicts fall back to the cgroups' counters.
+		Long: `Remove the ledger from the kernel: its programs end, and its record is gone. Containers go
+on, and verdicts use the cgroups' counters.
 
-Running it again is not an error. The shim has it loaded again when it starts a
-container and there is none: remove the shim first (oomwitness uninstall) to be rid
-of it for good.`,
+A second unload is no error. The shim loads the ledger again at the start of the next pod. To remove the ledger for good, remove the shim first (oomwitness uninstall).`,
 		Example: `  oomwitness unload`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -25,10 +25,10 @@ import (
 func newNode(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Put this node of a cluster to use, or take it out",
-		Long: `Put this node of a Kubernetes cluster to use, or take it out. The pods of the Helm
-chart's DaemonSet run these: setup as their init step, then stay, which does
-nothing; and remove instead of setup, when the chart is uninstalled.
+		Short: "Set up this node of a cluster, or remove the setup",
+		Long: `Set up this node of a Kubernetes cluster, or remove the setup. The pods of the Helm chart's
+DaemonSet run these commands. setup is their init step, and then stay does nothing. When
+the chart is uninstalled, the pods run remove.
 
 On a node without the chart, as root:
 
@@ -59,12 +59,12 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	f.access.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "node", os.Getenv("NODE_NAME"), "name of this Node (default: $NODE_NAME)")
-	flags.StringVar(&f.host, "host", "/host", "where the host's root is mounted; / where this is the host")
+	flags.StringVar(&f.host, "host", "/host", "where the host's root is mounted; / if this is the host")
 	flags.StringVar(&f.label, "label", node.DefaultLabel, "label of the nodes that carry the shim; its value is \"true\"")
 	flags.StringVar(&f.startupTaint, "startup-taint", "",
 		"setup: key of a taint that the node has until the shim is there, and that is removed then; empty for none")
 	flags.StringVar(&f.restart, "restart", "systemd",
-		"who restarts containerd: systemd, or none to wait until somebody did")
+		"how containerd is restarted: systemd, or none to wait for a restart")
 	f.outcome.add(flags)
 	f.turn.add(flags)
 	registrationFlags(cmd, &f.install)
@@ -73,9 +73,9 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fileFlags(cmd, &f.install)
 	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")
 	flags.StringVar(&f.install.SystemdCgroup, "systemd-cgroup", "auto",
-		"runc's cgroup driver is systemd: true, false, or auto for what the runc handler says, else whether systemd is PID 1")
+		"runc's cgroup driver is systemd: true, false, or auto: as the runc handler, else if systemd is PID 1")
 	flags.StringVar(&f.settings, "settings", "", "setup: file with the shim's settings, for all nodes alike; "+install.SettingsPath+" on the host")
-	flags.BoolVar(&f.unload, "unload", true, "remove: take the ledger out of the kernel as well")
+	flags.BoolVar(&f.unload, "unload", true, "remove: unload the ledger as well")
 }
 
 func (f *nodeFlags) check() error {
@@ -192,22 +192,21 @@ func newNodeSetup(k kernel) *cobra.Command {
 		Short: "Install the shim on this node, load the ledger, label the node",
 		Long: `Install the shim on this node, load the ledger, and label the node.
 
-In this order, and each only when the one before succeeded:
+In this order, and each step only after the success of the earlier step:
 
-  1. the checks of "oomwitness check"; nothing is written where one fails
-  2. what "oomwitness install" does: shim, registration with containerd (with
+  1. the checks of "oomwitness check"; after a failure setup writes nothing
+  2. the steps of "oomwitness install": shim, registration with containerd (with
      --edit-config also in containerd's own file), systemd unit of the ledger; and the
      shim's settings, with --settings
-  3. the checks again, with what is there now
-  4. containerd is restarted, where it does not have the handler yet or is older
-     than its files (--restart systemd), or waited for (--restart none);
-     running containers go on
-  5. the ledger is loaded; without it the cgroups' counters are what is known
-  6. the Node is labelled, so that pods of the RuntimeClass come, and loses the taint
-     of --startup-taint
+  3. the checks again
+  4. a restart of containerd, if it lacks the handler or is older than its files
+     (--restart systemd); --restart none waits for a restart; running containers go on
+  5. the ledger is loaded; without the ledger only the cgroups' counters are known
+  6. the Node gets the label, loses the taint of --startup-taint, and pods of the
+     RuntimeClass come
 
-Running it again changes nothing. In a container it wants the host's root at
---host and works there (chroot), with the host's own programs. It needs:
+A second setup changes nothing. In a container the host's root must be at --host. setup
+works there (chroot), with the host's own programs. setup needs:
 
   CAP_SYS_CHROOT          chroot(2) to the host's root
   CAP_SYS_PTRACE          readlink(2) of /proc/PID/exe of the host's processes, when the
@@ -215,9 +214,10 @@ Running it again changes nothing. In a container it wants the host's root at
   CAP_BPF, CAP_PERFMON    bpf(2), for the ledger
   CAP_SYS_RESOURCE        prlimit(2) for it before Linux 5.11
 
-of a root user, whom the files belong to. It needs no privileged container and no
-namespace of the host. Of Kubernetes it needs "patch" on nodes, and "get" with
---startup-taint; with --at-once "get" and "update" on the Leases of the turns.`,
+setup runs as root, because root owns the files. setup needs no privileged container and no
+namespace of the host. Of Kubernetes setup needs "patch" on nodes, and with
+--startup-taint "get" too. With --at-once setup needs "get" and "update" on the Leases of
+the turns.`,
 		Example: `  oomwitness node setup --node worker-1
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
@@ -243,17 +243,17 @@ func newNodeRemove(k kernel) *cobra.Command {
 	var f nodeFlags
 	cmd := &cobra.Command{
 		Use:   "remove",
-		Short: "Take the node's label, and remove what setup put there",
-		Long: `Take the node's label, so that no more pods of the RuntimeClass come, and remove
-what setup put on this node.
+		Short: "Remove the node's label and the files of setup",
+		Long: `Remove the node's label and the files of setup. Without the label no more pods of the
+RuntimeClass come.
 
-It waits until no shim runs: containerd needs the binary to clean up after them. It
-does not end them; "oomwitness cluster remove --drain" evicts their pods. Then it
-does what "oomwitness uninstall" does, restarts containerd where that still has the
-handler, and takes the ledger out of the kernel, unless --unload=false.
+remove waits until no shim runs, because containerd needs the binary to clean up after the
+shims. remove does not end the shims: "oomwitness cluster remove --drain" evicts their
+pods. Then remove does the steps of "oomwitness uninstall". If containerd still has the
+handler, remove restarts containerd. At the end remove unloads the ledger, unless
+--unload=false.
 
-It takes the flags of setup and needs the same rights. Running it again is not an
-error.`,
+remove has the flags of setup and needs the same rights. A second remove is no error.`,
 		Example: `  oomwitness node remove --node worker-1 --timeout 10m
   oomwitness node remove --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
@@ -272,10 +272,10 @@ error.`,
 func newNodeStay() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stay",
-		Short: "Do nothing until told to end: keeps a pod of the DaemonSet alive",
-		Long: `Do nothing until told to end by SIGTERM or SIGINT. The pods of the DaemonSet run it
-after setup, as a pod of a DaemonSet has to go on running. It holds no rights, and
-removes nothing when it ends: an upgrade of the chart ends it as well.`,
+		Short: "Do nothing until SIGTERM: keeps a pod of the DaemonSet alive",
+		Long: `Do nothing until SIGTERM or SIGINT. The pods of the DaemonSet run stay after setup, because a
+pod of a DaemonSet must go on running. stay has no rights, and removes nothing at its end:
+an upgrade of the chart ends stay as well.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			<-cmd.Context().Done()

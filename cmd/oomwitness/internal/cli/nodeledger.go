@@ -12,17 +12,17 @@ import (
 func newNodeLedger(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",
-		Short: "Load the ledger for the agent alone, or take it out again",
-		Long: `Load the ledger for the agent alone, or take it out of the kernel again. The pods of
-the Helm chart's DaemonSet run it where the chart installs no shim. It needs neither
-containerd nor Kubernetes, and changes no file of the node.
+		Short: "Load or unload the ledger for the agent alone",
+		Long: `Load or unload the ledger for the agent alone. If the chart installs no shim, the pods of
+the Helm chart's DaemonSet run these commands. The commands need neither containerd nor
+Kubernetes, and change no file of the node.
 
-It needs CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE, and of the
-node /sys/fs/bpf and /run/oomwitness.`,
+Needed are CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE, and the node's
+/sys/fs/bpf and /run/oomwitness.`,
 	}
 	cmd.AddCommand(
-		ledgerAction("setup", "Load the ledger, or keep the one that is loaded", k.loaded),
-		ledgerAction("remove", "Take the ledger out of the kernel", func() (string, error) { return k.unloaded(defaultPins()) }),
+		ledgerAction("setup", "Load the ledger, or keep a loaded ledger", k.loaded),
+		ledgerAction("remove", "Remove the ledger from the kernel", func() (string, error) { return k.unloaded(defaultPins()) }),
 	)
 	return cmd
 }

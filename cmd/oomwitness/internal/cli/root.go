@@ -18,8 +18,8 @@ func New() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "oomwitness",
 		Short: "Report OOM kills of containers reliably",
-		Long: `oomwitness makes containerd report a container that the kernel's OOM killer
-ended as OOMKilled: always, at first sight, and only then.
+		Long: `If the kernel's OOM killer ends a container, containerd reports OOMKilled: always, at
+first sight, and only then.
 
 On a new node:
 
@@ -31,7 +31,7 @@ On a new node:
   oomwitness why POD                         why a container has ended
   oomwitness agent                           the same for log, metrics and Kubernetes
 
-Pods then use it through a RuntimeClass whose handler is "oomwitness".`,
+Pods use the shim through a RuntimeClass with the handler "oomwitness".`,
 		Version:       thisBuild().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

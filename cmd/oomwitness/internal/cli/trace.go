@@ -35,13 +35,13 @@ func newTrace() *cobra.Command {
 	var f traceFlags
 	cmd := &cobra.Command{
 		Use:   "trace",
-		Short: "Show OOM kills: those of the past, and live",
-		Long: `Show the processes that the OOM killer has ended, one a line: the kills of the past,
-oldest first, and then each kill as it happens, until Ctrl-C. trace needs a ledger
+		Short: "Show OOM kills, past and live",
+		Long: `Show the processes that the OOM killer has ended. trace prints the past kills, oldest first,
+and then each kill as it happens, until Ctrl-C. Each kill is a line. trace needs a ledger
 (oomwitness load) and root.
 
-The first column names the victim's pod as namespace/pod/container, else its
-container, its systemd unit or its cgroup. CAUSE is whose limit was exceeded:
+The first column names the victim's pod as namespace/pod/container, else the container, the
+systemd unit or the cgroup. CAUSE is whose limit was exceeded:
 
   container   the container's own limit, or one nested in the container
   pod         the pod's limit
@@ -49,26 +49,30 @@ container, its systemd unit or its cgroup. CAUSE is whose limit was exceeded:
   node        no limit: the node's memory was full
   cpuset, mempolicy   the memory of the NUMA nodes that were allowed
   sysrq       an operator's sysrq f
-  unknown     the ledger has tier C, which does not see it
+  unknown     the ledger has tier C, which does not see the limit
 
 VICTIM is the process with its PID, MEMORY the memory that the process had.
 
-The table fits the terminal, and 80 columns where the output is no terminal. A long
-name loses its middle, and … stands there: select pods by --pod, not by grep. -o wide
-cuts nothing and adds columns: LIMIT, the size of what was full, memory and swap
-together; ROLE, init for process 1 of a PID namespace, as a container's init is, and
-shared for a process that shares its memory with the chosen victim; TIER; LIMIT OF,
-the cgroup whose limit was exceeded; image, container ID and cgroup.
+The table fits the terminal, and 80 columns if the output is no terminal. A long name loses
+its middle, and … stands there: select pods by --pod, not by grep. -o wide cuts nothing, and
+adds columns:
 
-Names come from the cgroup's path and from containerd. Of a cgroup that was removed
-the agent on the node still knows the names: trace asks it, for 1 s at most. Where
-nobody knows a name, the first column says (removed).
+  LIMIT     the size of the full memory, memory and swap together
+  ROLE      init for process 1 of a PID namespace, such as a container's init; shared
+            for a process that shares its memory with the chosen victim
+  TIER      the tier of the ledger
+  LIMIT OF  the cgroup of the exceeded limit
+  IMAGE, CONTAINER ID and CGROUP
 
-The past is some 4,000 victims. New kills are read from the ledger's ring, which one
-process reads at a time: beside an agent or another trace use --follow=false.
+Names come from the cgroup's path and from containerd. The agent on the node still knows the
+names of a removed cgroup: trace asks the agent, for 1 s at most. If nobody knows a name, the
+first column has (removed).
 
-With -o json each line is an object, whose fields stay. Null is for what is not known
-or is not so; sizes are in bytes; domain is null in tier C:
+The past is some 4,000 victims. trace reads new kills from the ledger's ring. One process
+reads the ring at a time: beside an agent or another trace use --follow=false.
+
+With -o json each line is an object with stable fields. Null means not known, or not so.
+Sizes are in bytes. domain is null in tier C:
 
   {"schema":1,"time":"2026-01-02T03:04:05.678Z","boot_ns":1,"event":7,"index":0,
    "cause":"pod","tier":"A",
@@ -83,9 +87,9 @@ or is not so; sizes are in bytes; domain is null in tier C:
    "container":{"id":"...","name":"app","image":"...","namespace":"k8s.io"},
    "pod":{"uid":"...","name":"web-1","namespace":"default"}}
 
-event is the number of the OOM event: the victims of a group kill have the same
-number, and an index each. cgroup.ancestor is the nearest cgroup above one that was
-removed. unit, if the agent knows it, is the systemd unit of a removed cgroup.`,
+event is the number of the OOM event: the victims of a group kill have the same number, and
+an index each. cgroup.ancestor is the nearest cgroup above a removed cgroup. unit is the
+systemd unit of a removed cgroup, if the agent knows the unit.`,
 		Example: `  # What was killed in the namespace shop since yesterday
   oomwitness trace --follow=false --namespace shop --since 1d
 
@@ -102,10 +106,10 @@ removed. unit, if the agent knows it, is the systemd unit of a removed cgroup.`,
 	flags.StringVar(&f.container, "container", "", "only the container whose ID begins so")
 	flags.StringVar(&f.comm, "comm", "", "only victims of this name; a pattern with *, ? and [...]")
 	flags.StringSliceVar(&f.causes, "cause", nil, "only kills of these causes, separated by commas")
-	flags.StringVar(&f.since, "since", "", "only kills after this: how long ago, such as 90s, 12h or 1d, or a time such as 2026-01-02T15:04:05Z (default: all)")
+	flags.StringVar(&f.since, "since", "", "only later kills: how long ago, such as 90s, 12h or 1d, or a time such as 2026-01-02T15:04:05Z (default: all)")
 	flags.BoolVarP(&f.follow, "follow", "f", true, "go on with kills as they happen")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
-	flags.StringVar(&f.agent, "agent", metricsOnNode, "host:port of the agent's API, for names of what was removed; empty to do without")
+	flags.StringVar(&f.agent, "agent", metricsOnNode, "host:port of the agent's API, for names of removed cgroups; empty to do without")
 	kubeletRootsFlag(flags, &f.kubeletRoots)
 	f.add(cmd)
 	whycli.CompleteOneOf(cmd, "output", trace.Formats)

@@ -74,10 +74,9 @@ func newVersion() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Say what this binary was built from",
-		Long: `Say what this binary was built from: its version and commit, the Go version,
-and the version of containerd whose shim code is linked in. This is not the
-version of the containerd that runs on the node: see "oomwitness check".`,
+		Short: "Show the versions in this binary",
+		Long: `Show the version and commit of this binary, the Go version, and the version of containerd's
+shim code in this binary. "oomwitness check" shows the version of the node's containerd.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
