@@ -133,7 +133,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 		Handlers: func(ctx context.Context) ([]string, error) { return containerd.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
 		Mark:     f.mark(client),
-		Say: func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
+		Say:      func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) },
 	}
 	if f.restart == "systemd" {
 		n.Systemd = systemd.Host{}
