@@ -4,6 +4,7 @@
 package main
 
 import (
+	"flag"
 	"os"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -12,6 +13,7 @@ import (
 )
 
 func main() {
+	flag.Parse() // controller-runtime's --kubeconfig
 	ctrl.SetLogger(zap.New())
 	if err := run(); err != nil {
 		ctrl.Log.Error(err, "operator")
