@@ -19,7 +19,8 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 # What the programs call themselves: VERSION where that is given, as for a release.
 SELF     = v$(VERSION)$(if $(filter command environment,$(firstword $(origin VERSION))),,-dev)
 CLI     := github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli
-LDFLAGS  = -s -w -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
+# Functions begin at 16 bytes: at 32, the default for amd64, the files are 1 per cent larger.
+LDFLAGS  = -s -w -funcalign=16 -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
 STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Shims speak ttrpc alone: containerd builds its own with this tag too.
 SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2

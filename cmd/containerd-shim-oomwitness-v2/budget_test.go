@@ -50,7 +50,7 @@ func build(t *testing.T, arch string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "shim")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false",
-		"-tags", "no_grpc", "-ldflags", "-s -w", "-o", path, ".")
+		"-tags", "no_grpc", "-ldflags", "-s -w -funcalign=16", "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
