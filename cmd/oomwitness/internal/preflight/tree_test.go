@@ -90,15 +90,17 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// namespaces are what process 1 is in; "" for what cannot be read.
+// namespaces are what process 1 is in, and containerd; "" for what cannot be read.
 func (n *node) namespaces(pid, cgroup string) {
 	n.t.Helper()
-	dir := n.root.Path("/proc/1/ns")
-	require.NoError(n.t, os.RemoveAll(dir))
-	require.NoError(n.t, os.MkdirAll(dir, 0o755))
-	for kind, text := range map[string]string{"pid": pid, "cgroup": cgroup} {
-		if text != "" {
-			require.NoError(n.t, os.Symlink(text, filepath.Join(dir, kind)))
+	for _, process := range []string{"/proc/1", "/proc/5"} {
+		dir := n.root.Path(process + "/ns")
+		require.NoError(n.t, os.RemoveAll(dir))
+		require.NoError(n.t, os.MkdirAll(dir, 0o755))
+		for kind, text := range map[string]string{"pid": pid, "cgroup": cgroup} {
+			if text != "" {
+				require.NoError(n.t, os.Symlink(text, filepath.Join(dir, kind)))
+			}
 		}
 	}
 }
