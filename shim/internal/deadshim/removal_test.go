@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -271,7 +272,8 @@ func TestTheExitIsSpooled(t *testing.T) {
 		[]byte(`{"annotations":{"io.kubernetes.cri.sandbox-name":"web-1","io.kubernetes.cri.container-name":"app"}}`), 0o600))
 	g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
-	_, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	ctx := namespaces.WithNamespace(inTest, "k8s.io") // only CRI's own names are a pod's
+	_, err := g.Run(ctx, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	list, damaged, err := exits.Read(g.Spool)
 	require.NoError(t, err)
@@ -279,5 +281,5 @@ func TestTheExitIsSpooled(t *testing.T) {
 	require.Len(t, list, 1)
 	require.Equal(t, oom.EndedOOM, list[0].Verdict.Ended)
 	require.Equal(t, &exits.Pod{Name: "web-1", Container: "app"}, list[0].Pod)
-	require.Equal(t, "test", list[0].Namespace)
+	require.Equal(t, "k8s.io", list[0].Namespace)
 }
