@@ -1,7 +1,6 @@
 package exits
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +90,7 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 		return nil, nil, err
 	}
 	var rec record
-	if err := json.Unmarshal(wholeLine(text), &rec); err != nil {
+	if err := json.Unmarshal(text, &rec); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}
 	pod := podIn(namespace, podOfBundle(dir))
@@ -112,16 +111,6 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}
 	return e, nil, nil
-}
-
-// wholeLine returns the last line of a record that is whole: a shim may be about to write
-// the next one. Before version 3 a record was one line without an end.
-func wholeLine(text []byte) []byte {
-	end := bytes.LastIndexByte(text, '\n')
-	if end < 0 {
-		return text
-	}
-	return text[bytes.LastIndexByte(text[:end], '\n')+1 : end]
 }
 
 // podOfBundle returns the names of the container in a bundle, nil where there are none.
