@@ -13,6 +13,10 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
+// inKubernetes has the containers in CRI's namespace of containerd: in others nobody believes
+// the annotations of CRI.
+func inKubernetes(cfg *shimtest.Config) { cfg.Namespace = "k8s.io" }
+
 // spooled returns the exits of a container in the node's spool.
 func spooled(t *testing.T, id string) []exits.Exit {
 	t.Helper()
@@ -25,7 +29,7 @@ func spooled(t *testing.T, id string) []exits.Exit {
 // names that CRI gave the container and the memory at the end.
 func TestSpool(t *testing.T) {
 	ctx := deadline(t)
-	n := node(t, "")
+	n := node(t, "", inKubernetes)
 	id := n.Name() + "-spooled"
 	c := n.Run(id, shimtest.Args("hog"), small,
 		shimtest.Annotation("io.kubernetes.cri.sandbox-name", "web-1"), shimtest.Annotation("io.kubernetes.cri.container-name", "app"))
@@ -47,7 +51,7 @@ func TestSpool(t *testing.T) {
 // TestSpoolAfterShimsDeath: the exit of a dead shim's container is in the spool once.
 func TestSpoolAfterShimsDeath(t *testing.T) {
 	ctx := deadline(t)
-	n := node(t, "")
+	n := node(t, "", inKubernetes)
 	id := n.Name() + "-orphan"
 	c := n.Run(id)
 	require.NoError(t, c.Shim.Kill(ctx))

@@ -63,7 +63,7 @@ func inPod(pod, container string) func(*specs.Spec) {
 // TestWhy: each way to end is answered on a node without an agent, while the container
 // is there and after it is gone.
 func TestWhy(t *testing.T) {
-	n := node(t, "")
+	n := node(t, "", inKubernetes)
 	command := newWhy(t, n)
 	pod := strings.ToLower(n.Name())
 	for name, test := range map[string]struct {
@@ -119,7 +119,7 @@ func TestWhy(t *testing.T) {
 // TestWhyRestarted: a container that was restarted five times has its newest run in full
 // and a line for each other one, and --previous shows the one before.
 func TestWhyRestarted(t *testing.T) {
-	n := node(t, "")
+	n := node(t, "", inKubernetes)
 	command := newWhy(t, n)
 	pod := strings.ToLower(n.Name())
 	for i, args := range [][]string{{"hog"}, {"exit", "0"}, {"exit", "3"}, {"hog"}, {"exit", "4"}} {
@@ -140,7 +140,7 @@ func TestWhyRestarted(t *testing.T) {
 
 // TestWhyUsage: bad use gives one line and the exit status.
 func TestWhyUsage(t *testing.T) {
-	n := node(t, "")
+	n := node(t, "", inKubernetes)
 	command := newWhy(t, n)
 	for want, args := range map[string][]string{
 		`0 arguments: allowed is one`:            {},

@@ -1,6 +1,7 @@
 package exits
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 		return nil, nil, err
 	}
 	var rec record
-	if err := json.Unmarshal(text, &rec); err != nil {
+	if err := json.Unmarshal(newest(text), &rec); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}
 	pod := podIn(namespace, podOfBundle(dir))
@@ -111,6 +112,16 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}
 	return e, nil, nil
+}
+
+// newest returns the last whole line of a record, which says all. A record of version 2 is
+// one line, without a newline.
+func newest(text []byte) []byte {
+	end := bytes.LastIndexByte(text, '\n')
+	if end < 0 {
+		return text
+	}
+	return text[bytes.LastIndexByte(text[:end], '\n')+1 : end]
 }
 
 // podOfBundle returns the names of the container in a bundle, nil where there are none.

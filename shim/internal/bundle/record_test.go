@@ -4,6 +4,8 @@ package bundle
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -84,7 +86,13 @@ func TestRecordIsReadByExits(t *testing.T) {
 	rec = rec.Ended(oom.Exit{Pid: 7, Status: 137, At: at})
 	rec.Verdict = &oom.Verdict{OOMKilled: true, Ended: oom.EndedOOM, Rule: oom.RuleInitVictim, Cause: oom.CauseNode}
 	rec.Delivered = true
-	require.NoError(t, WriteRecord(dir, rec))
+	line, err := rec.line()
+	require.NoError(t, err)
+	f, err := os.OpenFile(filepath.Join(dir, RecordFile), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.Write(append(line, "{a line that was cut"...))
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
 	e, live, err = exits.ReadBundle(dir, "ns")
 	require.NoError(t, err)
 	require.Nil(t, live)

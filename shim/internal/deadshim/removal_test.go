@@ -272,8 +272,7 @@ func TestTheExitIsSpooled(t *testing.T) {
 		[]byte(`{"annotations":{"io.kubernetes.cri.sandbox-name":"web-1","io.kubernetes.cri.container-name":"app"}}`), 0o600))
 	g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
 	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
-	ctx := namespaces.WithNamespace(inTest, "k8s.io") // only CRI's own names are a pod's
-	_, err := g.Run(ctx, func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
+	_, err := g.Run(namespaces.WithNamespace(context.Background(), "k8s.io"), func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
 	require.NoError(t, err)
 	list, damaged, err := exits.Read(g.Spool)
 	require.NoError(t, err)
