@@ -28,13 +28,17 @@ func MarkUsage(root *cobra.Command) {
 }
 
 // Status returns the exit status for an error. The errors of cobra that name an unknown
-// command have no type; those of flags' values begin with the flag.
+// command have no type. Those of flags' values begin with the flag, or with what
+// --runtime-name names.
 func Status(err error) int {
 	if err == nil {
 		return 0
 	}
-	if said := err.Error(); strings.HasPrefix(said, "unknown command ") || strings.HasPrefix(said, "--") {
-		return why.StatusUsage
+	said := err.Error()
+	for _, usage := range []string{"unknown command ", "--", "runtime name "} {
+		if strings.HasPrefix(said, usage) {
+			return why.StatusUsage
+		}
 	}
 	return why.StatusOf(err)
 }
