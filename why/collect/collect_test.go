@@ -91,6 +91,14 @@ func TestEventOfRun(t *testing.T) {
 	require.Equal(t, "the ledger has not recorded it", because(t, runs[0], "kinds"))
 }
 
+// TestTierC: why the kinds are missing is the ledger's tier, which sees the victims alone.
+func TestTierC(t *testing.T) {
+	v := killed
+	v.Tier, v.Victims = "C", []oom.Victim{{PID: 7, At: now, Comm: "java"}}
+	r := build(collect.Query{}, collect.Sources{Exits: []exits.Exit{exit("a", "app", 0, v)}}).Runs[0]
+	require.Equal(t, "a ledger of tier C does not see it", because(t, r, "kinds"))
+}
+
 // TestVerdictHasAll: a verdict of the ledger needs no OOM event to be explained.
 func TestVerdictHasAll(t *testing.T) {
 	v := killed

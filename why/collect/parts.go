@@ -18,6 +18,8 @@ const (
 	clockSlack = 2 * time.Second
 	// ledger is the ledger's name in verdicts.
 	ledger = "ledger"
+	// tierC is the tier of a ledger that sees the victims alone.
+	tierC = "C"
 )
 
 func verdictOf(e *exits.Exit) *why.Verdict {
@@ -83,6 +85,9 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 		return
 	}
 	detail := cmp.Or(s.Detail, "the ledger has not recorded it")
+	if r.OOM != nil && r.OOM.Tier == tierC {
+		detail = "a ledger of tier C does not see it"
+	}
 	if r.OOM != nil && len(r.OOM.Kinds) == 0 {
 		r.Lacks("kinds", detail)
 	}
