@@ -82,7 +82,7 @@ func (p *probe) senderLocked(r reading) {
 func (p *probe) initLocked(r reading) {
 	sent := p.last.Sent == oom.Yes
 	switch {
-	case r.killed && !(sent && r.init.Flags&FlagDying != 0):
+	case r.killed && (!sent || r.init.Flags&FlagDying == 0):
 		p.last.Init, p.last.Sent, p.last.Sender = oom.Yes, oom.No, nil
 		p.addInitLocked(r)
 	case p.last.Init == oom.Yes:

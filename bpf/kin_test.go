@@ -81,7 +81,6 @@ func lineages(t *testing.T, p oom.Probe) (list []oom.Lineage) {
 	require.Len(t, ev.Victims, int(ev.Kills))
 	for _, v := range ev.Victims {
 		require.NotZero(t, v.Seq)
-		require.NotZero(t, v.Anon)
 		list = append(list, v.Lineage)
 	}
 	return list
@@ -140,11 +139,11 @@ func (p *proc) step(t *testing.T) {
 // next waits for the next victim of a probe and returns its lineage.
 func (k *kin) next(t *testing.T, p oom.Probe, kills int) oom.Lineage {
 	t.Helper()
-	var list []oom.Lineage
 	require.Eventually(t, func() bool {
-		list = lineages(t, p)
-		return len(list) >= kills
-	}, 30*time.Second, time.Millisecond)
+		ev, err := p.Read()
+		return err == nil && len(ev.Victims) >= kills
+	}, time.Minute, time.Millisecond)
+	list := lineages(t, p)
 	require.Len(t, list, kills)
 	return list[kills-1]
 }

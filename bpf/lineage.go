@@ -42,9 +42,15 @@ func familyOf(pid int) (family, error) {
 	if err != nil {
 		return family{}, err
 	}
-	ns, err := pidNamespaceOf(strconv.Itoa(pid))
-	f.nodePIDs = err != nil || ns == own // not known: no exec is distinguished
+	f.nodePIDs = mayBeIn(pid, own)
 	return f, nil
+}
+
+// mayBeIn reports whether a process may be in a PID namespace: where that is not known, no
+// exec'd process is distinguished.
+func mayBeIn(pid int, namespace uint32) bool {
+	ns, err := pidNamespaceOf(strconv.Itoa(pid))
+	return err != nil || ns == namespace
 }
 
 // lineage returns how a victim is related to init. A chain of ancestors that leaves the

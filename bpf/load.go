@@ -224,14 +224,7 @@ func (o Options) replace() (Status, error) {
 		return Status{}, err
 	}
 	if old != nil && old.about.pidNS() != pids {
-		// Nothing of it can be written in the other PIDs.
-		if err := unload(o.Dir); err != nil {
-			return Status{}, err
-		}
-		if err := ensureBPFFS(o.Dir); err != nil {
-			return Status{}, err
-		}
-		return o.replace()
+		return o.startAnew()
 	}
 	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, pidNS: pids, limit: limit}
 	a, st, err := o.bestTier(s, old)
@@ -267,4 +260,18 @@ func Unload(dir, lockDir string) error {
 		return fmt.Errorf("unload the OOM ledger: %w", permission(err))
 	}
 	return nil
+}
+
+// startAnew takes away a ledger with other PIDs, in which nothing of it can be written, and
+// loads one.
+//
+// Preconditions: the lock is held.
+func (o Options) startAnew() (Status, error) {
+	if err := unload(o.Dir); err != nil {
+		return Status{}, err
+	}
+	if err := ensureBPFFS(o.Dir); err != nil {
+		return Status{}, err
+	}
+	return o.replace()
 }

@@ -81,8 +81,7 @@ func (l *Ledger) memory(seq uint64) (oom.Memory, bool, error) {
 	if m.Seq != seq || seq == 0 || m != again {
 		return oom.Memory{}, false, nil
 	}
-	evidence, ok := m.evidence()
-	return evidence, ok, nil
+	return m.evidence(), true, nil
 }
 
 // Names of what a ledger does not know, in oom.Memory's Unknown.
@@ -104,13 +103,13 @@ const fullWithin = 512
 
 // evidence returns the memory as a verdict has it. In tier C that of the victim's own
 // cgroup stands for that of the limiting one where the cgroup was full.
-func (m *eventMemory) evidence() (oom.Memory, bool) {
+func (m *eventMemory) evidence() oom.Memory {
 	page := uint64(os.Getpagesize())
 	own := m.Known&memoryOwn != 0
 	if own && (m.Limit == 0 || m.Usage+fullWithin*page < m.Limit) {
 		return oom.Memory{Unknown: []string{
 			unknownCgroup, unknownUsage, unknownSwap, unknownKinds, unknownKernel, unknownCandidates,
-		}}, true
+		}}
 	}
 	e := oom.Memory{
 		Usage: m.Usage, Limit: m.Limit, Swap: m.Swap, Anon: m.Anon, File: m.File - min(m.File, m.Shmem), Shmem: m.Shmem,
@@ -138,7 +137,7 @@ func (m *eventMemory) evidence() (oom.Memory, bool) {
 	if own {
 		e.Unknown = append(e.Unknown, unknownCgroup)
 	}
-	return e, true
+	return e
 }
 
 // candidates returns the list, the largest first. The package slices would add 13 KB to the

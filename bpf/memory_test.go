@@ -49,7 +49,9 @@ func TestMemory(t *testing.T) {
 	require.InDelta(t, shared, m.Shmem, 2<<20)
 	require.InDelta(t, limit-shared, m.Anon, 8<<20)
 	require.Less(t, m.File, uint64(8<<20))
-	require.Positive(t, m.Slab+m.Stacks)
+	if !slices.Contains(m.Unknown, "pageTables") { // 5.10 sums up in steps of 32 pages for each CPU
+		require.Positive(t, m.Slab+m.Stacks)
+	}
 	require.Less(t, m.Kernel, uint64(16<<20))
 	sum := m.Anon + m.File + m.Shmem + m.Kernel + m.Sockets
 	require.InDelta(t, m.Usage, sum, 4<<20)

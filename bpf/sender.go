@@ -59,14 +59,20 @@ type Sender struct {
 	// Kernel is true for a signal of the kernel's own: the sender is the process that
 	// the kernel was working for.
 	Kernel bool
+	// Outside is true for a sender outside of the node's PID namespace.
+	Outside bool
 }
 
 func (e *senderEntry) sender(init TaskKey) Sender {
 	return Sender{
 		Init: init, BootNS: e.BootNS, TGID: e.TGID, StartTicks: e.StartTicks, Comm: e.Comm,
 		UID: e.UID, Cgroup: e.Cgroup, Kernel: e.Flags&senderKernel != 0,
+		Outside: e.Flags&senderOutside != 0,
 	}
 }
+
+// noPID stands for the PID of a process that has none on this node: 0 is the kernel.
+const noPID = -1
 
 // evidence returns the sender as a verdict has it.
 func (s Sender) evidence(h oom.Hierarchy) *oom.Sender {
@@ -74,8 +80,11 @@ func (s Sender) evidence(h oom.Hierarchy) *oom.Sender {
 		At: wallTime(s.BootNS), PID: int(s.TGID), StartTicks: s.StartTicks, Comm: s.Comm.String(),
 		UID: s.UID, Cgroup: s.Cgroup, CgroupPath: cgroupPath(h.Mount, s.Cgroup),
 	}
-	if s.Kernel {
+	switch {
+	case s.Kernel:
 		sent.PID = 0
+	case s.Outside:
+		sent.PID = noPID
 	}
 	return sent
 }
@@ -185,8 +194,8 @@ func (l *Ledger) sweep(before time.Time) error {
 	return nil
 }
 
-// kernfsHandle is FILEID_KERNFS of include/linux/exportfs.h: a file handle that is the
-// ID of a cgroup.
+// kernfsHandle is the kernel's FILEID_KERNFS (enum fid_type): a file handle that is the ID
+// of a cgroup.
 const kernfsHandle = 0xfe
 
 // cgroupPath returns the path of a cgroup below its mount, by its ID, "" where the
@@ -202,7 +211,7 @@ func cgroupPath(mount string, id uint64) string {
 	if err != nil {
 		return ""
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written
 	path, err := os.Readlink(filepath.Join("/proc/self/fd", strconv.Itoa(fd)))
 	if err != nil {
 		return ""
