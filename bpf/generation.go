@@ -204,6 +204,20 @@ func (g generation) remove() error {
 	return nil
 }
 
+// removeStale removes what loaders that died have left: all generations but one.
+func removeStale(dir, keep string) error {
+	gens, err := otherGenerations(dir, keep)
+	if err != nil {
+		return err
+	}
+	for _, g := range gens {
+		if err := g.remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ensureBPFFS makes dir on a BPF filesystem, mounting it at its usual place if
 // that is where dir is and nobody has.
 func ensureBPFFS(dir string) error {

@@ -208,25 +208,16 @@ func (o Options) replace() (Status, error) {
 			return finish(old, g, limit)
 		}
 	}
-	keep := ""
-	if old != nil {
-		keep = old.name
-	}
-	if err := removeStale(o.Dir, keep); err != nil {
+	if err := old.removeOthers(o.Dir); err != nil {
 		return Status{}, err
 	}
-	h, err := oom.FindHierarchy()
+	s, err := o.settings(old, limit)
 	if err != nil {
 		return Status{}, err
 	}
-	pids, err := o.pids(old)
-	if err != nil {
-		return Status{}, err
-	}
-	if old != nil && old.about.pidNS() != pids {
+	if old != nil && old.about.pidNS() != s.pidNS {
 		return o.startAnew()
 	}
-	s := settings{hierarchy: uint32(h.Version), abi: *o.abi, pidNS: pids, limit: limit}
 	a, st, err := o.bestTier(s, old)
 	if err != nil {
 		return st, err
@@ -260,6 +251,16 @@ func Unload(dir, lockDir string) error {
 		return fmt.Errorf("unload the OOM ledger: %w", permission(err))
 	}
 	return nil
+}
+
+// settings returns the settings of a ledger that takes the place of old.
+func (o Options) settings(old *oldLedger, limit *memlock) (settings, error) {
+	h, err := oom.FindHierarchy()
+	if err != nil {
+		return settings{}, err
+	}
+	pids, err := o.pids(old)
+	return settings{hierarchy: uint32(h.Version), abi: *o.abi, pidNS: pids, limit: limit}, err
 }
 
 // startAnew takes away a ledger with other PIDs, in which nothing of it can be written, and

@@ -86,6 +86,15 @@ func (old *oldLedger) close() {
 	}
 }
 
+// removeOthers removes the generations beside it, which loaders that died have left.
+func (old *oldLedger) removeOthers(dir string) error {
+	keep := ""
+	if old != nil {
+		keep = old.name
+	}
+	return removeStale(dir, keep)
+}
+
 // mapsFor returns the maps for the new programs to go on with: those of the old
 // ones where the ABI is the same. Both then write to the same maps for a
 // moment, and by_task's first writer of a victim is the one that counts it.
@@ -136,20 +145,6 @@ func (old *oldLedger) heir() (generation, bool) {
 		}
 	}
 	return generation{}, false
-}
-
-// removeStale removes what loaders that died have left: all generations but one.
-func removeStale(dir, keep string) error {
-	gens, err := otherGenerations(dir, keep)
-	if err != nil {
-		return err
-	}
-	for _, g := range gens {
-		if err := g.remove(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // pinnable refuses links that would end with this process: kprobes before
