@@ -56,9 +56,9 @@ func (s *Source) killed(l *Ledger, r *Record) (oom.Killed, error) {
 	}
 	k := oom.Killed{
 		Victim: (&probe{place: place{cgroup: r.Cgroup}}).victim(r),
-		Own:    r.Domain == r.Cgroup && r.Domain != 0, LimitPath: cgroupPath(s.h.Mount, r.Domain),
+		Own:    r.Domain == r.Cgroup && r.Domain != 0,
 	}
-	k.Lineage = oom.LineageUnknown
+	k.Lineage, k.LimitPath = oom.LineageUnknown, cgroupPath(s.h.Mount, r.Domain)
 	k.Cause = oom.Classify(oom.Kill[uint64]{
 		Constraint: r.Constraint, Order: r.Order, Limit: r.Domain, Victim: above, Container: r.Cgroup,
 	})

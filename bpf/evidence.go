@@ -107,6 +107,9 @@ func (p *probe) addInitLocked(r reading) {
 		v.Cause = p.place.causeFor(oom.Kill[uint64]{
 			Constraint: r.init.Constraint, Order: r.init.Order, Limit: r.init.Domain, Victim: r.cgroups, Inside: inside,
 		})
+		if v.Cause == oom.CauseUnknown {
+			v.LimitPath = cgroupPath(p.source.h.Mount, v.Limit)
+		}
 		p.initVictim = &v
 	}
 	v := *p.initVictim

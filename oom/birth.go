@@ -17,9 +17,6 @@ type Witness interface {
 type Killed struct {
 	Victim
 	Memory *Memory // nil where it is not known
-	// LimitPath is the cgroup whose limit fired, below the mount; "" where no limit did, or
-	// where the cgroup has gone.
-	LimitPath string
 	// Own is true if the limit is that of the victim's own cgroup.
 	Own bool
 }

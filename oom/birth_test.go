@@ -15,7 +15,7 @@ func TestTextOfAKill(t *testing.T) {
 		"runc:[2:INIT] (pid 812) since the node's memory was full":                     {Victim: Victim{PID: 812, Comm: "runc:[2:INIT]", Cause: CauseNode}},
 		"runc:[2:INIT] (pid 812)": {Victim: Victim{PID: 812, Comm: "runc:[2:INIT]"}},
 		"runc:[2:INIT] (pid 812) at the limit of the cgroup /kubepods/pod1: 64.0 MiB of 64.0 MiB: shared memory 60.0 MiB, anonymous 4.0 MiB": {
-			Victim: victim, LimitPath: "/kubepods/pod1", Memory: memory,
+			Victim: Victim{PID: 812, Comm: "runc:[2:INIT]", Limit: 7, LimitPath: "/kubepods/pod1"}, Memory: memory,
 		},
 	} {
 		require.Equal(t, want, k.String())

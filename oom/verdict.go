@@ -1,7 +1,9 @@
 package oom
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -80,6 +82,9 @@ func (v Verdict) LogFields(container string, e Exit, reported int, acked bool) m
 	if v.Kills > 0 {
 		fields["lineage"] = v.Lineage.String()
 	}
+	if limit := v.unknownLimit(); limit != "" {
+		fields["limit"] = limit
+	}
 	if v.Memory != nil {
 		fields["memory"] = v.Memory.String()
 	}
@@ -90,6 +95,20 @@ func (v Verdict) LogFields(container string, e Exit, reported int, acked bool) m
 		fields["sender"] = Unknown.String()
 	}
 	return fields
+}
+
+// unknownLimit returns the cgroup whose limit fired where the cause does not say whose
+// that is, "" where it does.
+func (v Verdict) unknownLimit() string {
+	if v.Cause != CauseUnknown {
+		return ""
+	}
+	for _, victim := range slices.Backward(v.Victims) {
+		if victim.Lineage == v.Lineage && victim.Limit != 0 {
+			return cmp.Or(victim.LimitPath, fmt.Sprintf("cgroup %d", victim.Limit))
+		}
+	}
+	return ""
 }
 
 // String returns the lineage, "unknown" where it is not known.

@@ -60,7 +60,16 @@ func TestLogFields(t *testing.T) {
 			Verdict{Rule: RuleInitVictim, OOMKilled: true, Init: Yes, Kills: 1, Lineage: LineageInit, Memory: &memory}, 137, 137,
 			map[string]any{"sender": nil, "lineage": "init", "memory": "24.0 MiB of 24.0 MiB: shared memory 20.0 MiB, anonymous 3.0 MiB"},
 		},
-		"a plain exit": {Verdict{Rule: RuleNothingKnown}, 3, 3, map[string]any{"sender": nil, "lineage": nil, "memory": nil}},
+		"a limit of nobody's": {
+			Verdict{Rule: RuleInitVictim, OOMKilled: true, Cause: CauseUnknown, Init: Yes, Kills: 1, Lineage: LineageInit, Victims: []Victim{
+				{Lineage: LineageInit, Limit: 9, LimitPath: "/sibling"}, {Lineage: LineageDescendant, Limit: 8},
+			}}, 137, 137, map[string]any{"limit": "/sibling"},
+		},
+		"a limit of nobody's, which is gone": {
+			Verdict{Rule: RuleWithinGrace, OOMKilled: true, Cause: CauseUnknown, Kills: 1, Victims: []Victim{{Limit: 9}}}, 1, 1,
+			map[string]any{"limit": "cgroup 9"},
+		},
+		"a plain exit": {Verdict{Rule: RuleNothingKnown}, 3, 3, map[string]any{"sender": nil, "lineage": nil, "memory": nil, "limit": nil}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fields := tc.verdict.LogFields("c", Exit{Pid: 7, Status: tc.status, At: time.Now()}, tc.reported, true)

@@ -37,6 +37,9 @@ type Victim struct {
 	// Limit is the ID of the cgroup whose limit fired; 0 where none did, or where it is
 	// not known.
 	Limit uint64 `json:"limit,omitempty"`
+	// LimitPath is the path of that cgroup below the mount, where Cause does not say whose
+	// cgroup it is; "" where the cgroup has gone.
+	LimitPath string `json:"limitPath,omitempty"`
 	// The sizes, in bytes.
 	Anon  uint64 `json:"anon"`
 	File  uint64 `json:"file"`

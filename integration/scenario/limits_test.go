@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -108,7 +109,8 @@ func TestMovedInit(t *testing.T) {
 		check(t, moved, o)
 		require.Equal(t, oom.RuleInitVictim, o.Verdict.Rule)
 		require.Len(t, o.Verdict.Victims, 1)
-		require.Equal(t, id, o.Verdict.Victims[0].Limit, "the cgroup whose limit fired is named")
+		require.Equal(t, id, o.Verdict.Victims[0].Limit)
+		require.Equal(t, strings.TrimPrefix(sibling, cgroupRoot), logLine(t, "verdict", o.ID)["limit"], "the cgroup whose limit fired is named")
 	}
 }
 
