@@ -70,14 +70,17 @@ func refusal(err error) string {
 
 // ensureLedger has the ledger loaded if none that this shim can use is pinned.
 // Containers start without it as well, so its errors end here: they stand in the file,
-// oomwitness check prints them, and the shim logs for which containers it has no ledger.
+// and the shim logs for which containers it has no ledger.
 func ensureLedger(ctx context.Context) {
-	if fi, err := os.Stat(refusedFile); err == nil && time.Since(fi.ModTime()).Abs() < refusedFor {
-		return
-	}
 	err := bpf.Usable()
 	if err != nil && !errors.Is(err, bpf.ErrABI) && !errors.Is(err, bpf.ErrPIDs) {
-		err = runLoader(ctx)
+		var loader string
+		if loader, err = findLoader(); err == nil {
+			if refusedLately() {
+				return
+			}
+			err = runLoader(ctx, loader)
+		}
 	}
 	if err == nil || errors.Is(err, bpf.ErrBusy) {
 		return
@@ -86,22 +89,33 @@ func ensureLedger(ctx context.Context) {
 	_ = os.WriteFile(refusedFile, []byte(err.Error()+"\n"), 0o600)
 }
 
+// refusedLately reports whether the ledger was refused a short time ago. A loader that
+// was not there is no refusal: somebody may have copied it since.
+func refusedLately() bool {
+	fi, err := os.Stat(refusedFile)
+	if err != nil || time.Since(fi.ModTime()).Abs() >= refusedFor {
+		return false
+	}
+	text, err := os.ReadFile(refusedFile)
+	return err == nil && !strings.HasPrefix(string(text), noLoader)
+}
+
+// noLoader begins the reason where there is nothing that could load the ledger.
+const noLoader = "no OOM ledger is loaded, and the command"
+
 // loaderName is the node command, which has the programs of the ledger and all that
 // loads them: what only a node's first pod needs is not in every pod's shim.
 const loaderName = "oomwitness"
 
 // runLoader runs "oomwitness load", and returns bpf.ErrBusy where another loader holds
 // the lock.
-func runLoader(ctx context.Context) error {
-	loader, err := findLoader()
-	if err != nil {
-		return err
-	}
+func runLoader(ctx context.Context, loader string) error {
 	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, loader, "load", "--own-pids").CombinedOutput()
 	if err == nil {
 		if err = bpf.Usable(); err == nil {
+			_ = os.Remove(refusedFile)
 			return nil
 		}
 		return fmt.Errorf("%s has loaded a ledger that this shim cannot use: %w", loader, err)
@@ -127,6 +141,6 @@ func findLoader() (string, error) {
 	if path, err := exec.LookPath(loaderName); err == nil {
 		return path, nil
 	}
-	return "", fmt.Errorf("no OOM ledger is loaded, and the command %s that loads it is neither %s nor on PATH: "+
+	return "", fmt.Errorf(noLoader+" %s that loads it is neither %s nor on PATH: "+
 		"copy it there, or run \"%s load\" after each boot", loaderName, beside, loaderName)
 }

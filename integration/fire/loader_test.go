@@ -15,33 +15,46 @@ import (
 
 // startAlone calls a shim's start as containerd 2.2 does, where no ledger is loaded
 // and none was refused: in namespaces of its own, which end with all that runs in
-// them. It prints what is pinned then, and why a ledger was refused.
+// them. It prints what is pinned then, and why a ledger was refused. With a second
+// argument it copies that command beside the shim, and does the same once more.
 const startAlone = `set -e
 mount --make-rprivate /
 mkdir -p /run/oomwitness
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs none /run/oomwitness
-"$1" -namespace loader -id alone -address /run/none.sock start </dev/null >/dev/null
-readlink /sys/fs/bpf/oomwitness/current || true
-cat /run/oomwitness/refused 2>/dev/null || true`
+start() {
+	"$1" -namespace loader -id "$2" -address /run/none.sock start </dev/null >/dev/null
+	readlink /sys/fs/bpf/oomwitness/current || true
+	cat /run/oomwitness/refused 2>/dev/null || true
+}
+start "$1" alone
+[ -z "$2" ] || cp "$2" "$(dirname "$1")/oomwitness"
+[ -z "$2" ] || start "$1" again`
 
 // TestLoaderBeside starts a shim with the command that loads the ledger beside it, and
 // one whose file is all that was copied to the node: that shim starts too, and says
-// what is missing and where to put it.
+// what is missing and where to put it. The next shim loads the ledger if it is there.
 func TestLoaderBeside(t *testing.T) {
-	for name, c := range map[string]struct{ beside, want string }{
-		"both files": {"oomwitness", `^g\d+_\d+_[ABC]_\d+\n$`},
-		"one file":   {"", `^no OOM ledger is loaded, and the command oomwitness that loads it is neither /.+/oomwitness nor on PATH: copy it there`},
+	const pinned = `g\d+_\d+_[ABC]_\d+\n$`
+	for name, c := range map[string]struct {
+		beside bool
+		later  string
+		want   string
+	}{
+		"both files": {true, "", `^` + pinned},
+		"one file": {false, shimtest.Command(t), `^no OOM ledger is loaded, and the command oomwitness that loads it ` +
+			`is neither /.+/oomwitness nor on PATH: copy it there.+\n` + pinned},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			shim := filepath.Join(dir, "containerd-shim-oomwitness-v2")
 			copyFile(t, shimtest.Ours(t), shim)
-			if c.beside != "" {
-				copyFile(t, shimtest.Command(t), filepath.Join(dir, c.beside))
+			if c.beside {
+				copyFile(t, shimtest.Command(t), filepath.Join(dir, "oomwitness"))
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o600))
-			cmd := exec.CommandContext(deadline(t), "unshare", "--mount-proc", "--pid", "--fork", "--kill-child", "sh", "-c", startAlone, "sh", shim)
+			cmd := exec.CommandContext(deadline(t), "unshare", "--mount-proc", "--pid", "--fork", "--kill-child",
+				"sh", "-c", startAlone, "sh", shim, c.later)
 			cmd.Dir = dir
 			cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 			out, err := cmd.CombinedOutput()
