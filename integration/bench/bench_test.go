@@ -54,6 +54,7 @@ func node(t *testing.T) *shimtest.Node {
 	n := shimtest.Start(t, shimtest.Config{Shim: shimtest.Ours(t), Root: tmpfs(t)})
 	before := loaded()
 	end(t, n.Run("first", shimtest.Args("exit", "0")))
+	require.True(t, loaded(), "without a ledger the figures are of another shim: is oomwitness beside OOMWITNESS_SHIM?")
 	if !before {
 		t.Cleanup(func() { require.NoError(t, bpf.Unload("", "")) })
 	}
