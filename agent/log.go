@@ -9,9 +9,6 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
 
-// Message is that of the line of an OOM event in the log, and of no other.
-const Message = "OOM kill"
-
 // logOOMEvent writes one line for the OOM event with all its victims.
 func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 	fields := logrus.Fields{
@@ -28,7 +25,7 @@ func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 	if in.Usage != nil {
 		fields["usage_bytes"] = size(*in.Usage)
 	}
-	log.WithFields(fields).Warn(Message)
+	log.WithFields(fields).Warn(events.LogMessage)
 }
 
 // The fields' types are numbers and objects in JSON, and short in text.

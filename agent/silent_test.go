@@ -33,7 +33,7 @@ func TestBacklogIsNamed(t *testing.T) {
 		said = append(said, e.Message)
 	}
 	backlog := "some OOM kills are too old to be reported: they are only counted"
-	require.Equal(t, []string{backlog, Message, Message}, said)
+	require.Equal(t, []string{backlog, events.LogMessage, events.LogMessage}, said)
 	require.Equal(t, logrus.Fields{"oom_events": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
 	require.EqualValues(t, 4, j.Totals().OOMEvents)
 }

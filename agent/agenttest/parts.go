@@ -37,8 +37,11 @@ type (
 	Pod = events.Pod
 )
 
-// Schema is that of an OOMEvent.
-const Schema = events.Schema
+// Schema is that of an OOMEvent, LogMessage the message of its line in the log.
+const (
+	Schema     = events.Schema
+	LogMessage = events.LogMessage
+)
 
 // KindInit and the others are kinds of containers.
 const (

@@ -84,7 +84,7 @@ func (a *agentProcess) next(t *testing.T) (logLine, bool) {
 	for a.log.Scan() {
 		var line logLine
 		require.NoError(t, json.Unmarshal(a.log.Bytes(), &line), "%s", a.log.Bytes())
-		if line.Msg == agent.Message {
+		if line.Msg == agenttest.LogMessage {
 			return line, true
 		}
 	}

@@ -26,7 +26,7 @@ import (
 const (
 	address = "127.0.0.1:18080"
 	// message is that of an OOM event in the log.
-	message = "OOM kill"
+	message = agenttest.LogMessage
 )
 
 // Line is what the log says of an OOM event.

@@ -16,6 +16,9 @@ import (
 // only added.
 const Schema = 1
 
+// LogMessage is the message of the line of an OOM event in the log, and of no other line.
+const LogMessage = "OOM kill"
+
 // OOMEvent is one OOM event: the kernel was out of memory once, and killed one
 // or more processes for it.
 type OOMEvent struct {
