@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func TestInlineCommands(t *testing.T) {
 	seen := 0
 	for _, p := range pages(t) {
 		for _, span := range p.Spans() {
-			if words := strings.Fields(span); len(words) > 1 && (words[0] == "make" || words[0] == "oomwitness" || words[0] == "install") {
+			if words := strings.Fields(span); len(words) > 1 && slices.Contains([]string{"make", "oomwitness", "kubectl", "install"}, words[0]) {
 				if seen++; words[0] == "install" {
 					words = append([]string{"oomwitness"}, words...)
 				}
@@ -76,10 +77,10 @@ func parse(command string) (calls [][]string, err error) {
 	return calls, nil
 }
 
-// checker knows the targets of make and the help texts of oomwitness.
+// checker knows the targets of make, and the help texts of oomwitness and its plugin.
 type checker struct {
 	targets map[string]bool
-	help    map[string]string // by the subcommand, such as "node setup"; "" for none
+	help    map[string]string // by the command, such as "oomwitness node setup"
 }
 
 // othersFlags are flags in the pages that are not of oomwitness.
@@ -89,12 +90,19 @@ var othersFlags = map[string]string{
 	"--no-hooks":    "Helm",
 	"--cgroup-root": "kubelet",
 	"--runtime":     "Docker",
+	"--config":      "containerd",
 }
 
 var targetLine = regexp.MustCompile(`(?m)^((?:[a-z0-9][a-z0-9-]*\s?)+):`)
 
+// known is what newChecker has found out, for the tests after the first.
+var known checker
+
 func newChecker(t *testing.T) checker {
 	t.Helper()
+	if known.help != nil {
+		return known
+	}
 	makefile, err := os.ReadFile(filepath.Join(Root, "Makefile"))
 	require.NoError(t, err)
 	c := checker{targets: map[string]bool{}, help: map[string]string{}}
@@ -103,22 +111,30 @@ func newChecker(t *testing.T) checker {
 			c.targets[target] = true
 		}
 	}
-	program := shimtest.Command(t)
-	var learn func(subcommand string)
-	learn = func(subcommand string) {
-		out, err := exec.CommandContext(t.Context(), program, append(strings.Fields(subcommand), "--help")...).Output()
-		require.NoError(t, err, "oomwitness %s --help", subcommand)
-		c.help[subcommand] = string(out)
-		_, list, _ := strings.Cut(string(out), "Available Commands:\n")
-		list, _, _ = strings.Cut(list, "\n\n")
-		for line := range strings.Lines(list) {
-			if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); name != "" && name != "help" && name != "completion" {
-				learn(strings.TrimSpace(subcommand + " " + name))
-			}
+	c.learn(t, "oomwitness", shimtest.Command(t))
+	plugin := filepath.Join(t.TempDir(), "kubectl-oomwitness")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", plugin, "./cmd/kubectl-oomwitness")
+	build.Dir = Root
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	c.learn(t, "kubectl oomwitness", plugin)
+	known = c
+	return c
+}
+
+// learn reads the help text of a command and of each below it.
+func (c checker) learn(t *testing.T, command string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), args[0], append(args[1:], "--help")...).Output()
+	require.NoError(t, err, "%s --help", command)
+	c.help[command] = string(out)
+	_, list, _ := strings.Cut(string(out), "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	for line := range strings.Lines(list) {
+		if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); name != "" && name != "help" && name != "completion" {
+			c.learn(t, command+" "+name, append(slices.Clone(args), name)...)
 		}
 	}
-	learn("")
-	return c
 }
 
 // wrong returns what a command names that is not there, "" for nothing. It knows make and
@@ -132,24 +148,30 @@ func (c checker) wrong(words []string) string {
 			}
 		}
 	case "oomwitness":
-		return c.wrongOfOomwitness(words[1:])
+		return c.wrongOf("oomwitness", words[1:])
+	case "kubectl":
+		if len(words) > 1 && words[1] == "oomwitness" {
+			return c.wrongOf("kubectl oomwitness", words[2:])
+		}
 	}
 	return ""
 }
 
-func (c checker) wrongOfOomwitness(words []string) string {
-	subcommand := ""
+// wrongOf returns which command or flag behind a known command is not there.
+func (c checker) wrongOf(command string, words []string) string {
 	for _, word := range words {
 		name, _, _ := strings.Cut(word, "=")
-		switch longer := strings.TrimSpace(subcommand + " " + word); {
+		switch longer := command + " " + word; {
 		case c.help[longer] != "":
-			subcommand = longer
+			command = longer
 		case strings.HasPrefix(name, "-"):
-			if !hasFlag(c.help[subcommand], name) {
-				return "oomwitness " + subcommand + " has no flag " + name
+			if !hasFlag(c.help[command], name) {
+				return command + " has no flag " + name
 			}
-		case subcommand == "" || strings.Contains(c.help[subcommand], "Available Commands:"):
-			return "oomwitness has no command " + longer
+		case word == "completion":
+			return ""
+		case strings.Contains(c.help[command], "Available Commands:"):
+			return "there is no command " + longer
 		}
 	}
 	return ""
@@ -173,7 +195,7 @@ func (c checker) flag(name string) bool {
 // TestChecker holds the check itself to its rules.
 func TestChecker(t *testing.T) {
 	c := newChecker(t)
-	for _, command := range []string{"make none", "oomwitness none", "oomwitness trace --none", "cd / && oomwitness node none --none | make none"} {
+	for _, command := range []string{"make none", "oomwitness none", "oomwitness trace --none", "kubectl oomwitness why a --none", "cd / && oomwitness node none --none | make none"} {
 		calls, err := parse(command)
 		require.NoError(t, err)
 		wrong := ""

@@ -52,7 +52,7 @@ type Exits struct {
 type ExitsOptions struct {
 	// Dir is the agent's state directory, Spool the folder of the shims' exits.
 	Dir, Spool string
-	// Warn receives each kind of trouble once.
+	// Warn is called once for each kind of trouble.
 	Warn func(error)
 }
 

@@ -34,8 +34,8 @@ func newEvents(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show the Events of OOM kills",
-		Long: `Show the Events of OOM kills, oldest first: those of the agents on pods and nodes, and
-those of kubelet on nodes. The API server keeps an Event for an hour, unless the cluster
+		Long: `Show the Events of OOM kills, oldest first: the agents' Events on pods and nodes, and
+kubelet's Events on nodes. The API server keeps an Event for an hour, unless the cluster
 is set up otherwise. -w goes on with new Events until Ctrl-C.`,
 		Example: `  kubectl oomwitness events -A
   kubectl oomwitness events -n shop -w`,

@@ -46,17 +46,21 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-oomwitness",
 		Short: "Say why a container has died",
-		Long: `Say why a container has died, which workloads are OOM-killed most, and in what state
-the agents of the cluster are.
+		Long: `Show why a container has died, the workloads with the most OOM kills, and the state of the
+agents of the cluster.
 
 The plugin asks the agent on the node of a pod through the API server (pods/proxy). The
-ClusterRoles that the Helm chart makes have the rights for that (docs/why.md). Where
-no agent answers, the plugin shows what the status of the pod and its Events say, and
-why there is no more.
+Helm chart's ClusterRoles have the rights (docs/why.md). If no agent answers, the plugin
+shows the status of the pod and its Events, and the reason.
 
-Exit status of all commands: 0, or 1 for a failure, 2 for a wrong command line, 3 if
-there is no such pod, container or run, 4 if no agent answered, and of why 5 if the
-container was OOM-killed.`,
+Exit status of all commands:
+
+  0  success
+  1  a failure
+  2  a wrong command line
+  3  no such pod, container or run
+  4  no agent answered
+  5  why: the container was OOM-killed`,
 		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
   kubectl oomwitness top -A --since 24h
   kubectl oomwitness events -A -w

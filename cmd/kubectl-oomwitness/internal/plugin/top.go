@@ -44,12 +44,12 @@ func newTop(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Show which workloads are OOM-killed most",
-		Long: `Show which workloads are OOM-killed most, by the containers that have ended and the
-processes that were killed on all nodes.
+		Long: `Show the workloads with the most OOM kills, by ended containers and killed processes on all
+nodes.
 
   ENDED  runs of the container that have ended
   OOM    of these, the runs that the OOM killer ended
-  KILLS  processes that the OOM killer ended, also such that the container survived
+  KILLS  processes that the OOM killer ended; the container may have survived
   PEAK   the largest memory.peak of a run, beside LIMIT for right-sizing
 
 An agent keeps the last 1,000 ends and 1,000 OOM events of its node. If they do not

@@ -30,17 +30,21 @@ func newWhy(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why POD [-c CONTAINER] [--previous]",
 		Short: "Say why the containers of a pod have died",
-		Long: `Say for each container of a pod what ended its newest run: by whose limit or by whose
-signal; the victim of the OOM killer, its relation to the container's init and its
-sizes; what filled the memory; the largest processes then; limit, request and peak; how
-often in the last day; and what to do. What is not known is named, with the reason.
+		Long: `For each container of a pod, show what ended the newest run: by whose limit, or by whose
+signal. The page has the victim of the OOM killer with its sizes, the contents of the memory,
+the largest processes, limit, request and peak. The page also has the number of OOM kills in
+the last day, and what to do. Each unknown fact is named, with the reason.
 
-A pod that was deleted is known for as long as the agent of its node keeps its ends: all
-agents are asked.
+why asks all agents for a deleted pod. An agent keeps the last ends of its node.
 
-Exit status: 0 if no container that is shown was OOM-killed, 5 if one was, 4 if no agent
-answered and the pod's status does not say OOMKilled, 3 if there is no such pod,
-container or run, 2 for a wrong command line, 1 for a failure.`,
+Exit status:
+
+  0  no container on the page was OOM-killed
+  1  a failure
+  2  a wrong command line
+  3  no such pod, container or run
+  4  no agent answered, and the pod's status does not say OOMKilled
+  5  a container on the page was OOM-killed`,
 		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
   kubectl oomwitness why web-7d4b9c-x2x8v -c app --previous
   kubectl oomwitness why web-7d4b9c-x2x8v -o json | jq '.runs[0].verdict'`,

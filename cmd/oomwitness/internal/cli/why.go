@@ -40,20 +40,25 @@ func newWhy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why CONTAINER|POD",
 		Short: "Say why a container of this node has ended",
-		Long: `Say why a container of this node has ended: who ended it, by whose limit or by whose
-signal; the victim of the OOM killer and its sizes; what filled the memory; limit and
-peak; how often in the last day; and what to do. What is not known is named, with the
-reason.
+		Long: `Show why a container of this node has ended: by whose limit, or by whose signal. The page has
+the victim of the OOM killer with its sizes, the contents of the memory, limit and peak. The
+page also has the number of OOM kills in the last day, and what to do. Each unknown fact is
+named, with the reason.
 
 The argument is the beginning of a container's ID, or the name of a pod, also as
-NAMESPACE/POD or NAMESPACE/POD/CONTAINER. why needs root, and no agent. It reads the
+NAMESPACE/POD or NAMESPACE/POD/CONTAINER. why needs root, and no agent. why reads the
 spool of exits, which the shims write, the records in the bundles, and the ledger. The
-exits of a node reach back to its boot, and some 700 to 1,400 of them are kept.
+exits of a node reach back to its boot, and some 700 to 1,400 exits are kept.
 
 On a cluster "kubectl oomwitness why POD" shows the same from anywhere.
 
-Exit status: 0 if the container was not OOM-killed, 1 for a failure, 2 for a wrong
-command line, 3 if nothing is known of such a container, 5 if it was OOM-killed.`,
+Exit status:
+
+  0  the container was not OOM-killed
+  1  a failure
+  2  a wrong command line
+  3  nothing is known of such a container
+  5  the container was OOM-killed`,
 		Example: `  oomwitness why 3f2a5c1d
   oomwitness why shop/web-7d4b9c-x2x8v -c app --previous
   oomwitness why web-7d4b9c-x2x8v -o json`,
