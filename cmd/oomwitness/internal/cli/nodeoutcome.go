@@ -21,7 +21,7 @@ type outcome struct {
 
 func (o *outcome) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.unsupported, "unsupported", "fail",
-		"setup: what to do on a node that cannot carry the shim: fail, or leave to change nothing, take the label and end well")
+		"setup: what to do on a node that cannot carry the shim: fail; or leave, to remove the label and change nothing else")
 	flags.StringVar(&o.message, "message-file", "",
 		"setup: file for why the node was left, such as /dev/termination-log, where \"oomwitness cluster status\" finds it")
 }

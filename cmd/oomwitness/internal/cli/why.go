@@ -40,7 +40,7 @@ func newWhy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why CONTAINER|POD",
 		Short: "Say why a container of this node has ended",
-		Long: `Show why a container of this node has ended: by whose limit, or by whose signal. The page has
+		Long: `Show the limit or the signal that ended a container of this node. The page has
 the victim of the OOM killer with its sizes, the contents of the memory, limit and peak. The
 page also has the number of OOM kills in the last day, and what to do. Each unknown fact is
 named, with the reason.
