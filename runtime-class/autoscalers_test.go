@@ -30,7 +30,9 @@ func TestAutoscalers(t *testing.T) {
 		Spec struct {
 			Template struct {
 				Metadata struct{ Labels map[string]string }
-				Spec     struct{ StartupTaints []struct{ Key, Effect string } }
+				Spec     struct {
+					StartupTaints []struct{ Key, Effect string }
+				}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -165,6 +166,7 @@ func TestEveryValueDoesSomething(t *testing.T) {
 			changed := render(t, values)
 			require.NotEqual(t, plain, changed, "it changes nothing")
 			require.NotEmpty(t, decode(t, changed))
+			keep(t, path, changed)
 			if c.want == "" {
 				require.Less(t, len(changed), len(plain), "it leaves nothing out")
 				return
@@ -172,6 +174,15 @@ func TestEveryValueDoesSomething(t *testing.T) {
 			require.True(t, hasLine(changed, c.want), "no line %q in\n%s", c.want, changed)
 			require.False(t, hasLine(plain, c.want), "there also by default")
 		})
+	}
+}
+
+// keep writes what the chart has with a value into the folder that $OOMWITNESS_RENDERED
+// names, if that is set: a real API server judges the files in integration/rollout.
+func keep(t *testing.T, path, rendered string) {
+	t.Helper()
+	if dir := os.Getenv("OOMWITNESS_RENDERED"); dir != "" {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, path+".yaml"), []byte(rendered), 0o600))
 	}
 }
 
