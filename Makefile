@@ -65,8 +65,9 @@ build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
 	$(TARGET) $(STATIC) -o $(BIN)/ $(SHIM)
 	$(TARGET) $(STATIC) -o $(BIN)/ ./cmd/oomwitness
 
-# $(1) a folder: the programs of all architectures, each in a folder of its name.
-programs_into = for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitness; do \
+# $(1) a folder, $(2) more programs: the programs of all architectures, each in a folder
+# of its name.
+programs_into = for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitness $(2); do \
 	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(1)/$$arch/ $$program; done; done
 
 .PHONY: image
@@ -94,7 +95,7 @@ release: ## VERSION=1.2.3: archives, deb, rpm, image, chart, SBOMs, checksums, p
 	@$(call say,release $(VERSION) of $(REVISION))
 	@[ -z "$$(git status --porcelain)" ] || { echo "make release: the working tree has changes, and a release is of a commit" >&2; exit 1; }
 	@rm -rf $(DIST) $(CACHE)/release/bin
-	$(call programs_into,$(CACHE)/release/bin)
+	$(call programs_into,$(CACHE)/release/bin,./cmd/kubectl-oomwitness)
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/release ./cmd/release
 	$(CACHE)/bin/release $(SEAL) $(foreach arch,$(ARCHES),--bin $(arch)=$(CACHE)/release/bin/$(arch))
 	for arch in $(ARCHES); do for packager in deb rpm; do \

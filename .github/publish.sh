@@ -12,9 +12,12 @@ host=${REPOSITORY%%/*}
 echo "$PASSWORD" | skopeo login --username "$USERNAME" --password-stdin "$host"
 echo "$PASSWORD" | cosign login --username "$USERNAME" --password-stdin "$host"
 chart=$REPOSITORY-chart
+predicate=$(mktemp)
+jq .predicate provenance.intoto.json >"$predicate"
 skopeo copy --all --preserve-digests "oci-archive:oomwitness-image_$version.oci.tar" "docker://$REPOSITORY:$version"
 skopeo copy --preserve-digests "oci-archive:oomwitness-chart_$version.oci.tar" "docker://$chart:$version"
 for name in "$REPOSITORY" "$chart"; do
 	digest=$(skopeo inspect --format '{{.Digest}}' "docker://$name:$version")
 	cosign sign --yes "$name@$digest"
+	cosign attest --yes --type slsaprovenance1 --predicate "$predicate" "$name@$digest"
 done

@@ -25,6 +25,7 @@ say archive
 tar -xzf "oomwitness_${version}_linux_amd64.tar.gz" -C "$dir"
 "$dir/oomwitness-$version/oomwitness" --version | grep -F "v$version"
 "$dir/oomwitness-$version/containerd-shim-oomwitness-v2" -v | grep -F "v$version"
+"$dir/oomwitness-$version/kubectl-oomwitness" --version | grep -F "v$version"
 say deb
 dpkg-deb --field "oomwitness_${version}_linux_amd64.deb" Package Version Architecture
 dpkg-deb -x "oomwitness_${version}_linux_amd64.deb" "$dir/deb"

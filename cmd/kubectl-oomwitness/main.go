@@ -14,10 +14,15 @@ import (
 	"github.com/oomwitness/oomwitness/why/cli"
 )
 
+// version is set at link time: -ldflags "-X main.version=v1.2.3".
+var version = "(devel)"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	err := plugin.New(streams).ExecuteContext(ctx)
+	command := plugin.New(streams)
+	command.Version = version
+	err := command.ExecuteContext(ctx)
 	stop()
 	cli.Print(os.Stderr, "kubectl oomwitness", err)
 	os.Exit(cli.Status(err))

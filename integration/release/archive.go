@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/oomwitness/oomwitness/integration/image"
 )
 
 // file of an archive.
@@ -26,7 +24,7 @@ type file struct {
 func (s Source) archive(arch string) ([]byte, error) {
 	var files []file
 	top := "oomwitness-" + s.Version
-	for _, name := range image.Programs {
+	for _, name := range programs {
 		data, err := os.ReadFile(filepath.Join(s.Bins[arch], name))
 		if err != nil {
 			return nil, err

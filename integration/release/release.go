@@ -42,6 +42,9 @@ type Source struct {
 	Command []string
 }
 
+// programs are in each archive: those of the image, and kubectl's plugin.
+var programs = append(slices.Clone(image.Programs), "kubectl-oomwitness")
+
 // documents of the source tree go into each archive.
 var documents = []string{"LICENSE", "CHANGELOG.md", "README.md", "SECURITY.md"}
 

@@ -21,8 +21,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/stretchr/testify/require"
-
-	"github.com/oomwitness/oomwitness/integration/image"
 )
 
 const (
@@ -71,7 +69,7 @@ func build(t *testing.T, dir string) Source {
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
 		s.Bins[arch] = filepath.Join(dir, arch)
-		for _, name := range image.Programs {
+		for _, name := range programs {
 			cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(arch, name), ".")
 			cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
 			out, err := cmd.CombinedOutput()
@@ -158,7 +156,7 @@ func TestContents(t *testing.T) {
 	s := source(t)
 	files := made(t, s)
 	archive := gunzipped(t, files["oomwitness_1.2.3_linux_arm64.tar.gz"])
-	for _, name := range image.Programs {
+	for _, name := range programs {
 		want, err := os.ReadFile(filepath.Join(s.Bins["arm64"], name))
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(want, archive["oomwitness-1.2.3/"+name]))
@@ -181,8 +179,8 @@ func TestContents(t *testing.T) {
 	for _, p := range bom.Packages {
 		names = append(names, p.PackageName)
 	}
-	require.Equal(t, []string{"oomwitness", "std", "./dep", "containerd-shim-oomwitness-v2"}, names)
-	require.Len(t, bom.Relationships, 6, "two programs, each with two modules")
+	require.Equal(t, []string{"oomwitness", "std", "./dep", "containerd-shim-oomwitness-v2", "kubectl-oomwitness"}, names)
+	require.Len(t, bom.Relationships, 9, "three programs, each with two modules")
 }
 
 // TestChartLayout: every descriptor refers to what is there.

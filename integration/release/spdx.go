@@ -16,8 +16,6 @@ import (
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
-
-	"github.com/oomwitness/oomwitness/integration/image"
 )
 
 // notInID is what an identifier of SPDX may not have.
@@ -36,7 +34,7 @@ func (s Source) spdx(arch string) ([]byte, error) {
 		},
 	}
 	modules := map[common.ElementID]bool{}
-	for _, name := range image.Programs {
+	for _, name := range programs {
 		data, err := os.ReadFile(filepath.Join(s.Bins[arch], name))
 		if err != nil {
 			return nil, err
