@@ -48,14 +48,18 @@ func (c Config) Source(root rootfs.Dir) Source {
 			return Source{Generator: "k0s", Folder: path.Join(dir, "containerd.d"), Restarts: true}
 		}
 	}
+	name := "config.toml.tmpl"
+	if c.Version() > 2 {
+		name = "config-v3.toml.tmpl"
+	}
 	if by := generated.FindSubmatch(text); by != nil {
-		name := "config.toml.tmpl"
-		if c.Version() > 2 {
-			name = "config-v3.toml.tmpl"
-		}
 		// {{ template "base" . }} exists since September 2023: 1.24.17, 1.25.13, 1.26.8,
 		// 1.27.5 and 1.28.1 of both.
 		return Source{Generator: string(by[1]), Template: path.Join(dir, name), Includes: templateCreated}
+	}
+	// A template of the node's owner need not have that line.
+	if template := path.Join(dir, name); root.Exists(template) {
+		return Source{Generator: "k3s or RKE2", Template: template}
 	}
 	if template := path.Join(dir, templateName); root.Exists(template) {
 		return Source{Generator: "MicroK8s", Template: template}
