@@ -64,6 +64,7 @@ build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
 	@mkdir -p $(BIN)
 	$(TARGET) $(STATIC) -o $(BIN)/ $(SHIM)
 	$(TARGET) $(STATIC) -o $(BIN)/ ./cmd/oomwitness
+	$(TARGET) $(STATIC) -o $(BIN)/ ./cmd/kubectl-oomwitness
 
 # $(1) a folder, $(2) more programs: the programs of all architectures, each in a folder
 # of its name.
@@ -111,6 +112,12 @@ release-test: $(HELM) ## The release of HEAD built twice, in two folders, and co
 	@$(call say,a release twice)
 	packaging/twice.sh $(CACHE)/release/twice $(RELEASE_TEST_VERSION)
 RELEASE_TEST_VERSION := 9.8.7-test.1
+
+.PHONY: krew
+krew: ## VERSION=1.2.3: the kubectl plugin for Linux, macOS and Windows, and its manifest for krew, in .cache/krew
+	@$(call say,kubectl plugin $(VERSION))
+	@mkdir -p $(CACHE)/krew
+	packaging/krew/manifest.sh $(VERSION) $(CACHE)/krew > $(CACHE)/krew/oomwitness.yaml
 
 HELM := $(CACHE)/bin/helm
 DESCHEDULER := $(CACHE)/bin/descheduler
