@@ -216,7 +216,7 @@ func (b *bench) why(t *testing.T) {
 	t.Logf("\n%s", out)
 	require.Equal(t, why.StatusOOM, status)
 	for _, text := range []string{
-		"shop/" + b.pod + "/app: OOMKilled, 60s ago\n", "the container's own memory limit of 64.0Mi", "victim       python3, the container's init",
+		"shop/" + b.pod + "/app: OOMKilled, ", "the container's own memory limit of 64.0Mi", "victim       python3, the container's init",
 		"filled by    ###################.  94%   60.0Mi  anonymous", "limit 64.0Mi, request 32.0Mi, peak 64.0Mi (100% of the limit)",
 		"2 runs of this container ended, 1 of them OOMKilled", "restarts     2", "earlier runs", "killed by a signal, status 137 (SIGKILL)",
 	} {

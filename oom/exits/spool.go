@@ -79,7 +79,7 @@ func openCurrent(path string) (int, error) {
 	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	for {
 		fd, err := unix.Open(path, flags, 0o600)
-		if err != unix.EINTR { //nolint:errorlint // unix.Open returns a plain Errno
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}

@@ -5,63 +5,82 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
 )
 
-// Top counts what ended and what was killed since a time, in pods alone: what is the
-// node's own is a number.
+// counter counts in pods alone: what is the node's own is a number.
+type counter struct {
+	top   why.Top
+	since time.Time
+	rows  map[[3]string]*why.Count
+}
+
+// Top counts what ended and what was killed since a time.
 func Top(s *Sources, since, now time.Time) why.Top {
-	top := why.Top{Schema: why.Schema, Time: now.UTC().Truncate(time.Second), Node: s.Node, Since: since.UTC(), Rows: []why.Count{}}
-	rows := map[[3]string]*why.Count{}
-	row := func(pod *why.Pod, container string, at time.Time) *why.Count {
-		if top.Kept == nil || at.Before(*top.Kept) {
-			top.Kept = new(at.UTC())
-		}
-		switch {
-		case at.Before(since):
-			return nil
-		case pod == nil || pod.Name == "":
-			top.Hidden++
-			return nil
-		}
-		key := [3]string{pod.Namespace, pod.Name, container}
-		if rows[key] == nil {
-			rows[key] = &why.Count{Namespace: pod.Namespace, Pod: pod.Name, Container: container}
-		}
-		return rows[key]
-	}
+	c := counter{since: since, rows: map[[3]string]*why.Count{}, top: why.Top{
+		Schema: why.Schema, Time: now.UTC().Truncate(time.Second), Node: s.Node, Since: since.UTC(), Rows: []why.Count{},
+	}}
 	for i := range s.Exits {
-		e := &s.Exits[i]
-		if c := row(podOf(e.Pod), containerName(e.Pod), e.At); c != nil {
-			c.Ended++
-			if e.Verdict.OOMKilled {
-				c.OOM++
-			}
-			if m := e.Memory; m != nil && m.Peak != nil && (c.Peak == nil || *m.Peak > *c.Peak) {
-				c.Peak, c.Limit = m.Peak, m.Limit
-			}
-		}
+		c.exit(&s.Exits[i])
 	}
 	for i := range s.Events {
-		e := &s.Events[i]
-		for _, of := range e.Of {
-			if c := row(of.Pod, of.Name, e.Time); c != nil {
-				c.Kills++
-				if c.Last == nil || e.Time.After(*c.Last) {
-					c.Last, c.Cause = new(e.Time.UTC()), e.Cause
-				}
-			}
+		c.event(&s.Events[i])
+	}
+	for _, row := range c.rows {
+		c.top.Rows = append(c.top.Rows, *row)
+	}
+	slices.SortFunc(c.top.Rows, most)
+	if n := len(c.top.Rows); n > why.MaxRows {
+		c.top.Omitted, c.top.Rows = n-why.MaxRows, c.top.Rows[:why.MaxRows]
+	}
+	return c.top
+}
+
+func (c *counter) exit(e *exits.Exit) {
+	row := c.row(podOf(e.Pod), containerName(e.Pod), e.At)
+	if row == nil {
+		return
+	}
+	row.Ended++
+	if e.Verdict.OOMKilled {
+		row.OOM++
+	}
+	if m := e.Memory; m != nil && m.Peak != nil && (row.Peak == nil || *m.Peak > *row.Peak) {
+		row.Peak, row.Limit = m.Peak, m.Limit
+	}
+}
+
+func (c *counter) event(e *Event) {
+	for _, of := range e.Of {
+		row := c.row(of.Pod, of.Name, e.Time)
+		if row == nil {
+			continue
+		}
+		row.Kills++
+		if row.Last == nil || e.Time.After(*row.Last) {
+			row.Last, row.Cause = new(e.Time.UTC()), e.Cause
 		}
 	}
-	for _, c := range rows {
-		top.Rows = append(top.Rows, *c)
+}
+
+// row returns the row to count in, nil for what is too old or the node's own.
+func (c *counter) row(pod *why.Pod, container string, at time.Time) *why.Count {
+	if c.top.Kept == nil || at.Before(*c.top.Kept) {
+		c.top.Kept = new(at.UTC())
 	}
-	slices.SortFunc(top.Rows, most)
-	if len(top.Rows) > why.MaxRows {
-		top.Omitted = len(top.Rows) - why.MaxRows
-		top.Rows = top.Rows[:why.MaxRows]
+	switch {
+	case at.Before(c.since):
+		return nil
+	case pod == nil || pod.Name == "":
+		c.top.Hidden++
+		return nil
 	}
-	return top
+	key := [3]string{pod.Namespace, pod.Name, container}
+	if c.rows[key] == nil {
+		c.rows[key] = &why.Count{Namespace: pod.Namespace, Pod: pod.Name, Container: container}
+	}
+	return c.rows[key]
 }
 
 // most orders rows: the most OOM kills first.

@@ -32,7 +32,7 @@ func (s *server) sources() *collect.Sources {
 		c.Detail = "a ledger of tier C does not see it"
 	}
 	for _, e := range slices.Backward(s.History.Newest()) {
-		one := e.OOMEvent.Why()
+		one := e.Why()
 		one.Killed = e.Killed
 		c.Events = append(c.Events, one)
 	}
