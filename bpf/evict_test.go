@@ -43,7 +43,7 @@ func newFull(t *testing.T) *full {
 	m := u.coll.Maps
 	require.NoError(t, m[mapMeta].Put(metaAbout, &metaValue{ABI: ABI, Tier: TierC, State: stateActive, Hierarchy: 2}))
 	f.ledger = &Ledger{
-		gen: generation{name: "g0_0_C_1"}, tier: TierC, version: Version,
+		gen: generation{name: "g0_0_C_1"}, tier: TierC, version: Version, about: metaValue{ABI: ABI, Tier: TierC, Hierarchy: 2},
 		meta: m[mapMeta], byTask: m[mapByTask], byCgroup: m[mapByCgroup], inits: m[mapInits], memories: m[mapMemories],
 	}
 	f.probe = &probe{

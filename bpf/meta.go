@@ -40,6 +40,12 @@ func (l *Ledger) Meta() (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
+	return l.counted(a)
+}
+
+// counted reads the counts. What is said about a ledger stays while the ledger is in
+// force, and so the reading of an exit takes that as it was when the ledger was opened.
+func (l *Ledger) counted(a metaValue) (Meta, error) {
 	c, err := counts(l.meta)
 	if err != nil {
 		return Meta{}, err

@@ -128,7 +128,7 @@ func (p *probe) Read() (oom.Evidence, error) {
 
 // readLocked asks the ledger for all that a reading needs.
 func (p *probe) readLocked(l *Ledger) (r reading, err error) {
-	if r.meta, err = l.Meta(); err != nil {
+	if r.meta, err = l.counted(l.about); err != nil {
 		return r, err
 	}
 	if r.cgroup, _, err = l.cgroup(p.place.cgroup); err != nil {
