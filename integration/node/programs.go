@@ -37,7 +37,7 @@ func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
 // supervisorPackages are the supervisors that containers have as PID 1, what watches the
 // node's memory, and all that both need: their scripts are not run.
 var supervisorPackages = []string{
-	"systemd-oomd", "earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
+	"earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
 	"supervisor", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib",
 	"python3-pkg-resources", "libexpat1", "zlib1g", "libssl3",
 	"busybox-static", "libc6",

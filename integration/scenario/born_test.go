@@ -40,7 +40,7 @@ func TestFullPod(t *testing.T) {
 	holder := mix.Case{
 		Name: "holder", Pod: pod, PodLimit: full * mix.MiB,
 		Container: mix.Container{
-			Args: []string{"fill", "/tmp/file", "62"}, Score: -1000, Output: true,
+			Args: []string{"fill", "/tmp/file"}, Score: -1000, Output: true,
 			Mounts: []specs.Mount{{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1g"}}},
 		},
 	}
@@ -53,5 +53,5 @@ func TestFullPod(t *testing.T) {
 	require.ErrorContains(t, err, bornDead)
 	t.Log(err)
 	require.ErrorContains(t, err, "at the limit of the cgroup /kubepods")
-	require.ErrorContains(t, err, " of 64.0 MiB: shared memory 62.")
+	require.ErrorContains(t, err, " of 64.0 MiB: shared memory 6")
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,42 +51,6 @@ func killedBy(t *testing.T, r *mix.Runner, c mix.Case, comm string) {
 		require.Equal(t, comm, o.Verdict.Sender.Comm)
 		require.Contains(t, logLine(t, "verdict", o.ID)["sender"], comm)
 	}
-}
-
-// TestSystemdOOMD has Debian's systemd-oomd kill a container, whose memory is under
-// pressure, and which is watched since its unit says so.
-func TestSystemdOOMD(t *testing.T) {
-	r := runner(t)
-	if mix.DriverHere() != mix.Systemd {
-		t.Skip("needs systemd as init: FLAVOUR=systemd")
-	}
-	if _, err := os.Stat("/proc/pressure/memory"); err != nil {
-		t.Skip("needs a kernel that counts the pressure of memory: ", err)
-	}
-	freshLedger(t)
-	root := debian(t)
-	swapOn(t, 256*mix.MiB)
-	for name, from := range map[string]string{
-		"/etc/dbus-1/system.d/org.freedesktop.oom1.conf": "usr/share/dbus-1/system.d/org.freedesktop.oom1.conf",
-		"/run/systemd-oomd": "lib/systemd/systemd-oomd",
-	} {
-		output(t, "cp", filepath.Join(root, from), name)
-		t.Cleanup(func() { require.NoError(t, os.Remove(name)) })
-	}
-	put(t, "/", "etc/systemd/oomd.conf", "[OOM]\nDefaultMemoryPressureDurationSec=2s\n")
-	t.Cleanup(func() { require.NoError(t, os.Remove("/etc/systemd/oomd.conf")) })
-	require.NoError(t, os.MkdirAll("/run/systemd/oom", 0o755))
-	output(t, "systemctl", "reload", "dbus.service")
-	started(t, "/run/systemd-oomd")
-	killedBy(t, r, mix.Case{
-		Name:      "oomd",
-		Container: mix.Container{Args: []string{"hog"}, Unified: map[string]string{"memory.high": strconv.Itoa(limit)}},
-		Act: func(ctx context.Context, run *mix.Running) error {
-			return exec.CommandContext(ctx, "systemctl", "set-property", "--runtime", "oomw-"+run.Task.ID()+".scope",
-				"ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=1%").Run()
-		},
-		Want: mix.Want{Status: 137, Init: oom.No},
-	}, "systemd-oomd")
 }
 
 // chrooted starts a program in a root file system, with the node's processes, until the

@@ -136,8 +136,8 @@ static int term_child_oom(int argc, char **argv)
 	return (int)number(argc, argv, 2, 1);
 }
 
-// fill writes a file of count MiB (0: without end), and holds it: on tmpfs its pages are
-// memory.
+// fill writes a file of count MiB (0: until that fails), and holds it: on tmpfs its pages
+// are memory.
 static int fill(int argc, char **argv)
 {
 	static char chunk[MIB];
@@ -148,8 +148,11 @@ static int fill(int argc, char **argv)
 		die("open the file to fill");
 	exit_on_term(0);
 	for (unsigned long done = 0; count == 0 || done < count; done++)
-		if (write(fd, chunk, sizeof chunk) < 0)
-			die("fill the file");
+		if (write(fd, chunk, sizeof chunk) < 0) {
+			if (count > 0)
+				die("fill the file");
+			break;
+		}
 	say("ready\n");
 	wait_for_signals();
 	return 0;

@@ -24,7 +24,7 @@
 //	trap-term N                  say "ready", exit N at SIGTERM
 //	child-oom-trap N             child-oom-sleep that exits N at SIGTERM, SIGINT, SIGQUIT, SIGUSR1 and RTMIN+3
 //	term-child-oom [N [COUNT]]   so many children hog until they are killed (0), say "ready"; at SIGTERM one more, then exit N (1)
-//	fill FILE [MiB]              write a file (0 or none: without end), say "ready", exit 0 at SIGTERM
+//	fill FILE [MiB]              write a file (0 or none: until that fails), say "ready", exit 0 at SIGTERM
 //	cat                          copy stdin to stdout
 //
 // It exits 99 when it could not do what it was asked for.
