@@ -221,22 +221,24 @@ the turns.`,
 		Example: `  oomwitness node setup --node worker-1
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(f.turn.check(), f.outcome.open()); err != nil {
-				return err
-			}
-			n, err := f.node(cmd, k, true)
-			if n == nil {
-				return err
-			}
-			if err == nil {
-				err = f.turn.setUp(cmd, f.leases, f.name, n)
-			}
-			return f.outcome.of(cmd, n, err)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.setUp(cmd, k) },
 	}
 	f.add(cmd)
 	return cmd
+}
+
+func (f *nodeFlags) setUp(cmd *cobra.Command, k kernel) error {
+	if err := errors.Join(f.turn.check(), f.outcome.open()); err != nil {
+		return err
+	}
+	n, err := f.node(cmd, k, true)
+	if n == nil {
+		return err
+	}
+	if err == nil {
+		err = f.turn.setUp(cmd, f.leases, f.name, n)
+	}
+	return f.outcome.of(cmd, n, err)
 }
 
 func newNodeRemove(k kernel) *cobra.Command {
