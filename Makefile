@@ -248,13 +248,6 @@ operators: cluster-programs ## jobfailure inside an operator of controller-runti
 	  $(GO) build -modfile=$$mod -o ../../$(CACHE)/bin/operator-$$mod .) || exit 1; done
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./operator
 
-.PHONY: operators
-operators: cluster-programs ## jobfailure inside an operator of controller-runtime 0.22 and of the newest, against a real API server; minutes
-	@$(call say,jobfailure in operators)
-	for mod in go.mod newest.mod; do (cd jobfailure/operator && $(GO) test -count=1 -modfile=$$mod ./... && \
-	  $(GO) build -modfile=$$mod -o ../../$(CACHE)/bin/operator-$$mod .) || exit 1; done
-	cd integration && $(GO) test -count=1 -timeout 20m -v ./operator
-
 .PHONY: agent-storm
 agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real API server, the agent killed meanwhile; root; AGENT_LIVES=50
 	@[ "$$(id -u)" = 0 ] || { echo "make agent-storm: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
