@@ -4,10 +4,6 @@ import (
 	"encoding/json"
 	"runtime"
 	"slices"
-
-	"github.com/in-toto/in-toto-golang/in_toto"
-	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
-	slsa "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
 )
 
 const (
@@ -16,12 +12,34 @@ const (
 	buildType = repository + "/blob/main/docs/release.md#provenance"
 )
 
-// statement is in-toto's, with SLSA's predicate.
+// statement is in-toto's of version 1 with SLSA's predicate of version 1, as far as they
+// are used: https://slsa.dev/spec/v1.0/provenance. The types of in-toto's Go module are
+// those of protobuf, whose JSON differs from one build to the next.
 type statement struct {
-	Type          string                   `json:"_type"`
-	Subject       []in_toto.Subject        `json:"subject"`
-	PredicateType string                   `json:"predicateType"`
-	Predicate     slsa.ProvenancePredicate `json:"predicate"`
+	Type          string     `json:"_type"`
+	Subject       []resource `json:"subject"`
+	PredicateType string     `json:"predicateType"`
+	Predicate     struct {
+		BuildDefinition buildDefinition `json:"buildDefinition"`
+		RunDetails      struct {
+			Builder struct {
+				ID string `json:"id"`
+			} `json:"builder"`
+		} `json:"runDetails"`
+	} `json:"predicate"`
+}
+
+type buildDefinition struct {
+	BuildType            string         `json:"buildType"`
+	ExternalParameters   map[string]any `json:"externalParameters"`
+	InternalParameters   map[string]any `json:"internalParameters"`
+	ResolvedDependencies []resource     `json:"resolvedDependencies"`
+}
+
+type resource struct {
+	Name   string            `json:"name,omitempty"`
+	URI    string            `json:"uri,omitempty"`
+	Digest map[string]string `json:"digest"`
 }
 
 // provenance states what the files were made from, by which command. Who built is for
@@ -32,16 +50,16 @@ func (s Source) provenance(digests map[string]string) ([]byte, error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	out := statement{Type: in_toto.StatementInTotoV1, PredicateType: slsa.PredicateSLSAProvenance}
+	out := statement{Type: "https://in-toto.io/Statement/v1", PredicateType: "https://slsa.dev/provenance/v1"}
 	for _, name := range names {
-		out.Subject = append(out.Subject, in_toto.Subject{Name: name, Digest: common.DigestSet{"sha256": digests[name]}})
+		out.Subject = append(out.Subject, resource{Name: name, Digest: map[string]string{"sha256": digests[name]}})
 	}
-	out.Predicate.BuildDefinition = slsa.ProvenanceBuildDefinition{
+	out.Predicate.BuildDefinition = buildDefinition{
 		BuildType:          buildType,
 		ExternalParameters: map[string]any{"version": s.Version, "repository": s.Repository},
 		InternalParameters: map[string]any{"go": runtime.Version(), "command": s.Command},
-		ResolvedDependencies: []slsa.ResourceDescriptor{{
-			URI: "git+" + repository + "@" + s.Revision, Digest: common.DigestSet{"gitCommit": s.Revision},
+		ResolvedDependencies: []resource{{
+			URI: "git+" + repository + "@" + s.Revision, Digest: map[string]string{"gitCommit": s.Revision},
 		}},
 	}
 	out.Predicate.RunDetails.Builder.ID = repository + "/blob/" + s.Revision + "/Makefile#release"
