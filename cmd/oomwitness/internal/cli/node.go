@@ -215,9 +215,8 @@ works there (chroot), with the host's own programs. setup needs:
   CAP_SYS_RESOURCE        prlimit(2) for it before Linux 5.11
 
 setup runs as root, because root owns the files. setup needs no privileged container and no
-namespace of the host. Of Kubernetes setup needs "patch" on nodes, and with
---startup-taint "get" too. With --at-once setup needs "get" and "update" on the Leases of
-the turns.`,
+namespace of the host. Of Kubernetes setup needs "patch" on nodes, with --startup-taint
+"get" too, and with --at-once "get" and "update" on the Leases of the turns.`,
 		Example: `  oomwitness node setup --node worker-1
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
