@@ -55,12 +55,15 @@ const handoverPoll = 5 * time.Millisecond
 // meanwhile: what f found holds when ask returns no error.
 func (h *Handle) ask(f func(*Ledger) error) error {
 	deadline := time.Now().Add(h.wait)
-	for first := true; ; first = false {
+	for try := 1; ; try++ {
 		err := h.askOnce(f)
-		if !errors.Is(err, ErrRetired) || errors.Is(err, ErrAbsent) || !first && time.Now().After(deadline) || !h.replaced() {
+		switch {
+		case !errors.Is(err, ErrRetired), errors.Is(err, ErrAbsent):
 			return err
-		}
-		if !first {
+		case try == 1 && h.wait == 0: // the next try opens the ledger in force, if there is one
+		case time.Now().After(deadline), !h.replaced():
+			return err
+		default:
 			time.Sleep(handoverPoll)
 		}
 	}
