@@ -145,7 +145,7 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 
 # Those that make no kills. Every ledger sees all the kills of its machine, so the
 # others want it for themselves: make ledger.
-LEDGER_UNIT := TestLayout|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
+LEDGER_UNIT := TestLayout|TestEntryMadeAmidAReading|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
 
 .PHONY: ledger
 ledger: ## The ledger's own tests: on this machine, and in the guest on KERNEL with each tier

@@ -182,7 +182,8 @@ func (p *probe) takeLocked(r reading) error {
 	evicted := r.cgroup.Victims == 0 && (p.seen > 0 || r.meta.Cgroups-p.cgroups > sureCgroups) ||
 		p.baseOf(r.cgroup) == p.base && r.cgroup.Victims < p.seen
 	if !evicted {
-		p.base, p.seen, p.cgroups = p.baseOf(r.cgroup), r.cgroup.Victims, r.meta.Cgroups
+		// The entry may have been made after the count was read.
+		p.base, p.seen, p.cgroups = p.baseOf(r.cgroup), r.cgroup.Victims, max(r.meta.Cgroups, r.cgroup.made)
 		p.killsLocked(r)
 	}
 	p.initLocked(r)
