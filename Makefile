@@ -524,6 +524,7 @@ test-full: ## The same with the full counts; takes hours
 	@$(MAKE) test-arm64-short
 	@$(MAKE) release-test
 	@$(MAKE) operators
+	@$(MAKE) site
 	@$(MAKE) kube DRIVER=cgroupfs
 	@$(MAKE) kube-reboot
 	@$(MAKE) api API_AWAY=5m

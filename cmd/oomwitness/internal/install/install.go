@@ -59,6 +59,8 @@ func (o Options) install(ctx context.Context, result *Result) error {
 		if err := o.installUnit(result, p.command); err != nil {
 			return err
 		}
+	} else if _, err := os.Lstat(o.Root.Entry(o.commandPath())); errors.Is(err, fs.ErrNotExist) {
+		result.note("no systemd unit loads the ledger here: copy %s to %s, which the shim runs when a pod starts, or run \"oomwitness load\" at boot", CommandName, o.commandPath())
 	}
 	result.Notes = append(result.Notes, p.notes...)
 	if p.registration.missing != nil {

@@ -3,6 +3,8 @@ package install_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -105,7 +107,8 @@ func TestSystemdCgroupAuto(t *testing.T) {
 			result, err := install.Install(t.Context(), o)
 			require.NoError(t, err)
 			require.Contains(t, get(t, o.Root, dropinPath), "SystemdCgroup = "+test.want)
-			require.Len(t, result.Notes, test.notes)
+			notes := slices.DeleteFunc(result.Notes, func(n string) bool { return strings.HasPrefix(n, "no systemd unit loads the ledger") })
+			require.Len(t, notes, test.notes)
 		})
 	}
 }

@@ -283,6 +283,7 @@ func TestCRIDisabled(t *testing.T) {
 	o := legacy(t, "1.7.35", "disabled_plugins = ['cri']\n")
 	result, err := install.Install(t.Context(), o)
 	require.NoError(t, err)
-	require.Contains(t, result.Notes[0], "disables the CRI plugin")
+	require.Contains(t, strings.Join(result.Notes, "\n"), "disables the CRI plugin")
+	require.Contains(t, strings.Join(result.Notes, "\n"), "no systemd unit loads the ledger here: copy oomwitness to /usr/local/bin/oomwitness")
 	require.Equal(t, "disabled_plugins = ['cri']\n", get(t, o.Root, criconf.DefaultPath))
 }
