@@ -300,8 +300,8 @@ GUEST_TIME ?= 35m
 # left out, and of the faults by CRI what the row of each containerd has (make compat).
 # The full tests run all in both.
 SKIP_DELIVERY := TestContainerdRestarts|TestExitWithoutContainerd|TestShimDiesOnTheWay|TestEndpointFailsAtRandom|TestTheEndpointOfADeadShim|TestAnsweredLate|TestNeverAnswered|TestDelayed|TestDeletedAtOnce|TestDeleteInTheMoment|TestSubscriberOnly|TestOthersPass
-SKIP_INPUT    := TestBadBundle|TestBadAnnotation|TestBadConfig|TestBadRuntime|TestNoSpec|TestReport
-GUEST_SKIP_plain   ?= TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|$(SKIP_DELIVERY)|$(SKIP_INPUT)
+SKIP_INPUT    := TestLoaderBeside|TestBadBundle|TestBadAnnotation|TestBadConfig|TestBadRuntime|TestNoSpec|TestReport
+GUEST_SKIP_plain   ?= TestCausality|TestSupervisors|TestNoKill|TestEvictedEntry|TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|$(SKIP_DELIVERY)|$(SKIP_INPUT)
 GUEST_SKIP_systemd ?= TestRingFull|TestLoad|TestInstall|TestTrace|TestOptions|TestPIDReuse|TestExitCode|^TestFirstSight$$|^TestPolicy$$|TestShimKilled
 
 # $(1) time, $(2) tests, $(3) more flags of the node

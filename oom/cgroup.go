@@ -126,7 +126,7 @@ func readSmall(name string) ([]byte, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // nothing was written
 	data := make([]byte, 0, 512)
 	for {
 		n, err := retried(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })

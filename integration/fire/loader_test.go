@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,7 @@ import (
 // them. It prints what is pinned then, and why a ledger was refused. With a second
 // argument it copies that command beside the shim, and does the same once more.
 const startAlone = `set -e
-mount --make-rprivate /
+mount -t proc proc /proc
 mkdir -p /run/oomwitness
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs none /run/oomwitness
@@ -53,8 +54,8 @@ func TestLoaderBeside(t *testing.T) {
 				copyFile(t, shimtest.Command(t), filepath.Join(dir, "oomwitness"))
 			}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o600))
-			cmd := exec.CommandContext(deadline(t), "unshare", "--mount-proc", "--pid", "--fork", "--kill-child",
-				"sh", "-c", startAlone, "sh", shim, c.later)
+			cmd := exec.CommandContext(deadline(t), "sh", "-c", startAlone, "sh", shim, c.later)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
 			cmd.Dir = dir
 			cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 			out, err := cmd.CombinedOutput()

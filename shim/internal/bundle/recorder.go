@@ -69,7 +69,7 @@ func (r *Recorder) add(line []byte) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: r.name, Err: err}
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // what was written is in the page cache
 	n, err := unix.Write(fd, line)
 	if err == nil && n < len(line) {
 		err = unix.ENOSPC

@@ -163,8 +163,8 @@ func (s *State) Decided(oom bool, kills uint64, cur Instance) {
 // checkpoint must say so, and the TaskOOM be acked. Another verdict is found again from
 // the exit that is on record.
 func (s *State) release() {
-	due := s.pending || s.inFlight == TaskOOM || s.Stale()
-	if s.decided && s.saved.Exited && !(s.oom && due) {
+	due := s.oom && (s.pending || s.inFlight == TaskOOM || s.Stale())
+	if s.decided && s.saved.Exited && !due {
 		s.visible = true
 	}
 }
