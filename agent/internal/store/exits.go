@@ -218,13 +218,16 @@ func (s *Exits) renew() error {
 		_ = s.file.Close() // it is replaced
 		s.file = nil
 	}
-	f, size, err := renewFile(s.path, s.path+".next", func(f *os.File) (size int64, err error) {
+	f, size, err := renewFile(s.path, s.path+".next", func(f *os.File) (size int64, _ error) {
 		out := bufio.NewWriter(f)
 		for _, e := range s.All() {
-			n, werr := e.WriteTo(out)
-			size, err = size+n, errors.Join(err, werr)
+			n, err := e.WriteTo(out)
+			size += n
+			if err != nil {
+				return size, err
+			}
 		}
-		return size, errors.Join(err, out.Flush())
+		return size, out.Flush()
 	})
 	if err != nil {
 		return fmt.Errorf("keep the exits: %w", err)
