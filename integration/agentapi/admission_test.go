@@ -96,7 +96,7 @@ func TestAdmission(t *testing.T) {
 	a.other = makePod(t, p, "other", func(pod *corev1.Pod) { managed(pod); pod.Spec.NodeName = otherNode })
 	makePod(t, p, "pending", func(pod *corev1.Pod) { managed(pod); pod.Spec.NodeName = "" })
 	a.client(t, a.token)
-	until(t, "the policies", func() bool {
+	controlplane.Until(t, "the policies", func() bool {
 		return a.patch(t, "pods", "other", `{"metadata":{"labels":{"example.com/oom-victim":"yes"}}}`) != nil && a.evict(t, "other", a.other.UID) != nil
 	})
 	t.Run("refused", a.refused)

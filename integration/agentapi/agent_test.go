@@ -26,9 +26,6 @@ import (
 const (
 	nodeName = "node-a"
 	bootID   = "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
-	// deadline bounds every wait for the API server.
-	deadline = 5 * time.Minute
-	poll     = 50 * time.Millisecond
 )
 
 // agent is one life of the agent's part in Kubernetes.
@@ -70,7 +67,7 @@ func startAgent(t *testing.T, config *rest.Config, change func(*agenttest.KubeOp
 	t.Cleanup(a.stop)
 	select {
 	case <-a.Pods.Synced():
-	case <-time.After(deadline):
+	case <-time.After(controlplane.Deadline):
 		t.Fatal("the node's pods were not read")
 	}
 	return a
@@ -88,27 +85,12 @@ func (a *agent) take(t *testing.T, again bool, list ...agenttest.OOMEvent) {
 // wait waits until so many more OOM events are done.
 func (a *agent) wait(t *testing.T, n int) {
 	t.Helper()
-	late := time.After(deadline)
+	late := time.After(controlplane.Deadline)
 	for i := range n {
 		select {
 		case <-a.done:
 		case <-late:
 			t.Fatalf("%d of %d OOM events are done; %d tasks wait; %v", i, n, a.Queue.Waiting(), a.counts.all())
-		}
-	}
-}
-
-// until asks until there is an answer, or fails the test.
-func until(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	late := time.After(deadline)
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("not in %s: %s", deadline, what)
 		}
 	}
 }
@@ -241,9 +223,6 @@ func getPod(t *testing.T, p *controlplane.Plane, name string) *corev1.Pod {
 func ready(t *testing.T) *controlplane.Plane {
 	t.Helper()
 	p := controlplane.Start(t)
-	until(t, "the namespace default", func() bool {
-		_, err := p.Client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
-		return err == nil
-	})
+	p.WaitNamespace(t)
 	return p
 }

@@ -186,7 +186,7 @@ func markConflict(t *testing.T, p *controlplane.Plane) {
 			}
 		}
 	}()
-	until(t, "a change by others", func() bool { return getPod(t, p, pod.Name).Annotations["example.com/other"] != "" })
+	controlplane.Until(t, "a change by others", func() bool { return getPod(t, p, pod.Name).Annotations["example.com/other"] != "" })
 	a.take(t, false, oomEvent(71, oom.CauseNode, pod))
 	close(stop)
 	changes := <-stopped
@@ -245,7 +245,7 @@ func budget(t *testing.T, p *controlplane.Plane) {
 	allow(0)
 	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { o.Evict = true })
 	a.Queue.Take(oomEvent(91, oom.CauseNode, pod))
-	until(t, "an eviction refused for the budget", func() bool { return a.counts.get("mark error budget") > 0 })
+	controlplane.Until(t, "an eviction refused for the budget", func() bool { return a.counts.get("mark error budget") > 0 })
 	if got := getPod(t, p, pod.Name); got.DeletionTimestamp != nil {
 		t.Fatal("evicted against the budget")
 	}

@@ -36,7 +36,7 @@ func TestDescheduler(t *testing.T) {
 	victim, limited, healthy := &pods[0], &pods[1], &pods[2]
 	a.take(t, false, oomEvent(1, oom.CauseContainer, limited), oomEvent(2, oom.CauseNode, victim))
 
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), controlplane.Deadline)
 	defer cancel()
 	// Once each, as a CronJob runs it: the second finds nothing to do.
 	for range 2 {
@@ -46,7 +46,7 @@ func TestDescheduler(t *testing.T) {
 			t.Fatalf("descheduler: %v\n%s", err, out)
 		}
 		t.Logf("descheduler:\n%s", out)
-		until(t, "three pods again, the victim not among them", func() bool {
+		controlplane.Until(t, "three pods again, the victim not among them", func() bool {
 			names := replicas(t, p)
 			return len(names) == 3 && !names[victim.Name]
 		})
@@ -93,7 +93,7 @@ func makeReplicas(t *testing.T, p *controlplane.Plane, n int32) []corev1.Pod {
 	if _, err := p.Client.AppsV1().ReplicaSets("default").Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the ReplicaSet's pods", func() bool { return len(replicas(t, p)) == int(n) })
+	controlplane.Until(t, "the ReplicaSet's pods", func() bool { return len(replicas(t, p)) == int(n) })
 	return setRunning(t, p)
 }
 
@@ -127,7 +127,7 @@ func setRunning(t *testing.T, p *controlplane.Plane) []corev1.Pod {
 		if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the pod's age", func() bool { return time.Since(pod.CreationTimestamp.Time) > 3*time.Second })
+		controlplane.Until(t, "the pod's age", func() bool { return time.Since(pod.CreationTimestamp.Time) > 3*time.Second })
 	}
 	return list.Items
 }

@@ -74,7 +74,7 @@ func TestAPIServerAway(t *testing.T) {
 		a.Queue.Take(in)
 		longest = max(longest, time.Since(began))
 	}
-	until(t, "a failure", func() bool { return a.counts.get("event error unavailable") > 0 })
+	controlplane.Until(t, "a failure", func() bool { return a.counts.get("event error unavailable") > 0 })
 	<-time.After(away(t) - time.Since(gone))
 	tries := a.calls.get("POST events") + a.calls.get("PATCH pods")
 	if err := p.StartAPI(t.Context()); err != nil {
@@ -99,7 +99,7 @@ func TestAPIServerAway(t *testing.T) {
 	}
 	// Pods that come later are seen: the watch is there again.
 	later := makePod(t, p, "later", nil)
-	until(t, "a new pod", func() bool { _, ok := a.Pods.ByUID(string(later.UID)); return ok })
+	controlplane.Until(t, "a new pod", func() bool { _, ok := a.Pods.ByUID(string(later.UID)); return ok })
 }
 
 // TestTrouble shares one control plane among tests between whose agent and the API
@@ -195,7 +195,7 @@ func hanging(t *testing.T, p *controlplane.Plane) {
 	for _, in := range list {
 		a.Queue.Take(in)
 	}
-	until(t, "a request given up", func() bool { return a.counts.get("event error unavailable") > 0 })
+	controlplane.Until(t, "a request given up", func() bool { return a.counts.get("event error unavailable") > 0 })
 	close(hang)
 	a.wait(t, len(list))
 	if got := counted(t, p, pods); got != len(list) || a.counts.get("mark marked") != len(list) {

@@ -63,7 +63,7 @@ func asServiceAccount(t *testing.T, p *controlplane.Plane, name string, rules ..
 	}
 	config := rest.CopyConfig(p.Config)
 	config.Impersonate.UserName = "system:serviceaccount:default:" + name
-	until(t, "the role", func() bool { return may(t, config, rules[len(rules)-1]) })
+	controlplane.Until(t, "the role", func() bool { return may(t, config, rules[len(rules)-1]) })
 	return config
 }
 

@@ -74,14 +74,14 @@ func watchedPods(t *testing.T, p *controlplane.Plane) {
 	for id, want := range map[string]string{
 		"a1": agenttest.KindInit, "b1": agenttest.KindSidecar, "c1": agenttest.KindContainer, "c2": agenttest.KindContainer,
 	} {
-		until(t, "container "+id, func() bool {
+		controlplane.Until(t, "container "+id, func() bool {
 			found, _ := a.Pods.ByUID(string(pod.UID))
 			c, ok := found.Container(id)
 			return ok && c.Kind == want
 		})
 	}
 	deletePod(t, p, pod.Name)
-	until(t, "the removal", func() bool {
+	controlplane.Until(t, "the removal", func() bool {
 		kept, ok := a.Pods.ByUID(string(pod.UID))
 		return ok && kept.Finished
 	})

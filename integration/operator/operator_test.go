@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,23 +17,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 )
-
-const deadline = 5 * time.Minute
-
-// until asks until the answer is yes, or fails the test.
-func until(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(deadline)
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("not in %s: %s", deadline, what)
-		}
-	}
-}
 
 // TestRetry: the operator of either controller-runtime sees the Job fail for memory, and
 // makes the next one; for another exit code the operator makes none.
@@ -50,10 +32,7 @@ func TestRetry(t *testing.T) {
 			}
 			p := controlplane.Start(t)
 			p.StartControllers(t, "job-controller")
-			until(t, "the namespace default", func() bool {
-				_, err := p.Client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
-				return err == nil
-			})
+			p.WaitNamespace(t)
 			operator := exec.CommandContext(t.Context(), program, "--kubeconfig", p.Kubeconfig)
 			operator.Stderr = t.Output()
 			if err := operator.Start(); err != nil {
@@ -66,7 +45,7 @@ func TestRetry(t *testing.T) {
 			fails(t, p, makeJob(t, p, "other"), 3)
 			fails(t, p, makeJob(t, p, "train"), 217)
 			var next *batchv1.Job
-			until(t, "the next Job", func() bool {
+			controlplane.Until(t, "the next Job", func() bool {
 				next, err = p.Client.BatchV1().Jobs("default").Get(t.Context(), "train-retry-1", metav1.GetOptions{})
 				return err == nil
 			})
@@ -74,7 +53,7 @@ func TestRetry(t *testing.T) {
 				t.Errorf("the next Job has %s of memory, want 128Mi", got)
 			}
 			fails(t, p, next, 217)
-			until(t, "the Job after", func() bool {
+			controlplane.Until(t, "the Job after", func() bool {
 				_, err = p.Client.BatchV1().Jobs("default").Get(t.Context(), "train-retry-2", metav1.GetOptions{})
 				return err == nil
 			})
@@ -118,7 +97,7 @@ func fails(t *testing.T, p *controlplane.Plane, job *batchv1.Job, code int32) {
 	t.Helper()
 	pods := p.Client.CoreV1().Pods("default")
 	var pod *corev1.Pod
-	until(t, "the pod of "+job.Name, func() bool {
+	controlplane.Until(t, "the pod of "+job.Name, func() bool {
 		list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + job.Name})
 		if err == nil && len(list.Items) > 0 {
 			pod = &list.Items[0]
@@ -132,7 +111,7 @@ func fails(t *testing.T, p *controlplane.Plane, job *batchv1.Job, code int32) {
 	if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the failure of "+job.Name, func() bool {
+	controlplane.Until(t, "the failure of "+job.Name, func() bool {
 		got, err := p.Client.BatchV1().Jobs("default").Get(t.Context(), job.Name, metav1.GetOptions{})
 		if err != nil {
 			return false

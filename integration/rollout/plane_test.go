@@ -10,7 +10,6 @@ import (
 	"context"
 	"os/exec"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,35 +23,16 @@ import (
 )
 
 const (
-	deadline  = 5 * time.Minute
 	namespace = "oomwitness"
 	label     = "oomwitness.io/shim"
 	taint     = "oomwitness.io/not-ready"
 )
 
-// until asks until the answer is yes, or fails the test.
-func until(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(deadline)
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("not in %s: %s", deadline, what)
-		}
-	}
-}
-
 // plane is a control plane whose namespaces are there.
 func plane(t *testing.T) *controlplane.Plane {
 	t.Helper()
 	p := controlplane.Start(t)
-	until(t, "the namespace default", func() bool {
-		_, err := p.Client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
-		return err == nil
-	})
+	p.WaitNamespace(t)
 	return p
 }
 
@@ -107,7 +87,7 @@ func report(t *testing.T, p *controlplane.Plane, node string, code int32, messag
 	t.Helper()
 	pods := p.Client.CoreV1().Pods(namespace)
 	var pod *corev1.Pod
-	until(t, "the pod on "+node, func() bool {
+	controlplane.Until(t, "the pod on "+node, func() bool {
 		list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=node"})
 		if err != nil {
 			return false

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomwitness/oomwitness/integration/controlplane"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -90,14 +91,14 @@ func TestStartupTaint(t *testing.T) {
 			return strings.Contains(pod.Status.Conditions[0].Message, words)
 		}
 	}
-	until(t, "no node has the label", refusal("didn't match Pod's node affinity/selector"))
+	controlplane.Until(t, "no node has the label", refusal("didn't match Pod's node affinity/selector"))
 
 	hold := corev1.Taint{Key: taint, Effect: corev1.TaintEffectNoSchedule}
 	makeNode(t, p, "new", map[string]string{label: "true"}, corev1.Taint{Key: "other", Effect: corev1.TaintEffectPreferNoSchedule}, hold)
-	until(t, "the taint holds the pod back", refusal("untolerated taint"))
+	controlplane.Until(t, "the taint holds the pod back", refusal("untolerated taint"))
 
 	as := nodeToken(t, p, "new")
-	until(t, "the policy", func() bool {
+	controlplane.Until(t, "the policy", func() bool {
 		return patch(t, as, "new", `{"metadata":{"labels":{"pool":"gold"}}}`, metav1.DryRunAll) != nil
 	})
 	other := `{"key":"other","effect":"PreferNoSchedule"}`
@@ -122,7 +123,7 @@ func TestStartupTaint(t *testing.T) {
 	if err := patch(t, as, "new", `{"spec":{"taints":[`+other+`]}}`); err != nil {
 		t.Errorf("the taint: %v", err)
 	}
-	until(t, "the pod is on the new node", func() bool {
+	controlplane.Until(t, "the pod is on the new node", func() bool {
 		pod, err := pods.Get(t.Context(), "app", metav1.GetOptions{})
 		return err == nil && pod.Spec.NodeName == "new"
 	})
