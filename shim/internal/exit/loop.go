@@ -66,7 +66,7 @@ type Loop struct {
 	exitWait bool         // the wait for the ack of TaskExit is timed
 	visible  bool         // the release has been seen to
 	early    bool         // an early TaskOOM was acked
-	answers  uint         // those after which events give way; 0 when the time has passed
+	quiet    time.Time    // TaskExit gives way until then
 }
 
 // waiting is somebody who waits until a condition holds.
@@ -157,18 +157,13 @@ func (l *Loop) advance() {
 		l.effects.At("before the release")
 	}
 	if answered := l.answer(); released || answered && l.visible {
-		l.answers++
-		n := l.answers
-		l.after(giveWay, func() {
-			if l.answers == n {
-				l.answers = 0
-			}
-		})
+		l.quiet = time.Now().Add(giveWay)
+		l.after(giveWay, func() {})
 	}
 	if released {
 		l.effects.At("released")
 	}
-	if l.s.Due() && (l.answers == 0 || l.s.exitAcked || l.deletes()) {
+	if l.s.Due() && (l.s.exitAcked || l.deletes() || !time.Now().Before(l.quiet)) {
 		to := l.effects.Instance()
 		if e := l.s.Next(to); e != NoEvent {
 			l.underWay = l.effects.Send(e, to, l.s.ReportsOOM())
