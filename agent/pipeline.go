@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -90,7 +88,7 @@ func (p *pipeline) done(id string) {
 // run works until ctx ends, which is no error. An error is of the start alone: another
 // agent has the state directory. What else is missing it goes without, see health.
 func (p *pipeline) run(ctx context.Context) (err error) {
-	boot, err := bootID()
+	boot, err := oom.BootID()
 	if err != nil {
 		return err
 	}
@@ -267,12 +265,4 @@ func (s source) Ring() (collect.Ring, error) {
 		return nil, err
 	}
 	return r, nil
-}
-
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("find the boot's ID: %w", err)
-	}
-	return string(bytes.TrimSpace(data)), nil
 }

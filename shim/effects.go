@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/log"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
@@ -83,7 +84,7 @@ func (c *container) record(state exit.Record) bundle.Record {
 			c.checkpoints[name] = checkpointed
 		}
 	}
-	boot := bundle.BootID()
+	boot, _ := oom.BootID()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rec := bundle.Record{

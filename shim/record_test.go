@@ -34,12 +34,14 @@ func TestTheRecordIsThereFromCreateOn(t *testing.T) {
 		require.False(t, ended)
 		require.Equal(t, "c", rec.ID)
 		require.Equal(t, b.container("c").initPid(), rec.Pid)
-		require.Equal(t, bundle.BootID(), rec.Boot)
+		boot, err := oom.BootID()
+		require.NoError(t, err)
+		require.Equal(t, boot, rec.Boot)
 		require.Equal(t, map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)}, rec.Probes)
 		require.Empty(t, rec.Stops)
 
 		asked := []oom.Stop{{Signal: unix.SIGTERM, At: time.Now().UTC()}}
-		_, err := b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)})
+		_, err = b.Kill(b.ctx, &taskAPI.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)})
 		require.NoError(t, err)
 		require.Equal(t, asked, read().Stops)
 		b.task.killErr = os.ErrProcessDone

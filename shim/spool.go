@@ -12,7 +12,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
-	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
 // spool adds an exit that is released to the node's spool: the record in the bundle is
@@ -22,16 +21,15 @@ func (c *container) spool(e oom.Exit, v oom.Verdict, reported int, acked bool) {
 		return
 	}
 	x := exits.Exit{
-		ID: c.id, Boot: bundle.BootID(), Pid: e.Pid, Pod: c.pod,
+		ID: c.id, Pid: e.Pid, Pod: c.pod,
 		At: e.At, Status: e.Status, Reported: reported, Acked: acked, Verdict: v,
 	}
+	x.Boot, _ = oom.BootID()
 	x.Namespace, _ = namespaces.Namespace(c.s.ctx)
 	c.mu.Lock()
 	stats := c.stats
 	x.StartTicks = c.startTicks
-	for _, s := range c.stopsLocked() {
-		x.Stops = append(x.Stops, int(s.Signal))
-	}
+	x.Stops = exits.Signals(c.stopsLocked())
 	c.mu.Unlock()
 	x.Memory = memoryAtEnd(stats)
 	if err := exits.Append(c.s.spool, x); err != nil {

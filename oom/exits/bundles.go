@@ -38,13 +38,11 @@ type Live struct {
 
 // record is the part of a bundle's record (shim/internal/bundle) that is read here.
 type record struct {
-	ID         string `json:"id"`
-	Boot       string `json:"boot"`
-	Pid        int    `json:"pid"`
-	StartTicks uint64 `json:"startTicks"`
-	Stops      []struct {
-		Signal int
-	} `json:"stops"`
+	ID         string       `json:"id"`
+	Boot       string       `json:"boot"`
+	Pid        int          `json:"pid"`
+	StartTicks uint64       `json:"startTicks"`
+	Stops      []oom.Stop   `json:"stops"`
 	Status     *int         `json:"exitStatus"`
 	ExitedAt   *time.Time   `json:"exitedAt"`
 	Verdict    *oom.Verdict `json:"verdict"`
@@ -105,9 +103,7 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 	if rec.Verdict.OOMKilled && rec.ExitCode != 0 && !rec.TrueStatus {
 		e.Reported = rec.ExitCode
 	}
-	for _, s := range rec.Stops {
-		e.Stops = append(e.Stops, s.Signal)
-	}
+	e.Stops = Signals(rec.Stops)
 	if err := e.Check(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordFile), err)
 	}

@@ -49,6 +49,14 @@ type Exit struct {
 	Memory *Memory `json:"memory,omitempty"`
 }
 
+// Signals returns the signals of stops, for Exit.Stops.
+func Signals(stops []oom.Stop) (list []int) {
+	for _, s := range stops {
+		list = append(list, int(s.Signal))
+	}
+	return list
+}
+
 // Pod is the pod of a container, by the annotations that CRI gives to the container.
 type Pod struct {
 	Namespace string `json:"namespace"`

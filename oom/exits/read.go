@@ -1,6 +1,7 @@
 package exits
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (t *Tail) Next() (list []Exit, damaged int, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("read the spool of exits: %w", err)
 	}
-	whole := lastLine(added)
+	whole := bytes.LastIndexByte(added, '\n') + 1
 	t.offset += int64(whole)
 	list, damaged = ParseAll(append(text, added[:whole]...))
 	return list, damaged, nil
@@ -98,16 +99,6 @@ func (t *Tail) rest() ([]byte, error) {
 		return nil, fmt.Errorf("read the spool of exits: %w", err)
 	}
 	return append(text, '\n'), nil
-}
-
-// lastLine returns the length of the whole lines of a text.
-func lastLine(text []byte) int {
-	for i, b := range slices.Backward(text) {
-		if b == '\n' {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 func readFrom(path string, offset int64) ([]byte, error) {

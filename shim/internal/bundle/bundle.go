@@ -11,8 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,22 +70,4 @@ func NoteBinary(dir string) error {
 	}
 	_, err = f.WriteString(program)
 	return errors.Join(err, f.Close())
-}
-
-// boot is the ID of the node's boot, once it was read.
-var boot atomic.Pointer[string]
-
-// BootID names the time from one boot of the node to the next; "" where the ID
-// can't be read.
-func BootID() string {
-	if id := boot.Load(); id != nil {
-		return *id
-	}
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	id := strings.TrimSpace(string(text))
-	boot.Store(&id)
-	return id
 }

@@ -64,6 +64,13 @@ type Record struct {
 	Grace *time.Duration `json:"graceNs,omitempty"`
 }
 
+// OfThisBoot reports whether the record is of the node's boot of now, to which its pids
+// and baselines belong.
+func (rec Record) OfThisBoot() bool {
+	boot, _ := oom.BootID()
+	return rec.Boot == boot
+}
+
 // Exit returns the exit, false where there is none yet.
 func (rec Record) Exit() (oom.Exit, bool) {
 	if rec.Status == nil {

@@ -55,7 +55,7 @@ func newDeadBundle(t *testing.T) *deadBundle {
 		source:  &fakeSource{},
 		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
 		rec: bundle.Record{
-			ID: "c", Boot: bundle.BootID(), Pid: gone, StartTicks: 1,
+			ID: "c", Boot: bootID(t), Pid: gone, StartTicks: 1,
 			Probes: map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)},
 		},
 	}

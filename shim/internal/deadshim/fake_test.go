@@ -8,10 +8,12 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/typeurl/v2"
+	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
@@ -103,4 +105,12 @@ func (f *fakeSource) set(ev oom.Evidence) {
 
 func killedNow() oom.Evidence {
 	return oom.Evidence{Kills: 1, Last: time.Now(), Cause: oom.CauseContainer}
+}
+
+// bootID is that of this machine's boot.
+func bootID(t testing.TB) string {
+	t.Helper()
+	id, err := oom.BootID()
+	require.NoError(t, err)
+	return id
 }

@@ -163,9 +163,7 @@ func (r *Removal) spool(ctx context.Context, l *last) {
 	e := exits.Exit{
 		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: exits.PodOf(sp.Annotations),
 		At: l.exit.At, Status: l.exit.Status, Reported: reported(l.exit.Status, l.rec), Acked: l.rec.Delivered, Verdict: *l.rec.Verdict,
-	}
-	for _, s := range l.rec.Stops {
-		e.Stops = append(e.Stops, int(s.Signal))
+		Stops: exits.Signals(l.rec.Stops),
 	}
 	if err := exits.Append(r.Spool, e); err != nil {
 		r.log(ctx).WithError(err).Warn("dead shim: exit not spooled")
@@ -191,7 +189,7 @@ func (l *last) recordedExit(dir string) (recorded bool) {
 // that it is gone, and how is anybody's guess but the evidence's.
 func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 	rec := l.rec
-	boot := rec.Boot == bundle.BootID()
+	boot := rec.OfThisBoot()
 	alive := boot && process.Running(rec.Pid, rec.StartTicks)
 	c := oom.Case{Exit: l.exit, Stops: rec.Stops, Grace: r.Config.Grace}
 	if rec.Grace != nil {

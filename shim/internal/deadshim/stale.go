@@ -77,7 +77,7 @@ const (
 // (io.containerd.timeout.shim.cleanup), and what it breaks off there would run on
 // after CRI has called it ended.
 func endInit(rec bundle.Record) error {
-	if rec.Boot != bundle.BootID() || rec.StartTicks == 0 {
+	if !rec.OfThisBoot() || rec.StartTicks == 0 {
 		return nil
 	}
 	pidfd, err := unix.PidfdOpen(rec.Pid, 0)

@@ -56,7 +56,7 @@ func testSocketIsRemoved(t *testing.T, name, text string) {
 // Whatever stands in a dead shim's bundle, its container is removed, and has a
 // status and a time.
 func FuzzDeadShimsBundle(f *testing.F) {
-	record := `{"version":2,"id":"c","boot":"` + bundle.BootID() + `","pid":4194311,"probes":{"fake":"c"}`
+	record := `{"version":2,"id":"c","boot":"` + bootID(f) + `","pid":4194311,"probes":{"fake":"c"}`
 	socket := []byte(`{"address":"unix:///nowhere/s"}`)
 	f.Add([]byte(record+`}`), socket, []byte(`{"Pid":4194311,"Status":137,"Timestamp":"2026-01-01T00:00:00Z"}`))
 	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))

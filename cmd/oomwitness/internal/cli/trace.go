@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -155,12 +154,12 @@ func (f *traceFlags) agentNames(flags *pflag.FlagSet, warn func(error)) *trace.A
 	if f.agent == "" {
 		return nil
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := oom.BootID()
 	if err != nil {
-		warn(fmt.Errorf("find the boot's ID: %w", err))
+		warn(err)
 		return nil
 	}
-	names := &trace.AgentNames{Address: f.agent, Boot: strings.TrimSpace(string(boot))}
+	names := &trace.AgentNames{Address: f.agent, Boot: boot}
 	if flags.Changed("agent") {
 		names.Warn = warn
 	}

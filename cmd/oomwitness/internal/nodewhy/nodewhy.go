@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/collect"
@@ -67,7 +67,7 @@ func (n *Node) addExits(s *collect.Sources) {
 			s.Exits = append(s.Exits, e)
 		}
 	}
-	boot := bootID()
+	boot, _ := oom.BootID() // "" is no container's
 	for _, l := range live {
 		ticks, err := bpf.StartTicks(l.Pid)
 		if l.Boot != boot || err != nil || l.StartTicks != 0 && ticks != l.StartTicks {
@@ -79,11 +79,6 @@ func (n *Node) addExits(s *collect.Sources) {
 		}
 		s.Running = append(s.Running, r)
 	}
-}
-
-func bootID() string {
-	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // "" is no container's
-	return strings.TrimSpace(string(text))
 }
 
 // eventsOf puts the victims of one OOM event together, the oldest event first. Each of
