@@ -164,14 +164,14 @@ func (f *facts) stopped() (requested, despite bool) {
 // ended.
 func (f *facts) itself() Ended {
 	signal := f.Exit.Status - statusSignal
-	if signal <= 0 || signal > maxSignal || f.sigkill() && f.sent == No {
+	if signal <= 0 || signal > MaxSignal || f.sigkill() && f.sent == No {
 		return EndedExited
 	}
 	return EndedSignal
 }
 
-// maxSignal is the kernel's _NSIG on amd64 and arm64.
-const maxSignal = 64
+// MaxSignal is the largest signal: the kernel's _NSIG on amd64 and arm64.
+const MaxSignal = 64
 
 // lineage returns that of the victim that decided: init by rule 1, an exec'd process by
 // rule 6, else the newest suspect.

@@ -51,7 +51,7 @@ func Sources(ctx context.Context) []oom.Source {
 // ledgerAway reports whether an error is of a ledger that can't be asked.
 func ledgerAway(err error) bool {
 	return slices.ContainsFunc([]error{
-		bpf.ErrAbsent, bpf.ErrABI, bpf.ErrPIDs, bpf.ErrRetired, bpf.ErrGap, bpf.ErrEvicted, bpf.ErrPermission, bpf.ErrPIDs,
+		bpf.ErrAbsent, bpf.ErrABI, bpf.ErrPIDs, bpf.ErrRetired, bpf.ErrGap, bpf.ErrEvicted, bpf.ErrPermission,
 	}, func(away error) bool { return errors.Is(err, away) })
 }
 

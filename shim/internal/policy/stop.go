@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,15 +15,12 @@ import (
 // Docker do not.
 const imageStopSignal = "org.opencontainers.image.stopSignal"
 
-// maxSignal is the kernel's _NSIG on amd64 and arm64.
-const maxSignal = 64
-
 // stopSignal reads a signal by number or by name, with or without "SIG". It returns 0 for
 // what is none: the annotation comes with an image, and an image must not fail for it.
 // Real-time signals need no name here, since oom.Decide takes each for a stop.
 func stopSignal(text string) unix.Signal {
 	if n, err := strconv.Atoi(text); err == nil {
-		if n < 1 || n > maxSignal {
+		if n < 1 || n > oom.MaxSignal {
 			return 0
 		}
 		return unix.Signal(n)

@@ -5,6 +5,7 @@ package policy
 import (
 	"testing"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,6 @@ func FuzzStopSignal(f *testing.F) {
 	f.Add("15")
 	f.Fuzz(func(t *testing.T, text string) {
 		s := stopSignal(text)
-		require.True(t, s >= 0 && s <= maxSignal, "%q is %d", text, s)
+		require.True(t, s >= 0 && s <= oom.MaxSignal, "%q is %d", text, s)
 	})
 }
