@@ -78,7 +78,8 @@ func (p *probe) baseline(l *Ledger, version int) error {
 	if err != nil {
 		return err
 	}
-	p.base, p.seen, p.tasks, p.cgroups = c.Victims, c.Victims, m.Victims, m.Cgroups
+	p.base, p.tasks = c.Victims, m.Victims
+	p.sawLocked(m, c)
 	// Who sends a SIGKILL is worth less than the rest: without room it is unknown.
 	p.watched = l.watch(p.family.init) == nil
 	return nil
@@ -163,6 +164,10 @@ func (p *probe) readLocked(l *Ledger) (r reading, err error) {
 	return r, err
 }
 
+// sawLocked notes how far the entry was read. The entry may have been made after the count
+// of entries was read: an entry of a larger number still was made after both.
+func (p *probe) sawLocked(m Meta, c Cgroup) { p.seen, p.cgroups = c.Victims, max(m.Cgroups, c.made) }
+
 // baseOf returns the base for an entry: another one for an entry that was pushed out
 // since the last reading, and made again by a later kill.
 func (p *probe) baseOf(c Cgroup) uint64 {
@@ -182,8 +187,8 @@ func (p *probe) takeLocked(r reading) error {
 	evicted := r.cgroup.Victims == 0 && (p.seen > 0 || r.meta.Cgroups-p.cgroups > sureCgroups) ||
 		p.baseOf(r.cgroup) == p.base && r.cgroup.Victims < p.seen
 	if !evicted {
-		// The entry may have been made after the count was read.
-		p.base, p.seen, p.cgroups = p.baseOf(r.cgroup), r.cgroup.Victims, max(r.meta.Cgroups, r.cgroup.made)
+		p.base = p.baseOf(r.cgroup)
+		p.sawLocked(r.meta, r.cgroup)
 		p.killsLocked(r)
 	}
 	p.initLocked(r)

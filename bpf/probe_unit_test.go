@@ -17,6 +17,10 @@ func TestEntryMadeAmidAReading(t *testing.T) {
 	require.EqualValues(t, 1, p.last.Kills)
 	require.Zero(t, p.baseOf(entry))
 
+	armed := &probe{base: 1}
+	armed.sawLocked(Meta{Cgroups: 5}, entry)
+	require.Zero(t, entry.Victims-armed.baseOf(entry), "a kill before Arm")
+
 	anew := Cgroup{Victims: 1, made: 7}
 	require.EqualValues(t, 2, anew.Victims-p.baseOf(anew))
 }
