@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/integration/image"
@@ -33,14 +32,7 @@ func run(args []string) error {
 	flags.StringVar(&s.Revision, "revision", "", "commit that its labels say")
 	flags.StringVar(&s.License, "license", "LICENSE", "file with the licence")
 	flags.Int64Var(&created, "created", 0, "the commit's time in seconds since 1970")
-	flags.Func("bin", "ARCH=FOLDER with the programs; once for each architecture", func(text string) error {
-		arch, dir, ok := strings.Cut(text, "=")
-		if !ok {
-			return errors.New("want ARCH=FOLDER")
-		}
-		s.Bins[arch] = dir
-		return nil
-	})
+	flags.Func("bin", "ARCH=FOLDER with the programs; once for each architecture", image.BinsFlag(s.Bins))
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oomwitness/oomwitness/integration/image"
 	"github.com/oomwitness/oomwitness/integration/release"
 )
 
@@ -34,14 +35,7 @@ func run(args []string) error {
 	flags.StringVar(&s.Tree, "tree", ".", "folder of the source tree")
 	flags.StringVar(&command, "command", "", "command that makes the release, for the statement")
 	flags.BoolVar(&seal, "seal", false, "make checksums and provenance of the files in --out, and nothing else")
-	flags.Func("bin", "ARCH=FOLDER with the programs; once for each architecture", func(text string) error {
-		arch, dir, ok := strings.Cut(text, "=")
-		if !ok {
-			return errors.New("want ARCH=FOLDER")
-		}
-		s.Bins[arch] = dir
-		return nil
-	})
+	flags.Func("bin", "ARCH=FOLDER with the programs; once for each architecture", image.BinsFlag(s.Bins))
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
