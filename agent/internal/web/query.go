@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -38,37 +39,49 @@ const (
 	maxLength = 2048 // of all of it
 )
 
-// parseQuery reads a request's parameters. Every one that is wrong is in the error.
-// An empty value is none at all, as forms send it.
-func parseQuery(raw string, now time.Time, limit, most int) (query, error) {
-	q := query{limit: limit}
+// parseParameters reads a request's parameters, each of which allowed names, and calls
+// set with each value. Every one that is wrong is in the error. Each may be given once,
+// except for cause. An empty value is none at all, as forms send it.
+func parseParameters(raw string, allowed []string, set func(name, value string) error) error {
 	if len(raw) > maxLength {
-		return q, fmt.Errorf("the query has %d bytes: at most %d are allowed", len(raw), maxLength)
+		return fmt.Errorf("the query has %d bytes: at most %d are allowed", len(raw), maxLength)
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return q, fmt.Errorf("not a query: %w", err)
+		return fmt.Errorf("not a query: %w", err)
 	}
 	var wrong []error
-	for _, name := range sortedKeys(values) {
+	known := "are " + strings.Join(allowed, ", ")
+	if len(allowed) == 1 {
+		known = "is " + allowed[0]
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		list := slices.DeleteFunc(values[name], func(v string) bool { return v == "" })
-		if len(list) > 1 && name != "cause" {
+		switch {
+		case !slices.Contains(allowed, name):
+			wrong = append(wrong, fmt.Errorf("%q: no such parameter; there %s", cut(name), known))
+			continue
+		case len(list) > 1 && name != "cause":
 			wrong = append(wrong, fmt.Errorf("%s: given %d times", name, len(list)))
 			continue
 		}
 		for _, value := range list {
-			if err := q.set(name, value, now, most); err != nil {
+			if err := set(name, value); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s=%q: %w", name, cut(value), err))
 			}
 		}
-		if !slices.Contains(parameters, name) {
-			wrong = append(wrong, fmt.Errorf("%q: no such parameter; there are %s", cut(name), strings.Join(parameters, ", ")))
-		}
 	}
+	return errors.Join(wrong...)
+}
+
+// parseQuery reads the parameters of a request for OOM events.
+func parseQuery(raw string, now time.Time, limit, most int) (query, error) {
+	q := query{limit: limit}
+	err := parseParameters(raw, parameters, func(name, value string) error { return q.set(name, value, now, most) })
 	if !q.since.IsZero() && !q.until.IsZero() && !q.since.Before(q.until) {
-		wrong = append(wrong, errors.New("since is not before until"))
+		err = errors.Join(err, errors.New("since is not before until"))
 	}
-	return q, errors.Join(wrong...)
+	return q, err
 }
 
 var parameters = []string{"cause", "namespace", "pod", "container", "since", "until", "before", "limit"}
@@ -191,15 +204,6 @@ func causeList() string {
 		names = append(names, string(s))
 	}
 	return strings.Join(names, ", ")
-}
-
-func sortedKeys(values url.Values) []string {
-	var keys []string
-	for key := range values {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // cut shortens what others wrote for a message.

@@ -1,10 +1,8 @@
 package web
 
 import (
-	"errors"
-	"fmt"
+	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -55,29 +53,12 @@ func (s *server) why(w http.ResponseWriter, r *http.Request) {
 
 // parseWhy reads the parameters of /api/v1/why.
 func parseWhy(raw string) (q collect.Query, err error) {
-	if len(raw) > maxLength {
-		return q, fmt.Errorf("the query has %d bytes: at most %d are allowed", len(raw), maxLength)
-	}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, fmt.Errorf("not a query: %w", err)
-	}
 	fields := map[string]*string{"namespace": &q.Namespace, "pod": &q.Pod, "container": &q.Container, "id": &q.ID}
-	var wrong []error
-	for _, name := range sortedKeys(values) {
-		field, ok := fields[name]
-		switch {
-		case !ok:
-			wrong = append(wrong, fmt.Errorf("%q: no such parameter; there are container, id, namespace, pod", cut(name)))
-		case len(values[name]) > 1:
-			wrong = append(wrong, fmt.Errorf("%s: given %d times", name, len(values[name])))
-		default:
-			if *field, err = checkText(values[name][0], maxName); err != nil {
-				wrong = append(wrong, fmt.Errorf("%s=%q: %w", name, cut(values[name][0]), err))
-			}
-		}
-	}
-	return q, errors.Join(wrong...)
+	err = parseParameters(raw, slices.Sorted(maps.Keys(fields)), func(name, value string) (err error) {
+		*fields[name], err = checkText(value, maxName)
+		return err
+	})
+	return q, err
 }
 
 // forOwner leaves in a document what the owner of a pod may know. Runs in no pod are the
@@ -118,18 +99,10 @@ func forOwner(d *why.Document) {
 func (s *server) top(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	since := now.Add(-defaultTop)
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if text := values.Get("since"); err == nil && text != "" {
-		since, _, err = parseTime(text, now)
-		if err != nil {
-			err = fmt.Errorf("since=%q: %w", cut(text), err)
-		}
-	}
-	for name := range values {
-		if name != "since" {
-			err = errors.Join(err, fmt.Errorf("%q: no such parameter; there is since", cut(name)))
-		}
-	}
+	err := parseParameters(r.URL.RawQuery, []string{"since"}, func(_, value string) (err error) {
+		since, _, err = parseTime(value, now)
+		return err
+	})
 	if err != nil {
 		refuse(w, http.StatusBadRequest, lines(err))
 		return

@@ -118,6 +118,8 @@ func TestBadQueries(t *testing.T) {
 		why.PathWhy + "?pod=" + strings.Repeat("a", 3000):    "at most 2048 are allowed",
 		why.PathWhy + "?%zz":                                 "not a query",
 		why.PathTop + "?since=soon":                          "has to be a time such as",
+		why.PathTop + "?since=" + strings.Repeat("1", 2048):  "the query has 2054 bytes: at most 2048 are allowed",
+		why.PathTop + "?since=1h&since=2h":                   "since: given 2 times",
 		why.PathTop + "?until=1h":                            "no such parameter; there is since",
 		why.PathWhy + "?" + url.Values{"c<": {"1"}}.Encode(): "no such parameter",
 	} {
