@@ -4,6 +4,7 @@ package text
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -39,15 +40,23 @@ func Clean(s string) string {
 
 // Size returns a number of bytes as Kubernetes writes quantities, such as 64.0Mi.
 func Size(bytes uint64) string {
-	units := []string{"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}
+	number, prefix := Scale(bytes)
+	return number + prefix
+}
+
+// Scale returns a number of bytes in four digits or fewer, and the prefix of its unit: ""
+// for bytes, or Ki to Ei.
+func Scale(bytes uint64) (number, prefix string) {
+	prefixes := []string{"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}
 	value, unit := float64(bytes), 0
-	for value >= 1000 && unit < len(units)-1 {
+	for value >= 1000 && unit < len(prefixes)-1 {
 		value, unit = value/1024, unit+1
 	}
+	digits := 1
 	if unit == 0 || value >= 100 {
-		return fmt.Sprintf("%.0f%s", value, units[unit])
+		digits = 0
 	}
-	return fmt.Sprintf("%.1f%s", value, units[unit])
+	return strconv.FormatFloat(value, 'f', digits, 64), prefixes[unit]
 }
 
 // Ago returns how long ago something was, as kubectl writes ages: 42s, 7m, 3h, 2d.
