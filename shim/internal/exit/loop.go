@@ -66,7 +66,7 @@ type Loop struct {
 	exitWait bool         // the wait for the ack of TaskExit is timed
 	visible  bool         // the release has been seen to
 	early    bool         // an early TaskOOM was acked
-	quiet    time.Time    // TaskExit gives way until then
+	quiet    time.Time    // TaskExit waits until then
 }
 
 // waiting is somebody who waits until a condition holds.
