@@ -41,6 +41,3 @@ const (
 
 // Clean makes text of others safe for a terminal and for one line.
 func Clean(s string) string { return events.Clean(s) }
-
-// Size is a number of bytes in four digits or fewer.
-func Size(bytes uint64) string { return events.Size(bytes) }
