@@ -59,7 +59,9 @@ type pipeline struct {
 	worth  time.Duration
 	silent int // OOM events that were only counted, and not yet said so
 	// dropped are the deliveries that the journal has given up, as last seen.
-	dropped    uint64
+	dropped uint64
+	// unwritten is true while the journal takes nothing: the log says so once.
+	unwritten  bool
 	checkpoint *store.Checkpoint
 
 	mu        sync.Mutex // guards what follows
@@ -233,9 +235,11 @@ func (p *pipeline) old(in *events.OOMEvent) bool { return time.Since(in.Time) > 
 // deliverAlike delivers those that are all old, or none is.
 func (p *pipeline) deliverAlike(list []events.OOMEvent, old bool) {
 	tracked := p.c.tracked != nil && !old
-	if err := p.journal.Add(tracked, list...); err != nil {
+	err := p.journal.Add(tracked, list...)
+	if err != nil && !p.unwritten {
 		p.c.log.WithError(err).Error("the position is not written down: kills may be counted again after a restart")
 	}
+	p.unwritten = err != nil
 	if dropped := p.journal.Dropped(); dropped > p.dropped {
 		p.c.log.WithField("oom_events", dropped-p.dropped).Warn("event queue full: the oldest OOM events were dropped, and will not be reported again after a restart")
 		p.dropped = dropped

@@ -37,3 +37,20 @@ func TestBacklogIsNamed(t *testing.T) {
 	require.Equal(t, logrus.Fields{"oom_events": 2, "older_than": "1h0m0s"}, lines.AllEntries()[0].Data)
 	require.EqualValues(t, 4, j.Totals().OOMEvents)
 }
+
+// TestAJournalThatTakesNothingIsNamedOnce: a full disk is one line of the log, and not one
+// for each of the kills that were before the agent's start.
+func TestAJournalThatTakesNothingIsNamedOnce(t *testing.T) {
+	log, lines := test.NewNullLogger()
+	j, _, _, err := store.Open(t.TempDir(), "boot", time.Now())
+	require.NoError(t, err)
+	require.NoError(t, j.Close())
+	a := newPipeline(config{log: log})
+	a.journal = j
+	for i := range 100 {
+		a.deliver([]events.OOMEvent{oomEvent(uint64(i), time.Now().Add(-2*time.Hour))})
+	}
+	require.Len(t, lines.AllEntries(), 1)
+	require.Equal(t, logrus.ErrorLevel, lines.LastEntry().Level)
+	require.Contains(t, lines.LastEntry().Message, "the position is not written down")
+}
