@@ -17,7 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// dying is a runtime whose shims die at the point of the exit that pointFile names.
+// dying is a runtime whose shims die at the fault point that the file pointFile names.
 var dying = mix.Shim{Name: "dying", Runtime: "io.containerd.oomdying.v2"}
 
 const (
@@ -29,7 +29,7 @@ OOMWITNESS_FAULT=$(cat ` + pointFile + `) exec /opt/oomwitness/bin/containerd-sh
 	tasks = "/run/containerd/io.containerd.runtime.v2.task/"
 )
 
-// death is a way for a shim to die, and a case that it dies in.
+// death is a moment at which a shim dies, and the case in which it dies.
 type death struct {
 	name  string
 	shim  mix.Shim
@@ -37,8 +37,8 @@ type death struct {
 	mix.Case
 }
 
-// deaths are before and after init is reaped. After it the true status is known;
-// before it, 137 is what is said.
+// deaths returns deaths before and after init is reaped. After the reap the true status is
+// known; before it, the reported status is 137.
 func deaths() []death {
 	var all []death
 	for _, point := range []string{"decided", "recorded"} {
@@ -65,8 +65,8 @@ func deaths() []death {
 		}})
 }
 
-// TestDeadShim has shims die, and wants what the table of docs/reliability.md says, one TaskExit
-// with the TaskOOM ahead of it, no bundle and no process.
+// TestDeadShim has shims die. It wants the results of the table in docs/reliability.md, one
+// TaskExit after its TaskOOM, no bundle and no process.
 func TestDeadShim(t *testing.T) {
 	n := setUp(t)
 	require.NoError(t, os.WriteFile(dyingFile, []byte(dyingScript), 0o755))
@@ -93,7 +93,7 @@ func (n node) die(t *testing.T, d death) (bad []string) {
 		return []string{err.Error()}
 	}
 	if d.shim.Name == dying.Name && o.OOMs == 2 {
-		o.OOMs = 1 // it had been taken, and the shim died before it could note that
+		o.OOMs = 1 // the TaskOOM was acked, and the shim died before it could record the ack
 	}
 	if bad = d.Faults(o); len(bad) > 0 {
 		bad = append(bad, fmt.Sprintf("%+v", o), strings.Join(faultkit.LogOf(o.ID), "\n"))
@@ -117,7 +117,7 @@ func killShim(_ context.Context, r *mix.Running) error {
 	return unix.Kill(faultkit.ShimPid(r.Task.ID()), unix.SIGKILL)
 }
 
-// behindShim has init OOM-killed while its shim cannot look, and kills that then.
+// behindShim stops the shim, has the OOM killer end init, and then kills the shim.
 func behindShim(ctx context.Context, r *mix.Running) error {
 	shim := faultkit.ShimPid(r.Task.ID())
 	if err := unix.Kill(shim, unix.SIGSTOP); err != nil {

@@ -18,15 +18,15 @@ import (
 
 const rootfs = "/opt/oomwitness/rootfs"
 
-// node is what a line of the matrix is about.
+// node is the node of one row of the matrix.
 type node struct {
 	*mix.Runner
 	where string
 	v1    bool // cgroup v1
-	runs  int  // of each case
+	runs  int  // runs of each case
 }
 
-// setUp has the containerd run that the environment names.
+// setUp starts the containerd that the environment names.
 func setUp(t *testing.T) node {
 	t.Helper()
 	if os.Getenv(faultkit.VersionEnv) == "" {
@@ -46,52 +46,52 @@ func setUp(t *testing.T) node {
 	return n
 }
 
-// cases are those of make compare that the node's kernel can have: cgroup v1 has
-// no memory.oom.group.
+// cases returns the cases of make compare that the node's kernel can have: cgroup v1 has no
+// memory.oom.group.
 func (n node) cases() []mix.Case {
 	return slices.DeleteFunc(mix.Mix(), func(c mix.Case) bool { return n.v1 && c.Unified != nil })
 }
 
-// stockRuns bounds the runs of the stock shim, which show what the case would find.
-// make compare counts the faults of that shim.
+// stockRuns limits the runs of the stock shim. A few runs show that the case finds the stock
+// shim's faults; make compare counts them.
 const stockRuns = 5
 
-// TestMix runs each case many times, with a client that waits and deletes at once.
+// TestMix runs each case many times. The client deletes the task as soon as Wait is answered.
 func TestMix(t *testing.T) {
 	n := setUp(t)
-	many := func(shim mix.Shim, runs int) []*mix.Tally {
+	many := func(shim mix.Shim, runs int) []*mix.Summary {
 		return n.Many(t.Context(), n.cases(), []mix.Shim{shim}, runs, 2, func(int, int) {})
 	}
 	all := slices.Concat(many(mix.Stock, min(n.runs, stockRuns)), many(mix.Ours, n.runs))
 	for _, shim := range []mix.Shim{mix.Stock, mix.Ours} {
 		sum := struct{ cases, runs, ooms, lost, wrong, exitLost, dup, wrongID, status, failed int }{}
-		for _, tally := range all {
-			if tally.Shim.Name != shim.Name {
+		for _, summary := range all {
+			if summary.Shim.Name != shim.Name {
 				continue
 			}
 			sum.cases++
-			sum.runs += tally.N
-			if tally.Case.Want.OOM {
-				sum.ooms += tally.N
+			sum.runs += summary.N
+			if summary.Case.Want.OOM {
+				sum.ooms += summary.N
 			}
-			sum.lost += tally.Lost()
-			sum.wrong += tally.False
-			sum.exitLost += tally.N - tally.Exits
-			sum.dup += tally.Dup
-			sum.wrongID += tally.WrongID
-			sum.status += tally.N - tally.Statuses[tally.Case.Want.Status]
-			sum.failed += len(tally.Failed)
-			t.Log(tally.Line())
-			for _, err := range tally.Failed {
+			sum.lost += summary.Lost()
+			sum.wrong += summary.False
+			sum.exitLost += summary.N - summary.Exits
+			sum.dup += summary.Dup
+			sum.wrongID += summary.WrongID
+			sum.status += summary.N - summary.Statuses[summary.Case.Want.Status]
+			sum.failed += len(summary.Failed)
+			t.Log(summary.Line())
+			for _, err := range summary.Failed {
 				t.Log(err)
 			}
 		}
 		faultkit.Keep(t, fmt.Sprintf("row=mix %s shim=%s cases=%d n=%d ooms=%d oom_lost_or_late=%d false_oom=%d exit_lost=%d twice=%d wrong_id=%d wrong_status=%d failed=%d",
 			n.where, shim.Name, sum.cases, sum.runs, sum.ooms, sum.lost, sum.wrong, sum.exitLost, sum.dup, sum.wrongID, sum.status, sum.failed))
 	}
-	for _, tally := range all {
-		if tally.Shim.Name == mix.Ours.Name && !tally.Right() {
-			t.Errorf("%s: wrong under oomwitness: %s", n.where, tally.Line())
+	for _, summary := range all {
+		if summary.Shim.Name == mix.Ours.Name && !summary.Right() {
+			t.Errorf("%s: wrong under oomwitness: %s", n.where, summary.Line())
 		}
 	}
 	require.Zero(t, n.Strangers(), "TaskOOM for a container that nobody made")

@@ -16,8 +16,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// TestRestart kills containerd, with containers that end while it is away and others
-// that end when it is back. The client subscribes and waits again.
+// TestRestart kills containerd. Some containers end while containerd is away, and others when
+// it is back. The client then subscribes and waits again.
 func TestRestart(t *testing.T) {
 	n := setUp(t)
 	wrong, all := 0, 0
@@ -28,20 +28,20 @@ func TestRestart(t *testing.T) {
 	faultkit.Keep(t, fmt.Sprintf("row=restart %s shim=oomwitness n=%d wrong=%d", n.where, all, wrong))
 }
 
-// outage is when containerd is away, as those see it whose containers run through it.
+// outage is a time without containerd, shared by all containers that run through it.
 type outage struct {
 	ready, ended sync.WaitGroup // of the containers
 	away, back   chan struct{}
 	err          error // set before back is closed
 }
 
-// restart has containers of each way to end run through one restart.
+// restart has containers of each way to end run through one restart of containerd.
 func (n node) restart(t *testing.T) (wrong, all int) {
 	t.Helper()
 	o := &outage{away: make(chan struct{}), back: make(chan struct{})}
 	var (
 		cases []mix.Case
-		began []*bool // whether each has come to the outage
+		began []*bool // whether each container has come to the outage
 	)
 	for _, c := range ends() {
 		for name, meanwhile := range map[string]bool{"while-away-": true, "when-back-": false} {
@@ -69,7 +69,7 @@ func (n node) restart(t *testing.T) (wrong, all int) {
 	o.happen(t.Context(), n)
 	wg.Wait()
 	for i, c := range cases {
-		results[i].OOMs = min(results[i].OOMs, 1) // one to each containerd
+		results[i].OOMs = min(results[i].OOMs, 1) // one TaskOOM to each containerd instance
 		if bad := c.Faults(results[i]); errs[i] != nil || len(bad) > 0 {
 			wrong++
 			t.Errorf("%s: %s: %v: %v: %+v", n.where, c.Name, errs[i], bad, results[i])
@@ -78,8 +78,8 @@ func (n node) restart(t *testing.T) (wrong, all int) {
 	return wrong, len(cases)
 }
 
-// happen kills containerd when all containers are ready, and starts it when those
-// have ended that do meanwhile.
+// happen kills containerd when all containers are ready. It starts containerd again when those
+// containers have ended that end meanwhile.
 func (o *outage) happen(ctx context.Context, n node) {
 	o.ready.Wait()
 	o.err = faultkit.KillContainerd(ctx)
@@ -90,8 +90,8 @@ func (o *outage) happen(ctx context.Context, n node) {
 	close(o.back)
 }
 
-// through takes a container through it, whose init is asked to end meanwhile or
-// afterwards.
+// through takes a container through the outage. init is asked to end during the outage or after
+// it.
 func (o *outage) through(meanwhile bool, begun *bool) func(context.Context, *mix.Running) error {
 	return func(ctx context.Context, r *mix.Running) (err error) {
 		*begun = true
@@ -109,7 +109,7 @@ func (o *outage) through(meanwhile bool, begun *bool) func(context.Context, *mix
 	}
 }
 
-// ends are ways for a container to end at a SIGTERM, and what is wanted then.
+// ends returns ways for a container to end after a SIGTERM, each with the expected report.
 func ends() []mix.Case {
 	return []mix.Case{
 		{Name: "hog", Container: limited("term-hog"), Want: mix.Want{OOM: true, Status: 137}},
@@ -122,12 +122,12 @@ func limited(args ...string) mix.Container {
 	return mix.Container{Args: args, Limit: 24 * mix.MiB, Output: true}
 }
 
-// term asks init to end, past containerd, which so has not asked for it.
+// term sends init SIGTERM directly: containerd has asked for no stop.
 func term(_ context.Context, r *mix.Running) error {
 	return unix.Kill(int(r.Task.Pid()), unix.SIGTERM)
 }
 
-// endInit has init end, and comes back when it has.
+// endInit has init end, and returns when init has ended.
 func endInit(ctx context.Context, r *mix.Running) error {
 	init, err := unix.PidfdOpen(int(r.Task.Pid()), 0)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package compat is the matrix of containerds: its lines, which the tests of this
-// package and of the fault suite leave, and the table that they make.
+// Package compat tests the matrix of containerd versions. It also makes the table out of the
+// figures of these tests and of the fault suite.
 package compat
 
 import (
@@ -13,18 +13,19 @@ import (
 	"strings"
 )
 
-// Table is what the lines say of each node under our shim.
+// Table has the results of each node under our shim.
 type Table struct {
 	rows map[place]map[string]count
 }
 
-// place is a node: containerd as it prints its version, cgroup version and driver.
+// place is a node: the version that containerd prints, the cgroup version and the cgroup
+// driver.
 type place struct{ containerd, cgroup, driver string }
 
-// count is how many containers came, and how many were reported as they should be.
+// count is the number of containers, and how many of them were reported correctly.
 type count struct{ n, right int }
 
-// columns are the table's, and the beginning of the line's name that each has.
+// columns are the table's columns, each with the prefix of its figures' names.
 var columns = []struct{ title, prefix string }{
 	{"mix", "mix"},
 	{"at first sight by CRI", "first-sight"},
@@ -38,8 +39,8 @@ var columns = []struct{ title, prefix string }{
 	{"annotations", "policy"},
 }
 
-// Read adds the lines of a file of figures. Other lines than the matrix's are left
-// out; a line of the matrix without its numbers is an error.
+// Read adds the figures of a file. It skips lines that are not of the matrix. A line of the
+// matrix without its numbers is an error.
 func (t *Table) Read(from io.Reader) error {
 	lines := bufio.NewScanner(from)
 	for lines.Scan() {
@@ -63,10 +64,10 @@ func (t *Table) Read(from io.Reader) error {
 	return lines.Err()
 }
 
-// newest is the containerd that others are upgraded to.
+// newest is the containerd to which older versions are upgraded.
 const newest = "2.4"
 
-// fieldsOf splits a line of key=value words. The first value of a key stays.
+// fieldsOf splits a line of key=value words. The first value of a key counts.
 func fieldsOf(line string) map[string]string {
 	fields := map[string]string{}
 	for _, word := range strings.Fields(line) {
@@ -77,8 +78,8 @@ func fieldsOf(line string) map[string]string {
 	return fields
 }
 
-// countOf reads how many were right: of the mix, each run that is in none of the
-// counts of wrong ones.
+// countOf returns how many containers were right. For the mix these are the runs that no count
+// of wrong runs has.
 func countOf(name string, fields map[string]string) (c count, err error) {
 	if c.n, err = strconv.Atoi(fields["n"]); err != nil {
 		return c, fmt.Errorf("n: %w", err)
@@ -99,7 +100,7 @@ func countOf(name string, fields map[string]string) (c count, err error) {
 		}
 		c.right -= n
 	}
-	if failed, ok := fields["failed"]; ok { // never came to an end, and are not in n
+	if failed, ok := fields["failed"]; ok { // these never came to an end, and n does not count them
 		n, err := strconv.Atoi(failed)
 		if err != nil {
 			return c, fmt.Errorf("failed: %w", err)
@@ -125,8 +126,8 @@ func (t *Table) add(at place, name string, c count) {
 	}
 }
 
-// Write prints the table in Markdown: of each cell how many were right of how
-// many, and nothing where nothing was run.
+// Write prints the table in Markdown. A cell says how many of how many were right; it is empty
+// if nothing was run.
 func (t *Table) Write(to io.Writer) error {
 	var text strings.Builder
 	text.WriteString("| containerd | cgroup | driver |")

@@ -19,13 +19,13 @@ import (
 
 // Want is the verdict of a case, as it should be reported.
 type Want struct {
-	// OOM says whether the container should be reported as OOM-killed.
+	// OOM reports whether the container should be reported as OOM-killed.
 	OOM bool
 	// Status is the exit status.
 	Status uint32
 	// Cause is the one in the record, where counters can tell it.
 	Cause string
-	// Init says whether init was a victim, and Kills counts the processes killed;
+	// Init reports whether init was a victim, and Kills counts the processes killed;
 	// Unknown and 0 are not asked for. Only the ledger knows them.
 	Init  oom.Known
 	Kills uint64
@@ -103,7 +103,7 @@ func Mix() []Case {
 	return out
 }
 
-// Find gives the case of a name.
+// Find returns the case of a name.
 func Find(name string) (Case, error) {
 	for _, c := range Cases() {
 		if c.Name == name {

@@ -108,7 +108,7 @@ func (r *recorder) listening(ctx context.Context, id string) error {
 // resubscribed is how long a mark may take before the next is sent.
 const resubscribed = 100 * time.Millisecond
 
-// of gives a container's events once the client's mark has come back and its
+// of returns a container's events once the client's mark has come back and its
 // TaskExit is there, or has not come within the time given: the stock shim
 // loses some.
 func (r *recorder) of(ctx context.Context, id string, patience time.Duration) ([]Event, error) {
@@ -136,7 +136,7 @@ func has(mine []Event, topic string) bool {
 	return slices.ContainsFunc(mine, func(e Event) bool { return e.Topic == topic })
 }
 
-// wait gives a container's events as soon as they are enough.
+// wait returns a container's events as soon as they are enough.
 func (r *recorder) wait(ctx context.Context, id string, enough func([]Event) bool) ([]Event, error) {
 	for {
 		r.mu.Lock()
@@ -159,7 +159,7 @@ func (r *recorder) wait(ctx context.Context, id string, enough func([]Event) boo
 	}
 }
 
-// strangers gives the TaskOOMs whose container nobody made.
+// strangers returns the TaskOOMs whose container nobody made.
 func (r *recorder) strangers(known func(id string) bool) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

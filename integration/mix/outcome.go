@@ -43,10 +43,10 @@ type Outcome struct {
 	Unread bool
 }
 
-// Road is a way by which a client learns of an exit. It gives the status.
-type Road func(ctx context.Context, p *Prepared) (uint32, error)
+// APIPath is a way by which a client learns of an exit. It gives the status.
+type APIPath func(ctx context.Context, p *Prepared) (uint32, error)
 
-// ByWait is the road that CRI takes.
+// ByWait is the path that CRI takes.
 func ByWait(ctx context.Context, p *Prepared) (uint32, error) {
 	select {
 	case e := <-p.exit:
@@ -70,7 +70,7 @@ func ByState(ctx context.Context, p *Prepared) (uint32, error) {
 }
 
 // ByDelete deletes as fast as it is answered, until that succeeds. The client
-// library itself asks for the state first, so that road is tested with it.
+// library itself asks for the state first, so that path is tested with it.
 func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	for {
 		e, err := p.main.Task.Delete(ctx)
@@ -84,7 +84,7 @@ func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
-// ByWaitAgain is the road of a client whose containerd has restarted: its Wait broke
+// ByWaitAgain is the path of a client whose containerd has restarted: its Wait broke
 // off, and it waits again.
 func ByWaitAgain(ctx context.Context, p *Prepared) (uint32, error) {
 	var err error

@@ -102,9 +102,9 @@ func (r *Runner) Strangers() int {
 	return r.rec.strangers(func(id string) bool { _, ok := r.made.Load(id); return ok })
 }
 
-// Run runs a case once and gives what was reported. road is how the client
+// Run runs a case once and gives what was reported. path is how the client
 // learns of the exit.
-func (r *Runner) Run(ctx context.Context, shim Shim, c Case, road Road) (Outcome, error) {
+func (r *Runner) Run(ctx context.Context, shim Shim, c Case, path APIPath) (Outcome, error) {
 	if c.Before == nil {
 		r.alone.RLock()
 		defer r.alone.RUnlock()
@@ -121,7 +121,7 @@ func (r *Runner) Run(ctx context.Context, shim Shim, c Case, road Road) (Outcome
 	if err != nil {
 		return Outcome{}, err
 	}
-	return p.Finish(ctx, road)
+	return p.Finish(ctx, path)
 }
 
 // Prepared is a case whose container has been created and not started.
@@ -219,7 +219,7 @@ func (r *Runner) create(ctx context.Context, shim Shim, c Container, pod, id str
 
 // Finish starts a prepared case, lets it end, deletes it and gives what was
 // reported.
-func (p *Prepared) Finish(ctx context.Context, road Road) (o Outcome, err error) {
+func (p *Prepared) Finish(ctx context.Context, path APIPath) (o Outcome, err error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, namespace), runTime)
 	defer cancel()
 	defer func() {
@@ -240,7 +240,7 @@ func (p *Prepared) Finish(ctx context.Context, road Road) (o Outcome, err error)
 			return o, fmt.Errorf("act: %w", err)
 		}
 	}
-	if o.Status, err = road(ctx, p); err != nil {
+	if o.Status, err = path(ctx, p); err != nil {
 		return o, fmt.Errorf("see the exit: %w", err)
 	}
 	if err = p.r.rec.mark(ctx, task.ID()); err != nil {

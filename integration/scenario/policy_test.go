@@ -226,14 +226,14 @@ func TestPolicyHoldsAtAnUpdate(t *testing.T) {
 // each API path. The verdict keeps the true one.
 func TestExitCode(t *testing.T) {
 	r := runner(t)
-	roads := map[string]mix.Road{"": mix.ByWait, "-by-state": mix.ByState, "-by-delete": mix.ByDelete}
+	paths := map[string]mix.APIPath{"": mix.ByWait, "-by-state": mix.ByState, "-by-delete": mix.ByDelete}
 	for _, test := range []struct {
 		name string
 		mix.Container
 		act   func(context.Context, *mix.Running) error
 		true  string
 		want  mix.Want
-		roads []string
+		paths []string
 	}{
 		{"hog", mix.Container{Args: []string{"hog"}, Limit: 24 * mix.MiB}, nil, "137",
 			mix.Want{OOM: true, Status: 217, Init: oom.Yes}, []string{"", "-by-state", "-by-delete"}},
@@ -245,11 +245,11 @@ func TestExitCode(t *testing.T) {
 		{"stopped", mix.Container{Args: []string{"child-oom-sleep"}, Limit: 24 * mix.MiB, Output: true},
 			steps(mix.ChildDied, mix.ClientKill(syscall.SIGTERM)), "143", mix.Want{Status: 143, Init: oom.No}, []string{""}},
 	} {
-		for _, road := range test.roads {
-			t.Run(test.name+road, func(t *testing.T) {
-				c := mix.Case{Name: test.name + road, Container: test.Container, Act: test.act, Want: test.want}
+		for _, path := range test.paths {
+			t.Run(test.name+path, func(t *testing.T) {
+				c := mix.Case{Name: test.name + path, Container: test.Container, Act: test.act, Want: test.want}
 				c.Annotations = policy("oom-exit-code", "217")
-				o, err := r.Run(t.Context(), mix.Ours, c, roads[road])
+				o, err := r.Run(t.Context(), mix.Ours, c, paths[path])
 				require.NoError(t, err)
 				check(t, c, o)
 				line := logLine(t, "verdict", o.ID)

@@ -54,15 +54,15 @@ func TestScenario(t *testing.T) {
 	require.Zero(t, r.Strangers(), "TaskOOM for a container that nobody made")
 }
 
-// TestRoads sees the exit by the other API paths.
-func TestRoads(t *testing.T) {
+// TestAPIPaths sees the exit by the other API paths.
+func TestAPIPaths(t *testing.T) {
 	r := runner(t)
-	for name, road := range map[string]mix.Road{"state": mix.ByState, "delete": mix.ByDelete} {
+	for name, path := range map[string]mix.APIPath{"state": mix.ByState, "delete": mix.ByDelete} {
 		for _, which := range []string{"init-oom", "child-oom-exit-1", "exit-3"} {
 			t.Run(name+"/"+which, func(t *testing.T) {
 				c, err := mix.Find(which)
 				require.NoError(t, err)
-				o, err := r.Run(t.Context(), mix.Ours, c, road)
+				o, err := r.Run(t.Context(), mix.Ours, c, path)
 				require.NoError(t, err)
 				check(t, c, o)
 			})

@@ -71,8 +71,8 @@ func (s settings) choose(from []mix.Case) ([]mix.Case, error) {
 	return out, nil
 }
 
-// run runs the cases and gives the tallies, stock's and ours by turns.
-func (s settings) run(ctx context.Context, from []mix.Case, progress io.Writer) ([]*mix.Tally, error) {
+// run runs the cases and returns the summaries: for each case the stock shim's, then ours.
+func (s settings) run(ctx context.Context, from []mix.Case, progress io.Writer) ([]*mix.Summary, error) {
 	if s.n < 1 || s.parallel < 1 {
 		return nil, fmt.Errorf("--n %d and --parallel %d must be at least 1", s.n, s.parallel)
 	}
@@ -86,18 +86,18 @@ func (s settings) run(ctx context.Context, from []mix.Case, progress io.Writer) 
 	}
 	defer func() { _ = r.Close() }()
 	step := 0
-	tallies := r.Many(ctx, cases, []mix.Shim{mix.Stock, mix.Ours}, s.n, s.parallel, func(done, all int) {
+	summaries := r.Many(ctx, cases, []mix.Shim{mix.Stock, mix.Ours}, s.n, s.parallel, func(done, all int) {
 		if now := 10 * done / all; now > step {
 			step = now
 			fmt.Fprintf(progress, "%d of %d runs done\n", done, all)
 		}
 	})
-	return tallies, errors.Join(failures(tallies), strangers(r))
+	return summaries, errors.Join(failures(summaries), strangers(r))
 }
 
-func failures(tallies []*mix.Tally) error {
+func failures(summaries []*mix.Summary) error {
 	var errs []error
-	for _, t := range tallies {
+	for _, t := range summaries {
 		errs = append(errs, t.Failed...)
 	}
 	return errors.Join(errs...)
@@ -111,14 +111,14 @@ func strangers(r *mix.Runner) error {
 }
 
 func (s settings) compare(ctx context.Context, out, progress io.Writer) error {
-	tallies, err := s.run(ctx, mix.Mix(), progress)
-	for _, t := range tallies {
+	summaries, err := s.run(ctx, mix.Mix(), progress)
+	for _, t := range summaries {
 		fmt.Fprintln(out, t.Line())
 	}
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "case\tdriver\tshim\truns\tOOM lost or late\tfalse OOM\tTaskExit lost\t")
-	for _, t := range tallies {
+	for _, t := range summaries {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t\n",
 			t.Case.Name, t.Driver, t.Shim.Name, t.N, t.Lost(), t.False, t.N-t.Exits)
 	}
@@ -126,13 +126,13 @@ func (s settings) compare(ctx context.Context, out, progress io.Writer) error {
 }
 
 func (s settings) demo(ctx context.Context, out, progress io.Writer) error {
-	tallies, err := s.run(ctx, mix.Cases(), progress)
+	summaries, err := s.run(ctx, mix.Cases(), progress)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "workload\twhat the kernel did\tstock runc reported\toomwitness reported\t")
 	var wrong []string
-	for i := 0; i+1 < len(tallies); i += 2 {
-		stock, ours := tallies[i], tallies[i+1]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", stock.Case.Name, stock.Case.Kernel, told(stock), told(ours))
+	for i := 0; i+1 < len(summaries); i += 2 {
+		stock, ours := summaries[i], summaries[i+1]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", stock.Case.Name, stock.Case.Kernel, reported(stock), reported(ours))
 		if !ours.Right() {
 			wrong = append(wrong, ours.Case.Name)
 		}
@@ -146,8 +146,8 @@ func (s settings) demo(ctx context.Context, out, progress io.Writer) error {
 	return err
 }
 
-// told says in the words of a pod's status what was reported.
-func told(t *mix.Tally) string {
+// reported returns what was reported, in the words of a pod's status.
+func reported(t *mix.Summary) string {
 	var parts []string
 	for status, n := range t.Statuses {
 		reason := "Error"

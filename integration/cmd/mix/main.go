@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command mix runs in the node's guest: the same workloads under the stock shim
-// and under oomwitness, side by side.
+// Command mix runs in the node's guest. It runs the same workloads under the stock shim and
+// under oomwitness, side by side.
 package main
 
 import (

@@ -10,8 +10,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Tally counts the outcomes of many runs of one case under one shim.
-type Tally struct {
+// Summary counts the outcomes of many runs of one case under one shim.
+type Summary struct {
 	Case   Case
 	Driver Driver
 	Shim   Shim
@@ -30,7 +30,7 @@ type Tally struct {
 }
 
 // Add counts one outcome.
-func (t *Tally) Add(o Outcome) {
+func (t *Summary) Add(o Outcome) {
 	t.N++
 	t.Statuses[o.Status]++
 	if o.OOMs > 0 {
@@ -57,45 +57,45 @@ func (t *Tally) Add(o Outcome) {
 	}
 }
 
-// Line is the tally in the form that people and programs can both read.
-func (t *Tally) Line() string {
+// Line is the summary in the form that people and programs can both read.
+func (t *Summary) Line() string {
 	return fmt.Sprintf("case=%s driver=%s shim=%s n=%d oom=%d before_exit=%d exits=%d dup=%d wrong_id=%d false=%d gone=%d",
 		t.Case.Name, t.Driver, t.Shim.Name, t.N, t.OOM, t.BeforeExit, t.Exits, t.Dup, t.WrongID, t.False, t.Gone)
 }
 
 // Lost counts the runs that the OOM killer ended and nobody was told of in time.
-func (t *Tally) Lost() int {
+func (t *Summary) Lost() int {
 	if !t.Case.Want.OOM {
 		return 0
 	}
 	return t.N - t.BeforeExit
 }
 
-// Right says whether every run was reported as it should be.
-func (t *Tally) Right() bool {
+// Right reports whether every run was reported as it should be.
+func (t *Summary) Right() bool {
 	return t.N > 0 && len(t.Failed) == 0 && t.Lost() == 0 && t.False == 0 && t.Dup == 0 &&
 		t.WrongID == 0 && t.Exits == t.N && t.Statuses[t.Case.Want.Status] == t.N
 }
 
 // Many runs each case n times under each shim, interleaved, with the given
-// number at a time, and gives a tally for each case and shim, in their order.
+// number at a time, and gives a summary for each case and shim, in their order.
 // progress is called after every run.
-func (r *Runner) Many(ctx context.Context, cases []Case, shims []Shim, n, parallel int, progress func(done, all int)) []*Tally {
+func (r *Runner) Many(ctx context.Context, cases []Case, shims []Shim, n, parallel int, progress func(done, all int)) []*Summary {
 	var (
-		tallies []*Tally
-		mu      sync.Mutex
-		wg      sync.WaitGroup
-		done    int
+		summaries []*Summary
+		mu        sync.Mutex
+		wg        sync.WaitGroup
+		done      int
 	)
 	for _, c := range cases {
 		for _, s := range shims {
-			tallies = append(tallies, &Tally{
+			summaries = append(summaries, &Summary{
 				Case: c, Driver: r.Driver, Shim: s,
 				Statuses: map[uint32]int{}, Causes: map[oom.Cause]int{},
 			})
 		}
 	}
-	work := make(chan *Tally)
+	work := make(chan *Summary)
 	for range parallel {
 		wg.Go(func() {
 			for t := range work {
@@ -107,17 +107,17 @@ func (r *Runner) Many(ctx context.Context, cases []Case, shims []Shim, n, parall
 					t.Add(o)
 				}
 				done++
-				progress(done, n*len(tallies))
+				progress(done, n*len(summaries))
 				mu.Unlock()
 			}
 		})
 	}
 	for range n {
-		for _, t := range tallies {
+		for _, t := range summaries {
 			work <- t
 		}
 	}
 	close(work)
 	wg.Wait()
-	return tallies
+	return summaries
 }
