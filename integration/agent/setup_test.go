@@ -140,7 +140,7 @@ func (n *node) pod(t *testing.T, label string, change func(*corev1.Pod)) *contai
 // run has the workload do something.
 func (m *container) run(t *testing.T, mode string) {
 	t.Helper()
-	require.NoError(t, faultkit.Kind{Mode: mode}.Tell(m.pipe))
+	require.NoError(t, faultkit.Kind{Mode: mode}.End(m.pipe))
 }
 
 // init waits for the container's first process, and returns its PID.

@@ -1,8 +1,7 @@
 //go:build linux
 
-// Package faultkit is what tests share that have containers end while containerd
-// fails: the faults, the ways and moments to end, and the figures. They run in
-// the node's guest.
+// Package faultkit is shared by tests in which containers end while containerd fails. It has
+// the faults, the ways and moments to end, and the figures. The tests run in the node's guest.
 package faultkit
 
 import (
@@ -23,7 +22,7 @@ const (
 	pidFile  = "/run/containerd.pid"
 )
 
-// ContainerdPid is the pid of the containerd that runs.
+// ContainerdPid returns the pid of the running containerd.
 func ContainerdPid() (int, error) {
 	text, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -33,7 +32,7 @@ func ContainerdPid() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", pidFile, err)
 	}
-	// Until exec the process is the script that starts it.
+	// Before its exec the process is the script that starts containerd.
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return 0, err
@@ -44,7 +43,7 @@ func ContainerdPid() (int, error) {
 	return pid, nil
 }
 
-// KillContainerd kills it, and keeps it away until [Release].
+// KillContainerd kills containerd, and prevents its start until [Release].
 func KillContainerd(ctx context.Context) (err error) {
 	if err := os.WriteFile(holdFile, nil, 0o644); err != nil {
 		return err
@@ -64,11 +63,11 @@ func KillContainerd(ctx context.Context) (err error) {
 	return Ended(ctx, fd)
 }
 
-// Release lets containerd start, and comes back at once.
+// Release permits containerd to start, and returns at once.
 func Release(context.Context) error { return os.Remove(holdFile) }
 
-// RestartKilled kills containerd, also one that is still starting, and lets it
-// start again at once.
+// RestartKilled kills containerd, also a containerd that is still starting. A new one starts at
+// once.
 func RestartKilled(ctx context.Context) error {
 	if err := Until(ctx, "containerd to be there", func() error { _, err := ContainerdPid(); return err }); err != nil {
 		return err
@@ -79,7 +78,7 @@ func RestartKilled(ctx context.Context) error {
 	return Release(ctx)
 }
 
-// SignalContainerd sends it a signal.
+// SignalContainerd returns a function that sends containerd a signal.
 func SignalContainerd(sig unix.Signal) func(context.Context) error {
 	return func(context.Context) error {
 		pid, err := ContainerdPid()

@@ -12,28 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fault is something that goes wrong with the node.
+// Fault is a failure of a part of the node.
 type Fault struct {
-	// Label names it in the figures.
+	// Label names the fault in the figures.
 	Label string
-	// Strike begins it.
+	// Strike begins the fault.
 	Strike func(context.Context) error
 	// Lasts is the time between Strike and Heal.
 	Lasts time.Duration
-	// Heal ends it.
+	// Heal ends the fault.
 	Heal func(context.Context) error
-	// Around is the time after Strike within which the ends are "during" it.
+	// Around is the time after Strike in which an end counts as "during" the fault.
 	Around time.Duration
 }
 
-// NoFault is the control.
+// NoFault returns the control: nothing fails.
 func (p *Plan) NoFault() Fault {
 	return Fault{Label: "none", Strike: none, Heal: none, Around: p.Lead}
 }
 
 func none(context.Context) error { return nil }
 
-// ContainerdKilled kills containerd, and lets it come back after a while.
+// ContainerdKilled returns a fault that kills containerd. A new one starts after the given
+// time.
 func (p *Plan) ContainerdKilled(back time.Duration) Fault {
 	return Fault{
 		Label:  fmt.Sprintf("containerd-killed back=%s", back),
@@ -41,7 +42,7 @@ func (p *Plan) ContainerdKilled(back time.Duration) Fault {
 	}
 }
 
-// Backs are the times after which a killed containerd comes back.
+// Backs returns the times after which a killed containerd is started again.
 func (p *Plan) Backs() []time.Duration {
 	backs := []time.Duration{0, 5 * time.Second}
 	if p.Full {
@@ -50,8 +51,8 @@ func (p *Plan) Backs() []time.Duration {
 	return backs
 }
 
-// ContainerdStopped stops containerd with SIGSTOP. Nothing can take the shims'
-// events.
+// ContainerdStopped returns a fault that stops containerd with SIGSTOP. Nothing can then take
+// the shims' events.
 func (p *Plan) ContainerdStopped() Fault {
 	lasts := 8 * time.Second
 	if p.Full {
@@ -63,11 +64,11 @@ func (p *Plan) ContainerdStopped() Fault {
 	}
 }
 
-// restarts is how often containerd is killed in a row.
+// restarts is the number of kills of containerd in a row.
 const restarts = 5
 
-// ContainerdRestarts kills containerd five times in a row, as it pleases also
-// before it has recovered.
+// ContainerdRestarts returns a fault that kills containerd five times in a row at random
+// moments, some of them before containerd has recovered.
 func (p *Plan) ContainerdRestarts() Fault {
 	return Fault{
 		Label: fmt.Sprintf("containerd-restarts=%d storm", restarts),
@@ -86,17 +87,17 @@ func (p *Plan) ContainerdRestarts() Fault {
 	}
 }
 
-// Actor is who ends at a moment.
+// Actor is a container that ends at a moment.
 type Actor struct {
 	When Moment
 	End  func(context.Context) error
 }
 
-// Played is when the fault had begun, and the time before its end.
+// Played has the times at which the fault had begun and at which its end began.
 type Played struct{ Struck, Healed time.Time }
 
-// Play lets the fault happen and each actor end in its moment. What comes after
-// the fault comes when the node is ready again.
+// Play lets the fault happen, and each actor end at its moment. Actors of the phase after the
+// fault end when the node is ready again.
 func (p *Plan) Play(ctx context.Context, f Fault, ready func(context.Context) error, actors []Actor) (Played, error) {
 	var (
 		wg     sync.WaitGroup

@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// Image is the workload's, also of the container that holds a pod.
+	// Image is the name of the workload's image, and of the image of the container that holds a
+	// pod.
 	Image = "oomwitness.test/workload:1"
-	// Command is oomwitness.
+	// Command is the path of oomwitness.
 	Command = "/opt/oomwitness/bin/oomwitness"
-	// TasksDir has the bundles of CRI's containers.
+	// TasksDir is the folder with the bundles of CRI's containers.
 	TasksDir = "/run/containerd/io.containerd.runtime.v2.task/" + cri.Namespace
-	// ContainerdLog has the shims' lines too.
+	// ContainerdLog is the log of containerd and of the shims.
 	ContainerdLog = "/var/log/containerd.log"
-	// WorkloadFile is the workload in the guest.
+	// WorkloadFile is the path of the workload in the guest.
 	WorkloadFile = "/opt/oomwitness/rootfs/workload"
 
 	busyboxFile = "/opt/workload-rootfs/bin/busybox"
@@ -31,7 +32,7 @@ const (
 	binDir      = "/usr/local/bin"
 )
 
-// Install gives containerd the image and the shim, and restarts it.
+// Install loads the image into containerd, installs the shim, and restarts containerd.
 func Install(ctx context.Context) error {
 	if err := ImportImage(ctx); err != nil {
 		return err
@@ -42,7 +43,7 @@ func Install(ctx context.Context) error {
 	return Run(ctx, "node-containerd", "restart")
 }
 
-// ImportImage gives containerd the image.
+// ImportImage loads the image into containerd.
 func ImportImage(ctx context.Context) error {
 	workload, err := os.ReadFile(WorkloadFile)
 	if err != nil {
@@ -59,7 +60,7 @@ func ImportImage(ctx context.Context) error {
 	})
 }
 
-// Ready waits until CRI answers from what it has recovered.
+// Ready waits until CRI has recovered and answers.
 func Ready(ctx context.Context, client *cri.Client) error {
 	return Until(ctx, "CRI to answer", func() error {
 		if _, err := client.Ended(ctx); err != nil {
@@ -73,7 +74,7 @@ func Ready(ctx context.Context, client *cri.Client) error {
 	})
 }
 
-// InitPid is the init of one of CRI's containers, by its bundle.
+// InitPid returns the pid of a CRI container's init, which its bundle has.
 func InitPid(id string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(TasksDir, id, "init.pid"))
 	if err != nil {
@@ -82,13 +83,13 @@ func InitPid(id string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// ShimPid returns the shim that was started for a pod or a container, 0 for none.
+// ShimPid returns the pid of the shim that was started for a pod or a container, 0 for none.
 func ShimPid(id string) int {
-	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // an error is of the pattern alone
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // an error is possible for a bad pattern alone
 	for _, file := range all {
 		line, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte("-id\x00"+id+"\x00")) {
-			continue // most have nothing to do with it, and some have just ended
+			continue // most belong to other processes, and some processes have just ended
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
 			return pid

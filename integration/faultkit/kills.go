@@ -10,23 +10,23 @@ import (
 	"os/exec"
 )
 
-// Kill is a victim, as far as oomwitness trace is asked for it.
+// Kill is a victim, with the fields of oomwitness trace that the tests read.
 type Kill struct {
 	Cause  string
 	Victim struct {
 		Comm string
-		// Init says that it was process 1 of its container.
+		// Init says that the victim was process 1 of its container.
 		Init bool
 	}
-	// Domain is what ran out of memory.
+	// Domain is what ran out of memory: a cgroup, or the node.
 	Domain struct {
 		Path string
-		// Size in bytes.
+		// Size is in bytes.
 		Size uint64 `json:"size_bytes"`
 	}
 }
 
-// Kills gives the ledger's victims of a container, oldest first.
+// Kills returns the ledger's victims in a container, oldest first.
 func Kills(ctx context.Context, id string) (kills []Kill, err error) {
 	out, err := exec.CommandContext(ctx, Command, "trace", "--follow=false", "-o", "json", "--container", id).Output()
 	if err != nil {

@@ -21,21 +21,21 @@ type Kind struct {
 	Name   string
 	Code   int32
 	Reason string
-	// Mode is what the workload is told to do when its moment has come; empty
-	// where the client stops it.
+	// Mode is the argument that the workload gets when its moment has come; empty if the client
+	// stops the container.
 	Mode string
-	// Before is what the workload does from the start.
+	// Before is the command that the workload runs from the start.
 	Before []string
-	// Lost says that its task is gone when CRI asks: the status, the time and the
-	// first word of the reason are CRI's own.
+	// Lost says that the task is gone when CRI asks for it: then CRI itself makes up the
+	// status, the time and the first reason.
 	Lost bool
 }
 
 // OOMKilled is the reason of an OOM.
 const OOMKilled = "OOMKilled"
 
-// Kinds are those of the issue. The client's stop comes in two forms: in one an
-// earlier kill of a child must not taint it.
+// Kinds are the ways to end. The client's stop comes in two forms. In the second form a child
+// was OOM-killed earlier, and that must not change the reason.
 var (
 	KindOOM  = Kind{Name: "oom", Code: 137, Reason: OOMKilled, Mode: "hog"}
 	KindStop = Kind{Name: "stop", Code: 143, Reason: "Error", Before: []string{"/workload", "trap-term", "143"}}
@@ -50,18 +50,19 @@ var (
 	}
 )
 
-// Limit is small, so that the guest's own memory is never what runs out.
+// Limit is the containers' memory limit, bytes. It is small, so that the guest never runs out
+// of memory.
 const Limit = 24 << 20
 
-// Controls is the folder of the pipes by which containers are told to end;
-// ControlMount is where a container finds its own.
+// Controls is the folder with the pipes that carry the modes. ControlMount is the folder in a
+// container that has the container's own pipe.
 const (
 	Controls     = "/run/faults"
 	ControlMount = "/ctl"
 )
 
-// Line is the container's command: a workload that is told its mode waits for it
-// at a pipe, so that its end needs nobody but the test.
+// Line returns the container's command. A workload with a mode waits for the mode at a pipe:
+// only the test decides when it ends.
 func (k Kind) Line() []string {
 	if k.Mode == "" {
 		return k.Before
@@ -69,7 +70,7 @@ func (k Kind) Line() []string {
 	return []string{"/bin/sh", "-c", "read -r mode <" + ControlMount + "/go; exec /workload $mode"}
 }
 
-// MakeControl makes the folder of a container, to be mounted at ControlMount.
+// MakeControl makes the folder of a container, which is to be mounted at ControlMount.
 func MakeControl(name string) (string, error) {
 	dir := filepath.Join(Controls, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -81,7 +82,7 @@ func MakeControl(name string) (string, error) {
 	return dir, nil
 }
 
-// OpenControl waits until the container stands at its pipe, and gives the pipe.
+// OpenControl waits until the container reads from its pipe, and returns the pipe.
 func OpenControl(ctx context.Context, dir string) (pipe *os.File, err error) {
 	name := filepath.Join(dir, "go")
 	return pipe, Until(ctx, "a reader of "+name, func() error {
@@ -90,21 +91,21 @@ func OpenControl(ctx context.Context, dir string) (pipe *os.File, err error) {
 	})
 }
 
-// Tell has the container at the pipe end in the way of its kind.
-func (k Kind) Tell(pipe *os.File) error {
+// End sends the mode: the container that waits at the pipe then ends in the way of its kind.
+func (k Kind) End(pipe *os.File) error {
 	if _, err := pipe.WriteString(k.Mode + "\n"); err != nil {
-		return fmt.Errorf("tell %s at %s to end: %w", k.Name, pipe.Name(), err)
+		return fmt.Errorf("send mode of %s to %s: %w", k.Name, pipe.Name(), err)
 	}
 	return pipe.Close()
 }
 
-// Stands says that a container, given by its init, is where it waits for its
-// moment. One with a pipe stands when that is open.
+// Stands returns nil if the container with that init waits for its moment. A container with a
+// pipe waits when OpenControl has succeeded.
 func (k Kind) Stands(pid int) error {
 	if k.Mode != "" {
 		return nil
 	}
-	// runc's init, which the process is until its exec, catches SIGTERM as well.
+	// runc's init, which the process is before its exec, catches SIGTERM as well.
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return err
@@ -135,8 +136,8 @@ func (k Kind) Stands(pid int) error {
 	return err
 }
 
-// kills returns what the own counter of a process's container says: memory.events
-// of cgroup v2, and memory.oom_control of v1, have the same key.
+// kills returns the count oom_kill of a process's own cgroup. The key is the same in
+// memory.events of cgroup v2 and in memory.oom_control of v1.
 func kills(pid int) (int, error) {
 	h, err := oom.FindHierarchy()
 	if err != nil {

@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// evidenceLines bounds what is printed of a wrong verdict.
+// evidenceLines limits the log lines that are printed for a wrong verdict.
 const evidenceLines = 30
 
-// LogOf gives what containerd's log, which has the shims' too, says of a
-// container.
+// LogOf returns the lines about a container in the log of containerd and of the shims.
 func LogOf(id string) (lines []string) {
 	file, err := os.Open(ContainerdLog)
 	if err != nil {
@@ -32,7 +31,7 @@ func LogOf(id string) (lines []string) {
 	return lines
 }
 
-// telling leaves out what is said of every container before its end.
+// telling leaves out the lines that every container has before its end.
 func telling(line string) bool {
 	for _, dull := range []string{
 		"ContainerStatus", "CreateContainer", "StartContainer", "ListContainers", "Container spec", `\" spec"`, "CDI devices",

@@ -16,21 +16,20 @@ import (
 	"github.com/oomwitness/oomwitness/integration/counts"
 )
 
-// Plan is how often and when things happen in a test.
+// Plan has the number of runs, and draws the random times of a test.
 type Plan struct {
 	Seed uint64
 	Runs int // of each kind, in each case
 	Full bool
-	// Lead is the time before a fault and after its end in which containers end
-	// too.
+	// Lead is the time before a fault and after its end in which containers end too.
 	Lead time.Duration
 
 	mu   sync.Mutex // guards what follows
 	draw *rand.Rand
 }
 
-// NewPlan reads the environment variables PREFIX_RUNS and PREFIX_SEED. In the
-// short part of the tests each case runs once.
+// NewPlan reads the environment variables PREFIX_RUNS and PREFIX_SEED. In the short part of the
+// tests each case runs once.
 func NewPlan(t *testing.T, prefix string) *Plan {
 	t.Helper()
 	p := &Plan{Runs: counts.FromEnv(t, prefix+"_RUNS", 1), Lead: time.Second}
@@ -52,14 +51,14 @@ func NewPlan(t *testing.T, prefix string) *Plan {
 	return p
 }
 
-// Within draws a time between two others.
+// Within returns a random time between from and to.
 func (p *Plan) Within(from, to time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return from + time.Duration(p.draw.Int64N(int64(to-from)))
 }
 
-// Moment is when a container ends.
+// Moment is the time at which a container ends.
 type Moment struct {
 	Phase string // before, during or after the fault
 	After time.Duration
@@ -69,7 +68,7 @@ func (m Moment) String() string {
 	return fmt.Sprintf("%s+%s", m.Phase, m.After.Round(time.Millisecond))
 }
 
-// Moment draws when a container ends: a third each before, during and after.
+// Moment draws a moment: each of the phases before, during and after has a third of them.
 func (p *Plan) Moment(f Fault) Moment {
 	switch p.Within(0, 3) {
 	case 0:

@@ -20,18 +20,18 @@ import (
 const (
 	// olderContainerds has a folder of programs for each version.
 	olderContainerds = "/opt/oomwitness/containerd"
-	// newestPrograms keeps the node's own programs while older ones are in their place.
+	// newestPrograms keeps the node's own programs while older programs are installed.
 	newestPrograms = "/var/lib/newest"
-	// Newest names the containerd that the node has by itself.
+	// Newest is the version of the containerd that the node starts with.
 	Newest = "2.4"
 	// VersionEnv names the environment variable that chooses a containerd.
 	VersionEnv = "CONTAINERD"
 )
 
-// programs are what a containerd package brings.
+// programs are the programs of a containerd package.
 var programs = []string{"containerd", "ctr", "containerd-shim-runc-v2"}
 
-// Version returns the containerd that the tests are to run with, from VersionEnv.
+// Version returns the version of containerd for the tests, from VersionEnv.
 func Version() string {
 	if version := os.Getenv(VersionEnv); version != "" {
 		return version
@@ -39,8 +39,8 @@ func Version() string {
 	return Newest
 }
 
-// SwitchContainerd stops containerd as a package's upgrade does, puts the
-// programs of a version in its place and starts that. The configuration stays.
+// SwitchContainerd stops containerd as a package's upgrade does, installs the programs of a
+// version, and starts containerd. The configuration stays.
 func SwitchContainerd(ctx context.Context, version string) error {
 	if err := Run(ctx, "node-containerd", "stop"); err != nil {
 		return err
@@ -51,7 +51,7 @@ func SwitchContainerd(ctx context.Context, version string) error {
 	return Run(ctx, "node-containerd", "start")
 }
 
-// PutContainerd puts the programs of a version in their place.
+// PutContainerd installs the programs of a version.
 func PutContainerd(version string) error {
 	if err := keepNewest(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func PutContainerd(version string) error {
 	return nil
 }
 
-// keepNewest keeps the node's own programs, once in the life of the node.
+// keepNewest copies the node's own programs aside, once per node.
 func keepNewest() error {
 	for _, name := range programs {
 		to := filepath.Join(newestPrograms, name)
@@ -82,7 +82,7 @@ func keepNewest() error {
 	return nil
 }
 
-// copyProgram puts a program in another's place, also of one that runs.
+// copyProgram replaces a program, also a running one.
 func copyProgram(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -106,9 +106,8 @@ func copyProgram(from, to string) error {
 	return os.Rename(to+".new", to)
 }
 
-// configs are a node's configuration with the handlers runc and oomwitness, in
-// the words of containerd 1.x and of 2.x. Where root may not lower an
-// oom_score_adj, a pod gets containerd's own.
+// configs are a node's configurations with the handlers runc and oomwitness, for containerd 1.x
+// and for 2.x. If root may not lower an oom_score_adj, pods get containerd's own.
 var configs = template.Must(template.New("1").Parse(`version = 2
 [debug]
   level = "info"
@@ -144,8 +143,8 @@ const (
 
 type handler struct{ Name, Path string }
 
-// UseContainerd has a containerd of that version run, with a configuration which
-// that version can read and which is whole: drop-ins of other tests go.
+// UseContainerd starts the containerd of a version, with a complete configuration that this
+// version can read. Drop-ins of other tests are removed.
 func UseContainerd(ctx context.Context, version string) error {
 	if err := Run(ctx, "node-containerd", "stop"); err != nil {
 		return err
@@ -158,7 +157,7 @@ func UseContainerd(ctx context.Context, version string) error {
 	err := configs.ExecuteTemplate(&text, major, struct {
 		Image    string
 		Systemd  bool
-		ByType   bool // CRI of Debian's 1.6 ignores runtime_path
+		ByType   bool // Debian's CRI 1.6 ignores runtime_path
 		Handlers []handler
 	}{Image, mix.DriverHere() == mix.Systemd, version == "1.6", []handler{
 		{"runc", filepath.Join(binDir, "containerd-shim-runc-v2")}, {"oomwitness", shimFile},
@@ -175,8 +174,8 @@ func UseContainerd(ctx context.Context, version string) error {
 	return Run(ctx, "node-containerd", "start")
 }
 
-// Where names the containerd as it prints its version, the cgroup version and the
-// driver of this node.
+// Where returns this node's containerd version as containerd prints it, with cgroup version and
+// driver.
 func Where(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, filepath.Join(binDir, "containerd"), "--version").Output()
 	fields := strings.Fields(string(out))

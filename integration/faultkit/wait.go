@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// Patience bounds every wait: emulated machines are slow.
+	// Patience limits every wait: emulated machines are slow.
 	Patience = 3 * time.Minute
-	// Poll is how often another process is asked, where it can't tell.
+	// Poll is the pause between two questions to a process that sends no event.
 	Poll = 50 * time.Millisecond
 
 	figures = "/var/log/oomwitness/figures"
 )
 
-// Until asks again until there is no error, for as long as patience lasts.
+// Until calls ask until ask returns no error, for at most Patience.
 func Until(ctx context.Context, what string, ask func() error) error {
 	late := time.Now().Add(Patience)
 	for {
@@ -45,7 +45,7 @@ func Until(ctx context.Context, what string, ask func() error) error {
 	}
 }
 
-// Pause waits, as the moments are what the tests are about.
+// Pause waits. It is for tests whose subject is the moment at which something happens.
 func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -55,11 +55,11 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// commandTime is more than any program needs here, systemd's stops included.
+// commandTime is more than any program here needs, stops by systemd included.
 const commandTime = 3 * time.Minute
 
-// Run runs a program. The error of one that did not end in time says where in
-// the kernel its threads are.
+// Run runs a program. If the program does not end in time, the error shows the kernel stacks of
+// its threads.
 func Run(ctx context.Context, name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
@@ -75,12 +75,12 @@ func Run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// kernelStacks gives what each thread of a process waits for.
+// kernelStacks returns the kernel stack of each thread of a process.
 func kernelStacks(pid int) []byte {
 	var all []byte
 	stacks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
 	for _, file := range stacks {
-		stack, err := os.ReadFile(file) // root only, and gone with the thread
+		stack, err := os.ReadFile(file) // only root may read it, and it goes with the thread
 		if err == nil {
 			all = fmt.Appendf(all, "\n%s:\n%s", file, stack)
 		}
@@ -88,7 +88,7 @@ func kernelStacks(pid int) []byte {
 	return all
 }
 
-// Get gives what an HTTP server answers, an error where its status is not OK.
+// Get returns the answer of an HTTP server, and an error if its status is not OK.
 func Get(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, getTime)
 	defer cancel()
@@ -108,7 +108,7 @@ func Get(ctx context.Context, url string) (string, error) {
 	return string(body), err
 }
 
-// getTime bounds it.
+// getTime limits Get.
 const getTime = 30 * time.Second
 
 // Keep adds a line to the figures that the host prints at the end.

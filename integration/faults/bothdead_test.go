@@ -12,13 +12,13 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// kindLost is OOM-killed, and its task is gone when CRI asks for it: the status
-// and the time are what CRI puts where it has none.
+// kindLost is OOM-killed, and its task is gone when CRI asks for it: CRI makes up the status
+// and the time.
 var kindLost = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog", Lost: true}
 
-// TestShimAndContainerdKilled has containers OOM-killed while their shim cannot
-// look and containerd is dead, and kills the shim then: the containerd that comes
-// back has nobody to ask, and takes no events while it cleans up.
+// TestShimAndContainerdKilled has containers OOM-killed while their shim is stopped and
+// containerd is dead. Then it kills the shim. The next containerd finds no shim, and takes no
+// events while it cleans up.
 func TestShimAndContainerdKilled(t *testing.T) {
 	n := setUp(t)
 	f := fault{
@@ -28,7 +28,7 @@ func TestShimAndContainerdKilled(t *testing.T) {
 	n.repeat(t, f, n.killBoth)
 }
 
-func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
+func (n *node) killBoth(t *testing.T, f fault, now size, sum summary) {
 	t.Helper()
 	fl := n.newFleet(t, now, f.kinds)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
@@ -41,7 +41,7 @@ func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	require.NoError(t, n.ready(ctx))
 	<-look
 	if n.shim != "stock" {
-		require.NoError(t, faultkit.Until(ctx, "the deferred publisher", func() error { return fl.allTold(ctx) }))
+		require.NoError(t, faultkit.Until(ctx, "the deferred publisher", func() error { return fl.allReported(ctx) }))
 	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
@@ -49,9 +49,9 @@ func (n *node) killBoth(t *testing.T, f fault, now size, sum tally) {
 	}
 }
 
-// allTold returns an error while CRI has not received each OOM-killed container's OOM.
-// What tells of it is not waited for by anyone.
-func (fl *fleet) allTold(ctx context.Context) error {
+// allReported returns an error while CRI has not received the OOM of each OOM-killed container.
+// Nothing waits for the deferred publisher, so the test asks again and again.
+func (fl *fleet) allReported(ctx context.Context) error {
 	for _, m := range fl.members {
 		if m.Reason != faultkit.OOMKilled {
 			continue

@@ -20,13 +20,13 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// clockSet is how far the clock is set back.
+// clockSet is how far the test sets the clock back.
 const clockSet = time.Hour
 
-// bundleTime is long enough for ends that are not at the fault's edges.
+// bundleTime is the length of the fault: most containers then end well within the fault.
 const bundleTime = 4 * time.Second
 
-// bundlesApart puts the bundles to come on a small file system of their own.
+// bundlesApart puts the bundles of further pods on a small file system of their own.
 func bundlesApart(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(faultkit.TasksDir, 0o711))
@@ -34,11 +34,11 @@ func bundlesApart(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(faultkit.TasksDir, unix.MNT_DETACH)) })
 }
 
-// filler is the file that takes all the room.
+// filler is the path of the file that fills the file system.
 var filler = filepath.Join(faultkit.TasksDir, "filler")
 
-// keepFull takes all the room there is, and what bundles that go make, until the
-// function it gives is called.
+// keepFull fills the file system, and fills it again when a removed bundle makes room, until
+// free is called.
 func keepFull() (free func() error, err error) {
 	f, err := os.Create(filler)
 	if err != nil {
@@ -78,8 +78,8 @@ func keepFull() (free func() error, err error) {
 	}, nil
 }
 
-// logged wants the failure in the log, of some container that ended while the
-// record could not be written. Not of all: a bundle that goes makes room for a moment.
+// logged wants the failure in the log of a container that ended while the record could not be
+// written. Some containers are excepted: the removal of a bundle makes room for a moment.
 func logged(reason string) func(*fleet, *member) string {
 	says := func(line string) bool {
 		return strings.Contains(line, "exit gate: ") && strings.Contains(line, reason)
@@ -94,7 +94,7 @@ func logged(reason string) func(*fleet, *member) string {
 	}
 }
 
-// TestBundleFull leaves no room in the bundles for the record.
+// TestBundleFull leaves no room for the record on the file system of the bundles.
 func TestBundleFull(t *testing.T) {
 	n := setUp(t)
 	bundlesApart(t)
@@ -125,14 +125,15 @@ func TestBundleReadOnly(t *testing.T) {
 		Fault: faultkit.Fault{
 			Label: "bundle-read-only", Strike: remount(unix.MS_RDONLY), Lasts: bundleTime, Heal: remount(0),
 		},
-		// runc can't open its log there: a stop fails, and CRI never asks again.
+		// runc cannot open its log in a read-only bundle: a stop fails, and CRI never asks
+		// again.
 		kinds: faultkit.Kinds[:len(faultkit.Kinds)-1],
 		size:  many,
 		check: logged("read-only file system"),
 	})
 }
 
-// TestClockSetBack sets the clock back an hour, and forth again.
+// TestClockSetBack sets the clock back by an hour, and forward again.
 func TestClockSetBack(t *testing.T) {
 	n := setUp(t)
 	set := func(by time.Duration) func(context.Context) error {

@@ -13,27 +13,28 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// fault is something that goes wrong with the node, and what is wanted then.
+// fault is a failure of the node, and the expected reports.
 type fault struct {
 	faultkit.Fault
-	// kinds of containers in each pod, all if empty.
+	// kinds are the kinds of containers in each pod, all kinds if empty.
 	kinds []faultkit.Kind
-	// size of a cycle, [few] if empty.
+	// size is the size of a cycle, [few] if empty.
 	size size
-	// before prepares the node for each cycle, ahead of its pods.
+	// before prepares the node for each cycle, before its pods start.
 	before func(context.Context) error
-	// bound is true if a shim must show the exit in time, whatever the fault does.
+	// bound says that a shim must show the exit within the hold timeout, whatever fails.
 	bound bool
-	// excuse is true if this wrong verdict is beyond what can be known.
+	// excuse reports whether a wrong verdict is excused because nobody could know the right
+	// one.
 	excuse func(*fleet, *member) bool
-	// joined is true if each pod gets another container when the fault is over.
+	// joined says that each pod gets a further container after the fault.
 	joined bool
-	// check returns what else is wrong with a container, empty for nothing.
+	// check returns a further fault of a container, "" for none.
 	check func(*fleet, *member) string
 }
 
-// cycle runs a fault once, with all the containers of a fleet ending around it.
-func (n *node) cycle(t *testing.T, f fault, now size, sum tally) {
+// cycle runs a fault once: all containers of a fleet end around the fault.
+func (n *node) cycle(t *testing.T, f fault, now size, sum summary) {
 	t.Helper()
 	use := f.kinds
 	if len(use) == 0 {
@@ -56,7 +57,7 @@ func (n *node) cycle(t *testing.T, f fault, now size, sum tally) {
 	look := fl.look(ctx)
 	asked := fl.askShims(ctx, t, f)
 	require.NoError(t, fl.play(ctx, f))
-	// What CRI gave up in its recovery runs for ever, as it says.
+	// A container that CRI gave up in its recovery is reported as running for ever.
 	defer time.AfterFunc(lateStatus, cancel).Stop()
 	<-look
 	<-asked
@@ -71,7 +72,7 @@ func (n *node) cycle(t *testing.T, f fault, now size, sum tally) {
 	t.Logf("%s: judged after %s", f.Label, time.Since(began).Round(time.Second))
 }
 
-// play lets the fault happen and each container end in its moment.
+// play lets the fault happen, and each container end at its moment.
 func (fl *fleet) play(ctx context.Context, f fault) (err error) {
 	actors := make([]faultkit.Actor, len(fl.members))
 	for i, m := range fl.members {
@@ -81,8 +82,8 @@ func (fl *fleet) play(ctx context.Context, f fault) (err error) {
 	return err
 }
 
-// look asks CRI until it has called every container ended, and keeps what it
-// said of each at first sight.
+// look asks CRI until CRI has called every container exited. It keeps CRI's first status of
+// each.
 func (fl *fleet) look(ctx context.Context) <-chan struct{} { return fl.lookFor(ctx, fl.members) }
 
 func (fl *fleet) lookFor(ctx context.Context, members []*member) <-chan struct{} {
@@ -113,10 +114,10 @@ func (fl *fleet) lookFor(ctx context.Context, members []*member) <-chan struct{}
 	return done
 }
 
-// settle waits for the events and takes the last word of CRI.
+// settle waits for the events, and then takes CRI's last status.
 func (n *node) settle(t *testing.T, fl *fleet) {
 	t.Helper()
-	// An exit that containerd took while nobody listened never comes.
+	// The TaskExit of an exit that containerd took without a subscriber never comes.
 	_ = n.events.has(t.Context(), lateExit, func([]event) bool {
 		for _, m := range fl.members {
 			if _, exits := n.counted(m); exits == 0 {
@@ -138,8 +139,8 @@ func (n *node) settle(t *testing.T, fl *fleet) {
 	}
 }
 
-// stopUnknown does what the kubelet does with a container that CRI calls unknown,
-// and takes what CRI says then.
+// stopUnknown stops a container that CRI calls unknown, as kubelet does, and takes CRI's status
+// then.
 func (n *node) stopUnknown(t *testing.T, m *member) {
 	t.Helper()
 	if err := n.cri.Stop(t.Context(), m.id, 1); err != nil {
@@ -151,9 +152,9 @@ func (n *node) stopUnknown(t *testing.T, m *member) {
 	}
 }
 
-// lateStatus is how long CRI may take to show the ends of all, when it answers
-// again and the last has ended.
+// lateStatus is the time in which CRI must show all ends, counted from its first answer and
+// from the last end.
 const lateStatus = time.Minute
 
-// lateExit is how long a TaskExit may come after the status by CRI.
+// lateExit is how long after CRI's status a TaskExit may come.
 const lateExit = 3 * time.Second

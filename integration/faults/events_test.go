@@ -21,21 +21,21 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// markTopic is the test's own mark in the stream: what containerd took before it
-// stands ahead of it.
+// markTopic is the topic of the test's own events. Events that containerd took before such an
+// event stand before it in the stream.
 const markTopic = "/oomwitness/mark"
 
 // event is one event of a container's init.
 type event struct {
 	topic string
 	id    string
-	life  int // which containerd of the test gave it
+	life  int // the number of the containerd instance that sent it
 }
 
 func (e event) String() string { return fmt.Sprintf("%s@%d", e.topic, e.life) }
 
-// watch keeps containerd's events over its restarts: one stream after the other.
-// What containerd takes before the watch is back is not in it, as nobody's is.
+// watch keeps containerd's events over its restarts: one stream after the other. It misses the
+// events that containerd takes before the next subscription, as every client does.
 type watch struct {
 	mu      sync.Mutex // guards what follows
 	log     []event
@@ -58,11 +58,11 @@ func newWatch(t *testing.T) *watch {
 	return w
 }
 
-// stream follows one containerd until it ends.
+// stream follows one containerd instance until that ends.
 func (w *watch) stream(ctx context.Context) {
 	c, err := client.New(cri.Socket, client.WithTimeout(time.Second))
 	if err != nil {
-		return // not there: New has waited
+		return // containerd is not up, and New has waited for its timeout
 	}
 	defer c.Close()
 	w.mu.Lock()
@@ -93,7 +93,7 @@ func (w *watch) add(topic string, body typeurl.Any) {
 	w.changed = make(chan struct{})
 }
 
-// sync comes back when the watch has all that containerd took before.
+// sync returns when the watch has every event that containerd took before the call.
 func (w *watch) sync(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(ctx, cri.Namespace)
 	mark := fmt.Sprint(time.Now().UnixNano())
@@ -115,7 +115,7 @@ func (w *watch) sync(ctx context.Context) error {
 	})
 }
 
-// has waits a while until the events are as wanted.
+// has waits until the events are as wanted, for at most patience.
 func (w *watch) has(ctx context.Context, patience time.Duration, want func([]event) bool) bool {
 	late := time.NewTimer(patience)
 	defer late.Stop()

@@ -17,9 +17,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// TestFirstSight is what the CRI's text asks for: the reason is OOMKilled of
-// a container that the OOM killer has ended, and of no other. It holds from the
-// runtime's own event of the end on, ahead of which nobody can ask.
+// TestFirstSight checks the words of the CRI definition: the reason is OOMKilled for a
+// container that the OOM killer has ended, and for no other. The reason must be right from the
+// runtime's own event of the end on; no client can ask earlier.
 func TestFirstSight(t *testing.T) {
 	n := setUpShort(t)
 	if faultkit.Version() == "1.6" {
@@ -36,7 +36,7 @@ func TestFirstSight(t *testing.T) {
 	for i, m := range fl.members {
 		wg.Go(func() { errs[i] = fl.fire(ctx, m) })
 	}
-	ours := func(id string) bool { // those of the test before may still be on their way
+	ours := func(id string) bool { // events of the previous test may still arrive
 		return slices.ContainsFunc(fl.members, func(m *member) bool { return m.id == id })
 	}
 	first := map[string]cri.End{}

@@ -22,29 +22,29 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// builders is how many pods are made, or removed, at a time.
+// builders is the number of pods that are made or removed at the same time.
 const builders = 6
 
 // member is one container of a fleet.
 type member struct {
 	faultkit.Kind
-	label string // its name in the pod, the same at every run
+	label string // the name in the pod, the same in every run
 	id    string
 	pod   string
-	pipe  *os.File // to tell it its mode; nil where the client stops it
+	pipe  *os.File // carries the mode; nil if the client stops the container
 	pid   int
 	fd    int // pidfd of init
 	when  faultkit.Moment
 
 	over chan struct{} // closed when init has ended
-	end  time.Time     // then
+	end  time.Time     // the time when over was closed
 
-	first   *cri.Status // what CRI said when it first called it ended
-	last    *cri.Status // and when all was over
-	stopped *cri.Status // and when one was stopped that CRI had given up
-	shown   time.Time   // when its shim answered Wait
-	edge    bool        // ended as the fault began or ended
-	broke   time.Time   // when its shim was killed, and the Wait of CRI broke off
+	first   *cri.Status // CRI's status when CRI first called the container exited
+	last    *cri.Status // CRI's status at the end of the cycle
+	stopped *cri.Status // CRI's status after the stop of a container that CRI had given up
+	shown   time.Time   // when the shim answered Wait
+	edge    bool        // the container ended as the fault began or ended
+	broke   time.Time   // when the shim was killed, which broke CRI's Wait off
 }
 
 // fleet is the containers of one run of a fault.
@@ -53,12 +53,12 @@ type fleet struct {
 	pods      []string
 	sandboxes []*cri.Sandbox
 	members   []*member
-	wg        sync.WaitGroup // those who wait for the ends of init processes
+	wg        sync.WaitGroup // goroutines that wait for the ends of init processes
 
 	faultkit.Played
 }
 
-// each does something with all, a few at a time.
+// each calls do for all elements, some at the same time.
 func each[T any](all []T, do func(T) error) error {
 	todo := make(chan T, len(all))
 	for _, one := range all {
@@ -78,9 +78,8 @@ func each[T any](all []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// newFleet starts pods with containers of each kind, and comes back when all of
-// them stand where they wait for their moment. The pods have these annotations,
-// names and values by turns.
+// newFleet starts pods with containers of each kind, and returns when every container waits for
+// its moment. annotations has names and values of the pods' annotations by turns.
 func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind, annotations ...string) *fleet {
 	t.Helper()
 	fl := &fleet{n: n}
@@ -94,7 +93,7 @@ func (n *node) newFleet(t *testing.T, now size, use []faultkit.Kind, annotations
 	var mu sync.Mutex
 	use = slices.Repeat(use, now.each)
 	require.NoError(t, each(numbers, func(number int64) error { return fl.addPod(ctx, &mu, number, use, annotations) }))
-	// The moments are drawn in this order.
+	// The order in which the moments are drawn must be the same in each run.
 	slices.SortFunc(fl.members, func(a, b *member) int { return strings.Compare(a.label, b.label) })
 	for _, m := range fl.members {
 		require.NoError(t, faultkit.Until(ctx, m.Name+" "+m.id+" to wait for its moment", m.stands))
@@ -164,33 +163,33 @@ func (n *node) newMember(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind,
 	return m, err
 }
 
-// stands is true if the container is where it waits for its moment.
+// stands returns nil if the container waits for its moment.
 func (m *member) stands() error { return m.Stands(m.pid) }
 
 func (m *member) waitEnd() {
-	_ = faultkit.Ended(context.Background(), m.fd) // no error but those of a wrong descriptor
+	_ = faultkit.Ended(context.Background(), m.fd) // an error means a bad descriptor alone
 	m.end = time.Now()
 	close(m.over)
 }
 
-// during is true if a container ended while the fault lasted, and not at its very
-// edges.
+// during reports whether a container ended while the fault lasted, and not close to its begin
+// or end.
 func (fl *fleet) during(m *member) bool {
 	return m.end.After(fl.Struck) && m.end.Before(fl.Healed.Add(-edge))
 }
 
-// edge is what a shim may need to see an end.
+// edge is the time that a shim may need to notice an end.
 const edge = time.Second
 
-// fire lets the container end.
+// fire makes the container end.
 func (fl *fleet) fire(ctx context.Context, m *member) error {
 	if m.Mode == "" {
 		return faultkit.Until(ctx, "a stop of "+m.id, func() error { return fl.n.cri.Stop(ctx, m.id, int64(faultkit.Patience.Seconds())) })
 	}
-	return m.Tell(m.pipe)
+	return m.End(m.pipe)
 }
 
-// remove ends and removes what is left of the fleet.
+// remove ends and removes everything that is left of the fleet.
 func (fl *fleet) remove(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), faultkit.Patience)
 	defer cancel()
@@ -210,7 +209,7 @@ func (fl *fleet) remove(t *testing.T) {
 		}
 	}
 	for _, m := range fl.members {
-		// One that CRI has forgotten may still be there under stock.
+		// Under the stock shim, a container that CRI has forgotten may still run.
 		_ = unix.PidfdSendSignal(m.fd, unix.SIGKILL, nil, 0)
 	}
 	fl.wg.Wait()
@@ -220,7 +219,7 @@ func (fl *fleet) remove(t *testing.T) {
 	require.NoError(t, os.RemoveAll(faultkit.Controls))
 }
 
-// nothingLeft waits until the removed pods have no process and no bundle.
+// nothingLeft waits until the removed pods have neither processes nor bundles.
 func (fl *fleet) nothingLeft(ctx context.Context) error {
 	ids := slices.Clone(fl.pods)
 	for _, m := range fl.members {

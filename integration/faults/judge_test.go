@@ -15,27 +15,27 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// tolerance is how far finished_at may be from the end of the init process, as
-// the test sees it by a pidfd: the shim has to be scheduled to reap it.
+// tolerance is the allowed distance between finished_at and the end of init, which the test
+// sees by a pidfd: the shim has to be scheduled to reap init.
 const tolerance = 4 * time.Second
 
-// count is what was reported of the containers of one kind.
+// count has the results of the containers of one kind.
 type count struct {
 	n, right, excused, stopped                                      int
 	dupExit, lateOOM, falseOOM, unseen, oomAgain, firstWrong, other int
-	off                                                             time.Duration // greatest distance of finished_at
-	shown                                                           time.Duration // greatest time to the answer of Wait
+	off                                                             time.Duration // greatest distance of finished_at from the end
+	shown                                                           time.Duration // longest time from the end to the answer of Wait
 }
 
-// tally counts by kind, in the order of kinds.
-type tally struct {
+// summary has the counts by kind, in the order of kinds.
+type summary struct {
 	counts map[string]*count
 	wrongs *[]string
 }
 
-func newTally() tally { return tally{map[string]*count{}, new([]string)} }
+func newSummary() summary { return summary{map[string]*count{}, new([]string)} }
 
-// counted returns the TaskOOMs and TaskExits that were seen of a container.
+// counted returns the numbers of a container's TaskOOMs and TaskExits.
 func (n *node) counted(m *member) (ooms, exits int) {
 	for _, e := range n.events.of(m.id) {
 		switch e.topic {
@@ -48,7 +48,7 @@ func (n *node) counted(m *member) (ooms, exits int) {
 	return ooms, exits
 }
 
-// late is true if the first TaskOOM came after a TaskExit.
+// late reports whether the first TaskOOM came after a TaskExit.
 func (n *node) late(m *member) bool {
 	mine := n.events.of(m.id)
 	oom := slices.IndexFunc(mine, func(e event) bool { return e.topic == "/tasks/oom" })
@@ -56,7 +56,7 @@ func (n *node) late(m *member) bool {
 	return oom >= 0 && exit >= 0 && exit < oom
 }
 
-// judge says what is wrong with what CRI said, nothing if all is right.
+// judge returns what is wrong with CRI's status, "" for nothing.
 func (m *member) judge(s *cri.Status) string {
 	switch {
 	case s == nil:
@@ -70,8 +70,8 @@ func (m *member) judge(s *cri.Status) string {
 	}
 }
 
-// tolerance is longer where the time is that of CRI, which notes it when it comes
-// to a Wait that broke off: no shim has a part in it.
+// tolerance is longer if finished_at is the time at which CRI noticed that its Wait broke off:
+// then the time is not the shim's.
 func (m *member) tolerance() time.Duration {
 	if m.broke.IsZero() {
 		return tolerance
@@ -79,22 +79,22 @@ func (m *member) tolerance() time.Duration {
 	return 4 * tolerance
 }
 
-// off is the distance of finished_at from the end, on the clock of the node; from
-// the end of the shim where CRI's Wait broke off with that, since CRI writes down
-// its own time then (internal/cri/server/events.go, startContainerExitMonitor).
+// off returns the distance of finished_at from the end, on the clock of the node. If the shim's
+// death broke CRI's Wait off, the distance is from that death, since CRI then writes its own
+// time (internal/cri/server/events.go, startContainerExitMonitor).
 func (m *member) off(s *cri.Status) time.Duration {
 	end := m.end
 	if !m.broke.IsZero() {
 		end = m.broke
 	}
 	d := s.Finished.Sub(end.Round(0)).Abs()
-	if m.edge { // each may have read another clock
+	if m.edge { // CRI and the test may have read the clock before and after the change
 		d = min(d, (d - clockSet).Abs())
 	}
 	return d
 }
 
-func (s tally) add(fl *fleet, f fault, m *member) {
+func (s summary) add(fl *fleet, f fault, m *member) {
 	n := fl.n
 	c := s.counts[m.Name]
 	if c == nil {
@@ -128,7 +128,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	}
 	switch {
 	case first == "" || last != "":
-	case m.Lost, !m.broke.IsZero(): // CRI handles the exit that it makes up first
+	case m.Lost, !m.broke.IsZero(): // CRI makes an exit up, and handles that first
 		c.firstWrong++
 	default:
 		fault(&c.firstWrong, "CRI first said %s", first)
@@ -139,7 +139,7 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	if exits == 0 {
 		c.unseen++
 	}
-	if ooms > 1 { // wanted for a new containerd, and harmless
+	if ooms > 1 { // a new containerd gets a second TaskOOM, which is harmless
 		c.oomAgain++
 	}
 	if m.Reason != faultkit.OOMKilled && ooms > 0 {
@@ -167,8 +167,8 @@ func (s tally) add(fl *fleet, f fault, m *member) {
 	}
 }
 
-// report prints a line for each kind, and wants all right of our shim.
-func (s tally) report(t *testing.T, n *node, f fault) {
+// report prints a line for each kind. Of our shim all must be right.
+func (s summary) report(t *testing.T, n *node, f fault) {
 	t.Helper()
 	for _, k := range append(slices.Clone(faultkit.Kinds), kindRemoved, faultkit.Kind{Name: "joined"}) {
 		c := s.counts[k.Name]
@@ -194,14 +194,14 @@ func (s tally) report(t *testing.T, n *node, f fault) {
 	}
 }
 
-// gone is true if a shim's verdict was made without the cgroup.
+// gone reports whether a shim decided without the cgroup.
 func gone(line string) bool {
 	return strings.Contains(line, "msg=verdict") && strings.Contains(line, "cgroup_gone=true")
 }
 
-// lost is true if containerd died when it had removed the bundle, and CRI had not
-// written the exit down: the next one has nobody to ask. Where the shim is dead as
-// well, there is one who tells it all the same.
+// lost reports whether containerd died between the removal of the bundle and CRI's record of
+// the exit. The next containerd then finds no shim to ask. If the shim is dead as well, the
+// deferred publisher still reports the exit.
 func (m *member) lost() bool {
 	if m.last == nil || m.last.Reason != "Unknown" || m.Lost {
 		return false
@@ -215,14 +215,14 @@ func (m *member) lost() bool {
 		}
 		return at
 	}
-	// CRI had the exit, and the shim's program had run with "delete", which comes
-	// before the removal of the bundle. Where there is one the next connects.
+	// CRI had the exit, and the shim's program had run with "delete", which is before the
+	// removal of the bundle. If the bundle is there, the next containerd connects to the shim.
 	had, ran := last("received container exit event"), last("cleaning up dead shim")
 	return last("connecting to shim") < had && had < ran
 }
 
-// gaveUp is true if CRI's recovery took longer than the 10 s that it has. CRI
-// then never asks again, whatever a shim could answer.
+// gaveUp reports whether CRI's recovery took longer than its 10 s. CRI then never asks again,
+// whatever a shim could answer.
 func gaveUp(line string) bool {
 	return strings.Contains(line, "Failed to load container status") && strings.Contains(line, "deadline exceeded")
 }

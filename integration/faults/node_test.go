@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package faults proves the shim while the node fails around it: containers end
-// in every way by the API path of CRI, and containerd, the bundle, the clock or the
-// ledger goes away in the same moment. It runs in the node's guest.
+// Package faults tests the shim on a node that fails: containers end in every way, as CRI sees
+// them, and at the same moment containerd, the bundle, the clock or the ledger fails. It runs
+// in the node's guest.
 package faults
 
 import (
@@ -20,9 +20,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/mix"
 )
 
-// settings are the node's, for both shims: the image that pods are held by, and
-// runc's driver, which install takes over. What is said of each container at level
-// debug takes the emulated CPUs their time.
+// settings are the node's settings for both shims: the image of the container that holds a pod,
+// and runc's cgroup driver, which install takes over. The log has no debug lines, since they
+// cost the emulated CPUs too much time.
 const settings = `version = 3
 [debug]
   level = 'info'
@@ -45,7 +45,7 @@ type node struct {
 	*faultkit.Plan
 }
 
-// prepared makes the guest ready for pods, once in the life of the guest.
+// prepared makes the guest ready for pods, once per guest.
 var prepared = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), faultkit.Patience)
 	defer cancel()
@@ -74,7 +74,7 @@ func setUp(t *testing.T) *node {
 	return setUpShort(t)
 }
 
-// setUpShort is for the tests of the short part too, which runs each fault once.
+// setUpShort is setUp for tests of the short part too, which runs each fault once.
 func setUpShort(t *testing.T) *node {
 	t.Helper()
 	if _, err := os.Stat(cri.Socket); err != nil {
@@ -97,7 +97,7 @@ func setUpShort(t *testing.T) *node {
 	return n
 }
 
-// handler is the runtime handler of the shim under test.
+// handler returns the runtime handler of the shim under test.
 func (n *node) handler() string {
 	if n.shim == "stock" {
 		return "runc"
@@ -105,8 +105,9 @@ func (n *node) handler() string {
 	return n.shim
 }
 
-// ready waits until CRI answers from what it has recovered.
+// ready waits until CRI has recovered and answers.
 func (n *node) ready(ctx context.Context) error { return faultkit.Ready(ctx, n.cri) }
 
-// serial gives each pod a name of its own: the stock shim may leave some behind.
+// serial numbers the pods: each has a name of its own, since the stock shim may leave pods
+// behind.
 var serial atomic.Int64

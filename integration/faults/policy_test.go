@@ -19,11 +19,11 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// shownCode is the exit status that a pod of the test asks for where it was an OOM.
+// shownCode is the exit status that the test's pods ask for after an OOM.
 const shownCode = 217
 
-// TestPolicy has pods ask by annotation, which reach the shim by pod_annotations:
-// for an exit status of an OOM, for memory.oom.group, and for what is not allowed.
+// TestPolicy has pods with annotations, which CRI passes to the shim by pod_annotations: for
+// the exit status of an OOM, for memory.oom.group, and for something that is not allowed.
 func TestPolicy(t *testing.T) {
 	n := setUpShort(t)
 	if n.shim == "stock" {
@@ -39,7 +39,7 @@ func TestPolicy(t *testing.T) {
 	faultkit.Keep(t, fmt.Sprintf("fault=policy-refused %s shim=%s kind=pod n=1 right=1", n.where, n.shim))
 }
 
-// exitCodes wants the pod's own status of an OOM, and each other's true one.
+// exitCodes wants the pod's own status after an OOM, and the true status of each other exit.
 func (n *node) exitCodes(ctx context.Context, t *testing.T) {
 	t.Helper()
 	fl := n.newFleet(t, size{pods: 1, each: min(n.Runs, many.each)}, faultkit.Kinds, "oomwitness.io/oom-exit-code", strconv.Itoa(shownCode))
@@ -62,8 +62,8 @@ func (n *node) exitCodes(ctx context.Context, t *testing.T) {
 	faultkit.Keep(t, fmt.Sprintf("fault=policy-exit-code %s shim=%s kind=all n=%d right=%d", n.where, n.shim, len(fl.members), right))
 }
 
-// groups wants memory.oom.group as the pod has asked for it; cgroup v1 has none,
-// and there the pod is refused.
+// groups wants memory.oom.group as the pod's annotation says. cgroup v1 has no such file, and
+// there the pod is refused.
 func (n *node) groups(ctx context.Context, t *testing.T) {
 	t.Helper()
 	h, err := oom.FindHierarchy()
@@ -86,7 +86,7 @@ func (n *node) groups(ctx context.Context, t *testing.T) {
 	}
 }
 
-// annotated is the pod's annotations, given as names and values by turns.
+// annotated returns the pod with annotations; pairs has names and values by turns.
 func annotated(p cri.Pod, pairs []string) cri.Pod {
 	p.Annotations = map[string]string{}
 	for i := 0; i+1 < len(pairs); i += 2 {

@@ -23,18 +23,18 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// CRI's Wait breaks with the shim, and then it says 255 by itself. Some of
-// a pod's containers are OOM-killed behind the shim's back. Others, a child of
-// which was, live until they are removed because their shim is dead.
+// When its shim dies, CRI's Wait breaks off and CRI itself reports 255. Some of a pod's
+// containers are OOM-killed while the shim is stopped. In others a child was OOM-killed; they
+// run until their removal, which follows the death of the shim.
 var (
 	kindOrphan  = faultkit.Kind{Name: "oom", Code: 255, Reason: faultkit.OOMKilled, Mode: "hog"}
 	kindRemoved = faultkit.Kind{Name: "removed", Code: 255, Reason: "Error", Before: faultkit.KindStopTainted.Before}
 )
 
-// TestShimKilled has containers OOM-killed while their shim cannot look, and
-// then kills the shim, by a signal or by the OOM killer: what it would have said
-// is for the binary to say that containerd runs with "delete". A containerd that
-// has restarted finds that binary in another way.
+// TestShimKilled has containers OOM-killed while their shim is stopped, and then kills the
+// shim, by a signal or by the OOM killer. The binary that containerd runs with "delete" must
+// report what the shim would have reported. A restarted containerd finds that binary in another
+// way.
 func TestShimKilled(t *testing.T) {
 	n := setUpShort(t)
 	for _, how := range []struct {
@@ -46,14 +46,14 @@ func TestShimKilled(t *testing.T) {
 	} {
 		for _, restarted := range []bool{false, true} {
 			if testing.Short() && restarted != (how.name == "oom") {
-				continue // two of the four
+				continue // only two of the four with each way
 			}
 			f := fault{
 				Fault: faultkit.Fault{Label: fmt.Sprintf("shim-killed by=%s containerd-restarted=%t", how.name, restarted)},
 				kinds: []faultkit.Kind{kindOrphan, kindRemoved}, size: many,
 			}
 			t.Run(fmt.Sprintf("%s/restarted-%t", how.name, restarted), func(t *testing.T) {
-				n.repeat(t, f, func(t *testing.T, f fault, now size, sum tally) {
+				n.repeat(t, f, func(t *testing.T, f fault, now size, sum summary) {
 					n.killShims(t, f, now, sum, restarted, how.kill)
 				})
 			})
@@ -61,7 +61,7 @@ func TestShimKilled(t *testing.T) {
 	}
 }
 
-func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted bool, kill func(context.Context, int) error) {
+func (n *node) killShims(t *testing.T, f fault, now size, sum summary, restarted bool, kill func(context.Context, int) error) {
 	t.Helper()
 	fl := n.newFleet(t, now, f.kinds)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
@@ -76,7 +76,7 @@ func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted b
 	<-look
 	require.NoError(t, fl.allOver(ctx))
 	if n.shim != "stock" {
-		fl.waitTold(ctx, t)
+		fl.waitReported(ctx, t)
 	}
 	n.settle(t, fl)
 	for _, m := range fl.members {
@@ -84,8 +84,8 @@ func (n *node) killShims(t *testing.T, f fault, now size, sum tally, restarted b
 	}
 }
 
-// orphanAll has containers of each pod end behind its shim's back, and kills the
-// shim within a while after.
+// orphanAll has containers of each pod end while the shim is stopped, and kills the shim after
+// a random time of at most soon.
 func (fl *fleet) orphanAll(ctx context.Context, t *testing.T, soon time.Duration, kill func(context.Context, int) error) error {
 	t.Helper()
 	errs := make([]error, len(fl.pods))
@@ -112,8 +112,7 @@ func (fl *fleet) orphanAll(ctx context.Context, t *testing.T, soon time.Duration
 	return errors.Join(errs...)
 }
 
-// allOver waits until each container has ended: whoever cleans up after a dead shim
-// kills what it has left.
+// allOver waits until each container has ended: the clean-up after a dead shim kills what runs.
 func (fl *fleet) allOver(ctx context.Context) error {
 	for _, m := range fl.members {
 		select {
@@ -125,23 +124,23 @@ func (fl *fleet) allOver(ctx context.Context) error {
 	return nil
 }
 
-// waitTold gives CRI a while to hear of the OOMs: the exit that it makes up when its
-// Wait breaks off is ahead of what "delete" tells. Who has not heard by then is
-// judged like that.
-func (fl *fleet) waitTold(ctx context.Context, t *testing.T) {
+// waitReported waits until CRI has received the OOMs, or lateReport has passed. CRI makes an exit up when its Wait breaks
+// off, and that exit is ahead of the report by "delete". A container whose OOM CRI has not
+// received in time is judged without.
+func (fl *fleet) waitReported(ctx context.Context, t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, lateTold)
+	ctx, cancel := context.WithTimeout(ctx, lateReport)
 	defer cancel()
-	if err := faultkit.Until(ctx, "what delete tells", func() error { return fl.allTold(ctx) }); err != nil {
+	if err := faultkit.Until(ctx, "the report by delete", func() error { return fl.allReported(ctx) }); err != nil {
 		t.Log(err)
 	}
 }
 
-// lateTold is how long a TaskOOM may take to come to CRI when containerd, too, is
-// short of CPU.
-const lateTold = 15 * time.Second
+// lateReport is the time in which a TaskOOM must reach CRI when containerd, too, is short of
+// CPU.
+const lateReport = 15 * time.Second
 
-// orphan stops a shim, and has containers of its pod end behind its back.
+// orphan stops a shim, and has containers of its pod end meanwhile.
 func (fl *fleet) orphan(ctx context.Context, pod string, shim int) error {
 	if err := unix.Kill(shim, unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop shim %d: %w", shim, err)
@@ -169,8 +168,8 @@ func killShim(_ context.Context, shim int) error {
 	return nil
 }
 
-// oomKillShim has the OOM killer do it: the shim goes to a small cgroup in which
-// another, that it may not kill, takes all the memory.
+// oomKillShim has the OOM killer end the shim. The shim moves to a small cgroup, in which a
+// process that the OOM killer must not choose takes all the memory.
 func oomKillShim(ctx context.Context, shim int) error {
 	h, err := oom.FindHierarchy()
 	if err != nil {
@@ -208,6 +207,6 @@ func killAndReap(cmd *exec.Cmd) error {
 	if err := cmd.Process.Kill(); err != nil {
 		return err
 	}
-	_ = cmd.Wait() // says that it was killed
+	_ = cmd.Wait() // the error says that the process was killed
 	return nil
 }

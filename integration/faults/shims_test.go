@@ -24,12 +24,12 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// bound is the time in which a shim must show an exit: the exit gate's own, and
-// what an emulated machine needs to be scheduled.
+// bound is the time in which a shim must show an exit: the hold timeout, and the time that an
+// emulated machine needs to schedule.
 const bound = 5*time.Second + 3*time.Second
 
-// askShims asks each container's shim itself for its exit, where the fault wants
-// the hold timeout kept: containerd, which would ask, is what has failed.
+// askShims asks each container's shim itself for the exit, if the fault checks the hold
+// timeout: the fault stops containerd, which would ask otherwise.
 func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan struct{} {
 	t.Helper()
 	done := make(chan struct{})
@@ -45,7 +45,8 @@ func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan str
 			defer conn.Close()
 			client := taskapi.NewTTRPCTaskClient(ttrpc.NewClient(conn))
 			resp, err := client.Wait(namespaces.WithNamespace(ctx, cri.Namespace), &taskapi.WaitRequest{ID: m.id})
-			// It may answer to containerd alone, and be gone when that has deleted.
+			// The shim may end before it answers here: it does when containerd has deleted the
+			// task.
 			if err == nil && resp.ExitedAt.IsValid() {
 				m.shown = time.Now()
 			}
@@ -55,8 +56,8 @@ func (fl *fleet) askShims(ctx context.Context, t *testing.T, f fault) <-chan str
 	return done
 }
 
-// dialShim connects to the shim of a container: by bootstrap.json, or by the file
-// address alone, as below containerd 2.0.
+// dialShim connects to the shim of a container. The address is in bootstrap.json, or below
+// containerd 2.0 in the file address.
 func dialShim(ctx context.Context, id string) (net.Conn, error) {
 	var params struct {
 		Address string `json:"address"`

@@ -21,21 +21,20 @@ import (
 )
 
 const (
-	// soakers is how many pods the soak works in at a time.
+	// soakers is the number of pods that work at the same time.
 	soakers = 3
-	// warmUp is how many containers each pod has before its shim is measured, so
-	// that what is allocated once is there.
+	// warmUp is the number of containers in each pod before the shim is measured: by then, the
+	// memory is there that is allocated once.
 	warmUp = 8
-	// rssGrowth is what the collector may keep; a leak of 20 kB for each
-	// container is more than that within minutes.
+	// rssGrowth is the memory that the garbage collector may keep. A leak of 20 kB per
+	// container exceeds it within minutes.
 	rssGrowth = 8 << 10 // KiB
-	// maxPidfds is more than runc is called between two collections of a shim with
-	// a few MiB of heap; a leak of one for each container is more than that in a
-	// minute.
+	// maxPidfds is the number of runc processes between two garbage collections of a shim with
+	// a few MiB of heap. A leak of one pidfd per container exceeds it within a minute.
 	maxPidfds = 24
 )
 
-// soak is what is counted.
+// soak has the counts.
 type soak struct {
 	n *node
 
@@ -44,8 +43,8 @@ type soak struct {
 	members []*member
 }
 
-// TestSoak makes containers, ends them and removes them at full speed, in pods
-// that stay. Nothing may grow, and the counts must agree.
+// TestSoak makes containers, ends them and removes them at full speed, in pods that stay.
+// Nothing may grow, and the counts must agree.
 func TestSoak(t *testing.T) {
 	if os.Getenv("SOAK_SECONDS") == "" {
 		t.Skip("needs environment variable SOAK_SECONDS: make soak")
@@ -53,7 +52,7 @@ func TestSoak(t *testing.T) {
 	n := setUp(t)
 	lasts := time.Duration(counts.FromEnv(t, "SOAK_SECONDS", 1)) * time.Second
 	s := &soak{n: n, made: map[string]int{}}
-	fl := &fleet{n: n} // its pods are removed like any
+	fl := &fleet{n: n} // its pods are removed as in any other test
 	t.Cleanup(func() { fl.remove(t) })
 	ctx, cancel := context.WithTimeout(t.Context(), lasts+4*faultkit.Patience)
 	defer cancel()
@@ -76,7 +75,7 @@ func TestSoak(t *testing.T) {
 	s.flat(t, before, after)
 }
 
-// work has a worker in each pod, for as long as more says.
+// work has a worker in each pod, as long as more returns true.
 func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int) bool) error {
 	errs := make([]error, len(pods))
 	var wg sync.WaitGroup
@@ -91,7 +90,7 @@ func (s *soak) work(ctx context.Context, pods []*cri.Sandbox, more func(done int
 	return errors.Join(errs...)
 }
 
-// one is the whole life of a container.
+// one makes one container, ends it and removes it.
 func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind) error {
 	name := fmt.Sprintf("soak%d", serial.Add(1))
 	m, err := s.n.newMember(ctx, pod, k, name)
@@ -122,8 +121,8 @@ func (s *soak) one(ctx context.Context, pod *cri.Sandbox, k faultkit.Kind) error
 	return errors.Join(os.RemoveAll(faultkit.Controls+"/"+name), closed(m.fd))
 }
 
-// agree wants one TaskExit for each container, and one TaskOOM for each that was
-// OOM-killed, ahead of its exit.
+// agree wants one TaskExit for each container, and one TaskOOM before it for each OOM-killed
+// container.
 func (s *soak) agree(t *testing.T, lasts time.Duration) {
 	t.Helper()
 	require.NoError(t, s.n.events.sync(t.Context()))
@@ -150,7 +149,7 @@ func (s *soak) agree(t *testing.T, lasts time.Duration) {
 	assert.Equal(t, len(s.members), exits, "TaskExits")
 }
 
-// flat wants nothing grown.
+// flat wants that nothing has grown.
 func (s *soak) flat(t *testing.T, before, after usage) {
 	t.Helper()
 	faultkit.Keep(t, fmt.Sprintf("soak-usage driver=%s shim=%s before: %s after: %s", s.n.driver, s.n.shim, before, after))

@@ -12,8 +12,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// TestRestartsInStorm kills containerd five times in a row, as it pleases also
-// before it has recovered, while many containers are OOM-killed.
+// TestRestartsInStorm kills containerd five times in a row at random moments, some of them
+// before containerd has recovered, while many containers are OOM-killed.
 func TestRestartsInStorm(t *testing.T) {
 	n := setUpShort(t)
 	storm := size{pods: 1, each: 5}
@@ -26,11 +26,11 @@ func TestRestartsInStorm(t *testing.T) {
 	n.runFault(t, fault{Fault: f, kinds: []faultkit.Kind{faultkit.KindOOM}, size: storm})
 }
 
-// tiers are the forms of the ledger that take each other's place.
+// tiers are the tiers with which the ledger is loaded, one after the other.
 var tiers = []string{"C", "A", "C", "A"}
 
-// TestLedgerUnloaded takes the ledger away, and brings it back. What the
-// cgroup's counters can tell is still told.
+// TestLedgerUnloaded unloads the ledger and loads it again. OOMs that the cgroup's counters
+// show are still reported.
 func TestLedgerUnloaded(t *testing.T) {
 	n := setUpShort(t)
 	n.runFault(t, fault{
@@ -42,15 +42,14 @@ func TestLedgerUnloaded(t *testing.T) {
 		},
 		size:   many,
 		before: load,
-		// systemd removes the cgroup, and the counters with it, when it pleases.
+		// systemd removes the cgroup, and the counters with it, at any time after the end.
 		excuse: func(_ *fleet, m *member) bool {
 			return slices.ContainsFunc(faultkit.LogOf(m.id), gone)
 		},
 	})
 }
 
-// TestLedgerReplaced has its programs replaced again and again, which loses
-// nothing.
+// TestLedgerReplaced replaces the ledger's programs again and again, which must lose nothing.
 func TestLedgerReplaced(t *testing.T) {
 	n := setUp(t)
 	n.runFault(t, fault{

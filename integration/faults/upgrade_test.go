@@ -14,22 +14,20 @@ import (
 	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
-// upgradedFrom is the containerd that a node is upgraded from where the environment
-// names none.
+// upgradedFrom is the version before the upgrade if the environment names none.
 const upgradedFrom = "2.3"
 
-// TestContainerdUpgraded stops containerd as a package's upgrade does, puts the
-// newest in its place and starts that, with containers running and ending. Then
-// each pod gets a new container. With the environment variable CONTAINERD it is
-// that version which is upgraded.
+// TestContainerdUpgraded stops containerd as a package's upgrade does, installs the newest
+// version and starts it, while containers run and end. Then each pod gets a new container. The
+// environment variable CONTAINERD names the version before the upgrade.
 func TestContainerdUpgraded(t *testing.T) {
 	n := setUp(t)
 	from := cmp.Or(os.Getenv(faultkit.VersionEnv), upgradedFrom)
 	t.Run("from-"+from, func(t *testing.T) { n.replaced(t, from, faultkit.Newest) })
 }
 
-// TestContainerdDowngraded goes the other way, to the version of the environment
-// variable CONTAINERD.
+// TestContainerdDowngraded goes the other way, to the version in the environment variable
+// CONTAINERD.
 func TestContainerdDowngraded(t *testing.T) {
 	if os.Getenv(faultkit.VersionEnv) == "" {
 		t.Skipf("needs the environment variable %s, such as 2.2: make compat", faultkit.VersionEnv)
@@ -38,8 +36,8 @@ func TestContainerdDowngraded(t *testing.T) {
 	n.replaced(t, faultkit.Newest, faultkit.Version())
 }
 
-// replaced puts one containerd in another's place. The configuration is of the
-// older one: that the other reads it too is what such a node relies on.
+// replaced replaces one containerd by another. The configuration is that of the older one: such
+// a node relies on the newer one to read that too.
 func (n *node) replaced(t *testing.T, from, to string) {
 	t.Helper()
 	if from == to {
@@ -67,8 +65,8 @@ func (n *node) replaced(t *testing.T, from, to string) {
 	})
 }
 
-// join starts a container in each of the fleet's pods, which are older than the
-// containerd that runs, and has it OOM-killed.
+// join starts a container in each of the fleet's pods, and has it OOM-killed. The pods are
+// older than the running containerd.
 func (fl *fleet) join(ctx context.Context) error {
 	for i, pod := range fl.sandboxes {
 		name := fmt.Sprintf("joined%04d", serial.Add(1))

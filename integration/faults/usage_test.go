@@ -29,9 +29,9 @@ type usage struct {
 // shimUsage is what one shim holds.
 type shimUsage struct {
 	pid, goroutines, threads int
-	fds                      []string // what they are of, in order, but for pidfds
-	// pidfds are of runc's processes, which upstream's reaper waits for itself: Go
-	// keeps each until its next collection.
+	fds                      []string // what each open descriptor refers to, in order, without pidfds
+	// pidfds are descriptors of runc's processes, for which upstream's reaper waits itself: Go
+	// keeps each until its next garbage collection.
 	pidfds int
 	rss    int // KiB
 }
@@ -44,7 +44,7 @@ func (u usage) String() string {
 	return text
 }
 
-// measure looks at the shims of pods, in their order, and at the node.
+// measure reads the usage of the pods' shims, in the order of pods, and of the node.
 func measure(t *testing.T, pods []string) (u usage) {
 	t.Helper()
 	u.pins = countFiles(t, "/sys/fs/bpf/oomwitness")
@@ -69,7 +69,7 @@ func measureShim(t *testing.T, pod string) (s shimUsage) {
 	require.NoError(t, err)
 	for _, fd := range fds {
 		switch target, err := os.Readlink(filepath.Join(dir, fd.Name())); {
-		case err != nil: // it was closed just now
+		case err != nil: // the descriptor was closed just now
 		case target == "anon_inode:[pidfd]":
 			s.pidfds++
 		default:
@@ -81,7 +81,7 @@ func measureShim(t *testing.T, pod string) (s shimUsage) {
 	return s
 }
 
-// shimPid finds the shim that was started for a pod.
+// shimPid returns the pid of the shim that was started for a pod.
 func shimPid(t *testing.T, pod string) int {
 	t.Helper()
 	pid := faultkit.ShimPid(pod)
@@ -104,12 +104,13 @@ func statusField(t *testing.T, pid int, name string) int {
 	return 0
 }
 
-// dumpEnd closes the stacks that a shim writes to the log when it gets SIGUSR1.
+// dumpEnd is the last line of the stacks that a shim writes to the log after SIGUSR1.
 const dumpEnd = "=== END goroutine stack dump ==="
 
 var goroutineHead = regexp.MustCompile(`goroutine [0-9]+ [^\[]*\[`)
 
-// goroutines counts those of a shim, in the dump that it makes on request.
+// goroutines returns the number of a shim's goroutines, from the stacks that the shim writes on
+// request.
 func goroutines(t *testing.T, pid int) int {
 	t.Helper()
 	log, err := os.Open(faultkit.ContainerdLog)

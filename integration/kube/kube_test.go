@@ -203,7 +203,7 @@ func (s *suite) end(ctx context.Context, m *subject) error {
 	if m.Mode == "" {
 		return s.Delete(ctx, m.pod, int64(faultkit.Patience.Seconds()))
 	}
-	return m.Tell(m.pipe)
+	return m.End(m.pipe)
 }
 
 // pod makes a pod with a container of each kind, which wait for their moments.
