@@ -72,8 +72,8 @@ func remove(t *testing.T, n *shimtest.Node, b *shimtest.Bundle) removal {
 	return removal{answer, stderr, len(ooms), took}
 }
 
-// buried makes sure that nothing is left of a container and its shim.
-func buried(t *testing.T, n *shimtest.Node, s *shimtest.Shim, b *shimtest.Bundle) {
+// requireRemoved makes sure that nothing is left of a container and its shim.
+func requireRemoved(t *testing.T, n *shimtest.Node, s *shimtest.Shim, b *shimtest.Bundle) {
 	t.Helper()
 	require.NoFileExists(t, strings.TrimPrefix(s.Address, "unix://"), "the socket of a dead shim")
 	require.NoError(t, b.Remove())
@@ -122,8 +122,8 @@ func TestShimDiesOnTheWay(t *testing.T) {
 						} else {
 							require.Equal(t, exit.status, got.ExitStatus, "%s", got.stderr)
 						}
-						toldOnce(t, got, oom, exit.name == "hog", point)
-						buried(t, n, c.Shim, c.Bundle)
+						reportedOnce(t, got, oom, exit.name == "hog", point)
+						requireRemoved(t, n, c.Shim, c.Bundle)
 					}
 				})
 			}
@@ -131,10 +131,10 @@ func TestShimDiesOnTheWay(t *testing.T) {
 	}
 }
 
-// toldOnce compares the TaskOOMs. A shim that died between containerd's
+// reportedOnce compares the TaskOOMs. A shim that died between containerd's
 // ack and its record of that can't have known: then there are two. Of
 // init's own kill containerd may have been told before the exit.
-func toldOnce(t *testing.T, got removal, oom, early bool, point string) {
+func reportedOnce(t *testing.T, got removal, oom, early bool, point string) {
 	t.Helper()
 	switch {
 	case !oom:
@@ -162,7 +162,7 @@ func TestShimDiesBeforeTheStart(t *testing.T) {
 			got := remove(t, n, b)
 			require.EqualValues(t, statusKilled, got.ExitStatus)
 			require.Zero(t, got.ooms)
-			buried(t, n, s, b)
+			requireRemoved(t, n, s, b)
 		})
 	}
 }
@@ -179,7 +179,7 @@ func TestShimDiesInTheDelete(t *testing.T) {
 	got := remove(t, n, c.Bundle)
 	require.EqualValues(t, statusKilled, got.ExitStatus)
 	require.Equal(t, 1, got.ooms, "it was acked: %s", got.stderr)
-	buried(t, n, c.Shim, c.Bundle)
+	requireRemoved(t, n, c.Shim, c.Bundle)
 }
 
 // TestTheRemoverDiesToo kills the delete command as well, as containerd does
@@ -202,7 +202,7 @@ func TestTheRemoverDiesToo(t *testing.T) {
 			got := remove(t, n, c.Bundle)
 			require.EqualValues(t, statusKilled, got.ExitStatus)
 			require.Equal(t, 1, got.ooms, "%s", got.stderr)
-			buried(t, n, c.Shim, c.Bundle)
+			requireRemoved(t, n, c.Shim, c.Bundle)
 		})
 	}
 }
@@ -227,7 +227,7 @@ func TestInitOutlivesTheShim(t *testing.T) {
 			require.Equal(t, c.Pid, int(got.Pid))
 			require.Zero(t, got.ooms, "%s", got.stderr)
 			require.Contains(t, got.stderr, "ended=stopped")
-			buried(t, n, c.Shim, c.Bundle)
+			requireRemoved(t, n, c.Shim, c.Bundle)
 		})
 	}
 }
@@ -243,7 +243,7 @@ func TestKilledAfterTheShim(t *testing.T) {
 	got := remove(t, n, c.Bundle)
 	require.EqualValues(t, statusKilled, got.ExitStatus)
 	require.Equal(t, 1, got.ooms, "%s", got.stderr)
-	buried(t, n, c.Shim, c.Bundle)
+	requireRemoved(t, n, c.Shim, c.Bundle)
 }
 
 // killInit has the OOM killer end init for what another process in its cgroup
@@ -355,6 +355,6 @@ func TestAPodOfADeadShim(t *testing.T) {
 	require.Equal(t, 1, remove(t, n, killed.Bundle).ooms)
 	require.Zero(t, remove(t, n, lives.Bundle).ooms)
 	require.Zero(t, remove(t, n, sandbox.Bundle).ooms)
-	buried(t, n, sandbox.Shim, sandbox.Bundle)
+	requireRemoved(t, n, sandbox.Shim, sandbox.Bundle)
 	onlyOurs(t, n, "pod", "killed", "lives")
 }

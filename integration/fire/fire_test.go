@@ -99,10 +99,10 @@ type sight struct {
 }
 
 // watch looks for the exit on an API path of its own.
-func watch(road func() (uint32, error)) <-chan sight {
+func watch(path func() (uint32, error)) <-chan sight {
 	seen := make(chan sight, 1)
 	go func() {
-		status, err := road()
+		status, err := path()
 		seen <- sight{at: time.Now(), status: status, err: err}
 	}()
 	return seen

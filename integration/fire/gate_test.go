@@ -177,7 +177,7 @@ func TestClosedWhileHeld(t *testing.T) {
 // the exit before it has acked it.
 func TestDelayed(t *testing.T) {
 	const delay = 500 * time.Millisecond
-	for name, road := range map[string]func(context.Context, *shimtest.Box) (uint32, error){
+	for name, path := range map[string]func(context.Context, *shimtest.Box) (uint32, error){
 		"wait": func(ctx context.Context, c *shimtest.Box) (uint32, error) {
 			exit, err := c.Wait(ctx)
 			return exit.GetExitStatus(), err
@@ -192,7 +192,7 @@ func TestDelayed(t *testing.T) {
 			n := node(t, patient)
 			n.Events.Delay(isOOM, delay)
 			c := n.Run("slow", shimtest.Args("hog"), small)
-			seen := get(t, watch(func() (uint32, error) { return road(ctx, c) }), statusKilled)
+			seen := get(t, watch(func() (uint32, error) { return path(ctx, c) }), statusKilled)
 			exit := event(t, n, exitTopic, c.ID)
 			oom := event(t, n, oomTopic, c.ID)
 			require.GreaterOrEqual(t, oom.Accepted.Sub(oom.Received), delay, "the harness did not delay")

@@ -118,7 +118,7 @@ func TestExitCodeOfADeadShim(t *testing.T) {
 					return // nobody had recorded the status
 				}
 				require.Equal(t, want, got.ExitStatus, "%s", got.stderr)
-				buried(t, n, s, b)
+				requireRemoved(t, n, s, b)
 			})
 		}
 	}

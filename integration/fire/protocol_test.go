@@ -50,7 +50,7 @@ func TestProtocols(t *testing.T) {
 		for _, dead := range []*shimtest.Box{last, sandbox} {
 			require.EqualValues(t, statusKilled, remove(t, n, dead.Bundle).ExitStatus)
 		}
-		buried(t, n, sandbox.Shim, sandbox.Bundle)
+		requireRemoved(t, n, sandbox.Shim, sandbox.Bundle)
 	})
 }
 

@@ -31,7 +31,7 @@ func TestModes(t *testing.T) {
 		{args: []string{"sleep", "0"}},
 		{args: []string{"cat"}, stdout: "to be copied"},
 		{args: []string{"exit", "many"}, status: 99},
-		{args: []string{"unheard-of"}, status: 99},
+		{args: []string{"no-such"}, status: 99},
 		{status: 99},
 	} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(rootfs, Path), test.args...)
