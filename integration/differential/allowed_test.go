@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// allowance is one difference that the project makes on purpose.
+// allowance is one difference to the stock shim that the project makes on purpose.
 type allowance struct {
 	why  string
 	call func(string) bool
@@ -60,8 +60,8 @@ var allowances = []allowance{
 	},
 }
 
-// withoutVerdict takes out the line on what an exit was, which our delete command
-// writes where its shim could not any more.
+// withoutVerdict removes the line with the verdict. Our delete command writes that line if the
+// shim died before it could.
 func withoutVerdict(stderr string) string {
 	var rest strings.Builder
 	for line := range strings.Lines(stderr) {
@@ -72,7 +72,7 @@ func withoutVerdict(stderr string) string {
 	return rest.String()
 }
 
-// allowed gives the reason why two records may differ, or "".
+// allowed returns the reason why two records may differ, or "".
 func allowed(stock, ours record) string {
 	if stock.call != ours.call {
 		return ""
@@ -85,19 +85,19 @@ func allowed(stock, ours record) string {
 	return ""
 }
 
-// oomWant says how many TaskOOM our shim sends for a container.
+// oomWant is the number of TaskOOMs that our shim must send for a container.
 type oomWant int
 
 const (
-	noOOM  oomWant = iota // no exit is due to the OOM killer, whatever was killed
-	oneOOM                // the exit is the OOM killer's doing
-	anyOOM                // not looked at
+	noOOM  oomWant = iota // the OOM killer caused no exit, whatever it killed
+	oneOOM                // the OOM killer caused the exit
+	anyOOM                // not compared
 )
 
-// withoutOOM takes TaskOOM out of the events of a container. The stock shim
-// sends it for kills, any number of times, and before or after the exit; on
-// cgroup v1 also now and then for a cgroup that is removed. Ours sends it for
-// exits, once, and before TaskExit.
+// withoutOOM removes TaskOOM from the events of a container, and checks ours. The stock shim
+// sends TaskOOM for kills, any number of times, before or after the exit; on cgroup v1 at times
+// also for the removal of a cgroup. Our shim sends TaskOOM for an exit, once, and before
+// TaskExit.
 func withoutOOM(t *testing.T, want oomWant, stock, ours []string) (stockRest, oursRest []string) {
 	t.Helper()
 	isOOM := func(event string) bool { return strings.HasPrefix(event, "/tasks/oom ") }

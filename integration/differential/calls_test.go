@@ -50,7 +50,7 @@ func (s *session) state(id, exec string) {
 	_ = invoke(s, label("State", id, exec), s.node.Task().State, &task.StateRequest{ID: id, ExecID: exec})
 }
 
-// wait waits, also for the event of the exit it has seen.
+// wait calls Wait, and waits for the TaskExit of that process as well.
 func (s *session) wait(id, exec string) {
 	s.t.Helper()
 	if s.waitOnly(id, exec) == nil {
@@ -72,7 +72,7 @@ func (s *session) killAll(id string) {
 	_ = invoke(s, label("Kill", id, "")+" all", s.node.Task().Kill, request)
 }
 
-// delete deletes, also waiting for the event of it.
+// delete calls Delete, and waits for the TaskDelete as well.
 func (s *session) delete(id, exec string) {
 	s.t.Helper()
 	if s.deleteOnly(id, exec) == nil && exec == "" {
@@ -109,8 +109,7 @@ func (s *session) pids(id string) {
 	_ = invoke(s, label("Pids", id, ""), s.node.Task().Pids, &task.PidsRequest{ID: id})
 }
 
-// pidsAfterExit and statsAfterExit have labels of their own: there the shims
-// may differ.
+// pidsAfterExit and statsAfterExit have labels of their own: there the shims may differ.
 func (s *session) pidsAfterExit(id string) {
 	_ = invoke(s, label("Pids", id, "")+" after exit", s.node.Task().Pids, &task.PidsRequest{ID: id})
 }
@@ -158,8 +157,8 @@ func (s *session) connect(id string) {
 	_ = invoke(s, label("Connect", id, ""), s.node.Task().Connect, &task.ConnectRequest{ID: id})
 }
 
-// end asks the shim to end. Its answer is not recorded: the connection may be
-// closed before it is sent.
+// end calls Shutdown. The answer is not recorded: the connection may be closed before the
+// answer is sent.
 func (s *session) end(id string) {
 	_, _ = s.node.Task().Shutdown(s.ctx, &task.ShutdownRequest{ID: id})
 	s.note("shim ends", fmt.Sprint(s.node.Shim().WaitExit(s.ctx)))
@@ -169,8 +168,8 @@ func (s *session) shutdown(id string, now bool) {
 	_ = invoke(s, label("Shutdown", id, ""), s.node.Task().Shutdown, &task.ShutdownRequest{ID: id, Now: now})
 }
 
-// deleteDead kills the shim, once it has sent the event that is given, and
-// records what the delete command answers.
+// deleteDead waits for an event of the topic, kills the shim, and records the answer of the
+// delete command.
 func (s *session) deleteDead(id, topic string) {
 	s.t.Helper()
 	if topic != "" {

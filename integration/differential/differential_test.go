@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package differential gives the same calls to the stock shim and to ours and
-// compares every field of every answer, every error and every event.
+// Package differential sends the same calls to the stock shim and to ours. It compares every
+// field of every answer, every error and every event.
 package differential
 
 import (
@@ -23,11 +23,11 @@ var systemd = flag.Bool("systemd", false, "use the systemd cgroup driver")
 type sequence struct {
 	name string
 	run  func(*session)
-	// unordered says that the stock shim's events come in no certain order.
+	// unordered says that the stock shim's events have no fixed order.
 	unordered bool
 	// oom is how often our shim is to report an OOM.
 	oom oomWant
-	// trial says that our shim is the stock one, to try the test itself.
+	// trial says that the stock shim also plays our shim, to try the test itself.
 	trial bool
 }
 
@@ -46,7 +46,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// result is what a sequence has brought about.
+// result is the records and the events of a sequence.
 type result struct {
 	records []record
 	events  map[string][]string
@@ -106,7 +106,7 @@ func compareEvents(t *testing.T, seq sequence, stock, ours map[string][]string) 
 	}
 }
 
-// diff shows the lines that only one of two records has, and all around them.
+// diff marks the lines that only one of two records has, among all other lines.
 func diff(stock, ours record) string {
 	var text strings.Builder
 	if stock.call != ours.call {

@@ -19,9 +19,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// names replaces what differs from run to run by names that do not: pids and
-// times are numbered in order of appearance, so that two answers which give
-// the same pid still do.
+// names replaces values that differ from run to run by stable names. Pids and times are
+// numbered in order of appearance: two answers with the same pid have the same name for the
+// pid.
 type names struct {
 	pids  map[uint64]string
 	times map[string]string
@@ -36,7 +36,7 @@ func newNames(paths map[string]string) *names {
 	return &names{pids: map[uint64]string{}, times: map[string]string{}, paths: strings.NewReplacer(pairs...)}
 }
 
-// made are the parts of messages that are new each time.
+// made are the parts of messages that differ in each run.
 var made = []struct {
 	pattern *regexp.Regexp
 	name    string
@@ -76,7 +76,7 @@ func (n *names) time(t *timestamppb.Timestamp) string {
 	return n.times[key]
 }
 
-// message gives one line for each field of m, set or not.
+// message returns one line for each field of m, set or not.
 func (n *names) message(m proto.Message) []string {
 	var f flattener
 	f.names = n
@@ -84,8 +84,7 @@ func (n *names) message(m proto.Message) []string {
 	return f.lines
 }
 
-// metrics is message for cgroup metrics: of most numbers it shows only that
-// they are there.
+// metrics is message for cgroup metrics. For most numbers it shows only that they are set.
 func (n *names) metrics(m proto.Message) []string {
 	f := flattener{names: n, metrics: true}
 	f.message("", m.ProtoReflect())
@@ -161,7 +160,7 @@ func (f *flattener) stringMap(path string, field protoreflect.FieldDescriptor, m
 	f.add(path, fmt.Sprintf("%s %q", field.MapValue().Kind(), lines))
 }
 
-// counted are the metrics that a test can foretell.
+// counted are the metrics with a value that a test can predict.
 var counted = []string{".memory.usage.limit", ".memory.usage_limit", ".pids.limit", ".oom_kill"}
 
 func (f *flattener) value(path string, field protoreflect.FieldDescriptor, value protoreflect.Value) {

@@ -203,7 +203,7 @@ var lifecycle = []sequence{
 	{name: "connect", run: func(s *session) {
 		s.shim("c")
 		s.connect("c")
-		s.connect("unheard-of")
+		s.connect("no-such")
 		s.connect("")
 		s.create("c")
 		s.connect("c")
@@ -218,7 +218,7 @@ var lifecycle = []sequence{
 		s.state("c", "")
 		s.delete("c", "")
 		s.end("c")
-		s.note("left in the bundle", s.leftovers("c")...)
+		s.note("left in the bundle", s.bundleFiles("c")...)
 	}},
 	{name: "shutdown without containers", run: func(s *session) {
 		s.shim("c")

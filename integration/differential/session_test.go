@@ -18,7 +18,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// record is one call and what came of it, in names.
+// record is one call and its answer, with names in the place of values.
 type record struct {
 	call   string
 	answer []string
@@ -51,7 +51,7 @@ func newSession(t *testing.T, cfg shimtest.Config) *session {
 	}
 }
 
-// note records something that is not an answer.
+// note records something other than an answer.
 func (s *session) note(call string, answer ...string) {
 	for i := range answer {
 		answer[i] = s.names.text(answer[i])
@@ -59,7 +59,7 @@ func (s *session) note(call string, answer ...string) {
 	s.records = append(s.records, record{call: call, answer: answer})
 }
 
-// must ends the sequence when the harness itself fails.
+// must ends the sequence if the harness itself fails.
 func (s *session) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *session) running(id string, changes ...func(*specs.Spec)) *shimtest.Bun
 	return b
 }
 
-// ready starts a container whose workload says "ready" and waits for that.
+// ready starts a container, and waits until its workload has printed "ready".
 func (s *session) ready(id string, changes ...func(*specs.Spec)) {
 	s.t.Helper()
 	b := s.shim(id, changes...)
@@ -127,9 +127,9 @@ func (s *session) answer(answer proto.Message, err error) []string {
 	return append([]string{"ok"}, s.names.message(answer)...)
 }
 
-// awaitExit waits until TaskExit of a process was accepted: of the one that
-// now has the ID, not of one before it. Until then, the stock shim may still
-// put it behind what a next call brings about.
+// awaitExit waits until the TaskExit of a process was accepted: of the process that has the ID
+// now, not of an earlier one. Before that, the stock shim may still send the event after those
+// of the next call.
 func (s *session) awaitExit(id, exec string) {
 	s.t.Helper()
 	nth := s.deletes[label("Delete", id, exec)] + 1
@@ -151,8 +151,8 @@ func (s *session) awaitDelete(id string) {
 	s.must(err)
 }
 
-// finish deletes what the sequence has left, so that all events are in: a
-// container's TaskDelete is its last.
+// finish deletes the containers that the sequence has left. Then all events are in: TaskDelete
+// is the last event of a container.
 func (s *session) finish() {
 	s.t.Helper()
 	api := s.node.Task
@@ -169,7 +169,7 @@ func (s *session) finish() {
 	}
 }
 
-// events are the accepted events of each container, in names.
+// events returns the accepted events of each container, with names in the place of values.
 func (s *session) events() map[string][]string {
 	events := map[string][]string{}
 	for _, event := range s.node.Events.All() {

@@ -9,8 +9,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// echoed is what a terminal shows of a line that cat was given: its own echo
-// and cat's copy.
+// echoed is what a terminal shows for a line that cat reads: the terminal's echo, and cat's
+// copy.
 const echoed = "hello\r\nhello\r\n"
 
 // streams are the sequences with standard streams.
@@ -87,7 +87,7 @@ var streams = []sequence{
 	{name: "stdout to a file", run: func(s *session) {
 		b := s.shim("c", shimtest.Args("trap-term", "0"))
 		s.createWith("c", func(r *task.CreateTaskRequest) {
-			// Both, or upstream's shim panics now and then.
+			// Set stdout and stderr: with one alone upstream's shim panics at times.
 			r.Stdout = "file://" + b.File("output")
 			r.Stderr = r.Stdout
 		})

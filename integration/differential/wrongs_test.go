@@ -18,9 +18,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// wrongs are calls with wrong IDs, wrong arguments or in a wrong order. One is
-// missing: once an exec was started twice, upstream's shim panics at the exit
-// of init (makechan: size out of range, in handleInitExit).
+// wrongs are calls with wrong IDs, wrong arguments or in a wrong order. One is missing: if an
+// exec is started twice, upstream's shim panics at the exit of init (makechan: size out of
+// range, in handleInitExit).
 var wrongs = []sequence{
 	{name: "no container", run: func(s *session) {
 		s.shim("c")
@@ -28,13 +28,13 @@ var wrongs = []sequence{
 	}},
 	{name: "wrong container", run: func(s *session) {
 		s.running("c")
-		everyCall(s, "unheard-of", "")
+		everyCall(s, "no-such", "")
 		everyCall(s, "", "")
 		s.state("c", "")
 	}},
 	{name: "wrong exec", run: func(s *session) {
 		s.running("c")
-		for _, exec := range []string{"unheard-of", "c"} {
+		for _, exec := range []string{"no-such", "c"} {
 			s.start("c", exec)
 			s.state("c", exec)
 			s.kill("c", exec, unix.SIGKILL)
@@ -59,8 +59,8 @@ var wrongs = []sequence{
 		s.state("c", "")
 	}},
 	{name: "every call when stopped", run: func(s *session) {
-		// Not by itself: an exit that overtakes the end of Start is one that
-		// the stock shim's Start of an exec does not know of.
+		// A call kills init here: if init exits by itself before its Start ends, the stock
+		// shim's Start of an exec does not know of the exit.
 		s.running("c")
 		s.kill("c", "", unix.SIGKILL)
 		s.wait("c", "")
@@ -141,7 +141,7 @@ var wrongs = []sequence{
 		})
 		s.start("c", "e")
 		s.state("c", "e")
-		_ = s.waitOnly("c", "e") // answers at once, and there is no TaskExit
+		_ = s.waitOnly("c", "e") // answers at once, and no TaskExit comes
 		s.delete("c", "e")
 	}},
 	{name: "exec with a bad spec", run: func(s *session) {
@@ -171,7 +171,7 @@ var wrongs = []sequence{
 	}},
 }
 
-// everyCall makes every call but Create and Connect.
+// everyCall makes every call except Create and Connect.
 func everyCall(s *session, id, exec string) {
 	everyCallButDelete(s, id)
 	s.state(id, exec)
@@ -196,7 +196,7 @@ func everyCallButDelete(s *session, id string) {
 	s.wait(id, "")
 }
 
-// faults are broken bundles and runtimes, and dead shims.
+// faults are broken bundles, broken runtimes and dead shims.
 var faults = []sequence{
 	{name: "start without config.json", run: func(s *session) {
 		b := s.bundle("c")
@@ -242,7 +242,7 @@ var faults = []sequence{
 	{name: "options of an unknown type", run: func(s *session) {
 		s.shim("c")
 		s.createWith("c", func(r *task.CreateTaskRequest) {
-			r.Options = &anypb.Any{TypeUrl: "example.com/unheard.of", Value: []byte{1}}
+			r.Options = &anypb.Any{TypeUrl: "example.com/no.such", Value: []byte{1}}
 		})
 		s.createWith("c", func(r *task.CreateTaskRequest) { r.Options = nil })
 	}},
@@ -270,7 +270,7 @@ var faults = []sequence{
 		s.pids("c")
 		s.start("c", "")
 		s.state("c", "")
-		s.created = nil // it never ran, and cannot be waited for
+		s.created = nil // this container never ran, and cannot be waited for
 	}},
 	{name: "dead shim, running container", run: func(s *session) {
 		s.running("c")
@@ -291,8 +291,8 @@ var faults = []sequence{
 	}},
 }
 
-// ooms are the exits with an OOM kill. What TaskOOM says of them is what the
-// project changes; all the rest is to be the same.
+// ooms are exits with an OOM kill. The project changes their TaskOOM; everything else must be
+// equal.
 var ooms = []sequence{
 	{name: "OOM kill", oom: oneOOM, run: func(s *session) { oomExit(s, "hog") }},
 	{name: "OOM kill of a child, exit 7", oom: oneOOM, run: func(s *session) { oomExit(s, "child-oom-exit", "7") }},
@@ -316,8 +316,8 @@ func oomExit(s *session, args ...string) {
 	s.delete("c", "")
 }
 
-// leftovers are the files in a bundle, but for those of our shim.
-func (s *session) leftovers(id string) []string {
+// bundleFiles returns the names of the files in a bundle, except those of our shim.
+func (s *session) bundleFiles(id string) []string {
 	return slices.DeleteFunc(entries(s.bundles[id].Path), func(name string) bool {
 		return strings.HasPrefix(name, "oomwitness.json")
 	})
