@@ -80,9 +80,8 @@ func agentToken(t *testing.T, p *controlplane.Plane, node string) *rest.Config {
 	return config
 }
 
-// TestAdmission asks the API server with the agent's own token, and with the rights
-// of the chart's role, for what the agent does and for what a thief of the token would
-// like to do.
+// TestAdmission sends requests with the agent's own token and with the rights of the chart's
+// role: what the agent does, and what somebody who has stolen the token would try.
 func TestAdmission(t *testing.T) {
 	p := ready(t)
 	installedChart(t, p, "agent.evict=true", "agent.mark.annotation="+markKey+"="+markValue, "agent.mark.label="+markKey+"="+markValue)
@@ -104,7 +103,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("allowed", a.allowed)
 }
 
-// attack asks with a token.
+// attack sends requests with a token.
 type attack struct {
 	plane      *controlplane.Plane
 	token      *rest.Config
@@ -156,7 +155,7 @@ func (a *attack) event(t *testing.T, change func(*corev1.Event)) error {
 	return err
 }
 
-// seal makes an Event as somebody else did.
+// seal makes an Event as another component on another host made it.
 func (a *attack) seal(t *testing.T, name, component, host string) {
 	t.Helper()
 	_, err := a.plane.Client.CoreV1().Events("default").Create(t.Context(), &corev1.Event{
@@ -172,8 +171,8 @@ func (a *attack) seal(t *testing.T, name, component, host string) {
 
 const byPolicy = "ValidatingAdmissionPolicy"
 
-// refused are requests that the role allows, and the policy must not, with a word of
-// its answer.
+// refused sends the requests that the role allows and that the policy must deny, and looks for
+// a word of the policy in each answer.
 func (a *attack) refused(t *testing.T) {
 	a.seal(t, "of-kubelet", "kubelet", nodeName)
 	a.seal(t, "of-other", "oomwitness", otherNode)
@@ -242,8 +241,9 @@ func (a *attack) refused(t *testing.T) {
 	}
 }
 
-// otherTokens: one that is bound to no pod may nothing, and that of another node may on
-// its own node what this one may here. Other accounts are not kept from anything.
+// otherTokens tries three accounts. A token that is bound to no pod may do nothing. The token
+// of another node may do on that node what this token may do here. The policy does not restrict
+// other accounts.
 func (a *attack) otherTokens(t *testing.T) {
 	mark := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, markKey, markValue)
 	a.client(t, agentToken(t, a.plane, ""))
@@ -271,8 +271,8 @@ func (a *attack) otherTokens(t *testing.T) {
 	a.client(t, a.token)
 }
 
-// allowed: with the policies in force, and its own token, the agent does all that it
-// does otherwise.
+// allowed shows that the policies in force do not hinder the agent: with its own token it does
+// all of its work.
 func (a *attack) allowed(t *testing.T) {
 	agent := startAgent(t, a.token, func(o *agenttest.KubeOptions) {
 		o.Annotation, o.Label = markKey+"="+markValue, markKey+"="+markValue

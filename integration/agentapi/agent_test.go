@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package agentapi has tests of what the agent does with Kubernetes, against a real
-// API server. OOM events are made up: those of a kernel are for the node VM.
+// Package agentapi has tests of the agent's requests to Kubernetes, against a real API server.
+// The tests make the OOM events up: real kills belong to the node VM.
 package agentapi
 
 import (
@@ -28,16 +28,17 @@ const (
 	bootID   = "0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
 )
 
-// agent is one life of the agent's part in Kubernetes.
+// agent is one run of the agent's code for Kubernetes.
 type agent struct {
 	*agenttest.Kube
 	counts *counts
 	calls  *calls
-	done   chan string // IDs of OOM events of which all is done
+	done   chan string // IDs of OOM events that are done
 	stop   func()
 }
 
-// startAgent starts one that knows the pods of its node, and ends it with the test.
+// startAgent starts an agent that knows the pods of its node, and stops the agent with the
+// test.
 func startAgent(t *testing.T, config *rest.Config, change func(*agenttest.KubeOptions)) *agent {
 	t.Helper()
 	a := &agent{counts: newCounts(), calls: &calls{by: map[string]int{}}, done: make(chan string, 10000)}
@@ -73,7 +74,7 @@ func startAgent(t *testing.T, config *rest.Config, change func(*agenttest.KubeOp
 	return a
 }
 
-// take takes OOM events, and waits until all is done for them.
+// take passes OOM events to the agent, and waits until the agent is done with all of them.
 func (a *agent) take(t *testing.T, again bool, list ...agenttest.OOMEvent) {
 	t.Helper()
 	for _, in := range list {
@@ -82,7 +83,7 @@ func (a *agent) take(t *testing.T, again bool, list ...agenttest.OOMEvent) {
 	a.wait(t, len(list))
 }
 
-// wait waits until so many more OOM events are done.
+// wait waits until n more OOM events are done.
 func (a *agent) wait(t *testing.T, n int) {
 	t.Helper()
 	late := time.After(controlplane.Deadline)
@@ -95,7 +96,7 @@ func (a *agent) wait(t *testing.T, n int) {
 	}
 }
 
-// counts is an agenttest.Counter that says what it has counted.
+// counts is an agenttest.Counter whose counts a test can read.
 type counts struct {
 	mu sync.Mutex
 	of map[string]int // "event reported", "mark skipped pod_gone"
@@ -159,8 +160,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// oomEvent makes up an OOM event with one victim, in the container app of a pod or
-// in none.
+// oomEvent makes up an OOM event with one victim: in the container app of a pod, or in no pod.
 func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) agenttest.OOMEvent {
 	const gigabyte = 1 << 30
 	v := agenttest.Victim{

@@ -34,7 +34,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// eventsOf are the Events on an object, by its name.
+// eventsOf returns the Events on an object, by the object's name.
 func eventsOf(t *testing.T, p *controlplane.Plane, namespace, name string) []corev1.Event {
 	t.Helper()
 	list, err := p.Client.CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
@@ -82,8 +82,8 @@ func eventOnNode(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// An agent that was killed before its note reports all again: the API server has
-// nothing twice, and nothing less.
+// reportedOnce starts a second agent after one that was killed before it noted its reports. The
+// second agent reports everything again, and the API server has each report once.
 func reportedOnce(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "once", nil)
 	first := startAgent(t, p.Config, nil)
@@ -133,7 +133,7 @@ func marked(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// A new pod of the same name is neither marked nor evicted.
+// recreated: a new pod with the old pod's name is neither marked nor evicted.
 func recreated(t *testing.T, p *controlplane.Plane) {
 	old := makePod(t, p, "again", managed)
 	a := startAgent(t, p.Config, func(o *agenttest.KubeOptions) { withMarks(o) })
@@ -161,8 +161,8 @@ func podGone(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// A mark needs no try again when others change the pod all the time, and takes
-// nothing of theirs back.
+// markConflict: a mark succeeds at once while others change the pod all the time, and reverts
+// none of their changes.
 func markConflict(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "busy", nil)
 	a := startAgent(t, p.Config, withMarks)
@@ -216,8 +216,8 @@ func evicted(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// A budget that allows nothing holds the eviction up; as soon as it allows one, the
-// pod is evicted.
+// budget: a PodDisruptionBudget that allows no disruption delays the eviction. As soon as the
+// budget allows one, the agent evicts the pod.
 func budget(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "budget", managed)
 	pod.Status.Phase = corev1.PodRunning
@@ -235,7 +235,7 @@ func budget(t *testing.T, p *controlplane.Plane) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As the disruption controller writes it.
+	// allow writes the status as the disruption controller does.
 	allow := func(n int32) {
 		pdb.Status.ObservedGeneration, pdb.Status.DisruptionsAllowed = pdb.Generation, n
 		if pdb, err = budgets.UpdateStatus(t.Context(), pdb, metav1.UpdateOptions{}); err != nil {
@@ -259,10 +259,10 @@ func budget(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// Pods that would come back to the same node, or not at all, stay.
+// spared: the agent does not evict a pod that would come back to the same node, or not at all.
 func spared(t *testing.T, p *controlplane.Plane) {
 	pods := map[string]*corev1.Pod{
-		"unmanaged_pod": makePod(t, p, "bare", func(pod *corev1.Pod) { // claims to be a mirror, and is none
+		"unmanaged_pod": makePod(t, p, "bare", func(pod *corev1.Pod) { // claims to be a mirror pod, and is none
 			pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "abcdef", "kubernetes.io/config.hash": "abcdef"}
 		}),
 		"daemonset_pod": makePod(t, p, "daemon", func(pod *corev1.Pod) {

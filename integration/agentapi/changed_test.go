@@ -19,8 +19,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Somebody else changes the Event between two OOM events: both are counted, and the
-// other's change stays.
+// eventChanged changes the Event between two OOM events. The agent counts both, and keeps the
+// change.
 func eventChanged(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "changed", nil)
 	a := startAgent(t, p.Config, nil)
@@ -37,7 +37,8 @@ func eventChanged(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// The API server has dropped the Event: a new one counts what came since.
+// eventExpired deletes the Event, as the API server does when an Event is old. A new Event
+// counts the OOM events since then.
 func eventExpired(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "expired", nil)
 	a := startAgent(t, p.Config, nil)
@@ -52,7 +53,7 @@ func eventExpired(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// A namespace that is being deleted takes no Events.
+// namespaceGone: a namespace that is being deleted takes no Events.
 func namespaceGone(t *testing.T, p *controlplane.Plane) {
 	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "leaving"}}
 	if _, err := p.Client.CoreV1().Namespaces().Create(t.Context(), space, metav1.CreateOptions{}); err != nil {
@@ -60,7 +61,7 @@ func namespaceGone(t *testing.T, p *controlplane.Plane) {
 	}
 	pod := makePod(t, p, "leaving", func(pod *corev1.Pod) { pod.Namespace = "leaving" })
 	a := startAgent(t, p.Config, nil)
-	// No controller runs that would finish it.
+	// No controller runs here that would finish the deletion.
 	if err := p.Client.CoreV1().Namespaces().Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -70,8 +71,8 @@ func namespaceGone(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// An API server that answers 429, 500 and 503 in turn, to three of seven requests
-// that write: all is reported and marked, once.
+// refusals: the API server answers 429, 500 and 503 in turn to three of seven writing requests.
+// The agent reports and marks everything once.
 func refusals(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 24, 6
 	pods, list := burst(t, p, "refused", 3000, kills, onPods)
@@ -100,9 +101,8 @@ func refusals(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// An API server that refuses every second request that writes, while an Event of an
-// agent before this one has to be found, read and changed: each attempt comes further
-// than the one before.
+// everySecondRefused refuses every second writing request. The agent has to find, read and
+// change an Event of an earlier agent. Each attempt gets one step further.
 func everySecondRefused(t *testing.T, p *controlplane.Plane) {
 	pod := makePod(t, p, "second", nil)
 	before := startAgent(t, p.Config, nil)
@@ -125,7 +125,7 @@ func everySecondRefused(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// refusal is an API server's answer that it can't now.
+// refusal returns the answer of an API server that cannot serve the request now.
 func refusal(r *http.Request, code int) (*http.Response, error) {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: int32(code),

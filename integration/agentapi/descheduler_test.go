@@ -18,9 +18,9 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// The stock descheduler with the policy of runtime-class evicts the victim of a
-// node-wide OOM, which its owner makes again, and leaves alone the one at its
-// container's limit and the one that had no OOM.
+// TestDescheduler runs the stock descheduler with the policy of runtime-class. The descheduler
+// evicts the victim of a node-wide OOM, whose owner then makes a new pod. It leaves alone the
+// victim at its container's limit and the pod that had no OOM.
 func TestDescheduler(t *testing.T) {
 	const program, policy = "../../.cache/bin/descheduler", "../../runtime-class/descheduler/policy.yaml"
 	if _, err := os.Stat(program); err != nil {
@@ -38,7 +38,7 @@ func TestDescheduler(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), controlplane.Deadline)
 	defer cancel()
-	// Once each, as a CronJob runs it: the second finds nothing to do.
+	// Each run is one pass, as a CronJob starts it: the second pass finds nothing to do.
 	for range 2 {
 		out, err := exec.CommandContext(ctx, program, "--kubeconfig", p.Kubeconfig, "--policy-config-file", policy,
 			"--disable-metrics", "--secure-port", "0", "--cert-dir", t.TempDir(), "--v", "1").CombinedOutput()
@@ -73,7 +73,7 @@ func makeNode(t *testing.T, p *controlplane.Plane, name string) {
 	}
 }
 
-// makeReplicas makes a ReplicaSet, and returns its pods, which are said to run.
+// makeReplicas makes a ReplicaSet, and returns its pods with a status that says Running.
 func makeReplicas(t *testing.T, p *controlplane.Plane, n int32) []corev1.Pod {
 	t.Helper()
 	labels := map[string]string{"app": "replica"}
@@ -97,7 +97,7 @@ func makeReplicas(t *testing.T, p *controlplane.Plane, n int32) []corev1.Pod {
 	return setRunning(t, p)
 }
 
-// replicas are the names of the ReplicaSet's pods.
+// replicas returns the names of the ReplicaSet's pods.
 func replicas(t *testing.T, p *controlplane.Plane) map[string]bool {
 	t.Helper()
 	list, err := p.Client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=replica"})
@@ -111,8 +111,8 @@ func replicas(t *testing.T, p *controlplane.Plane) map[string]bool {
 	return names
 }
 
-// setRunning writes for all replicas what kubelet would, and waits until they are
-// as old as the policy wants.
+// setRunning writes the status that kubelet would write for each replica, and waits until the
+// replicas are as old as the policy demands.
 func setRunning(t *testing.T, p *controlplane.Plane) []corev1.Pod {
 	t.Helper()
 	pods := p.Client.CoreV1().Pods("default")

@@ -26,10 +26,10 @@ const (
 	fleetKills = 10
 )
 
-// TestFleet has an OOM storm on all nodes of a fleet at once: FLEET_NODES agents,
-// each with connections and limits of its own, start at the same time, and then
-// have fleetKills to report of each of their pods. The API server is one, with its
-// own defaults. A quarter, half and all of the nodes show how it grows.
+// TestFleet has an OOM storm on all nodes of a fleet at once. FLEET_NODES agents start at the
+// same time, each with connections and limits of its own, and each reports fleetKills kills in
+// each of its pods. One API server with its defaults serves all of them. The test runs with a
+// quarter, half and all of the nodes, and so shows how the cost grows.
 func TestFleet(t *testing.T) {
 	most := fromenv.FromEnv(t, "FLEET_NODES", 24)
 	p := ready(t)
@@ -100,15 +100,15 @@ func fleetOf(t *testing.T, p *controlplane.Plane, nodes int, prefix string) {
 	if reported != kills || events != nodes*fleetPods {
 		t.Errorf("reported %d of %d kills in %d Events, want one for each of %d pods", reported, kills, events, nodes*fleetPods)
 	}
-	// A kill is one request for its Event at most, and a pod one for its mark; those
-	// that came to nothing are made again.
+	// A kill takes at most one request for its Event, and a pod one for its mark. Refused and
+	// failed requests are sent again.
 	if most := nodes * fleetPods * (fleetKills + 1); len(inStorm.took) > most+inStorm.refused+inStorm.failed {
 		t.Errorf("%d requests, want at most %d", len(inStorm.took), most)
 	}
 }
 
-// watchedCalls are requests with what they took; watches, which do not end, are
-// only counted.
+// watchedCalls records requests with the time each took. A watch does not end, and is only
+// counted.
 type watchedCalls struct {
 	mu      sync.Mutex // guards what follows
 	took    []time.Duration
@@ -140,7 +140,7 @@ func (c *watchedCalls) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// take returns what there was since it was last asked, the fastest first.
+// take returns the requests since the last call of take, the fastest first.
 func (c *watchedCalls) take() *watchedCalls {
 	c.mu.Lock()
 	defer c.mu.Unlock()

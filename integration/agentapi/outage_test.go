@@ -20,8 +20,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// away is how long the API server is away: the variable API_AWAY, such as 5m, or
-// long enough for some tries.
+// away returns how long the API server is away: the variable API_AWAY, such as 5m, or a time in
+// which the agent tries some times.
 func away(t *testing.T) time.Duration {
 	text := os.Getenv("API_AWAY")
 	if text == "" {
@@ -34,7 +34,7 @@ func away(t *testing.T) time.Duration {
 	return d
 }
 
-// counted is the number of OOM events that the Events on pods count.
+// counted returns the number of OOM events that the Events on pods count.
 func counted(t *testing.T, p *controlplane.Plane, pods []*corev1.Pod) int {
 	t.Helper()
 	total := 0
@@ -46,7 +46,7 @@ func counted(t *testing.T, p *controlplane.Plane, pods []*corev1.Pod) int {
 	return total
 }
 
-// burst are OOM events over fresh pods.
+// burst makes pods, and OOM events in them.
 func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kills, onPods int) ([]*corev1.Pod, []agenttest.OOMEvent) {
 	t.Helper()
 	var pods []*corev1.Pod
@@ -60,7 +60,8 @@ func burst(t *testing.T, p *controlplane.Plane, prefix string, first uint64, kil
 	return pods, list
 }
 
-// The API server is killed and comes back: what happened meanwhile is reported, once.
+// TestAPIServerAway kills the API server and starts it again: the agent reports each kill of
+// the time between once.
 func TestAPIServerAway(t *testing.T) {
 	const kills, onPods = 100, 20
 	p := ready(t)
@@ -93,17 +94,17 @@ func TestAPIServerAway(t *testing.T) {
 			t.Errorf("%s is not marked", pod.Name)
 		}
 	}
-	// Every lane has its first pauses, and then one try in 24 seconds at least.
+	// Each lane tries after short pauses first, and then once in at least 24 seconds.
 	if most := 2 * onPods * (7 + int(back.Sub(gone)/(24*time.Second))); tries > most {
 		t.Errorf("%d requests while it was away, want at most %d", tries, most)
 	}
-	// Pods that come later are seen: the watch is there again.
+	// The agent sees pods that come later: its watch is open again.
 	later := makePod(t, p, "later", nil)
 	controlplane.Until(t, "a new pod", func() bool { _, ok := a.Pods.ByUID(string(later.UID)); return ok })
 }
 
-// TestTrouble shares one control plane among tests between whose agent and the API
-// server something is wrong.
+// TestTrouble shares one control plane among tests that disturb the requests between agent and
+// API server.
 func TestTrouble(t *testing.T) {
 	p := ready(t)
 	t.Run("slow", func(t *testing.T) { slow(t, p) })
@@ -113,7 +114,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("hanging", func(t *testing.T) { hanging(t, p) })
 }
 
-// A slow API server makes all late and nothing wrong.
+// slow: a slow API server delays every report, and makes none wrong.
 func slow(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 20, 5
 	pods, list := burst(t, p, "slow", 1, kills, onPods)
@@ -133,8 +134,8 @@ func slow(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// The API server has done what was asked, and its answer is lost: for every third
-// request that writes. It is as if the agent was killed at that moment.
+// answersLost: the API server carries out every third writing request, and its answer is lost.
+// To the API server this looks like an agent that was killed at that moment.
 func answersLost(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 60, 10
 	pods, list := burst(t, p, "lost", 1000, kills, onPods)
@@ -173,8 +174,8 @@ func answersLost(t *testing.T, p *controlplane.Plane) {
 	t.Logf("metric=lost answers=%d kills=%d counted=%d", lost, kills, counted(t, p, pods))
 }
 
-// An API server that takes requests and answers none holds a request up for its
-// time, and no pod's forever.
+// hanging: an API server takes requests and answers none. Such a request ends at its timeout,
+// and no pod waits for ever.
 func hanging(t *testing.T, p *controlplane.Plane) {
 	pods, list := burst(t, p, "hang", 2000, 4, 4)
 	config := rest.CopyConfig(p.Config)

@@ -20,7 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// chartRules are those of the agent's role as the Helm chart grants it.
+// chartRules returns the rules of the agent's role as the Helm chart grants them.
 func chartRules(t *testing.T, values ...string) []rbacv1.PolicyRule {
 	t.Helper()
 	const program = "../../.cache/bin/helm"
@@ -90,8 +90,8 @@ func may(t *testing.T, config *rest.Config, rule rbacv1.PolicyRule) bool {
 	return answer.Status.Allowed
 }
 
-// With the chart's role and nothing more the agent does all that it can do, and more is
-// denied to it.
+// roles: with the rules of the chart's role the agent does all of its work, and the API server
+// denies everything beyond.
 func roles(t *testing.T, p *controlplane.Plane) {
 	config := asServiceAccount(t, p, "agent-all", chartRules(t, "agent.mark.label=example.com/oom-victim=true", "agent.evict=true")...)
 	pod := makePod(t, p, "role", managed)
@@ -124,7 +124,8 @@ func roles(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// Without the rights to mark and evict it still reports, and says what was denied.
+// roleWithoutMarks: without the rights to mark and evict the agent still reports, and says what
+// was denied.
 func roleWithoutMarks(t *testing.T, p *controlplane.Plane) {
 	config := asServiceAccount(t, p, "agent-reports", chartRules(t)...)
 	pod := makePod(t, p, "poor", managed)

@@ -14,8 +14,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// A thousand OOM events over 200 pods: each is counted once, in one Event per pod,
-// with no more requests than the bound of package report.
+// storm reports a thousand OOM events over 200 pods. Each is counted once, in one Event per
+// pod, with at most one request per kill for Events, and one for marks.
 func storm(t *testing.T, p *controlplane.Plane) {
 	const kills, onPods = 1000, 200
 	var pods []*corev1.Pod
@@ -49,7 +49,7 @@ func storm(t *testing.T, p *controlplane.Plane) {
 	}
 }
 
-// The store has the pods of its node and of no other, with all their containers.
+// watchedPods: the store has the pods of its own node alone, with all their containers.
 func watchedPods(t *testing.T, p *controlplane.Plane) {
 	a := startAgent(t, p.Config, nil)
 	pod := makePod(t, p, "kinds", func(pod *corev1.Pod) {

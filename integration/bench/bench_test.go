@@ -1,11 +1,10 @@
 //go:build linux
 
-// Package bench compares the shim with the stock one: both built with the same
-// flags, interleaved A, B, A, B on one node with one endpoint for events. Each
-// figure is a line "metric=… unit=… stock=… ours=… ratio=… n=…" with the medians
-// and, as spread, the range from the 10th to the 90th percentile; the table
-// of all comes last. Only the ratios of one run mean something: both shims had the same
-// machine, be it busy or not.
+// Package bench compares the shim with the stock shim. Both are built with the same flags and
+// run interleaved (A, B, A, B) on one node with one endpoint for events. Each figure is a line
+// "metric=… unit=… stock=… ours=… ratio=… n=…" with the medians; the spread is the range from
+// the 10th to the 90th percentile. A table of all figures comes last. Compare only the ratios
+// of one run: both shims then had the same machine with the same load.
 package bench
 
 import (
@@ -32,7 +31,7 @@ const (
 // side is one of the two shims.
 type side struct{ name, path string }
 
-// small is a limit that a hog has soon reached, and that runc's own init fits in.
+// small is a limit that a hog reaches soon, and in which runc's own init fits.
 var small = shimtest.MemoryLimit(32 << 20)
 
 func TestMain(m *testing.M) {
@@ -41,14 +40,14 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// sides gives stock and ours, in the order in which they take turns.
+// sides returns stock and ours, in the order in which they take turns.
 func sides(t *testing.T) []side {
 	t.Helper()
 	return []side{{"stock", shimtest.Stock(t)}, {"ours", shimtest.Ours(t)}}
 }
 
-// node starts a node with the ledger loaded: by the first of our shims, as on any
-// node, unless it was there before.
+// node starts a node with the ledger loaded. If no ledger was there, the first of our shims
+// loads it, as on any node.
 func node(t *testing.T) *shimtest.Node {
 	t.Helper()
 	n := shimtest.Start(t, shimtest.Config{Shim: shimtest.Ours(t), Root: tmpfs(t)})
@@ -61,8 +60,8 @@ func node(t *testing.T) *shimtest.Node {
 	return n
 }
 
-// tmpfs gives a folder to make bundles in: containerd's own are in /run. On a disk
-// the time of a shim would be that of its renames and syncs.
+// tmpfs returns a folder for bundles in memory, as containerd's own bundles are in /run. On a
+// disk, renames and syncs would dominate the shim's time.
 func tmpfs(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "")
@@ -84,7 +83,7 @@ func loaded() bool {
 	return true
 }
 
-// end waits for a container's exit and deletes it with its shim.
+// end waits for a container's exit, and deletes the container with its shim.
 func end(t *testing.T, c *shimtest.Box) {
 	t.Helper()
 	ctx := deadline(t)
@@ -96,7 +95,7 @@ func end(t *testing.T, c *shimtest.Box) {
 	require.NoError(t, c.Remove())
 }
 
-// shutdown ends a shim without containers. It may be gone before it has answered.
+// shutdown stops a shim that has no containers. The shim may be gone before it has answered.
 func shutdown(t *testing.T, s *shimtest.Shim) {
 	t.Helper()
 	ctx := deadline(t)
@@ -106,7 +105,7 @@ func shutdown(t *testing.T, s *shimtest.Shim) {
 	require.NoError(t, s.WaitExit(ctx))
 }
 
-// stop ends a container that would go on.
+// stop ends a container that would not end by itself.
 func stop(t *testing.T, c *shimtest.Box) {
 	t.Helper()
 	require.NoError(t, c.Kill(deadline(t), 9))
@@ -116,7 +115,7 @@ func stop(t *testing.T, c *shimtest.Box) {
 	require.NoError(t, err)
 }
 
-// deadline is for one step, on a node that may be slow.
+// deadline returns a context for one step, long enough for a slow node.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*shimtest.Patience)
@@ -124,5 +123,5 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
-// name is of the i-th container of a side.
+// name returns the name of the i-th container of a side.
 func name(s side, what string, i int) string { return fmt.Sprintf("%s-%s-%d", what, s.name, i) }

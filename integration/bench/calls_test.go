@@ -19,11 +19,11 @@ import (
 	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
-// rounds is in how many turns the calls are made.
+// rounds is the number of turns over which the calls are spread.
 const rounds = 10
 
-// TestCalls has both shims do the same calls in turns: BENCH_EXECS of exec,
-// BENCH_STATS of stats.
+// TestCalls has both shims answer the same calls in turns: BENCH_EXECS of exec, BENCH_STATS of
+// stats.
 func TestCalls(t *testing.T) {
 	n := node(t)
 	pods := map[string]*shimtest.Box{}
@@ -43,7 +43,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// inTurns reports CPU and time of n calls of each side, by the thousand.
+// inTurns reports CPU and time of n calls to each side, per thousand calls.
 func inTurns(t *testing.T, pods map[string]*shimtest.Box, what string, n int, do func(*shimtest.Box, int)) {
 	t.Helper()
 	cpu, wall := samples{}, samples{}
@@ -63,7 +63,7 @@ func inTurns(t *testing.T, pods map[string]*shimtest.Box, what string, n int, do
 	report(t, what, "ms", 0, wall)
 }
 
-// execTrue runs a process that ends at once.
+// execTrue runs a process that ends at once, by exec.
 func execTrue(t *testing.T, c *shimtest.Box, id string) {
 	t.Helper()
 	ctx, api := t.Context(), c.Shim.Task()

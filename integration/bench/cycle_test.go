@@ -13,8 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestCycle runs short containers, each in a pod of its own. BENCH_CYCLES says how
-// many of each side.
+// TestCycle runs short containers, each in a pod of its own: BENCH_CYCLES of each side.
 func TestCycle(t *testing.T) {
 	n := node(t)
 	whole, begin, create, exit := samples{}, samples{}, samples{}, samples{}

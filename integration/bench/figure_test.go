@@ -14,22 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// samples are what was measured of one metric, by the name of the side.
+// samples has the measured values of one metric, by the name of the side.
 type samples map[string][]float64
 
 func (s samples) add(of side, v float64) { s[of.name] = append(s[of.name], v) }
 
 func (s samples) took(of side, d time.Duration) { s.add(of, float64(d)/float64(time.Millisecond)) }
 
-// figure is one metric of both.
+// figure is one metric of both sides.
 type figure struct {
 	metric, unit string
 	stock, ours  stat
-	// wanted is the highest ratio that the project wants, 0 where it wants none.
+	// wanted is the highest ratio that the project accepts, 0 for no limit.
 	wanted float64
 }
 
-// stat is the middle of a distribution and where most of it is.
+// stat is the median of a distribution, and the range that holds most of its values.
 type stat struct {
 	n           int
 	median      float64
@@ -45,13 +45,13 @@ func statOf(values []float64) stat {
 	return stat{n: len(values), median: percentile(values, 50), least: percentile(values, 10), most: percentile(values, 90)}
 }
 
-// percentile is the smallest value that p of a hundred values do not exceed.
+// percentile returns the smallest value that is at least as large as p percent of the values.
 func percentile(values []float64, p int) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
-// report says what was measured.
+// report prints and keeps a metric.
 func report(t *testing.T, metric, unit string, wanted float64, s samples) {
 	t.Helper()
 	require.NotEmpty(t, s["stock"], "%s of stock", metric)
@@ -59,7 +59,7 @@ func report(t *testing.T, metric, unit string, wanted float64, s samples) {
 	say(t, figure{metric: metric, unit: unit, wanted: wanted, stock: statOf(s["stock"]), ours: statOf(s["ours"])})
 }
 
-// reportPercentile says one percentile alone.
+// reportPercentile prints and keeps one percentile of a metric.
 func reportPercentile(t *testing.T, metric, unit string, wanted float64, p int, s samples) {
 	t.Helper()
 	f := figure{metric: metric, unit: unit, wanted: wanted}
@@ -84,7 +84,7 @@ func say(t *testing.T, f figure) {
 	figures = append(figures, f)
 }
 
-// ratio is of ours to stock's.
+// ratio returns ours divided by stock's.
 func (f figure) ratio() string {
 	if f.stock.median == 0 {
 		return "-"
@@ -99,7 +99,7 @@ func (f figure) want() string {
 	return fmt.Sprintf("%.2f", f.wanted)
 }
 
-// printTable says it all once more, to be read by people.
+// printTable prints all figures again as a table for people.
 func printTable(w io.Writer) {
 	figuresMu.Lock()
 	defer figuresMu.Unlock()

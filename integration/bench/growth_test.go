@@ -16,7 +16,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// grow skips what takes minutes and compares with nothing that is wanted.
+// grow skips a test that takes minutes and has no figure to be compared with.
 func grow(t *testing.T) int {
 	t.Helper()
 	n := counts.FromEnv(t, "BENCH_GROWTH", 0)
@@ -26,7 +26,7 @@ func grow(t *testing.T) int {
 	return n
 }
 
-// TestByContainers runs one more container, and calls, in pods that have 1, 10 and 40.
+// TestByContainers runs one more container, and calls, in pods of 1, 10 and 40 containers.
 func TestByContainers(t *testing.T) {
 	runs, n := grow(t), node(t)
 	for _, containers := range []int{1, 10, 40} {
@@ -64,7 +64,7 @@ func TestByContainers(t *testing.T) {
 	}
 }
 
-// TestByPods starts one more shim on a node that has 1, 20 and 60 pods.
+// TestByPods starts one more shim on a node with 1, 20 and 60 pods.
 func TestByPods(t *testing.T) {
 	runs, n := grow(t), node(t)
 	have := 0
@@ -87,8 +87,7 @@ func TestByPods(t *testing.T) {
 	}
 }
 
-// TestByCgroups runs a container to its OOM on a node that has 10, 1000 and 5000
-// cgroups more.
+// TestByCgroups runs a container to its OOM on a node with 10, 1000 and 5000 further cgroups.
 func TestByCgroups(t *testing.T) {
 	runs, n := grow(t), node(t)
 	for _, cgroups := range []int{10, 1000, 5000} {
@@ -110,8 +109,8 @@ func TestByCgroups(t *testing.T) {
 	}
 }
 
-// TestByKills has the shim see 1, 100 and 1000 children of one container killed: its
-// CPU from the container's start to its exit.
+// TestByKills has the OOM killer end 1, 100 and 1000 children of one container, and measures
+// the shim's CPU time from the container's start to its exit.
 func TestByKills(t *testing.T) {
 	runs, n := grow(t), node(t)
 	for _, kills := range []int{1, 100, 1000} {
@@ -133,7 +132,7 @@ func TestByKills(t *testing.T) {
 	}
 }
 
-// makeCgroups makes so many, of the hierarchy that memory is on.
+// makeCgroups makes n cgroups in the hierarchy of the memory controller.
 func makeCgroups(t *testing.T, n int) (remove func()) {
 	t.Helper()
 	h, err := oom.FindHierarchy()

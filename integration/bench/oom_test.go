@@ -16,8 +16,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestKillToOOM measures the time from the kill, by the kernel's own record, to
-// the TaskOOM in a subscriber's hands, and to the exit. BENCH_OOMS says how many of
+// TestKillToOOM measures the time from the kill, by the kernel's own record, to the
+// subscriber's receipt of the TaskOOM, and to the exit. BENCH_OOMS is the number of kills of
 // each side.
 func TestKillToOOM(t *testing.T) {
 	n := node(t)
@@ -41,7 +41,8 @@ func TestKillToOOM(t *testing.T) {
 	}
 	of, wanted := "", 0.50
 	if cgroups.Mode() != cgroups.Unified {
-		// There stock does not wait for a kill: it says that a limit was reached.
+		// On cgroup v1 the stock shim does not wait for a kill: it reports that a limit was
+		// reached.
 		of, wanted = "-v1", 0
 	}
 	report(t, "kill-to-taskoom"+of, "ms", wanted, oom)
@@ -52,8 +53,8 @@ func TestKillToOOM(t *testing.T) {
 	}
 }
 
-// killAndReport has init die of OOM, and says when it was killed, when its TaskOOM
-// came and when its exit was seen.
+// killAndReport has the OOM killer end init, and returns three times: of the kill, of the
+// TaskOOM and of the exit that a client saw.
 func killAndReport(t *testing.T, n *shimtest.Node, l *bpf.Ledger, c *shimtest.Box) (killed, reported, exited time.Time) {
 	t.Helper()
 	ctx := deadline(t)
@@ -76,7 +77,7 @@ func killAndReport(t *testing.T, n *shimtest.Node, l *bpf.Ledger, c *shimtest.Bo
 	return record.Time(), event.Received, exited
 }
 
-// stormPods is how many pods the containers of a storm are in.
+// stormPods is the number of pods over which the containers of a storm are spread.
 const stormPods = 10
 
 // TestStorm has the OOM killer end BENCH_STORM containers at once.
@@ -96,8 +97,8 @@ func TestStorm(t *testing.T) {
 	report(t, fmt.Sprintf("storm-of-%d-missed", containers), "containers", 0, missed)
 }
 
-// storm gives the time until all containers' exits were seen and all TaskOOMs that
-// came had come, and how many had none when their exit was seen.
+// storm returns the time until every exit was seen and every TaskOOM had come, and the number
+// of containers whose TaskOOM was not there when their exit was seen.
 func storm(t *testing.T, n *shimtest.Node, id string, containers int) (time.Duration, int) {
 	t.Helper()
 	var pods, all []*shimtest.Box

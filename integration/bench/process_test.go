@@ -14,12 +14,12 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// memory is what a process takes up, KiB.
+// memory is the memory of a process, KiB.
 type memory struct {
-	// anon is its own memory, by its share: nobody else pays for it.
+	// anon is the anonymous memory by its share (PSS): memory of this process alone.
 	anon int
-	// file is its share of mapped files, fileResident all of them that are in
-	// memory, which the shims of a node have in common.
+	// file is the share of mapped files. fileResident is all of the mapped files that is in
+	// memory; the shims of a node share that memory.
 	file, fileResident int
 }
 

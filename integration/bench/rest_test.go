@@ -14,7 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestSize compares the files.
+// TestSize compares the sizes of the files.
 func TestSize(t *testing.T) {
 	size := samples{}
 	for _, s := range sides(t) {
@@ -25,7 +25,7 @@ func TestSize(t *testing.T) {
 	report(t, "binary-size", "bytes", 0.92, size)
 }
 
-// resting is a pod that has nothing to do.
+// resting is a pod that does nothing.
 type resting struct {
 	side
 	containers int
@@ -33,8 +33,8 @@ type resting struct {
 	cpu        time.Duration
 }
 
-// TestAtRest has pods of 1, 5 and 20 containers do nothing for BENCH_IDLE seconds,
-// BENCH_PODS of each size and side, and looks at their shims before and after.
+// TestAtRest has pods of 1, 5 and 20 containers do nothing for BENCH_IDLE seconds, BENCH_PODS
+// of each size and side. It measures their shims before and after.
 func TestAtRest(t *testing.T) {
 	n := node(t)
 	var pods []*resting

@@ -17,9 +17,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestStart starts BENCH_STARTS shims of each side and counts what both processes of
-// a start use, the command and the shim's server, until the server has answered its
-// first call. Page faults do not depend on the machine's load.
+// TestStart starts BENCH_STARTS shims of each side. It counts what both processes of a start,
+// the command and the shim's server, use until the server has answered its first call. Page
+// faults do not depend on the machine's load.
 func TestStart(t *testing.T) {
 	n := node(t)
 	took, cpu, faults := samples{}, samples{}, samples{}

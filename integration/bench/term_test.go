@@ -19,7 +19,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// pods starts a pod of each side, whose containers the samples are.
+// pods starts a pod of each side; the samples come from containers in the pods.
 func pods(t *testing.T, n *shimtest.Node, what string) map[string]*shimtest.Box {
 	t.Helper()
 	all := map[string]*shimtest.Box{}
@@ -31,8 +31,8 @@ func pods(t *testing.T, n *shimtest.Node, what string) map[string]*shimtest.Box 
 	return all
 }
 
-// endResting has the init of a resting container end by a SIGTERM, and says how long
-// the answer to a Wait that is under way takes.
+// endResting ends the init of a resting container by SIGTERM, and returns the time until the
+// pending Wait is answered.
 func endResting(t *testing.T, c *shimtest.Box) (took time.Duration) {
 	t.Helper()
 	ctx := deadline(t)
@@ -44,7 +44,7 @@ func endResting(t *testing.T, c *shimtest.Box) (took time.Duration) {
 		}
 		close(answered)
 	}()
-	// A State is answered after the Wait has been taken.
+	// When State is answered, the shim has taken the Wait that was sent before it.
 	_, err := c.State(ctx)
 	require.NoError(t, err)
 	sent := time.Now()
@@ -57,8 +57,8 @@ func endResting(t *testing.T, c *shimtest.Box) (took time.Duration) {
 	return at.Sub(sent)
 }
 
-// TestTerm measures the time from a SIGTERM to the answer to Wait, of a container that
-// rests and of an exec'd process's own end. BENCH_TERMS says how many of each side.
+// TestTerm measures the time from a SIGTERM to the answer to Wait, for the init of a resting
+// container and for an exec'd process. BENCH_TERMS is the number of each side.
 func TestTerm(t *testing.T) {
 	n := node(t)
 	all := pods(t, n, "term-pod")
@@ -76,8 +76,8 @@ func TestTerm(t *testing.T) {
 	}
 }
 
-// TestExitCalls counts the system calls of the shim from the reap of init to the answer
-// to Wait, which do not depend on the machine's load. BENCH_TRACES says how many exits
+// TestExitCalls counts the system calls of the shim from the reap of init to the answer to
+// Wait. The number does not depend on the machine's load. BENCH_TRACES is the number of exits
 // of each side.
 func TestExitCalls(t *testing.T) {
 	strace, err := exec.LookPath("strace")
@@ -103,7 +103,7 @@ func TestExitCalls(t *testing.T) {
 	}
 }
 
-// traced returns what strace prints of a process while f runs.
+// traced returns what strace prints about a process while f runs.
 func traced(t *testing.T, strace string, pid int, f func()) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "strace")
@@ -114,7 +114,7 @@ func traced(t *testing.T, strace string, pid int, f func()) string {
 	attached := bufio.NewScanner(stderr)
 	require.True(t, attached.Scan(), "strace ended before it was attached")
 	go func() {
-		for attached.Scan() { // its messages at each new thread
+		for attached.Scan() { // strace prints a message at each new thread
 			continue
 		}
 	}()
@@ -126,8 +126,8 @@ func traced(t *testing.T, strace string, pid int, f func()) string {
 	return string(text)
 }
 
-// exitCalls counts the calls between the one that has reaped init and the one that
-// writes the answer to Wait. False where one of them was not found.
+// exitCalls counts the calls between the one that reaped init and the one that writes the
+// answer to Wait. ok is false if one of these two is not in the trace.
 func exitCalls(trace string, pid int) (n int, ok bool) {
 	reaped := false
 	for line := range strings.Lines(trace) {
@@ -135,7 +135,7 @@ func exitCalls(trace string, pid int) (n int, ok bool) {
 		case !reaped:
 			reaped = strings.Contains(line, "wait4") && strings.HasSuffix(strings.TrimSpace(line), "= "+strconv.Itoa(pid))
 		case strings.Contains(line, "resumed>"), strings.Contains(line, "---"), strings.Contains(line, "nanosleep("):
-			// The second half of a call, a signal, or the clock of Go's runtime.
+			// Not counted: the second half of a call, a signal, the clock of Go's runtime.
 		case strings.Contains(line, "write(") && strings.Contains(line, waitAnswer):
 			return n, true
 		default:
@@ -145,6 +145,6 @@ func exitCalls(trace string, pid int) (n int, ok bool) {
 	return 0, false
 }
 
-// waitAnswer is in the answer to Wait as strace prints it: field 1, the exit status,
-// is 3, and field 2 is the time.
+// waitAnswer is a part of the answer to Wait as strace prints it: field 1, the exit status, is
+// 3, and field 2, the time, follows.
 const waitAnswer = `\10\3\22`

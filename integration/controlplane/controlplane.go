@@ -1,11 +1,11 @@
 //go:build linux
 
-// Package controlplane runs a real etcd and a real API server on this machine's
-// loopback, for tests that need Kubernetes' API and no node. It takes seconds, no
-// root and no virtual machine.
+// Package controlplane runs a real etcd and a real API server on this machine's loopback, for
+// tests that need Kubernetes' API and no node. It takes seconds, and needs neither root nor a
+// virtual machine.
 //
-// There is no kubelet: pods are objects, whose status the tests write themselves.
-// Controllers run where asked for.
+// There is no kubelet: pods are objects, and the tests write their status. Controllers run if a
+// test asks for them.
 package controlplane
 
 import (
@@ -31,16 +31,16 @@ import (
 	"github.com/oomwitness/oomwitness/integration/node"
 )
 
-// startTime is how long a program may take to be ready: seconds, unless virtual
-// machines run beside it.
+// startTime is how long a program may take to be ready. Seconds are enough, unless virtual
+// machines run on the same machine.
 const startTime = 5 * time.Minute
 
-// Plane is a control plane of one test.
+// Plane is the control plane of one test.
 type Plane struct {
-	// Config is the administrator's, Client made of it.
+	// Config has the administrator's rights. Client uses Config.
 	Config *rest.Config
 	Client kubernetes.Interface
-	// Kubeconfig is a file with the same, for programs.
+	// Kubeconfig is the path of a file with the same rights, for programs.
 	Kubeconfig string
 
 	dir, programs string
@@ -51,8 +51,8 @@ type Plane struct {
 	scheduler     *process
 }
 
-// Start starts etcd and the API server, and ends them with the test. It fails the
-// test where their programs are not built.
+// Start starts etcd and the API server, and stops them with the test. It fails the test if
+// their programs are not built.
 func Start(t testing.TB) *Plane {
 	t.Helper()
 	p := &Plane{dir: t.TempDir(), programs: Programs(t)}
@@ -70,8 +70,8 @@ func Start(t testing.TB) *Plane {
 	return p
 }
 
-// Programs is the folder with etcd, kube-apiserver, kube-controller-manager and
-// kubectl. It fails the test where they are not built.
+// Programs returns the folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
+// It fails the test if they are not built.
 func Programs(t testing.TB) string {
 	t.Helper()
 	wd, err := os.Getwd()
@@ -145,7 +145,7 @@ func (p *Plane) connect(ctx context.Context) error {
 	}
 	p.Config = &rest.Config{
 		Host: p.URL(), BearerToken: p.token, TLSClientConfig: rest.TLSClientConfig{CAFile: ca},
-		QPS: -1, // the tests' own requests
+		QPS: -1, // no limit for the tests' own requests
 	}
 	client, err := kubernetes.NewForConfig(p.Config)
 	if err != nil {
@@ -159,13 +159,13 @@ func (p *Plane) connect(ctx context.Context) error {
 	return p.WaitReady(ctx)
 }
 
-// URL of the API server.
+// URL returns the address of the API server as an URL.
 func (p *Plane) URL() string { return "https://" + p.Address() }
 
-// Address of the API server, host and port.
+// Address returns host and port of the API server.
 func (p *Plane) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
 
-// WaitReady waits until the API server answers that it is ready, at most five minutes.
+// WaitReady waits until the API server answers that it is ready, for at most five minutes.
 func (p *Plane) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -177,8 +177,7 @@ func (p *Plane) WaitReady(ctx context.Context) error {
 // KillAPI ends the API server with SIGKILL.
 func (p *Plane) KillAPI() { p.api.kill() }
 
-// StartAPI starts the API server again at the same address, and waits until it is
-// ready.
+// StartAPI starts the API server again at the same address, and waits until it is ready.
 func (p *Plane) StartAPI(ctx context.Context) error {
 	if err := p.api.start(); err != nil {
 		return err
@@ -186,8 +185,8 @@ func (p *Plane) StartAPI(ctx context.Context) error {
 	return p.WaitReady(ctx)
 }
 
-// StartControllers starts these of the controller manager's controllers, such as
-// disruption and replicaset-controller.
+// StartControllers starts some controllers of the controller manager, such as disruption and
+// replicaset-controller.
 func (p *Plane) StartControllers(t testing.TB, controllers string) {
 	t.Helper()
 	var err error
@@ -217,21 +216,21 @@ func (p *Plane) stop() {
 	}
 }
 
-// freePorts finds ports of the loopback that nobody listens on.
+// freePorts returns n ports of the loopback on which nobody listens.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+		listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // Listen does not block
 		if err != nil {
 			return nil, fmt.Errorf("find a port: %w", err)
 		}
-		defer listener.Close() //nolint:errcheck // it was never used
+		defer listener.Close() //nolint:errcheck // nobody connects
 		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
 
-// writeKey makes the key of service accounts.
+// writeKey makes the signing key for tokens of service accounts.
 func writeKey(path string) error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What was written is there after the API server was killed and started again.
+// TestRestart: an object that was written is there after the API server was killed and started
+// again.
 func TestRestart(t *testing.T) {
 	p := Start(t)
 	ctx := t.Context()

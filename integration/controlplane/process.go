@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// poll is how often something at a process boundary is asked for.
+// poll is the pause between two questions to another process.
 const poll = 100 * time.Millisecond
 
 // process is a program that runs until it is killed. Its output is in dir.
@@ -39,7 +39,7 @@ func (p *process) start() error {
 	defer log.Close()
 	p.cmd = exec.Command(p.path, p.args...) //nolint:noctx // kill ends it
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// A test that is killed leaves no programs behind.
+	// A test that is killed must leave no programs behind.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(p.path), err)
@@ -61,7 +61,7 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// until asks until there is no error, the program has ended, or the time is over.
+// until calls ask until ask returns no error, the program has ended, or ctx is over.
 func until(ctx context.Context, p *process, ask func() error) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()

@@ -9,10 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Deadline bounds every wait for the API server.
+// Deadline limits every wait for the API server.
 const Deadline = 5 * time.Minute
 
-// Until asks twenty times a second until the answer is yes, and fails the test after
+// Until calls ask twenty times a second until ask returns true. It fails the test after
 // Deadline.
 func Until(t testing.TB, what string, ask func() bool) {
 	t.Helper()
@@ -28,8 +28,7 @@ func Until(t testing.TB, what string, ask func() bool) {
 	}
 }
 
-// WaitNamespace waits until the API server has made the namespace default, which it does
-// after its start.
+// WaitNamespace waits for the namespace default, which the API server makes after its start.
 func (p *Plane) WaitNamespace(t testing.TB) {
 	t.Helper()
 	Until(t, "the namespace default", func() bool {
