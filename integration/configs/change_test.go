@@ -13,9 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOtherContainerd: a node gets another containerd. That one starts with what
-// install wrote for the one before, install is done again, and uninstall leaves
-// nothing.
+// TestOtherContainerd replaces the containerd of a node. The new containerd starts with the files
+// that install wrote for the old one. After a second install, uninstall leaves nothing.
 func TestOtherContainerd(t *testing.T) {
 	for _, s := range []shape{
 		{name: "no file"},
@@ -58,8 +57,8 @@ func TestOtherContainerd(t *testing.T) {
 	}
 }
 
-// TestUninstallLosesNothing: what the owner put into our part, or beside it, is not
-// taken away from a real containerd.
+// TestUninstallLosesNothing: uninstall keeps what the owner wrote into our part of the file or
+// beside it, and containerd still reads that.
 func TestUninstallLosesNothing(t *testing.T) {
 	const (
 		kata = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kata]\nruntime_type = \"io.containerd.kata.v2\"\n"
@@ -107,7 +106,7 @@ func TestUninstallLosesNothing(t *testing.T) {
 	}
 }
 
-// runtimes are the handlers that containerd has by its files.
+// runtimes returns the handlers that containerd has by its files.
 func (n *node) runtimes() map[string]any {
 	n.Helper()
 	out, err := exec.CommandContext(n.Context(), n.binary, "--config", n.main(), "config", "dump").Output()

@@ -22,12 +22,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// commandTime bounds one run of the command.
+// commandTime limits one run of the command.
 const commandTime = time.Minute
 
-// TestConfigs: whatever the node's configuration is, the handler is merged into it
-// or refused, containerd starts with the result and has every other setting as
-// before, and uninstall leaves every byte as it was.
+// TestConfigs covers each configuration of a node: install merges the handler or refuses.
+// containerd starts with the result and keeps every other setting. uninstall restores every
+// byte.
 func TestConfigs(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("needs root, to start containerd")
@@ -49,28 +49,28 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
-// node is a containerd with its configuration, and what install does to it.
+// node is a containerd with its configuration, and what install does to the configuration.
 type node struct {
 	*testing.T
 	version version
 	shape   shape
 	binary  string
-	// etc has the configuration, and dir all else.
+	// etc is the folder of the configuration, dir that of everything else.
 	etc, dir string
-	// shim is what is installed, and systemd its cgroup driver.
+	// shim is the program to install; systemd says that the systemd cgroup driver is set.
 	shim    string
 	systemd bool
 }
 
 func newNode(t *testing.T, v version, s shape, binary string) *node {
 	t.Helper()
-	// Not t.TempDir: a socket's path is limited to 108 bytes.
+	// t.TempDir is too long: a socket's path has at most 108 bytes.
 	dir, err := os.MkdirTemp("", "configs")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	n := &node{
 		T: t, version: v, shape: s, binary: binary, etc: filepath.Join(dir, "etc"), dir: dir,
-		// Any program will do where no pod is started.
+		// No pod is started here, so any program can stand for the shim.
 		shim: shimtest.Command(t), systemd: true,
 	}
 	require.NoError(t, os.MkdirAll(n.etc, 0o755))
@@ -100,7 +100,7 @@ func (n *node) write(file, text string) {
 	require.NoError(n, os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", n.etc)), 0o644))
 }
 
-// run goes through the life of a registration.
+// run goes through the steps of a registration.
 func (n *node) run() {
 	before := n.tree()
 	if !n.shape.starts(n.version) {
@@ -138,14 +138,14 @@ func (n *node) run() {
 	n.result("merged")
 }
 
-// result prints what came of this shape.
+// result prints the outcome for this shape.
 func (n *node) result(what string) {
 	n.Helper()
 	n.Logf("containerd=%s shape=%q result=%q", n.version, n.shape.name, strings.ReplaceAll(what, n.dir, ""))
 }
 
-// withoutLeave: without the flag no file of the owner is edited, and where
-// containerd would not know the handler the lines to add are printed.
+// withoutLeave installs without the flag that permits edits of the owner's file: no such file
+// changes. If containerd would not know the handler, install prints the lines to add.
 func (n *node) withoutLeave(before map[string]string, cri bool) {
 	n.Helper()
 	out, err := n.command("install")
@@ -164,7 +164,7 @@ func (n *node) withoutLeave(before map[string]string, cri bool) {
 	}
 }
 
-// refused wants a reason, and no change.
+// refused wants install to give a reason and to change nothing.
 func (n *node) refused(before map[string]string, want string, args ...string) {
 	n.Helper()
 	out, err := n.command("install", append([]string{"--edit-config"}, args...)...)
@@ -173,7 +173,7 @@ func (n *node) refused(before map[string]string, want string, args ...string) {
 	after := n.tree()
 	for name := range after {
 		if strings.HasSuffix(name, "/conf.d") {
-			delete(after, name) // an empty folder that was made for the drop-in
+			delete(after, name) // install makes this folder for the drop-in
 		}
 	}
 	require.Equal(n, before, after, "what is refused changes nothing")
@@ -181,7 +181,7 @@ func (n *node) refused(before map[string]string, want string, args ...string) {
 	n.result("refused: " + why[max(0, strings.Index(why, "oomwitness: ")):])
 }
 
-// compare compares what CRI has with what it had.
+// compare compares CRI's settings before and after install.
 func (n *node) compare(before, after string, handlers []string) {
 	n.Helper()
 	if before == "" {
@@ -204,7 +204,7 @@ func (n *node) compare(before, after string, handlers []string) {
 	require.Equal(n, was, is, "every other setting of CRI is as before")
 }
 
-// command runs the command on the node.
+// command runs oomwitness on the node.
 func (n *node) command(verb string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.Context()), commandTime)
 	defer cancel()
@@ -220,8 +220,8 @@ func (n *node) command(verb string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// tree is the configuration, every file with its mode, its owner and its bytes.
-// The folder that install makes for its drop-in stays.
+// tree returns the configuration: every file with its mode, owner and bytes. The folder of the
+// drop-in, which uninstall leaves, is not part of it.
 func (n *node) tree() map[string]string {
 	n.Helper()
 	out := map[string]string{}

@@ -20,13 +20,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// startTime bounds the start of a containerd.
+// startTime limits the start of a containerd.
 const startTime = time.Minute
 
-// version is a series of containerd.
+// version is a release series of containerd.
 type version struct{ major, minor int }
 
-// reads is the highest version of a file that it reads.
+// reads returns the highest version of a configuration file that the series reads.
 func (v version) reads() int {
 	switch {
 	case v.major == 1:
@@ -39,12 +39,12 @@ func (v version) reads() int {
 
 func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
 
-// versions are those that "make configs" has built.
+// versions returns the series that "make configs" has built.
 func versions() []version {
 	return []version{{1, 6}, {1, 7}, {2, 0}, {2, 1}, {2, 2}, {2, 3}, {2, 4}}
 }
 
-// program is the containerd of a version. A missing one is a failure.
+// program returns the path of a series' containerd. A missing program fails the test.
 func program(t *testing.T, v version) string {
 	t.Helper()
 	dir := os.Getenv("CONTAINERDS")
@@ -57,8 +57,8 @@ func program(t *testing.T, v version) string {
 	return path
 }
 
-// daemon is a containerd that runs on its own directories. /run and /opt, where
-// some plugins write, are its own too.
+// daemon is a containerd with directories of its own, also for /run and /opt, where some
+// plugins write.
 type daemon struct {
 	cmd    *exec.Cmd
 	log    string
@@ -66,13 +66,13 @@ type daemon struct {
 	socket string
 }
 
-// start starts a containerd and returns when it answers, or has ended.
+// start starts a containerd, and returns when containerd answers or has ended.
 func start(t *testing.T, binary, config, dir string) (*daemon, error) {
 	t.Helper()
 	d := &daemon{log: filepath.Join(dir, "log"), ended: make(chan struct{}), socket: filepath.Join(dir, "sock")}
 	args := []string{binary, "--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"), "--address", d.socket}
-	// Named only where it is there, as on a node: containerd does not start without
-	// a file that is named.
+	// As on a node, the file is named only if it exists: containerd does not start with the
+	// name of a missing file.
 	if _, err := os.Stat(config); err == nil {
 		args = append(args, "--config", config)
 	}
@@ -92,8 +92,7 @@ func start(t *testing.T, binary, config, dir string) (*daemon, error) {
 	return d, d.booted(t)
 }
 
-// booted waits until containerd says in its log that it has started: the sockets
-// are there before.
+// booted waits until containerd logs that it has started. The sockets are there earlier.
 func (d *daemon) booted(t *testing.T) error {
 	return d.until(t, func() error {
 		log, err := os.ReadFile(d.log)
@@ -104,7 +103,7 @@ func (d *daemon) booted(t *testing.T) error {
 	})
 }
 
-// until waits until there is no error, as long as containerd runs.
+// until waits until check returns no error, as long as containerd runs.
 func (d *daemon) until(t *testing.T, check func() error) error {
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
@@ -131,13 +130,13 @@ func (d *daemon) stop() {
 	<-d.ended
 }
 
-// settings are what CRI has, and its handlers; nil where CRI is disabled.
+// settings returns CRI's configuration and its handlers; "" and nil if CRI is disabled.
 func (d *daemon) settings(t *testing.T) (config string, handlers []string) {
 	t.Helper()
 	client, err := cri.Dial(d.socket)
 	require.NoError(t, err)
 	defer client.Close()
-	// CRI of 1.x answers a moment after containerd has booted.
+	// CRI of containerd 1.x answers a moment after containerd has booted.
 	require.NoError(t, d.until(t, func() error {
 		handlers, config, err = client.Info(t.Context())
 		if status.Code(errors.Unwrap(err)) == codes.Unimplemented {

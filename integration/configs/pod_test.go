@@ -19,8 +19,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// standIn takes the place of the shim: it writes down how it was called, and fails.
-// It runs in the bundle.
+// standIn is a script in the place of the shim: it writes its call into the bundle, which is
+// its working directory, and fails.
 const standIn = `#!/bin/sh
 case " $* " in *" start "*)
 	printf '%%s\n' "$@" >%[1]s/called
@@ -30,9 +30,8 @@ esac
 exit 1
 `
 
-// TestShimIsStarted: by what install wrote CRI starts the binary that install put
-// in place, gives it the pod's annotations, and, but for a CRI that cannot, runc's
-// options.
+// TestShimIsStarted: with the files of install, CRI starts the installed binary and passes the
+// pod's annotations. CRI also passes runc's options, if that version of CRI can.
 func TestShimIsStarted(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("needs root, to start containerd")
@@ -48,7 +47,7 @@ func TestShimIsStarted(t *testing.T) {
 			spec := n.spec()
 			require.Equal(t, "true", spec.Annotations["oomwitness.io/oom-group"], "pod_annotations")
 			require.NotContains(t, spec.Annotations, "example.com/other")
-			require.Len(t, strings.Split(spec.Linux.CgroupsPath, ":"), 3, "the systemd driver can be told by %s", spec.Linux.CgroupsPath)
+			require.Len(t, strings.Split(spec.Linux.CgroupsPath, ":"), 3, "%s shows no systemd driver", spec.Linux.CgroupsPath)
 			options, err := os.ReadFile(filepath.Join(n.dir, "options"))
 			require.NoError(t, err)
 			require.NotContains(t, string(options), "runtimeoptions", "the shim would have to translate them")
@@ -58,15 +57,15 @@ func TestShimIsStarted(t *testing.T) {
 	}
 }
 
-// image is of the container that holds a pod, and of the workload.
+// image is the image of the container that holds a pod, and of the workload.
 const image = "localhost/workload:1"
 
-// registered is a containerd that has read what install wrote. Between install and
-// its start comes change.
+// registered returns a containerd that has read the files of install. change runs between
+// install and the start of containerd.
 func registered(t *testing.T, v version, change func(*node)) (*node, *daemon) {
 	t.Helper()
 	main := strings.Replace(settings2, "example.invalid/pause:1", image, 1)
-	// A container that this test may not give a lower score to does not start.
+	// The node's root may be unable to lower an oom_score_adj; containerd then must not try.
 	main = strings.Replace(main, "max_container_log_line_size = 4096", "restrict_oom_score_adj = true", 1)
 	n := newNode(t, v, shape{main: "version = 2\n" + main}, program(t, v))
 	n.shim, n.systemd = shimtest.Ours(t), false
@@ -81,7 +80,7 @@ func registered(t *testing.T, v version, change func(*node)) (*node, *daemon) {
 	return n, d
 }
 
-// startPod has CRI start a pod of our handler, which fails with the stand-in.
+// startPod has CRI start a pod of our handler. With the stand-in the start fails.
 func (n *node) startPod(d *daemon) {
 	n.Helper()
 	ctx, cancel := context.WithTimeout(n.Context(), startTime)
@@ -98,7 +97,7 @@ func (n *node) startPod(d *daemon) {
 	require.FileExists(n, filepath.Join(n.dir, "called"), "CRI has started another shim: %v", err)
 }
 
-// spec is the one that the stand-in found in its bundle.
+// spec returns the OCI spec that the stand-in found in its bundle.
 func (n *node) spec() specs.Spec {
 	n.Helper()
 	data, err := os.ReadFile(filepath.Join(n.dir, "spec.json"))
@@ -109,15 +108,15 @@ func (n *node) spec() specs.Spec {
 	return spec
 }
 
-// TestPod: under the handler that install registered, pods run, and CRI has the
-// reason of each end.
+// TestPod: under the handler that install registered, pods run, and CRI reports the reason of
+// each end.
 func TestPod(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("needs root, to start containerd")
 	}
 	workload, err := os.ReadFile(shimtest.WorkloadBinary(t))
 	require.NoError(t, err)
-	// containerd's own PATH leads the shim to runc.
+	// The shim searches runc on containerd's PATH.
 	t.Setenv("PATH", filepath.Dir(shimtest.Runc(t))+":"+os.Getenv("PATH"))
 	for _, v := range versions() {
 		t.Run(v.String(), func(t *testing.T) {

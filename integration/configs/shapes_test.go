@@ -4,24 +4,24 @@ package configs
 
 import "strings"
 
-// shape is a way to configure a node's containerd. In all texts DIR is the
-// directory of the main file.
+// shape is a way to configure a node's containerd. In each text DIR stands for the directory of
+// the main file.
 type shape struct {
 	name string
 	// main is the main file, "" for none.
 	main string
-	// files are others, by their path in DIR.
+	// files are the other files, by their path in DIR.
 	files map[string]string
-	// link puts the main file elsewhere, behind a symbolic link.
+	// link says that the main file is a symbolic link to a file elsewhere.
 	link bool
-	// starts says whether the containerd of a version starts with these files before
+	// starts reports whether the containerd of a version starts with these files before
 	// install.
 	starts func(v version) bool
-	// refused is a part of install's refusal, "" where the handler is merged.
+	// refused returns a part of install's refusal, "" if the handler is merged.
 	refused func(v version) string
 }
 
-// CRI settings that a drop-in on 1.x takes away, in each version of the file.
+// Settings of CRI that a drop-in on containerd 1.x removes, in each version of the file.
 const (
 	settings1 = `
 [plugins.cri]
@@ -62,16 +62,17 @@ runtime_type = "io.containerd.other.v2"
 	ownList = "imports = [\n\t# what the node's owner wants\n\t\"DIR/own/*.toml\", # first\n]\n"
 )
 
-// own is a file of the owner's list.
+// own is a file that the owner's list imports.
 var own = map[string]string{"own/a.toml": "version = 2\noom_score = -999\n"}
 
 func always(version) bool { return true }
 
 func merged(version) string { return "" }
 
-// upTo refuses a file whose version is too high.
+// upTo returns shape functions for a file's version: a containerd that cannot read that version
+// does not start, and install refuses.
 func upTo(file int) (starts func(version) bool, refused func(version) string) {
-	// 1.6 does not look at the number.
+	// containerd 1.6 ignores the number.
 	return func(v version) bool { return v.reads() >= file || v == version{1, 6} },
 		func(v version) string {
 			if v.reads() < file {
@@ -81,7 +82,7 @@ func upTo(file int) (starts func(version) bool, refused func(version) string) {
 		}
 }
 
-// on refuses on one major version.
+// on returns a function that expects a refusal on one major version of containerd.
 func on(major int, text string) func(version) string {
 	return func(v version) string {
 		if v.major == major {
@@ -91,7 +92,7 @@ func on(major int, text string) func(version) string {
 	}
 }
 
-// crlf is the shape with CR LF as its line break.
+// crlf returns the shape with CR LF as its line break.
 func crlf(s shape) shape {
 	s.name += ", CRLF"
 	s.main = strings.ReplaceAll(s.main, "\n", "\r\n")
@@ -102,7 +103,7 @@ func shapes() []shape {
 	return append(append(basic(), lists()...), odd()...)
 }
 
-// basic are the versions of the file.
+// basic returns the versions of the file.
 func basic() []shape {
 	starts3, refused3 := upTo(3)
 	starts4, refused4 := upTo(4)
@@ -125,7 +126,7 @@ func basic() []shape {
 	}
 }
 
-// lists are the ways to import.
+// lists returns the ways to import files.
 func lists() []shape {
 	starts3, refused3 := upTo(3)
 	return []shape{
@@ -146,7 +147,7 @@ func lists() []shape {
 	}
 }
 
-// odd are files that are hard to edit, or must not be.
+// odd returns files that are hard to edit, or that install must not edit.
 func odd() []shape {
 	never := func(version) bool { return false }
 	const cri2 = `[plugins."io.containerd.grpc.v1.cri".containerd`
@@ -164,7 +165,7 @@ func odd() []shape {
 		{name: "not TOML", main: "version = 2\n[plugins\n", starts: never, refused: func(version) string { return "line 2" }},
 		{name: "a missing import", main: "imports = [\"DIR/gone.toml\"]\nversion = 2\n", starts: never,
 			refused: func(version) string { return "gone.toml" }},
-		// The folder of the drop-in would be imported as a file, and the backup too.
+		// The list would import the drop-in's folder as a file, and the backup as well.
 		{name: "imports all beside it", main: "version = 2\nimports = [\"DIR/*\"]\n" + settings2, starts: always,
 			refused: func(v version) string {
 				if v.major >= 2 {

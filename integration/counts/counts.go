@@ -1,4 +1,4 @@
-// Package counts has the numbers of runs that make test-full raises.
+// Package counts reads the numbers of runs, which make test-full raises.
 package counts
 
 import (
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// FromEnv gives the number in the environment variable, or def without one.
+// FromEnv returns the number in the environment variable, or def if the variable is not set.
 func FromEnv(t testing.TB, name string, def int) int {
 	t.Helper()
 	text := os.Getenv(name)

@@ -1,5 +1,5 @@
-// Package cri is a small client of the container runtime interface, for tests:
-// pods and containers by the road that kubelet takes.
+// Package cri is a small client of the container runtime interface (CRI), for tests that start
+// pods and containers as kubelet does.
 package cri
 
 import (
@@ -17,22 +17,21 @@ import (
 // Socket is where containerd serves CRI.
 const Socket = "/run/containerd/containerd.sock"
 
-// Namespace is containerd's for everything that CRI makes.
+// Namespace is the containerd namespace of everything that CRI makes.
 const Namespace = "k8s.io"
 
-// Client speaks CRI. It outlives the restarts of its runtime.
+// Client is a client of CRI that stays usable over restarts of the runtime.
 type Client struct {
 	conn    *grpc.ClientConn
 	runtime runtimeapi.RuntimeServiceClient
 	images  runtimeapi.ImageServiceClient
 }
 
-// Dial makes a client of the runtime at a Unix socket, which need not be there
-// yet.
+// Dial returns a client of the runtime at a Unix socket. The socket need not exist yet.
 func Dial(socket string) (*Client, error) {
 	conn, err := grpc.NewClient("unix://"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		// A runtime that comes back is to be seen at once.
+		// The client must notice a returned runtime at once.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond},
 			MinConnectTimeout: 5 * time.Second,
@@ -46,7 +45,7 @@ func Dial(socket string) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Version gives the runtime's version, once it answers.
+// Version returns the runtime's version, and waits until the runtime answers.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	resp, err := c.runtime.Version(ctx, &runtimeapi.VersionRequest{})
 	if err != nil {
@@ -55,7 +54,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return resp.RuntimeVersion, nil
 }
 
-// HasImage says whether the runtime knows an image.
+// HasImage reports whether the runtime knows an image.
 func (c *Client) HasImage(ctx context.Context, ref string) (bool, error) {
 	resp, err := c.images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: ref}})
 	if err != nil {
@@ -64,7 +63,7 @@ func (c *Client) HasImage(ctx context.Context, ref string) (bool, error) {
 	return resp.Image != nil, nil
 }
 
-// Driver is the cgroup driver that the runtime tells kubelet.
+// Driver returns the cgroup driver that the runtime reports to kubelet.
 func (c *Client) Driver(ctx context.Context) (string, error) {
 	resp, err := c.runtime.RuntimeConfig(ctx, &runtimeapi.RuntimeConfigRequest{})
 	if err != nil {
@@ -73,8 +72,8 @@ func (c *Client) Driver(ctx context.Context) (string, error) {
 	return strings.ToLower(resp.GetLinux().GetCgroupDriver().String()), nil
 }
 
-// Info returns the runtime's handlers, as far as it lists them (containerd does
-// since 2.0), and the configuration that CRI has as JSON.
+// Info returns the names of the runtime's handlers and CRI's configuration as JSON. containerd
+// lists handlers since 2.0.
 func (c *Client) Info(ctx context.Context) (handlers []string, config string, err error) {
 	resp, err := c.runtime.Status(ctx, &runtimeapi.StatusRequest{Verbose: true})
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Ends streams what the runtime says of each container in the moment in which it
-// calls it ended: the first sight that anyone can have. The channel is closed when
-// the stream ends, with ctx at the latest.
+// Ends streams the runtime's status of each container at the first moment at which the runtime
+// calls the container exited: nobody can see the status earlier. The channel is closed when the
+// stream ends, at the latest with ctx.
 func (c *Client) Ends(ctx context.Context) (<-chan End, error) {
 	stream, err := c.runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *Client) Ends(ctx context.Context) (<-chan End, error) {
 	return ends, nil
 }
 
-// End is a container that the runtime calls ended.
+// End is a container that the runtime calls exited.
 type End struct {
 	ID string
 	Status
@@ -53,5 +53,5 @@ func endOf(event *runtimeapi.ContainerEventResponse) (End, bool) {
 			return End{s.Id, Status{Code: s.ExitCode, Reason: s.Reason, Finished: time.Unix(0, s.FinishedAt)}}, true
 		}
 	}
-	return End{}, false // the pod itself
+	return End{}, false // the end of a pod's sandbox
 }

@@ -18,21 +18,20 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// imageLabels make an image one that CRI keeps and knows.
+// imageLabels are the labels of an image that CRI knows and keeps.
 var imageLabels = map[string]string{"io.cri-containerd.image": "managed", "io.cri-containerd.pinned": "pinned"}
 
-// Image is what an image is made of: programs, and what runs by default.
+// Image describes an image: its programs, and the command that runs by default.
 type Image struct {
 	Ref string
-	// Programs are their content by their path in the image.
+	// Programs has the content of each program by its path in the image.
 	Programs map[string][]byte
-	// Folders are empty ones.
+	// Folders are empty folders.
 	Folders    []string
 	Entrypoint []string
 }
 
-// Import gives an image to containerd and unpacks it, as no registry is needed
-// for that.
+// Import loads an image into containerd and unpacks it, without a registry.
 func Import(ctx context.Context, socket string, img Image) (err error) {
 	ctx = namespaces.WithNamespace(ctx, Namespace)
 	archive, err := img.archive()
@@ -43,7 +42,7 @@ func Import(ctx context.Context, socket string, img Image) (err error) {
 	if err != nil {
 		return fmt.Errorf("image %s: %w", img.Ref, err)
 	}
-	defer c.Close() //nolint:errcheck // nothing is left to lose
+	defer c.Close() //nolint:errcheck // the import is over
 	imported, err := c.Import(ctx, bytes.NewReader(archive), client.WithImageLabels(imageLabels))
 	if err != nil {
 		return fmt.Errorf("import image %s: %w", img.Ref, err)
@@ -56,7 +55,7 @@ func Import(ctx context.Context, socket string, img Image) (err error) {
 	return nil
 }
 
-// archive is the image as the tar of an OCI layout.
+// archive returns the image as the tar of an OCI layout.
 func (i Image) archive() ([]byte, error) {
 	layer, err := i.layer()
 	if err != nil {
@@ -100,7 +99,7 @@ func (i Image) archive() ([]byte, error) {
 
 func (i Image) layer() ([]byte, error) { return tarOf(i.Folders, i.Programs, 0o755) }
 
-// tarOf is an archive of folders and files, the same bytes at every call.
+// tarOf returns a tar of folders and files: the same bytes at every call.
 func tarOf(folders []string, files map[string][]byte, mode int64) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// untar gives the files of an archive, and its folders with no content.
+// untar returns the files of an archive; a folder has no content.
 func untar(t *testing.T, archive []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}

@@ -7,31 +7,30 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Pod is what a pod is made of. Its network is the node's, so that none has to
-// be set up.
+// Pod describes a pod. The pod uses the node's network, so that no network has to be set up.
 type Pod struct {
 	Name string
-	// Handler is the runtime handler, empty for the default one.
+	// Handler is the name of the runtime handler, "" for the default.
 	Handler string
-	// CgroupParent is the pod's cgroup, in the way of the driver.
+	// CgroupParent is the pod's cgroup, in the form of the cgroup driver.
 	CgroupParent string
 	Annotations  map[string]string
 }
 
-// Sandbox is a pod that runs.
+// Sandbox is a running pod.
 type Sandbox struct {
 	ID     string
 	config *runtimeapi.PodSandboxConfig
 }
 
-// Container is what a container is made of.
+// Container describes a container.
 type Container struct {
 	Name    string
 	Image   string
 	Command []string
-	// Limit of the memory in bytes.
+	// Limit is the memory limit, bytes.
 	Limit int64
-	// Mounts are folders of the node by their path in the container.
+	// Mounts has folders of the node by their path in the container.
 	Mounts map[string]string
 }
 
@@ -40,7 +39,7 @@ func (c *Client) RunPod(ctx context.Context, p Pod) (*Sandbox, error) {
 	config := &runtimeapi.PodSandboxConfig{
 		Metadata:    &runtimeapi.PodSandboxMetadata{Name: p.Name, Uid: p.Name, Namespace: "default"},
 		Annotations: p.Annotations,
-		// Without one the node's own would be copied, which may have none.
+		// Without a configuration CRI copies the node's, which may not exist.
 		DnsConfig: &runtimeapi.DNSConfig{Servers: []string{"127.0.0.1"}},
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent: p.CgroupParent,
@@ -67,7 +66,7 @@ func (c *Client) RemovePod(ctx context.Context, id string) error {
 	return nil
 }
 
-// Create creates a container in a pod and gives its ID.
+// Create creates a container in a pod and returns its ID.
 func (c *Client) Create(ctx context.Context, s *Sandbox, k Container) (string, error) {
 	config := &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: k.Name},
@@ -102,7 +101,7 @@ func (c *Client) Start(ctx context.Context, id string) error {
 	return nil
 }
 
-// Stop asks a container to end, and kills it when so many seconds are over.
+// Stop asks a container to end, and kills it after the given number of seconds.
 func (c *Client) Stop(ctx context.Context, id string, seconds int64) error {
 	_, err := c.runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: seconds})
 	if err != nil {

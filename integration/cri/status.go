@@ -8,14 +8,14 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Status is what the runtime says of a container that has ended.
+// Status is the runtime's report of a container that has exited.
 type Status struct {
 	Code     int32
 	Reason   string
 	Finished time.Time
 }
 
-// Ended lists the containers that the runtime reports as ended.
+// Ended returns the IDs of the containers that the runtime reports as exited.
 func (c *Client) Ended(ctx context.Context) ([]string, error) {
 	resp, err := c.runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{
 		Filter: &runtimeapi.ContainerFilter{
@@ -32,7 +32,7 @@ func (c *Client) Ended(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Pods lists the pods, whatever their state.
+// Pods returns the IDs of the pods, whatever their state.
 func (c *Client) Pods(ctx context.Context) ([]string, error) {
 	resp, err := c.runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
 	if err != nil {
@@ -45,8 +45,7 @@ func (c *Client) Pods(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Status asks for the status of a container, which is nil while it has not
-// ended.
+// Status returns the status of a container, nil as long as the container has not exited.
 func (c *Client) Status(ctx context.Context, id string) (*Status, error) {
 	resp, err := c.runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: id})
 	if err != nil {

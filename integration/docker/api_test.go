@@ -21,7 +21,7 @@ import (
 // image is the name of the image with the workload.
 const image = "workload:latest"
 
-// api speaks to dockerd over its socket.
+// api is a client of dockerd's socket.
 type api struct{ client *http.Client }
 
 func newAPI(socket string) api {
@@ -71,7 +71,7 @@ func (a api) call(ctx context.Context, method, path string, in, out any) error {
 	return json.NewDecoder(answer).Decode(out)
 }
 
-// importImage makes an image of programs: files maps paths in the image to files of this
+// importImage makes an image of programs. files maps paths in the image to files of this
 // machine.
 func (a api) importImage(ctx context.Context, name string, files map[string]string) error {
 	var layer bytes.Buffer
@@ -102,7 +102,7 @@ func (a api) importImage(ctx context.Context, name string, files map[string]stri
 	return err
 }
 
-// state is what `docker inspect` says under State.
+// state is the part State of the answer of `docker inspect`.
 type state struct {
 	Running   bool
 	OOMKilled bool
@@ -168,12 +168,12 @@ func (a api) said(ctx context.Context, id, text string) error {
 	}
 }
 
-// remove deletes a container, which may run.
+// remove deletes a container, also a running one.
 func (a api) remove(ctx context.Context, id string) error {
 	return a.call(ctx, http.MethodDelete, "/containers/"+id+"?force=1&v=1", nil, nil)
 }
 
-// events opens the stream of the containers' events from the Unix time since on.
+// events opens the stream of the containers' events, from the Unix time since on.
 func (a api) events(ctx context.Context, since string) (io.ReadCloser, error) {
 	query := url.Values{"filters": {`{"type":["container"],"event":["oom","die"]}`}, "since": {since}}
 	return a.open(ctx, http.MethodGet, "/events?"+query.Encode(), nil)

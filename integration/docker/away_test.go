@@ -13,20 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notice is how long dockerd may take to notice what happened while a daemon was away.
+// notice is the time that dockerd may need to notice what happened while a daemon was away.
 const notice = 20 * time.Second
 
 // absence is a way for a container to end while a daemon is away.
 type absence struct {
 	testCase
-	// dockerd says which daemon is away, else containerd is.
+	// dockerd says that dockerd is away; otherwise containerd is.
 	dockerd bool
-	// lost says that dockerd forgets the OOM under every shim: it reads no event of the
-	// time before its start.
+	// lost says that dockerd misses the OOM under every shim: dockerd reads no event from
+	// before its start.
 	lost bool
 }
 
-// absences end at a SIGTERM from the machine, when neither daemon can send one.
+// absences are the ways to end. Each container ends at a SIGTERM from the machine, since
+// neither daemon can send one.
 func absences() []absence {
 	oom := testCase{args: []string{"term-hog"}, limit: 24 * mib, ready: "ready", oom: true, status: 137}
 	exit := testCase{args: []string{"trap-term", "3"}, limit: 24 * mib, ready: "ready", status: 3}
@@ -42,8 +43,8 @@ func absences() []absence {
 	}
 }
 
-// away runs the containers of each absence at the same time: they start, the daemon is
-// killed, they end, the daemon starts.
+// away runs the containers of all absences at the same time. They start, the daemon is killed,
+// they end, the daemon starts again.
 func (s *stack) away(t *testing.T, ours bool) {
 	for _, c := range absences() {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func (s *stack) absent(t *testing.T, c absence, n int) *figures {
 	back, cancel := context.WithTimeout(ctx, notice)
 	defer cancel()
 	for _, id := range ids {
-		// One that dockerd does not notice in time is judged as it is.
+		// A container whose end dockerd does not notice in time is judged by its state then.
 		_ = s.over(back, c.testCase, id)
 		var o outcome
 		var err error
@@ -98,7 +99,7 @@ func (s *stack) absent(t *testing.T, c absence, n int) *figures {
 		require.NoError(t, err)
 		o.events = s.events.await(back, id, c.deaths())
 		f.add(c.testCase, id, o)
-		if !o.state.Running { // dockerd waits long for the end of one that it missed
+		if !o.state.Running { // dockerd waits long for an end that it missed
 			require.NoError(t, s.api.remove(ctx, id))
 		}
 	}

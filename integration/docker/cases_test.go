@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// MiB in bytes.
+// mib is a MiB in bytes.
 const mib = 1 << 20
 
 // testCase is one way for a container to end.
@@ -16,19 +16,19 @@ type testCase struct {
 	name  string
 	args  []string // of the workload
 	limit int64    // bytes of memory, without swap
-	// restarts is how often dockerd may start it again on failure.
+	// restarts is how often dockerd may start the container again after a failure.
 	restarts int
-	// ready is what it prints before act, which makes it end.
+	// ready is the text that the container prints before act; act makes the container end.
 	ready string
 	act   func(ctx context.Context, a api, id string) error
-	// silent says that dockerd sends no events for it: it was away.
+	// silent says that dockerd sends no events for the container, because dockerd was away.
 	silent bool
-	// oom and status are what `docker inspect` has to say.
+	// oom and status are the expected values in `docker inspect`.
 	oom    bool
 	status int
 }
 
-// cases are those in which both daemons are there.
+// cases returns the cases in which both daemons run.
 func cases() []testCase {
 	return []testCase{
 		{name: "init-oom", args: []string{"hog"}, limit: 48 * mib, oom: true, status: 137},
@@ -50,14 +50,14 @@ func kill(ctx context.Context, a api, id string) error {
 	return a.call(ctx, http.MethodPost, "/containers/"+id+"/kill", nil, nil)
 }
 
-// outcome is what dockerd said of one container.
+// outcome is dockerd's report of one container.
 type outcome struct {
 	state    state
 	restarts int
 	events   []string
 }
 
-// deaths is how many events die there are.
+// deaths returns the expected number of events "die".
 func (c testCase) deaths() int {
 	if c.silent {
 		return 0
@@ -90,7 +90,7 @@ func (s *stack) run(ctx context.Context, c testCase) (string, outcome, error) {
 	return id, o, err
 }
 
-// over waits until the container has ended for the last time.
+// over waits until the container has ended and will not be restarted.
 func (s *stack) over(ctx context.Context, c testCase, id string) error {
 	for {
 		if err := s.api.wait(ctx, id); err != nil {
@@ -112,8 +112,8 @@ type figures struct {
 	wrong                                  []string
 }
 
-// add counts one outcome. It is right if inspect has status and OOMKilled as wanted, and
-// each death of an OOM, and no other, has one event oom ahead of its die.
+// add counts one outcome. It is right if inspect shows the expected status and OOMKilled, and
+// if each death by OOM, and no other, has one event "oom" before its "die".
 func (f *figures) add(c testCase, id string, o outcome) {
 	f.n++
 	f.oomEvents += count(o.events, "oom")
@@ -132,8 +132,8 @@ func (f *figures) add(c testCase, id string, o outcome) {
 		id, o.state.Status, o.state.OOMKilled, o.state.ExitCode, o.restarts, o.events))
 }
 
-// inOrder reports whether the events are those of so many deaths, with one oom ahead of
-// each if there has to be one.
+// inOrder reports whether the events are those of that number of deaths, each with one "oom"
+// before it if oom is true.
 func inOrder(events []string, oom bool, deaths int) bool {
 	var want []string
 	for range deaths {

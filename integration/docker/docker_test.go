@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// atOnce is how many containers run at the same time.
+// atOnce is the number of containers that run at the same time.
 const atOnce = 4
 
-// TestDocker runs each case under each pair. Under this project's shim all must be right;
-// the stock shim's figures are printed beside.
+// TestDocker runs each case under each pair. Under this project's shim all outcomes must be
+// right. The stock shim's figures are printed for comparison.
 func TestDocker(t *testing.T) {
 	for _, p := range pairs() {
 		t.Run("docker-"+p.docker, func(t *testing.T) {

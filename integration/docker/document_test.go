@@ -15,12 +15,12 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// consoles are the blocks of commands with what they print.
+// consoles matches the blocks of commands and their output.
 var consoles = regexp.MustCompile("(?s)```console\n(.*?)```")
 
-// TestDocument types what docs/docker.md says, on the newest dockerd, and asserts that
-// each command prints what the page shows. The section on Docker 20.10 asks for systemd,
-// and is left out: TestDocker has its link.
+// TestDocument runs the commands of docs/docker.md on the newest dockerd. Each must print what
+// the page shows. The section on Docker 20.10 needs systemd and is left out; TestDocker tests
+// the link of that section.
 func TestDocument(t *testing.T) {
 	page, err := os.ReadFile("../../docs/docker.md")
 	require.NoError(t, err)
@@ -39,18 +39,18 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// document types commands with this stack's paths in the place of the page's.
+// document runs commands with this stack's paths in the place of the page's.
 type document struct {
 	env   []string
-	paths *strings.Replacer // this stack's to the page's
+	paths *strings.Replacer // from this stack's paths to the page's
 }
 
-// document makes a folder with the two programs and a command `oomwitness` that names this
-// stack's files.
+// document makes a folder with the two programs and a command `oomwitness` whose flags name
+// this stack's files.
 func (s *stack) document(t *testing.T) document {
 	t.Helper()
 	bin, folder := t.TempDir(), t.TempDir()
-	// By force, since on some machines not even root may read which shims run.
+	// The flag --force is needed: on some machines not even root may read which shims run.
 	script := "#!/bin/sh\nexec " + shimtest.Command(t) + ` "$@" --bin-dir ` + bin +
 		" --docker-config " + s.file("daemon.json") + " --docker-socket " + s.file("docker.sock") +
 		" $([ $1 = install ] && echo --systemd-unit false --shim " + shimtest.Ours(t) + " || echo --force)\n"
@@ -71,8 +71,8 @@ func (d document) typed(t *testing.T, command string) string {
 	return d.paths.Replace(strings.TrimSpace(string(out)))
 }
 
-// debianFiles are programs of this machine and the libraries that ldd says they load, by
-// their paths.
+// debianFiles returns the paths of programs of this machine and of the libraries that ldd lists
+// for them.
 func debianFiles(t *testing.T, programs ...string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

@@ -21,7 +21,7 @@ func newRecorder() *recorder {
 	return &recorder{seen: map[string][]string{}, changed: make(chan struct{})}
 }
 
-// record reads the events of a dockerd until that ends or the test does. The dockerd must
+// record reads the events of a dockerd until the dockerd or the test ends. The dockerd must
 // answer already.
 func (r *recorder) record(t *testing.T, a api, since string) {
 	t.Helper()
@@ -53,8 +53,8 @@ func (r *recorder) add(id, status string) {
 	r.changed = make(chan struct{})
 }
 
-// await returns a container's events once it died so often, or what there is when the
-// context is over.
+// await returns a container's events after that number of deaths. If the context ends first, it
+// returns the events so far.
 func (r *recorder) await(ctx context.Context, id string, deaths int) []string {
 	for {
 		r.mu.Lock()
@@ -71,7 +71,7 @@ func (r *recorder) await(ctx context.Context, id string, deaths int) []string {
 	}
 }
 
-// count returns how many events have that name.
+// count returns the number of events with that name.
 func count(events []string, name string) int {
 	n := 0
 	for _, event := range events {

@@ -12,8 +12,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestInstall registers the shim with a real dockerd, which newStack does, makes it the
-// default, and takes it out again.
+// TestInstall registers the shim with a real dockerd (newStack does that), makes it the default
+// runtime, and removes it again.
 func TestInstall(t *testing.T) {
 	s := newStack(t, pairs()[0], true)
 	bin := t.TempDir()
@@ -31,13 +31,13 @@ func TestInstall(t *testing.T) {
 	require.Contains(t, out, "unchanged "+s.file("daemon.json"))
 	require.NotContains(t, out, "reload", "dockerd has it")
 
-	s.runtime = "" // the default
+	s.runtime = "" // the default runtime
 	id, o, err := s.run(t.Context(), cases()[1])
 	require.NoError(t, err)
 	require.False(t, o.state.OOMKilled, "the stock shim says true here")
 	require.NoError(t, s.api.remove(t.Context(), id))
 
-	// By force, since on some machines not even root may read which shims run.
+	// The flag --force is needed: on some machines not even root may read which shims run.
 	out = s.oomwitness("uninstall", "--bin-dir", bin, "--reload-docker", "--force")
 	require.Contains(t, out, "was dockerd's default runtime")
 	require.Contains(t, out, "until it is restarted")
@@ -46,7 +46,8 @@ func TestInstall(t *testing.T) {
 	require.Contains(t, s.check(), `has no runtime "oomwitness"`)
 }
 
-// TestInstallRefused has what dockerd itself would not take: nothing is changed.
+// TestInstallRefused tries settings that dockerd itself would refuse. install refuses them and
+// changes nothing.
 func TestInstallRefused(t *testing.T) {
 	s := newStack(t, pairs()[0], false)
 	install := []string{"install", "--docker", "--bin-dir", t.TempDir(), "--shim", shimtest.Ours(t), "--systemd-unit", "false"}
@@ -56,7 +57,7 @@ func TestInstallRefused(t *testing.T) {
 	require.Contains(t, s.refused(install...), "as it is, and nothing was changed")
 	require.Equal(t, string(broken), s.daemonJSON())
 
-	// A default runtime on dockerd's command line and one in the file exclude each other.
+	// dockerd refuses a default runtime on its command line together with one in the file.
 	require.NoError(t, os.WriteFile(s.file("daemon.json"), []byte(daemonJSON), 0o600))
 	s.kill(s.dockerd)
 	s.flags = []string{"--default-runtime", "runc"}
@@ -65,7 +66,7 @@ func TestInstallRefused(t *testing.T) {
 	require.Equal(t, daemonJSON, s.daemonJSON())
 }
 
-// TestInstallByLink has a Docker that takes no shim by name.
+// TestInstallByLink has a Docker version that knows no shim by name.
 func TestInstallByLink(t *testing.T) {
 	s := newStack(t, pairs()[1], false)
 	out := s.refused("install", "--docker", "--shim", shimtest.Ours(t))
@@ -82,8 +83,8 @@ func (s *stack) daemonJSON() string {
 	return string(text)
 }
 
-// refused runs the command on this stack's dockerd, which must fail, and returns what it
-// printed.
+// refused runs the command on this stack's dockerd. The command must fail; refused returns the
+// output.
 func (s *stack) refused(args ...string) string {
 	s.t.Helper()
 	out, err := s.command(args...)
@@ -92,7 +93,8 @@ func (s *stack) refused(args ...string) string {
 	return out
 }
 
-// check returns the report of this stack's Docker. Other rows may fail on this machine.
+// check returns the part of the report that is about this stack's Docker. Other rows may fail
+// on this machine.
 func (s *stack) check() string {
 	s.t.Helper()
 	out, err := s.command("check")

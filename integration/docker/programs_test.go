@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package docker runs containers by real dockerds, the newest and Debian 12's, and counts
-// what `docker inspect` and `docker events` say about how they ended.
+// Package docker runs containers by real dockerds, the newest and Debian 12's. It counts what
+// `docker inspect` and `docker events` report about the ends.
 package docker
 
 import (
@@ -16,28 +16,28 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// programsEnv names the folder with the programs that `make docker` builds and unpacks.
-// runsEnv is the number of containers of each case. shimEnv is oomwitness or stock.
+// programsEnv names the folder with the programs that `make docker` builds and unpacks. runsEnv
+// is the number of containers of each case. shimEnv is oomwitness or stock.
 const (
 	programsEnv = "DOCKER_PROGRAMS"
 	runsEnv     = "DOCKER_RUNS"
 	shimEnv     = "DOCKER_SHIM"
 )
 
-// pair is a dockerd with the containerd below it.
+// pair is a dockerd and its containerd.
 type pair struct {
-	// docker and containerd are the versions as they are printed with the figures.
+	// docker and containerd are the versions as the figures print them.
 	docker, containerd string
-	// dockerd and daemon are the programs below $DOCKER_PROGRAMS.
+	// dockerd and daemon are the paths of dockerd and containerd below $DOCKER_PROGRAMS.
 	dockerd, daemon string
-	// path are the folders below $DOCKER_PROGRAMS with what the two start.
+	// path has the folders below $DOCKER_PROGRAMS with the programs that the two daemons start.
 	path string
-	// link says that this dockerd takes no shim by name, and so a link named as the stock
-	// shim is first on containerd's PATH.
+	// link says that this dockerd knows no shim by name. Then a link with the stock shim's name
+	// is first on containerd's PATH.
 	link bool
 }
 
-// pairs are those that the documentation names.
+// pairs returns the pairs that the documentation names.
 func pairs() []pair {
 	return []pair{
 		{docker: "29", containerd: "2.2", dockerd: "29/dockerd", daemon: "containerd-2.2/containerd",
@@ -47,7 +47,7 @@ func pairs() []pair {
 	}
 }
 
-// programs is the folder of the programs; the test is skipped where there is none.
+// programs returns the folder of the programs. It skips the test if there is none.
 func programs(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,7 +62,7 @@ func programs(t *testing.T) string {
 	return dir
 }
 
-// runs is how many containers each case has.
+// runs returns the number of containers of each case.
 func runs(t *testing.T) int { return counts.FromEnv(t, runsEnv, 2) }
 
 // ours reports whether the containers run under this project's shim.
@@ -79,8 +79,8 @@ func ours(t *testing.T) bool {
 	}
 }
 
-// binaries makes a folder with the programs that containerd and dockerd start. With link
-// the stock shim's name leads to this project's shim.
+// binaries makes a folder with the programs that containerd and dockerd start. With link, the
+// stock shim's name leads to this project's shim.
 func binaries(t *testing.T, link bool) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -95,8 +95,8 @@ func binaries(t *testing.T, link bool) string {
 	return dir
 }
 
-// searchPath is PATH for the two daemons: the folder of binaries, then the pair's own
-// programs, the stock shim among them, then the machine's.
+// searchPath returns PATH for the two daemons: the folder of binaries, then the pair's own
+// programs with the stock shim, then the machine's.
 func (p pair) searchPath(programs, binaries string) string {
 	path := binaries
 	for _, dir := range filepath.SplitList(p.path) {

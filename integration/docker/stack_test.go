@@ -22,21 +22,21 @@ import (
 	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
-// patience bounds every wait for one of the daemons or one container.
+// patience limits every wait for a daemon or a container.
 const patience = 2 * time.Minute
 
 // daemonJSON is dockerd's configuration before anything is installed.
 const daemonJSON = "{\n    \"live-restore\": true\n}\n"
 
-// stack is a containerd and a dockerd with folders, sockets and configuration of their
-// own, so that the machine's are left alone.
+// stack is a containerd and a dockerd with folders, sockets and configuration of their own: the
+// machine's daemons are not touched.
 type stack struct {
 	t     *testing.T
 	pair  pair
 	dir   string
 	path  string   // PATH=...
-	flags []string // more of dockerd's
-	// runtime is what a container names, "" for dockerd's default.
+	flags []string // further flags of dockerd
+	// runtime is the runtime that containers name, "" for dockerd's default.
 	runtime                    string
 	containerdFile, dockerFile string // programs
 	containerd, dockerd        *exec.Cmd
@@ -45,8 +45,8 @@ type stack struct {
 	started                    time.Time
 }
 
-// newStack starts a pair. Under this project's shim the runtime is registered by
-// `oomwitness install --docker`, or by the link where that is refused.
+// newStack starts a pair. Under this project's shim the runtime is registered by `oomwitness
+// install --docker`, or by the link if the dockerd knows no shim by name.
 func newStack(t *testing.T, p pair, ours bool) *stack {
 	t.Helper()
 	programs := programs(t)
@@ -112,7 +112,7 @@ func (s *stack) startDockerd() {
 	})
 }
 
-// start starts a daemon with its output appended to a file.
+// start starts a daemon, and appends its output to a file.
 func (s *stack) start(log, program string, args ...string) *exec.Cmd {
 	s.t.Helper()
 	out, err := os.OpenFile(s.file(log), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -125,7 +125,7 @@ func (s *stack) start(log, program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// await tries until there is no error: a daemon tells nobody that it is up.
+// await calls try until try returns no error: a daemon does not announce that it is up.
 func (s *stack) await(what string, try func() error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -210,7 +210,7 @@ func (s *stack) killShims() {
 	}
 }
 
-// unmount frees the folder of what the daemons mounted in it.
+// unmount unmounts what the daemons mounted in the folder.
 func (s *stack) unmount() {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	require.NoError(s.t, err)
@@ -223,7 +223,7 @@ func (s *stack) unmount() {
 	}
 }
 
-// tail is the end of a log.
+// tail returns the end of a log.
 func (s *stack) tail(name string) string {
 	const most = 4000
 	text, err := os.ReadFile(s.file(name))
