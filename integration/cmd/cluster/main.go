@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command cluster puts the shim, the workload's image and the RuntimeClass into
-// the cluster of the guest.
+// Command cluster installs the shim, the workload's image and the RuntimeClass in the guest's
+// cluster.
 package main
 
 import (
@@ -24,6 +24,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // nothing is left to lose
+	defer c.Close() //nolint:errcheck // the process ends here
 	return c.SetUp(ctx)
 }

@@ -1,5 +1,5 @@
-// Command compat prints the table of the containerd matrix, in Markdown, from the
-// files of figures that it is given.
+// Command compat reads files of figures, and prints the table of the containerd matrix in
+// Markdown.
 package main
 
 import (
@@ -27,7 +27,7 @@ func run(files []string) error {
 			return err
 		}
 		err = table.Read(file)
-		_ = file.Close() // it was read only
+		_ = file.Close() // the file was only read
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

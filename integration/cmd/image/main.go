@@ -43,8 +43,8 @@ func run(args []string) error {
 	return write(s, out)
 }
 
-// write makes everything under its final name last, so that no half is taken for
-// a whole.
+// write makes all files, and gives them their final name last: nobody can take a part for the
+// whole.
 func write(s image.Source, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err

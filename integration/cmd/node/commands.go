@@ -69,7 +69,7 @@ const runExample = `  node run -- ctr version
   FLAVOUR=systemd node run -- ctr run --rm --runc-systemd-cgroup \
     --cgroup system.slice:test:hi --rootfs /opt/workload-rootfs hi /bin/echo hi`
 
-// statusError is an exit status that has been explained already.
+// statusError is an exit status whose error was printed already.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
@@ -117,7 +117,7 @@ func newPrepare(o *options) *cobra.Command {
 	}
 }
 
-// newPrograms returns a command that makes some programs and prints their folder.
+// newPrograms returns a command that builds some programs and prints their folder.
 func newPrograms(o *options, use, short string, prepare func(context.Context, node.Config) (string, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,

@@ -1,5 +1,5 @@
-// Command release makes the files of a release, or the checksums and the statement of
-// provenance of those that are there: see package release.
+// Command release makes the files of a release. It also makes the checksums and the statement
+// of provenance of files that are there: see package release.
 package main
 
 import (

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// crop cuts a picture to its left part.
+// crop cuts a picture: only its left part stays.
 func crop(name string, width int) error {
 	file, err := os.Open(name)
 	if err != nil {

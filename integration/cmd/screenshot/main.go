@@ -1,5 +1,5 @@
-// Command screenshot makes the pictures of the documentation out of a real run: of the
-// agent's page as it was saved from a node, and of what a command printed there.
+// Command screenshot makes the documentation's pictures out of a real run: of the agent's page
+// as saved from a node, and of the text that a command printed there.
 //
 //	curl -s http://127.0.0.1:8080/ >page.html       on the node
 //	oomwitness trace --follow=false >trace.txt      on the node
@@ -64,10 +64,11 @@ func run(ctx context.Context, args []string) error {
 	return err
 }
 
-// browser takes pictures into out; work is its own.
+// browser writes pictures into the folder out, and has the folder work for files of its own.
 type browser struct{ work, out string }
 
-// narrow shows a page at the width of a phone: a browser's window is wider.
+// narrow shows a page at the width of a phone. A browser's window cannot be so narrow, a frame
+// can.
 const narrow = `<!DOCTYPE html><style>body{margin:0}</style><iframe src="page.html" width="390" height="1200" style="border:0"></iframe>`
 
 func (b browser) page(ctx context.Context, file string) error {
@@ -75,7 +76,7 @@ func (b browser) page(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	// The newest event's evidence is part of the picture.
+	// The picture shows the newest event with its details open.
 	opened := strings.Replace(string(text), "<details>", "<details open>", 1)
 	for name, content := range map[string]string{"page.html": string(text), "opened.html": opened, "narrow.html": narrow} {
 		if err := os.WriteFile(filepath.Join(b.work, name), []byte(content), 0o600); err != nil {
@@ -101,7 +102,7 @@ b { color: #8ab8ff; font-weight: 400; }
 </style><pre><b># {{.Command}}</b>
 {{.Text}}</pre>`))
 
-// Of one character and line of the terminal, and what is around them, in pixels.
+// Sizes in pixels: of a terminal's character and line, and of the border around the text.
 const (
 	charWidth, lineHeight = 7.9, 19.5
 	around                = 44
@@ -137,11 +138,11 @@ type shot struct {
 	dark          bool
 }
 
-// Bounds of one picture.
+// Limits of one picture: time to make it, its bytes, its least width in pixels.
 const (
 	wait    = 2 * time.Minute
 	maxSize = 150 << 10
-	least   = 500 // is as narrow as a window gets
+	least   = 500 // the narrowest window of the browser
 )
 
 func (b browser) take(ctx context.Context, s shot) error {
