@@ -1,15 +1,15 @@
-// Package jobfailure tells operators why a Job of Kubernetes has failed, or a pod that
-// they made themselves.
+// Package jobfailure classifies why a Job of Kubernetes has failed, or a pod that an operator
+// made without a Job.
 //
-// Classify reads the conditions and the podFailurePolicy of a Job alone: it needs no
-// pod, since by then there may be none. ClassifyPod reads the status of a pod.
+// Classify reads the conditions and the podFailurePolicy of a Job. It needs no pod, since the
+// pods may be gone by then. ClassifyPod reads the status of a pod.
 //
-// The Job's controller names in the Failed condition, and in the FailureTarget
-// condition that comes before it, which rule of the policy has matched, and for an
-// exit code which container ended with it. Under the shim of this project a
-// container that the OOM killer has ended shows the exit code that the annotation
-// oomwitness.io/oom-exit-code asks for, and no other end shows it by itself. So a
-// policy like this tells what exit code 137 can't, which any SIGKILL gives:
+// The controller of Jobs sets the condition Failed, and before it the condition FailureTarget.
+// Their message names the rule of the policy that has matched, and for an exit code also the
+// container. Under the shim of this project a container that the OOM killer has ended shows the
+// exit code that the annotation oomwitness.io/oom-exit-code sets. No other end shows that code
+// by itself. Exit code 137 cannot identify an OOM, since any SIGKILL leads to 137; a policy
+// like this can:
 //
 //	podFailurePolicy:
 //	  rules:
@@ -24,26 +24,26 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Class is why a Job has failed.
+// Class is the kind of reason for which a Job has failed.
 type Class string
 
 const (
-	// OutOfMemory is a container that the OOM killer has ended.
+	// OutOfMemory means that the OOM killer has ended a container.
 	OutOfMemory Class = "OutOfMemory"
-	// Timeout is the Job's activeDeadlineSeconds.
+	// Timeout means that the Job's activeDeadlineSeconds have passed.
 	Timeout Class = "Timeout"
-	// Infrastructure is a pod that was disrupted: evicted, drained, preempted, or
-	// lost with its node.
+	// Infrastructure means that a pod was disrupted: evicted, drained, preempted, or lost with
+	// its node.
 	Infrastructure Class = "Infrastructure"
-	// Application is what runs in the pods.
+	// Application means that the program in the pods has failed.
 	Application Class = "Application"
-	// Unknown is a failure of which the conditions do not say enough, or say what
-	// the Job's policy can't have led to.
+	// Unknown means that the conditions do not say enough, or that they contradict the Job's
+	// policy.
 	Unknown Class = "Unknown"
 )
 
-// Reasons of a Job's conditions. k8s.io/api names them from 0.29 on only, and this module
-// asks for less.
+// Reasons of a Job's conditions. k8s.io/api has these constants from 0.29 on, and this module
+// requires an older version.
 const (
 	reasonDeadlineExceeded         = "DeadlineExceeded"
 	reasonBackoffLimitExceeded     = "BackoffLimitExceeded"
@@ -52,47 +52,46 @@ const (
 	reasonPodFailurePolicy         = "PodFailurePolicy"
 )
 
-// sigKilled is the exit code of a container that SIGKILL has ended, whoever sent
-// it.
+// sigKilled is the exit code of a container that SIGKILL has ended, whoever sent the signal.
 const sigKilled = 128 + 9
 
-// Failure is why a Job has failed, or is about to.
+// Failure is the reason why a Job has failed, or is about to fail.
 type Failure struct {
 	Class Class
-	// Certain says that nothing else can have been the reason, as far as rules and
-	// exit codes are what they are made for. An OutOfMemory that is not certain is a
-	// 137; an Application that is not is a Job whose policy does not set the other
-	// classes apart, so that a failure of theirs was counted like any other.
+	// Certain says that no other reason is possible, provided that rules and exit codes are
+	// used for their purpose. An OutOfMemory that is not certain is an exit code 137. An
+	// Application that is not certain is a Job whose policy does not separate the other
+	// classes: their failures were counted like any other.
 	Certain bool
-	// Final says that the Job has failed. Else it is about to, and its pods are
+	// Final says that the Job has failed. Otherwise the Job is about to fail, and its pods are
 	// being ended.
 	Final bool
-	// Rule is the one of podFailurePolicy that has matched, nil where none has.
+	// Rule is the rule of podFailurePolicy that has matched, nil if none has.
 	Rule *Rule
-	// Reason and Message are the condition's own.
+	// Reason and Message are those of the condition.
 	Reason, Message string
 }
 
-// Rule is a rule of a Job's podFailurePolicy and what it has matched.
+// Rule is a rule of a Job's podFailurePolicy, and what the rule has matched.
 type Rule struct {
-	// Index in spec.podFailurePolicy.rules.
+	// Index is the rule's index in spec.podFailurePolicy.rules.
 	Index int
-	// Namespace and Pod whose failure it was.
+	// Namespace and Pod name the pod that failed.
 	Namespace, Pod string
-	// Container that has ended with ExitCode, "" for a rule on pod conditions.
+	// Container is the container that has ended with ExitCode, "" for a rule on pod conditions.
 	Container string
 	ExitCode  int32
-	// PodCondition that the pod had, "" for a rule on exit codes.
+	// PodCondition is the condition of the pod, "" for a rule on exit codes.
 	PodCondition corev1.PodConditionType
 }
 
-// Classify says why a Job has failed, and false of a Job that has not.
+// Classify returns why a Job has failed. It returns false for a Job that has not failed.
 //
-// oomExitCode is the exit code that containers show if the OOM killer has ended
-// them and only then, such as 217; 0 if there is none. 137 can't be that, since any
-// SIGKILL gives it.
+// oomExitCode is the exit code that a container shows if, and only if, the OOM killer has ended
+// it, such as 217; 0 if there is no such code. 137 cannot be that code, since any SIGKILL leads
+// to 137.
 //
-// The conditions are believed as far as the Job's spec bears them out.
+// Classify believes a condition only if the Job's spec can have led to it.
 func Classify(job *batchv1.Job, oomExitCode int32) (Failure, bool) {
 	c, final := failed(job)
 	if c == nil {
@@ -110,7 +109,7 @@ func Classify(job *batchv1.Job, oomExitCode int32) (Failure, bool) {
 	return f, true
 }
 
-// failed finds the condition that says that a Job has failed, or is about to.
+// failed returns the condition that says that a Job has failed, or is about to fail.
 func failed(job *batchv1.Job) (c *batchv1.JobCondition, final bool) {
 	if job == nil {
 		return nil, false
@@ -127,7 +126,7 @@ func failed(job *batchv1.Job) (c *batchv1.JobCondition, final bool) {
 	return c, false
 }
 
-// byRule classifies by the rule that has matched.
+// byRule returns the class by the rule that has matched.
 func (f *Failure) byRule(policy *batchv1.PodFailurePolicy, oomExitCode int32) {
 	r, ok := parse(f.Message)
 	if !ok || !r.follows(policy) {
@@ -137,11 +136,11 @@ func (f *Failure) byRule(policy *batchv1.PodFailurePolicy, oomExitCode int32) {
 	switch {
 	case r.PodCondition == corev1.DisruptionTarget:
 		f.Class, f.Certain = Infrastructure, true
-	case r.PodCondition != "": // whoever sets it knows what it means
+	case r.PodCondition != "": // who sets the condition decides what it means
 	case r.ExitCode == sigKilled:
 		f.Class = OutOfMemory
 	case r.ExitCode == oomExitCode:
-		// A rule on all but some codes is made for no cause in particular.
+		// A rule on all codes except some is for no particular cause.
 		f.Class, f.Certain = OutOfMemory, policy.Rules[r.Index].OnExitCodes.Operator == batchv1.PodFailurePolicyOnExitCodesOpIn
 	default:
 		f.Class, f.Certain = Application, true

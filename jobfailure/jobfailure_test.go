@@ -14,7 +14,7 @@ import (
 
 const oomCode = 217
 
-// As the controller of Kubernetes 1.36 writes them.
+// The messages are as the controller of Kubernetes 1.36 writes them.
 func exited(container string, code, index int) string {
 	return fmt.Sprintf("Container %s for pod ns/job-x7k2p failed with exit code %d matching FailJob rule at index %d", container, code, index)
 }
@@ -74,7 +74,7 @@ func job(reason, message string, rules ...batchv1.PodFailurePolicyRule) *batchv1
 	return j
 }
 
-// manifest are the rules of the package's documentation.
+// manifest has the rules of the package's documentation.
 func manifest() []batchv1.PodFailurePolicyRule {
 	return []batchv1.PodFailurePolicyRule{rule(failJob, in(oomCode)), rule(ignore, on(corev1.DisruptionTarget))}
 }
@@ -109,7 +109,7 @@ func TestByRule(t *testing.T) {
 		"a condition of somebody's": {hasCondition("example.com/Broken_Disk", 0), []batchv1.PodFailurePolicyRule{rule(failJob, on("example.com/Broken_Disk"))},
 			failure{Class: jobfailure.Unknown, Rule: matched(0, "", 0, "example.com/Broken_Disk")}},
 
-		// What the spec does not bear out.
+		// Conditions that the spec cannot have led to.
 		"no policy":              {exited("main", oomCode, 0), nil, failure{Class: jobfailure.Unknown}},
 		"no such rule":           {exited("main", oomCode, 2), manifest(), failure{Class: jobfailure.Unknown}},
 		"a number too large":     {exited("main", oomCode, 1) + strings.Repeat("0", 40), manifest(), failure{Class: jobfailure.Unknown}},
@@ -141,8 +141,8 @@ func TestByRule(t *testing.T) {
 	}
 }
 
-// 137 as the OOM's own exit code makes no 137 certain, and none at all makes none
-// known.
+// TestTheExitCodeOfAnOOM: with 137 as the exit code for OOMs no 137 is certain, and without an exit
+// code for OOMs no OOM is known.
 func TestTheExitCodeOfAnOOM(t *testing.T) {
 	rules := []batchv1.PodFailurePolicyRule{rule(failJob, in(137, oomCode))}
 	for code, want := range map[int32]struct{ of137, of217 jobfailure.Class }{
@@ -185,7 +185,7 @@ func TestByReason(t *testing.T) {
 		"none":                         {"", nil, jobfailure.Unknown, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// A message that would be believed of a rule says nothing here.
+			// A message that would be believed from a rule counts for nothing here.
 			got, ok := jobfailure.Classify(job(tc.reason, exited("main", oomCode, 0), tc.rules...), oomCode)
 			require.True(t, ok)
 			require.Equal(t, tc.class, got.Class)

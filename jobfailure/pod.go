@@ -11,35 +11,35 @@ const (
 	reasonEvicted       = "Evicted"
 )
 
-// refusals are reasons of pods that kubelet did not start, or ended for its own sake,
-// and that get no DisruptionTarget condition.
+// refusals are reasons of pods that kubelet did not start, or ended for its own reasons, and
+// that get no condition DisruptionTarget.
 var refusals = map[string]bool{
 	"NodeAffinity": true, "NodeLost": true, "NodeShutdown": true, "OutOfcpu": true, "OutOfmemory": true, "OutOfpods": true,
 	"Preempting": true, "Shutdown": true, "Terminated": true, "UnexpectedAdmissionError": true,
 }
 
-// PodFailure is why a pod has failed.
+// PodFailure is the reason why a pod has failed.
 type PodFailure struct {
 	Class Class
-	// Certain says that nothing else can have been the reason. An OutOfMemory is certain
-	// if the container shows the exit code of an OOM. An Application is certain if an OOM
-	// would have shown that exit code.
+	// Certain says that no other reason is possible. An OutOfMemory is certain if the container
+	// shows the exit code for OOMs. An Application is certain if an OOM would have shown that
+	// exit code.
 	Certain bool
-	// Container that failed first, "" where none did.
+	// Container is the container that failed first, "" if none did.
 	Container string
-	// ExitCode and Reason are the container's, Message too. Without a container they are
-	// those of the pod or of its condition.
+	// ExitCode, Reason and Message are the container's. Without a container, Reason and Message
+	// are those of the pod or of its condition.
 	ExitCode        int32
 	Reason, Message string
 }
 
-// ClassifyPod returns why a pod has failed, and false for a pod that has not. It is for
-// controllers that make pods themselves; for a Job use Classify.
+// ClassifyPod returns why a pod has failed. It returns false for a pod that has not failed. It is
+// for controllers that make pods themselves; for a Job use Classify.
 //
-// oomExitCode is as for Classify: the exit code that the annotation
-// oomwitness.io/oom-exit-code of the pod asks for, 0 for none.
+// oomExitCode is as for Classify: the exit code that the pod's annotation
+// oomwitness.io/oom-exit-code sets, 0 for none.
 //
-// A disruption that began before the first container failed is the reason. Else the
+// A disruption that began before the first container failed is the reason. Otherwise the
 // container that failed first decides.
 func ClassifyPod(pod *corev1.Pod, oomExitCode int32) (PodFailure, bool) {
 	if pod == nil || pod.Status.Phase != corev1.PodFailed {
@@ -65,7 +65,7 @@ func ClassifyPod(pod *corev1.Pod, oomExitCode int32) (PodFailure, bool) {
 		f.Class = OutOfMemory
 	case end.Reason == reasonStatusUnknown: // kubelet has lost the container
 		f.Class = Infrastructure
-	case end.ExitCode == sigKilled: // by whom is not known
+	case end.ExitCode == sigKilled: // the sender is not known
 	default:
 		f.Class, f.Certain = Application, shows
 	}
@@ -82,8 +82,8 @@ func disruption(pod *corev1.Pod) *corev1.PodCondition {
 	return nil
 }
 
-// byPodReason classifies by the reason of the pod's own status. An eviction without the
-// condition DisruptionTarget is for a limit of the pod's own, such as that of its
+// byPodReason returns the class by the reason of the pod's own status. An eviction without the
+// condition DisruptionTarget is for a limit of the pod itself, such as the limit of its
 // ephemeral storage (pkg/kubelet/eviction/eviction_manager.go of Kubernetes).
 func byPodReason(pod *corev1.Pod) (PodFailure, bool) {
 	f := PodFailure{Reason: pod.Status.Reason, Message: pod.Status.Message}
@@ -100,9 +100,9 @@ func byPodReason(pod *corev1.Pod) (PodFailure, bool) {
 	return f, true
 }
 
-// firstFailed returns the container that ended first of those that failed; of two that
-// ended in the same second the one that was OOM-killed. Sidecars, which are init
-// containers that are always restarted, do not fail a pod.
+// firstFailed returns the container that ended first of those that failed. If two ended in the
+// same second, it returns the OOM-killed one. Sidecars, which are init containers that are
+// always restarted, do not fail a pod.
 func firstFailed(pod *corev1.Pod) (name string, first *corev1.ContainerStateTerminated) {
 	sidecars := map[string]bool{}
 	for i := range pod.Spec.InitContainers {

@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-// end is a container that ended so many seconds after noon.
+// end returns a container that ended that number of seconds after noon.
 func end(name string, code int32, reason string, after int) corev1.ContainerStatus {
 	return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 		ExitCode: code, Reason: reason, FinishedAt: metav1.NewTime(noon.Add(time.Duration(after) * time.Second)),
@@ -97,7 +97,7 @@ func TestClassifyPod(t *testing.T) {
 	}
 }
 
-// TestPodThatHasNotFailed: whatever its containers say.
+// TestPodThatHasNotFailed: the states of the containers do not matter.
 func TestPodThatHasNotFailed(t *testing.T) {
 	for _, phase := range []corev1.PodPhase{corev1.PodPending, corev1.PodRunning, corev1.PodSucceeded, corev1.PodUnknown} {
 		pod := failedPod(end("main", oomCode, "OOMKilled", 1))

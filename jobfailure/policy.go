@@ -9,19 +9,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The messages of the Job's controller (pkg/controller/job/pod_failure_policy.go
-// of Kubernetes), for rules that fail the Job. Names are DNS labels and subdomains,
-// and types of pod conditions qualified names.
+// The messages of the controller of Jobs (pkg/controller/job/pod_failure_policy.go of
+// Kubernetes) for rules that fail the Job. Names are DNS labels and subdomains, and types of
+// pod conditions are qualified names.
 var (
 	byExitCode  = regexp.MustCompile(`^Container ([a-z0-9-]+) for pod ([a-z0-9-]+)/([a-z0-9.-]+) failed with exit code (0|[1-9][0-9]*) matching FailJob rule at index (0|[1-9][0-9]*)$`)
 	byCondition = regexp.MustCompile(`^Pod ([a-z0-9-]+)/([a-z0-9.-]+) has condition ([A-Za-z0-9./_-]+) matching FailJob rule at index (0|[1-9][0-9]*)$`)
 )
 
-// maxMessage bounds what is looked at. Names of 63 and 253 characters fit in
+// maxMessage limits the part of a message that is read. Names of 63 and 253 characters fit
 // easily.
 const maxMessage = 1024
 
-// parse reads a message of the controller's, and gives false for any other.
+// parse parses a message of the controller, and returns false for any other message.
 func parse(message string) (Rule, bool) {
 	if len(message) > maxMessage {
 		return Rule{}, false
@@ -38,7 +38,7 @@ func parse(message string) (Rule, bool) {
 	return Rule{}, false
 }
 
-// follows says whether the policy's rule can have matched that.
+// follows reports whether the policy's rule can have matched what the message says.
 func (r Rule) follows(policy *batchv1.PodFailurePolicy) bool {
 	if policy == nil || r.Index >= len(policy.Rules) {
 		return false
@@ -47,7 +47,7 @@ func (r Rule) follows(policy *batchv1.PodFailurePolicy) bool {
 	switch {
 	case rule.Action != batchv1.PodFailurePolicyActionFailJob:
 		return false
-	case rule.OnExitCodes != nil: // the controller looks at nothing else then
+	case rule.OnExitCodes != nil: // the controller then ignores all else
 		named := rule.OnExitCodes.ContainerName
 		return r.Container != "" && (named == nil || *named == r.Container) && matches(rule.OnExitCodes, r.ExitCode)
 	default:
@@ -57,9 +57,9 @@ func (r Rule) follows(policy *batchv1.PodFailurePolicy) bool {
 	}
 }
 
-// matches says whether a container that ended with code can match a rule.
+// matches reports whether a container that ended with code can match a rule.
 func matches(on *batchv1.PodFailurePolicyOnExitCodesRequirement, code int32) bool {
-	if code == 0 { // it has not failed
+	if code == 0 { // the container has not failed
 		return false
 	}
 	switch on.Operator {
@@ -72,8 +72,8 @@ func matches(on *batchv1.PodFailurePolicyOnExitCodesRequirement, code int32) boo
 	}
 }
 
-// setsApart says whether neither an OOM that shows as code nor a disruption is
-// counted like a failure of the application's own.
+// setsApart reports whether the policy separates an OOM, which shows as code, and a disruption
+// from the application's own failures.
 func setsApart(policy *batchv1.PodFailurePolicy, code int32) bool {
 	if policy == nil || code == 0 || code == sigKilled {
 		return false
@@ -81,8 +81,8 @@ func setsApart(policy *batchv1.PodFailurePolicy, code int32) bool {
 	return failsByCode(policy.Rules, code) && slices.ContainsFunc(policy.Rules, ofDisruption)
 }
 
-// failsByCode says whether a container that ends with code fails the Job. The
-// first rule that matches decides.
+// failsByCode reports whether a container that ends with code fails the Job. The first rule
+// that matches decides.
 func failsByCode(rules []batchv1.PodFailurePolicyRule, code int32) bool {
 	for _, rule := range rules {
 		if on := rule.OnExitCodes; on != nil && matches(on, code) {

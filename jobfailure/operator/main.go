@@ -1,6 +1,6 @@
-// Command operator is an example of an operator that knows why a Job has failed: a Job
-// that ran out of memory is tried again with twice as much, up to the quantity of the
-// annotation example.com/retry-oom-up-to. See docs/jobs.md.
+// Command operator is an example of an operator that knows why a Job has failed. It tries a Job
+// that ran out of memory again with twice the memory, up to the quantity in the annotation
+// example.com/retry-oom-up-to. See docs/jobs.md.
 package main
 
 import (

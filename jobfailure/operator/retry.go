@@ -19,22 +19,22 @@ import (
 )
 
 const (
-	// maxMemory is the annotation that asks for the retries, and bounds them: the most
-	// memory that a container gets.
+	// maxMemory is the annotation that switches the retries on, and limits them: its value is
+	// the most memory that a container gets.
 	maxMemory = "example.com/retry-oom-up-to"
-	// oomExitCode is the annotation that has the shim show an OOM as an exit code.
+	// oomExitCode is the annotation by which the shim shows an OOM as an exit code.
 	oomExitCode = "oomwitness.io/oom-exit-code"
 )
 
-// reconciler retries Jobs that ran out of memory, with twice as much.
+// reconciler retries Jobs that ran out of memory, with twice the memory.
 type reconciler struct{ client.Client }
 
 func (r *reconciler) SetupWithManager(m ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(m).For(&batchv1.Job{}).Complete(r)
 }
 
-// Reconcile makes the next Job of one that ran out of memory. Jobs that failed for
-// another reason, or have all the memory that they may have, stay failed.
+// Reconcile makes the next Job for a Job that ran out of memory. It leaves alone a Job that
+// failed for another reason, or that has all the memory permitted.
 func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	job := &batchv1.Job{}
 	if err := r.Get(ctx, request.NamespacedName, job); err != nil {
@@ -70,7 +70,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-// exitCode is what the Job's pods show for an OOM, 0 for none.
+// exitCode returns the exit code of the Job's pods for an OOM, 0 for none.
 func exitCode(job *batchv1.Job) int32 {
 	code, err := strconv.ParseInt(job.Spec.Template.Annotations[oomExitCode], 10, 32)
 	if err != nil {
@@ -79,11 +79,11 @@ func exitCode(job *batchv1.Job) int32 {
 	return int32(code)
 }
 
-// tried is the end of the name of a Job that is a retry.
+// tried matches the end of the name of a Job that is a retry.
 var tried = regexp.MustCompile(`^(.*)-retry-([1-9][0-9]*)$`)
 
-// retry returns a copy of a Job with a name of its own, in which the container has twice
-// the memory, and most at most.
+// retry returns a copy of a Job with a name of its own, in which the container has twice the
+// memory, but not more than most.
 func retry(job *batchv1.Job, container string, most resource.Quantity) (*batchv1.Job, error) {
 	name, n := job.Name, 1
 	if m := tried.FindStringSubmatch(job.Name); m != nil {
@@ -100,7 +100,7 @@ func retry(job *batchv1.Job, container string, most resource.Quantity) (*batchv1
 		},
 		Spec: *job.Spec.DeepCopy(),
 	}
-	// What the API server and the Job's controller have set.
+	// These fields were set by the API server and the controller of Jobs.
 	next.Spec.Selector, next.Spec.ManualSelector = nil, nil
 	for _, label := range []string{"controller-uid", "job-name", batchv1.ControllerUidLabel, batchv1.JobNameLabel} {
 		delete(next.Spec.Template.Labels, label)

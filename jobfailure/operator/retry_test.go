@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 )
 
-// failedJob is as the API server has it after a container ran out of memory.
+// failedJob returns a Job as the API server has it after a container ran out of memory.
 func failedJob(name, message string) *batchv1.Job {
 	memory := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
 	return &batchv1.Job{
@@ -61,13 +61,13 @@ func get(t *testing.T, r *reconciler, name string) *batchv1.Job {
 	return job
 }
 
-// TestRetries: 64 MiB, 128 and then 192, which is all that it may have.
+// TestRetries: the limit is 64 MiB, then 128, then 192, which is the most permitted.
 func TestRetries(t *testing.T) {
 	r := &reconciler{fake.NewClientBuilder().WithObjects(failedJob("train", outOfMemory)).Build()}
 	names := []string{"train", "train-retry-1", "train-retry-2"}
 	for i, want := range []string{"128Mi", "192Mi"} {
 		reconciled(t, r, names[i])
-		reconciled(t, r, names[i]) // the second time it is there
+		reconciled(t, r, names[i]) // the second call finds the next Job there
 		next := get(t, r, names[i+1])
 		main := next.Spec.Template.Spec.Containers[1]
 		require.Equal(t, want, main.Resources.Limits.Memory().String())
@@ -82,7 +82,7 @@ func TestRetries(t *testing.T) {
 	require.True(t, apierrors.IsNotFound(err))
 }
 
-// TestOtherFailures are not tried again.
+// TestOtherFailures: Jobs that failed for another reason are not tried again.
 func TestOtherFailures(t *testing.T) {
 	unasked := failedJob("unasked", outOfMemory)
 	unasked.Annotations = nil
