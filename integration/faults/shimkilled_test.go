@@ -124,9 +124,9 @@ func (fl *fleet) allOver(ctx context.Context) error {
 	return nil
 }
 
-// waitReported waits until CRI has received the OOMs, or lateReport has passed. CRI makes an exit up when its Wait breaks
-// off, and that exit is ahead of the report by "delete". A container whose OOM CRI has not
-// received in time is judged without.
+// waitReported waits until CRI has received the OOMs, or lateReport has passed. CRI makes an
+// exit up when its Wait breaks off, and that exit is ahead of the report by "delete". A
+// container whose OOM CRI has not received in time is judged without.
 func (fl *fleet) waitReported(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, lateReport)

@@ -16,8 +16,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// refused are annotations that no container is made with, and what the error
-// must say of them.
+// refused are annotations with which no container is created, each with a text of the error.
 var refused = map[string]struct {
 	name, value string
 	says        []string
@@ -36,8 +35,8 @@ var refused = map[string]struct {
 	"very long":          {reportAnnotation, strings.Repeat("x", 100_000), []string{`"oomwitness.io/report"`, `"exit"`, `"live"`}},
 }
 
-// TestBadAnnotation refuses a container and leaves nothing of it: it can be
-// created again without the mistake, and others of the pod never notice.
+// TestBadAnnotation: a container with a bad annotation is refused, and nothing of it is left.
+// It can be created without the annotation, and the other containers of the pod run on.
 func TestBadAnnotation(t *testing.T) {
 	n := node(t, patient)
 	sandbox := pod(t, n)
@@ -78,7 +77,7 @@ func TestBadAnnotation(t *testing.T) {
 	endPod(t, sandbox)
 }
 
-// forget takes an annotation out of a bundle's spec.
+// forget removes an annotation from a bundle's spec.
 func forget(t *testing.T, b *shimtest.Bundle, annotation string) {
 	t.Helper()
 	data, err := os.ReadFile(b.File("config.json"))

@@ -22,7 +22,7 @@ import (
 
 type change = func(*specs.Spec)
 
-// pod starts a shim that holds a sleeping container, for others to join.
+// pod starts a shim with a sleeping container, which other containers join.
 func pod(t *testing.T, n *shimtest.Node) *shimtest.Box {
 	t.Helper()
 	return n.Run("pod", shimtest.Sandbox("pod"))
@@ -38,8 +38,8 @@ func endPod(t *testing.T, c *shimtest.Box) {
 	end(t, c)
 }
 
-// TestOthersPass holds one container's TaskOOM: another of the same pod starts,
-// execs, exits, is OOM-killed and deleted all the same.
+// TestOthersPass holds the TaskOOM of one container. Another container of the same pod starts,
+// execs, exits, is OOM-killed and deleted meanwhile.
 func TestOthersPass(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, patient)
@@ -85,8 +85,8 @@ func TestOthersPass(t *testing.T) {
 	onlyOurs(t, n, "pod", "held", "plain", "killed")
 }
 
-// TestExecPasses holds init's TaskOOM: the exit of an exec that died with init
-// shows at once by every API path that asks for it.
+// TestExecPasses holds init's TaskOOM. The exit of an exec that died with init shows at once by
+// every API path of the exec.
 func TestExecPasses(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, patient)
@@ -94,7 +94,7 @@ func TestExecPasses(t *testing.T) {
 	c := n.Run("both", shimtest.Args("hog", "16"))
 	require.NoError(t, c.Stdio.WaitOutput(ctx, "ready"))
 	adj := fmt.Sprintf("/proc/%d/oom_score_adj", c.Pid)
-	require.NoError(t, os.WriteFile(adj, []byte("1000"), 0o644)) // init is the victim, not the exec
+	require.NoError(t, os.WriteFile(adj, []byte("1000"), 0o644)) // the OOM killer must choose init, not the exec
 	api := c.Shim.Task()
 	require.NoError(t, startExec(ctx, api, c.ID, "e", "hog"))
 	wait := watchWait(ctx, c)
@@ -128,8 +128,8 @@ func TestExecPasses(t *testing.T) {
 	}, order)
 }
 
-// TestDeletedAtOnce deletes right after Wait and ends the shim right after
-// that, by which upstream loses about one TaskExit in seven.
+// TestDeletedAtOnce calls Delete right after Wait, and ends the shim right after Delete. The
+// stock shim loses about one TaskExit in seven in this way.
 func TestDeletedAtOnce(t *testing.T) {
 	n := node(t, "")
 	for i := range counts.FromEnv(t, "DELETE_RUNS", 30) {
@@ -147,9 +147,9 @@ func TestDeletedAtOnce(t *testing.T) {
 	}
 }
 
-// TestDeleteInTheMoment has many clients ask for the delete without a pause, so
-// that some ask in the very moment of the exit. Delete is an API path like the
-// others: who is through has the TaskOOM and the TaskExit behind him.
+// TestDeleteInTheMoment has many clients call Delete without a pause, so that some calls come
+// in the moment of the exit. Delete is an API path like the others: a call that succeeds comes
+// after the TaskOOM and the TaskExit.
 func TestDeleteInTheMoment(t *testing.T) {
 	n := node(t, patient)
 	sandbox := pod(t, n)
@@ -169,8 +169,7 @@ func TestDeleteInTheMoment(t *testing.T) {
 	endPod(t, sandbox)
 }
 
-// deleteByMany has clients ask for the delete until one is through, and tells
-// when that was.
+// deleteByMany has clients call Delete until one call succeeds, and sends the time of that.
 func deleteByMany(ctx context.Context, c *shimtest.Box, clients int) <-chan sight {
 	ctx, cancel := context.WithCancel(ctx)
 	seen := make(chan sight, clients)

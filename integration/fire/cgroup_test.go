@@ -33,12 +33,12 @@ func hierarchy() string {
 	return "/sys/fs/cgroup/memory"
 }
 
-// cgroupOf is the directory of a container's memory cgroup.
+// cgroupOf returns the directory of a container's memory cgroup.
 func cgroupOf(n *shimtest.Node, id string) string {
 	return filepath.Join(hierarchy(), n.CgroupsPath(id))
 }
 
-// counterFile is the file that the shim reads its evidence from.
+// counterFile returns the path of the file from which the shim reads its evidence.
 func counterFile(n *shimtest.Node, id string) string {
 	if unified() {
 		return filepath.Join(cgroupOf(n, id), "memory.events")
@@ -46,7 +46,7 @@ func counterFile(n *shimtest.Node, id string) string {
 	return filepath.Join(cgroupOf(n, id), "memory.oom_control")
 }
 
-// kernelKills is the kernel's own count.
+// kernelKills returns the kernel's own count.
 func kernelKills(t *testing.T, n *shimtest.Node, id string) uint64 {
 	t.Helper()
 	data, err := os.ReadFile(counterFile(n, id))
@@ -62,7 +62,7 @@ func kernelKills(t *testing.T, n *shimtest.Node, id string) uint64 {
 	return 0
 }
 
-// metrics are those of a Stats answer that the tests look at.
+// metrics are the values of a Stats answer that the tests compare.
 type metrics struct {
 	kills, limit uint64
 }
@@ -91,8 +91,8 @@ func decode(t *testing.T, answer *task.StatsResponse) metrics {
 	}
 }
 
-// moveOut puts a container's init into another memory cgroup and removes its
-// own, as a node's administrator or systemd can at any time.
+// moveOut moves a container's init into another memory cgroup, and removes the container's own
+// cgroup. A node's administrator or systemd can do the same at any time.
 func moveOut(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	t.Helper()
 	elsewhere := cgroupOf(n, c.ID) + "-elsewhere"
@@ -102,8 +102,8 @@ func moveOut(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	require.NoError(t, unix.Rmdir(cgroupOf(n, c.ID)))
 }
 
-// cover puts something else over a file until the test's end. It is taken off
-// by descriptor: the path may have gone with its cgroup.
+// cover mounts another file over a file until the test's end. It unmounts by descriptor: the
+// path may have gone with the cgroup.
 func cover(t *testing.T, path, with string) {
 	t.Helper()
 	require.NoError(t, unix.Mount(with, path, "", unix.MS_BIND, ""))
@@ -115,12 +115,12 @@ func cover(t *testing.T, path, with string) {
 	})
 }
 
-// hideMemoryEnv names the shim to run where no memory controller can be seen.
+// hideMemoryEnv names the shim to run in a place without a memory controller.
 const hideMemoryEnv = "FIRE_WITHOUT_MEMORY"
 
-// hideMemory makes of the test binary, which stands in for the shim then, the
-// shim in a mount namespace without a memory controller. The shim that it
-// starts inherits that.
+// hideMemory turns the test binary, which is then called in the shim's place, into the shim in
+// a mount namespace without a memory controller. The server process of the shim inherits the
+// namespace.
 func hideMemory() error {
 	shim := os.Getenv(hideMemoryEnv)
 	if shim == "" {
@@ -129,7 +129,7 @@ func hideMemory() error {
 	if err := os.Unsetenv(hideMemoryEnv); err != nil {
 		return err
 	}
-	runtime.LockOSThread() // the namespace is the thread's, until it runs the shim
+	runtime.LockOSThread() // a mount namespace belongs to the thread, until the thread runs the shim
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}

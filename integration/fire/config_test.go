@@ -15,8 +15,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestBadConfig starts no shim on a configuration that does not hold, and says
-// where and why.
+// TestBadConfig: with a bad configuration no shim starts, and the error has the place and the
+// reason.
 func TestBadConfig(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string
@@ -63,8 +63,8 @@ func TestUnreadableConfig(t *testing.T) {
 	}
 }
 
-// TestConfigTurnsBad spoils the file between the check at the start and the
-// reading of the shim that was started.
+// TestConfigTurnsBad makes the file bad between two reads: the check by the start command, and
+// the read by the shim that it started.
 func TestConfigTurnsBad(t *testing.T) {
 	ctx := deadline(t)
 	path := writeConfig(t, liveConfig)
@@ -75,7 +75,7 @@ func TestConfigTurnsBad(t *testing.T) {
 	require.NoError(t, c.Shim.WaitLog(ctx, "the defaults are used"))
 	require.Len(t, logLines(c.Shim.Logs(), "level=error", "the defaults are used", path+":2: hold_timeout: ", "soon"), 1)
 	waitKills(t, c.Shim, c.ID, 1)
-	// Before the child is gone its memory is not free, and init would be next.
+	// Until the child is gone its memory is not free, and init would be killed next.
 	require.NoError(t, c.Stdio.WaitOutput(ctx, "child died"))
 	kill(t, c, unix.SIGTERM)
 	get(t, watchWait(ctx, c), 143)
@@ -83,16 +83,16 @@ func TestConfigTurnsBad(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// spoilAtOpen changes the file's text before its nth open from now is let go on:
-// the kernel asks this process whether it may (fanotify(7), FAN_OPEN_PERM).
+// spoilAtOpen changes the file's text before its nth open from now. The kernel asks this
+// process to permit each open (fanotify(7), FAN_OPEN_PERM).
 func spoilAtOpen(t *testing.T, path string, nth int, text string) <-chan error {
 	t.Helper()
-	file, err := os.OpenFile(path, os.O_RDWR, 0) // its own opens would be asked about too
+	file, err := os.OpenFile(path, os.O_RDWR, 0) // open before the mark, since this process would have to permit its own opens
 	require.NoError(t, err)
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY)
 	require.NoError(t, err)
 	require.NoError(t, unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path))
-	// Non-blocking, so that Close ends a Read; closing lets all opens go on.
+	// The descriptor is non-blocking, so that Close ends a Read. Close permits all opens.
 	asked := os.NewFile(uintptr(fd), "fanotify")
 	t.Cleanup(func() { _ = asked.Close() })
 	done := make(chan error, 1)
@@ -110,7 +110,7 @@ func spoilAtOpen(t *testing.T, path string, nth int, text string) <-chan error {
 	return done
 }
 
-// answerOpens lets opens go on, the nth after act.
+// answerOpens permits n opens, the last after act.
 func answerOpens(asked *os.File, nth int, act func() error) error {
 	buf := make([]byte, 4096)
 	for seen := 0; seen < nth; {
@@ -140,9 +140,9 @@ func answerOpens(asked *os.File, nth int, act func() error) error {
 	return nil
 }
 
-// TestConfigChanges has a shim keep the configuration that it was started with.
-// What comes later to its pod by the start command is refused, as a new pod is;
-// with containerd before 2.3 that is each container of the pod.
+// TestConfigChanges: a shim keeps the configuration with which it started. A start command that
+// comes later reads the new one, and refuses a bad one; with containerd before 2.3 that is the
+// case for each further container of the pod.
 func TestConfigChanges(t *testing.T) {
 	ctx := deadline(t)
 	path := writeConfig(t, liveConfig)

@@ -27,11 +27,11 @@ var (
 	beforeStart = []string{"created", "armed"}
 	onTheWay    = []string{"reaped", "read", "decided", "announced", "recorded", "before the release", "released"}
 	ofOOMsOnly  = []string{"acked: " + oomTopic, "acked"}
-	// At these the status may not be in the record yet.
+	// At these points the record may not have the status yet.
 	unrecorded = []string{"reaped", "read"}
 )
 
-// faulty starts a node whose shims die at a point.
+// faulty starts a node whose shims die at a fault point.
 func faulty(t *testing.T, point string) *shimtest.Node {
 	t.Helper()
 	return node(t, "", func(c *shimtest.Config) {
@@ -41,7 +41,7 @@ func faulty(t *testing.T, point string) *shimtest.Node {
 	})
 }
 
-// doomed starts a container whose shim may die before it can answer.
+// doomed starts a container whose shim may die before it answers.
 func doomed(t *testing.T, n *shimtest.Node, args func(*specs.Spec)) *shimtest.Box {
 	t.Helper()
 	b := n.NewBundle("c", args, small)
@@ -52,8 +52,8 @@ func doomed(t *testing.T, n *shimtest.Node, args func(*specs.Spec)) *shimtest.Bo
 	return c
 }
 
-// removal is what the delete command answers, and what containerd has of
-// TaskOOM by then.
+// removal is the answer of the delete command, and the number of TaskOOMs that containerd has
+// by then.
 type removal struct {
 	*task.DeleteResponse
 	stderr string
@@ -61,7 +61,7 @@ type removal struct {
 	took   time.Duration
 }
 
-// remove does what containerd does when a shim's connection is closed.
+// remove runs the delete command, as containerd does when a shim's connection is closed.
 func remove(t *testing.T, n *shimtest.Node, b *shimtest.Bundle) removal {
 	t.Helper()
 	begun := time.Now()
@@ -72,7 +72,7 @@ func remove(t *testing.T, n *shimtest.Node, b *shimtest.Bundle) removal {
 	return removal{answer, stderr, len(ooms), took}
 }
 
-// requireRemoved makes sure that nothing is left of a container and its shim.
+// requireRemoved wants nothing left of a container and its shim.
 func requireRemoved(t *testing.T, n *shimtest.Node, s *shimtest.Shim, b *shimtest.Bundle) {
 	t.Helper()
 	require.NoFileExists(t, strings.TrimPrefix(s.Address, "unix://"), "the socket of a dead shim")
@@ -83,17 +83,17 @@ func requireRemoved(t *testing.T, n *shimtest.Node, s *shimtest.Shim, b *shimtes
 	require.Empty(t, entries, "runc's state")
 }
 
-// TestShimDiesOnTheWay has the shim killed, or crash, at each point on the way
-// of an exit. Whoever removes its container gives the true exit, and containerd
-// has the TaskOOM before that if it was one. FAULT_RUNS says how often.
+// TestShimDiesOnTheWay has the shim killed, or crash, at each point on the way of an exit. The
+// delete command must return the true exit, and containerd must have the TaskOOM before that if
+// the exit was an OOM. FAULT_RUNS is the number of runs.
 func TestShimDiesOnTheWay(t *testing.T) {
 	for _, exit := range []struct {
 		name   string
 		args   []string
 		status uint32
 		oom    bool
-		// unreaped is what is to be said where the shim died before anyone has
-		// recorded the status, which is then taken to be 137.
+		// unreaped is the expected verdict if the shim died before it recorded the status. The
+		// status is then taken to be 137.
 		unreaped bool
 		points   []string
 	}{
@@ -131,15 +131,15 @@ func TestShimDiesOnTheWay(t *testing.T) {
 	}
 }
 
-// reportedOnce compares the TaskOOMs. A shim that died between containerd's
-// ack and its record of that can't have known: then there are two. Of
-// init's own kill containerd may have been told before the exit.
+// reportedOnce compares the TaskOOMs. A shim that died between containerd's ack and the record
+// of that ack has left no trace of the ack: then there are two. For a kill of init, an early
+// TaskOOM may have come before the exit.
 func reportedOnce(t *testing.T, got removal, oom, early bool, point string) {
 	t.Helper()
 	switch {
 	case !oom:
 		require.Zero(t, got.ooms, "%s", got.stderr)
-	case early || point == "announced" || point == "recorded": // it may have been taken already
+	case early || point == "announced" || point == "recorded": // the TaskOOM may have been acked already
 		require.Contains(t, []int{1, 2}, got.ooms, "%s", got.stderr)
 	case point == "acked: "+oomTopic || point == "acked":
 		require.Equal(t, 2, got.ooms, "%s", got.stderr)
@@ -148,7 +148,7 @@ func reportedOnce(t *testing.T, got removal, oom, early bool, point string) {
 	}
 }
 
-// TestShimDiesBeforeTheStart has it die in Create: nothing ran, nothing is OOM.
+// TestShimDiesBeforeTheStart has the shim die in Create: nothing ran, and nothing is an OOM.
 func TestShimDiesBeforeTheStart(t *testing.T) {
 	for _, point := range beforeStart {
 		t.Run(point, func(t *testing.T) {
@@ -167,8 +167,8 @@ func TestShimDiesBeforeTheStart(t *testing.T) {
 	}
 }
 
-// TestShimDiesInTheDelete has it die when the container is gone and containerd
-// has no answer.
+// TestShimDiesInTheDelete has the shim die when runc has deleted the container, and containerd
+// has no answer yet.
 func TestShimDiesInTheDelete(t *testing.T) {
 	n := faulty(t, "deleted")
 	c := n.Run("c", shimtest.Args("hog"), small)
@@ -182,9 +182,8 @@ func TestShimDiesInTheDelete(t *testing.T) {
 	requireRemoved(t, n, c.Shim, c.Bundle)
 }
 
-// TestTheRemoverDiesToo kills the delete command as well, as containerd does
-// when it takes too long. The next one says the same, though the cgroup may be
-// gone by then.
+// TestTheRemoverDiesToo has the delete command die as well, as when containerd kills a slow
+// one. The next delete command must return the same, though the cgroup may be gone by then.
 func TestTheRemoverDiesToo(t *testing.T) {
 	for _, point := range []string{"collected", "removed"} {
 		t.Run(point, func(t *testing.T) {
@@ -207,8 +206,8 @@ func TestTheRemoverDiesToo(t *testing.T) {
 	}
 }
 
-// TestInitOutlivesTheShim kills the shim of a container that runs, also one with
-// a killed child: that it is removed is no OOM.
+// TestInitOutlivesTheShim kills the shim of a running container, also of one with a killed
+// child. The removal of the container is no OOM.
 func TestInitOutlivesTheShim(t *testing.T) {
 	for name, test := range map[string]struct {
 		args  []string
@@ -232,8 +231,8 @@ func TestInitOutlivesTheShim(t *testing.T) {
 	}
 }
 
-// TestKilledAfterTheShim has init OOM-killed when its shim is dead already, so
-// that nobody has its status.
+// TestKilledAfterTheShim has init OOM-killed when its shim is dead already: nobody has the
+// status.
 func TestKilledAfterTheShim(t *testing.T) {
 	n := node(t, "")
 	c := n.Run("c", shimtest.Args("hog", "16"), small)
@@ -246,8 +245,8 @@ func TestKilledAfterTheShim(t *testing.T) {
 	requireRemoved(t, n, c.Shim, c.Bundle)
 }
 
-// killInit has the OOM killer end init for what another process in its cgroup
-// takes, and waits for its end.
+// killInit has the OOM killer end init because of another process in the same cgroup, and waits
+// for init's end.
 func killInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", c.Pid), []byte("1000"), 0o644))
@@ -260,14 +259,14 @@ func killInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	_ = hog.Wait()
 }
 
-// runs reports whether a process has not ended, reaped or not.
+// runs reports whether a process runs. A process that has ended and was not reaped does not.
 func runs(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
-// TestStoppedThenTheShimDies has containerd ask for the stop, and the shim die
-// before its verdict: the stop is in the record.
+// TestStoppedThenTheShimDies has containerd ask for the stop, and the shim die before its
+// verdict. The record has the request.
 func TestStoppedThenTheShimDies(t *testing.T) {
 	n := faulty(t, "reaped")
 	c := n.Run("c", shimtest.Args("child-oom-sleep"), small)
@@ -280,14 +279,14 @@ func TestStoppedThenTheShimDies(t *testing.T) {
 	require.Contains(t, got.stderr, "rule=3")
 }
 
-// TestTheEndpointOfADeadShim has the endpoint not answer, or be away, when the
-// container is removed: the answer is right, and in time for containerd.
+// TestTheEndpointOfADeadShim has the endpoint not answer, or be absent, when the container is
+// removed. The answer must be right, and within containerd's time.
 func TestTheEndpointOfADeadShim(t *testing.T) {
-	// containerd's own bound (core/runtime/v2/shim.go, cleanupTimeout).
+	// containerd's own limit (core/runtime/v2/shim.go, cleanupTimeout).
 	const cleanup = 5 * time.Second
 	for name, test := range map[string]struct {
 		spoil func(n *shimtest.Node) (mend func())
-		left  bool // to a deferred publisher
+		left  bool // the TaskOOM is left to a deferred publisher
 	}{
 		"never answers": {func(n *shimtest.Node) func() { return n.Events.Hold(isOOM) }, true},
 		"is away": {func(n *shimtest.Node) func() {
@@ -301,7 +300,7 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := faulty(t, "decided")
-			c := doomed(t, n, shimtest.Args("child-oom-exit", "7")) // which no OOM notification can foretell
+			c := doomed(t, n, shimtest.Args("child-oom-exit", "7")) // no early TaskOOM is possible here
 			require.NoError(t, c.Shim.WaitExit(deadline(t)))
 			mend := test.spoil(n)
 			got := remove(t, n, c.Bundle)
@@ -325,13 +324,13 @@ func TestTheEndpointOfADeadShim(t *testing.T) {
 	}
 }
 
-// deferredPublishers are the processes of a node that are left behind with a TaskOOM.
+// deferredPublishers returns the pids of a node's deferred publishers.
 func deferredPublishers(t *testing.T, n *shimtest.Node) (pids []string) {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
 	for _, file := range lines {
-		line, _ := os.ReadFile(file) // it may have ended
+		line, _ := os.ReadFile(file) // the process may have ended
 		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
 		if strings.HasSuffix(string(line), "\x00publish\x00") && strings.Contains(string(env), n.Dir+"/") {
 			pids = append(pids, file)
@@ -340,7 +339,7 @@ func deferredPublishers(t *testing.T, n *shimtest.Node) (pids []string) {
 	return pids
 }
 
-// TestAPodOfADeadShim kills a pod's shim: each container is told of by itself.
+// TestAPodOfADeadShim kills a pod's shim: each container is reported by itself.
 func TestAPodOfADeadShim(t *testing.T) {
 	n := node(t, "")
 	sandbox := pod(t, n)

@@ -19,20 +19,22 @@ import (
 )
 
 const (
-	// within is where the moments are: before, in and after a container's end.
+	// within is the length of the time around a container's end from which the moments are
+	// drawn.
 	within = 150 * time.Millisecond
-	// away is the longest that an endpoint fails for, where it gets well by itself.
+	// away is the longest time of a failure that ends by itself.
 	away = 300 * time.Millisecond
-	// late is how long one answer takes.
+	// late is the time until one answer comes.
 	late = 20 * time.Second
-	// atOnce is how many containers meet their endpoint's failure at a time.
+	// atOnce is the number of containers that meet a failure of their endpoint at the same
+	// time.
 	atOnce = 8
-	// lateAtOnce is for those that only wait.
+	// lateAtOnce is the same for containers that only wait.
 	lateAtOnce = 25
 )
 
-// failing are the ways for an events endpoint to fail. Each begins to, and returns
-// what ends it: after a while, or when the container was deleted.
+// failing are the ways for an events endpoint to fail. Each function begins the failure, and
+// returns a function that ends it: after a while, or when the container was deleted.
 var failing = []struct {
 	name   string
 	begin  func(*shimtest.Events) (end func())
@@ -63,9 +65,9 @@ var endings = []ending{
 	{"stop", []string{"trap-term", "143"}, 143, quiet},
 }
 
-// TestEndpointFailsAtRandom has the endpoint begin to fail at a random moment.
-// The exit shows within the hold timeout and is right, and each event is taken once and
-// in its order. FAULT_RUNS says how often, FAULT_SEED repeats the moments.
+// TestEndpointFailsAtRandom has the endpoint begin to fail at a random moment. The exit must
+// show within the hold timeout and be right, and each event must be accepted once and in its
+// order. FAULT_RUNS is the number of runs, FAULT_SEED repeats the moments.
 func TestEndpointFailsAtRandom(t *testing.T) {
 	seed, runs := faultSeed(t), counts.FromEnv(t, "FAULT_RUNS", 1)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package fire puts the real shim under fire: an events endpoint that holds,
-// refuses, delays or loses events or is not there, input that does not hold, a
-// kernel that can't be read, and a thousand containers.
+// Package fire tests the real shim under trouble: an events endpoint that holds, refuses,
+// delays or loses events or is absent, bad input, a kernel whose counters cannot be read, and a
+// thousand containers.
 package fire
 
 import (
@@ -40,15 +40,15 @@ const (
 	codeAnnotation   = "oomwitness.io/oom-exit-code"
 	nameAnnotation   = "io.kubernetes.cri.container-name"
 
-	// killed is the shim's log line at a kill that init survives.
+	// killed is the shim's log line for a kill that init survives.
 	killed = "the OOM killer ended a process of the container"
 
 	statusKilled = 137
-	// poll is the pause between looks over a process boundary.
+	// poll is the pause between two questions to another process.
 	poll = 2 * time.Millisecond
 )
 
-// small is a limit that a hog has soon reached, and that runc's own init fits in.
+// small is a limit that a hog reaches soon, and in which runc's own init fits.
 var small = shimtest.MemoryLimit(32 << 20)
 
 var (
@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// node starts a node whose shims read the given configuration.
+// node starts a node with the given configuration for its shims.
 func node(t *testing.T, config string, change ...func(*shimtest.Config)) *shimtest.Node {
 	t.Helper()
 	cfg := shimtest.Config{Env: []string{configEnv(writeConfig(t, config))}}
@@ -83,7 +83,7 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// deadline is for a test that is done in seconds, on a node that is not slow.
+// deadline returns a context for a test that takes seconds, on a node that is not slow.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*shimtest.Patience)
@@ -91,14 +91,14 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
-// sight is when and how an exit was seen by one API path.
+// sight is the time and the status at which an exit was seen by one API path.
 type sight struct {
 	at     time.Time
 	status uint32
 	err    error
 }
 
-// watch looks for the exit on an API path of its own.
+// watch calls path until it shows the exit, and sends the sight.
 func watch(path func() (uint32, error)) <-chan sight {
 	seen := make(chan sight, 1)
 	go func() {
@@ -139,9 +139,9 @@ func event(t *testing.T, n *shimtest.Node, topic, id string) *shimtest.Event {
 	return e
 }
 
-// topics are those of a container's events, in their order, but for this: a
-// TaskStart that a TaskOOM has overtaken stands before it. Upstream publishes
-// TaskStart only when runc has returned, and the kernel may be faster.
+// topics returns the topics of a container's events in their order, with one exception:
+// TaskStart stands before TaskOOM even if it came after. Upstream publishes TaskStart when runc
+// has returned, and the kernel may be faster.
 func topics(events []*shimtest.Event, id string) []string {
 	var all []string
 	for _, e := range events {
@@ -156,8 +156,8 @@ func topics(events []*shimtest.Event, id string) []string {
 	return all
 }
 
-// wantEvents compares all the events of a container that containerd has
-// acked, in their order, and what they name.
+// wantEvents compares all events of a container that containerd has acked: their order, and the
+// IDs in them.
 func wantEvents(t *testing.T, n *shimtest.Node, c *shimtest.Box, want ...string) {
 	t.Helper()
 	require.Equal(t, want, topics(n.Events.All(), c.ID))
@@ -175,7 +175,7 @@ func wantEvents(t *testing.T, n *shimtest.Node, c *shimtest.Box, want ...string)
 	}
 }
 
-// onlyOurs makes sure that no event names a container that nobody made.
+// onlyOurs wants that every event names one of these containers.
 func onlyOurs(t *testing.T, n *shimtest.Node, ids ...string) {
 	t.Helper()
 	for _, e := range n.Events.Attempts() {
@@ -183,7 +183,7 @@ func onlyOurs(t *testing.T, n *shimtest.Node, ids ...string) {
 	}
 }
 
-// end deletes a container and ends its shim: no event can come after that.
+// end deletes a container and ends its shim: after that no event can come.
 func end(t *testing.T, c *shimtest.Box) {
 	t.Helper()
 	ctx := deadline(t)
@@ -201,7 +201,7 @@ func shutdown(t *testing.T, c *shimtest.Box) {
 	require.NoError(t, c.Shim.WaitExit(ctx))
 }
 
-// startExec runs the workload as one more process of a container.
+// startExec runs the workload as a further process of a container.
 func startExec(ctx context.Context, api task.TTRPCTaskService, id, exec string, args ...string) error {
 	spec, err := json.Marshal(&specs.Process{Args: append([]string{workload.Path}, args...), Cwd: "/"})
 	if err != nil {
@@ -229,15 +229,15 @@ func endExec(ctx context.Context, api task.TTRPCTaskService, id, exec string) (u
 	return exit.ExitStatus, nil
 }
 
-// logLines are the shim's log lines that have all the texts in them.
+// logLines returns the lines of a shim's log that have all of the texts.
 func logLines(log string, texts ...string) []string {
 	return slices.DeleteFunc(strings.Split(log, "\n"), func(line string) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) })
 	})
 }
 
-// waitKills waits until the shim has noted that many kills that a container's
-// init has survived.
+// waitKills waits until the shim has logged that number of kills that a container's init has
+// survived.
 func waitKills(t *testing.T, s *shimtest.Shim, id string, kills int) {
 	t.Helper()
 	ctx := deadline(t)
@@ -246,7 +246,7 @@ func waitKills(t *testing.T, s *shimtest.Shim, id string, kills int) {
 	}
 }
 
-// kill sends a signal that containerd did not ask for.
+// kill sends a signal for which containerd did not ask.
 func kill(t *testing.T, c *shimtest.Box, signal unix.Signal) {
 	t.Helper()
 	require.NoError(t, unix.Kill(c.Pid, signal))

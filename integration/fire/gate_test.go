@@ -15,14 +15,15 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// patient is a bound that no test lives to see: what is shown was let through.
+// patient is a hold timeout longer than any test: an exit that shows was released for another
+// reason.
 const patient = "hold_timeout = '5m'\n"
 
-// full is what becomes of an OOM kill, from end to end.
+// full are the events of a container that is OOM-killed, from end to end.
 var full = []string{createTopic, startTopic, oomTopic, exitTopic, deleteTopic}
 
-// TestNeverAnswered leaves TaskOOM unanswered. The exit shows when the hold timeout
-// has passed, and still no TaskExit comes before the TaskOOM is through.
+// TestNeverAnswered leaves TaskOOM unanswered. The exit shows when the hold timeout has passed,
+// and no TaskExit comes before the TaskOOM is acked.
 func TestNeverAnswered(t *testing.T) {
 	const bound = 2 * time.Second
 	ctx := deadline(t)
@@ -56,7 +57,7 @@ func TestNeverAnswered(t *testing.T) {
 	onlyOurs(t, n, c.ID)
 }
 
-// TestRefused has the endpoint answer with errors, and then take.
+// TestRefused has the endpoint answer with errors first, and then accept.
 func TestRefused(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, patient)
@@ -81,8 +82,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestAbsent has no endpoint from before the container's creation on, until it
-// comes back while the exit is held, or after the hold timeout.
+// TestAbsent has no endpoint from before the container's creation on. The endpoint comes back
+// while the exit is held, or after the hold timeout.
 func TestAbsent(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
@@ -132,8 +133,8 @@ func TestClosed(t *testing.T) {
 		"not taken": {drop, full, []string{
 			createTopic, startTopic, oomTopic, oomTopic, oomTopic, exitTopic, exitTopic, deleteTopic,
 		}},
-		// The shim can't know that the first was taken, and a TaskOOM twice does
-		// no harm; one that is missing does.
+		// The shim cannot know that the first TaskOOM was accepted. A second TaskOOM does no
+		// harm; a missing one does.
 		"taken, the answer lost": {
 			func(n *shimtest.Node) { n.Events.LoseAnswer(isOOM, 1) },
 			[]string{createTopic, startTopic, oomTopic, oomTopic, exitTopic, deleteTopic},
@@ -154,7 +155,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestClosedWhileHeld cuts the connection on which a TaskOOM is unanswered.
+// TestClosedWhileHeld closes the connection on which a TaskOOM waits for its answer.
 func TestClosedWhileHeld(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, patient)
@@ -173,8 +174,8 @@ func TestClosedWhileHeld(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// TestDelayed has the endpoint take half a second for TaskOOM. No API path shows
-// the exit before it has acked it.
+// TestDelayed has the endpoint answer TaskOOM after half a second. No API path shows the exit
+// before that answer.
 func TestDelayed(t *testing.T) {
 	const delay = 500 * time.Millisecond
 	for name, path := range map[string]func(context.Context, *shimtest.Box) (uint32, error){
@@ -210,7 +211,7 @@ func TestDelayed(t *testing.T) {
 	}
 }
 
-// stopped asks for the state until it is STOPPED.
+// stopped calls State until the state is STOPPED.
 func stopped(ctx context.Context, c *shimtest.Box) (uint32, error) {
 	for {
 		state, err := c.State(ctx)
@@ -223,7 +224,7 @@ func stopped(ctx context.Context, c *shimtest.Box) (uint32, error) {
 	}
 }
 
-// deleted asks for the delete until the container has stopped.
+// deleted calls Delete until the call succeeds.
 func deleted(ctx context.Context, c *shimtest.Box) (uint32, error) {
 	for {
 		answer, err := c.Delete(ctx)
@@ -245,7 +246,7 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// createIn makes a container that is not started yet.
+// createIn creates a container, and does not start it.
 func createIn(t *testing.T, s *shimtest.Shim, b *shimtest.Bundle) *shimtest.Box {
 	t.Helper()
 	answer, err := s.Task().Create(deadline(t), b.CreateRequest())

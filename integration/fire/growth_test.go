@@ -20,11 +20,11 @@ import (
 
 const (
 	warmUp = 20
-	// slack is for a goroutine or descriptor that comes and goes.
+	// slack is for a goroutine or a descriptor that exists for a moment.
 	slack = 2
 )
 
-// size is what a shim takes up.
+// size is what a shim uses: goroutines, descriptors and memory.
 type size struct{ goroutines, fds, rss int }
 
 func measure(ctx context.Context, s *shimtest.Shim) (size, error) {
@@ -48,8 +48,8 @@ func measure(ctx context.Context, s *shimtest.Shim) (size, error) {
 	return size{goroutines: len(stacks), fds: len(fds), rss: rss}, err
 }
 
-// TestGrowth runs many containers in one shim, which is no larger after them
-// than it was after the first few. LEAK_RUNS says how many.
+// TestGrowth runs many containers in one shim. After the last container the shim may be no
+// larger than after the first few. LEAK_RUNS is the number of containers.
 func TestGrowth(t *testing.T) {
 	n := node(t, "")
 	runs := counts.FromEnv(t, "LEAK_RUNS", 100)
@@ -59,7 +59,7 @@ func TestGrowth(t *testing.T) {
 	require.NoError(t, err)
 	round(t, n, sandbox, warmUp, warmUp+runs)
 
-	// What the last containers have left goes away in its own time.
+	// What belongs to the last containers goes away a little later.
 	ctx, cancel := context.WithTimeout(t.Context(), shimtest.Patience)
 	defer cancel()
 	var after size
@@ -87,8 +87,8 @@ func settle(ctx context.Context) bool {
 	}
 }
 
-// round runs containers of four kinds over one connection, as a pod that
-// restarts its containers for ever does.
+// round runs containers of four kinds over one connection, as a pod does that restarts its
+// containers for ever.
 func round(t *testing.T, n *shimtest.Node, sandbox *shimtest.Box, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
@@ -120,7 +120,7 @@ func round(t *testing.T, n *shimtest.Node, sandbox *shimtest.Box, from, to int) 
 	}
 }
 
-// execAndStop execs until the workload must have its handler for SIGTERM.
+// execAndStop repeats an exec until the workload has its handler for SIGTERM.
 func execAndStop(t *testing.T, c *shimtest.Box) {
 	t.Helper()
 	ctx := deadline(t)
@@ -133,6 +133,6 @@ func execAndStop(t *testing.T, c *shimtest.Box) {
 	stop := watchWait(ctx, c)
 	for len(stop) == 0 && ctx.Err() == nil {
 		require.NoError(t, pause(ctx))
-		_, _ = api.Kill(ctx, &task.KillRequest{ID: c.ID, Signal: 15}) // the first may have come too early
+		_, _ = api.Kill(ctx, &task.KillRequest{ID: c.ID, Signal: 15}) // the first SIGTERM may have come before the handler
 	}
 }

@@ -21,9 +21,8 @@ import (
 
 const execs = 300
 
-// TestTooManyEvents has execs come and go while the endpoint is absent, until
-// more events wait than are kept. The TaskOOM and init's TaskExit are not among
-// those that are dropped.
+// TestTooManyEvents has execs come and go while the endpoint is absent, until more events wait
+// than the queue keeps. TaskOOM and init's TaskExit are never dropped.
 func TestTooManyEvents(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "hold_timeout = '1s'\n")
@@ -54,7 +53,7 @@ func TestTooManyEvents(t *testing.T) {
 	require.Len(t, n.Events.All(), 2+3*execs+3+3-len(all), "sent or dropped, nothing else")
 }
 
-// crowd runs execs, some at a time.
+// crowd runs many execs, some of them at the same time.
 func crowd(t *testing.T, c *shimtest.Box) {
 	t.Helper()
 	const workers = 3
@@ -80,7 +79,7 @@ func comeAndGo(ctx context.Context, c *shimtest.Box, id string) error {
 	return err
 }
 
-// lastOfInit are the topics of init's own last events, in their order.
+// lastOfInit returns the topics of init's last events, in their order.
 func lastOfInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) []string {
 	t.Helper()
 	var last []string

@@ -14,10 +14,10 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// startAlone calls a shim's start as containerd 2.2 does, where no ledger is loaded
-// and none was refused: in namespaces of its own, which end with all that runs in
-// them. It prints what is pinned then, and why a ledger was refused. With a second
-// argument it copies that command beside the shim, and does the same once more.
+// startAlone is a script that calls a shim's start as containerd 2.2 does, where no ledger is
+// loaded and no load was refused: in namespaces of its own, which end with all their processes.
+// It prints what is pinned then, and why a load was refused. With a second argument it copies
+// that command beside the shim, and repeats all.
 const startAlone = `set -e
 mount -t proc proc /proc
 mkdir -p /run/oomwitness
@@ -32,9 +32,9 @@ start "$1" alone
 [ -z "$2" ] || cp "$2" "$(dirname "$1")/oomwitness"
 [ -z "$2" ] || start "$1" again`
 
-// TestLoaderBeside starts a shim with the command that loads the ledger beside it, and
-// one whose file is all that was copied to the node: that shim starts too, and says
-// what is missing and where to put it. The next shim loads the ledger if it is there.
+// TestLoaderBeside starts a shim with the command that loads the ledger beside it, and a shim
+// that was copied to the node alone. The shim alone starts too, and logs which file is missing
+// and where to put it. With the file there, the next shim loads the ledger.
 func TestLoaderBeside(t *testing.T) {
 	const pinned = `g\d+_\d+_[ABC]_\d+\n$`
 	for name, c := range map[string]struct {

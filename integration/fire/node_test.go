@@ -19,9 +19,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestSpoiltCounters covers a container's counter file while it runs. Its exit
-// shows all the same, the log says what could not be read, and the containers
-// beside it keep their TaskOOM.
+// TestSpoiltCounters covers a container's counter file while the container runs. Its exit shows
+// all the same, the log has the read error, and other containers keep their TaskOOM.
 func TestSpoiltCounters(t *testing.T) {
 	n := node(t, patient)
 	sandbox := pod(t, n)
@@ -68,8 +67,8 @@ func spoiltExit(t *testing.T, n *shimtest.Node, sandbox *shimtest.Box, name, wit
 		filepath.Base(counterFile(n, name)), says, "total="), 1)
 }
 
-// TestHangingCounters has the counters never answer. A request of containerd's
-// waits for the hold timeout at most, and others of the pod not at all.
+// TestHangingCounters has the counters never answer. A request of containerd waits for the hold
+// timeout at most, and other containers of the pod do not wait.
 func TestHangingCounters(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 upstream's own watcher reads the same file, and with it the one goroutine hangs that handles all exits")
@@ -108,21 +107,21 @@ func TestHangingCounters(t *testing.T) {
 	}
 }
 
-// coverStuck puts a fifo over a file, which nobody can open for reading.
+// coverStuck mounts a fifo over a file. An open for reading then blocks.
 func coverStuck(t *testing.T, path string) {
 	t.Helper()
 	stuck := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, unix.Mkfifo(stuck, 0o644))
 	cover(t, path, stuck)
-	t.Cleanup(func() { // lets go of those who wait
+	t.Cleanup(func() { // unblocks the readers
 		if f, err := os.OpenFile(stuck, os.O_RDWR, 0); err == nil {
 			_ = f.Close()
 		}
 	})
 }
 
-// TestCgroupGone removes the cgroup before the exit. What was read before still
-// counts, for the verdict and in the metrics.
+// TestCgroupGone removes the cgroup before the exit. Counters that were read before still
+// count, for the verdict and in the metrics.
 func TestCgroupGone(t *testing.T) {
 	for name, test := range map[string]struct {
 		args  []string
@@ -157,8 +156,8 @@ func TestCgroupGone(t *testing.T) {
 	}
 }
 
-// TestBadRuntime has runc missing, and something else in its place. The next
-// container with the right one, of the same name, runs.
+// TestBadRuntime has runc missing, or another file in its place. The next container with a good
+// runc, of the same name, runs.
 func TestBadRuntime(t *testing.T) {
 	wrong, err := exec.LookPath("true")
 	require.NoError(t, err)
@@ -194,7 +193,7 @@ func TestBadRuntime(t *testing.T) {
 	}
 }
 
-// TestNoSpec takes config.json out of a bundle, or spoils it.
+// TestNoSpec removes config.json from a bundle, or damages it.
 func TestNoSpec(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"missing":   os.Remove,
@@ -234,7 +233,7 @@ func errOf(err error, mkdir func(string, os.FileMode) error, path string) error 
 	return mkdir(path, 0o755)
 }
 
-// TestNoMemoryController runs containers where nothing can be told of OOMs.
+// TestNoMemoryController runs containers where no evidence of OOMs can be read.
 func TestNoMemoryController(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 runc refuses a tree whose cgroup.controllers is covered")

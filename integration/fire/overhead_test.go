@@ -24,7 +24,7 @@ var (
 	overheadLine = regexp.MustCompile(`(?m)^ {4}memory: (\S+)$`)
 )
 
-// pss is a shim's memory in KiB, with its share of what it shares with others.
+// pss returns the PSS of a shim's memory, KiB: its own pages, and its share of shared pages.
 func pss(t *testing.T, s *shimtest.Shim) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.Pid()))
@@ -36,9 +36,9 @@ func pss(t *testing.T, s *shimtest.Shim) int {
 	return kib
 }
 
-// TestOverhead measures what a pod costs beside its containers: the memory of its
-// shim, among as many others, after a few containers. The RuntimeClass has to say
-// no less, and not absurdly more.
+// TestOverhead measures the cost of a pod beside its containers: the memory of its shim, on a
+// node with other shims, after a few containers. The overhead in the RuntimeClass must be no
+// less, and not far more.
 func TestOverhead(t *testing.T) {
 	text, err := os.ReadFile("../../runtime-class/runtimeclass.yaml")
 	if os.IsNotExist(err) {
@@ -51,7 +51,7 @@ func TestOverhead(t *testing.T) {
 
 	for _, shim := range []string{"stock", "oomwitness"} {
 		n := node(t, "", func(cfg *shimtest.Config) {
-			cfg.Protocol = shimtest.Current // the only one that both know
+			cfg.Protocol = shimtest.Current // both shims know this protocol alone
 			if shim == "stock" {
 				cfg.Shim = shimtest.Stock(t)
 			}

@@ -19,7 +19,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// ownStatus is the pod's choice for an OOM.
+// ownStatus is the status that the pod chooses for an OOM.
 const ownStatus = 217
 
 var (
@@ -27,7 +27,7 @@ var (
 	named   = func(name string) change { return shimtest.Annotation(nameAnnotation, name) }
 )
 
-// exitsAs compares the statuses in a container's events.
+// exitsAs wants that status in a container's events.
 func exitsAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, want uint32) {
 	t.Helper()
 	for _, e := range n.Events.Select(shimtest.Container(c.ID)) {
@@ -40,15 +40,15 @@ func exitsAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, want uint32) {
 	}
 }
 
-// TestExitCode has a pod choose the status of an OOM, for all its containers or
-// for one. All API paths show it, and other exits are as ever.
+// TestExitCode has a pod choose the status of an OOM, for all of its containers or for one. All
+// API paths show that status, and other exits are not changed.
 func TestExitCode(t *testing.T) {
 	n := node(t, patient)
 	sandbox := pod(t, n)
 	for name, test := range map[string]struct {
 		args       []string
-		signal     unix.Signal // by the node
-		stop       uint32      // by containerd
+		signal     unix.Signal // sent by the node
+		stop       uint32      // sent by containerd
 		annotation change
 		true, want uint32
 		oom        bool
@@ -94,8 +94,8 @@ func TestExitCode(t *testing.T) {
 	endPod(t, sandbox)
 }
 
-// TestExitCodeOfADeadShim has the shim die on the way of an OOM: whoever removes
-// the container says what the shim would have said, or has.
+// TestExitCodeOfADeadShim has the shim die on the way of an OOM. The delete command must return
+// the status that the shim would have reported, or has reported.
 func TestExitCodeOfADeadShim(t *testing.T) {
 	for _, point := range []string{"reaped", "decided", "before the release", "released", "deleted"} {
 		for args, want := range map[[2]string]uint32{{"hog", "0"}: ownStatus, {"exit", "3"}: 3} {
@@ -105,7 +105,7 @@ func TestExitCodeOfADeadShim(t *testing.T) {
 				s, err := n.StartShim(deadline(t), b)
 				require.NoError(t, err)
 				c := createIn(t, s, b)
-				_, _ = s.Task().Start(deadline(t), &task.StartRequest{ID: b.ID}) // it may die before it answers
+				_, _ = s.Task().Start(deadline(t), &task.StartRequest{ID: b.ID}) // the shim may die before it answers
 				wait := watchWait(deadline(t), c)
 				if point == "deleted" {
 					get(t, wait, want)
@@ -115,7 +115,7 @@ func TestExitCodeOfADeadShim(t *testing.T) {
 				require.NoError(t, s.WaitExit(deadline(t)))
 				got := remove(t, n, b)
 				if args[0] == "exit" && point == "reaped" && got.ExitStatus == statusKilled {
-					return // nobody had recorded the status
+					return // the status was not recorded
 				}
 				require.Equal(t, want, got.ExitStatus, "%s", got.stderr)
 				requireRemoved(t, n, s, b)
@@ -124,7 +124,7 @@ func TestExitCodeOfADeadShim(t *testing.T) {
 	}
 }
 
-// TestExitCodeAfterARestart has another containerd ask.
+// TestExitCodeAfterARestart has a restarted containerd ask for the status.
 func TestExitCodeAfterARestart(t *testing.T) {
 	for name, away := range map[string]bool{"killed while it is away": true, "it dies after the exit": false} {
 		t.Run(name, func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestExitCodeAfterARestart(t *testing.T) {
 	}
 }
 
-// TestExitCodeTooLate has the counters answer when the true status was reported.
-// That stays, on every API path; the TaskOOM comes all the same.
+// TestExitCodeTooLate has the counters answer after the true status was reported. The status
+// then stays, on every API path; the TaskOOM still comes.
 func TestExitCodeTooLate(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 upstream's own watcher reads the same file, and with it the one goroutine hangs that handles all exits")
@@ -166,7 +166,7 @@ func TestExitCodeTooLate(t *testing.T) {
 			killInit(t, n, c)
 			get(t, wait, statusKilled)
 			require.NoError(t, c.Shim.WaitLog(ctx, "the hold timeout has passed, the exit is released"))
-			uncover() // for the remover
+			uncover() // for the delete command
 			require.NotZero(t, kernelKills(t, n, c.ID))
 			if dies {
 				require.NoError(t, c.Shim.KillMidCall(ctx))
@@ -190,7 +190,7 @@ func TestExitCodeTooLate(t *testing.T) {
 	}
 }
 
-// coverStuckFor puts a fifo over a file until it is uncovered.
+// coverStuckFor mounts a fifo over a file until uncover is called.
 func coverStuckFor(t *testing.T, path string) (stuck string, uncover func()) {
 	t.Helper()
 	stuck = filepath.Join(t.TempDir(), "fifo")
@@ -199,14 +199,14 @@ func coverStuckFor(t *testing.T, path string) (stuck string, uncover func()) {
 	uncover = sync.OnceFunc(func() { require.NoError(t, unix.Unmount(path, unix.MNT_DETACH)) })
 	t.Cleanup(func() {
 		uncover()
-		if f, err := os.OpenFile(stuck, os.O_RDWR, 0); err == nil { // lets go of those who wait
+		if f, err := os.OpenFile(stuck, os.O_RDWR, 0); err == nil { // unblocks the readers
 			_ = f.Close()
 		}
 	})
 	return stuck, uncover
 }
 
-// TestForbidden refuses what the node's owner forbids, and nothing else.
+// TestForbidden: an annotation that the node's owner forbids is refused, and no other.
 func TestForbidden(t *testing.T) {
 	path := writeConfig(t, "allow = ['report', 'oom-exit-code']\n")
 	n := shimtest.Start(t, shimtest.Config{Env: []string{configEnv(path)}})
@@ -226,8 +226,8 @@ func TestForbidden(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// TestGroupOnCgroup1 refuses memory.oom.group where there is none, and leaves
-// nothing of the container.
+// TestGroupOnCgroup1: on cgroup v1 the annotation for memory.oom.group is refused, and nothing
+// of the container is left.
 func TestGroupOnCgroup1(t *testing.T) {
 	if unified() {
 		t.Skip("needs cgroup v1: on v2 there is a memory.oom.group")

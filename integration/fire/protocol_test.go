@@ -31,8 +31,8 @@ func eachProtocol(t *testing.T, test func(t *testing.T, protocol func(*shimtest.
 	}
 }
 
-// TestProtocols: the TaskOOM comes before the exit, a container joins the shim of
-// its pod, and a dead shim's delete finds what is left.
+// TestProtocols: the TaskOOM comes before the exit, a container joins the shim of its pod, and
+// the delete command of a dead shim finds the container.
 func TestProtocols(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
 		ctx := deadline(t)
@@ -54,7 +54,7 @@ func TestProtocols(t *testing.T) {
 	})
 }
 
-// TestStartOptions: what the start call asks for besides the container is done.
+// TestStartOptions: the shim carries out all options of the start call.
 func TestStartOptions(t *testing.T) {
 	cgroup, pids := shimCgroup(t)
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
@@ -72,14 +72,14 @@ func TestStartOptions(t *testing.T) {
 	})
 }
 
-// TestCoreScheduling: SCHED_CORE in the environment has the shim made with a cookie
-// of its own, and where the kernel has none to give, the start fails.
+// TestCoreScheduling: with SCHED_CORE in the environment the shim has a core scheduling cookie
+// of its own. On a kernel without core scheduling, the start fails.
 func TestCoreScheduling(t *testing.T) {
 	_, lacks := coreCookie(os.Getpid())
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
 		n := node(t, "", protocol, func(c *shimtest.Config) { c.Env = append(c.Env, "SCHED_CORE=1") })
 		s, err := n.StartShim(deadline(t), n.NewBundle("asks", shimtest.Args("sleep")))
-		if lacks != nil { // it takes SMT and CONFIG_SCHED_CORE
+		if lacks != nil { // the kernel needs SMT and CONFIG_SCHED_CORE
 			require.ErrorContains(t, err, "enable sched core support: "+lacks.Error())
 			return
 		}
@@ -106,8 +106,8 @@ func oomScore(t *testing.T, pid int) int {
 	return score
 }
 
-// shimCgroup makes a cgroup in each hierarchy, and returns its path and a file that
-// lists its processes.
+// shimCgroup makes a cgroup in each hierarchy. It returns the path, and a file that lists the
+// processes.
 func shimCgroup(t *testing.T) (path, pids string) {
 	t.Helper()
 	path = "/oomwitness-shims-" + strconv.Itoa(os.Getpid())
@@ -123,7 +123,7 @@ func shimCgroup(t *testing.T) (path, pids string) {
 		dir := filepath.Join(root, path)
 		require.NoError(t, os.Mkdir(dir, 0o755))
 		t.Cleanup(func() { require.NoError(t, os.Remove(dir)) })
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // on v1 a process needs both
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // on v1 a cpuset takes no process before both are set
 			if text, err := os.ReadFile(filepath.Join(root, file)); err == nil {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
 			}
@@ -136,8 +136,8 @@ func shimCgroup(t *testing.T) (path, pids string) {
 	return path, pids
 }
 
-// TestGenericOptions: runtimeoptions.v1.Options, as CRI, ctr and Docker send them
-// to a runtime type that they do not know, are taken as text and as a file.
+// TestGenericOptions sends runtimeoptions.v1.Options, as CRI, ctr and Docker do for runtime
+// types unknown to them. The shim takes the options as text and as a file.
 func TestGenericOptions(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
 		file := filepath.Join(t.TempDir(), "runc.toml")
@@ -171,8 +171,8 @@ func encodedOptions(t *testing.T, m proto.Message) *anypb.Any {
 	return &anypb.Any{TypeUrl: string(m.ProtoReflect().Descriptor().FullName()), Value: value}
 }
 
-// TestQueries: -info describes the runtime also with generic options, -v says the
-// version, and a flag that no shim has is refused.
+// TestQueries: -info describes the runtime, also with generic options; -v prints the version;
+// an unknown flag is refused.
 func TestQueries(t *testing.T) {
 	shim := shimtest.Ours(t)
 	any := encodedOptions(t, &runtimeoptions.Options{ConfigBody: fmt.Appendf(nil, "BinaryName = %q", shimtest.Runc(t))})

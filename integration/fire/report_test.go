@@ -13,10 +13,10 @@ import (
 
 const liveConfig = "hold_timeout = '5m'\nreport = 'live'\n"
 
-// quiet is what becomes of a container that no TaskOOM is due for.
+// quiet are the events of a container without a TaskOOM.
 var quiet = []string{createTopic, startTopic, exitTopic, deleteTopic}
 
-// TestReport kills a child and lets init exit with 0 later.
+// TestReport has a child OOM-killed, and init exit with 0 later.
 func TestReport(t *testing.T) {
 	live := shimtest.Annotation(reportAnnotation, "live")
 	for name, test := range map[string]struct {
@@ -46,8 +46,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestReportPrecedence has annotations and configuration disagree. The kill is
-// in the log in either mode, so that a TaskOOM would be on its way by then.
+// TestReportPrecedence has annotations and configuration disagree. The log has the kill in
+// either mode, and a TaskOOM would have been sent by then.
 func TestReportPrecedence(t *testing.T) {
 	pair := shimtest.Annotation
 	for config, tests := range map[string]map[string]struct {
@@ -92,8 +92,8 @@ func TestReportPrecedence(t *testing.T) {
 	}
 }
 
-// TestLiveOnce has one TaskOOM for each kill, and none more for an exit that
-// the last of them explains.
+// TestLiveOnce wants one TaskOOM for each kill, and no further one for an exit that the last
+// kill explains.
 func TestLiveOnce(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, liveConfig)
@@ -108,7 +108,7 @@ func TestLiveOnce(t *testing.T) {
 	waitKills(t, c.Shim, c.ID, 2)
 	_, err = n.Events.WaitN(ctx, isOOM, 2)
 	require.NoError(t, err)
-	kill(t, c, 15) // from elsewhere: the kill before it is the exit's cause
+	kill(t, c, 15) // sent by the node: the kill before it is the cause of the exit
 	get(t, watchWait(ctx, c), 143)
 	end(t, c)
 	require.Len(t, n.Events.Select(isOOM), 2)

@@ -19,16 +19,15 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// die ends containerd: its endpoint is gone, and so is its connection to the
-// shim.
+// die takes containerd away: its endpoint, and its connection to the shim.
 func die(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
 	t.Helper()
 	n.Events.StopListening()
 	require.NoError(t, c.Shim.Disconnect())
 }
 
-// back starts another containerd, which connects to the shim and asks for its
-// Pids. It gives how many events were accepted before.
+// back starts another containerd instance, which connects to the shim and calls Connect and
+// Pids. It returns the number of events that were accepted before.
 func back(t *testing.T, n *shimtest.Node, c *shimtest.Box) (before int) {
 	t.Helper()
 	ctx := deadline(t)
@@ -44,8 +43,8 @@ func back(t *testing.T, n *shimtest.Node, c *shimtest.Box) (before int) {
 	return before
 }
 
-// recovers does what CRI does then, and compares what it was told: the TaskOOM
-// after it had asked, before it saw the exit, and once more at the most.
+// recovers does what CRI does in its recovery, and compares the TaskOOMs: one after CRI's first
+// question and before CRI saw the exit, and at most one more.
 func recovers(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int) {
 	t.Helper()
 	recoversAs(t, n, c, before, statusKilled)
@@ -70,7 +69,8 @@ func recoversAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int, wan
 			early = append(early, e)
 		}
 	}
-	// One that was on its way when the question was is both unheard and late.
+	// A TaskOOM that was under way at the moment of the first question may not have been
+	// delivered: it counts as late.
 	require.NotEmpty(t, late, "of %v", topics(n.Events.All(), c.ID))
 	require.LessOrEqual(t, len(early)+len(late), 2, "of %v", topics(n.Events.All(), c.ID))
 	require.True(t, seen.at.After(late[len(late)-1].Accepted), "the exit was seen before the TaskOOM was taken")
@@ -79,11 +79,11 @@ func recoversAs(t *testing.T, n *shimtest.Node, c *shimtest.Box, before int, wan
 	require.Equal(t, deleteTopic, all[len(all)-1])
 }
 
-// ofCRI marks a container as one that CRI waits for and recovers.
+// ofCRI marks a container as a container of CRI, which CRI waits for and recovers.
 var ofCRI = shimtest.Annotation("io.kubernetes.cri.container-type", "container")
 
-// TestContainerdRestarts has containerd go away and another come at fixed
-// moments of an OOM.
+// TestContainerdRestarts has containerd go away, and another instance come, at fixed moments of
+// an OOM.
 func TestContainerdRestarts(t *testing.T) {
 	for name, run := range map[string]func(t *testing.T, n *shimtest.Node, c *shimtest.Box){
 		"before the kill": func(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
@@ -143,7 +143,7 @@ func TestContainerdRestarts(t *testing.T) {
 	}
 }
 
-// faultSeed is what random moments are drawn from.
+// faultSeed returns the seed of the random moments.
 func faultSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano()) % 1e9
@@ -156,8 +156,8 @@ func faultSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// TestContainerdRestartsAtRandom has it go away and another come at random
-// moments. FAULT_RUNS says how often, FAULT_SEED repeats a run.
+// TestContainerdRestartsAtRandom does the same at random moments. FAULT_RUNS is the number of
+// runs, FAULT_SEED repeats a run.
 func TestContainerdRestartsAtRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(faultSeed(t), 0))
 	for i := range counts.FromEnv(t, "FAULT_RUNS", 3) {
@@ -179,8 +179,8 @@ func TestContainerdRestartsAtRandom(t *testing.T) {
 	}
 }
 
-// TestExitWithoutContainerd has a task end while there is no containerd. All
-// that the next one asks has the true answer, and nothing of an OOM is told.
+// TestExitWithoutContainerd has a task end while there is no containerd. The next containerd
+// gets the true answer to each question, and no TaskOOM.
 func TestExitWithoutContainerd(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "")
@@ -195,7 +195,7 @@ func TestExitWithoutContainerd(t *testing.T) {
 	require.Len(t, pids.Processes, 1)
 	require.Equal(t, c.Pid, int(pids.Processes[0].Pid))
 	var state *task.StateResponse
-	require.Eventually(t, func() bool { // upstream notes an exit a little later than we do
+	require.Eventually(t, func() bool { // upstream notes an exit a little later than our shim
 		state, err = c.State(ctx)
 		return err != nil || state.Status == tasktypes.Status_STOPPED
 	}, shimtest.Patience, time.Millisecond)
@@ -212,12 +212,12 @@ func TestExitWithoutContainerd(t *testing.T) {
 	require.Equal(t, c.Pid, int(gone.Pid))
 	require.Equal(t, state.ExitedAt.AsTime(), gone.ExitedAt.AsTime())
 	shutdown(t, c)
-	// The answer to TaskStart may have been lost with its containerd.
+	// The ack of TaskStart may have been lost with the old containerd.
 	require.Equal(t, quiet, slices.Compact(topics(n.Events.All(), c.ID)))
 }
 
-// TestAnsweredLate has the endpoint take 20 s for TaskOOM: the exit shows at the
-// bound, the TaskExit only after, and nothing is sent twice.
+// TestAnsweredLate has the endpoint answer TaskOOM after 20 s. The exit shows after the hold
+// timeout, the TaskExit comes after the answer, and nothing is sent twice.
 func TestAnsweredLate(t *testing.T) {
 	const late, bound = 20 * time.Second, 5 * time.Second
 	ctx := deadline(t)
@@ -237,14 +237,14 @@ func TestAnsweredLate(t *testing.T) {
 	require.Equal(t, full, topics(n.Events.Attempts(), c.ID), "each was sent once")
 }
 
-// TestBadBundle has the bundle full, or read-only, once the container runs: the
-// OOM is told all the same, and if the shim dies by whoever removes the
-// container, from the record that was made at Create.
+// TestBadBundle has the bundle full, or read-only, once the container runs. The OOM is reported
+// all the same. If the shim dies, the delete command reports it from the record that was made
+// at Create.
 func TestBadBundle(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string, b *shimtest.Bundle){
 		"full": func(t *testing.T, _ string, b *shimtest.Bundle) {
 			fill(t, b.File("filler"), 4096)
-			fill(t, b.File("oomwitness.json"), 1) // the rest of its last page
+			fill(t, b.File("oomwitness.json"), 1) // fills the rest of the file's last page
 		},
 		"read-only": func(t *testing.T, dir string, _ *shimtest.Bundle) {
 			require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))

@@ -13,8 +13,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
-// inKubernetes has the containers in CRI's namespace of containerd: in others nobody believes
-// the annotations of CRI.
+// inKubernetes puts the containers into CRI's namespace of containerd: in other namespaces
+// CRI's annotations are not trusted.
 func inKubernetes(cfg *shimtest.Config) { cfg.Namespace = "k8s.io" }
 
 // spooled returns the exits of a container in the node's spool.
@@ -25,8 +25,8 @@ func spooled(t *testing.T, id string) []exits.Exit {
 	return slices.DeleteFunc(list, func(e exits.Exit) bool { return e.ID != id })
 }
 
-// TestSpool: the verdict of a container is known after the container is deleted, with the
-// names that CRI gave the container and the memory at the end.
+// TestSpool: the spool has the verdict of a deleted container, with the names from CRI and the
+// memory at the end.
 func TestSpool(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "", inKubernetes)
@@ -43,7 +43,7 @@ func TestSpool(t *testing.T) {
 	require.Equal(t, "app", e.Pod.Container)
 	require.Equal(t, n.Namespace(), e.Namespace)
 	require.EqualValues(t, smallLimit, *e.Memory.Limit)
-	if e.Memory.Peak != nil { // memory.peak is there from Linux 5.19 on
+	if e.Memory.Peak != nil { // Linux 5.19 and later have memory.peak
 		require.Greater(t, *e.Memory.Peak, uint64(smallLimit/2))
 	}
 }

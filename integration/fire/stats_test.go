@@ -13,7 +13,7 @@ import (
 
 const smallLimit = 32 << 20
 
-// TestStatsAfterOOM removes the cgroup of a container that was OOM-killed.
+// TestStatsAfterOOM asks for the metrics of an OOM-killed container whose cgroup is removed.
 func TestStatsAfterOOM(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "")
@@ -27,8 +27,8 @@ func TestStatsAfterOOM(t *testing.T) {
 	wantEvents(t, n, c, full...)
 }
 
-// TestStatsAfterExit has a child killed and init exit with 0: the kernel has
-// counted a kill, which the exit is not to be taken for.
+// TestStatsAfterExit has a child killed, and init exit with 0. The kernel has counted a kill,
+// and Stats must not show the kill as the exit's cause.
 func TestStatsAfterExit(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "")
@@ -42,7 +42,7 @@ func TestStatsAfterExit(t *testing.T) {
 	wantEvents(t, n, c, quiet...)
 }
 
-// TestStatsWhileRunning wants the kernel's own count.
+// TestStatsWhileRunning wants the kernel's own count from a running container.
 func TestStatsWhileRunning(t *testing.T) {
 	ctx := deadline(t)
 	n := node(t, "")
@@ -54,7 +54,7 @@ func TestStatsWhileRunning(t *testing.T) {
 		require.NoError(t, startExec(ctx, c.Shim.Task(), c.ID, "e", "child-oom-exit", "0"))
 		_, err := endExec(ctx, c.Shim.Task(), c.ID, "e")
 		require.NoError(t, err)
-		// Upstream publishes it from another goroutine than the next exec's start.
+		// Upstream publishes TaskExit and the next TaskStart from different goroutines.
 		_, err = n.Events.WaitN(ctx, shimtest.All(shimtest.Topic(exitTopic), shimtest.Container(c.ID)), int(kills))
 		require.NoError(t, err)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestSubscriberOnly has init killed while containerd is away. Nobody asks the
-// containerd that comes for the task, as with Docker and with "ctr events": those
-// clients subscribe again within seconds, and wait for events. TaskOOM and TaskExit
-// wait for the hold timeout, and each goes once. The TaskOOM goes once more where it was
-// acked before the Connect: this harness listens ahead of it, a containerd does not.
+// TestSubscriberOnly has init killed while containerd is away. Nobody asks the next containerd
+// for the task: the clients of Docker and of "ctr events" subscribe again within seconds, and
+// wait for events. TaskOOM and TaskExit are held for the hold timeout, and then sent once. A
+// TaskOOM that was acked before the Connect is sent once more: the endpoint of this test
+// accepts events before the Connect, and containerd does not.
 func TestSubscriberOnly(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol func(*shimtest.Config)) {
 		n := node(t, "hold_timeout = '1s'\n", protocol)
@@ -28,7 +28,7 @@ func TestSubscriberOnly(t *testing.T) {
 		before := back(t, n, c)
 		event(t, n, exitTopic, c.ID)
 		all := topics(n.Events.All()[before:], c.ID)
-		if all[0] == startTopic { // its ack was lost with the connection
+		if all[0] == startTopic { // the ack of TaskStart was lost with the connection
 			all = all[1:]
 		}
 		require.Contains(t, [][]string{{oomTopic, exitTopic}, {oomTopic, oomTopic, exitTopic}}, all)

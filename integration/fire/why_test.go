@@ -20,7 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/why"
 )
 
-// whyCommand runs "oomwitness why" as a node's operator does, without an agent.
+// whyCommand runs "oomwitness why" on a node without an agent.
 type whyCommand struct{ path, state string }
 
 func newWhy(t *testing.T, n *shimtest.Node) whyCommand {
@@ -41,7 +41,7 @@ func (w whyCommand) run(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// document returns the answer as JSON has it.
+// document returns the answer of -o json.
 func (w whyCommand) document(t *testing.T, args ...string) (why.Document, int) {
 	t.Helper()
 	out, status := w.run(t, append(args, "-o", "json")...)
@@ -60,8 +60,8 @@ func inPod(pod, container string) func(*specs.Spec) {
 	}
 }
 
-// TestWhy: each way to end is answered on a node without an agent, while the container
-// is there and after it is gone.
+// TestWhy asks for each way to end on a node without an agent, while the container exists and
+// after its deletion.
 func TestWhy(t *testing.T) {
 	n := node(t, "", inKubernetes)
 	command := newWhy(t, n)
@@ -116,8 +116,8 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// TestWhyRestarted: a container that was restarted five times has its newest run in full
-// and a line for each other one, and --previous shows the one before.
+// TestWhyRestarted: for a container that was restarted five times, the answer has the newest
+// run in full and a line for each other run. --previous shows the run before the newest.
 func TestWhyRestarted(t *testing.T) {
 	n := node(t, "", inKubernetes)
 	command := newWhy(t, n)

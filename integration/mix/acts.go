@@ -18,7 +18,7 @@ import (
 
 type act = func(context.Context, *Running) error
 
-// then does one thing after the other.
+// then returns an act that runs acts one after the other.
 func then(acts ...act) act {
 	return func(ctx context.Context, r *Running) error {
 		for _, a := range acts {
@@ -30,27 +30,28 @@ func then(acts ...act) act {
 	}
 }
 
-// Then does one thing after the other, once init has said that it is ready.
+// Then returns an act that runs acts one after the other, once init has printed that it is
+// ready.
 func Then(acts ...act) act { return then(append([]act{saidReady}, acts...)...) }
 
-// ChildDied waits until init says that its child was killed.
+// ChildDied waits until init prints that its child was killed.
 func ChildDied(ctx context.Context, r *Running) error { return childDied(ctx, r) }
 
-// ClientKill has containerd send a signal to init.
+// ClientKill returns an act in which containerd sends a signal to init.
 func ClientKill(s syscall.Signal) func(context.Context, *Running) error { return clientKill(s) }
 
-// ExecKilled runs an exec that hogs until it is killed.
+// ExecKilled runs an exec that hogs until the OOM killer ends it.
 func ExecKilled(ctx context.Context, r *Running) error { return execKilled(ctx, r) }
 
-// ExecEnds runs an exec of the workload with those arguments, and wants that status.
+// ExecEnds returns an act that runs an exec of the workload, and wants that status.
 func ExecEnds(status uint32, args ...string) func(context.Context, *Running) error {
 	return func(ctx context.Context, r *Running) error { return execEnds(ctx, r, status, args) }
 }
 
-// After lets time pass where that is what the case is about.
+// After returns an act that waits. It is for cases whose subject is a length of time.
 func After(d time.Duration) func(context.Context, *Running) error { return after(d) }
 
-// KillFromHost sends a signal to init past containerd.
+// KillFromHost returns an act that sends a signal to init past containerd.
 func KillFromHost(s syscall.Signal) func(context.Context, *Running) error {
 	return func(_ context.Context, r *Running) error { return syscall.Kill(int(r.Task.Pid()), s) }
 }
@@ -58,7 +59,7 @@ func KillFromHost(s syscall.Signal) func(context.Context, *Running) error {
 func childDied(ctx context.Context, r *Running) error { return r.out.wait(ctx, "child died") }
 func saidReady(ctx context.Context, r *Running) error { return r.out.wait(ctx, "ready") }
 
-// after lets time pass where that is what the case is about.
+// after returns an act that waits.
 func after(d time.Duration) act {
 	return func(ctx context.Context, _ *Running) error {
 		select {
@@ -91,7 +92,7 @@ func updateLimit(limit int64) act {
 	}
 }
 
-// execKilled runs an exec that is OOM-killed, and wants its exit at once.
+// execKilled runs an exec that is OOM-killed, and wants the exec's exit at once.
 func execKilled(ctx context.Context, r *Running) error {
 	return execEnds(ctx, r, sigKilled, []string{"hog"})
 }

@@ -15,17 +15,17 @@ import (
 	"syscall"
 )
 
-// spare is how much of the node's memory fillNode leaves: enough for a shim, runc
-// and a container to start.
+// spare is the memory of the node that fillNode leaves free: enough for a shim, runc and a
+// container to start.
 const spare = 256 * MiB
 
 // ballastCommand is the workload as a process of the node, outside any container.
 const ballastCommand = "oomwitness-workload"
 
-// notChosen is the oom_score_adj of what the OOM killer must leave alone.
+// notChosen is the oom_score_adj of a process that the OOM killer never chooses.
 const notChosen = -1000
 
-// outsider is the workload outside any container.
+// outsider is a process of the workload outside any container.
 type outsider struct {
 	cmd *exec.Cmd
 	out io.Reader
@@ -48,7 +48,7 @@ func startOutside(ctx context.Context, score int, args ...string) (*outsider, er
 	return o, nil
 }
 
-// ready waits until it says so.
+// ready waits until the process prints that it is ready.
 func (o *outsider) ready() error {
 	if !bufio.NewScanner(o.out).Scan() {
 		return errors.New("the process outside did not say that it is ready")
@@ -61,8 +61,8 @@ func (o *outsider) end() {
 	_ = o.cmd.Wait()
 }
 
-// fillNode fills the node's memory with a process outside any container that the
-// OOM killer will not choose, and gives the function that ends it.
+// fillNode fills the node's memory with a process outside any container that the OOM killer
+// never chooses. undo ends the process.
 func fillNode(ctx context.Context) (undo func(), err error) {
 	free, err := available()
 	if err != nil {
@@ -82,8 +82,8 @@ func fillNode(ctx context.Context) (undo func(), err error) {
 	return o.end, nil
 }
 
-// fillUntilGone fills the node's memory in the same way until the OOM killer has
-// ended the process of that PID, which should be the first in line.
+// fillUntilGone fills the node's memory in the same way, until the OOM killer has ended the
+// process with that PID.
 func fillUntilGone(ctx context.Context, pid int) error {
 	o, err := startOutside(ctx, notChosen, "fill-until", strconv.Itoa(pid))
 	if err != nil {
@@ -93,7 +93,7 @@ func fillUntilGone(ctx context.Context, pid int) error {
 	return o.ready()
 }
 
-// available reads MemAvailable of /proc/meminfo, in bytes.
+// available returns MemAvailable of /proc/meminfo, in bytes.
 func available() (int64, error) {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package mix runs containers that end in every way that matters, under a real
-// containerd and with a client that waits and deletes at once, and says what was
-// reported of each. The scenario tests, the comparison with the stock shim and
-// the demonstration all stand on it. It runs in the node's guest.
+// Package mix runs containers that end in every relevant way, under a real containerd, with a
+// client that calls Wait and then Delete at once. It returns what was reported of each. The
+// scenario tests, the comparison with the stock shim and the demonstration use it. It runs in
+// the node's guest.
 package mix
 
 import (
@@ -17,66 +17,67 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Want is the verdict of a case, as it should be reported.
+// Want is the expected report of a case.
 type Want struct {
 	// OOM reports whether the container should be reported as OOM-killed.
 	OOM bool
 	// Status is the exit status.
 	Status uint32
-	// Cause is the one in the record, where counters can tell it.
+	// Cause is the expected cause in the record, if counters can show it.
 	Cause string
-	// Init reports whether init was a victim, and Kills counts the processes killed;
-	// Unknown and 0 are not asked for. Only the ledger knows them.
+	// Init reports whether init was a victim, Kills counts the victims. Unknown and 0 are not
+	// compared. Only the ledger knows these two.
 	Init  oom.Known
 	Kills uint64
-	// LedgerOnly says that counters alone can't tell this case from an OOM: the
-	// design's rule 5 reports one.
+	// LedgerOnly says that counters alone cannot distinguish this case from an OOM: by rule 5
+	// of the verdict the shim then reports an OOM.
 	LedgerOnly bool
 }
 
-// Container is what a case runs.
+// Container describes the container of a case.
 type Container struct {
 	Binary  string // the workload, if empty
 	Args    []string
 	Limit   int64 // bytes; 0 is none
 	Unified map[string]string
 	Score   int    // oom_score_adj
-	Mems    string // NUMA nodes whose memory it may have
-	Nested  bool   // gets its cgroup tree writable
-	Output  bool   // what it prints is read
-	// Swap is how many bytes of swap it may have beside the limit; 0 for the default.
+	Mems    string // NUMA nodes whose memory the container may use
+	Nested  bool   // the container's cgroup is mounted writable
+	Output  bool   // the case reads the container's output
+	// Swap is the limit of swap beside Limit, bytes; 0 for the default.
 	Swap int64
-	// Rootfs is another root file system than the Runner's, Writable for its processes.
+	// Rootfs is a root file system other than the Runner's. Writable says that processes may
+	// write to it.
 	Rootfs   string
 	Writable bool
-	Path     string        // where programs are found, for init and its children
-	Mounts   []specs.Mount // further ones
-	// Annotations of the spec, beside the one that names the pod.
+	Path     string        // the PATH of init and its children
+	Mounts   []specs.Mount // further mounts
+	// Annotations are annotations of the spec, beside the one that names the pod.
 	Annotations map[string]string
 }
 
 // Case is one way for a container to end.
 type Case struct {
 	Name string
-	// Kernel says what the kernel does in it, for people.
+	// Kernel describes for people what the kernel does in this case.
 	Kernel string
 	Container
-	// Pod is the pod that it is in, with others; one of its own if empty and it
-	// needs one.
+	// Pod is the name of a pod shared with other cases. If it is empty, a case that needs a pod
+	// gets its own.
 	Pod string
-	// Sibling runs in the same pod, must be left alone and ends when it is over:
-	// it says that it is ready, and exits 0 at SIGTERM.
+	// Sibling runs in the same pod and must not be killed. It prints that it is ready, and
+	// exits with 0 at SIGTERM.
 	Sibling *Container
-	// PodLimit is the limit of the pod's cgroup.
+	// PodLimit is the limit of the pod's cgroup, bytes.
 	PodLimit int64
-	// Before prepares the node for the case, which then runs alone.
+	// Before prepares the node for the case. No other case runs at that time.
 	Before func(context.Context) (undo func(), err error)
 	// Act is what the client does between Start and the exit.
 	Act  func(context.Context, *Running) error
 	Want Want
 }
 
-// MiB in bytes.
+// MiB is a MiB in bytes.
 const MiB = 1 << 20
 
 const (
@@ -85,12 +86,12 @@ const (
 	sigTermed  = 128 + uint32(syscall.SIGTERM)
 )
 
-// Cases are the scenarios, in the order in which they are told.
+// Cases returns the scenarios, in the order in which they are shown.
 func Cases() []Case {
 	return append(killedCases(), keptCases()...)
 }
 
-// Mix are the cases of which many runs are made.
+// Mix returns the cases that run many times.
 func Mix() []Case {
 	var out []Case
 	for _, c := range Cases() {
@@ -103,7 +104,7 @@ func Mix() []Case {
 	return out
 }
 
-// Find returns the case of a name.
+// Find returns the case with a name.
 func Find(name string) (Case, error) {
 	for _, c := range Cases() {
 		if c.Name == name {
@@ -113,7 +114,7 @@ func Find(name string) (Case, error) {
 	return Case{}, fmt.Errorf("no case %q", name)
 }
 
-// killedCases are those that the OOM killer ends.
+// killedCases are the cases that the OOM killer ends.
 func killedCases() []Case {
 	idle := &Container{Args: []string{"trap-term", "0"}, Limit: smallLimit, Output: true}
 	return []Case{
@@ -135,7 +136,7 @@ func killedCases() []Case {
 				Args: []string{"multi", "3"}, Limit: smallLimit,
 				Unified: map[string]string{"memory.oom.group": "1"},
 			},
-			// How many are killed is not certain: the end of init ends the others too.
+			// The number of victims is not certain: the end of init ends the others too.
 			Want: Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes},
 		}, {
 			Name: "one-of-two", Kernel: "kills init; a sibling in the pod lives on",
@@ -164,7 +165,7 @@ func killedCases() []Case {
 	}
 }
 
-// keptCases are those that it does not.
+// keptCases are the cases that end in another way.
 func keptCases() []Case {
 	return []Case{
 		{

@@ -9,9 +9,9 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Corners are the ways in which the OOM killer is met that only a ledger tells
-// apart: kills that no counter has, victims that are no process's first thread,
-// and limits that are no cgroup's.
+// Corners returns the cases of the OOM killer that only a ledger can distinguish: kills that no
+// counter counts, victims that are not the first thread of a process, and limits that belong to
+// no cgroup.
 func Corners() []Case {
 	return append(oddVictims(), oddLimits()...)
 }
@@ -24,8 +24,8 @@ func oddVictims() []Case {
 			Want:      Want{OOM: true, Status: sigKilled, Cause: "container", Init: oom.Yes, Kills: 2},
 		}, {
 			Name: "sharer-child", Kernel: "kills a process and, uncounted, the one that init waits for",
-			// Init must not be chosen while the sharer, which the kernel does not know
-			// for a victim, still holds the memory.
+			// Init must not be chosen while the sharer still holds the memory: the kernel does
+			// not count the sharer as a victim.
 			Container: Container{Args: []string{"sharer-child", "1"}, Limit: smallLimit, Score: -1000},
 			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 2},
 		}, {
@@ -48,7 +48,7 @@ func oddVictims() []Case {
 	}
 }
 
-// held is what the processes hold that are to be found the largest, in MiB.
+// held is the memory in MiB of the processes that must be the largest.
 const held = "200"
 
 func oddLimits() []Case {
@@ -80,7 +80,7 @@ func oddLimits() []Case {
 	}
 }
 
-// alone is for a case that kills whatever is largest on the node.
+// alone is the Before of a case that kills the largest process of the node.
 func alone(context.Context) (undo func(), err error) { return func() {}, nil }
 
 // fillUntilKilled fills the node's memory until the OOM killer has ended init.

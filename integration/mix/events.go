@@ -15,12 +15,12 @@ import (
 	"github.com/containerd/typeurl/v2"
 )
 
-// seenTopic is a mark that the client puts into the stream of events when it
-// has first seen an exit. What containerd acknowledged before that stands ahead
-// of it: the exchange keeps the order.
+// seenTopic is the topic of a mark: the client puts it into the stream of events when it has
+// seen an exit. Events that containerd acked before stand before the mark, since the exchange
+// keeps the order.
 const seenTopic = "/oomwitness/seen"
 
-// Event is one event of a container, init's only.
+// Event is an event of a container's init.
 type Event struct {
 	Topic  string
 	ID     string
@@ -56,8 +56,8 @@ func newRecorder(ctx context.Context, events client.EventService) *recorder {
 	return r
 }
 
-// DecodeEvent reads a TaskOOM, the TaskExit of an init, or a client's mark, which
-// is a ContainerUpdate. It is false for any other.
+// DecodeEvent decodes a TaskOOM, the TaskExit of an init, or a client's mark, which is a
+// ContainerUpdate. It returns false for any other event.
 func DecodeEvent(topic string, body typeurl.Any) (Event, bool) {
 	decoded, err := typeurl.UnmarshalAny(body)
 	if err != nil {
@@ -91,8 +91,8 @@ func (r *recorder) mark(ctx context.Context, id string) error {
 	return r.events.Publish(ctx, seenTopic, &eventsapi.ContainerUpdate{ID: id})
 }
 
-// listening comes back when the stream of events has begun: a mark of that ID has
-// come through.
+// listening returns when the stream of events has begun: when a mark with that ID has come
+// through.
 func (r *recorder) listening(ctx context.Context, id string) error {
 	for {
 		if err := r.mark(ctx, id); err != nil {
@@ -105,12 +105,11 @@ func (r *recorder) listening(ctx context.Context, id string) error {
 	}
 }
 
-// resubscribed is how long a mark may take before the next is sent.
+// resubscribed is the time after which the next mark is sent.
 const resubscribed = 100 * time.Millisecond
 
-// of returns a container's events once the client's mark has come back and its
-// TaskExit is there, or has not come within the time given: the stock shim
-// loses some.
+// of returns a container's events. It waits for the client's mark, and then for the TaskExit,
+// but at most for patience: the stock shim loses some.
 func (r *recorder) of(ctx context.Context, id string, patience time.Duration) ([]Event, error) {
 	late, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -136,7 +135,7 @@ func has(mine []Event, topic string) bool {
 	return slices.ContainsFunc(mine, func(e Event) bool { return e.Topic == topic })
 }
 
-// wait returns a container's events as soon as they are enough.
+// wait returns a container's events as soon as enough returns true.
 func (r *recorder) wait(ctx context.Context, id string, enough func([]Event) bool) ([]Event, error) {
 	for {
 		r.mu.Lock()
@@ -159,7 +158,7 @@ func (r *recorder) wait(ctx context.Context, id string, enough func([]Event) boo
 	}
 }
 
-// strangers returns the TaskOOMs whose container nobody made.
+// strangers counts the TaskOOMs for containers that nobody made.
 func (r *recorder) strangers(known func(id string) bool) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -24,29 +24,29 @@ type Outcome struct {
 	Status uint32
 	// OOMs counts the TaskOOMs for this container.
 	OOMs int
-	// BeforeExit says that the first of them came before the TaskExit, if there
-	// was one, and had been acknowledged before the client saw the exit.
+	// BeforeExit says that the first TaskOOM came before the TaskExit, if there was one, and
+	// was acked before the client saw the exit.
 	BeforeExit bool
 	// Exits counts the TaskExits of init.
 	Exits int
 	// WrongID counts the TaskOOMs for the sibling.
 	WrongID int
-	// SiblingDied says that the sibling did not live on.
+	// SiblingDied says that the sibling did not run on.
 	SiblingDied bool
-	// SiblingStatus and SiblingVerdict are of its end, which is no OOM.
+	// SiblingStatus and SiblingVerdict are of the sibling's end, which is no OOM.
 	SiblingStatus  uint32
 	SiblingVerdict *oom.Verdict
-	// Verdict is our shim's; nil under the stock one.
+	// Verdict is our shim's verdict; nil under the stock shim.
 	Verdict *oom.Verdict
-	// Unread says that the bundle was gone before its record could be read, since
-	// the client learned of the exit by its Delete.
+	// Unread says that the bundle was gone before the record could be read: the client saw the
+	// exit by its Delete.
 	Unread bool
 }
 
-// APIPath is a way by which a client learns of an exit. It gives the status.
+// APIPath is a way by which a client sees an exit. It returns the status.
 type APIPath func(ctx context.Context, p *Prepared) (uint32, error)
 
-// ByWait is the path that CRI takes.
+// ByWait is CRI's path: it calls Wait.
 func ByWait(ctx context.Context, p *Prepared) (uint32, error) {
 	select {
 	case e := <-p.exit:
@@ -56,7 +56,7 @@ func ByWait(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
-// ByState asks for the state as fast as it is answered, until it is stopped.
+// ByState calls State without a pause, until the state is stopped.
 func ByState(ctx context.Context, p *Prepared) (uint32, error) {
 	for {
 		st, err := p.main.Task.Status(ctx)
@@ -69,8 +69,8 @@ func ByState(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
-// ByDelete deletes as fast as it is answered, until that succeeds. The client
-// library itself asks for the state first, so that path is tested with it.
+// ByDelete calls Delete without a pause, until a call succeeds. The client library calls State
+// first, so that this path tests State too.
 func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	for {
 		e, err := p.main.Task.Delete(ctx)
@@ -84,8 +84,8 @@ func ByDelete(ctx context.Context, p *Prepared) (uint32, error) {
 	}
 }
 
-// ByWaitAgain is the path of a client whose containerd has restarted: its Wait broke
-// off, and it waits again.
+// ByWaitAgain is the path of a client whose containerd has restarted: the first Wait broke off,
+// and the client calls Wait again.
 func ByWaitAgain(ctx context.Context, p *Prepared) (uint32, error) {
 	var err error
 	if p.exit, err = p.main.Task.Wait(ctx); err != nil {
@@ -94,15 +94,15 @@ func ByWaitAgain(ctx context.Context, p *Prepared) (uint32, error) {
 	return ByWait(ctx, p)
 }
 
-// ByRemoval waits for the TaskExit that containerd publishes of a container whose
-// shim is dead. The container is gone then, and so is its record.
+// ByRemoval waits for the TaskExit that containerd publishes for a container of a dead shim.
+// The container is then gone, and so is its record.
 func ByRemoval(ctx context.Context, p *Prepared) (uint32, error) {
 	p.deleted = true
 	e, err := p.r.rec.exit(ctx, p.ID())
 	return e.Status, err
 }
 
-// judge reads the events of a run that is over.
+// judge counts the events of a run that is over.
 func (p *Prepared) judge(ctx context.Context, o *Outcome) error {
 	o.ID = p.main.Task.ID()
 	mine, err := p.r.rec.of(ctx, o.ID, patience)
@@ -126,8 +126,8 @@ func (p *Prepared) judge(ctx context.Context, o *Outcome) error {
 	return nil
 }
 
-// endSibling sees whether the sibling lived on, ends it from the host and looks
-// at what was reported of it.
+// endSibling wants that the sibling runs, ends it from the host, and collects what was reported
+// of it.
 func (p *Prepared) endSibling(ctx context.Context, o *Outcome) error {
 	task := p.sibling.Task
 	exit, err := task.Wait(ctx)
@@ -156,8 +156,7 @@ func (p *Prepared) endSibling(ctx context.Context, o *Outcome) error {
 	return err
 }
 
-// Faults names what is wrong with an outcome. strict is for our shim, of which
-// everything is wanted.
+// Faults returns what is wrong with an outcome.
 func (c Case) Faults(o Outcome) (faults []string) {
 	want := c.Want
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -206,7 +205,7 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 		fault("verdict %+v", *v)
 	case wanted && c.Want.Cause != "" && string(v.Cause) != c.Want.Cause:
 		fault("cause %q, want %q", v.Cause, c.Want.Cause)
-	case v.Init == oom.Unknown: // counters know no more
+	case v.Init == oom.Unknown: // counters show no more
 	case c.Want.Init != oom.Unknown && v.Init != c.Want.Init:
 		fault("init a victim: %v, want %v", v.Init, c.Want.Init)
 	case c.Want.Kills != 0 && v.Kills != c.Want.Kills:
@@ -215,8 +214,9 @@ func (c Case) oomFaults(o Outcome, wanted bool) (faults []string) {
 	return faults
 }
 
-// readVerdict reads what our shim left in the bundle; nil under the stock one, and where
-// no verdict came within patience: one that is no OOM is written after the exit is seen.
+// readVerdict returns the verdict that our shim has left in the bundle. It returns nil under
+// the stock shim, and if no verdict came within patience: our shim writes a verdict that is no
+// OOM after the exit was seen.
 func readVerdict(id string) *oom.Verdict {
 	name := filepath.Join(stateDir, namespace, id, "oomwitness.json")
 	for late := time.Now().Add(patience); time.Now().Before(late); time.Sleep(recordPoll) {
@@ -231,10 +231,11 @@ func readVerdict(id string) *oom.Verdict {
 	return nil
 }
 
-// recordPoll is how often a record is read again, which another process writes.
+// recordPoll is the pause between two reads of a record, which another process writes.
 const recordPoll = 5 * time.Millisecond
 
-// lastVerdict reads the last whole line of a record, nil where it has no verdict.
+// lastVerdict returns the verdict in the last whole line of a record, nil if that line has
+// none.
 func lastVerdict(data []byte) *oom.Verdict {
 	whole := data[:bytes.LastIndexByte(data, '\n')+1]
 	lines := bytes.Split(bytes.TrimSuffix(whole, []byte("\n")), []byte("\n"))

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// output keeps what a container prints and lets a client wait for it.
+// output keeps what a container prints. A client can wait for a text.
 type output struct {
 	mu      sync.Mutex // guards what follows
 	buf     bytes.Buffer

@@ -22,7 +22,7 @@ import (
 type Shim struct {
 	Name    string
 	Runtime string
-	// Options are the runtime options for a cgroup driver; nil is runc's own.
+	// Options returns the runtime options for a cgroup driver; nil for runc's own.
 	Options func(Driver) any
 }
 
@@ -42,9 +42,9 @@ func (s Shim) options(d Driver) any {
 const (
 	namespace = "oomw"
 	stateDir  = "/run/containerd/io.containerd.runtime.v2.task"
-	// runTime bounds one run; emulated machines are slow.
+	// runTime limits one run; emulated machines are slow.
 	runTime = 3 * time.Minute
-	// patience is how long an event may be late before it counts as lost.
+	// patience is the time after which a missing event counts as lost.
 	patience = 5 * time.Second
 )
 
@@ -55,14 +55,14 @@ type Runner struct {
 
 	client *client.Client
 	rec    *recorder
-	alone  sync.RWMutex // held for writing by a case that needs the node for itself
+	alone  sync.RWMutex // held for writing by a case during which no other may run
 	cancel context.CancelFunc
-	series string // tells the IDs of one Runner from another's
+	series string // distinguishes the IDs of one Runner from those of another
 	serial atomic.Uint64
 	made   sync.Map // IDs of containers
 }
 
-// Running is a case under way.
+// Running is a case whose container runs.
 type Running struct {
 	Task      client.Task
 	container client.Container
@@ -83,8 +83,7 @@ func NewRunner(ctx context.Context, driver Driver, rootfs string) (*Runner, erro
 	}, nil
 }
 
-// Resubscribe follows the events of a containerd that has restarted. No case may
-// read events meanwhile.
+// Resubscribe follows the events of a restarted containerd. No case may read events meanwhile.
 func (r *Runner) Resubscribe(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(context.WithoutCancel(ctx), namespace)
 	r.rec = newRecorder(ctx, r.client.EventService())
@@ -97,13 +96,12 @@ func (r *Runner) Close() error {
 	return r.client.Close()
 }
 
-// Strangers counts the TaskOOMs for containers that nobody made.
+// Strangers returns the number of TaskOOMs for containers that nobody made.
 func (r *Runner) Strangers() int {
 	return r.rec.strangers(func(id string) bool { _, ok := r.made.Load(id); return ok })
 }
 
-// Run runs a case once and gives what was reported. path is how the client
-// learns of the exit.
+// Run runs a case once and returns what was reported. The client sees the exit by path.
 func (r *Runner) Run(ctx context.Context, shim Shim, c Case, path APIPath) (Outcome, error) {
 	if c.Before == nil {
 		r.alone.RLock()
@@ -124,7 +122,7 @@ func (r *Runner) Run(ctx context.Context, shim Shim, c Case, path APIPath) (Outc
 	return p.Finish(ctx, path)
 }
 
-// Prepared is a case whose container has been created and not started.
+// Prepared is a case whose container was created and not started.
 type Prepared struct {
 	r        *Runner
 	c        Case
@@ -138,10 +136,10 @@ type Prepared struct {
 	released func()
 }
 
-// ID is that of the container under test.
+// ID returns the ID of the container under test.
 func (p *Prepared) ID() string { return p.main.Task.ID() }
 
-// Pid is the container's init's.
+// Pid returns the PID of the container's init.
 func (p *Prepared) Pid() int { return int(p.main.Task.Pid()) }
 
 // Start starts the container of a prepared case, and waits until it is ready.
@@ -153,7 +151,7 @@ func (p *Prepared) Start(ctx context.Context) error {
 	return saidReady(ctx, p.main)
 }
 
-// Discard removes a prepared case that is not to be finished.
+// Discard removes a prepared case that will not run.
 func (p *Prepared) Discard(ctx context.Context) { p.clean(namespaces.WithNamespace(ctx, namespace)) }
 
 // Prepare creates a case's containers.
@@ -217,8 +215,7 @@ func (r *Runner) create(ctx context.Context, shim Shim, c Container, pod, id str
 	return run, nil
 }
 
-// Finish starts a prepared case, lets it end, deletes it and gives what was
-// reported.
+// Finish starts a prepared case, lets it end, deletes it, and returns what was reported.
 func (p *Prepared) Finish(ctx context.Context, path APIPath) (o Outcome, err error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, namespace), runTime)
 	defer cancel()
@@ -258,10 +255,9 @@ func (p *Prepared) Finish(ctx context.Context, path APIPath) (o Outcome, err err
 	return o, err
 }
 
-// remove deletes a task at once. containerd gives the shim three seconds to
-// agree to its own end, which a hundred of them on two emulated CPUs can't keep,
-// and says so in an error; the task is deleted all the same, and asking again
-// gives the same answer.
+// remove deletes a task at once. containerd gives the shim three seconds to answer Shutdown. A
+// hundred shims on two emulated CPUs need longer, and then containerd returns an error. The
+// task is deleted all the same, and a second Delete returns the same answer.
 func remove(ctx context.Context, task client.Task) error {
 	var err error
 	for range 5 {
@@ -275,7 +271,7 @@ func remove(ctx context.Context, task client.Task) error {
 	return fmt.Errorf("delete: %w", err)
 }
 
-// clean removes what is left, however far it came.
+// clean removes what is left of a case, whatever step it has reached.
 func (p *Prepared) clean(ctx context.Context) {
 	defer p.released()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
@@ -284,7 +280,7 @@ func (p *Prepared) clean(ctx context.Context) {
 		if run == nil {
 			continue
 		}
-		// Most are deleted by now: an error says only that.
+		// Most tasks are deleted by now: an error says no more than that.
 		_, _ = run.Task.Delete(ctx, client.WithProcessKill)
 		_ = run.container.Delete(ctx)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
-// Driver is how cgroups are made.
+// Driver is a cgroup driver.
 type Driver string
 
 // The cgroup drivers.
@@ -26,8 +26,7 @@ const (
 	Systemd  Driver = "systemd"
 )
 
-// DriverHere is the driver of the guest's flavour: systemd where systemd is
-// init.
+// DriverHere returns the cgroup driver of the guest's flavour: systemd if init is systemd.
 func DriverHere() Driver {
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		return Systemd
@@ -35,7 +34,7 @@ func DriverHere() Driver {
 	return Cgroupfs
 }
 
-// cgroupsPath is where runc puts a container.
+// cgroupsPath returns the cgroupsPath of a container, from which runc makes the cgroup.
 func (d Driver) cgroupsPath(pod, id string) string {
 	switch {
 	case d == Systemd && pod != "":
@@ -43,7 +42,7 @@ func (d Driver) cgroupsPath(pod, id string) string {
 	case d == Systemd:
 		return "system.slice:oomw:" + id
 	case pod != "":
-		// As kubelet names them, so that pod and container are found by them.
+		// These names are kubelet's: by them pod and container are found.
 		return filepath.Join("/", podsDir, pod, id)
 	default:
 		return filepath.Join("/oomw", id)
@@ -54,7 +53,7 @@ const podsDir = "kubepods"
 
 func slice(pod string) string { return podsDir + "-" + pod + ".slice" }
 
-// limitPod limits a pod's cgroup, which exists since its first container was
+// limitPod limits a pod's cgroup. The cgroup exists as soon as the pod's first container was
 // created.
 func (d Driver) limitPod(ctx context.Context, pod string, limit int64) error {
 	if d == Systemd {
@@ -74,7 +73,7 @@ func (d Driver) limitPod(ctx context.Context, pod string, limit int64) error {
 // removePod removes a pod's cgroup after its containers are gone.
 func (d Driver) removePod(ctx context.Context, pod string) {
 	if d == Systemd {
-		_ = exec.CommandContext(ctx, "systemctl", "stop", slice(pod)).Run() // gone by itself, mostly
+		_ = exec.CommandContext(ctx, "systemctl", "stop", slice(pod)).Run() // mostly it is gone already
 		return
 	}
 	_ = os.Remove(filepath.Join("/sys/fs/cgroup", podsDir, pod))

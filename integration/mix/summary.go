@@ -18,11 +18,11 @@ type Summary struct {
 
 	N          int // runs
 	OOM        int // runs with a TaskOOM
-	BeforeExit int // runs whose TaskOOM was acknowledged before the exit was seen
+	BeforeExit int // runs whose TaskOOM was acked before the exit was seen
 	Exits      int // runs with a TaskExit
 	Dup        int // TaskOOMs and TaskExits beyond the first of a run
 	WrongID    int // TaskOOMs for another container
-	False      int // runs reported as OOM that were none
+	False      int // runs that were reported as OOM and were none
 	Gone       int // runs whose cgroup was gone before the counters were read
 	Statuses   map[uint32]int
 	Causes     map[oom.Cause]int
@@ -57,13 +57,13 @@ func (t *Summary) Add(o Outcome) {
 	}
 }
 
-// Line is the summary in the form that people and programs can both read.
+// Line returns the summary in a form for people and programs.
 func (t *Summary) Line() string {
 	return fmt.Sprintf("case=%s driver=%s shim=%s n=%d oom=%d before_exit=%d exits=%d dup=%d wrong_id=%d false=%d gone=%d",
 		t.Case.Name, t.Driver, t.Shim.Name, t.N, t.OOM, t.BeforeExit, t.Exits, t.Dup, t.WrongID, t.False, t.Gone)
 }
 
-// Lost counts the runs that the OOM killer ended and nobody was told of in time.
+// Lost counts the runs that the OOM killer ended and for which no TaskOOM came in time.
 func (t *Summary) Lost() int {
 	if !t.Case.Want.OOM {
 		return 0
@@ -77,9 +77,9 @@ func (t *Summary) Right() bool {
 		t.WrongID == 0 && t.Exits == t.N && t.Statuses[t.Case.Want.Status] == t.N
 }
 
-// Many runs each case n times under each shim, interleaved, with the given
-// number at a time, and gives a summary for each case and shim, in their order.
-// progress is called after every run.
+// Many runs each case n times under each shim, interleaved, with parallel runs at the same
+// time. It returns a summary for each case and shim, in their order. It calls progress after
+// every run.
 func (r *Runner) Many(ctx context.Context, cases []Case, shims []Shim, n, parallel int, progress func(done, all int)) []*Summary {
 	var (
 		summaries []*Summary

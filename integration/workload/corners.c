@@ -1,6 +1,6 @@
 //go:build ignore
 
-// The modes that meet the OOM killer in its corners. See workload.go.
+// The modes of rare cases of the OOM killer. See workload.go.
 #include "common.h"
 
 #include <pthread.h>
@@ -43,7 +43,7 @@ static void write_in(const char *dir, const char *name, const char *text)
 	write_file(path, text);
 }
 
-// nested_in makes a limited cgroup in the container's own and gives its
+// nested_in makes a limited cgroup in the container's own, and returns the
 // directory. On cgroup v1 runc mounts the container's own cgroup at
 // /sys/fs/cgroup/memory.
 static void nested_in(char *dir, size_t size, unsigned long mib)
@@ -96,8 +96,8 @@ static void group_of(const char *dir, unsigned long size)
 	_exit(BROKEN);
 }
 
-// reap_killed waits for all children, each of which must have been ended by
-// SIGKILL. The members of a group become init's when their parent is gone.
+// reap_killed waits for all children. SIGKILL must have ended each of them. The members
+// of a group become children of init when their parent is gone.
 static void reap_killed(void)
 {
 	int status;
@@ -141,8 +141,8 @@ static int hogging_sharer(void *unused)
 	return BROKEN;
 }
 
-// sharer_init has a child that shares init's memory: whichever the kernel
-// chooses, the other is killed with it and nowhere counted.
+// sharer_init has a child that shares init's memory: whichever of the two the kernel
+// chooses, the kernel kills the other as well and counts it nowhere.
 int sharer_init(int argc, char **argv)
 {
 	(void)argc;
@@ -153,10 +153,10 @@ int sharer_init(int argc, char **argv)
 	return 0;
 }
 
-static int shared[2]; // a pipe: the sharer is there
+static int shared[2]; // a pipe, by which the sharer reports that it runs
 
-// waiting_sharer tells the hog to begin. As long as its parent is held by vfork
-// it has an oom_score_adj of its own, so that the other is chosen.
+// waiting_sharer starts the hog. As long as vfork holds its parent, the sharer has an
+// oom_score_adj of its own, so that the kernel chooses the hog.
 static int waiting_sharer(void *unused)
 {
 	(void)unused;
@@ -185,14 +185,14 @@ static void victim_with_sharer(void)
 	write_file("/proc/self/oom_score_adj", "1000");
 	if (pipe(shared) < 0 || pthread_create(&thread, NULL, hog_thread, NULL))
 		die("pipe or thread");
-	// CLONE_PARENT: init waits for the sharer, and need not know its PID.
+	// With CLONE_PARENT init can wait for the sharer without knowing its PID.
 	clone(waiting_sharer, sharer_stack + sizeof sharer_stack,
 	      CLONE_VM | CLONE_VFORK | CLONE_PARENT | SIGCHLD, NULL);
 	die("clone");
 }
 
-// sharer_child waits for a process that the kernel kills since it shares the
-// memory of the one chosen: no counter has it.
+// sharer_child waits for a process that the kernel kills because the process shares the
+// memory of the chosen process: no counter counts it.
 int sharer_child(int argc, char **argv)
 {
 	pid_t victim = fork(), ended;
@@ -210,7 +210,7 @@ int sharer_child(int argc, char **argv)
 	return (int)number(argc, argv, 2, 1);
 }
 
-// state gives the letter in /proc/PID/stat, 0 if there is no such process.
+// state returns the letter in /proc/PID/stat, 0 if there is no such process.
 static char state(long pid)
 {
 	char path[64], line[512], *end;
@@ -247,8 +247,8 @@ int leaderless(int argc, char **argv)
 	return BROKEN;
 }
 
-// dying_child holds memory and is killed, but is stopped on its way out with
-// its memory still there.
+// dying_child holds memory and is killed. It is stopped on the way to its end, when its
+// memory is not freed yet.
 static pid_t dying_child(void)
 {
 	pid_t pid = fork();
@@ -272,7 +272,7 @@ static pid_t dying_child(void)
 }
 
 // dying reaches the limit when the process to be chosen is dying already: the
-// kernel marks it, kills nothing and goes on.
+// kernel marks that process, kills nothing and goes on.
 int dying(int argc, char **argv)
 {
 	pid_t victim = dying_child(), other = fork();
@@ -292,8 +292,8 @@ int dying(int argc, char **argv)
 	return (int)number(argc, argv, 2, 1);
 }
 
-// storm has children killed one after the other, and exits with a status or, told
-// to "wait", stays.
+// storm has children killed one after the other. Then it exits with a status, or stays
+// if the argument is "wait".
 int storm(int argc, char **argv)
 {
 	unsigned long count = number(argc, argv, 2, 200);
@@ -307,8 +307,8 @@ int storm(int argc, char **argv)
 	return (int)number(argc, argv, 3, 1);
 }
 
-// bind_node hogs the memory of one NUMA node. There is no glibc function for
-// it without libnuma.
+// bind_node hogs the memory of one NUMA node. Without libnuma no function sets
+// the memory policy, so it makes the system call.
 int bind_node(int argc, char **argv)
 {
 	const int bind = 2; // MPOL_BIND

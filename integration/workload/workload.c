@@ -1,7 +1,7 @@
 //go:build ignore
 
-// workload is the init process of the test containers: one static binary
-// that can be all of the things that meet the OOM killer. See workload.go.
+// workload is the init process of the test containers: one static binary with a mode
+// for each way to meet the OOM killer. See workload.go.
 #include "common.h"
 
 static int hog(int argc, char **argv)
@@ -80,7 +80,7 @@ static int multi(int argc, char **argv)
 	return 0;
 }
 
-// wait_term says that it is ready, and returns at SIGTERM.
+// wait_term prints that the process is ready, and returns at SIGTERM.
 static void wait_term(void)
 {
 	sigset_t term;
@@ -93,7 +93,7 @@ static void wait_term(void)
 	sigwait(&term, &signal);
 }
 
-// term_hog hogs when it is told to, so that a test can do something before.
+// term_hog hogs at SIGTERM, so that a test can do something before.
 static int term_hog(int argc, char **argv)
 {
 	(void)argc;
@@ -126,7 +126,7 @@ static int child_oom_trap(int argc, char **argv)
 	return 0;
 }
 
-// term_child_oom needs more memory to stop than it may have.
+// term_child_oom needs more memory for its stop than the limit permits.
 static int term_child_oom(int argc, char **argv)
 {
 	for (unsigned long before = number(argc, argv, 3, 0); before > 0; before--)

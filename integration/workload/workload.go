@@ -41,7 +41,7 @@ import (
 	"path/filepath"
 )
 
-// Path is where the program is inside the root filesystem.
+// Path is the path of the program in the root filesystem.
 const Path = "/workload"
 
 //go:embed *.c *.h
@@ -69,8 +69,7 @@ func Build(ctx context.Context, path string) error {
 	return nil
 }
 
-// Rootfs makes a root filesystem in dir with the program binary as its only
-// file.
+// Rootfs makes a root filesystem in dir. The program binary is its only file.
 func Rootfs(dir, binary string) error {
 	for _, name := range []string{"proc", "sys", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
