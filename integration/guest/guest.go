@@ -1,5 +1,5 @@
-// Package guest holds what runs inside the node's virtual machine: scripts,
-// units and configuration, embedded, and the source of the agent.
+// Package guest holds the files for the node's virtual machine: scripts, units and
+// configuration, embedded, and the source of the agent.
 package guest
 
 import (
@@ -10,7 +10,7 @@ import (
 	"io/fs"
 )
 
-// Import paths of the agent, and of what makes a cluster.
+// Import paths of the agent, and of the command that makes a cluster.
 const (
 	AgentPackage     = "github.com/oomwitness/oomwitness/integration/guest/agent"
 	BootstrapPackage = "github.com/oomwitness/oomwitness/integration/guest/bootstrap"
@@ -23,7 +23,7 @@ const (
 //go:embed initramfs common plain systemd kube agent wire bootstrap
 var files embed.FS
 
-// Tree returns one of the folders.
+// Tree returns one of the embedded folders.
 func Tree(name string) (fs.FS, error) {
 	tree, err := fs.Sub(files, name)
 	if err != nil {
@@ -32,7 +32,7 @@ func Tree(name string) (fs.FS, error) {
 	return tree, nil
 }
 
-// Hash identifies the content of the named folders.
+// Hash returns a hash of the content of the named folders.
 func Hash(folders ...string) (string, error) {
 	sum := sha256.New()
 	for _, folder := range folders {

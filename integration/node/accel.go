@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// The kinds of acceleration: software emulation, hardware virtualisation, and
-// hardware only where a trial boot shows that it works.
+// The kinds of acceleration: software emulation, hardware virtualisation, and hardware if a
+// trial boot shows that it works.
 const (
 	AccelTCG  = "tcg"
 	AccelKVM  = "kvm"
 	AccelAuto = "auto"
 )
 
-// trialTime bounds the trial boot; one that works takes 2 seconds.
+// trialTime limits the trial boot; a boot that works takes 2 seconds.
 const trialTime = 10 * time.Second
 
 // chooseAccel resolves AccelAuto. The result of the trial is cached.
@@ -66,7 +66,7 @@ func trialBoot(ctx context.Context, v vm) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = cmd.Wait() // the console says whether it came up
+		_ = cmd.Wait() // the console shows whether the guest came up
 	}()
 	select {
 	case <-done:

@@ -21,10 +21,10 @@ const (
 	securityMirrorEnv = "OOMWITNESS_DEBIAN_SECURITY_MIRROR"
 )
 
-// errNoMirror reports a machine that does not say where Debian's packages are.
+// errNoMirror reports a machine whose apt names no mirror of Debian.
 var errNoMirror = errors.New("apt has no Debian mirror: set " + mirrorEnv)
 
-// mirrors are where Debian's packages are.
+// mirrors are the addresses of Debian's packages.
 type mirrors struct {
 	main     string
 	security string // empty if the machine has none

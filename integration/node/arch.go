@@ -12,15 +12,15 @@ import (
 // itself is taken to be an amd64.
 type Arch string
 
-// The architectures. A guest of another architecture than the machine's is
-// emulated, and what runs in it is cross-built.
+// The architectures. A guest of another architecture than the machine's is emulated, and its
+// programs are cross-built.
 const (
 	AMD64       Arch = "amd64"
 	ARM64       Arch = "arm64"
 	DefaultArch      = AMD64
 )
 
-// platform is what differs between the guests of two architectures.
+// platform has what differs between the guests of two architectures.
 type platform struct {
 	arch    Arch
 	qemu    string // program
@@ -30,7 +30,7 @@ type platform struct {
 	// compiler is the program that builds C for the guest, empty for Go's own choice,
 	// and libraries the folder of Debian's libraries in a sysroot.
 	compiler, libraries string
-	// needs are what only this architecture asks of the machine.
+	// needs are the prerequisites of this architecture alone.
 	needs []prerequisite
 }
 
@@ -38,7 +38,7 @@ var platforms = []platform{{
 	arch:    AMD64,
 	qemu:    "qemu-system-x86_64",
 	machine: "q35",
-	// Without these, or the kernel clears and copies pages byte by byte under tcg.
+	// Without these flags off, the kernel clears and copies pages byte by byte under tcg.
 	cpu:   "max,-erms,-fsrm",
 	words: []string{"console=ttyS0", "no5lvl"},
 	needs: []prerequisite{
@@ -65,7 +65,7 @@ var platforms = []platform{{
 	},
 }}
 
-// platform finds the architecture in the table. Without one it is the default.
+// platform returns the row of the architecture in the table; "" means the default.
 func (a Arch) platform() (platform, error) {
 	if a == "" {
 		a = DefaultArch
@@ -78,20 +78,20 @@ func (a Arch) platform() (platform, error) {
 	return platform{}, fmt.Errorf("unknown architecture %q: have %s, %s", a, AMD64, ARM64)
 }
 
-// foreign says that nothing of the guest can run on the machine.
+// foreign reports whether the guest's programs cannot run on the machine.
 func (p platform) foreign() bool { return p.arch != DefaultArch }
 
-// native says that the machine's hardware can run the guest.
+// native reports whether the machine's hardware can run the guest.
 func (p platform) native() bool { return string(p.arch) == runtime.GOARCH }
 
-// platform is the architecture's. Validate refuses one that is not in the table.
+// platform returns the architecture's row. Validate refuses an architecture without one.
 func (c Config) platform() platform {
 	p, _ := c.Arch.platform()
 	return p
 }
 
-// archCache is the folder of what depends on the architecture: the cache itself
-// for the default one.
+// archCache returns the folder of files that depend on the architecture: the cache itself for
+// the default architecture.
 func (c Config) archCache() string {
 	if p := c.platform(); p.foreign() {
 		return filepath.Join(c.Cache, string(p.arch))

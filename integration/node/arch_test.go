@@ -30,7 +30,7 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// What is cached for amd64 stays where it was before there was another.
+// TestArchCache: the cache of amd64 stays in the place that it had before arm64 was added.
 func TestArchCache(t *testing.T) {
 	for arch, want := range map[Arch]string{"": "cache", AMD64: "cache", ARM64: "cache/arm64"} {
 		if got := (Config{Cache: "cache", Arch: arch}).archCache(); got != want {

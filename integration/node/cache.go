@@ -41,14 +41,14 @@ func flock(dir, name string, how int) (*os.File, error) {
 
 // lockCache takes the lock of the preparation, for one process at a time.
 func lockCache(ctx context.Context, dir string, progress io.Writer) (*os.File, error) {
-	for told := false; ; {
+	for waiting := false; ; {
 		file, err := flock(dir, "lock", syscall.LOCK_EX)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return file, err
 		}
-		if !told {
+		if !waiting {
 			fmt.Fprintln(progress, "waiting for another process that prepares the node")
-			told = true
+			waiting = true
 		}
 		select {
 		case <-ctx.Done():
@@ -58,11 +58,11 @@ func lockCache(ctx context.Context, dir string, progress io.Writer) (*os.File, e
 	}
 }
 
-// useCache keeps Clean away as long as the file is open.
+// useCache takes a lock that prevents Clean as long as the file is open.
 func useCache(dir string) (*os.File, error) { return flock(dir, "use", syscall.LOCK_SH) }
 
-// build makes a cached file or folder: fill works on a temporary name, which
-// becomes name only when it succeeded.
+// build makes a cached file or folder. fill writes to a temporary name, which becomes name if
+// fill succeeds.
 func build(name string, fill func(tmp string) error) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("make cache folder: %w", err)
@@ -83,12 +83,12 @@ func build(name string, fill func(tmp string) error) error {
 	return nil
 }
 
-// keepUnused is how long files of older inputs stay: a Machine that another
-// process has prepared may still run on them.
+// keepUnused is how long files of older inputs stay: a Machine of another process may still use
+// them.
 const keepUnused = 24 * time.Hour
 
-// used marks a cached file as used now, and removes what older inputs left of
-// it: siblings with the prefix that nobody used for long.
+// used marks a cached file as used now. It removes files of older inputs: siblings with the
+// prefix that were not used for keepUnused.
 func used(name, prefix string) error {
 	now := time.Now()
 	if err := os.Chtimes(name, now, now); err != nil {
@@ -116,7 +116,7 @@ func used(name, prefix string) error {
 	return nil
 }
 
-// key is a short hash of inputs.
+// key returns a short hash of inputs.
 func key(inputs ...string) string {
 	sum := sha256.New()
 	for _, input := range inputs {
@@ -125,7 +125,7 @@ func key(inputs ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))[:16]
 }
 
-// fileKey is the hash of a file's content.
+// fileKey returns the hash of a file's content.
 func fileKey(name string) (string, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -139,7 +139,7 @@ func fileKey(name string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
-// exists reports whether the name is there.
+// exists reports whether a file with that name exists.
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil

@@ -21,11 +21,11 @@ func TestLockIsExclusive(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var told bytes.Buffer
-	if _, err := lockCache(ctx, dir, &told); !errors.Is(err, context.Canceled) {
+	var progress bytes.Buffer
+	if _, err := lockCache(ctx, dir, &progress); !errors.Is(err, context.Canceled) {
 		t.Fatalf("second lock: %v", err)
 	}
-	if told.Len() == 0 {
+	if progress.Len() == 0 {
 		t.Fatal("waits without saying so")
 	}
 	lock.Close()

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// What the cluster is made of, each from a module of its own: their
-// requirements differ from each other's and from ours.
+// The modules of the cluster's programs. Each program comes from a module of its own, since
+// their requirements differ from each other's and from ours.
 const (
 	etcdCmd          = "go.etcd.io/etcd/server/v3"
 	kubernetesModule = "k8s.io/kubernetes"
@@ -22,13 +22,13 @@ var kubernetesCmds = []string{
 	"k8s.io/kubernetes/cmd/kube-scheduler", "k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes/cmd/kubelet",
 }
 
-// clusterModules are the folders of etcd's module and Kubernetes'.
+// clusterModules returns the folders of etcd's and Kubernetes' modules.
 func (c Config) clusterModules() (etcd, kubernetes string) {
 	return filepath.Join(c.Repo, "integration/etcd"), filepath.Join(c.Repo, "integration/kubernetes")
 }
 
-// ClusterDir is the folder of the cluster's programs, whether they are built or
-// not. They run on this machine too.
+// ClusterDir returns the folder of the cluster's programs, whether they are built or not. The
+// programs run on this machine too.
 func (c Config) ClusterDir() (string, error) {
 	modules, err := moduleKey(c.clusterModules())
 	if err != nil {
@@ -60,7 +60,7 @@ func (c Config) ensureCluster(ctx context.Context) (string, error) {
 		if err := (goBuild{module: etcd, dir: tmp}).run(ctx, etcdCmd); err != nil {
 			return err
 		}
-		// Go names it after its folder.
+		// Go names the program after its folder.
 		if err := os.Rename(filepath.Join(tmp, "server"), filepath.Join(tmp, "etcd")); err != nil {
 			return fmt.Errorf("name etcd: %w", err)
 		}
@@ -77,7 +77,7 @@ func (c Config) ensureCluster(ctx context.Context) (string, error) {
 	return dir, used(dir, "cluster-")
 }
 
-// versionVariables are those that tell the programs their version.
+// versionVariables returns the linker variables that set the programs' version.
 func versionVariables(ctx context.Context, module string) ([]string, error) {
 	version, err := output(ctx, module, []string{"GOFLAGS=", "GOWORK=off"}, "go", "list", "-m", "-f", "{{.Version}}", kubernetesModule)
 	if err != nil {

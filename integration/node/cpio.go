@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// cpio writes the "newc" archives of which the kernel unpacks an initramfs,
-// so that no program and no root is needed.
+// cpio writes an archive in the format "newc", which the kernel unpacks as an initramfs. It
+// needs neither a program nor root.
 type cpio struct {
 	w     io.Writer
 	inode int
 	err   error // the first one
 }
 
-// add writes one entry. Folders must come before what is in them.
+// add writes one entry. A folder must come before its files.
 func (c *cpio) add(name string, mode uint32, content []byte) {
 	if c.err != nil {
 		return

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// The suite of the flavours with systemd, and what it has beside the essential
-// packages. udev is not needed: devtmpfs makes the devices.
+// The suite of the flavours with systemd, and their packages beside the essential ones. udev is
+// not needed: devtmpfs makes the devices.
 const (
 	guestSuite    = "bookworm"
 	guestPackages = "systemd,systemd-sysv,dbus,kmod,procps"
 )
 
-// errNeedsRoot reports what only root can make.
+// errNeedsRoot reports that only root can make this flavour.
 var errNeedsRoot = errors.New("a flavour with systemd must be prepared as root")
 
-// maskedUnits are not started: a node lives for minutes, without users,
-// network or clock drift.
+// maskedUnits are units that are not started: a node runs for minutes, without users, network
+// or clock drift.
 var maskedUnits = []string{
 	"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
 	"systemd-tmpfiles-clean.timer", "e2scrub_reap.service", "getty@tty1.service", "serial-getty@ttyS0.service",
@@ -71,8 +71,8 @@ func (c Config) fillSystemd(ctx context.Context, root string) error {
 	return nil
 }
 
-// ensureDebian makes an archive of the packages unless the cache has it, so
-// that a change to the guest's own files does not install Debian again.
+// ensureDebian makes an archive of the packages unless the cache has it. A change of the
+// guest's own files then needs no second installation of Debian.
 func (c Config) ensureDebian(ctx context.Context) (string, error) {
 	archive := filepath.Join(c.archCache(), "debian-"+debianKey()+".tar")
 	if exists(archive) {

@@ -13,7 +13,7 @@ import (
 	"strconv"
 )
 
-// diskKind says how much free space a disk has, in MiB.
+// diskKind is the free space of a disk, MiB.
 type diskKind int
 
 const (
@@ -29,7 +29,7 @@ func makeDisk(ctx context.Context, dir, image string, kind diskKind) error {
 	if err != nil {
 		return err
 	}
-	// A quarter more for what ext4 itself needs: inodes, and rounding.
+	// A quarter more is for ext4 itself: inodes, and rounding.
 	megabytes := size*5/4/mib + int64(kind)
 	_, err = output(ctx, "", nil, "mke2fs", "-q", "-F", "-t", "ext4", "-m", "0",
 		"-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,root_owner=0:0",
@@ -40,7 +40,7 @@ func makeDisk(ctx context.Context, dir, image string, kind diskKind) error {
 	return nil
 }
 
-// treeSize is the space that the files below dir take in blocks.
+// treeSize returns the space of the files below dir, in bytes of whole blocks.
 func treeSize(dir string) (int64, error) {
 	const block = 4096
 	var size int64

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// output runs a program and returns what it prints. Its errors are part of
-// the error.
+// output runs a program and returns its standard output. The error has the program's standard
+// error.
 func output(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -25,7 +25,7 @@ func output(ctx context.Context, dir string, env []string, name string, args ...
 	return stdout.String(), nil
 }
 
-// lastLines is the end of a program's output, to go behind its error.
+// lastLines returns the end of a program's output, for its error.
 func lastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	lines = lines[max(0, len(lines)-15):]

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// extractFlags are mmdebstrap's for an architecture whose programs cannot run
-// here: packages are unpacked and their scripts are not run. The variant has no
-// packages of its own, and does not merge /usr.
+// extractFlags returns mmdebstrap's flags for an architecture whose programs cannot run on this
+// machine: packages are unpacked, and their scripts are not run. The variant has no packages of
+// its own, and does not merge /usr.
 func extractFlags(arch Arch) []string {
 	return []string{
 		"--arch=" + string(arch), "--variant=extract", "--include=?essential", "--include=usr-is-merged",
@@ -19,16 +19,15 @@ func extractFlags(arch Arch) []string {
 	}
 }
 
-// The accounts that base-passwd does not know, as the packages' scripts make
-// them: systemd's group of its journal, and the bus, which does not start
-// without.
+// Accounts that packages' scripts make and base-passwd does not have: the group of systemd's
+// journal, and the account of the bus, which does not start without it.
 const (
 	extraUsers  = "messagebus:x:100:101::/nonexistent:/usr/sbin/nologin\n"
 	extraGroups = "systemd-journal:x:999:\nmessagebus:x:101:\n"
 )
 
-// settle does what the scripts of unpacked packages would have done, as far as
-// a node needs it: accounts, a shell, and awk.
+// settle does what the scripts of unpacked packages would have done, as far as a node needs
+// that: accounts, a shell, and awk.
 func settle(root string) error {
 	for name, extra := range map[string]string{"passwd": extraUsers, "group": extraGroups} {
 		master, err := os.ReadFile(filepath.Join(root, "usr/share/base-passwd", name+".master"))
@@ -47,6 +46,6 @@ func settle(root string) error {
 	return nil
 }
 
-// accounts makes /etc/passwd or /etc/group of Debian's template: passwords are
-// elsewhere, which x says.
+// accounts returns /etc/passwd or /etc/group made of Debian's template. The x says that
+// passwords are in another file.
 func accounts(master string) string { return strings.ReplaceAll(master, ":*:", ":x:") }

@@ -14,14 +14,13 @@ import (
 // DefaultKernel is the name of the kernel used when none is chosen.
 const DefaultKernel = "6.1"
 
-// Kernel is a line of kernels that a node can boot.
+// Kernel is a series of kernels that a node can boot.
 type Kernel struct {
-	// Name is what users choose by.
+	// Name is the name by which users choose the kernel.
 	Name string
-	// Suite is the Debian suite that has it.
+	// Suite is the Debian suite with the kernel's packages.
 	Suite string
-	// Pattern is the regular expression of its packages' names, with %s for the
-	// architecture.
+	// Pattern is a regular expression of the packages' names, with %s for the architecture.
 	Pattern string
 }
 
@@ -33,7 +32,7 @@ var Kernels = []Kernel{
 	{"7", "forky", `^linux-image-7\.[0-9.+a-z-]*-cloud-%s$`},
 }
 
-// packages is the regular expression of its packages' names for an architecture.
+// packages returns the regular expression of the packages' names for an architecture.
 func (k Kernel) packages(arch Arch) string { return fmt.Sprintf(k.Pattern, arch) }
 
 // kernelByName finds a kernel in the table.
@@ -123,7 +122,7 @@ func downloadKernel(ctx context.Context, a *apt, name, version string) ([]string
 	return a.download(ctx, packages...)
 }
 
-// kernelParts picks the dependencies that are for the same release.
+// kernelParts returns the dependencies that belong to the same release.
 func kernelParts(name, depends string) []string {
 	release := strings.TrimPrefix(name, "linux-image-")
 	var parts []string
@@ -136,7 +135,7 @@ func kernelParts(name, depends string) []string {
 	return parts
 }
 
-// newestPackage picks the package of the highest version that matches.
+// newestPackage returns the matching package with the highest version.
 func newestPackage(ctx context.Context, a *apt, pattern string) (name, version string, err error) {
 	list, err := a.run(ctx, "apt-cache", "search", "--names-only", pattern)
 	if err != nil {
@@ -167,7 +166,7 @@ func newerVersion(ctx context.Context, a, b string) bool {
 	return err == nil
 }
 
-// controlField is the first value of a field in a package's description.
+// controlField returns the first value of a field in a package's description.
 func controlField(text, name string) string {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+": "); ok {
@@ -188,7 +187,7 @@ func unpackKernel(ctx context.Context, debs []string, dir string) error {
 			return err
 		}
 	}
-	// Since forky everything is in the modules' folder, also the image.
+	// Since forky the image, too, is in the modules' folder.
 	modules, err := one(filepath.Join(root, "lib/modules/*"), filepath.Join(root, "usr/lib/modules/*"))
 	if err != nil {
 		return err

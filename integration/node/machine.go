@@ -10,7 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest"
 )
 
-// Machine is a prepared node: it can be run any number of times, also at once.
+// Machine is a prepared node. It can run any number of times, also several times at once.
 type Machine struct {
 	config    Config
 	kernel    *kernelFiles
@@ -19,8 +19,8 @@ type Machine struct {
 	accel     string
 }
 
-// Prepare makes everything that runs share. Processes that prepare at the
-// same time wait for each other.
+// Prepare makes everything that runs share. If several processes prepare at once, one works and
+// the others wait.
 func Prepare(ctx context.Context, c Config) (*Machine, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err

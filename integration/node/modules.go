@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// bootModules are loaded by the initramfs, in this order, each after what it
-// depends on. The kernel may have any of them built in.
+// bootModules are loaded by the initramfs in this order: each stands after the modules that it
+// needs. The kernel may have any of them built in.
 var bootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "overlay"}
 
-// prepareModules makes the modules loadable by busybox, which cannot unpack
-// them, and writes the tables of dependencies, which the package lacks.
+// prepareModules unpacks the modules, which busybox cannot, and writes the tables of
+// dependencies, which the package lacks.
 func prepareModules(ctx context.Context, dir, release string) error {
 	var packed []string
 	root := filepath.Join(dir, "lib/modules", release)
@@ -39,15 +39,15 @@ func prepareModules(ctx context.Context, dir, release string) error {
 	return err
 }
 
-// moduleTable is what a kernel has: modules by name with the files that they
-// depend on, and names that are built in.
+// moduleTable has a kernel's modules by name, with the files that they depend on, and the names
+// of built-in modules.
 type moduleTable struct {
 	files   map[string]string   // name -> file
 	needs   map[string][]string // file -> files, as in modules.dep
 	builtin map[string]bool
 }
 
-// moduleName is the name of the module in a file: kernel tools treat - as _.
+// moduleName returns the name of the module in a file: kernel tools treat - as _.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(filepath.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")

@@ -1,8 +1,7 @@
 //go:build linux
 
-// Package node prepares and runs the throwaway virtual machine in which
-// everything node-level is tested: QEMU, a Debian kernel, containerd and runc
-// from this module's tools.
+// Package node prepares and runs the throwaway virtual machine of the tests that need a node:
+// QEMU, a Debian kernel, containerd and runc from this module's tools.
 package node
 
 import (
@@ -18,18 +17,18 @@ import (
 // Flavour is the kind of guest.
 type Flavour string
 
-// The flavours: busybox as init with the cgroupfs driver, systemd, and systemd
-// with a Kubernetes cluster of this one node.
+// The flavours: busybox as init with the cgroupfs driver, systemd, and systemd with a
+// Kubernetes cluster of this one node.
 const (
 	Plain   Flavour = "plain"
 	Systemd Flavour = "systemd"
 	Kube    Flavour = "kube"
 )
 
-// debian says that the guest is a Debian with systemd.
+// debian reports whether the guest is a Debian with systemd.
 func (f Flavour) debian() bool { return f == Systemd || f == Kube }
 
-// trees are the folders of the guest's own files.
+// trees returns the folders of the guest's own files.
 func (f Flavour) trees() []string {
 	if f == Kube {
 		return []string{"common", string(Systemd), string(Kube)}
@@ -37,7 +36,7 @@ func (f Flavour) trees() []string {
 	return []string{"common", string(f)}
 }
 
-// DefaultMemory is what the guest needs, MiB.
+// DefaultMemory returns the memory that the guest needs, MiB.
 func (f Flavour) DefaultMemory() int {
 	if f == Kube {
 		return 4096
@@ -59,11 +58,11 @@ const steps = 6
 // ErrNoRepo reports a working directory outside the repository.
 var ErrNoRepo = errors.New("not inside the oomwitness repository")
 
-// Config says which node is wanted.
+// Config describes a node.
 type Config struct {
 	// Repo is the root of the repository.
 	Repo string
-	// Cache holds everything downloaded and built, and what failed runs leave.
+	// Cache is the folder of everything downloaded and built, and of the logs of failed runs.
 	Cache string
 	// Arch, Flavour, Kernel (a name in Kernels) and Memory (MiB) describe the
 	// guest; the default architecture if empty.
@@ -71,18 +70,17 @@ type Config struct {
 	Flavour Flavour
 	Kernel  string
 	Memory  int
-	// SecondNode is how much of the memory, MiB, is that of the second NUMA node:
-	// half if 0.
+	// SecondNode is the memory of the second NUMA node, MiB: half of Memory if 0.
 	SecondNode int
-	// Append are words for the end of the kernel's command line.
+	// Append are words that are added to the kernel's command line.
 	Append []string
 	// Accel is tcg, kvm or auto.
 	Accel string
-	// Progress takes lines for people.
+	// Progress gets lines for people.
 	Progress io.Writer
 }
 
-// secondNode is how much memory is that of the second NUMA node, MiB.
+// secondNode returns the memory of the second NUMA node, MiB.
 func (c Config) secondNode() int {
 	if c.SecondNode == 0 {
 		return c.Memory / 2
@@ -90,7 +88,7 @@ func (c Config) secondNode() int {
 	return c.SecondNode
 }
 
-// Validate reports the first setting that cannot work.
+// Validate returns an error for the first setting that cannot work.
 func (c Config) Validate() error {
 	if c.Flavour != Plain && !c.Flavour.debian() {
 		return fmt.Errorf("unknown flavour %q: have %s, %s, %s", c.Flavour, Plain, Systemd, Kube)
@@ -119,7 +117,7 @@ func (c Config) Validate() error {
 	}
 }
 
-// FindRepo walks up from dir to the root of the repository.
+// FindRepo returns the root of the repository that contains dir.
 func FindRepo(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -139,7 +137,7 @@ func FindRepo(dir string) (string, error) {
 	}
 }
 
-// DefaultCache is the cache folder inside the repository.
+// DefaultCache returns the cache folder inside the repository.
 func DefaultCache(repo string) string { return filepath.Join(repo, ".cache", "node") }
 
 // step prints a progress line.
@@ -147,7 +145,7 @@ func (c Config) step(n int, format string, args ...any) {
 	fmt.Fprintf(c.Progress, "[%d/%d] %s\n", n, steps, fmt.Sprintf(format, args...))
 }
 
-// guest names the guest for people.
+// guest returns the guest's name for people.
 func (c Config) guest() string {
 	if p := c.platform(); p.foreign() {
 		return string(p.arch) + " " + string(c.Flavour)

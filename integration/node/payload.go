@@ -14,16 +14,16 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
-// ErrFileFlag reports a file of the payload that is not HOST=GUEST.
+// ErrFileFlag reports a file of the payload that is not given as HOST=GUEST.
 var ErrFileFlag = errors.New("want HOST=GUEST with a guest path below " + wire.PayloadDir)
 
-// File is a file or folder of the host that a run brings along.
+// File is a file or folder of the host that a run copies into the guest.
 type File struct {
 	Host  string
 	Guest string // relative to /opt/oomwitness
 }
 
-// ParseFile reads HOST=GUEST.
+// ParseFile parses HOST=GUEST.
 func ParseFile(text string) (File, error) {
 	host, guest, ok := strings.Cut(text, "=")
 	guest = strings.TrimPrefix(guest, wire.PayloadDir+"/")

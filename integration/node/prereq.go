@@ -15,14 +15,14 @@ import (
 // ErrMissing reports programs that the machine lacks.
 var ErrMissing = errors.New("missing programs")
 
-// prerequisite is a file that the machine must have: a program looked up on
-// the search path, or an absolute path.
+// prerequisite is a file that the machine must have: a program on the search path, or an
+// absolute path.
 type prerequisite struct {
 	file string
 	pkg  string // Debian package that has it
 }
 
-// adminPath is looked at too: it is not on the search path of ordinary users.
+// adminPath is searched too: the search path of ordinary users lacks it.
 const adminPath = "/usr/sbin:/sbin"
 
 func prerequisites(flavour Flavour, p platform) []prerequisite {
@@ -43,7 +43,7 @@ func prerequisites(flavour Flavour, p platform) []prerequisite {
 	return list
 }
 
-// missingPackages returns the packages to install, by what lookup cannot find.
+// missingPackages returns the packages of the files that lookup does not find.
 func missingPackages(list []prerequisite, lookup func(file string) bool) []string {
 	var missing []string
 	for _, p := range list {
@@ -62,8 +62,7 @@ func onMachine(file string) bool {
 	return err == nil
 }
 
-// ensurePrerequisites installs what is missing if it may, or says what to
-// install.
+// ensurePrerequisites installs missing packages if it may, or returns an error that names them.
 func (c Config) ensurePrerequisites(ctx context.Context) error {
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":"+adminPath); err != nil {
 		return fmt.Errorf("extend search path: %w", err)

@@ -28,14 +28,14 @@ func PrepareDebianContainerd(ctx context.Context, c Config) (string, error) {
 	return filepath.Join(dir, "usr/bin"), err
 }
 
-// PrepareDebianDocker does the same for Docker with its containerd. It returns the
-// folder in which they are unpacked.
+// PrepareDebianDocker does the same for Docker with its containerd. It returns the folder of
+// the unpacked packages.
 func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
 	return c.prepareDebian(ctx, "docker.io", "containerd")
 }
 
-// supervisorPackages are the supervisors that containers have as PID 1, what watches the
-// node's memory, and all that both need: their scripts are not run.
+// supervisorPackages are the packages of supervisors that containers have as PID 1, of a
+// program that watches the node's memory, and of all that both need. Their scripts are not run.
 var supervisorPackages = []string{
 	"earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
 	"supervisor", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib",
@@ -49,8 +49,8 @@ func PrepareDebianSupervisors(ctx context.Context, c Config) (string, error) {
 	return c.prepareDebian(ctx, supervisorPackages...)
 }
 
-// prepareDebian downloads packages of the guest's suite and unpacks them in one
-// folder, which it returns, unless the cache has it.
+// prepareDebian downloads packages of the guest's suite and unpacks them into one folder,
+// unless the cache has it. It returns the folder.
 func (c Config) prepareDebian(ctx context.Context, packages ...string) (string, error) {
 	return c.locked(ctx, func(ctx context.Context) (string, error) {
 		if err := c.ensurePrerequisites(ctx); err != nil {
@@ -82,7 +82,7 @@ func (c Config) prepareDebian(ctx context.Context, packages ...string) (string, 
 	})
 }
 
-// locked makes something while no other process prepares the node.
+// locked calls prepare while no other process prepares the node.
 func (c Config) locked(ctx context.Context, prepare func(context.Context) (string, error)) (string, error) {
 	if err := os.MkdirAll(c.Cache, 0o755); err != nil {
 		return "", fmt.Errorf("make cache folder: %w", err)

@@ -22,7 +22,7 @@ import (
 // standard ones.
 const portFD = 3
 
-// disk is one of the guest's; the initramfs finds it by serial.
+// disk is a disk of the guest; the initramfs finds it by its serial number.
 type disk struct {
 	serial string
 	image  string
@@ -35,7 +35,7 @@ type vm struct {
 	initramfs string
 	accel     string
 	memory    int // MiB
-	second    int // MiB of it, of a second NUMA node
+	second    int // MiB of memory in a second NUMA node
 	disks     []disk
 	append    []string // to the kernel's command line
 	console   string   // file of the console; empty for the terminal
@@ -43,20 +43,20 @@ type vm struct {
 	reboots   bool     // starts again when the guest reboots, instead of ending
 }
 
-// commandLine is the kernel's.
+// commandLine returns the kernel's command line.
 func (v vm) commandLine() string {
 	words := append(slices.Clone(v.platform.words), "panic=-1", "quiet", "loglevel=4", "mitigations=off",
 		"random.trust_cpu=on", "systemd.unified_cgroup_hierarchy=1", "systemd.show_status=0")
 	if v.accel == AccelTCG && v.platform.arch == AMD64 {
-		// The counters of emulated CPUs are the host's, but the kernel calls them
-		// unsynchronised and takes the HPET, which is slow.
+		// The counters of emulated CPUs are the host's, but the kernel takes them for
+		// unsynchronised and uses the HPET, which is slow.
 		words = append(words, "tsc=reliable")
 	}
 	return strings.Join(append(words, v.append...), " ")
 }
 
-// args are QEMU's. Disks are written to as snapshots, which live in TMPDIR
-// and vanish with the process.
+// args returns QEMU's arguments. Writes to disks go to snapshots, which are in TMPDIR and
+// vanish with the process.
 func (v vm) args() []string {
 	cpu, accel := v.platform.cpu, "tcg,thread=multi"
 	if v.accel == AccelKVM {
@@ -91,9 +91,9 @@ func (v vm) args() []string {
 	return args
 }
 
-// numa splits the machine's memory into two NUMA nodes, so that a cpuset or a
-// memory policy can be out of memory while the machine is not. Debian's cloud
-// kernels have no numa=fake. The CPUs are at the first node.
+// numa returns the arguments that split the machine's memory into two NUMA nodes: a cpuset or a
+// memory policy can then be out of memory while the machine is not. Debian's cloud kernels have
+// no numa=fake. The CPUs belong to the first node.
 func (v vm) numa() []string {
 	if v.second == 0 {
 		return nil
@@ -106,10 +106,11 @@ func (v vm) numa() []string {
 	}
 }
 
-// escape protects a value from QEMU's option parser.
+// escape escapes a value for QEMU's option parser.
 func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
-// command is QEMU, to be killed with this process. Temporary files go to dir.
+// command returns the QEMU command. QEMU is killed with this process. Temporary files go to
+// dir.
 func (v vm) command(ctx context.Context, dir string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, v.platform.qemu, v.args()...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
@@ -117,8 +118,8 @@ func (v vm) command(ctx context.Context, dir string) *exec.Cmd {
 	return cmd
 }
 
-// abandonTime is how long a killed QEMU may take to go away. Where hardware
-// virtualisation hangs it may never, and is left behind.
+// abandonTime is the time in which a killed QEMU must end. If hardware virtualisation hangs,
+// QEMU may never end, and is left behind.
 const abandonTime = 5 * time.Second
 
 // process is a QEMU with the agent's port.
@@ -128,8 +129,7 @@ type process struct {
 	done chan struct{}
 }
 
-// start starts QEMU; its own messages go to qemu.log in dir. It ends with the
-// context.
+// start starts QEMU, and ends it with the context. QEMU's own messages go to qemu.log in dir.
 func start(ctx context.Context, v vm, dir string) (p *process, err error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -149,18 +149,18 @@ func start(ctx context.Context, v vm, dir string) (p *process, err error) {
 		kill()
 		return nil, errors.Join(fmt.Errorf("start qemu: %w", err), ours.Close())
 	}
-	// A QEMU that cannot be killed must not keep the reader either.
+	// The reader must end even if QEMU cannot be killed.
 	context.AfterFunc(ctx, func() { _ = ours.SetReadDeadline(time.Now().Add(abandonTime)) })
 	p = &process{port: ours, kill: kill, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		// QEMU is always killed in the end, so its status says nothing.
+		// QEMU is always killed in the end, so that its status means nothing.
 		_ = cmd.Wait()
 	}()
 	return p, nil
 }
 
-// end kills QEMU: its disks are snapshots, so nothing is lost.
+// end kills QEMU. Its disks are snapshots: nothing is lost.
 func (p *process) end() error {
 	p.kill()
 	select {

@@ -21,10 +21,10 @@ const WorkloadRootfs = "/opt/workload-rootfs"
 // rootfsInputs are the programs that go into the base disk.
 type rootfsInputs struct {
 	busybox string
-	lister  string // a busybox that this machine can run, to ask for its applets
+	lister  string // a busybox that this machine can run, to list its applets
 	tools   string // folder
 	agent   string
-	// Those of the cluster, empty without one.
+	// cluster is the folder of the cluster's programs, empty without a cluster.
 	cluster   string // folder
 	bootstrap string
 }
@@ -81,7 +81,7 @@ func (c Config) baseKey(in rootfsInputs) (string, error) {
 	return key(inputs...), nil
 }
 
-// rootfsLayout changes when this file makes a different disk of the same
+// rootfsLayout must change when a change in this file makes a different disk of the same
 // inputs.
 const rootfsLayout = "1"
 
@@ -115,7 +115,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 			return err
 		}
 	}
-	// Mount points of the initramfs, and where logs go.
+	// Mount points of the initramfs, and the folder of logs.
 	for _, dir := range []string{"dev", "proc", "sys", "usr/lib/modules", "opt/oomwitness", "var/log/oomwitness", "root"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return fmt.Errorf("make guest folder: %w", err)
@@ -124,7 +124,7 @@ func (c Config) fillRootfs(ctx context.Context, root string, in rootfsInputs) er
 	return copyFile(in.agent, filepath.Join(root, "usr/local/lib/node/agent"))
 }
 
-// fillPlain makes a merged-/usr system of busybox alone.
+// fillPlain makes a system of busybox alone, with a merged /usr.
 func fillPlain(ctx context.Context, root string, in rootfsInputs) error {
 	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "run", "tmp", "etc", "var/lib", "var/log", "root"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
@@ -155,7 +155,7 @@ func fillWorkload(ctx context.Context, root string, in rootfsInputs) error {
 	return addApplets(ctx, root, in)
 }
 
-// addApplets copies busybox to bin and links all that it can be to it.
+// addApplets copies busybox to bin, and makes a link to it for each of its applets.
 func addApplets(ctx context.Context, root string, in rootfsInputs) error {
 	if err := copyFile(in.busybox, filepath.Join(root, "bin/busybox")); err != nil {
 		return err
@@ -179,8 +179,8 @@ func addApplets(ctx context.Context, root string, in rootfsInputs) error {
 	return nil
 }
 
-// writeTree writes one of the guest's embedded folders. Embedding loses
-// modes: scripts are told by their first line.
+// writeTree writes one of the guest's embedded folders. Embedding loses modes: a file with the
+// first line of a script is made executable.
 func writeTree(name, root string) error {
 	tree, err := guest.Tree(name)
 	if err != nil {
@@ -202,7 +202,7 @@ func writeTree(name, root string) error {
 		if bytes.HasPrefix(content, []byte("#!")) {
 			mode = 0o755
 		}
-		// Debian's own file may be a link elsewhere.
+		// Debian's own file may be a link to another place.
 		if err := os.RemoveAll(target); err != nil {
 			return fmt.Errorf("replace guest file: %w", err)
 		}

@@ -18,19 +18,19 @@ import (
 // GuestOut is the folder of the guest whose files are copied back.
 const GuestOut = "/var/log/oomwitness"
 
-// stopGrace is what the guest has, when its time is up, to end the command
-// and send its files.
+// stopGrace is the time in which the guest must end the command and send its files, once the
+// time of the run is over.
 const stopGrace = 20 * time.Second
 
 // Run is one command in a fresh guest.
 type Run struct {
 	Args  []string
-	Env   []string // added to the command's
+	Env   []string // added to the command's environment
 	Files []File
 	// Out is a folder of the host for the files of GuestOut; empty for none.
 	Out string
-	// Reboots says that the guest may reboot, on the same disk. The command is
-	// then run again, with wire.BootEnv.
+	// Reboots says that the guest may reboot on the same disk. The command then runs again,
+	// with wire.BootEnv.
 	Reboots bool
 	Timeout time.Duration
 	Stdout  io.Writer
@@ -39,14 +39,14 @@ type Run struct {
 
 // Result is how a run ended.
 type Result struct {
-	// Status is the command's, or wire.StatusTimeout or wire.StatusNode.
+	// Status is the exit status of the command, or wire.StatusTimeout or wire.StatusNode.
 	Status int
-	// Kept is the folder of logs of a run that failed.
+	// Kept is the folder with the logs of a failed run.
 	Kept string
 }
 
-// Run boots a guest and runs the command. The error is nil whenever the
-// command ran to an end, whatever its status.
+// Run boots a guest and runs the command. The error is nil if the command ran to an end,
+// whatever its status.
 func (m *Machine) Run(ctx context.Context, r Run) (Result, error) {
 	use, err := useCache(m.config.Cache)
 	if err != nil {
@@ -67,7 +67,7 @@ func (m *Machine) Run(ctx context.Context, r Run) (Result, error) {
 	return Result{Status: status, Kept: dir}, errors.Join(err, os.RemoveAll(filepath.Join(dir, "payload.img")))
 }
 
-// runDir makes a folder of the run's own.
+// runDir makes a folder for this run alone.
 func (m *Machine) runDir() (string, error) {
 	runs := filepath.Join(m.config.Cache, "runs")
 	if err := os.MkdirAll(runs, 0o755); err != nil {
@@ -113,12 +113,12 @@ func (m *Machine) boot(ctx context.Context, r Run, dir string) (status int, err 
 	return status, err
 }
 
-// limit asks the guest to stop when its time is over, and kills it when it
-// does not. The result calls that off.
+// limit asks the guest to stop when its time is over, and kills a guest that does not. off
+// cancels the limit.
 func (c Config) limit(p *process, timeout time.Duration) (off func()) {
 	soft := time.AfterFunc(timeout, func() {
 		c.step(6, "guest: time limit of %s is over", timeout)
-		// A guest that cannot take it is killed below.
+		// A guest that cannot read the frame is killed below.
 		_ = wire.Write(p.port, wire.Stop, nil)
 	})
 	hard := time.AfterFunc(timeout+stopGrace, p.kill)
@@ -128,7 +128,7 @@ func (c Config) limit(p *process, timeout time.Duration) (off func()) {
 	}
 }
 
-// sink takes what the guest sends.
+// sink handles what the guest sends.
 type sink struct {
 	run   Run
 	notes func(string)
@@ -150,8 +150,8 @@ func newSink(dir string, r Run, notes func(string)) (*sink, error) {
 
 func (s *sink) close() error { return errors.Join(s.log.Close(), s.files.close()) }
 
-// receive handles frames until the guest sends the exit status. A guest that
-// ends without one has crashed.
+// receive handles frames until the guest sends the exit status. A guest that ends without a
+// status has crashed.
 func (s *sink) receive(port io.Reader) (int, error) {
 	for {
 		kind, payload, err := wire.Read(port)

@@ -17,7 +17,7 @@ import (
 type Shell struct {
 	Files []File
 	Env   []string
-	First string // a command to run before, empty for none
+	First string // a command to run before the shell, "" for none
 }
 
 // Shell boots a guest with a root shell on this process's terminal. It
@@ -48,7 +48,7 @@ func (m *Machine) Shell(ctx context.Context, s Shell) (err error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	state, stateErr := term.GetState(int(os.Stdin.Fd()))
 	if err := cmd.Run(); err != nil {
-		// A killed QEMU cannot put the terminal back.
+		// A killed QEMU cannot restore the terminal.
 		if stateErr == nil {
 			err = errors.Join(err, term.Restore(int(os.Stdin.Fd()), state))
 		}

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// sysrootPackages are those of a foreign guest whose files are needed here: a
-// busybox for it, and the library of runc.
+// sysrootPackages are packages of a foreign guest whose files the build needs: the guest's
+// busybox, and the library of runc.
 var sysrootPackages = []string{"busybox-static", "libseccomp-dev"}
 
 // ensureSysroot unpacks packages of a foreign architecture, without installing

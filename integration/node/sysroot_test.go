@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// A build links what is in its own sysroot, and not what an earlier build of the
-// same package on this machine found in another, which may be gone: Go's cache
-// keeps the linker's flags of a package and does not ask pkg-config again.
+// TestSysrootOfAnEarlierBuild: a build links the library of its own sysroot. It must not link
+// the library that an earlier build of the same package found in another sysroot: Go's cache
+// keeps a package's linker flags and does not ask pkg-config again.
 func TestSysrootOfAnEarlierBuild(t *testing.T) {
 	for _, program := range []string{"gcc", "ar", "pkg-config"} {
 		if _, err := exec.LookPath(program); err != nil {

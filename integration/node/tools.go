@@ -22,14 +22,14 @@ const (
 )
 
 const (
-	// runcTags are those of runc: kubelet asks for a seccomp profile.
+	// runcTags are runc's build tags: kubelet asks for a seccomp profile.
 	runcTags = "seccomp"
-	// shimTags are those of the stock shim in containerd's own Makefile.
+	// shimTags are the stock shim's build tags in containerd's own Makefile.
 	shimTags = "no_grpc"
 )
 
-// ensureTools builds the tools of this module unless the cache has those of
-// the same go.mod and go.sum. It returns the folder of the programs.
+// ensureTools builds the tools of this module, unless the cache has the tools of the same
+// go.mod and go.sum. It returns the folder of the programs.
 func (c Config) ensureTools(ctx context.Context, sysroot string) (string, error) {
 	module := filepath.Join(c.Repo, "integration")
 	inputs, err := moduleKey(module)
@@ -58,8 +58,8 @@ func (c Config) ensureTools(ctx context.Context, sysroot string) (string, error)
 	return dir, used(dir, "tools-")
 }
 
-// ensureProgram builds one of the guest's own programs unless the cache has it
-// of the same sources.
+// ensureProgram builds one of the guest's own programs, unless the cache has it from the same
+// sources.
 func (c Config) ensureProgram(ctx context.Context, pkg string, sources ...string) (string, error) {
 	hash, err := guest.Hash(sources...)
 	if err != nil {
@@ -80,7 +80,8 @@ func (c Config) ensureProgram(ctx context.Context, pkg string, sources ...string
 	return filepath.Join(dir, name), used(dir, name+"-")
 }
 
-// moduleKey identifies what this Go builds of modules, given by folder.
+// moduleKey returns a key for what this version of Go builds from modules, given by their
+// folders.
 func moduleKey(modules ...string) (string, error) {
 	inputs := []string{runtime.Version()}
 	for _, module := range modules {
@@ -100,7 +101,7 @@ type goBuild struct {
 	platform platform // amd64 if empty
 	module   string   // folder
 	dir      string
-	cgo      bool // only runc has C
+	cgo      bool // only runc contains C
 	tags     string
 	set      []string // variables to set, PACKAGE.NAME=VALUE
 	sysroot  string   // where C libraries are, empty for the machine's own
@@ -124,8 +125,8 @@ func (b goBuild) run(ctx context.Context, packages ...string) error {
 	return nil
 }
 
-// env is the environment of the build. An empty GOFLAGS: a caller's -race or
-// -cover would need libraries.
+// env returns the environment of the build. GOFLAGS is empty: -race or -cover of the caller
+// would need libraries.
 func (b goBuild) env() []string {
 	arch := b.platform.arch
 	if arch == "" {
@@ -137,9 +138,9 @@ func (b goBuild) env() []string {
 	}
 	if b.sysroot != "" {
 		libraries := filepath.Join(b.sysroot, b.platform.libraries)
-		// What is in the usual folders pkg-config would leave out, as known to the
-		// compiler. CGO_LDFLAGS repeats the folder for Go's cache, which knows a package
-		// by its variables only and would link with the folder of an earlier sysroot.
+		// pkg-config leaves the usual folders out, since the compiler knows them: the variables
+		// make it print them. CGO_LDFLAGS repeats the folder for Go's cache. The cache knows a
+		// package by its variables alone, and would link with the folder of an earlier sysroot.
 		env = append(env, "PKG_CONFIG_SYSROOT_DIR="+b.sysroot, "PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1",
 			"PKG_CONFIG_ALLOW_SYSTEM_LIBS=1", "PKG_CONFIG_LIBDIR="+filepath.Join(libraries, "pkgconfig"),
 			"CGO_LDFLAGS=-L"+libraries)

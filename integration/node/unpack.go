@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// unpacker unpacks the archive that is written to it. Its top-level folders
-// go to the targets; the rest is dropped.
+// unpacker unpacks the archive that is written to it. Top-level folders go to their targets;
+// anything else is dropped.
 type unpacker struct {
 	*io.PipeWriter
 	done chan error
@@ -24,7 +24,7 @@ func newUnpacker(targets map[string]string) *unpacker {
 	u := &unpacker{PipeWriter: w, done: make(chan error, 1)}
 	go func() {
 		err := unpack(r, targets)
-		// Take what pads the archive, or tell the writer what went wrong.
+		// Read what pads the archive, or report the error to the writer.
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 		}
@@ -34,8 +34,8 @@ func newUnpacker(targets map[string]string) *unpacker {
 	return u
 }
 
-// close waits until all files are written. An archive that was never begun is
-// no error: the guest may have crashed before.
+// close waits until all files are written. An archive that was never begun is no error: the
+// guest may have crashed before.
 func (u *unpacker) close() error {
 	return errors.Join(u.Close(), <-u.done)
 }

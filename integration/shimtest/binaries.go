@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// binary is a program that the tests need: named by an environment variable,
-// or found on PATH, or built.
+// binary is a program that the tests need. An environment variable names it, or it is found on
+// PATH, or built.
 type binary struct {
 	env, name string
 	build     func(ctx context.Context, path string) error
@@ -54,28 +54,28 @@ var (
 	}
 )
 
-// Ours is the path of this project's shim: $OOMWITNESS_SHIM, or
+// Ours returns the path of this project's shim: $OOMWITNESS_SHIM, or
 // containerd-shim-oomwitness-v2 from PATH, or built with go.
 func Ours(t testing.TB) string { return ours.findWithLoader(t) }
 
-// OursWithFaults is the path of a build of it that dies where OOMWITNESS_FAULT
-// says (shim/internal/faultpoint): $OOMWITNESS_SHIM_FAULTS, or
+// OursWithFaults returns the path of a build of our shim that dies at the point
+// $OOMWITNESS_FAULT (shim/internal/faultpoint): $OOMWITNESS_SHIM_FAULTS, or
 // containerd-shim-oomwitness-faults-v2 from PATH, or built with go.
 func OursWithFaults(t testing.TB) string { return faults.findWithLoader(t) }
 
-// Command is the path of this project's command: $OOMWITNESS_COMMAND, or
-// oomwitness from PATH, or built with go.
+// Command returns the path of this project's command: $OOMWITNESS_COMMAND, or oomwitness from
+// PATH, or built with go.
 func Command(t testing.TB) string { return command.find(t) }
 
-// Stock is the path of upstream's shim: $STOCK_SHIM, or
-// containerd-shim-runc-v2 from PATH, or built with go.
+// Stock returns the path of upstream's shim: $STOCK_SHIM, or containerd-shim-runc-v2 from PATH,
+// or built with go.
 func Stock(t testing.TB) string { return stock.find(t) }
 
-// Runc is the path of runc: $RUNC, or from PATH, or built with go.
+// Runc returns the path of runc: $RUNC, or from PATH, or built with go.
 func Runc(t testing.TB) string { return runc.find(t) }
 
-// WorkloadBinary is the path of the workload: $OOMWITNESS_WORKLOAD, or
-// oomwitness-workload from PATH, or built with gcc.
+// WorkloadBinary returns the path of the workload: $OOMWITNESS_WORKLOAD, or oomwitness-workload
+// from PATH, or built with gcc.
 func WorkloadBinary(t testing.TB) string { return load.find(t) }
 
 func (b *binary) find(t testing.TB) string {
@@ -87,8 +87,8 @@ func (b *binary) find(t testing.TB) string {
 	return b.path
 }
 
-// findWithLoader returns the path of a shim. The command that loads the ledger is
-// beside a shim that was built here: both are built into one folder.
+// findWithLoader returns the path of a shim. A shim that was built here has the command that
+// loads the ledger in the same folder.
 func (b *binary) findWithLoader(t testing.TB) string {
 	t.Helper()
 	path := b.find(t)
@@ -111,7 +111,7 @@ func (b *binary) lookup(ctx context.Context) (string, error) {
 	return buildCached(ctx, b.name, b.build)
 }
 
-// buildDir is in the cache of the clone: another may have other sources.
+// buildDir returns a folder in the clone's own cache: another clone may have other sources.
 func buildDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -127,8 +127,8 @@ func buildDir() (string, error) {
 	}
 }
 
-// buildCached builds where another test process may be doing the same or running
-// the file.
+// buildCached builds a file that another test process may be building or running at the same
+// time.
 func buildCached(ctx context.Context, name string, build func(context.Context, string) error) (string, error) {
 	dir, err := buildDir()
 	if err != nil {
@@ -152,8 +152,8 @@ func buildCached(ctx context.Context, name string, build func(context.Context, s
 	return path, os.Rename(path+".new", path)
 }
 
-// goBuild builds a package of this module or of its tools. The arguments that
-// do not start with a dash go to the environment.
+// goBuild returns a function that builds a package of this module or of its tools. Arguments
+// without a leading dash go to the environment.
 func goBuild(pkg string, args ...string) func(context.Context, string) error {
 	return func(ctx context.Context, path string) error {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", path)

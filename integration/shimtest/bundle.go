@@ -20,11 +20,11 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Bundle is a container's bundle, as containerd keeps it.
+// Bundle is a container's bundle with the files that containerd writes.
 type Bundle struct {
-	// ID of the container.
+	// ID is the ID of the container.
 	ID string
-	// Path of the bundle.
+	// Path is the path of the bundle.
 	Path string
 
 	node    *Node
@@ -71,10 +71,10 @@ func (n *Node) writeBundle(id string, spec *specs.Spec) (*Bundle, error) {
 	return b, nil
 }
 
-// File is the path of a file in the bundle.
+// File returns the path of a file in the bundle.
 func (b *Bundle) File(name string) string { return filepath.Join(b.Path, name) }
 
-// CreateRequest is the Create request that containerd would send.
+// CreateRequest returns the Create request that containerd would send.
 func (b *Bundle) CreateRequest() *task.CreateTaskRequest {
 	return &task.CreateTaskRequest{ID: b.ID, Bundle: b.Path, Options: b.node.RuntimeOptions()}
 }
@@ -85,12 +85,12 @@ func (b *Bundle) Remove() error {
 	return os.RemoveAll(b.Path)
 }
 
-// openLog makes the fifo that the shim logs to, and reads it from now on.
+// openLog makes the fifo to which the shim logs, and reads it from then on.
 func (b *Bundle) openLog() error {
 	if b.logFifo != nil {
 		return nil
 	}
-	// Opened for writing too, so that it stays open while shims come and go.
+	// The fifo is opened for writing too: it then stays open while shims come and go.
 	f, err := fifo.OpenFifo(context.Background(), b.File("log"), unix.O_RDWR|unix.O_CREAT|unix.O_NONBLOCK, 0o700)
 	if err != nil {
 		return fmt.Errorf("open shim log: %w", err)
@@ -115,13 +115,13 @@ func (b *Bundle) closeLog() {
 func marshalAny(m proto.Message) *anypb.Any {
 	value, err := proto.Marshal(m)
 	if err != nil {
-		panic(err) // a message that the harness made
+		panic(err) // the harness made the message, so that it must be valid
 	}
 	// containerd's type URLs have no host.
 	return &anypb.Any{TypeUrl: string(m.ProtoReflect().Descriptor().FullName()), Value: value}
 }
 
-// buffer collects output and tells who waits for it of every change.
+// buffer collects output. It wakes those who wait at every write.
 type buffer struct {
 	mu      sync.Mutex
 	data    bytes.Buffer  // guarded by mu
@@ -139,14 +139,14 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.data.Write(p)
 }
 
-// String is what was written so far.
+// String returns what was written so far.
 func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.data.String()
 }
 
-// wait returns the contents as soon as ok likes them.
+// wait returns the contents as soon as ok returns true for them.
 func (b *buffer) wait(ctx context.Context, ok func(string) bool) (string, error) {
 	for {
 		b.mu.Lock()

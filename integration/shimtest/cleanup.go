@@ -13,7 +13,7 @@ import (
 	"slices"
 )
 
-// deleteContainers removes what runc still knows of.
+// deleteContainers removes the containers that runc still has.
 func (n *Node) deleteContainers() error {
 	root := filepath.Join(n.RuncRoot(), n.cfg.Namespace)
 	entries, err := os.ReadDir(root)
@@ -35,8 +35,8 @@ func (n *Node) deleteContainers() error {
 	return errors.Join(errs...)
 }
 
-// removeCgroups removes the node's parent cgroup in every hierarchy, and the
-// one above it when no other node uses it.
+// removeCgroups removes the node's parent cgroup in every hierarchy, and the cgroup above it if
+// no other node uses that.
 func (n *Node) removeCgroups() error {
 	if n.cfg.SystemdCgroup {
 		return nil // systemd removes its scopes

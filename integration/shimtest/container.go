@@ -10,14 +10,14 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Box is a container with its shim and streams: the short way to run one.
+// Box is a container with its shim and streams: the short way to run a container.
 type Box struct {
 	*Bundle
-	// Shim that runs the container.
+	// Shim is the shim that runs the container.
 	Shim *Shim
-	// Stdio of init.
+	// Stdio has the streams of init.
 	Stdio *Stdio
-	// Pid of init.
+	// Pid is the PID of init.
 	Pid int
 }
 
@@ -38,7 +38,7 @@ func (n *Node) Run(id string, changes ...func(*specs.Spec)) *Box {
 	return box
 }
 
-// RunIn creates and starts one more container in the shim of a sandbox.
+// RunIn creates and starts a further container in the shim of a sandbox.
 func (n *Node) RunIn(sandbox *Shim, id string, changes ...func(*specs.Spec)) *Box {
 	n.t.Helper()
 	b := n.NewBundle(id, append(changes, Sandbox(sandbox.Bundle.ID))...)
@@ -96,7 +96,7 @@ func (b *Box) Delete(ctx context.Context) (*task.DeleteResponse, error) {
 	return b.Shim.Task().Delete(ctx, &task.DeleteRequest{ID: b.ID})
 }
 
-// Shutdown asks the shim to end, which it does unless it has containers left.
+// Shutdown asks the shim to end. The shim ends unless it has containers.
 func (b *Box) Shutdown(ctx context.Context) error {
 	_, err := b.Shim.Task().Shutdown(ctx, &task.ShutdownRequest{ID: b.ID})
 	return err

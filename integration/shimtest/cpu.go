@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// CPUTime is the time on a CPU of a process's threads so far. Go's threads do not
-// end while their process lives, and the processes that it starts are not counted.
+// CPUTime returns the time on a CPU of a process's threads so far. Go's threads do not end
+// while their process runs. Child processes are not counted.
 func CPUTime(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/task", pid)

@@ -19,8 +19,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// StopListening makes the endpoint absent, as it is while containerd is down:
-// its socket is gone and all connections are closed.
+// StopListening makes the endpoint absent, as while containerd is down: its socket is gone and
+// all connections are closed.
 func (e *Events) StopListening() {
 	e.mu.Lock()
 	listener := e.listener
@@ -66,8 +66,7 @@ func (e *Events) close() {
 	e.serving.Wait()
 }
 
-// serve gives each connection a ttrpc server of its own, so that a call knows
-// which connection it came by.
+// serve starts a ttrpc server for each connection: a call then knows its connection.
 func (e *Events) serve(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
@@ -99,8 +98,8 @@ func (e *Events) serveConn(conn *oneConn) {
 		return
 	}
 	eventsapi.RegisterTTRPCEventsService(server, &forwarder{events: e, conn: conn})
-	// Its context ends with the connection, and with it all calls that are
-	// held: ttrpc alone would wait for their answers.
+	// The context ends with the connection, and then all held calls end: ttrpc alone would wait
+	// for their answers.
 	_ = server.Serve(conn.ctx, conn)
 	_ = server.Close()
 }
@@ -129,19 +128,19 @@ func (f *forwarder) Forward(ctx context.Context, req *eventsapi.ForwardRequest) 
 	return &emptypb.Empty{}, nil
 }
 
-// oneConn is a connection, and the listener that has it to offer and nothing
-// more: its second Accept waits until the connection is closed.
+// oneConn is a connection and a listener that offers this connection alone: its second Accept
+// waits until the connection is closed.
 type oneConn struct {
 	net.Conn
 
 	ctx   context.Context // ends with the connection
 	end   context.CancelFunc
-	taken bool // used by the accepting goroutine only
+	taken bool // only the accepting goroutine uses it
 }
 
 func newOneConn(conn net.Conn) *oneConn {
 	c := &oneConn{Conn: conn}
-	// ttrpc logs every connection that ends, which here is the test's doing.
+	// ttrpc logs every connection that ends, and here the test ends connections on purpose.
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
 	ctx := log.WithLogger(context.Background(), logrus.NewEntry(quiet))

@@ -22,19 +22,19 @@ type Event struct {
 	Seq int
 	// Received is when the call came in.
 	Received time.Time
-	// Accepted is when the endpoint took the event; zero if it never did.
+	// Accepted is when the endpoint accepted the event; zero if it never did.
 	Accepted time.Time
-	// Envelope is as the shim sent it.
+	// Envelope is the event as the shim sent it.
 	Envelope *types.Envelope
-	// Topic of the event.
+	// Topic is the topic of the event.
 	Topic string
-	// ContainerID of the event, if it has one.
+	// ContainerID is the container ID in the event, "" if it has none.
 	ContainerID string
 	// Message is the decoded event, such as a *events.TaskOOM.
 	Message any
 }
 
-// String gives the topic and container of the event.
+// String returns the topic and container of the event.
 func (e *Event) String() string { return fmt.Sprintf("%s(%s)", e.Topic, e.ContainerID) }
 
 func newEvent(envelope *types.Envelope) (*Event, error) {
@@ -68,7 +68,7 @@ func All(preds ...Pred) Pred {
 	}
 }
 
-// Events is the endpoint that shims publish to. It is safe for concurrent use.
+// Events is the endpoint to which shims publish. It is safe for concurrent use.
 type Events struct {
 	path string
 
@@ -87,20 +87,20 @@ func newEvents(path string) *Events {
 	return &Events{path: path, changed: make(chan struct{}), conns: make(map[*oneConn]struct{})}
 }
 
-// Address is the endpoint's socket.
+// Address returns the path of the endpoint's socket.
 func (e *Events) Address() string { return e.path }
 
-// All is every accepted event, in order of acceptance.
+// All returns every accepted event, in order of acceptance.
 func (e *Events) All() []*Event { return e.Select(Any) }
 
-// Select is every accepted event that pred selects.
+// Select returns every accepted event that pred selects.
 func (e *Events) Select(pred Pred) []*Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return filter(e.accepted, pred)
 }
 
-// Attempts is every call to the endpoint, accepted or not, in order of arrival.
+// Attempts returns every call to the endpoint, accepted or not, in order of arrival.
 func (e *Events) Attempts() []*Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pid of the shim.
+// Pid returns the PID of the shim.
 func (s *Shim) Pid() int { return s.pid }
 
-// Logs is what the shim has written so far to the log of the bundle that it
-// was started for; other containers of its sandbox have none.
+// Logs returns what the shim has logged so far. The log is in the bundle for which the shim was
+// started; other containers of its sandbox have none.
 func (s *Shim) Logs() string { return s.Bundle.log.String() }
 
 // WaitLog waits until the shim's log contains text.
@@ -44,8 +44,8 @@ func (s *Shim) Kill(ctx context.Context) error {
 	return s.WaitExit(ctx)
 }
 
-// KillMidCall ends the shim with SIGKILL, and with it the calls that it has made
-// to the endpoint and that are held: none of them is accepted any more.
+// KillMidCall ends the shim with SIGKILL, and with it the shim's held calls to the endpoint:
+// none of these is accepted any more.
 func (s *Shim) KillMidCall(ctx context.Context) error {
 	err := s.Kill(ctx)
 	s.Bundle.node.Events.CloseConnections()
@@ -67,7 +67,7 @@ func (s *Shim) WaitExit(ctx context.Context) error {
 	}
 }
 
-// stop ends the shim at clean-up.
+// stop ends the shim at the end of the test.
 func (s *Shim) stop() error {
 	_ = s.Disconnect()
 	ctx, cancel := timeout()
@@ -75,7 +75,7 @@ func (s *Shim) stop() error {
 	return errors.Join(s.Kill(ctx), unix.Close(s.pidfd))
 }
 
-// FDs is what the shim's file descriptors refer to.
+// FDs returns what the shim's file descriptors refer to.
 func (s *Shim) FDs() ([]string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", s.pid)
 	entries, err := os.ReadDir(dir)
@@ -86,7 +86,7 @@ func (s *Shim) FDs() ([]string, error) {
 	for _, entry := range entries {
 		target, err := os.Readlink(filepath.Join(dir, entry.Name()))
 		if errors.Is(err, os.ErrNotExist) {
-			continue // closed since
+			continue // the descriptor was closed meanwhile
 		}
 		if err != nil {
 			return nil, err
@@ -98,8 +98,7 @@ func (s *Shim) FDs() ([]string, error) {
 
 var stackDump = regexp.MustCompile(`msg=("=== BEGIN goroutine stack dump ===.*?=== END goroutine stack dump ===")`)
 
-// Goroutines makes the shim dump its goroutines (SIGUSR1) and returns one
-// stack each.
+// Goroutines makes the shim dump its goroutines (SIGUSR1), and returns the stack of each.
 func (s *Shim) Goroutines(ctx context.Context) ([]string, error) {
 	before := len(stackDump.FindAllString(s.Logs(), -1))
 	if err := s.Signal(unix.SIGUSR1); err != nil {
@@ -122,7 +121,7 @@ func (s *Shim) Goroutines(ctx context.Context) ([]string, error) {
 	return stacks, nil
 }
 
-// timeout is a context for one step of the harness itself.
+// timeout returns a context for one step of the harness itself.
 func timeout() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), Patience)
 }

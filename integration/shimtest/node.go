@@ -1,12 +1,11 @@
 //go:build linux
 
-// Package shimtest runs a real shim binary the way containerd does, against a
-// real ttrpc events endpoint, without containerd.
+// Package shimtest runs a real shim binary as containerd does, against a real ttrpc events
+// endpoint, without containerd.
 //
-// A Node stands for containerd: it keeps bundles, starts shims with the
-// bootstrap protocol, talks to them with the task API and takes their events.
-// The endpoint can be told to hold, refuse, delay or lose events, and to go
-// away and come back, for one topic or container or for all.
+// A Node stands for containerd: it keeps bundles, starts shims with the bootstrap protocol,
+// calls their task API and accepts their events. A test can make the endpoint hold, refuse,
+// delay or lose events, or be absent for a while, for one topic or container or for all.
 package shimtest
 
 import (
@@ -27,22 +26,22 @@ import (
 	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
-// Patience is how long the harness waits for something that a working shim
-// does at once.
+// Patience is how long the harness waits for a step that a working shim takes at once.
 const Patience = 30 * time.Second
 
 // socketDirLimit leaves room for a slash and 64 hexadecimal digits in the 106
 // bytes that the shim allows a socket's path.
 const socketDirLimit = 106 - 65
 
-// Config describes a Node. Everything has a default.
+// Config describes a Node. Every field has a default.
 type Config struct {
-	// Shim is the shim binary: that of Ours by default.
+	// Shim is the path of the shim binary, by default the path that Ours returns.
 	Shim string
-	// Runc and Workload are looked up as Runc and WorkloadBinary do.
+	// Runc and Workload are paths, by default those that the functions Runc and WorkloadBinary
+	// return.
 	Runc, Workload string
-	// Root is where the node makes its directory. Keep it short: the shim's
-	// socket lives below it. Default: the directory for temporary files.
+	// Root is the folder in which the node makes its directory. Keep it short: the path of the
+	// shim's socket begins with it. Default: the directory for temporary files.
 	Root string
 	// Namespace is the containerd namespace, "shimtest" by default.
 	Namespace string
@@ -50,8 +49,8 @@ type Config struct {
 	SystemdCgroup bool
 	// Debug makes the shim log at debug level.
 	Debug bool
-	// Protocol is how the node starts shims and talks to them. The default for Ours
-	// is what the environment variable SHIMTEST_PROTOCOL names, and else Current.
+	// Protocol is how the node starts shims and calls them. The default for Ours is the
+	// protocol in the environment variable SHIMTEST_PROTOCOL, or Current.
 	Protocol Protocol
 	// Env is added to the shim's environment.
 	Env []string
@@ -63,9 +62,9 @@ type Config struct {
 
 // Node stands for containerd.
 type Node struct {
-	// Events is the endpoint that shims publish to.
+	// Events is the endpoint to which shims publish.
 	Events *Events
-	// Dir holds all of the node's files.
+	// Dir is the folder of all of the node's files.
 	Dir string
 
 	t      testing.TB
@@ -77,8 +76,8 @@ type Node struct {
 	bundles []*Bundle // guarded by mu
 }
 
-// Start makes a Node that is torn down, with everything that ran on it, at the
-// end of the test. It skips the test when not root.
+// Start makes a Node. At the end of the test the node is removed with everything that ran on
+// it. Without root, Start skips the test.
 func Start(t testing.TB, cfg Config) *Node {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -139,25 +138,27 @@ func newNode(t testing.TB, cfg Config) (*Node, error) {
 	return n, n.Events.Resume()
 }
 
-// Name is unique to the node; its cgroups and systemd scopes carry it.
+// Name returns a name that is unique to the node; its cgroups and systemd scopes have it in
+// their names.
 func (n *Node) Name() string { return filepath.Base(n.Dir) }
 
-// Namespace is the containerd namespace of the node's containers.
+// Namespace returns the containerd namespace of the node's containers.
 func (n *Node) Namespace() string { return n.cfg.Namespace }
 
-// Rootfs is the read-only root filesystem that all containers share.
+// Rootfs returns the path of the read-only root filesystem that all containers share.
 func (n *Node) Rootfs() string { return n.rootfs }
 
-// RuncRoot is the directory of runc's own state.
+// RuncRoot returns the directory of runc's own state.
 func (n *Node) RuncRoot() string { return filepath.Join(n.Dir, "runc") }
 
 func (n *Node) socketDir() string { return filepath.Join(n.Dir, "s") }
 
-// grpcAddress is never dialled, but part of what a shim's socket is named by.
+// grpcAddress returns a path on which nobody listens. The name of a shim's socket depends on
+// it.
 func (n *Node) grpcAddress() string { return filepath.Join(n.Dir, "containerd.sock") }
 
-// CgroupsPath is the OCI cgroupsPath of a container with the given ID. All of
-// a node's containers share one parent cgroup.
+// CgroupsPath returns the OCI cgroupsPath of a container with the given ID. All of a node's
+// containers share one parent cgroup.
 func (n *Node) CgroupsPath(id string) string {
 	if n.cfg.SystemdCgroup {
 		return "oomwitness-test.slice:" + n.Name() + ":" + id
@@ -165,13 +166,13 @@ func (n *Node) CgroupsPath(id string) string {
 	return filepath.Join("/oomwitness-test", n.Name(), id)
 }
 
-// SetShim has the node run another shim binary from now on.
+// SetShim makes the node run another shim binary from now on.
 func (n *Node) SetShim(path string) { n.cfg.Shim = path }
 
-// SetRuntimeOptions has the node send other options from now on.
+// SetRuntimeOptions makes the node send other options from now on.
 func (n *Node) SetRuntimeOptions(options *anypb.Any) { n.cfg.RuntimeOptions = options }
 
-// RuntimeOptions is what goes with every Create request.
+// RuntimeOptions returns the options that go with every Create request.
 func (n *Node) RuntimeOptions() *anypb.Any {
 	if n.cfg.RuntimeOptions != nil {
 		return n.cfg.RuntimeOptions
@@ -179,7 +180,7 @@ func (n *Node) RuntimeOptions() *anypb.Any {
 	return n.runcOptions(n.cfg.Options)
 }
 
-// RuncOptions is RuntimeOptions with the given change to runc's options.
+// RuncOptions returns RuntimeOptions with the given change to runc's options.
 func (n *Node) RuncOptions(change func(*options.Options)) *anypb.Any {
 	return n.runcOptions(change)
 }
@@ -196,10 +197,10 @@ func (n *Node) runcOptions(change func(*options.Options)) *anypb.Any {
 	return marshalAny(opts)
 }
 
-// Task is the task API of the first shim that was started.
+// Task returns the task API of the first shim that was started.
 func (n *Node) Task() task.TTRPCTaskService { return n.Shim().Task() }
 
-// Shim is the first shim that was started, or nil.
+// Shim returns the first shim that was started, or nil.
 func (n *Node) Shim() *Shim {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -209,7 +210,7 @@ func (n *Node) Shim() *Shim {
 	return n.shims[0]
 }
 
-// Logs is what all shims have logged so far.
+// Logs returns what all shims have logged so far.
 func (n *Node) Logs() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -13,34 +13,34 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Protocol is how a version of containerd starts a shim, finds it after a restart
-// and talks to it.
+// Protocol is how a version of containerd starts a shim, finds the shim after a restart, and
+// calls it.
 type Protocol string
 
 const (
-	// Current is that of containerd 2.4: BootstrapParams and BootstrapResult,
+	// Current is the protocol of containerd 2.4: BootstrapParams and BootstrapResult,
 	// bootstrap.json, task service v3.
 	Current Protocol = "current"
-	// Containerd23 is that of containerd 2.3: as Current, but the shim answers
-	// version 2, so that the further containers of a pod start as the first one.
+	// Containerd23 is the protocol of containerd 2.3: as Current, but the shim answers version
+	// 2, so that the further containers of a pod start as the first one.
 	Containerd23 Protocol = "2.3"
-	// Containerd17 is that of containerd 1.6 and 1.7: flags and environment, the
-	// answer is an address, which the shim writes into the bundle too, v2.
+	// Containerd17 is the protocol of containerd 1.6 and 1.7: flags and environment; the answer
+	// is an address, which the shim also writes into the bundle; task service v2.
 	Containerd17 Protocol = "1.7"
-	// Containerd22 is that of containerd 2.0 to 2.2: as 1.7, and containerd writes
-	// bootstrap.json. The version of an answer that is no JSON is 2.
+	// Containerd22 is the protocol of containerd 2.0 to 2.2: as Containerd17, and containerd
+	// writes bootstrap.json. The version of an answer that is no JSON is 2.
 	Containerd22 Protocol = "2.2"
 )
 
-// Protocols are all of them.
+// Protocols has all protocols.
 var Protocols = []Protocol{Current, Containerd17, Containerd22, Containerd23}
 
-// old reports whether the start call goes by flags and environment.
+// old reports whether the start call uses flags and environment.
 func (p Protocol) old() bool { return p == Containerd17 || p == Containerd22 }
 
 const protocolEnv = "SHIMTEST_PROTOCOL"
 
-// ChosenProtocol is what the environment variable SHIMTEST_PROTOCOL names, or
+// ChosenProtocol returns the protocol in the environment variable SHIMTEST_PROTOCOL, or
 // Current.
 func ChosenProtocol(t testing.TB) Protocol {
 	t.Helper()
@@ -54,7 +54,7 @@ func ChosenProtocol(t testing.TB) Protocol {
 	return Protocol(name)
 }
 
-// answer reads what "start" has printed.
+// answer parses the output of "start".
 func (p Protocol) answer(out []byte) (*bootapi.BootstrapResult, error) {
 	if p.old() {
 		if len(out) == 0 || out[0] == '{' {
@@ -76,7 +76,7 @@ func (p Protocol) answer(out []byte) (*bootapi.BootstrapResult, error) {
 	return result, nil
 }
 
-// note leaves in the bundle what containerd finds the shim by.
+// note writes the file into the bundle by which containerd finds the shim.
 func (p Protocol) note(b *Bundle, result *bootapi.BootstrapResult) error {
 	if p.old() {
 		text, err := os.ReadFile(b.File("address"))
@@ -97,7 +97,7 @@ func (p Protocol) note(b *Bundle, result *bootapi.BootstrapResult) error {
 	return os.WriteFile(b.File("bootstrap.json"), data, 0o600)
 }
 
-// service is the name of the task service that goes by the name of version 3 here.
+// service returns the protocol's name of a task service, given the name of version 3.
 func (p Protocol) service(name string) string {
 	if p != Current && name == "containerd.task.v3.Task" {
 		return "containerd.task.v2.Task"

@@ -13,31 +13,31 @@ import (
 // errClosed ends a call whose connection the endpoint has closed.
 var errClosed = errors.New("connection closed by the test")
 
-// rule changes what the endpoint does with the calls that pred selects. All
-// rules that select a call apply to it, until one ends it.
+// rule changes how the endpoint answers the calls that pred selects. All rules that select a
+// call apply to it, until one returns an error.
 type rule struct {
 	pred Pred
-	left int // calls that it still holds for; negative: all; guarded by Events.mu
-	// apply returns nil to let the event be accepted. accept lets it be
-	// accepted before apply returns.
+	left int // further calls to which the rule applies; negative: all; guarded by Events.mu
+	// apply returns nil if the event may be accepted. accept accepts the event before apply
+	// returns.
 	apply func(ctx context.Context, call *call) error
 }
 
-// call is one call to the endpoint while it is being answered.
+// call is a call to the endpoint that is being answered.
 type call struct {
 	event  *Event
 	accept func()
-	close  func() // closes the connection that the call came by
+	close  func() // closes the connection of the call
 }
 
-// Hold leaves every call that pred selects unanswered until release is called
-// or the caller gives up. A released call is accepted.
+// Hold leaves every call that pred selects unanswered, until release is called or the caller
+// gives up. A released call is accepted.
 func (e *Events) Hold(pred Pred) (release func()) {
 	released := make(chan struct{})
 	r := e.add(pred, -1, func(ctx context.Context, _ *call) error {
 		select {
 		case <-released:
-			return ctx.Err() // one whose caller is gone is not accepted any more
+			return ctx.Err() // an event whose caller has given up is not accepted
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -48,15 +48,14 @@ func (e *Events) Hold(pred Pred) (release func()) {
 	})
 }
 
-// Fail answers the next n calls that pred selects with err; a negative n means
-// all of them. stop ends it early.
+// Fail answers the next n calls that pred selects with err; a negative n means all calls. stop
+// ends the failure early.
 func (e *Events) Fail(pred Pred, err error, n int) (stop func()) {
 	r := e.add(pred, n, func(context.Context, *call) error { return err })
 	return func() { e.remove(r) }
 }
 
-// Delay accepts every call that pred selects only after d. stop ends it for
-// later calls.
+// Delay accepts each call that pred selects after d. stop ends the delay for later calls.
 func (e *Events) Delay(pred Pred, d time.Duration) (stop func()) {
 	r := e.add(pred, -1, func(ctx context.Context, _ *call) error {
 		select {
@@ -79,8 +78,8 @@ func (e *Events) Drop(pred Pred, n int) (stop func()) {
 	return func() { e.remove(r) }
 }
 
-// LoseAnswer accepts the next n events that pred selects and then closes the
-// connection, so that the shim cannot know.
+// LoseAnswer accepts the next n events that pred selects and then closes the connection: the
+// shim does not learn of the acceptance.
 func (e *Events) LoseAnswer(pred Pred, n int) (stop func()) {
 	r := e.add(pred, n, func(_ context.Context, c *call) error {
 		c.accept()
@@ -104,7 +103,7 @@ func (e *Events) remove(r *rule) {
 	e.rules = slices.DeleteFunc(e.rules, func(other *rule) bool { return other == r })
 }
 
-// take returns the rules for an event, oldest first, and uses each up by one.
+// take returns the rules for an event, oldest first, and counts one use of each.
 func (e *Events) take(event *Event) []*rule {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -26,18 +26,18 @@ import (
 
 // Shim is a container's connection to a running shim.
 type Shim struct {
-	// Address that the shim serves the task API on.
+	// Address is the address of the shim's task API.
 	Address string
-	// Bundle of the container that the connection belongs to.
+	// Bundle is the bundle of the container to which the connection belongs.
 	Bundle *Bundle
-	// StartTook is how long the start command ran; 0 for one that joined.
+	// StartTook is how long the start command ran; 0 for a container that joined.
 	StartTook time.Duration
-	// StartState is the end of the start command, with what the command used; nil for
-	// one that joined.
+	// StartState is the end of the start command, with the resources that the command used; nil
+	// for a container that joined.
 	StartState *os.ProcessState
 
 	pid   int
-	pidfd int // so that no signal can reach another process with the same pid
+	pidfd int // with a pidfd no signal can reach another process with the same pid
 
 	mu     sync.Mutex
 	client *ttrpc.Client // guarded by mu
@@ -72,8 +72,8 @@ func (n *Node) StartShim(ctx context.Context, b *Bundle) (*Shim, error) {
 	return s, err
 }
 
-// StartGrouped runs the start command for one more container of a sandbox, and
-// fails unless the shim of the first one answers.
+// StartGrouped runs the start command for a further container of a sandbox. It fails unless the
+// answer is the address of the first container's shim.
 func (n *Node) StartGrouped(ctx context.Context, b *Bundle) (*Shim, error) {
 	first := n.Shim()
 	s, err := n.StartShim(ctx, b)
@@ -86,9 +86,8 @@ func (n *Node) StartGrouped(ctx context.Context, b *Bundle) (*Shim, error) {
 	return s, nil
 }
 
-// Join connects one more container to a shim without running the binary, which
-// is what containerd does for a container that names its sandbox. The older
-// protocols run the binary.
+// Join connects a further container to a shim without running the binary, as containerd does
+// for a container that names its sandbox. The older protocols run the binary.
 func (n *Node) Join(ctx context.Context, b *Bundle, sandbox *Shim) (*Shim, error) {
 	if n.cfg.Protocol != Current {
 		return n.StartGrouped(ctx, b)
@@ -102,8 +101,8 @@ func (n *Node) Join(ctx context.Context, b *Bundle, sandbox *Shim) (*Shim, error
 	return n.connect(ctx, b, &bootapi.BootstrapResult{Version: 3, Protocol: "ttrpc", Address: sandbox.Address})
 }
 
-// DeleteDead runs the shim binary's delete command, as containerd does when a
-// shim has died, and returns its answer and what it wrote to stderr.
+// DeleteDead runs the shim binary's delete command, as containerd does when a shim has died. It
+// returns the answer, and what the command wrote to stderr.
 func (n *Node) DeleteDead(ctx context.Context, b *Bundle) (*task.DeleteResponse, string, error) {
 	cmd, err := n.command(ctx, b, "delete")
 	if err != nil {
@@ -118,7 +117,7 @@ func (n *Node) DeleteDead(ctx context.Context, b *Bundle) (*task.DeleteResponse,
 	return response, stderr.String(), proto.Unmarshal(stdout.Bytes(), response)
 }
 
-// command is how containerd calls the shim binary.
+// command returns the call of the shim binary as containerd makes it.
 func (n *Node) command(ctx context.Context, b *Bundle, action string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -145,7 +144,7 @@ func (n *Node) command(ctx context.Context, b *Bundle, action string) (*exec.Cmd
 	return cmd, err
 }
 
-// startInput is what the standard input of "start" gets.
+// startInput returns the standard input of "start".
 func (n *Node) startInput(b *Bundle, self string) ([]byte, error) {
 	if n.cfg.Protocol.old() {
 		return proto.Marshal(n.RuntimeOptions())
@@ -199,7 +198,7 @@ func (n *Node) connect(ctx context.Context, b *Bundle, params *bootapi.Bootstrap
 	return s, nil
 }
 
-// Task is the task API of the shim. Its calls carry the node's namespace.
+// Task returns the task API of the shim. Its calls carry the node's namespace.
 func (s *Shim) Task() task.TTRPCTaskService {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,8 +215,8 @@ func (s *Shim) Disconnect() error {
 	return s.client.Close()
 }
 
-// Reconnect makes a new connection, as containerd does when it starts. The
-// caller does the Connect call.
+// Reconnect makes a new connection, as a restarted containerd does. The caller then calls
+// Connect.
 func (s *Shim) Reconnect(ctx context.Context) error {
 	if err := s.Disconnect(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
@@ -232,8 +231,8 @@ func (s *Shim) Reconnect(ctx context.Context) error {
 	return nil
 }
 
-// intercept has calls carry the node's namespace, and go to the task service of the
-// node's protocol.
+// intercept returns an interceptor that adds the node's namespace to calls, and sends them to
+// the task service of the node's protocol.
 func (n *Node) intercept() ttrpc.UnaryClientInterceptor {
 	namespace := n.cfg.Namespace
 	return func(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, _ *ttrpc.UnaryClientInfo, invoke ttrpc.Invoker) error {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The harness is tried on the stock shim: what fails here is the harness.
+// The harness is tested with the stock shim: a failure here is a failure of the harness.
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()

@@ -11,15 +11,15 @@ import (
 	"github.com/oomwitness/oomwitness/integration/workload"
 )
 
-// DefaultMemory is the memory limit of a container that asks for no other: a
-// hog without a limit would take the machine.
+// DefaultMemory is the memory limit of a container that sets none, bytes: a hog without a limit
+// would take the machine's memory.
 const DefaultMemory = 64 << 20
 
 // SandboxAnnotation puts containers into one shim, as CRI does.
 const SandboxAnnotation = "io.kubernetes.cri.sandbox-id"
 
-// Spec is the default spec of a container: the workload "sleep 1000" in
-// namespaces of its own, with DefaultMemory as its limit.
+// Spec returns the default spec of a container: the workload "sleep 1000" in namespaces of its
+// own, with the limit DefaultMemory.
 func (n *Node) Spec(id string) *specs.Spec {
 	return &specs.Spec{
 		Version: specs.Version,
@@ -51,12 +51,12 @@ func (n *Node) Spec(id string) *specs.Spec {
 
 func memory(limit int64) *specs.LinuxMemory { return &specs.LinuxMemory{Limit: &limit} }
 
-// Args runs the workload with the given arguments.
+// Args makes the container run the workload with the given arguments.
 func Args(args ...string) func(*specs.Spec) {
 	return func(s *specs.Spec) { s.Process.Args = append([]string{workload.Path}, args...) }
 }
 
-// MemoryLimit sets the memory limit in bytes; 0 lifts it.
+// MemoryLimit sets the memory limit in bytes; 0 removes it.
 func MemoryLimit(limit int64) func(*specs.Spec) {
 	return func(s *specs.Spec) {
 		s.Linux.Resources.Memory = nil
@@ -66,7 +66,7 @@ func MemoryLimit(limit int64) func(*specs.Spec) {
 	}
 }
 
-// Terminal gives the container a terminal.
+// Terminal adds a terminal to the container.
 func Terminal(s *specs.Spec) { s.Process.Terminal = true }
 
 // Annotation sets one annotation.
@@ -87,15 +87,15 @@ func Unified(file, value string) func(*specs.Spec) {
 	}
 }
 
-// HostPID leaves the container in the host's pid namespace.
+// HostPID puts the container into the host's pid namespace.
 func HostPID(s *specs.Spec) {
 	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
 		return ns.Type == specs.PIDNamespace
 	})
 }
 
-// CgroupMount mounts the container's own cgroup for writing, which the
-// workload's nested mode needs.
+// CgroupMount mounts the container's own cgroup for writing, which the mode nested of the
+// workload needs.
 func CgroupMount(s *specs.Spec) {
 	s.Mounts = append(s.Mounts, specs.Mount{
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",

@@ -15,9 +15,9 @@ import (
 
 // Stdio is the client's end of a process's standard streams.
 type Stdio struct {
-	// Stdin, Stdout and Stderr are the fifos to name in requests.
+	// Stdin, Stdout and Stderr are the paths of the fifos, for requests.
 	Stdin, Stdout, Stderr string
-	// Terminal says that there is no stderr of its own.
+	// Terminal says that stderr goes to the terminal as well.
 	Terminal bool
 
 	stdin      io.WriteCloser
@@ -27,8 +27,7 @@ type Stdio struct {
 	errorsDone chan struct{}
 }
 
-// NewStdio makes fifos for a process of the bundle. The test's clean-up closes
-// them.
+// NewStdio makes fifos for a process of the bundle. They are closed at the end of the test.
 func (b *Bundle) NewStdio(name string, terminal bool) *Stdio {
 	b.node.t.Helper()
 	s := &Stdio{
@@ -83,14 +82,14 @@ func (s *Stdio) Write(text string) error {
 	return err
 }
 
-// CloseStdin closes the client's end of stdin; the shim keeps one of its own
-// open until CloseIO.
+// CloseStdin closes the client's end of stdin. The shim keeps an end of its own open until
+// CloseIO.
 func (s *Stdio) CloseStdin() error { return s.stdin.Close() }
 
-// Output is what the process has written to stdout, or its terminal, so far.
+// Output returns what the process has written to stdout, or its terminal, so far.
 func (s *Stdio) Output() string { return s.out.String() }
 
-// ErrorOutput is what the process has written to stderr so far.
+// ErrorOutput returns what the process has written to stderr so far.
 func (s *Stdio) ErrorOutput() string { return s.err.String() }
 
 // WaitOutput waits until the process has written text to stdout.

@@ -25,17 +25,17 @@ const (
 	containerdLog    = "/var/log/containerd.log"
 	containerdWait   = 90 * time.Second
 
-	// readyScript is of flavours with more than containerd to wait for.
+	// readyScript is there in flavours that must wait for more than containerd.
 	readyScript = "/usr/local/lib/node/ready"
 	readyWait   = 15 * time.Minute
-	// kubeconfig is the administrator's, where there is a cluster.
+	// kubeconfig is the administrator's file, in flavours with a cluster.
 	kubeconfig = "/etc/kubernetes/admin.conf"
 
-	// stopGrace is what a stopped command has between SIGTERM and SIGKILL.
+	// stopGrace is the time between SIGTERM and SIGKILL for a command.
 	stopGrace = 3 * time.Second
 
-	// searchPath has the payload first, so that containerd and the command
-	// take binaries under test before the stock ones.
+	// searchPath has the payload first: containerd and the command find binaries under test
+	// before the stock ones.
 	searchPath = wire.PayloadDir + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
@@ -56,8 +56,8 @@ func readSpec() (wire.Spec, error) {
 	return spec, nil
 }
 
-// serve runs the command and sends all that the host wants of it; the exit
-// status is last.
+// serve runs the command and sends its output, the files and, as the last message, the exit
+// status.
 func serve(h *host, spec wire.Spec) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -109,9 +109,8 @@ func runCommand(ctx context.Context, h *host, spec wire.Spec) int {
 	}
 }
 
-// command is the command of the spec in a process group of its own. The agent
-// is protected from the OOM killer and its children inherit that, so the
-// command starts by giving it up.
+// command returns the command of the spec, in a process group of its own. The OOM killer must
+// not choose the agent, and children inherit the score: the command first resets its own.
 func command(ctx context.Context, spec wire.Spec) *exec.Cmd {
 	const unprotect = `echo 0 >/proc/self/oom_score_adj; exec "$@"`
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", unprotect, "sh"}, spec.Args...)...)
@@ -123,7 +122,7 @@ func command(ctx context.Context, spec wire.Spec) *exec.Cmd {
 		time.AfterFunc(stopGrace, func() { _ = syscall.Kill(pgid, syscall.SIGKILL) })
 		return syscall.Kill(pgid, syscall.SIGTERM)
 	}
-	// Children left behind may hold the output open.
+	// Children that the command has left may hold the output open.
 	cmd.WaitDelay = stopGrace + time.Second
 	return cmd
 }
@@ -136,14 +135,14 @@ func environment() []string {
 	return env
 }
 
-// waitReady waits until the node can do what it is for.
+// waitReady waits until the parts of the node are up.
 func waitReady(ctx context.Context, note func(string, ...any)) error {
 	note("waiting for containerd")
 	if err := waitContainerd(ctx); err != nil {
 		return err
 	}
 	if _, err := os.Stat(readyScript); err != nil {
-		return nil // most flavours have none
+		return nil // most flavours have no script
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
@@ -157,7 +156,7 @@ func waitReady(ctx context.Context, note func(string, ...any)) error {
 	return nil
 }
 
-// noteWriter makes the lines of a program notes.
+// noteWriter sends each line of a program's output as a note.
 type noteWriter func(string, ...any)
 
 func (w noteWriter) Write(p []byte) (int, error) {
@@ -167,7 +166,7 @@ func (w noteWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// waitContainerd waits until containerd takes connections.
+// waitContainerd waits until containerd accepts connections.
 func waitContainerd(ctx context.Context) error {
 	deadline := time.Now().Add(containerdWait)
 	for {
@@ -202,7 +201,7 @@ func shell(spec wire.Spec) error {
 	}
 	const script = `echo 0 >/proc/self/oom_score_adj; stty sane; stty rows "$1" cols "$2"; $3; exec $(command -v bash || command -v sh) -il`
 	rows, cols := max(spec.Rows, 24), max(spec.Cols, 80)
-	//nolint:noctx // it ends with whoever sits at the console
+	//nolint:noctx // the user at the console ends it
 	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(rows), strconv.Itoa(cols), spec.First)
 	cmd.Dir = "/root"
 	cmd.Env = append(environment(), spec.Env...)

@@ -20,8 +20,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
-// follow copies the file to w as it grows, until the context ends and then to
-// the file's end.
+// follow copies the file to w while the file grows. When the context ends, it copies up to the
+// file's end and returns.
 func follow(ctx context.Context, name string, w io.Writer) {
 	var file *os.File
 	for done := false; ; {
@@ -44,8 +44,8 @@ func follow(ctx context.Context, name string, w io.Writer) {
 	}
 }
 
-// sendFiles sends the files of the out folder, and after a failure what the
-// guest has of logs, as one archive.
+// sendFiles sends the files of the out folder as one archive; after a failure also the guest's
+// logs.
 func sendFiles(h *host, out string, failed bool) error {
 	buffer := bufio.NewWriterSize(h.writer(wire.Tar), wire.MaxPayload/2)
 	archive := tar.NewWriter(buffer)
@@ -70,7 +70,7 @@ func sendFiles(h *host, out string, failed bool) error {
 	return buffer.Flush()
 }
 
-// addOutput adds the output of a command, if the guest has it.
+// addOutput adds the output of a command, if the guest has the command.
 func addOutput(archive *tar.Writer, name string, args []string) error {
 	//nolint:noctx // the host ends the guest when this takes too long
 	output, err := exec.Command(args[0], args[1:]...).CombinedOutput()
@@ -80,8 +80,8 @@ func addOutput(archive *tar.Writer, name string, args []string) error {
 	return addFile(archive, &tar.Header{Name: name, Mode: 0o644}, output)
 }
 
-// addTree adds the regular files below root. Each is read whole first: a log
-// may grow while it is copied.
+// addTree adds the regular files below root. It reads each file whole first: a log may grow
+// while it is copied.
 func addTree(archive *tar.Writer, prefix, root string) error {
 	return filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {

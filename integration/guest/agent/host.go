@@ -15,11 +15,11 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
-// host is the other end of the virtio-serial port.
+// host is the connection to the host, over a virtio-serial port.
 type host struct {
 	port *os.File
 
-	mu sync.Mutex // keeps frames whole
+	mu sync.Mutex // one frame at a time
 }
 
 // openHost finds the port by name: without udev there are no links in
@@ -57,16 +57,16 @@ func (h *host) send(kind wire.Kind, payload []byte) error {
 	return wire.Write(h.port, kind, payload)
 }
 
-// note tells the host's user what happens.
+// note reports a step to the host's user.
 func (h *host) note(format string, args ...any) {
-	// The host is gone if this fails, and the next real message says so.
+	// If this fails the host is gone, and the next message shows that.
 	_ = h.send(wire.Note, fmt.Appendf(nil, format, args...))
 }
 
-// writer makes everything written to it messages of the kind.
+// writer returns a writer that sends what it gets as messages of the kind.
 func (h *host) writer(kind wire.Kind) io.Writer { return writer{h, kind} }
 
-// stops calls stop for every Stop frame until the port ends.
+// stops calls stop for each Stop frame, until the port ends.
 func (h *host) stops(stop func()) {
 	for {
 		kind, _, err := wire.Read(h.port)

@@ -15,8 +15,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/guest/wire"
 )
 
-// lingerTime is how long the host has to take the last frame and end QEMU
-// itself; its disks are snapshots, so there is nothing to sync.
+// lingerTime is the time that the host has to read the last frame and to end QEMU. The disks
+// are snapshots, so nothing has to be synced.
 const lingerTime = 5 * time.Second
 
 func main() {
@@ -38,7 +38,7 @@ func countBoot() (int, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("read count of boots: %w", err)
 	}
-	// One byte for each.
+	// The file has one byte for each boot.
 	text = append(text, '.')
 	if err := os.WriteFile(bootsFile, text, 0o644); err != nil {
 		return 0, fmt.Errorf("write count of boots: %w", err)

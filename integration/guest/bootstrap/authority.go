@@ -24,7 +24,7 @@ type authority struct {
 	pair
 }
 
-// pair is a certificate and its key, both PEM, and the key itself.
+// pair is a certificate and its key, both as PEM, and the key itself.
 type pair struct {
 	certPEM, keyPEM []byte
 	key             *ecdsa.PrivateKey
@@ -47,7 +47,7 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{cert, p}, nil
 }
 
-// sign makes a key and a certificate for it, signed by itself without a parent.
+// sign makes a key and a certificate for it. Without an authority the certificate signs itself.
 func sign(template *x509.Certificate, parent *authority) (pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -77,7 +77,7 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
 }
 
-// write keeps the pair as NAME.crt and NAME.key.
+// write writes the pair to NAME.crt and NAME.key.
 func (p pair) write(name string) error {
 	if err := os.WriteFile(name+".crt", p.certPEM, 0o644); err != nil {
 		return fmt.Errorf("write certificate: %w", err)
@@ -88,8 +88,8 @@ func (p pair) write(name string) error {
 	return nil
 }
 
-// certify makes the certificate of a client, or of a server with its names.
-// etcd's server is a client of itself too.
+// certify makes the certificate of a client, or of a server with names. etcd's server is a
+// client of itself too.
 func (a *authority) certify(who subject, names []string) (pair, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: who.name},
@@ -166,7 +166,7 @@ func writeServiceAccounts(name string) error {
 		return fmt.Errorf("encode key of service accounts: %w", err)
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	// The key is last: with it all is there.
+	// The key is written last: if it exists, all other files do.
 	if err := os.WriteFile(name+".pub", public, 0o644); err != nil {
 		return fmt.Errorf("write key: %w", err)
 	}

@@ -6,14 +6,14 @@ import (
 	"path/filepath"
 )
 
-// serverNames are what the API server, etcd and kubelet may be called.
+// serverNames are the names and addresses of API server, etcd and kubelet.
 var serverNames = []string{
 	"node", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 	"kubernetes.default.svc.cluster.local", "127.0.0.1", "10.0.0.1", "10.96.0.1",
 }
 
-// servers and clients are the certificates, by authority. etcd and the front
-// proxy have their own, since who has one of the cluster's is no client of them.
+// servers and clients are the certificates, by authority. etcd and the front proxy have
+// authorities of their own: a client of the cluster is no client of theirs.
 var (
 	servers = map[string][]string{"ca": {"apiserver", "kubelet-server"}, "etcd-ca": {"etcd-server"}}
 	clients = map[string][]subject{
@@ -32,15 +32,15 @@ var (
 	}
 )
 
-// serviceAccounts is the name of their key's files.
+// serviceAccounts is the base name of the key files for service accounts.
 const serviceAccounts = "sa"
 
-// subject is a client: who it is, and the name of its files.
+// subject is a client: its name and group, and the base name of its files.
 type subject struct{ file, name, group string }
 
-// makeCertificates makes what the parts of the cluster know each other by:
-// certificates of three authorities, the key of service accounts, and a
-// kubeconfig for each client.
+// makeCertificates makes the files by which the parts of the cluster trust each other:
+// certificates of three authorities, the key of service accounts, and a kubeconfig for each
+// client.
 func makeCertificates(dir string) error {
 	pki := filepath.Join(dir, "pki")
 	if err := os.MkdirAll(pki, 0o755); err != nil {

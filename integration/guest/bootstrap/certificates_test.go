@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// verified reads a certificate with its key, and checks it by an authority.
+// verified reads a certificate with its key, and verifies it against an authority.
 func verified(t *testing.T, pki, file, authority string, use x509.ExtKeyUsage, name string) error {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, file+".crt"), filepath.Join(pki, file+".key"))

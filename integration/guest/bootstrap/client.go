@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// client asks the API server, as the administrator.
+// client is a client of the API server with the administrator's rights.
 type client struct {
 	http   http.Client
 	server string
@@ -39,7 +39,7 @@ func newClient(pki, server string) (*client, error) {
 	}, nil
 }
 
-// call sends a body, if any, and reads the answer into into, if any.
+// call sends a body, if any, and decodes the answer into into, if that is not nil.
 func (c *client) call(ctx context.Context, method, path string, body, into any) error {
 	var sent io.Reader
 	if body != nil {
@@ -59,7 +59,7 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	defer response.Body.Close()
-	// What is there already was made at an earlier boot.
+	// The object exists already if an earlier boot has made it.
 	if response.StatusCode >= 300 && response.StatusCode != http.StatusConflict {
 		return fmt.Errorf("%s %s: %s", method, path, response.Status)
 	}
@@ -72,7 +72,7 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 	return nil
 }
 
-// poll is how often the API server is asked again.
+// poll is the pause between two questions to the API server.
 const poll = 500 * time.Millisecond
 
 func until(ctx context.Context, ask func() error) error {
@@ -89,23 +89,22 @@ func until(ctx context.Context, ask func() error) error {
 	}
 }
 
-// waitAPI waits until the API server is ready, and has the roles that it makes
-// itself: until then its clients would be refused.
+// waitAPI waits until the API server is ready and has made its own roles: without the roles it
+// would refuse its clients.
 func (c *client) waitAPI(ctx context.Context) error {
 	return until(ctx, func() error { return c.call(ctx, http.MethodGet, "/readyz", nil, nil) })
 }
 
 type object map[string]any
 
-// kubeletAPI lets the API server ask kubelet for logs and exec.
+// kubeletAPI lets the API server call kubelet for logs and exec.
 var kubeletAPI = object{
 	"metadata": object{"name": apiServer},
 	"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
 	"subjects": []object{{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": apiServer}},
 }
 
-// waitPods waits until the node is ready, and the service account is there that
-// pods have by default.
+// waitPods waits until the node is ready and the default service account of pods exists.
 func (c *client) waitPods(ctx context.Context) error {
 	const bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 	for _, ask := range []func() error{

@@ -1,10 +1,10 @@
-// Command bootstrap does in the guest what makes a cluster of its programs:
+// Command bootstrap makes a cluster out of its programs, in the guest:
 //
-//	certificates   make what they know each other by, unless it is there
+//	certificates   make certificates, keys and kubeconfigs, unless they exist
 //	api            wait until the API server is ready
 //	ready          wait until pods can be made
 //
-// kubectl could wait too, but the start of it takes seconds of an emulated CPU.
+// kubectl could wait too, but its start takes seconds on an emulated CPU.
 package main
 
 import (
@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch args[0] {
 	case "certificates":
-		// Written last.
+		// This file is written last.
 		if _, err := os.Stat(filepath.Join(folder, "pki", serviceAccounts+".key")); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -1,5 +1,5 @@
-// Package wire is what the guest's agent and the host say to each other: a
-// stream of frames over one virtio-serial port.
+// Package wire is the protocol between the guest's agent and the host: a stream of frames over
+// one virtio-serial port.
 package wire
 
 import (
@@ -12,17 +12,17 @@ import (
 // PortName names the virtio-serial port of the agent.
 const PortName = "oomwitness.agent"
 
-// MaxPayload bounds one frame; the kernel's console driver splits larger
-// writes at 32 KiB.
+// MaxPayload is the largest payload of a frame, bytes: the kernel's console driver splits
+// larger writes at 32 KiB.
 const MaxPayload = 32 << 10
 
 const headerSize = 5
 
-// Kind says what a frame carries.
+// Kind is the kind of a frame's payload.
 type Kind byte
 
-// The kinds of frames. Stop goes from the host to the guest, all others the
-// other way. Exit is the last frame.
+// The kinds of frames. The host sends Stop, and the guest sends all others. Exit is the last
+// frame.
 const (
 	Stdout Kind = 'o' // output of the command
 	Stderr Kind = 'e' // errors of the command
@@ -51,7 +51,7 @@ var ErrFrame = errors.New("bad frame")
 // BootEnv is the command's environment variable with the number of the boot, from 1.
 const BootEnv = "NODE_BOOT"
 
-// Spec is what the agent has to do. It is on the payload disk, in SpecFile.
+// Spec is the agent's task. It is on the payload disk, in SpecFile.
 type Spec struct {
 	// Args is the command; none means an interactive shell on the console.
 	Args []string `json:"args,omitempty"`
@@ -88,8 +88,7 @@ func Write(w io.Writer, kind Kind, payload []byte) error {
 	}
 }
 
-// Read receives one frame. It returns io.EOF where the stream ends between
-// frames.
+// Read receives one frame. It returns io.EOF if the stream ends between frames.
 func Read(r io.Reader) (Kind, []byte, error) {
 	var header [headerSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
