@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// BinsFlag returns the function of a flag that fills bins, which has the folder of the
-// programs for each architecture: ARCH=FOLDER, once for each.
+// BinsFlag returns the function of a flag ARCH=FOLDER, given once for each architecture. The
+// function sets bins[ARCH] to the folder of the programs.
 func BinsFlag(bins map[string]string) func(text string) error {
 	return func(text string) error {
 		arch, dir, ok := strings.Cut(text, "=")

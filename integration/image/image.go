@@ -1,6 +1,5 @@
-// Package image makes the container image of oomwitness, without a registry and
-// without another image: from scratch, for all its architectures, the same bytes
-// from the same programs.
+// Package image makes the container image of oomwitness, for all of its architectures. It needs
+// neither a registry nor a base image. The same programs make the same bytes.
 package image
 
 import (
@@ -20,33 +19,32 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// BinDir is where the programs are in the image.
+// BinDir is the folder of the programs in the image.
 const BinDir = "/usr/local/bin"
 
-// SBOMPath is where the image has its own bill of materials, with the name that
-// scanners look for.
+// SBOMPath is the path of the image's own bill of materials, with a name that scanners look
+// for.
 const SBOMPath = "/usr/share/sbom/oomwitness.cdx.json"
 
-// user is nobody in particular. What installs on a node is given uid 0 by its pod.
+// user is an ordinary user. The pod gives uid 0 to the container that installs on a node.
 const user = "65532:65532"
 
-// Programs are what the image has; the first is what it runs.
+// Programs are the image's programs; the first is the entry point.
 var Programs = []string{"oomwitness", "containerd-shim-oomwitness-v2"}
 
-// Source says what the image is made of.
+// Source describes the image to make.
 type Source struct {
-	// Ref is the image's name with its tag, Version and Revision what its labels
-	// say.
+	// Ref is the image's name with its tag. Version and Revision go into the labels.
 	Ref, Version, Revision string
-	// Created is the commit's time: the build's own would be different each time.
+	// Created is the time of the commit: the time of the build would differ in each build.
 	Created time.Time
-	// Bins are folders with the programs, by architecture.
+	// Bins has the folder of the programs by architecture.
 	Bins map[string]string
-	// License is the file with its text.
+	// License is the path of the license's text.
 	License string
 }
 
-// platform makes the image of one architecture, and its bill of materials.
+// platform returns the image of one architecture, and its bill of materials.
 func (s Source) platform(arch string) (v1.Image, []byte, error) {
 	files := map[string][]byte{}
 	for _, name := range Programs {
@@ -93,7 +91,7 @@ func (s Source) platform(arch string) (v1.Image, []byte, error) {
 	return img, bom, err
 }
 
-// add puts files on top of an image as one layer.
+// add returns the image with one more layer of files.
 func (s Source) add(img v1.Image, what string, files map[string][]byte, mode int64) (v1.Image, error) {
 	text, err := tarOf(files, mode, s.Created)
 	if err != nil {
@@ -110,7 +108,7 @@ func (s Source) add(img v1.Image, what string, files map[string][]byte, mode int
 	})
 }
 
-// tarOf is an archive of files of root, with the folders above them.
+// tarOf returns an archive of files that root owns, with the folders above them.
 func tarOf(files map[string][]byte, mode int64, at time.Time) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -139,7 +137,7 @@ func tarOf(files map[string][]byte, mode int64, at time.Time) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// parents are the folders above an absolute path, the outermost first.
+// parents returns the folders above an absolute path, the outermost first.
 func parents(name string) []string {
 	if dir := path.Dir(name); dir != "/" {
 		return append(parents(dir), dir)

@@ -21,13 +21,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// program is a real Go program with the build information that the bill of
-// materials is made of.
+// program is a real Go program: the bill of materials is made of its build information.
 const program = "package main\n\nfunc main() { println(\"hello\") }\n"
 
 var arches = []string{"amd64", "arm64"}
 
-// source builds the programs in a folder of its own.
+// source returns a Source whose programs are built in a new folder.
 func source(t *testing.T) Source {
 	t.Helper()
 	dir := t.TempDir()
@@ -61,7 +60,8 @@ func written(t *testing.T, s Source) ([]byte, Result) {
 	return buf.Bytes(), result
 }
 
-// TestSameBytes: from programs that were built anew, elsewhere.
+// TestSameBytes builds the programs again in another folder: the image must have the same
+// bytes.
 func TestSameBytes(t *testing.T) {
 	a, first := written(t, source(t))
 	b, second := written(t, source(t))
@@ -69,7 +69,7 @@ func TestSameBytes(t *testing.T) {
 	require.True(t, bytes.Equal(a, b), "the archives differ")
 }
 
-// unpack gives the layout as a folder.
+// unpack unpacks the layout into a folder, and returns the folder.
 func unpack(t *testing.T, archive []byte) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -173,7 +173,7 @@ func TestBillOfMaterials(t *testing.T) {
 	}
 }
 
-// TestDockerReadsIt: by the manifest of an archive older than OCI layouts.
+// TestDockerReadsIt reads the image by the manifest of the older archive format.
 func TestDockerReadsIt(t *testing.T) {
 	s := source(t)
 	archive, result := written(t, s)

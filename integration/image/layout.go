@@ -20,9 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Result is what was made.
+// Result describes the image that was made.
 type Result struct {
-	// Index is the digest of the image, Images those of its architectures.
+	// Index is the digest of the image, Images has those of its architectures.
 	Index  v1.Hash
 	Images map[string]v1.Hash
 	// SBOMs are the bills of materials by architecture.
@@ -76,8 +76,8 @@ func (s Source) Write(to io.Writer) (Result, error) {
 	return result, s.pack(to, dir)
 }
 
-// dockerManifest is what docker reads of an archive that is older than its OCI
-// layouts: one platform, that of the build.
+// dockerManifest returns the manifest that docker reads in an archive older than OCI layouts.
+// It has one platform: that of the build.
 func (s Source) dockerManifest(images map[string]v1.Image) ([]byte, error) {
 	var all []map[string]any
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -100,8 +100,7 @@ func (s Source) dockerManifest(images map[string]v1.Image) ([]byte, error) {
 
 func blob(digest v1.Hash) string { return path.Join("blobs", digest.Algorithm, digest.Hex) }
 
-// pack writes a folder as an archive with nothing in it that differs from one
-// build to the next.
+// pack writes a folder as an archive that is the same in each build.
 func (s Source) pack(to io.Writer, dir string) error {
 	files := map[string][]byte{}
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {

@@ -14,9 +14,9 @@ import (
 	"github.com/CycloneDX/cyclonedx-go"
 )
 
-// sbom is the bill of materials of the programs for one architecture: what the Go
-// linker wrote into them, and so what is really in there. It has neither a time
-// nor a random serial number.
+// sbom returns the bill of materials of the programs for one architecture. It comes from the
+// build information that the Go linker wrote into the programs: it lists what they really
+// contain. It has neither a time nor a random serial number.
 func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 	bom := cyclonedx.NewBOM()
 	root := cyclonedx.Component{
@@ -63,9 +63,9 @@ func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// add notes a module and gives its reference.
+// add records a module and returns its reference.
 func add(modules map[string]cyclonedx.Component, name, version string) string {
-	purl := "pkg:golang/" + name + "@" + strings.ReplaceAll(version, "+", "%2B") // purl escapes it
+	purl := "pkg:golang/" + name + "@" + strings.ReplaceAll(version, "+", "%2B") // a purl must have + escaped
 	modules[purl] = cyclonedx.Component{
 		BOMRef: purl, Type: cyclonedx.ComponentTypeLibrary, Name: name, Version: version, PackageURL: purl,
 	}

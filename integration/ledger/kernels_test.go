@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package ledger runs the ledger's own tests in the node VM: on every kernel
-// that the project names, with every tier that the kernel takes.
+// Package ledger runs the ledger's own tests in the node VM: on every kernel that the project
+// names, with every tier that the kernel supports.
 package ledger
 
 import (
@@ -19,9 +19,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/node"
 )
 
-// matrix are the kernels and the tiers that each must take, the one that it
-// must choose by itself first, and why it refuses tier B, if it does: kprobes of
-// 5.10 are no BPF links. On arm64 6.1 has no fentry on the kernel's functions.
+// matrix has the kernels and the tiers that each must support, first the tier that it must
+// choose by itself. Some refuse tier B, for the given reason: kprobes of 5.10 are no BPF links.
+// On arm64, 6.1 has no fentry on the kernel's functions.
 var matrix = []struct {
 	arch     node.Arch
 	kernel   string
@@ -42,11 +42,11 @@ const (
 	secondNode   = 256  // MiB of it
 )
 
-// TestKernels needs root, the node VM and an hour or two: LEDGER_KERNELS=all, or
-// some of the kernels with commas between. ARCH=arm64 takes an emulated one.
-// LEDGER_TIERS, and LEDGER_RUN and LEDGER_SKIP,
-// regexps of the tests, make it shorter; LOOKUPS, BENCH_KILLS, LOADER_KILLS and SCAN are the
-// tests' own. The whole output is kept in .cache/ledger.
+// TestKernels needs root, the node VM, and an hour or two. LEDGER_KERNELS is "all", or some of
+// the kernels with commas between. ARCH=arm64 uses an emulated arm64. LEDGER_TIERS, and the
+// regular expressions LEDGER_RUN and LEDGER_SKIP, select fewer tests. LOOKUPS, BENCH_KILLS,
+// LOADER_KILLS and SCAN are numbers for the tests themselves. The whole output is kept in
+// .cache/ledger.
 func TestKernels(t *testing.T) {
 	wanted := os.Getenv("LEDGER_KERNELS")
 	if wanted == "" {
@@ -104,17 +104,17 @@ func build(t *testing.T, repo string, arch node.Arch) string {
 	return name
 }
 
-// guest is one kernel with one tier forced.
+// guest is one kernel with one forced tier.
 type guest struct {
 	repo, tests  string
 	kept         string // folder for output and BTF
 	arch         node.Arch
 	kernel, tier string
-	best         bool // the kernel must choose this tier by itself
+	best         bool // the kernel must choose this tier without force
 	refusedB     string
 }
 
-// name is the kernel's, with the architecture where it is not the usual one.
+// name returns the kernel's name, with the architecture if it is not the default.
 func (g guest) name() string {
 	if g.arch == node.DefaultArch {
 		return g.kernel
@@ -122,8 +122,9 @@ func (g guest) name() string {
 	return string(g.arch) + "-" + g.kernel
 }
 
-// command runs the tests. The kernel's best tier is run without force first, to
-// see that it is chosen; its BTF is brought back.
+// command returns the command that runs the tests. On the kernel's best tier, the tests first
+// run without force, to see that the kernel chooses that tier. The command also copies the
+// kernel's BTF back.
 func (g guest) command() string {
 	const test = "/opt/oomwitness/bpf.test -test.v -test.timeout 58m -test.run "
 	run := os.Getenv("LEDGER_RUN")
@@ -165,7 +166,7 @@ func (g guest) run(t *testing.T) {
 	require.Zero(t, result.Status, "see %s", log.Name())
 }
 
-// counts are the tests' numbers that the environment sets.
+// counts returns the numbers for the tests that the environment sets.
 func counts() []string {
 	var env []string
 	for _, name := range []string{"LOOKUPS", "BENCH_KILLS", "LOADER_KILLS", "SCAN"} {
@@ -176,7 +177,7 @@ func counts() []string {
 	return env
 }
 
-// figure says whether a line of the tests' output is worth a report's.
+// figure reports whether a line of the tests' output is a figure for a report.
 func figure(line string) bool {
 	for _, s := range []string{"metric=", "--- SKIP", "chosen", "its mark_victim", "needs "} {
 		if strings.Contains(line, s) {
@@ -197,8 +198,8 @@ func (g guest) config() node.Config {
 	}
 }
 
-// relocations resolves every CO-RE relocation against the BTF of all kernels
-// that were run, now or before.
+// relocations resolves every CO-RE relocation against the BTF of all kernels in kept, of this
+// and of earlier runs.
 func relocations(t *testing.T, repo, kept string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", "^TestRelocationsOffline$", "./bpf")

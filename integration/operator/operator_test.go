@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package operator has tests of the example operator against a real API server with
-// the Job's controller. There is no kubelet: the tests write the status of pods.
+// Package operator tests the example operator against a real API server with the controller of
+// Jobs. There is no kubelet: the tests write the status of pods.
 package operator
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 )
 
-// TestRetry: the operator of either controller-runtime sees the Job fail for memory, and
-// makes the next one; for another exit code the operator makes none.
+// TestRetry: the operator, built with either version of controller-runtime, sees the Job fail
+// for memory and makes the next Job. For another exit code it makes none.
 func TestRetry(t *testing.T) {
 	for _, mod := range []string{"go.mod", "newest.mod"} {
 		t.Run(mod, func(t *testing.T) {
@@ -91,8 +91,8 @@ func makeJob(t *testing.T, p *controlplane.Plane, name string) *batchv1.Job {
 	return job
 }
 
-// fails has the pod of a Job end as kubelet writes it, and waits until the Job's
-// controller has drawn the consequence.
+// fails has the pod of a Job end as kubelet reports it, and waits until the controller has
+// changed the Job's status.
 func fails(t *testing.T, p *controlplane.Plane, job *batchv1.Job, code int32) {
 	t.Helper()
 	pods := p.Client.CoreV1().Pods("default")

@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// file of an archive.
+// file is a file of an archive.
 type file struct {
 	name string
 	mode int64
 	data []byte
 }
 
-// archive has the programs of one architecture and the documents, below one folder.
+// archive returns an archive of the programs of one architecture and the documents, below one
+// folder.
 func (s Source) archive(arch string) ([]byte, error) {
 	var files []file
 	top := "oomwitness-" + s.Version
@@ -41,7 +42,7 @@ func (s Source) archive(arch string) ([]byte, error) {
 	return tarGz(files, s.Created)
 }
 
-// tarGz packs files as a compressed archive.
+// tarGz returns files as a compressed archive.
 func tarGz(files []file, at time.Time) ([]byte, error) {
 	var out bytes.Buffer
 	zip, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
@@ -55,7 +56,7 @@ func tarGz(files []file, at time.Time) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// writeTar writes files of root in the order of their names, all of one time.
+// writeTar writes files that root owns, in the order of their names, all with the same time.
 func writeTar(to io.Writer, files []file, at time.Time) error {
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
 	w := tar.NewWriter(to)

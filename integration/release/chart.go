@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// What Helm calls its parts in a registry (pkg/registry/constants.go of Helm 4).
+// Helm's names for its parts in a registry (pkg/registry/constants.go of Helm 4).
 const (
 	chartConfig  = "application/vnd.cncf.helm.config.v1+json"
 	chartContent = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
@@ -30,8 +30,8 @@ var (
 	digestLine   = regexp.MustCompile(`(?m)^  digest: ""$`)
 )
 
-// chart returns the chart of this version as Helm packs it, and as an OCI layout. With the
-// digest of the image it names the image by that.
+// chart returns the chart of this version as Helm packs it, and as an OCI layout. If image, a
+// digest, is not empty, the chart names the image by its digest.
 func (s Source) chart(image string) (packed, layout []byte, err error) {
 	files, err := s.chartFiles(image)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s Source) chartFiles(image string) (files []file, err error) {
 	return files, err
 }
 
-// replaced changes lines of which there have to be so many.
+// replaced changes all lines that match. Their number must be want.
 func replaced(data []byte, lines *regexp.Regexp, want int, with string) ([]byte, error) {
 	if n := len(lines.FindAll(data, -1)); n != want {
 		return nil, fmt.Errorf("%d lines like %s, have to be %d", n, lines, want)
@@ -87,7 +87,7 @@ func replaced(data []byte, lines *regexp.Regexp, want int, with string) ([]byte,
 	return lines.ReplaceAll(data, []byte(with)), nil
 }
 
-// chartLayout is the chart as "helm push" puts it into a registry.
+// chartLayout returns the chart as an OCI layout, as "helm push" writes it to a registry.
 func (s Source) chartLayout(metadata, packed []byte) ([]byte, error) {
 	var about struct {
 		Description string `json:"description"`
@@ -111,10 +111,10 @@ func (s Source) chartLayout(metadata, packed []byte) ([]byte, error) {
 	return l.pack(manifest, s.Version, s.Created)
 }
 
-// layout are the files of an OCI layout.
+// layout has the files of an OCI layout.
 type layout []file
 
-// blob adds one, and returns what refers to it.
+// blob adds a blob, and returns its descriptor.
 func (l *layout) blob(mediaType string, data []byte) ocispec.Descriptor {
 	d := content(mediaType, data)
 	*l = append(*l, file{path.Join("blobs", d.Digest.Algorithm().String(), d.Digest.Encoded()), 0o644, data})
@@ -125,7 +125,8 @@ func content(mediaType string, data []byte) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 }
 
-// pack adds a manifest and an index that names it by a tag, and returns all as an archive.
+// pack adds a manifest, and an index with the tag of the manifest. It returns the layout as an
+// archive.
 func (l *layout) pack(manifest ocispec.Manifest, tag string, at time.Time) ([]byte, error) {
 	text, err := json.Marshal(manifest)
 	if err != nil {

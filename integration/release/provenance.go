@@ -8,13 +8,13 @@ import (
 
 const (
 	repository = "https://github.com/oomwitness/oomwitness"
-	// buildType says how to read the parameters: the page explains them.
+	// buildType is the page that explains the parameters.
 	buildType = repository + "/blob/main/docs/release.md#provenance"
 )
 
-// statement is in-toto's of version 1 with SLSA's predicate of version 1, as far as they
-// are used: https://slsa.dev/spec/v1.0/provenance. The types of in-toto's Go module are
-// those of protobuf, whose JSON differs from one build to the next.
+// statement is in-toto's statement of version 1 with SLSA's predicate of version 1, with the
+// fields that this package uses: https://slsa.dev/spec/v1.0/provenance. The types of in-toto's
+// Go module are those of protobuf, whose JSON differs from one build to the next.
 type statement struct {
 	Type          string     `json:"_type"`
 	Subject       []resource `json:"subject"`
@@ -42,8 +42,8 @@ type resource struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// provenance states what the files were made from, by which command. Who built is for
-// the signature to say: the statement has neither a time nor a host.
+// provenance returns the statement: sources and command that made the files. It names no
+// builder, since that is the signature's part, and has neither a time nor a host.
 func (s Source) provenance(digests map[string]string) ([]byte, error) {
 	names := []string{}
 	for name := range digests {

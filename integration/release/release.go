@@ -1,7 +1,6 @@
-// Package release makes the files of a release from programs that are built: archives,
-// the image and the chart as OCI layouts, bills of materials, checksums and a statement
-// of provenance. The same programs make the same bytes: times are the commit's, and
-// nothing is random.
+// Package release makes the files of a release from built programs: archives, the image and the
+// chart as OCI layouts, bills of materials, checksums and a statement of provenance. The same
+// programs make the same bytes: all times are the commit's, and nothing is random.
 package release
 
 import (
@@ -19,39 +18,39 @@ import (
 	"github.com/oomwitness/oomwitness/integration/image"
 )
 
-// Names of the files that are made last, of all others.
+// Names of the files that are made last, out of all others.
 const (
 	Checksums  = "SHA256SUMS"
 	Provenance = "provenance.intoto.json"
 )
 
-// Source says what a release is made of.
+// Source describes a release.
 type Source struct {
-	// Version is the release's, as in "1.2.3", Revision the full ID of the commit, Created
-	// its time.
+	// Version is the release's version, as in "1.2.3". Revision is the full ID of the commit,
+	// Created is its time.
 	Version, Revision string
 	Created           time.Time
-	// Repository is where the image and the chart will be, "" if that is not known. The
-	// chart then names the image by its digest there.
+	// Repository is the registry's path for the image and the chart, "" if that is not known.
+	// With a Repository the chart names the image by its digest there.
 	Repository string
-	// Bins are folders with the programs, by architecture.
+	// Bins has the folder of the programs by architecture.
 	Bins map[string]string
 	// Tree is the folder of the source tree.
 	Tree string
-	// Command is what has made the release, for the statement of provenance.
+	// Command is the command that makes the release, for the statement of provenance.
 	Command []string
 }
 
-// programs are in each archive: those of the image, and kubectl's plugin.
+// programs are the programs of each archive: those of the image, and kubectl's plugin.
 var programs = append(slices.Clone(image.Programs), "kubectl-oomwitness")
 
-// documents of the source tree go into each archive.
+// documents are the documents of each archive.
 var documents = []string{"LICENSE", "CHANGELOG.md", "README.md", "SECURITY.md"}
 
-// Files of a release by their names.
+// Files are the files of a release by their names.
 type Files map[string][]byte
 
-// Make returns all files but the packages of distributions, checksums and provenance.
+// Make returns all files except distribution packages, checksums and provenance.
 func (s Source) Make() (Files, error) {
 	files := Files{}
 	img := image.Source{
@@ -102,7 +101,7 @@ func (s Source) Seal(files Files) (Files, error) {
 	return Files{Checksums: []byte(sums.String()), Provenance: statement}, nil
 }
 
-// Read returns the files of a folder but checksums, provenance and signatures.
+// Read returns the files of a folder, except checksums, provenance and signatures.
 func Read(dir string) (Files, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -121,7 +120,7 @@ func Read(dir string) (Files, error) {
 	return files, nil
 }
 
-// Write writes files into a folder.
+// Write writes the files into a folder.
 func (f Files) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -146,7 +145,7 @@ func (s Source) name(arch, suffix string) string {
 	return "oomwitness_" + s.Version + "_linux_" + arch + suffix
 }
 
-// imageName is the image's name without a tag.
+// imageName returns the image's name without a tag.
 func (s Source) imageName() string {
 	if s.Repository == "" {
 		return "localhost/oomwitness"
@@ -154,10 +153,10 @@ func (s Source) imageName() string {
 	return s.Repository
 }
 
-// version is a semantic version without build metadata, which no tag of an image has.
+// version matches a semantic version without build metadata, which no tag of an image may have.
 var version = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
 
-// CheckVersion refuses a version that is not as in 1.2.3 or 1.2.3-rc.1.
+// CheckVersion returns an error for a version that is not like 1.2.3 or 1.2.3-rc.1.
 func CheckVersion(text string) error {
 	if !version.MatchString(text) {
 		return fmt.Errorf("%q: has to be a semantic version without a v, such as 1.2.3 or 1.2.3-rc.1", text)

@@ -28,7 +28,7 @@ const (
 	revision = "0123456789abcdef0123456789abcdef01234567"
 )
 
-// shared is a source that the tests do not change, built by the first of them.
+// shared is a source that the tests only read. The first test builds it.
 var shared struct {
 	once sync.Once
 	dir  string
@@ -91,8 +91,8 @@ func made(t *testing.T, s Source) Files {
 	return files
 }
 
-// TestSameFiles: from programs that were built anew, in another folder; and each has its
-// checksum, and is a subject of the statement.
+// TestSameFiles builds the programs again in another folder: the files must be the same. Each
+// file has its checksum, and is a subject of the statement.
 func TestSameFiles(t *testing.T) {
 	s := source(t)
 	a, b := made(t, s), made(t, build(t, t.TempDir()))
@@ -118,7 +118,7 @@ func TestSameFiles(t *testing.T) {
 		require.Contains(t, string(a[Checksums]), subject.Digest["sha256"]+"  "+subject.Name+"\n")
 	}
 
-	// Written and read again, they get the same seal.
+	// Written and read again, the files get the same seal.
 	dir := t.TempDir()
 	require.NoError(t, a.Write(dir))
 	again, err := Read(dir)
@@ -128,7 +128,7 @@ func TestSameFiles(t *testing.T) {
 	require.Equal(t, string(a[Checksums]), string(seal[Checksums]))
 }
 
-// unpacked are the files of an archive by their names.
+// unpacked returns the files of an archive by their names.
 func unpacked(t *testing.T, r io.Reader) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -183,7 +183,7 @@ func TestContents(t *testing.T) {
 	require.Len(t, bom.Relationships, 9, "three programs, each with two modules")
 }
 
-// TestChartLayout: every descriptor refers to what is there.
+// TestChartLayout: every descriptor refers to a file in the layout.
 func TestChartLayout(t *testing.T) {
 	files := made(t, source(t))
 	layout := unpacked(t, bytes.NewReader(files["oomwitness-chart_1.2.3.oci.tar"]))
@@ -212,7 +212,7 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
-// TestChartThatIsNotAsExpected: a line that a release has to change is not there.
+// TestChartThatIsNotAsExpected: the chart lacks a line that a release has to change.
 func TestChartThatIsNotAsExpected(t *testing.T) {
 	dir := t.TempDir()
 	chart := filepath.Join(dir, "runtime-class/chart")

@@ -2,7 +2,7 @@ package release
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // SPDX asks for it beside a better one
+	"crypto/sha1" //nolint:gosec // SPDX demands SHA-1 beside SHA-256
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -18,11 +18,11 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 )
 
-// notInID is what an identifier of SPDX may not have.
+// notInID matches characters that an SPDX identifier may not have.
 var notInID = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
-// spdx is the bill of materials of the programs for one architecture, from what the Go
-// linker wrote into them.
+// spdx returns the bill of materials of the programs for one architecture, from the build
+// information that the Go linker wrote into them.
 func (s Source) spdx(arch string) ([]byte, error) {
 	doc := &v2_3.Document{
 		SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT",

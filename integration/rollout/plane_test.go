@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package rollout has tests of how the chart comes to the nodes of a cluster, against a
-// real API server with the DaemonSet's controller and the scheduler. There is no
-// kubelet: the tests write what the pods report.
+// Package rollout tests how the chart reaches the nodes of a cluster, against a real API server
+// with the DaemonSet's controller and the scheduler. There is no kubelet: the tests write what
+// the pods report.
 package rollout
 
 import (
@@ -28,7 +28,7 @@ const (
 	taint     = "oomwitness.io/not-ready"
 )
 
-// plane is a control plane whose namespaces are there.
+// plane returns a control plane with its namespaces.
 func plane(t *testing.T) *controlplane.Plane {
 	t.Helper()
 	p := controlplane.Start(t)
@@ -36,7 +36,7 @@ func plane(t *testing.T) *controlplane.Plane {
 	return p
 }
 
-// makeNode makes a node that could run pods.
+// makeNode makes a node that can run pods.
 func makeNode(t *testing.T, p *controlplane.Plane, name string, labels map[string]string, taints ...corev1.Taint) {
 	t.Helper()
 	all := map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/hostname": name}
@@ -58,8 +58,8 @@ func makeNode(t *testing.T, p *controlplane.Plane, name string, labels map[strin
 	if _, err := nodes.UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// The admission plugin TaintNodesByCondition taints what is new, and a controller
-	// that does not run here removes the taint.
+	// The admission plugin TaintNodesByCondition taints each new node. The controller that
+	// removes the taint does not run here.
 	made, err = nodes.Get(t.Context(), name, metav1.GetOptions{})
 	if err == nil {
 		made.Spec.Taints = taints
@@ -81,8 +81,8 @@ func helm(ctx context.Context, t *testing.T, p *controlplane.Plane, args ...stri
 	return out.String(), err
 }
 
-// report writes what the DaemonSet's pod on a node reports as kubelet writes it: the end
-// of the init step, with its message, and whether the pod is ready.
+// report writes the status of the DaemonSet's pod on a node as kubelet writes it: the end of
+// the init step with its message, and whether the pod is ready.
 func report(t *testing.T, p *controlplane.Plane, node string, code int32, message string) {
 	t.Helper()
 	pods := p.Client.CoreV1().Pods(namespace)
@@ -111,7 +111,7 @@ func report(t *testing.T, p *controlplane.Plane, node string, code int32, messag
 	}
 }
 
-// nodeToken is the token of the DaemonSet's pod on a node.
+// nodeToken returns a client with the token of the DaemonSet's pod on a node.
 func nodeToken(t *testing.T, p *controlplane.Plane, node string) kubernetes.Interface {
 	t.Helper()
 	pod, err := p.Client.CoreV1().Pods(namespace).Create(t.Context(), &corev1.Pod{

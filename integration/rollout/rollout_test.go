@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// TestUnsupportedNode: Helm's wait ends well with a node that cannot carry the shim, and
-// the command says which nodes carry it and why the others do not.
+// TestUnsupportedNode: Helm's wait succeeds although a node cannot run the shim. The command
+// lists the nodes with the shim, and the reason for each of the others.
 func TestUnsupportedNode(t *testing.T) {
 	p := plane(t)
 	p.StartControllers(t, "daemonset-controller")
@@ -63,9 +63,9 @@ func TestUnsupportedNode(t *testing.T) {
 	}
 }
 
-// TestStartupTaint: an autoscaler makes a node from a template with the label and the
-// taint. Pods of the RuntimeClass wait for the taint to go, which the node's own token
-// can remove, and nothing else.
+// TestStartupTaint: an autoscaler makes a node from a template with the label and the taint.
+// Pods of the RuntimeClass wait until the taint is removed. The token of that node can remove
+// the taint, and change nothing else.
 func TestStartupTaint(t *testing.T) {
 	p := plane(t)
 	p.StartScheduler(t)
@@ -130,7 +130,7 @@ func TestStartupTaint(t *testing.T) {
 	turns(t, as)
 }
 
-// turns: the token may take the turns of the chart, and no other Lease.
+// turns: the token may change the Leases of the chart's turns, and no other Lease.
 func turns(t *testing.T, as kubernetes.Interface) {
 	t.Helper()
 	leases := as.CoordinationV1().Leases(namespace)

@@ -15,9 +15,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 )
 
-// TestServerTakesEveryValue: the API server judges every object that the chart has with
-// each of its values, strictly and without a change. The objects of the Prometheus
-// operator are left out: their types are not there.
+// TestServerTakesEveryValue: the API server validates every object of the chart with each of
+// the chart's values, strictly, as a dry run. Objects of the Prometheus operator are left out:
+// this server does not have their types.
 func TestServerTakesEveryValue(t *testing.T) {
 	p := plane(t)
 	for _, name := range []string{namespace, "grafana"} {
@@ -59,7 +59,7 @@ func TestServerTakesEveryValue(t *testing.T) {
 	}
 }
 
-// failures are the lines that name no object that was taken.
+// failures returns the lines that do not name an accepted object.
 func failures(out string) string {
 	var lines []string
 	for line := range strings.Lines(out) {
