@@ -17,8 +17,8 @@ import (
 	"github.com/oomwitness/oomwitness/integration/shimtest"
 )
 
-// TestCommands parses each command that a page says to type, and asserts that each target of
-// make, and each command and flag of oomwitness in it, is there.
+// TestCommands parses each command of the pages' console blocks. Each target of make, and each
+// command and flag of oomwitness, must exist.
 func TestCommands(t *testing.T) {
 	c := newChecker(t)
 	seen := 0
@@ -35,7 +35,7 @@ func TestCommands(t *testing.T) {
 	require.Greater(t, seen, 30)
 }
 
-// TestInlineCommands does the same for commands in the text, such as `make unit`.
+// TestInlineCommands does the same for commands within the text, such as `make unit`.
 func TestInlineCommands(t *testing.T) {
 	c := newChecker(t)
 	seen := 0
@@ -83,7 +83,7 @@ type checker struct {
 	help    map[string]string // by the command, such as "oomwitness node setup"
 }
 
-// othersFlags are flags in the pages that are not of oomwitness.
+// othersFlags are flags in the pages that belong to other programs.
 var othersFlags = map[string]string{
 	"--set":         "Helm",
 	"--set-json":    "Helm",
@@ -95,7 +95,7 @@ var othersFlags = map[string]string{
 
 var targetLine = regexp.MustCompile(`(?m)^((?:[a-z0-9][a-z0-9-]*\s?)+):`)
 
-// known is what newChecker has found out, for the tests after the first.
+// known keeps the result of newChecker for further tests.
 var known checker
 
 func newChecker(t *testing.T) checker {
@@ -137,7 +137,7 @@ func (c checker) learn(t *testing.T, command string, args ...string) {
 	}
 }
 
-// wrong returns what a command names that is not there, "" for nothing. It knows make and
+// wrong returns the first name in a command that does not exist, "" for none. It knows make and
 // oomwitness, and accepts every other program.
 func (c checker) wrong(words []string) string {
 	switch path.Base(words[0]) {
@@ -157,7 +157,7 @@ func (c checker) wrong(words []string) string {
 	return ""
 }
 
-// wrongOf returns which command or flag behind a known command is not there.
+// wrongOf returns the first command or flag after a known command that does not exist.
 func (c checker) wrongOf(command string, words []string) string {
 	for _, word := range words {
 		name, _, _ := strings.Cut(word, "=")
@@ -192,7 +192,7 @@ func (c checker) flag(name string) bool {
 	return othersFlags[name] != ""
 }
 
-// TestChecker holds the check itself to its rules.
+// TestChecker tests the check itself.
 func TestChecker(t *testing.T) {
 	c := newChecker(t)
 	for _, command := range []string{"make none", "oomwitness none", "oomwitness trace --none", "kubectl oomwitness why a --none", "cd / && oomwitness node none --none | make none"} {

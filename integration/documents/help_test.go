@@ -40,7 +40,7 @@ func markdown(help string) string {
 	for line := range strings.Lines(help) {
 		line = strings.TrimRight(line, "\n")
 		if strings.Contains(line, "--insecure-skip-tls-verify") {
-			continue // kubectl's own text
+			continue // this text is kubectl's own
 		}
 		if heading := strings.TrimSuffix(line, ":"); heading == "Usage" || heading == "Examples" || heading == "Flags" {
 			section = heading
@@ -62,7 +62,7 @@ func markdown(help string) string {
 	return b.String()
 }
 
-// TestMarkdown holds the check itself to its rules.
+// TestMarkdown tests the conversion itself.
 func TestMarkdown(t *testing.T) {
 	require.Equal(t, "It waits.\n\n\n- first\n  goes on\n\nFlags:\n\n- a file\n",
 		markdown("It waits.\n\n  a    first\n       goes on\n  /etc/file\nUsage:\n  x\nExamples:\n  y\nFlags:\n      --file string   a file\n"))

@@ -21,8 +21,8 @@ func pages(t *testing.T) []Page {
 	return all
 }
 
-// TestLinks follows each link within the repository: the file is there, and so is the
-// anchor of a page.
+// TestLinks follows each link within the repository: the file must exist, and so must the
+// anchor in a page.
 func TestLinks(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, destination := range p.Links() {
@@ -61,7 +61,7 @@ func broken(t *testing.T, from Page, destination string) string {
 	return ""
 }
 
-// TestBrokenLinks holds the check itself to its rules.
+// TestBrokenLinks tests the check itself.
 func TestBrokenLinks(t *testing.T) {
 	readme, err := Read("README.md")
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sources returns all Go, YAML, JSON and Make text of the repository that is not a test of
-// the documents.
+// sources returns all Go, C, YAML, JSON, shell and Make text of the repository, except that of
+// this package.
 func sources(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -33,10 +33,10 @@ func sources(t *testing.T) string {
 	return all.String()
 }
 
-// kernelName is a constant of the kernel that the code has no use for.
+// kernelName matches constants of the kernel that a page names and our code does not use.
 var kernelName = regexp.MustCompile(`^(?:SEND_SIG|RLIMIT|CONFIG)_`)
 
-// TestNames: each test, annotation, metric and path of the source that a page names is there.
+// TestNames: each test, annotation, metric and path of a source file that a page names exists.
 func TestNames(t *testing.T) {
 	code := sources(t)
 	named := map[string]*regexp.Regexp{
@@ -55,7 +55,7 @@ func TestNames(t *testing.T) {
 					continue
 				}
 				seen[kind]++
-				if kind == "annotation" { // the code has its two parts apart
+				if kind == "annotation" { // the code has prefix and name in two constants
 					_, name, _ = strings.Cut(name, "/")
 				}
 				assert.True(t, strings.Contains(code, name), "%s: %s `%s`", p.Name, kind, span)

@@ -1,5 +1,5 @@
-// Package documents holds the README and the pages of docs/ to the code: their links,
-// commands, flags, names and words.
+// Package documents compares the README and the pages of docs/ with the code: links, commands,
+// flags, names and words.
 package documents
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/yuin/goldmark/text"
 )
 
-// Root is the repository's folder, as seen from this package's.
+// Root is the repository's folder, relative to this package's.
 const Root = "../.."
 
 // Page is a document as Markdown.

@@ -21,8 +21,8 @@ type sitePage struct {
 	headings int      // of the first level
 }
 
-// TestSite follows each link within the site that "make site" has built: the file is there,
-// and so is the anchor. Each page of the repository is in the site, with a first heading.
+// TestSite follows each link within the site that "make site" has built: file and anchor must
+// exist. Each page of the repository must be in the site, with a first heading.
 func TestSite(t *testing.T) {
 	dir := os.Getenv("SITE")
 	if dir == "" {
