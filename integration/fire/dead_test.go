@@ -3,11 +3,7 @@
 package fire
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +12,6 @@ import (
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/integration/counts"
 	"github.com/oomwitness/oomwitness/integration/shimtest"
@@ -204,139 +199,6 @@ func TestTheRemoverDiesToo(t *testing.T) {
 			requireRemoved(t, n, c.Shim, c.Bundle)
 		})
 	}
-}
-
-// TestInitOutlivesTheShim kills the shim of a running container, also of one with a killed
-// child. The removal of the container is no OOM.
-func TestInitOutlivesTheShim(t *testing.T) {
-	for name, test := range map[string]struct {
-		args  []string
-		ready string
-	}{
-		"nothing killed": {[]string{"trap-term", "3"}, "ready"},
-		"child killed":   {[]string{"child-oom-sleep"}, "child died"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := node(t, "")
-			c := n.Run("c", shimtest.Args(test.args...), small)
-			require.NoError(t, c.Stdio.WaitOutput(deadline(t), test.ready))
-			require.NoError(t, c.Shim.Kill(deadline(t)))
-			got := remove(t, n, c.Bundle)
-			require.EqualValues(t, statusKilled, got.ExitStatus)
-			require.Equal(t, c.Pid, int(got.Pid))
-			require.Zero(t, got.ooms, "%s", got.stderr)
-			require.Contains(t, got.stderr, "ended=stopped")
-			requireRemoved(t, n, c.Shim, c.Bundle)
-		})
-	}
-}
-
-// TestKilledAfterTheShim has init OOM-killed when its shim is dead already: nobody has the
-// status.
-func TestKilledAfterTheShim(t *testing.T) {
-	n := node(t, "")
-	c := n.Run("c", shimtest.Args("hog", "16"), small)
-	require.NoError(t, c.Stdio.WaitOutput(deadline(t), "ready"))
-	require.NoError(t, c.Shim.Kill(deadline(t)))
-	killInit(t, n, c)
-	got := remove(t, n, c.Bundle)
-	require.EqualValues(t, statusKilled, got.ExitStatus)
-	require.Equal(t, 1, got.ooms, "%s", got.stderr)
-	requireRemoved(t, n, c.Shim, c.Bundle)
-}
-
-// killInit has the OOM killer end init because of another process in the same cgroup, and waits
-// for init's end.
-func killInit(t *testing.T, n *shimtest.Node, c *shimtest.Box) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", c.Pid), []byte("1000"), 0o644))
-	hog := exec.Command("sh", "-c", `echo $$ > "$0" && exec "$1" hog`, filepath.Join(cgroupOf(n, c.ID), "cgroup.procs"), shimtest.WorkloadBinary(t))
-	require.NoError(t, hog.Start())
-	for ctx := deadline(t); runs(c.Pid); {
-		require.NoError(t, pause(ctx), "init lives on")
-	}
-	_ = hog.Process.Kill()
-	_ = hog.Wait()
-}
-
-// runs reports whether a process runs. A process that has ended and was not reaped does not.
-func runs(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
-}
-
-// TestStoppedThenTheShimDies has containerd ask for the stop, and the shim die before its
-// verdict. The record has the request.
-func TestStoppedThenTheShimDies(t *testing.T) {
-	n := faulty(t, "reaped")
-	c := n.Run("c", shimtest.Args("child-oom-sleep"), small)
-	require.NoError(t, c.Stdio.WaitOutput(deadline(t), "child died"))
-	_ = c.Kill(deadline(t), uint32(unix.SIGTERM)) // the shim may be dead before it answers
-	require.NoError(t, c.Shim.WaitExit(deadline(t)))
-	got := remove(t, n, c.Bundle)
-	require.Contains(t, []uint32{143, statusKilled}, got.ExitStatus)
-	require.Zero(t, got.ooms, "%s", got.stderr)
-	require.Contains(t, got.stderr, "rule=3")
-}
-
-// TestTheEndpointOfADeadShim has the endpoint not answer, or be absent, when the container is
-// removed. The answer must be right, and within containerd's time.
-func TestTheEndpointOfADeadShim(t *testing.T) {
-	// containerd's own limit (core/runtime/v2/shim.go, cleanupTimeout).
-	const cleanup = 5 * time.Second
-	for name, test := range map[string]struct {
-		spoil func(n *shimtest.Node) (mend func())
-		left  bool // the TaskOOM is left to a deferred publisher
-	}{
-		"never answers": {func(n *shimtest.Node) func() { return n.Events.Hold(isOOM) }, true},
-		"is away": {func(n *shimtest.Node) func() {
-			n.Events.StopListening()
-			return func() { require.NoError(t, n.Events.Resume()) }
-		}, true},
-		"refuses first": {func(n *shimtest.Node) func() {
-			n.Events.Fail(isOOM, context.DeadlineExceeded, 3)
-			return func() {}
-		}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := faulty(t, "decided")
-			c := doomed(t, n, shimtest.Args("child-oom-exit", "7")) // no early TaskOOM is possible here
-			require.NoError(t, c.Shim.WaitExit(deadline(t)))
-			mend := test.spoil(n)
-			got := remove(t, n, c.Bundle)
-			require.EqualValues(t, 7, got.ExitStatus)
-			require.Less(t, got.took, cleanup, "containerd would have killed it")
-			if !test.left {
-				require.Equal(t, 1, got.ooms, "%s", got.stderr)
-				require.Empty(t, deferredPublishers(t, n))
-				return
-			}
-			require.Zero(t, got.ooms)
-			require.Contains(t, got.stderr, "a deferred publisher waits for it")
-			require.Len(t, deferredPublishers(t, n), 1)
-			mend()
-			_, err := n.Events.WaitN(deadline(t), shimtest.All(isOOM, shimtest.Container(c.ID)), 2)
-			require.NoError(t, err, "the deferred publisher's")
-			for ctx := deadline(t); len(deferredPublishers(t, n)) > 0; {
-				require.NoError(t, pause(ctx), "the deferred publisher lives on")
-			}
-		})
-	}
-}
-
-// deferredPublishers returns the pids of a node's deferred publishers.
-func deferredPublishers(t *testing.T, n *shimtest.Node) (pids []string) {
-	t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, file := range lines {
-		line, _ := os.ReadFile(file) // the process may have ended
-		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
-		if strings.HasSuffix(string(line), "\x00publish\x00") && strings.Contains(string(env), n.Dir+"/") {
-			pids = append(pids, file)
-		}
-	}
-	return pids
 }
 
 // TestAPodOfADeadShim kills a pod's shim: each container is reported by itself.

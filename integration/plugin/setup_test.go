@@ -1,0 +1,182 @@
+//go:build linux
+
+package plugin
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oomwitness/oomwitness/integration/controlplane"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
+)
+
+const nodeName = "node-a"
+
+// patience bounds every wait for another process.
+const patience = 2 * time.Minute
+
+// bench is a control plane with one node and its agent.
+type bench struct {
+	*controlplane.Plane
+	plugin, pod string
+	agent       *corev1.Pod
+}
+
+// build builds one of the project's commands.
+func build(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/oomwitness/oomwitness/cmd/"+name)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
+}
+
+// address returns an address of this machine that the API server proxies to: it refuses
+// loopback.
+func address(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	t.Skip("needs an IPv4 address beside loopback")
+	return ""
+}
+
+// startAgent starts the real agent, and returns its port.
+func startAgent(t *testing.T, ip string) int {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), build(t, "oomwitness"), "agent", "--kubernetes=false", "--node-name", nodeName, "--address", "",
+		"--state-dir", t.TempDir(), "--metrics-address", net.JoinHostPort(ip, "0"), "--log-format", "json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		var line struct{ Address, Msg string }
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serves metrics" {
+			go func() {
+				for lines.Scan() { // so that the agent is not held up
+				}
+			}()
+			_, port, err := net.SplitHostPort(line.Address)
+			require.NoError(t, err)
+			n, err := strconv.Atoi(port)
+			require.NoError(t, err)
+			return n
+		}
+	}
+	t.Fatal("the agent has ended")
+	return 0
+}
+
+func newBench(t *testing.T) *bench {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: the spool of exits is root's")
+	}
+	ip := address(t)
+	b := &bench{Plane: controlplane.Start(t), plugin: build(t, "kubectl-oomwitness")}
+	b.pod = fmt.Sprintf("web-7d4b9c-%05d", os.Getpid()%100000)
+	port := startAgent(t, ip)
+	ctx := t.Context()
+	_, err := b.Client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	for _, name := range []string{"shop", "oomwitness"} {
+		_, err := b.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	agent := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: "oomwitness-agent-x", Labels: map[string]string{
+			"app.kubernetes.io/name": "oomwitness", "app.kubernetes.io/component": "agent",
+		}},
+		Spec: corev1.PodSpec{NodeName: nodeName, Containers: []corev1.Container{{
+			Name: "agent", Image: "registry.invalid/oomwitness:1", Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: int32(port)}},
+		}}},
+	}
+	b.agent, err = b.Client.CoreV1().Pods("oomwitness").Create(ctx, agent, metav1.CreateOptions{})
+	require.NoError(t, err)
+	b.agent.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}}
+	b.agent, err = b.Client.CoreV1().Pods("oomwitness").UpdateStatus(ctx, b.agent, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	return b
+}
+
+// run runs the plugin, and returns its output and exit status.
+func (b *bench) run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), b.plugin, append(args, "--kubeconfig", b.Kubeconfig)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// makePod makes a pod of the namespace shop with a container, whose newest run ended so.
+func (b *bench) makePod(t *testing.T, name string, ended corev1.ContainerStateTerminated) {
+	t.Helper()
+	pods := b.Client.CoreV1().Pods("shop")
+	pod, err := pods.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PodSpec{NodeName: nodeName, Containers: []corev1.Container{{Name: "app", Image: "registry.invalid/web:1", Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("32Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+		}}}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "app", RestartCount: 2, LastTerminationState: corev1.ContainerState{Terminated: &ended},
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+	}}}
+	_, err = pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
+	require.NoError(t, err)
+}
+
+// spool adds an exit of a pod to the node's spool, as its shim does.
+func (b *bench) spool(t *testing.T, pod, id string, ago time.Duration, v oom.Verdict) {
+	t.Helper()
+	require.NoError(t, exits.Append(exits.DefaultDir, exits.Exit{
+		ID: id, Namespace: "k8s.io", Boot: "b", Pid: 4711, At: time.Now().Add(-ago), Status: 137, Reported: 137, Verdict: v,
+		Pod:    &exits.Pod{Namespace: "shop", Name: pod, UID: "u", Container: "app", Image: "registry.invalid/web:1"},
+		Memory: &exits.Memory{Usage: new(uint64(1)), Peak: new(uint64(64 << 20)), Limit: new(uint64(64 << 20))},
+	}))
+}
+
+func killed() oom.Verdict {
+	return oom.Verdict{
+		OOMKilled: true, Ended: oom.EndedOOM, Cause: oom.CauseContainer, Init: oom.Yes, Kills: 1, Rule: oom.RuleInitVictim, Evidence: "ledger", Tier: "A",
+		Victims: []oom.Victim{{Seq: 1, At: time.Now(), PID: 4711, Comm: "python3", Lineage: oom.LineageInit, Cause: oom.CauseContainer, Anon: 60 << 20}},
+		Memory:  &oom.Memory{Usage: 64 << 20, Limit: 64 << 20, Anon: 60 << 20, Kernel: 4 << 20, Candidates: []oom.Candidate{{PID: 4711, Comm: "python3", RSS: 60 << 20}}},
+	}
+}
