@@ -1,4 +1,4 @@
-# oomwitness. "make help" says what there is.
+# oomwitness. "make help" lists the targets.
 
 SHELL      := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,16 +16,16 @@ FUZZTIME ?= 1m
 export KERNEL MEMORY APPEND ARCH
 
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-# What the programs call themselves: VERSION where that is given, as for a release.
+# The programs' version: VERSION if that is given, as for a release.
 SELF     = v$(VERSION)$(if $(filter command environment,$(firstword $(origin VERSION))),,-dev)
 CLI     := github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli
 # Functions begin at 16 bytes: at 32, the default for amd64, the files are 1 per cent larger.
 LDFLAGS  = -s -w -funcalign=16 -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
 STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
-# Shims speak ttrpc alone: containerd builds its own with this tag too.
+# Shims use ttrpc alone, so that gRPC is left out: containerd builds its own shim with this tag too.
 SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
-# What is built for the guest of another architecture is beside what is built for
+# Files for the guest of another architecture are in a folder of their own, beside those for
 # this machine.
 FOREIGN := $(filter-out amd64,$(ARCH))
 TARGET  := $(if $(FOREIGN),GOARCH=$(FOREIGN))
@@ -38,8 +38,8 @@ RUN      = $(NODE) run --flavour $(1) --timeout $(2) --file $(PAYLOAD)/bin=bin -
 SUPERVISORS = $(if $(FOREIGN),,--file "$$($(NODE) debian-supervisors)=debian")
 say      = printf '\n== %s\n' "$(1)"
 
-# Tests that run in the guest, on cgroup v2: those of integration/, and those of
-# the project itself. What does not depend on the cgroup driver runs under one.
+# Tests that run in the guest, on cgroup v2: those of integration/, and unit tests.
+# A test that does not depend on the cgroup driver runs under one driver.
 GUEST_TESTS   := $(if $(FOREIGN),scenario,scenario fire differential faults kube agent compat)
 ROOT_TESTS    := oom bpf
 TESTS_plain   ?= oom scenario $(if $(FOREIGN),,fire)
@@ -47,16 +47,16 @@ TESTS_systemd := scenario $(if $(FOREIGN),,faults-short)
 
 .PHONY: help
 help: ## Show this list
-	@echo "oomwitness: every OOM kill reported as one, before its exit can be seen"
+	@echo "oomwitness: reports every OOM kill as OOMKilled, before anyone can see the exit"
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  FLAVOUR=plain|systemd|kube  KERNEL=6.1  MEMORY=MiB  of the node VM;  N=runs of compare"
-	@echo "  ARCH=arm64  with build, prepare, guest, kernels, demo and shell: the VM and all in it emulated, not with kube"
-	@echo "  APPEND='cgroup.memory=nokmem'  words for the kernel's command line"
-	@echo "  SCENARIO=regexp  only these tests in the guest, such as TestScenario/pod-limit"
+	@echo "  FLAVOUR=plain|systemd|kube  KERNEL=6.1  MEMORY=MiB  choose the node VM;  N=number of runs of compare"
+	@echo "  ARCH=arm64  with build, prepare, guest, kernels, demo and shell: for an emulated arm64 VM; not with kube"
+	@echo "  APPEND='cgroup.memory=nokmem'  adds words to the kernel's command line"
+	@echo "  SCENARIO=regexp  selects tests in the guest, such as TestScenario/pod-limit"
 	@echo
-	@echo "The VM needs root and apt once, and says what it installs. Without them: make unit."
+	@echo "Targets with the VM need root and apt once, and print the packages that they install. make unit needs neither."
 
 .PHONY: build
 build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
@@ -72,7 +72,7 @@ programs_into = for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitn
 	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(1)/$$arch/ $$program; done; done
 
 .PHONY: image
-image: ## The container image for amd64 and arm64 as an OCI archive, with its bills of materials, in .cache/image
+image: ## Make the container image for amd64 and arm64, an OCI archive with bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
 	$(call programs_into,$(CACHE)/image)
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
@@ -92,7 +92,7 @@ SEAL = --out $(DIST) --version $(VERSION) --revision $(REVISION) --created $(COM
 release: REVISION := $(shell git rev-parse HEAD)
 release: COMMIT = $(REVISION)
 release: export SOURCE_DATE_EPOCH = $(COMMITTED)
-release: ## VERSION=1.2.3: archives, deb, rpm, image, chart, SBOMs, checksums, provenance in .cache/release; REPOSITORY=host/name, COSIGN_KEY=file
+release: ## Make the files of a release in .cache/release: VERSION=1.2.3, REPOSITORY=host/name, COSIGN_KEY=file
 	@$(call say,release $(VERSION) of $(REVISION))
 	@[ -z "$$(git status --porcelain)" ] || { echo "make release: the working tree has changes, and a release is of a commit" >&2; exit 1; }
 	@rm -rf $(DIST) $(CACHE)/release/bin
@@ -108,13 +108,13 @@ release: ## VERSION=1.2.3: archives, deb, rpm, image, chart, SBOMs, checksums, p
 	@cd $(DIST) && sha256sum --check --quiet SHA256SUMS && ls -l
 
 .PHONY: release-test
-release-test: $(HELM) ## The release of HEAD built twice, in two folders, and compared; some minutes
+release-test: $(HELM) ## Build the release of HEAD twice, in two folders, and compare the files; some minutes
 	@$(call say,a release twice)
 	packaging/twice.sh $(CACHE)/release/twice $(RELEASE_TEST_VERSION)
 RELEASE_TEST_VERSION := 9.8.7-test.1
 
 .PHONY: krew
-krew: ## VERSION=1.2.3: the kubectl plugin for Linux, macOS and Windows, and its manifest for krew, in .cache/krew
+krew: ## Build the kubectl plugin for Linux, macOS and Windows, and its manifest for krew, in .cache/krew: VERSION=1.2.3
 	@$(call say,kubectl plugin $(VERSION))
 	@mkdir -p $(CACHE)/krew
 	packaging/krew/manifest.sh $(VERSION) $(CACHE)/krew > $(CACHE)/krew/oomwitness.yaml
@@ -123,7 +123,7 @@ HELM := $(CACHE)/bin/helm
 DESCHEDULER := $(CACHE)/bin/descheduler
 
 .PHONY: chart
-chart: $(HELM) ## Lint and test the Helm chart; builds Helm at the first time, which takes minutes
+chart: $(HELM) ## Lint and test the Helm chart; the first time also builds Helm, which takes minutes
 	@$(call say,Helm chart)
 	$(HELM) lint --strict runtime-class/chart
 	$(GO) test -count=1 ./runtime-class
@@ -134,7 +134,7 @@ $(HELM): .ci/helm/go.mod
 	cd .ci/helm && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(HELM) helm.sh/helm/v4/cmd/helm
 
 .PHONY: unit
-unit: ## Unit tests with the race detector; as root also those on this machine's cgroups
+unit: ## Run the unit tests with the race detector; as root also the tests on this machine's cgroups
 	@$(call say,unit tests of the project)
 	$(GO) test -race $$($(GO) list ./... | grep -v /bpf$$)
 	$(GO) test -race -run '$(LEDGER_UNIT)' ./bpf
@@ -143,30 +143,30 @@ unit: ## Unit tests with the race detector; as root also those on this machine's
 	@$(call say,unit tests of the node VM)
 	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/... ./release/...
 
-# Those that make no kills. Every ledger sees all the kills of its machine, so the
-# others want it for themselves: make ledger.
+# The ledger's tests that make no kills. Every ledger sees all kills of its machine, so that
+# the other tests need the machine for themselves: make ledger.
 LEDGER_UNIT := TestLayout|TestEntryMadeAmidAReading|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
 
 .PHONY: ledger
-ledger: ## The ledger's own tests: on this machine, and in the guest on KERNEL with each tier
+ledger: ## Run the ledger's own tests: on this machine, and in the guest on KERNEL with each tier
 	@$(call say,the ledger on this machine)
 	$(GO) test -count=1 -timeout 30m ./bpf
 	@$(MAKE) kernels LEDGER_KERNELS=$(KERNEL)
 
 .PHONY: kernels
-kernels: ## The ledger's tests in the guest on every kernel with each tier; two hours
+kernels: ## Run the ledger's tests in the guest on every kernel with each tier; two hours
 	@$(call say,the ledger in the guest: kernels $(LEDGER_KERNELS))
 	cd integration && LEDGER_KERNELS=$(LEDGER_KERNELS) $(GO) test -count=1 -v -timeout 12h ./ledger
 LEDGER_KERNELS ?= all
 
 .PHONY: bench
-bench: bench-machine bench-guest ## What shim and ledger cost, the shim beside the stock one: on this machine and in the guest on KERNEL
+bench: bench-machine bench-guest ## Measure shim and ledger, the shim beside the stock shim: on this machine, and in the guest on KERNEL
 
 BENCH     := $(CACHE)/bench
 BENCH_ENV := BENCH_CYCLES BENCH_STARTS BENCH_PODS BENCH_IDLE BENCH_EXECS BENCH_STATS BENCH_OOMS BENCH_STORM BENCH_STORMS
 FIGURES   := awk 'match($$0, /metric=/) { print substr($$0, RSTART) } /^table / { on = 1 } on; /FAIL|Error/'
 
-# Both shims with the same flags, and what compares them.
+# Both shims, built with the same flags, and the tests that compare them.
 .PHONY: bench-build
 bench-build: build
 	@mkdir -p $(BENCH)
@@ -174,7 +174,7 @@ bench-build: build
 	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(BENCH)/bench.test ./bench
 
 .PHONY: bench-machine
-bench-machine: bench-build ## The part of it on this machine: BENCH_CYCLES=300 and others, see integration/bench
+bench-machine: bench-build ## The part of bench on this machine: BENCH_CYCLES=300 and others, see integration/bench
 	@[ "$$(id -u)" = 0 ] || { echo "make bench: needs root, since it makes cgroups and containers" >&2; exit 1; }
 	@$(call say,the shim beside the stock one on this machine; $$(uptime))
 	cd integration/bench && STOCK_SHIM=$(CURDIR)/$(BENCH)/containerd-shim-runc-v2 OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 \
@@ -183,7 +183,7 @@ bench-machine: bench-build ## The part of it on this machine: BENCH_CYCLES=300 a
 	BENCH_KILLS=$(BENCH_KILLS) SCAN=$(BENCH_SCAN) $(GO) test -count=1 -v -run '$(LEDGER_BENCH)' ./bpf | $(METRICS)
 
 .PHONY: bench-guest
-bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: from kill to TaskOOM, 200 at once, the ledger
+bench-guest: payload bench-build ## The part of bench in the guest, on cgroup v2: from kill to TaskOOM, 200 at once, the ledger
 	@$(call say,the shim beside the stock one in the guest: kernel $(KERNEL))
 	$(call RUN,$(FLAVOUR),2h) --file $(BENCH)=bench $(foreach v,$(BENCH_ENV),$(if $($(v)),--env $(v)=$($(v)))) \
 	  --env STOCK_SHIM=/opt/oomwitness/bench/containerd-shim-runc-v2 \
@@ -193,7 +193,7 @@ bench-guest: payload bench-build ## The part of it in the guest, on cgroup v2: f
 	  $(GO) test -count=1 -v -run 'TestKernels/$(KERNEL)' -timeout 12h ./ledger | $(METRICS)
 
 .PHONY: bench-growth
-bench-growth: bench-build ## How that grows with containers, pods, cgroups and kills, on this machine; BENCH_GROWTH=20 runs of each size
+bench-growth: bench-build ## Measure how the cost grows with containers, pods, cgroups and kills, on this machine; BENCH_GROWTH=20 runs of each size
 	@[ "$$(id -u)" = 0 ] || { echo "make bench-growth: needs root, since it makes cgroups and containers" >&2; exit 1; }
 	@$(call say,how it grows; $$(uptime))
 	cd integration/bench && STOCK_SHIM=$(CURDIR)/$(BENCH)/containerd-shim-runc-v2 OOMWITNESS_SHIM=$(CURDIR)/bin/containerd-shim-oomwitness-v2 \
@@ -206,7 +206,7 @@ LEDGER_BENCH := ^TestCost$$|^TestScanCost$$|^TestLockedMemory$$|^TestLoadAgain$$
 BENCH_SCAN   ?= 5000
 
 .PHONY: bench-go
-bench-go: ## Benchmarks of hot paths in oom/, bpf/ and agent/; BASE=file compares with an earlier run's, by benchstat
+bench-go: ## Benchmark hot paths in oom/, bpf/ and agent/; BASE=file compares with an earlier run, by benchstat
 	@$(call say,benchmarks)
 	@mkdir -p $(BENCH)
 	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) ./oom ./bpf ./agent | tee $(BENCH)/$(COMMIT).txt
@@ -214,13 +214,13 @@ bench-go: ## Benchmarks of hot paths in oom/, bpf/ and agent/; BASE=file compare
 BENCH_COUNT ?= 10
 
 .PHONY: root
-root: build ## The real shim on this machine, as root: harness, comparison with stock, exit gate under fire
+root: build ## Test the real shim on this machine, as root: harness, comparison with stock, exit gate under trouble
 	@[ "$$(id -u)" = 0 ] || { echo "make root: needs root, since it makes cgroups and containers. Without root: make unit" >&2; exit 1; }
 	@$(call say,the shim on this machine)
 	cd integration && $(GO) test -count=1 -timeout $(GUEST_TIME) ./workload/... ./shimtest/... ./differential/... ./fire/...
 
 .PHONY: prepare
-prepare: $(NODE) ## Install what the node VM needs and build it
+prepare: $(NODE) ## Install what the node VM needs, and build the VM
 	@$(call say,node VM)
 	$(NODE) prepare --flavour plain
 	$(NODE) prepare --flavour systemd
@@ -232,37 +232,37 @@ $(NODE):
 	cd integration && $(GO) build -o ../$(NODE) ./cmd/node
 
 .PHONY: cluster-programs
-cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on this machine; some minutes at the first time
+cluster-programs: $(NODE) ## Build etcd, API server and the rest for tests on this machine; minutes at the first time
 	@$(call say,programs of a cluster)
 	@$(NODE) cluster
 
 .PHONY: api
-api: cluster-programs $(HELM) ## The agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
+api: cluster-programs $(HELM) ## Test the agent against a real API server on this machine: Events, marks, evictions, outages; API_AWAY=5m
 	@$(call say,the agent and a real API server)
 	cd integration && API_AWAY=$(API_AWAY) $(GO) test -count=1 -timeout 30m -skip '^TestDescheduler$$' ./controlplane ./agentapi ./plugin ./rollout
 
 .PHONY: operators
-operators: cluster-programs ## jobfailure inside an operator of controller-runtime 0.22 and of the newest, against a real API server; minutes
+operators: cluster-programs ## Test jobfailure in an operator of controller-runtime 0.22 and of the newest, against a real API server; minutes
 	@$(call say,jobfailure in operators)
 	for mod in go.mod newest.mod; do (cd jobfailure/operator && $(GO) test -count=1 -modfile=$$mod ./... && \
 	  $(GO) build -modfile=$$mod -o ../../$(CACHE)/bin/operator-$$mod .) || exit 1; done
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./operator
 
 .PHONY: agent-storm
-agent-storm: cluster-programs ## A thousand real kills over 200 pods of a real API server, the agent killed meanwhile; root; AGENT_LIVES=50
+agent-storm: cluster-programs ## Test the agent in a thousand real kills over 200 pods, while the agent is killed too; root; AGENT_LIVES=50
 	@[ "$$(id -u)" = 0 ] || { echo "make agent-storm: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
 	@$(call say,the agent in a storm)
 	cd integration && AGENT_LIVES=$(AGENT_LIVES) $(GO) test -count=1 -timeout 30m -v ./agentstorm
 
 .PHONY: agent-soak
-agent-soak: cluster-programs ## The agent on a node of 250 pods that come, go and are killed, for MIN=30 minutes: it must not grow; root
+agent-soak: cluster-programs ## Test that the agent does not grow: 250 pods that come, go and are killed, for MIN=30 minutes; root
 	@[ "$$(id -u)" = 0 ] || { echo "make agent-soak: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
 	@$(call say,the agent in a soak of $(MIN) minutes)
 	cd integration && AGENT_SOAK=$$((60 * $(MIN))) $(GO) test -count=1 -timeout $$(($(MIN) + 20))m -run '^TestSoak$$' -v ./agentstorm
 MIN ?= 30
 
 .PHONY: descheduler
-descheduler: cluster-programs $(DESCHEDULER) ## The stock descheduler evicts what the agent has marked; builds it at the first time, which takes minutes
+descheduler: cluster-programs $(DESCHEDULER) ## Test that the stock descheduler evicts what the agent has marked; the first time takes minutes to build
 	@$(call say,the agent and the stock descheduler)
 	cd integration && $(GO) test -count=1 -timeout 30m -run '^TestDescheduler$$' -v ./agentapi
 
@@ -286,7 +286,7 @@ payload: build $(NODE)
 	cd integration && for t in $(GUEST_TESTS); do $(TARGET) CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/$$t.test ./$$t; done
 
 .PHONY: guest
-guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real containerd
+guest: payload ## Run tests in the guest of one FLAVOUR, on cgroup v2 with a real containerd
 	@$(call say,guest tests: $(GUEST))
 	@rm -rf $(CACHE)/figures/$(GUEST)
 	$(call RUN,$(FLAVOUR),$(GUEST_TIME)) --out $(CACHE)/figures/$(GUEST) $(SUPERVISORS) \
@@ -294,11 +294,11 @@ guest: payload ## Tests in the guest of one FLAVOUR, on cgroup v2 with a real co
 	  -- sh /opt/oomwitness/tests/run.sh '$(SCENARIO)' '$(GUEST_SKIP_$(FLAVOUR))' $(TESTS_$(FLAVOUR))
 	@cat $(CACHE)/figures/$(GUEST)/figures 2>/dev/null || true
 GUEST_TIME ?= 35m
-# What "make root" shows on this machine, and no cgroup version can change: the
-# protocol of the shim, the delivery of its events, and bad input. Corners are shown under
-# systemd alone. There what the plain guest shows of the ledger and of the node command is
-# left out, and of the faults by CRI what the row of each containerd has (make compat).
-# The full tests run all in both.
+# Tests that are left out in one guest, since another place runs them. The plain guest leaves
+# out those of "make root" that depend on no cgroup version (the protocol of the shim, the
+# delivery of its events, bad input), and the rare cases of the OOM killer. The systemd guest
+# leaves out the plain guest's tests of the ledger and of the node command, and the faults by
+# CRI that "make compat" has for each containerd. The full tests run everything in both guests.
 SKIP_DELIVERY := TestContainerdRestarts|TestExitWithoutContainerd|TestShimDiesOnTheWay|TestEndpointFailsAtRandom|TestTheEndpointOfADeadShim|TestAnsweredLate|TestNeverAnswered|TestDelayed|TestDeletedAtOnce|TestDeleteInTheMoment|TestSubscriberOnly|TestOthersPass
 SKIP_INPUT    := TestLoaderBeside|TestBadBundle|TestBadAnnotation|TestBadConfig|TestBadRuntime|TestNoSpec|TestReport
 GUEST_SKIP_plain   ?= TestCausality|TestSupervisors|TestNoKill|TestEvictedEntry|TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|$(SKIP_DELIVERY)|$(SKIP_INPUT)
@@ -312,13 +312,13 @@ FAULTS = rm -rf $(CACHE)/figures/faults-$(FLAVOUR); status=0; \
 	  cat $(CACHE)/figures/faults-$(FLAVOUR)/figures 2>/dev/null || true; exit $$status
 
 .PHONY: faults
-faults: payload $(CACHE)/containerd/2.3/containerd ## Containers ending while containerd, bundle, clock or ledger fail; FAULT_RUNS=50, FAULT_SEED, FAULT_SHIM=stock
+faults: payload $(CACHE)/containerd/2.3/containerd ## Test containers that end while containerd, bundle, clock or ledger fail; FAULT_RUNS=50, FAULT_SEED, FAULT_SHIM=stock
 	@$(call say,fault suite: $(FLAVOUR))
 	$(call FAULTS,$(FAULT_TIME),$(SCENARIO),--file $(CACHE)/containerd/2.3=containerd/2.3)
 FAULT_TIME ?= 30m
 
 .PHONY: soak
-soak: payload ## Containers at full speed for MIN minutes: nothing grows, the counts agree
+soak: payload ## Run containers at full speed for MIN minutes: nothing may grow, and the counts must agree
 	@$(call say,soak: $(FLAVOUR), $(MIN) minutes)
 	$(call FAULTS,$$(($(MIN)+15))m,TestSoak,--env SOAK_SECONDS=$$(($(MIN)*60)))
 MIN ?= 10
@@ -333,27 +333,27 @@ KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
 
 .PHONY: kube
 kube: FLAVOUR = kube
-kube: payload ## Pods of a real cluster, by its API, under DRIVER=systemd|cgroupfs; KUBE_RUNS=50, KUBE_AT_ONCE=10, KUBE_SEED, KUBE_SHIM=stock
+kube: payload ## Test pods of a real cluster, by its API; DRIVER=systemd|cgroupfs, KUBE_RUNS=50, KUBE_AT_ONCE=10, KUBE_SEED, KUBE_SHIM=stock
 	@$(call say,tests by the real kubelet: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER),,kube)
 KUBE_TIME ?= 60m
 
 .PHONY: kube-agent
 kube-agent: FLAVOUR = kube
-kube-agent: payload ## The agent on a real cluster's node reports each cause; AGENT_FULL=1 for the full counts, which take an hour
+kube-agent: payload ## Test the agent's report of each cause on a node of a real cluster; AGENT_FULL=1 for the full counts, an hour
 	@$(call say,the agent on a node of a cluster: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
 .PHONY: kube-both
 kube-both: FLAVOUR = kube
-kube-both: payload ## The tests of kube and of kube-agent in one VM, which saves its start
+kube-both: payload ## Run the tests of kube and of kube-agent in one VM, which saves one start
 	@$(call say,the real kubelet and the agent on its node: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),both-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),kube agent)
 
 .PHONY: kube-chart
 kube-chart: FLAVOUR = kube
 kube-chart: ARCHES = $(shell $(GO) env GOARCH)
-kube-chart: $(NODE) $(HELM) image ## The Helm chart on a real cluster: installed, used, upgraded, refused its uninstall, taken off
+kube-chart: $(NODE) $(HELM) image ## Test the Helm chart on a real cluster: install, use, upgrade, a refused uninstall, uninstall
 	@$(call say,the Helm chart on a cluster: $(DRIVER))
 	@mkdir -p $(PAYLOAD)/tests
 	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/chart.test ./chart
@@ -365,12 +365,12 @@ DRIVER    ?= systemd
 
 .PHONY: kube-reboot
 kube-reboot: FLAVOUR = kube
-kube-reboot: payload ## The same for a node that reboots on its disk
+kube-reboot: payload ## Run the tests of kube on a node that reboots on its disk
 	@$(call say,a reboot of the node: $(DRIVER))
 	@$(call KUBE,$(KUBE_TIME),^TestReboot$$,kube-reboot-$(DRIVER),--reboots --env KUBE_REBOOT=1,kube)
 
-# The containerds of the field. Each is a Go module, built again only if that
-# changes; 1.6 is the package of Debian 12.
+# The containerd versions in use. Each is a Go module, which is built again only if the
+# module changes; 1.6 is the package of Debian 12.
 OLD_CONTAINERDS := 1.7 2.0 2.1 2.2 2.3
 .PHONY: containerds
 containerds: $(OLD_CONTAINERDS:%=$(CACHE)/containerd/%/containerd)
@@ -387,7 +387,7 @@ $(CACHE)/containerd/1.6/containerd: | $(NODE)
 	@mkdir -p $(@D)
 	@from=$$($(NODE) debian-containerd) && cp "$$from"/{containerd-shim-runc-v2,ctr,containerd} $(@D)/
 
-# The matrix. The newest containerd is what every node has by itself.
+# The matrix of versions. Every guest has the newest containerd by default.
 COMPAT_VERSIONS ?= 1.6 $(OLD_CONTAINERDS) 2.4
 COMPAT_NODES    ?= machine plain systemd
 COMPAT_RUNS     ?= 20
@@ -399,7 +399,7 @@ COMPAT_OLD       = $(filter-out 2.4,$(COMPAT_VERSIONS))
 COMPAT_FILES     = $(foreach v,$(COMPAT_OLD),$(CACHE)/containerd/$(v)=containerd/$(v))
 
 .PHONY: compat
-compat: ## Each containerd of COMPAT_VERSIONS on COMPAT_NODES, COMPAT_RUNS of each case: the mix, COMPAT_FAULT_RUNS of faults by CRI, upgrades; a table
+compat: ## Test each containerd of COMPAT_VERSIONS on COMPAT_NODES and print a table; COMPAT_RUNS, COMPAT_FAULT_RUNS of each case
 	@$(MAKE) payload $(COMPAT_OLD:%=$(CACHE)/containerd/%/containerd)
 	@status=0; for node in $(COMPAT_NODES); do $(MAKE) compat-$$node || status=$$?; done; \
 	  (cd integration && $(GO) run ./cmd/compat $(COMPAT_NODES:%=../$(CACHE)/figures/compat-%/figures)) || status=$$?; exit $$status
@@ -422,7 +422,7 @@ compat-plain compat-systemd: compat-%:
 	  --env COMPAT_RUNS='$(COMPAT_RUNS)' --env COMPAT_FAULT_RUNS='$(COMPAT_FAULT_RUNS)' --env COMPAT_VERSIONS='$(COMPAT_VERSIONS)' -- $(COMPAT_RUN)
 
 .PHONY: configs
-configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install with each containerd's own program, over the ways to configure it; root; two minutes
+configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## Test install with each containerd's own program, over the ways to configure containerd; root; two minutes
 	@[ "$$(id -u)" = 0 ] || { echo "make configs: needs root, to start containerd" >&2; exit 1; }
 	@$(call say,the registration with each containerd)
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
@@ -438,9 +438,9 @@ $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	cd integration && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(@D)/ github.com/containerd/containerd/v2/cmd/containerd
 	@touch $@
 
-# What "make docker" starts: the newest dockerd that can be built from its module,
-# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd; with
-# the guest's runc, since Docker's containers need one with seccomp.
+# The programs of "make docker": the newest dockerd that can be built from its module,
+# containerd 2.2 with its stock shim, and Debian 12's Docker with its containerd. runc is the
+# guest's, since Docker's containers need a runc with seccomp.
 DOCKER := $(CACHE)/docker
 .PHONY: docker-programs
 docker-programs: $(NODE) $(DOCKER)/29/dockerd $(CACHE)/containerd/2.2/containerd
@@ -456,7 +456,7 @@ $(DOCKER)/29/dockerd: integration/docker/dockerd/go.mod integration/docker/docke
 	@touch $@
 
 .PHONY: docker
-docker: build docker-programs ## Containers by real dockerds, 29 and 20.10: what inspect and events say; root; DOCKER_RUNS=20, DOCKER_SHIM=stock
+docker: build docker-programs ## Test containers by real dockerds, 29 and 20.10, with inspect and events; root; DOCKER_RUNS=20, DOCKER_SHIM=stock
 	@[ "$$(id -u)" = 0 ] || { echo "make docker: needs root, to start containerd and dockerd" >&2; exit 1; }
 	@$(call say,Docker: $(DOCKER_RUNS) containers of each case)
 	@runc=$$(realpath "$$($(NODE) tools)")/runc; \
@@ -466,9 +466,9 @@ docker: build docker-programs ## Containers by real dockerds, 29 and 20.10: what
 	  { grep -v '^docker=' ../$(DOCKER)/log; exit 1; }
 DOCKER_RUNS ?= 2
 
-# Programs that later tests need, built at the lowest priority while the guest of the
-# first ones waits for its tests' timeouts: a guest takes less than one of two CPUs.
-# The lock has a later "make programs" wait for this one, which then has nothing to do.
+# Programs for later tests are built at the lowest priority while the guest runs the first
+# tests: a guest takes less than one of two CPUs. A later "make programs" waits at the lock
+# for this build, and then finds everything built.
 .PHONY: programs
 programs: $(NODE)
 	@mkdir -p $(CACHE)
@@ -478,7 +478,7 @@ programs-now: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd
 	@$(LINTER) --version
 
 .PHONY: test
-test: unit root $(NODE) ## All tests: unit, root, in the guest of both flavours, and some by the real kubelet
+test: unit root $(NODE) ## Run all tests: unit, root, in the guest of both flavours, and some by the real kubelet
 	@$(NODE) prepare --flavour plain
 	@nice -n 19 $(MAKE) programs >$(CACHE)/programs.log 2>&1 &
 	@$(MAKE) guest FLAVOUR=plain
@@ -490,7 +490,7 @@ test: unit root $(NODE) ## All tests: unit, root, in the guest of both flavours,
 	@$(MAKE) docker SCENARIO=. DOCKER_RUNS=1
 	@$(MAKE) kube-both SCENARIO='$(KUBE_SHORT)|$(AGENT_SHORT)'
 	@$(MAKE) api
-# The causes that take no memory of the whole node, and no limit that is kubelet's.
+# Causes that need neither the memory of the whole node nor a limit of kubelet.
 AGENT_SHORT ?= TestCauses/(container|pod)|TestOutside|TestKinds
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
 
@@ -514,7 +514,7 @@ test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
 test-full: export AGENT_SHORT = .
 test-full: export AGENT_FULL = 1
-test-full: ## The same with the full counts; takes hours
+test-full: ## Run all tests with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144
 	@$(MAKE) ledger
 	@$(MAKE) faults FLAVOUR=plain
@@ -536,36 +536,36 @@ test-full: ## The same with the full counts; takes hours
 .PHONY: test-arm64
 test-arm64: export ARCH = arm64
 test-arm64: export GUEST_TIME = 3h
-test-arm64: ## Scenarios of both flavours and the ledger on an emulated arm64; MIX_RUNS=200 for the full count
+test-arm64: ## Run the scenarios of both flavours and the ledger on an emulated arm64; MIX_RUNS=200 for the full count
 	@$(MAKE) guest FLAVOUR=plain
 	@$(MAKE) guest FLAVOUR=systemd
 	@$(MAKE) kernels LEDGER_KERNELS=6.1,6.12
 
 .PHONY: test-arm64-short
 test-arm64-short: export ARCH = arm64
-test-arm64-short: ## The part of it that takes minutes: each scenario once on cgroupfs
+test-arm64-short: ## The part of test-arm64 that takes minutes: each scenario once on cgroupfs
 	@$(MAKE) guest FLAVOUR=plain TESTS_plain=scenario SCENARIO='$(ARM64_SHORT)'
 ARM64_SHORT ?= TestScenario
 
 .PHONY: demo
-demo: payload ## Stock runc and oomwitness side by side in a node VM, as a table; MATRIX=1 also under each containerd
+demo: payload ## Run stock runc and oomwitness side by side in a node VM, and print a table; MATRIX=1 for each containerd
 	@$(call say,the same workloads under both shims: a few minutes at the first time)
 	$(call RUN,$(DEMO_FLAVOUR),10m) -- mix demo --parallel 3
 	$(if $(MATRIX),@$(MAKE) compat COMPAT_NODES=$(DEMO_FLAVOUR) COMPAT_RUNS=1 COMPAT_FAULTS=)
-# Nodes of Kubernetes mostly run systemd, and there stock loses most.
+# Most nodes of Kubernetes run systemd, under which the stock shim loses most OOMs.
 DEMO_FLAVOUR = $(if $(filter command environment,$(firstword $(origin FLAVOUR))),$(FLAVOUR),systemd)
 
 .PHONY: compare
-compare: payload ## Count what both shims report of N runs of each case
+compare: payload ## Count what both shims report, over N runs of each case
 	$(call RUN,$(FLAVOUR),8h) -- mix compare --n $(N)
 
 .PHONY: shell
-shell: payload ## A shell in the guest; containerd runs, our shim is on PATH
+shell: payload ## Open a shell in the guest; containerd runs, and our shim is on PATH
 	$(NODE) shell --flavour $(FLAVOUR) --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/rootfs=rootfs
 
 .PHONY: cluster
 cluster: FLAVOUR = kube
-cluster: payload ## A shell in the guest with kubectl, a cluster of one node and the RuntimeClass oomwitness; DRIVER=systemd|cgroupfs
+cluster: payload ## Open a shell in the guest with kubectl, a cluster of one node and the RuntimeClass oomwitness; DRIVER=systemd|cgroupfs
 	$(NODE) shell --flavour kube --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
 	  --file $(PAYLOAD)/bin=bin --file $(PAYLOAD)/rootfs=rootfs --first cluster
 
@@ -574,8 +574,8 @@ fuzz: ## Fuzz every parser for FUZZTIME
 	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
 	  (cd "$$(dirname "$$file")" && $(GO) test . -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x) || exit 1; done
 
-# gremlins works on a copy of the module: the package alone is one. The explorer comes
-# last, since most mutants fail in a test that takes no time.
+# gremlins copies the module: this package is made a module of its own. The explorer runs
+# last, since most mutants fail in a quick test.
 .PHONY: mutants
 mutants: ## Change each condition of shim/internal/exit in turn: a test must fail; eight minutes
 	@$(call say,mutants of shim/internal/exit)
@@ -591,7 +591,7 @@ generate: ## Generate BPF objects and bindings again, with the pinned clang-14
 	$(GO) generate ./bpf
 
 .PHONY: lint
-lint: ## gofmt, go vet and golangci-lint, each linter chosen
+lint: ## Run gofmt, go vet and golangci-lint
 	@$(call say,lint)
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
@@ -603,16 +603,16 @@ lint: ## gofmt, go vet and golangci-lint, each linter chosen
 LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 
 # vale reads the pages, and each help text as Markdown. The tests compare the pages with
-# the code.
+# the code, and look for old words in all other files.
 .PHONY: prose
-prose: ## The words of README, docs/ and help texts, and the pages beside the code: sentences, links, commands, flags, names
+prose: ## Check the sentences of README, docs/ and help texts; compare links, commands, flags, names and words with the code
 	@$(call say,prose)
 	@$(VALE) README.md CONTRIBUTING.md docs
 	cd integration && VALE="$(VALE)" $(GO) test -count=1 ./documents
 VALE := $(GO) tool -modfile=$(CURDIR)/.ci/vale/go.mod vale
 
 .PHONY: site
-site: ## The pages as a site, in .cache/site, with a test of its links; builds hugo at the first time, which takes minutes
+site: ## Build the pages as a site in .cache/site, and test its links; the first time takes minutes to build hugo
 	@$(call say,the site: $(CACHE)/site)
 	@rm -rf $(CACHE)/site
 	CGO_ENABLED=0 $(GO) tool -modfile=.ci/hugo/go.mod hugo build --noBuildLock --source site --destination ../$(CACHE)/site
