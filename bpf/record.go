@@ -66,9 +66,18 @@ func (r *Record) Time() time.Time { return wallTime(r.BootNS) }
 // so that it is right after the clock was set and after a suspend, and never
 // earlier than the moment was. It keeps time's monotonic reading.
 func wallTime(bootNS uint64) time.Time {
-	boot := BootNow()
-	return time.Now().Add(-time.Duration(int64(boot) - int64(bootNS)))
+	boot, now := BootNow(), time.Now()
+	for range clockTries { // a busy node may run others between the two readings
+		if apart := BootNow() - boot; apart < uint64(sameMoment/2) {
+			break
+		}
+		boot, now = BootNow(), time.Now()
+	}
+	return now.Add(-time.Duration(int64(boot) - int64(bootNS)))
 }
+
+// clockTries bounds how often the two clocks are read again.
+const clockTries = 3
 
 // BootNow is CLOCK_BOOTTIME, ns, the clock of a Record's BootNS.
 func BootNow() uint64 {

@@ -61,7 +61,8 @@ func Decide(c Case) Verdict {
 	v.Rule, v.Ended = f.decide()
 	v.Lineage = f.lineage(v.Rule)
 	if v.Ended == EndedOOM {
-		v.OOMKilled, v.Cause, v.Memory = true, f.cause(v.Rule), f.best.Memory
+		v.OOMKilled = true
+		v.Cause, v.Memory = f.explain(v.Rule)
 	}
 	return v
 }
@@ -80,7 +81,7 @@ func factsOf(c Case) facts {
 			break
 		}
 	}
-	f.kill, f.killed, f.exec = suspectOf(f.best)
+	f.kill, f.killed, f.exec = suspectOf(f.best, c.Exit)
 	return f
 }
 
@@ -188,21 +189,22 @@ func (f *facts) lineage(r Rule) Lineage {
 	}
 }
 
-// cause returns whose limit fired at the kill that decided.
-func (f *facts) cause(r Rule) Cause {
-	cause := f.best.Cause
-	if f.kill.victim != nil {
-		cause = f.kill.victim.Cause
-	}
+// explain returns whose limit fired at the kill that decided, and what filled the memory
+// then: the evidence has that of the newest kill.
+func (f *facts) explain(r Rule) (cause Cause, memory *Memory) {
+	victim := f.kill.victim
 	if r == RuleInitVictim {
-		for _, v := range f.best.Victims {
-			if v.Lineage == LineageInit {
-				cause = v.Cause
-			}
+		victim = f.best.initVictim()
+	}
+	cause, memory = f.best.Cause, f.best.Memory
+	if victim != nil {
+		cause = victim.Cause
+		if newest := f.best.Victims[len(f.best.Victims)-1]; victim.Seq != newest.Seq {
+			memory = nil
 		}
 	}
 	if cause == CauseNone {
-		return CauseUnknown
+		cause = CauseUnknown
 	}
-	return cause
+	return cause, memory
 }

@@ -96,6 +96,7 @@ func FuzzDecide(f *testing.F) {
 			require.False(t, v.OOMKilled, "status 0: %+v", c)
 		}
 		execIsNoCause(t, c, v)
+		laterIsNoCause(t, c, v)
 		graceAddsOnly(t, c, v)
 		survivesTheRecord(t, c, v)
 	})
@@ -118,6 +119,22 @@ func execIsNoCause(t *testing.T, c Case, v Verdict) {
 	if v.Rule != RuleNothingKnown {
 		require.Equal(t, v.Rule, got.Rule, "%+v", with)
 	}
+}
+
+// laterIsNoCause adds a victim that has outlived init to a ledger that names all its kills:
+// that changes nothing.
+func laterIsNoCause(t *testing.T, c Case, v Verdict) {
+	e := best(c)
+	if e.Kills != uint64(len(e.Victims)) || len(c.Evidence) == 0 {
+		return
+	}
+	late := Victim{At: end.Add(2 * sureAfter), Lineage: LineageUnknown, Cause: CauseCpuset}
+	e.Victims = append(e.Victims[:len(e.Victims):len(e.Victims)], late)
+	e.Kills, e.Last, e.Cause = e.Kills+1, late.At, CauseCpuset
+	with := c
+	with.Evidence = append([]Evidence{e}, c.Evidence[1:]...)
+	got := Decide(with)
+	require.Equal(t, []any{v.Ended, v.Rule, v.Cause, v.Lineage}, []any{got.Ended, got.Rule, got.Cause, got.Lineage}, "%+v", with)
 }
 
 // graceAddsOnly: with a longer grace an OOM stays one.

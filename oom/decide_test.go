@@ -164,6 +164,16 @@ var rows = map[string]row{
 	"8: without a name, long ago":               {1, nameless(hour), nil, "8", EndedExited, ""},
 	"8: without a name, an exec'd killed since": {1, nameless(0, died(execd, hour), died(execd, 0)), nil, "8", EndedExited, ""},
 
+	// A process that has outlived init has not ended it.
+	"8: an orphan killed after the end":               {1, ledger(died("", -second)), nil, "8", EndedExited, ""},
+	"8: a child killed after the end, 137":            {137, ledger(died(child, -second)), nil, "8", EndedExited, ""},
+	"8: an exec'd process killed after the end":       {3, ledger(died(execd, -second)), nil, "8", EndedExited, ""},
+	"3: SIGTERM, an orphan killed after the end":      {1, ledger(died("", -second)), stops(asked(term, second)), "3", EndedStopped, ""},
+	"5b: gives up, then an orphan is killed":          {1, ledger(died(child, second), died("", -second)), nil, "5b", EndedOOM, child},
+	"8: a child long ago, an orphan after the end":    {1, ledger(died(child, hour), died("", -second)), nil, "8", EndedExited, child},
+	"5b: the reaper's clock was read before the kill": {1, ledger(died(child, -sureAfter)), nil, "5b", EndedOOM, child},
+	"7: counters cannot tell when":                    {1, counters(1, -second), nil, "7", EndedOOM, ""},
+
 	// 6: exec'd processes.
 	"6: an exec'd process":      {3, ledger(died(execd, second)), nil, "6", EndedExited, execd},
 	"6: an exec'd process, 137": {137, ledger(died(execd, second)), nil, "6", EndedExited, execd},
@@ -253,6 +263,11 @@ func TestTheCauseIsTheDecidingKills(t *testing.T) {
 	v := Decide(Case{Exit: Exit{Status: 1, At: end}, Evidence: []Evidence{e}, Grace: grace})
 	require.Equal(t, CauseAncestor, v.Cause)
 	require.Equal(t, e.Memory, v.Memory)
+
+	later.Seq = 1
+	e.Victims[1].Seq = 1
+	require.Nil(t, Decide(Case{Exit: Exit{Status: 1, At: end}, Evidence: []Evidence{e}, Grace: grace}).Memory,
+		"what filled the memory at a later OOM event")
 
 	init := died(LineageInit, second)
 	init.Cause = CauseNode

@@ -122,6 +122,28 @@ type Evidence struct {
 	Gone bool
 }
 
+// initVictim returns init among the victims, nil if it is not there.
+func (e Evidence) initVictim() *Victim {
+	for i := range e.Victims {
+		if e.Victims[i].Lineage == LineageInit {
+			return &e.Victims[i]
+		}
+	}
+	return nil
+}
+
+// InitKilled returns the time at which the OOM killer killed init, as near as the source
+// can say. It is zero where init was no victim.
+func (e Evidence) InitKilled() time.Time {
+	if e.Init != Yes {
+		return time.Time{}
+	}
+	if v := e.initVictim(); v != nil {
+		return v.At
+	}
+	return e.Last
+}
+
 // Source is one place that knows of OOM kills. Implementations are checked by
 // the suite in oomtest.
 type Source interface {

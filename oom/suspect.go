@@ -6,8 +6,20 @@ import "time"
 // kernel's clock when it is read.
 const sameMoment = 10 * time.Millisecond
 
+// sureAfter is how much later than an exit a kill must be to come after init's end for
+// sure. containerd's reaper reads its clock before it waits for the processes that have
+// ended (containerd v2.4.2 pkg/sys/reaper/reaper_unix.go, Reap): a kill that the exit
+// follows from may bear the later time of the two.
+const sureAfter = 100 * time.Millisecond
+
+// outlived reports whether the victim of a kill at that time has outlived init.
+func (e Exit) outlived(kill time.Time) bool {
+	return !e.At.IsZero() && kill.Sub(e.At) > sureAfter
+}
+
 // suspect is the newest kill that may have ended init: of a descendant of init, or of a
-// process whose lineage is not known. The kills of exec'd processes are none.
+// process whose lineage is not known. The kills of exec'd processes are none, and those
+// of processes that have outlived init.
 type suspect struct {
 	victim *Victim   // nil if the kill was counted without a name
 	at     time.Time // no earlier than the kill
@@ -15,14 +27,17 @@ type suspect struct {
 }
 
 // suspectOf returns the newest suspect, false if there is none. exec reports whether an
-// exec'd process was killed.
+// exec'd process was killed before init's end.
 //
 // Victims are the newest kills. So the kills without a name are older, unless the newest
 // kill is no named victim's.
-func suspectOf(e Evidence) (s suspect, found, exec bool) {
+func suspectOf(e Evidence, end Exit) (s suspect, found, exec bool) {
 	named := uint64(len(e.Victims))
 	for i := range e.Victims {
 		v := &e.Victims[i]
+		if end.outlived(v.At) {
+			continue
+		}
 		if v.Lineage == LineageExec {
 			exec = true
 			continue

@@ -203,7 +203,7 @@ func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 		victim := len(c.Evidence) > 0 && c.Evidence[0].Init == oom.Yes
 		switch {
 		case victim: // it died when it was killed
-			c.Exit.At, l.better = c.Evidence[0].Last, true
+			c.Exit.At, l.better = c.Evidence[0].InitKilled(), true
 		case alive: // removing it is a stop like any other
 			c.Stops = append(slices.Clone(c.Stops), oom.Stop{Signal: unix.SIGKILL})
 		default:
