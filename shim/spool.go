@@ -17,12 +17,12 @@ import (
 // spool adds an exit that is released to the node's spool: the record in the bundle is
 // removed with the bundle. Nobody waits for spool but a Delete, for settleWait at most.
 func (c *container) spool(e oom.Exit, v oom.Verdict, reported int, acked bool) {
-	if c.s.spool == "" || c.pod != nil && c.pod.Container == "" && !v.OOMKilled { // a pod's sandbox
-		return
-	}
 	x := exits.Exit{
 		ID: c.id, Pid: e.Pid, Pod: c.pod,
 		At: e.At, Status: e.Status, Reported: reported, Acked: acked, Verdict: v,
+	}
+	if c.s.spool == "" || !x.Worth() {
+		return
 	}
 	x.Boot, _ = oom.BootID()
 	x.Namespace, _ = namespaces.Namespace(c.s.ctx)

@@ -96,6 +96,12 @@ func PodOf(annotations map[string]string) *Pod {
 	}
 }
 
+// Worth reports whether the exit belongs in the spool: that of a pod's sandbox does not,
+// unless the OOM killer has ended the sandbox.
+func (e *Exit) Worth() bool {
+	return e.Pod == nil || e.Pod.Container != "" || e.Verdict.OOMKilled
+}
+
 // Memory is the container's memory at its end, in bytes. A pointer is nil where the
 // kernel did not say.
 type Memory struct {
@@ -114,6 +120,16 @@ type Key struct {
 	Pid  int
 	Unix int64 // of the exit, in nanoseconds
 }
+
+// run is the same for two accounts of one container run, whatever time of the exit each
+// has.
+type run struct {
+	id, boot   string
+	pid        int
+	startTicks uint64
+}
+
+func (e *Exit) run() run { return run{e.ID, e.Boot, e.Pid, e.StartTicks} }
 
 // Key returns what the exit is known by.
 func (e *Exit) Key() Key { return Key{e.ID, e.Boot, e.Pid, e.At.UnixNano()} }

@@ -49,6 +49,38 @@ func TestAppendAndRead(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), fi.Mode())
 }
 
+// TestAppendMissing: a run that the spool has already is not added again, whatever time of
+// the exit the second account has. Another run of the same ID is.
+func TestAppendMissing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "exits")
+	first := exitAt(1)
+	first.StartTicks = 7
+	again, another := first, first
+	again.At = first.At.Add(time.Second)
+	another.StartTicks++
+	for _, e := range []Exit{first, again, another, first} {
+		require.NoError(t, AppendMissing(dir, e))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, currentFile))
+	require.NoError(t, err)
+	list, damaged := ParseAll(text)
+	require.Zero(t, damaged)
+	require.Len(t, list, 2, "lines, and not exits")
+
+	require.NoError(t, os.Rename(filepath.Join(dir, currentFile), filepath.Join(dir, previousFile)))
+	require.NoError(t, AppendMissing(dir, first))
+	require.NoFileExists(t, filepath.Join(dir, currentFile), "it is in the previous file")
+
+	// A file that cannot be read is no reason to lose the line.
+	dir = t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, previousFile), 0o700))
+	require.Error(t, AppendMissing(dir, first))
+	text, err = os.ReadFile(filepath.Join(dir, currentFile))
+	require.NoError(t, err)
+	list, _ = ParseAll(text)
+	require.Len(t, list, 1)
+}
+
 // TestBounded: many writers at once lose nothing but the oldest, and the spool stays
 // within its bound.
 func TestBounded(t *testing.T) {

@@ -3,6 +3,7 @@ package exits
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,30 @@ func Read(dir string) (list []Exit, damaged int, err error) {
 	}
 	slices.SortStableFunc(list, func(a, b Exit) int { return cmp.Compare(a.At.UnixNano(), b.At.UnixNano()) })
 	return list, damaged, nil
+}
+
+// has reports whether the spool has an exit of the same container run. The current file is
+// read first: it may become the previous one in between.
+func has(dir string, e *Exit) (bool, error) {
+	id, err := json.Marshal(e.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range []string{currentFile, previousFile} {
+		text, err := readFrom(filepath.Join(dir, name), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("read the spool of exits: %w", err)
+		}
+		for line := range bytes.Lines(text) {
+			if !bytes.Contains(line, id) {
+				continue
+			}
+			if other, err := parse(line); err == nil && other.run() == e.run() {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // Tail reads what is added to a spool. It is not for concurrent use.

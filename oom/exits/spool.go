@@ -35,6 +35,16 @@ func Append(dir string, e Exit) error {
 	return nil
 }
 
+// AppendMissing adds an exit that its shim may have added to the spool before the shim died:
+// a container run has one exit.
+func AppendMissing(dir string, e Exit) error {
+	there, err := has(dir, &e)
+	if there {
+		return nil
+	}
+	return errors.Join(err, Append(dir, e))
+}
+
 func appendLine(dir string, line []byte) error {
 	path := filepath.Join(dir, currentFile)
 	fd, err := openCurrent(path)

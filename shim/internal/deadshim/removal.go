@@ -145,27 +145,34 @@ func (r *Removal) find(ctx context.Context) (*last, error) {
 	if due || decides {
 		fields := l.rec.Verdict.LogFields(r.ID, l.exit, reported(l.exit.Status, l.rec), rec.Delivered)
 		log.G(ctx).WithFields(fields).Info("verdict")
-		r.spool(ctx, l)
 	}
+	r.spool(ctx, l)
 	if due {
 		l.due, err = r.publish(ctx)
 	}
 	return l, err
 }
 
-// spool adds the exit to the node's spool: the record is removed with the bundle.
+// spool adds the exit to the node's spool, unless the shim has done so after its last
+// record: the record is removed with the bundle.
 func (r *Removal) spool(ctx context.Context, l *last) {
 	if r.Spool == "" {
 		return
 	}
-	sp, _ := bundle.ReadSpec(r.Bundle) // without names, then
+	sp, err := bundle.ReadSpec(r.Bundle)
+	if err != nil {
+		r.log(ctx).WithError(err).Warn("dead shim: the spec cannot be read, the exit is spooled without the names of pod and container")
+	}
 	namespace, _ := namespaces.Namespace(ctx)
 	e := exits.Exit{
 		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: exits.PodOf(sp.Annotations),
 		At: l.exit.At, Status: l.exit.Status, Reported: reported(l.exit.Status, l.rec), Acked: l.rec.Delivered, Verdict: *l.rec.Verdict,
 		Stops: exits.Signals(l.rec.Stops),
 	}
-	if err := exits.Append(r.Spool, e); err != nil {
+	if !e.Worth() {
+		return
+	}
+	if err := exits.AppendMissing(r.Spool, e); err != nil {
 		r.log(ctx).WithError(err).Warn("dead shim: exit not spooled")
 	}
 }

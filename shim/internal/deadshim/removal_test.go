@@ -14,13 +14,11 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/runtime"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
-	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
@@ -273,23 +271,4 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 			})
 		})
 	}
-}
-
-// The verdict of a dead shim's container outlives the bundle.
-func TestTheExitIsSpooled(t *testing.T) {
-	g := newDeadBundle(t)
-	g.Spool = filepath.Join(t.TempDir(), "exits")
-	require.NoError(t, os.WriteFile(filepath.Join(g.Bundle, bundle.SpecFile),
-		[]byte(`{"annotations":{"io.kubernetes.cri.sandbox-name":"web-1","io.kubernetes.cri.container-name":"app"}}`), 0o600))
-	g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
-	require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
-	_, err := g.Run(namespaces.WithNamespace(context.Background(), "k8s.io"), func(context.Context, string) (upstream.StopStatus, error) { return g.removed, nil })
-	require.NoError(t, err)
-	list, damaged, err := exits.Read(g.Spool)
-	require.NoError(t, err)
-	require.Zero(t, damaged)
-	require.Len(t, list, 1)
-	require.Equal(t, oom.EndedOOM, list[0].Verdict.Ended)
-	require.Equal(t, &exits.Pod{Name: "web-1", Container: "app"}, list[0].Pod)
-	require.Equal(t, "k8s.io", list[0].Namespace)
 }
