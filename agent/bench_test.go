@@ -21,6 +21,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/agent/internal/web"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 const (
@@ -43,7 +44,11 @@ type fullRing struct {
 func (r *fullRing) Ring() (collect.Ring, error)    { return r, nil }
 func (r *fullRing) Records() ([]bpf.Record, error) { return nil, nil }
 func (r *fullRing) Meta() (bpf.Meta, error)        { return bpf.Meta{Tier: bpf.TierA, LoadedNS: 1}, nil }
-func (r *fullRing) Close() error                   { return nil }
+func (r *fullRing) Memory(uint64) (oom.Memory, bool, error) {
+	return oom.Memory{Anon: 24 << 20, Usage: 24 << 20, Limit: 24 << 20, Candidates: make([]oom.Candidate, 8)}, true, nil
+}
+
+func (r *fullRing) Close() error { return nil }
 
 func (r *fullRing) Read(ctx context.Context) (bpf.Record, error) {
 	if r.next == r.b.N {

@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // logOOMEvent writes one line for the OOM event with all its victims.
@@ -25,6 +26,9 @@ func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 	if in.Usage != nil {
 		fields["usage_bytes"] = size(*in.Usage)
 	}
+	if in.Memory != nil {
+		fields["memory"] = filled{in.Memory}
+	}
 	log.WithFields(fields).Warn(events.LogMessage)
 }
 
@@ -33,6 +37,7 @@ type (
 	size    uint64
 	victims []events.Victim
 	process struct{ events.Process }
+	filled  struct{ *oom.Memory }
 )
 
 func (s size) String() string { return events.Size(uint64(s)) }

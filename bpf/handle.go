@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Handle asks the ledger that is in force in a directory, whichever ledger that is: a
@@ -182,6 +184,16 @@ func (h *Handle) Meta() (m Meta, err error) {
 		return err
 	})
 	return m, err
+}
+
+// Memory returns what filled the memory at an OOM event, by its number. False means that
+// the ledger does not know: see Ledger.Memory.
+func (h *Handle) Memory(seq uint64) (m oom.Memory, ok bool, err error) {
+	err = h.ask(func(l *Ledger) (err error) {
+		m, ok, err = l.memory(seq)
+		return err
+	})
+	return m, ok && err == nil, err
 }
 
 // Parent returns the ID of the cgroup above another, as far as the ledger knows: also of

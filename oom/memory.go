@@ -21,14 +21,20 @@ func (m Memory) String() string {
 	if m.Limit > 0 {
 		text += " of " + sizeText(m.Limit)
 	}
+	if kinds := m.Kinds(); kinds != "" {
+		text += ": " + kinds
+	}
+	return text
+}
+
+// Kinds returns the kinds with the largest first, such as "shared memory 20.0 MiB,
+// anonymous 3.1 MiB", "" where the ledger does not know them.
+func (m Memory) Kinds() string {
 	var parts []string
 	for _, k := range m.kinds() {
 		parts = append(parts, k.name+" "+sizeText(k.bytes))
 	}
-	if len(parts) == 0 {
-		return text
-	}
-	return text + ": " + strings.Join(parts, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // kinds returns the kinds of which there is any, the largest first.

@@ -85,7 +85,7 @@ func (a *theAgent) line(t *testing.T, name string) (found agent.Line) {
 func (a *theAgent) reports(t *testing.T) {
 	hog, event := a.kill(t, example(t, hogExample))
 	t.Logf("chart agent event=%q", event.Message)
-	require.Regexp(t, `^Killed process tail \(pid \d+\), .*: the container's memory limit of 32\.0 MiB was reached$`, event.Message)
+	require.Regexp(t, `^Killed process tail \(pid \d+\), .*: the container's memory limit of 32\.0 MiB was reached(, filled by .*)?$`, event.Message)
 	require.EqualValues(t, 1, event.Count)
 	require.Equal(t, "spec.containers{main}", event.InvolvedObject.FieldPath)
 	require.Equal(t, corev1.EventSource{Component: "oomwitness", Host: node}, event.Source)

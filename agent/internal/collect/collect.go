@@ -4,12 +4,14 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // Ring returns records as they are written: a bpf.Ring.
@@ -23,6 +25,9 @@ type Ledger interface {
 	Ring() (Ring, error)
 	Records() ([]bpf.Record, error)
 	Meta() (bpf.Meta, error)
+	// Memory returns what filled the memory at an OOM event of that number, false where
+	// the ledger does not know any more.
+	Memory(seq uint64) (oom.Memory, bool, error)
 }
 
 // Resolver resolves the victim of a record: a resolve.Resolver.
@@ -182,7 +187,7 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 	g := c.pending[key]
 	if g == nil {
 		c.makeRoom()
-		g = &group{key: key, first: time.Now()}
+		g = &group{key: key, first: time.Now(), memory: c.memory(r.Seq)}
 		c.pending[key], c.order = g, append(c.order, g)
 		if due := g.first.Add(settle); due.Before(c.soonest) {
 			c.soonest = due
@@ -198,6 +203,22 @@ func (c *Collector) take(ctx context.Context, r *bpf.Record) bool {
 		c.give(g)
 	}
 	return true
+}
+
+// memory returns what filled the memory at an OOM event, nil where that is not known. The
+// ledger keeps it for the newest OOM events alone: it is read with the first victim.
+func (c *Collector) memory(seq uint64) *oom.Memory {
+	m, ok, err := c.o.Ledger.Memory(seq)
+	if err != nil && !errors.Is(err, bpf.ErrAbsent) && !errors.Is(err, bpf.ErrRetired) {
+		c.o.Warn(err)
+	}
+	if !ok {
+		return nil
+	}
+	for i := range m.Candidates {
+		m.Candidates[i].Comm = events.Clean(m.Candidates[i].Comm)
+	}
+	return &m
 }
 
 // makeRoom hands out the oldest events if there are too many: some at once, so

@@ -15,12 +15,14 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/collect"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // ledger is one that the test writes.
 type ledger struct {
 	mu      sync.Mutex // guards what follows
 	records []bpf.Record
+	memory  map[uint64]oom.Memory // by the number of the OOM event
 	meta    bpf.Meta
 	busy    error
 	ring    chan bpf.Record
@@ -65,6 +67,13 @@ func (l *ledger) Meta() (bpf.Meta, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.meta, nil
+}
+
+func (l *ledger) Memory(seq uint64) (oom.Memory, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, ok := l.memory[seq]
+	return m, ok, nil
 }
 
 // write writes records down as the programs do; those that are not in the ring

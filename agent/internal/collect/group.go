@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // eventKey distinguishes the events that may be pending at once: numbers begin
@@ -24,6 +25,7 @@ type group struct {
 	first, last  time.Time
 	newest       uint64 // the last victim's time by the kernel, as in bpf.Record.BootNS
 	limit, usage *uint64
+	memory       *oom.Memory
 	given        bool // out
 }
 
@@ -90,6 +92,6 @@ func (c *Collector) event(g *group) events.OOMEvent {
 		}
 	}
 	in.Identify(c.o.Boot)
-	in.Limit, in.Usage = g.limit, g.usage
+	in.Limit, in.Usage, in.Memory = g.limit, g.usage, g.memory
 	return in
 }

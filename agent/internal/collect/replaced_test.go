@@ -10,6 +10,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // TestBusyRing: another process reads the ring, and the kills are reported all the same.
@@ -69,6 +70,24 @@ func TestReplaced(t *testing.T) {
 		require.Len(t, r.got(), 3, "bytes that are no record end nothing")
 		warned := r.warnings()
 		require.ErrorIs(t, warned[len(warned)-1], bpf.ErrRecord)
+	})
+}
+
+// TestMemory: what filled the memory is read with the first victim of an OOM event, and
+// stays unknown where the ledger has forgotten it.
+func TestMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger()
+		l.memory = map[uint64]oom.Memory{2: {Shmem: 7, Candidates: []oom.Candidate{{Comm: "a\n", RSS: 3}}}}
+		r := start(t, l, map[bpf.TaskKey]bool{})
+		defer r.stop()
+		l.write(true, rec(1, 1, 0), rec(2, 2, 0), rec(3, 2, 1))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Len(t, r.got(), 2)
+		require.Nil(t, r.got()[0].Memory)
+		require.EqualValues(t, 7, r.got()[1].Memory.Shmem)
+		require.Equal(t, events.Clean("a\n"), r.got()[1].Memory.Candidates[0].Comm)
 	})
 }
 

@@ -12,6 +12,8 @@ const (
 	// MaxVictims of one OOM event. An event that has more makes further OOM events.
 	MaxVictims = 256
 	maxID      = 128
+	// maxCandidates is how many the ledger has of one OOM event.
+	maxCandidates = 8
 )
 
 // CauseNames are what Cause may be.
@@ -34,6 +36,8 @@ func (in *OOMEvent) Check() error {
 		return fmt.Errorf("%d victims", len(in.Victims))
 	case !slices.Contains(cgroups.Causes, in.Cause):
 		return errors.New("unknown cause")
+	case in.Memory != nil && len(in.Memory.Candidates) > maxCandidates:
+		return fmt.Errorf("%d candidates", len(in.Memory.Candidates))
 	}
 	return nil
 }

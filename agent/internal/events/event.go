@@ -43,6 +43,9 @@ type OOMEvent struct {
 	// not be: the cgroup is gone, or the limit is nobody's.
 	Limit *uint64 `json:"limit_bytes"`
 	Usage *uint64 `json:"usage_bytes"`
+	// Memory is what filled the domain, and the largest processes that the OOM killer
+	// looked at; null where the ledger does not know.
+	Memory *oom.Memory `json:"memory,omitempty"`
 	// Trigger is who asked for the memory.
 	Trigger Process `json:"trigger"`
 	// Victims are in the order in which they were killed, at least one.
@@ -133,5 +136,6 @@ func memoryOf(r *bpf.Record) Memory {
 	bytes := func(pages uint64) *uint64 { return new(pages * pageSize) }
 	m.Anon, m.File, m.Shmem = bytes(r.RSSAnon), bytes(r.RSSFile), bytes(r.RSSShmem)
 	m.RSS = bytes(r.RSSAnon + r.RSSFile + r.RSSShmem)
+	m.Swap = r.Swap * pageSize
 	return m
 }

@@ -53,6 +53,7 @@ type Memory struct {
 	Anon       *uint64 `json:"anon_bytes"`
 	File       *uint64 `json:"file_bytes"`
 	Shmem      *uint64 `json:"shmem_bytes"`
+	Swap       uint64  `json:"swap_bytes,omitempty"`
 	PageTables uint64  `json:"page_tables_bytes"`
 	TotalVM    uint64  `json:"total_vm_bytes"`
 }

@@ -11,6 +11,7 @@ func (in *OOMEvent) Why() collect.Event {
 		ID: in.ID, Time: in.Time, Cause: string(in.Cause), Tier: in.Tier, LimitBytes: in.Limit, UsageBytes: in.Usage,
 		Killed: len(in.Victims),
 	}}
+	collect.AddMemory(&e.OOMEvent, in.Memory)
 	if d := in.Domain; d != nil && d.ID != in.First().Cgroup.ID {
 		e.LimitOf = d.Path
 	}

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
@@ -25,7 +26,7 @@ func message(in *events.OOMEvent, victims []events.Victim) string {
 	if rss := first.Memory.RSS; rss != nil {
 		fmt.Fprintf(&out, ", which had %s of memory%s", events.Size(*rss), parts(first.Memory))
 	}
-	fmt.Fprintf(&out, ": %s", cause(in, &first))
+	fmt.Fprintf(&out, ": %s%s", cause(in, &first), filled(in, victims))
 	if others := victims[1:]; len(others) > 0 {
 		out.WriteString("; and with it ")
 		for i, v := range others[:min(len(others), maxNamed)] {
@@ -64,7 +65,11 @@ func parts(m events.Memory) string {
 	if m.Anon == nil || m.File == nil || m.Shmem == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (anonymous %s, file %s, shared %s)", events.Size(*m.Anon), events.Size(*m.File), events.Size(*m.Shmem))
+	text := fmt.Sprintf("anonymous %s, file %s, shared %s", events.Size(*m.Anon), events.Size(*m.File), events.Size(*m.Shmem))
+	if m.Swap > 0 {
+		text += ", and " + events.Size(m.Swap) + " in swap"
+	}
+	return " (" + text + ")"
 }
 
 // cause says whose limit fired, seen from the victims.
@@ -94,6 +99,27 @@ func cause(in *events.OOMEvent, first *events.Victim) string {
 	default:
 		return "whose memory limit it was is not known"
 	}
+}
+
+// filled says what filled the memory, and which process was the largest if that is no
+// victim. Processes outside of the pod are not named.
+func filled(in *events.OOMEvent, victims []events.Victim) string {
+	m := in.Memory
+	if m == nil {
+		return ""
+	}
+	var text string
+	if kinds := m.Kinds(); kinds != "" {
+		text = ", filled by " + kinds
+	}
+	if in.Cause != oom.CauseContainer && in.Cause != oom.CausePod || len(m.Candidates) == 0 {
+		return text
+	}
+	largest := m.Candidates[0]
+	if slices.ContainsFunc(victims, func(v events.Victim) bool { return int(v.PID) == largest.PID }) {
+		return text
+	}
+	return text + fmt.Sprintf("; the largest process was %s (pid %d) with %s", events.Clean(largest.Comm), largest.PID, events.Size(largest.RSS+largest.Swap))
 }
 
 func limit(in *events.OOMEvent) string {

@@ -35,6 +35,31 @@ func TestMessage(t *testing.T) {
 			"Killed process java (pid 4242), which had 600 MiB of memory (anonymous 500 MiB, file 100 MiB, shared 0 B): the container's memory limit of 512 MiB was reached",
 		},
 		{
+			"memory by kind, and a larger process",
+			events.OOMEvent{
+				Cause: oom.CauseContainer, Limit: new(uint64(64 << 20)), Victims: make([]events.Victim, 1),
+				Memory: &oom.Memory{Anon: 20 << 20, Shmem: 40 << 20, Candidates: []oom.Candidate{{PID: 9, Comm: "java", RSS: 12 << 20}, {PID: 1, Comm: "a"}}},
+			},
+			[]events.Victim{victim("a", 1, "u", "app")},
+			"Killed process a (pid 1): the container's memory limit of 64.0 MiB was reached, filled by shared memory 40.0 MiB, anonymous 20.0 MiB; the largest process was java (pid 9) with 12.0 MiB",
+		},
+		{
+			"others' processes are not named",
+			events.OOMEvent{
+				Cause: oom.CauseNode, Victims: make([]events.Victim, 1),
+				Memory: &oom.Memory{Anon: 20 << 20, Candidates: []oom.Candidate{{PID: 9, Comm: "java", RSS: 12 << 20}}},
+			},
+			[]events.Victim{victim("a", 1, "u", "app")},
+			"Killed process a (pid 1): the node was out of memory, filled by anonymous 20.0 MiB",
+		},
+		{
+			"in swap", events.OOMEvent{Cause: oom.CausePod, Victims: make([]events.Victim, 1)},
+			[]events.Victim{{Comm: "a", IDs: events.IDs{PID: 1}, Memory: events.Memory{
+				RSS: new(uint64(2 << 20)), Anon: new(uint64(2 << 20)), File: new(uint64(0)), Shmem: new(uint64(0)), Swap: 200 << 20,
+			}}},
+			"Killed process a (pid 1), which had 2.0 MiB of memory (anonymous 2.0 MiB, file 0 B, shared 0 B, and 200 MiB in swap): the pod's memory limit was reached",
+		},
+		{
 			"size of the domain", events.OOMEvent{Cause: oom.CausePod, Domain: &events.Domain{Size: 1 << 30}, Victims: make([]events.Victim, 1)},
 			[]events.Victim{victim("a", 1, "u", "")},
 			"Killed process a (pid 1): the pod's memory limit of 1.0 GiB was reached",

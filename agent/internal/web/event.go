@@ -5,6 +5,8 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/collect"
 )
 
 // Event is one OOM event as the API and the page show it. Its JSON form is stable:
@@ -28,6 +30,11 @@ type Event struct {
 	SizeBytes  *uint64 `json:"size_bytes"`
 	LimitBytes *uint64 `json:"limit_bytes"`
 	UsageBytes *uint64 `json:"usage_bytes"`
+	// Kinds is what filled the memory. Candidates are the largest
+	// processes that the OOM killer looked at: only with Config.All, or where the limit
+	// is that of a container or of a pod.
+	Kinds      []why.Kind      `json:"kinds,omitempty"`
+	Candidates []why.Candidate `json:"candidates,omitempty"`
 	// Killed counts all victims. Those that are not in Victims are in Hidden, or in
 	// Omitted: of one event the first 64 are kept.
 	Killed  int             `json:"killed"`
@@ -60,11 +67,28 @@ func shown(e *Entry, all bool) Event {
 		if e.Domain != nil {
 			out.SizeBytes = &e.Domain.Size
 		}
+		out.addMemory(e, all)
 	}
 	if all {
 		out.Domain, out.Trigger = e.Domain, &e.Trigger
 	}
 	return out
+}
+
+// addMemory adds what filled the memory, as far as it may be shown.
+func (out *Event) addMemory(e *Entry, all bool) {
+	var of why.OOMEvent
+	collect.AddMemory(&of, e.Memory)
+	out.Kinds = of.Kinds
+	if !all && e.Cause != oom.CauseContainer && e.Cause != oom.CausePod {
+		return
+	}
+	for _, c := range of.Candidates {
+		if !all {
+			c.PID = 0
+		}
+		out.Candidates = append(out.Candidates, c)
+	}
 }
 
 // ofNode reports whether what was full is everybody's.

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/why"
 )
 
 // maxWho bounds the owners named in a row; all are in the evidence.
@@ -137,6 +140,12 @@ func facts(e *Event) []fact {
 		{"Event", e.ID}, {"Seen by", "the ledger, " + orElse(tierText[e.Tier], "tier "+e.Tier)},
 		{"What was full", whose[e.Cause] + sizes(e)},
 	}
+	if text := memoryText(e); text != "" {
+		list = append(list, fact{"What filled the memory", text})
+	}
+	if text := candidatesText(e); text != "" {
+		list = append(list, fact{"Largest processes", text})
+	}
 	if d := e.Domain; d != nil {
 		text := "constraint " + d.Constraint
 		if d.Path != "" {
@@ -154,6 +163,25 @@ func facts(e *Event) []fact {
 		list = append(list, fact{"Not kept", plural(e.Omitted, "further victim")})
 	}
 	return list
+}
+
+// memoryText is such as "shared memory 20.0 MiB, anonymous 3.1 MiB".
+func memoryText(e *Event) string {
+	kinds := slices.Clone(e.Kinds)
+	slices.SortStableFunc(kinds, func(a, b why.Kind) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	var parts []string
+	for _, k := range kinds {
+		parts = append(parts, k.Name+" "+events.Size(k.Bytes))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func candidatesText(e *Event) string {
+	var parts []string
+	for _, c := range e.Candidates {
+		parts = append(parts, events.Clean(c.Comm)+" "+events.Size(c.RSS+c.Swap))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func sizes(e *Event) string {
