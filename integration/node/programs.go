@@ -37,7 +37,7 @@ func PrepareDebianDocker(ctx context.Context, c Config) (string, error) {
 // supervisorPackages are the packages of supervisors that containers have as PID 1, of a
 // program that watches the node's memory, and of all that both need. Their scripts are not run.
 var supervisorPackages = []string{
-	"earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
+	"systemd-oomd", "earlyoom", "tini", "dumb-init", "s6", "libs6-2.11", "libskarnet2.13", "libexecline2.9", "execline",
 	"supervisor", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib",
 	"python3-pkg-resources", "libexpat1", "zlib1g", "libssl3",
 	"busybox-static", "libc6",
