@@ -185,7 +185,7 @@ func (r *Runner) Prepare(ctx context.Context, shim Shim, c Case) (_ *Prepared, e
 		return nil, err
 	}
 	if c.PodLimit > 0 {
-		err = r.Driver.limitPod(ctx, p.pod, c.PodLimit)
+		err = r.Driver.LimitPod(ctx, p.pod, c.PodLimit)
 	}
 	return p, err
 }

@@ -53,9 +53,9 @@ const podsDir = "kubepods"
 
 func slice(pod string) string { return podsDir + "-" + pod + ".slice" }
 
-// limitPod limits a pod's cgroup. The cgroup exists as soon as the pod's first container was
-// created.
-func (d Driver) limitPod(ctx context.Context, pod string, limit int64) error {
+// LimitPod limits a pod's cgroup, in bytes. The cgroup exists as soon as
+// the pod's first container was created.
+func (d Driver) LimitPod(ctx context.Context, pod string, limit int64) error {
 	if d == Systemd {
 		out, err := exec.CommandContext(ctx, "systemctl", "set-property", "--runtime", slice(pod), "MemoryMax="+strconv.FormatInt(limit, 10)).CombinedOutput()
 		if err != nil {
