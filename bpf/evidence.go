@@ -72,7 +72,7 @@ func (p *probe) senderLocked(r reading) {
 		p.last.Sent = oom.No
 	default:
 		p.last.Sent = oom.Yes
-		p.last.Sender = r.sender.sender(p.family.init).evidence(p.source.h)
+		p.last.Sender = r.sender.sender(p.family.init).Evidence(p.source.h)
 	}
 }
 

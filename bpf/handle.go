@@ -196,6 +196,31 @@ func (h *Handle) Memory(seq uint64) (m oom.Memory, ok bool, err error) {
 	return m, ok && err == nil, err
 }
 
+// Senders returns the senders of all SIGKILLs to inits of containers: see Ledger.Senders.
+func (h *Handle) Senders() (list []Sender, err error) {
+	err = h.ask(func(l *Ledger) (err error) {
+		list, err = l.Senders()
+		return err
+	})
+	return list, err
+}
+
+// Forget makes room for other inits: see Ledger.Forget.
+func (h *Handle) Forget(init TaskKey) error {
+	return h.ask(func(l *Ledger) error { return l.Forget(init) })
+}
+
+// Sweep forgets inits that have ended, for which nobody has asked in time. It does nothing
+// in a process that does not see the node's PIDs.
+func (h *Handle) Sweep() error {
+	return h.ask(func(l *Ledger) error {
+		if l.samePIDs() != nil {
+			return nil //nolint:nilerr // to this process every init has ended
+		}
+		return l.sweep()
+	})
+}
+
 // Parent returns the ID of the cgroup above another, as far as the ledger knows: also of
 // removed ones.
 func (h *Handle) Parent(id uint64) (uint64, bool) {

@@ -17,26 +17,46 @@ func TestInitsFull(t *testing.T) {
 	require.NoError(t, err)
 	self := TaskKey{TGID: uint32(os.Getpid()), StartTicks: ticks}
 	require.NoError(t, f.ledger.watch(self))
-	fresh, old := TaskKey{TGID: 1 << 21, StartTicks: 1}, TaskKey{TGID: 1<<21 + 1, StartTicks: 1}
 	inits := f.ledger.inits
-	require.NoError(t, inits.Put(&fresh, &senderEntry{BootNS: BootNow()}))
-	longAgo := BootNow() - uint64(2*sweepAfter)
-	require.NoError(t, inits.Put(&old, &senderEntry{BootNS: longAgo}))
-	for i := uint32(2); ; i++ {
+	var kept, gone []TaskKey
+	for i, e := range []struct {
+		flags senderFlags
+		ago   time.Duration
+		kept  bool
+	}{
+		{0, 0, true},                  // the agent is yet to ask
+		{0, 2 * keepUnwatched, false}, // there is no agent
+		{senderWatched, 2 * keepUnwatched, true},
+		{senderWatched, 2 * keepWatched, false},
+	} {
+		key := TaskKey{TGID: 1<<21 + uint32(i), StartTicks: 1}
+		require.NoError(t, inits.Put(&key, &senderEntry{BootNS: BootNow() - uint64(e.ago), Flags: e.flags}))
+		if e.kept {
+			kept = append(kept, key)
+		} else {
+			gone = append(gone, key)
+		}
+	}
+	for i := uint32(4); ; i++ {
 		if err := inits.Update(&TaskKey{TGID: 1<<21 + i, StartTicks: 1}, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist); err != nil {
 			break
 		}
 	}
 	next := TaskKey{TGID: 1 << 22, StartTicks: 1}
 	require.NoError(t, f.ledger.watch(next))
-	for _, key := range []TaskKey{self, fresh, next} {
+	for _, key := range append(kept, self, next) {
 		_, ok, err := f.ledger.sentTo(key)
 		require.NoError(t, err)
 		require.True(t, ok, "%+v", key)
 	}
-	_, ok, err := f.ledger.sentTo(old)
+	for _, key := range gone {
+		_, ok, err := f.ledger.sentTo(key)
+		require.NoError(t, err)
+		require.False(t, ok, "%+v", key)
+	}
+	list, err := f.ledger.senders()
 	require.NoError(t, err)
-	require.False(t, ok)
+	require.Len(t, list, len(kept))
 }
 
 // TestInitsRefused: where there is no room whatever ends, the sender is unknown, and the
@@ -57,7 +77,7 @@ func TestInitsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, ev.Kills)
 	require.Equal(t, "unknown", ev.Sent.String())
-	require.NoError(t, f.ledger.sweep(time.Now()))
+	require.NoError(t, f.ledger.sweep())
 }
 
 // TestCarryInits hands the watched inits over while both ledgers are attached: what one of

@@ -61,21 +61,23 @@ type Sender struct {
 	Kernel bool
 	// Outside is true for a sender outside of the node's PID namespace.
 	Outside bool
+	// Watched is true for an init that a shim watches.
+	Watched bool
 }
 
 func (e *senderEntry) sender(init TaskKey) Sender {
 	return Sender{
 		Init: init, BootNS: e.BootNS, TGID: e.TGID, StartTicks: e.StartTicks, Comm: e.Comm,
 		UID: e.UID, Cgroup: e.Cgroup, Kernel: e.Flags&senderKernel != 0,
-		Outside: e.Flags&senderOutside != 0,
+		Outside: e.Flags&senderOutside != 0, Watched: e.Flags&senderWatched != 0,
 	}
 }
 
 // noPID stands for the PID of a process that has none on this node: 0 is the kernel.
 const noPID = -1
 
-// evidence returns the sender as a verdict has it.
-func (s Sender) evidence(h oom.Hierarchy) *oom.Sender {
+// Evidence returns the sender as a verdict has it. The cgroups of h have their paths.
+func (s Sender) Evidence(h oom.Hierarchy) *oom.Sender {
 	sent := &oom.Sender{
 		At: wallTime(s.BootNS), PID: int(s.TGID), StartTicks: s.StartTicks, Comm: s.Comm.String(),
 		UID: s.UID, Cgroup: s.Cgroup, CgroupPath: cgroupPath(h.Mount, s.Cgroup),
@@ -93,26 +95,38 @@ func (s Sender) evidence(h oom.Hierarchy) *oom.Sender {
 // has, in no order: of those that a shim watches until the container is deleted, and of
 // those that are process 1 of a PID namespace and were started by root until Forget.
 func (l *Ledger) Senders() ([]Sender, error) {
-	var (
-		key  TaskKey
-		e    senderEntry
-		list []Sender
-	)
-	it := l.inits.Iterate()
-	for it.Next(&key, &e) {
-		if e.BootNS == 0 {
-			continue
-		}
-		if _, killed, err := l.task(key); err == nil && killed && e.Flags&senderKernel != 0 {
-			continue // the OOM killer's, whose mark is yet to come
-		}
-		list = append(list, e.sender(key))
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return nil, fmt.Errorf("list the senders in the OOM ledger: %w", permission(err, capBPF))
-	}
-	return list, l.Whole()
+	list, err := l.senders()
+	return list, errors.Join(err, l.Whole())
 }
+
+func (l *Ledger) senders() (list []Sender, err error) {
+	var (
+		cursor  ebpf.MapBatchCursor
+		keys    [sendersAtOnce]TaskKey
+		entries [sendersAtOnce]senderEntry
+	)
+	for end := false; !end; {
+		n, err := l.inits.BatchLookup(&cursor, keys[:], entries[:], nil)
+		if end = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !end {
+			return nil, fmt.Errorf("list the senders in the OOM ledger: %w", permission(err, capBPF))
+		}
+		for i := range n {
+			e := &entries[i]
+			if e.BootNS == 0 {
+				continue
+			}
+			if _, killed, err := l.task(keys[i]); err == nil && killed && e.Flags&senderKernel != 0 {
+				continue // the OOM killer's, whose mark is yet to come
+			}
+			list = append(list, e.sender(keys[i]))
+		}
+	}
+	return list, nil
+}
+
+// sendersAtOnce is how many inits one call of the kernel returns: more than a bucket of
+// the map holds.
+const sendersAtOnce = 128
 
 // sentTo looks up who sent an init its SIGKILL. ok is false where the ledger does not
 // watch the init.
@@ -132,7 +146,7 @@ func (l *Ledger) sentTo(init TaskKey) (e senderEntry, ok bool, err error) {
 func (l *Ledger) watch(init TaskKey) error {
 	err := l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
 	if errors.Is(err, unix.E2BIG) {
-		if err = l.sweep(time.Now().Add(-sweepAfter)); err == nil {
+		if err = l.sweep(); err == nil {
 			err = l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
 		}
 	}
@@ -162,13 +176,26 @@ func (l *Ledger) unwatch(init TaskKey) error {
 	return nil
 }
 
-// sweepAfter is how long the sender of a process that has ended is kept where there is
-// no room: its shim, or the removal of a dead shim's container, asks sooner.
-const sweepAfter = 10 * time.Minute
+// How long the sender of a process that has ended is kept where there is no room: the shim
+// that watches the process, or the removal of a dead shim's container, asks sooner, and
+// the agent asks for the others each few seconds.
+const (
+	keepWatched   = 10 * time.Minute
+	keepUnwatched = 10 * time.Second
+)
+
+// kept reports whether the entry of a process that has ended is to be kept.
+func (e *senderEntry) kept() bool {
+	keep := keepUnwatched
+	if e.Flags&senderWatched != 0 {
+		keep = keepWatched
+	}
+	return e.BootNS != 0 && BootNow()-e.BootNS < uint64(keep)
+}
 
 // sweep forgets inits that have ended: those without a sender, and those whose sender
-// is older than before.
-func (l *Ledger) sweep(before time.Time) error {
+// nobody has asked for in time.
+func (l *Ledger) sweep() error {
 	var (
 		key  TaskKey
 		e    senderEntry
@@ -176,7 +203,7 @@ func (l *Ledger) sweep(before time.Time) error {
 	)
 	it := l.inits.Iterate()
 	for it.Next(&key, &e) {
-		if e.BootNS != 0 && wallTime(e.BootNS).After(before) {
+		if e.kept() {
 			continue
 		}
 		if ticks, err := StartTicks(int(key.TGID)); err != nil || ticks != key.StartTicks {
