@@ -8,19 +8,21 @@ import (
 
 const installHelp = `Put the shim and its containerd registration in place.
 
-Files are written atomically. If a step fails, install undoes the earlier steps. The shim
-and, for containerd 2.x, its registration:
+Files are written atomically. If a step fails, install undoes the earlier steps. The shim,
+for containerd 2.x its registration, and the command that the shim runs to load the ledger:
 
   BIN-DIR/` + criconf.ShimName + `
       the shim
   CONF-DIR/` + criconf.DropinName + `
       the registration, a containerd drop-in
+  BIN-DIR/` + install.CommandName + `
+      this command
+  BIN-DIR/` + install.CommandName + `.installed
+      the checksum of the command, for uninstall
 
 If systemd is the init system (--systemd-unit), a unit loads the ledger before the first
 container:
 
-  BIN-DIR/` + install.CommandName + `
-      this command
   /etc/systemd/system/` + install.UnitName + `
       a unit that runs "oomwitness load" at boot
   /etc/systemd/system/multi-user.target.wants/` + install.UnitName + `
@@ -85,7 +87,8 @@ const installExample = `  oomwitness install --dry-run
 
 const uninstallHelp = `Remove the files of install, and nothing else. The files are the drop-in or the addition of
 --edit-config, the shim, the runtime in dockerd's daemon.json, the systemd units and this
-command. A file of yours that nobody has changed since is byte for byte as before.
+command. A file of yours that nobody has changed since is byte for byte as before. A command
+of yours that install replaced is there again. A command that install did not write stays.
 
 A running agent goes on until somebody stops the agent. The journal stays in
 ` + defaultStateDir + `. Use the same directories as for install. A second uninstall is no

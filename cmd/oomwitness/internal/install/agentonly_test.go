@@ -31,7 +31,7 @@ func TestAgentOnly(t *testing.T) {
 			before := files(t, o.Root)
 			result, err := install.Install(t.Context(), o)
 			require.NoError(t, err)
-			require.Equal(t, actions("create", commandPath, unitPath, wantPath, agentPath, "/etc/systemd/system/multi-user.target.wants/oomwitness-agent.service"), result.Actions)
+			require.Equal(t, actions("create", signPath, commandPath, unitPath, wantPath, agentPath, "/etc/systemd/system/multi-user.target.wants/oomwitness-agent.service"), result.Actions)
 			require.Contains(t, get(t, o.Root, agentPath), test.line)
 			require.False(t, o.Root.Exists(shimPath))
 			require.NotContains(t, strings.Join(result.Notes, "\n"), "restart")

@@ -90,9 +90,9 @@ func (o Options) installAgent(ctx context.Context, result *Result) error {
 	if !o.systemd() {
 		return errors.New("--agent-only: the agent is started by systemd, which is not the init system here")
 	}
-	command, err := o.planUnit()
+	command, units, err := o.planLoader()
 	if err != nil {
 		return err
 	}
-	return o.installUnit(result, command)
+	return o.installLoader(result, command, units)
 }

@@ -32,12 +32,13 @@ type dockerPlan struct {
 	daemon        dockerd
 	source        string
 	command       string
+	units         bool
 	before, after []byte
 	way           docker.Way
 }
 
 // InstallDocker copies the shim and registers it as a runtime of dockerd, in this order.
-// The command and the unit that loads the ledger follow, where systemd is. It is
+// The command that loads the ledger follows, and where systemd is its unit. It is
 // idempotent. The result is also valid with an error: it holds what was done before.
 func InstallDocker(ctx context.Context, o Options) (Result, error) {
 	return o.locked(ctx, Options.installDocker)
@@ -57,10 +58,8 @@ func (o Options) installDocker(ctx context.Context, result *Result) error {
 			return fmt.Errorf("register with dockerd: %w", err)
 		}
 	}
-	if p.command != "" {
-		if err := o.installUnit(result, p.command); err != nil {
-			return err
-		}
+	if err := o.installLoader(result, p.command, p.units); err != nil {
+		return err
 	}
 	if p.way == docker.ByType {
 		result.note("%s takes no shim from daemon.json (24.0 is the first), and needs no registration: "+
@@ -87,7 +86,7 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.source, err = o.shimSource(); err != nil {
 		return p, err
 	}
-	if p.command, err = o.planUnit(); err != nil || p.way != docker.ByConfig {
+	if p.command, p.units, err = o.planLoader(); err != nil || p.way != docker.ByConfig {
 		return p, err
 	}
 	if p.before, err = o.readDocker(p.daemon.config); err != nil {

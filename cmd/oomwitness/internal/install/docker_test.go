@@ -48,7 +48,7 @@ func TestDockerTwiceAndAway(t *testing.T) {
 
 			result, err = install.InstallDocker(t.Context(), o)
 			require.NoError(t, err)
-			require.Equal(t, actions("unchanged", shimPath, docker.DefaultConfig), result.Actions)
+			require.Equal(t, actions("unchanged", shimPath, docker.DefaultConfig, commandPath), result.Actions)
 
 			_, err = install.Uninstall(t.Context(), o)
 			require.NoError(t, err)

@@ -15,17 +15,18 @@ import (
 // plan is everything that Install found out before its first write.
 type plan struct {
 	source string
-	// command is to be copied for the systemd unit, "" for no unit.
+	// command is the file of this command, and units reports whether systemd starts it.
 	command      string
+	units        bool
 	config       criconf.Config
 	registration registration
 	notes        []string
 }
 
 // Install copies the shim and registers it with containerd, in this order, so that
-// containerd never finds a registration without its binary. The command and the
-// units that start it follow, where systemd is. It is idempotent. What fails on the way
-// is undone. The result is also valid with an error: it holds what was done before.
+// containerd never finds a registration without its binary. The command follows, and where
+// systemd is the units that start it. It is idempotent. What fails on the way is undone.
+// The result is also valid with an error: it holds what was done before.
 func Install(ctx context.Context, o Options) (Result, error) {
 	return o.locked(ctx, Options.install)
 }
@@ -55,12 +56,8 @@ func (o Options) install(ctx context.Context, result *Result) error {
 	if err := o.register(ctx, result, p.registration); err != nil {
 		return err
 	}
-	if p.command != "" {
-		if err := o.installUnit(result, p.command); err != nil {
-			return err
-		}
-	} else if _, err := os.Lstat(o.Root.Entry(o.commandPath())); errors.Is(err, fs.ErrNotExist) {
-		result.note("no systemd unit loads the ledger here: copy %s to %s, which the shim runs when a pod starts, or run \"oomwitness load\" at boot", CommandName, o.commandPath())
+	if err := o.installLoader(result, p.command, p.units); err != nil {
+		return err
 	}
 	result.Notes = append(result.Notes, p.notes...)
 	if p.registration.missing != nil {
@@ -98,7 +95,7 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 	if err := o.checkSettings(); err != nil {
 		return p, err
 	}
-	if p.command, err = o.planUnit(); err != nil {
+	if p.command, p.units, err = o.planLoader(); err != nil {
 		return p, err
 	}
 	return p, o.planRegistration(ctx, &p)

@@ -44,7 +44,7 @@ func (o Options) finish(ctx context.Context, result *Result, wanted bool) error 
 // changedForContainerd reports whether anything but this command, its units and the shim's
 // settings differs from before.
 func (o Options) changedForContainerd(result *Result) bool {
-	others := []string{o.commandPath(), SettingsPath}
+	others := []string{o.commandPath(), o.signPath(), SettingsPath}
 	for _, name := range []string{UnitName, AgentUnitName} {
 		others = append(others, o.unitPath(name), o.wantPath(name))
 	}

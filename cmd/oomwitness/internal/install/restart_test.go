@@ -54,7 +54,7 @@ func TestRestart(t *testing.T) {
 	result, err = install.Install(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, []string{"restart k3s.service"}, systemd.asked)
-	require.Equal(t, install.Action{Verb: "restart", Path: "k3s.service"}, result.Actions[2])
+	require.Equal(t, install.Action{Verb: "restart", Path: "k3s.service"}, result.Actions[3])
 
 	o.DryRun = true
 	_, err = install.Uninstall(t.Context(), o)

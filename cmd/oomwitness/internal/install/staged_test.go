@@ -56,7 +56,7 @@ func TestUpgrade(t *testing.T) {
 		require.Contains(t, text, "imports = ")
 		again, err := install.Install(t.Context(), o)
 		require.NoError(t, err)
-		require.Equal(t, actions("unchanged", shimPath, dropinPath), again.Actions)
+		require.Equal(t, actions("unchanged", shimPath, dropinPath, commandPath), again.Actions)
 		_, err = install.Uninstall(t.Context(), o)
 		require.NoError(t, err)
 		if main == "" {

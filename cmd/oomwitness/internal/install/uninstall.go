@@ -13,7 +13,8 @@ import (
 )
 
 // Uninstall takes what install added to containerd's configuration out of it,
-// removes the drop-in and the shim, in this order, and then the systemd unit with the command, and the settings, if install put them there. It refuses while
+// removes the drop-in and the shim, in this order, and then the units, the command and the
+// settings, if install put them there. It refuses while
 // shims run from the binary, and to remove a drop-in that install did not
 // write, unless forced. Nothing there is not an error.
 func Uninstall(ctx context.Context, o Options) (Result, error) {
@@ -58,6 +59,9 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 		if err := o.remove(result, name); err != nil {
 			return err
 		}
+	}
+	if err := o.removeCommand(result); err != nil {
+		return err
 	}
 	if err := o.removeSettings(result); err != nil || o.Docker.Wanted {
 		return err

@@ -20,17 +20,14 @@ const (
 	AgentUnitName = "oomwitness-agent.service"
 )
 
-// CommandName is this command's own binary.
-const CommandName = "oomwitness"
-
 const (
 	defaultUnitDir = "/etc/systemd/system"
 	// unitMarker begins every unit file of ours.
 	unitMarker = "# Written by \"oomwitness install\""
 )
 
-// unitPath and wantPath are a unit and the link that enables it, commandPath is
-// what it starts, all as seen from inside the root.
+// unitPath and wantPath are a unit and the link that enables it, as seen from inside the
+// root.
 func (o Options) unitPath(name string) string { return path.Join(o.unitDir(), name) }
 
 func (o Options) wantPath(name string) string {
@@ -38,8 +35,6 @@ func (o Options) wantPath(name string) string {
 }
 
 func (o Options) unitDir() string { return cmp.Or(o.UnitDir, defaultUnitDir) }
-
-func (o Options) commandPath() string { return path.Join(o.BinDir, CommandName) }
 
 // unit is the unit file. containerd does not depend on it: a node without a
 // ledger runs containers all the same.
@@ -85,33 +80,21 @@ func (o Options) wantsUnit() (bool, error) {
 	return false, fmt.Errorf("--systemd-unit %q: allowed are auto, true and false", o.SystemdUnit)
 }
 
-// planUnit gives the file to copy for the unit, "" where there is to be none.
-func (o Options) planUnit() (string, error) {
+// planUnit reports whether units are to be installed, and refuses those of somebody else.
+func (o Options) planUnit() (bool, error) {
 	wanted, err := o.wantsUnit()
 	if err == nil && o.Agent && !wanted {
 		err = errors.New("--agent: the agent is started by systemd, and there is to be no unit: see --systemd-unit")
 	}
 	if err != nil || !wanted {
-		return "", err
+		return false, err
 	}
 	for name := range o.units() {
 		if _, err := o.unitState(name); err != nil {
-			return "", err
+			return false, err
 		}
 	}
-	return o.commandSource()
-}
-
-// commandSource is this command's own file, to copy.
-func (o Options) commandSource() (string, error) {
-	if o.Command != "" {
-		return o.Command, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this command's file: %w", err)
-	}
-	return self, nil
+	return true, nil
 }
 
 // unitState says whether there is a unit, and refuses one that install did not
@@ -139,12 +122,9 @@ func (o Options) units() iter.Seq2[string, []byte] {
 	}
 }
 
-// installUnit puts the command, the units that start it and the links that
-// enable them in place, in this order.
-func (o Options) installUnit(result *Result, command string) error {
-	if err := o.write(result, o.commandPath(), fileSource(command), 0o755); err != nil {
-		return fmt.Errorf("install the command: %w", err)
-	}
+// installUnits puts the units that start the command, and the links that enable these
+// units, in place.
+func (o Options) installUnits(result *Result) error {
 	for name, text := range o.units() {
 		if err := o.write(result, o.unitPath(name), bytesSource(text), 0o644); err != nil {
 			return fmt.Errorf("install the systemd unit: %w", err)
@@ -205,8 +185,7 @@ func relink(target, to string) error {
 	return syncDir(dir)
 }
 
-// unitFiles are what uninstall removes of the units, the ledger's last: it is
-// the sign that the command beside it was put there by install.
+// unitFiles are what uninstall removes of the units, the ledger's last.
 func (o Options) unitFiles() ([]string, error) {
 	var files []string
 	for _, name := range []string{AgentUnitName, UnitName} {
@@ -217,14 +196,8 @@ func (o Options) unitFiles() ([]string, error) {
 		if !there {
 			continue
 		}
-		beside := []string{o.wantPath(name)}
-		if name == UnitName {
-			beside = append(beside, o.commandPath())
-		}
-		for _, name := range beside {
-			if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
-				files = append(files, name)
-			}
+		if _, err := os.Lstat(o.Root.Entry(o.wantPath(name))); err == nil {
+			files = append(files, o.wantPath(name))
 		}
 		files = append(files, o.unitPath(name))
 	}

@@ -11,6 +11,7 @@ import (
 
 const (
 	commandPath = "/usr/local/bin/oomwitness"
+	signPath    = "/usr/local/bin/oomwitness.installed"
 	unitPath    = "/etc/systemd/system/oomwitness-ledger.service"
 	wantPath    = "/etc/systemd/system/multi-user.target.wants/oomwitness-ledger.service"
 )
@@ -25,7 +26,7 @@ func systemdTree(t *testing.T) install.Options {
 func TestUnitTwiceAndBack(t *testing.T) {
 	o := systemdTree(t)
 	before := files(t, o.Root)
-	all := []string{shimPath, dropinPath, commandPath, unitPath, wantPath}
+	all := []string{shimPath, dropinPath, signPath, commandPath, unitPath, wantPath}
 
 	dry := o
 	dry.DryRun = true
@@ -51,7 +52,7 @@ func TestUnitTwiceAndBack(t *testing.T) {
 
 	result, err = install.Install(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, actions("unchanged", all...), result.Actions)
+	require.Equal(t, actions("unchanged", shimPath, dropinPath, commandPath, unitPath, wantPath), result.Actions)
 
 	require.NoError(t, os.Remove(o.Root.Entry(wantPath)))
 	require.NoError(t, os.Symlink("/elsewhere", o.Root.Entry(wantPath)))
@@ -59,7 +60,7 @@ func TestUnitTwiceAndBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, install.Action{Verb: "update", Path: wantPath}, result.Actions[4])
 
-	removed := actions("remove", dropinPath, shimPath, wantPath, commandPath, unitPath)
+	removed := actions("remove", dropinPath, shimPath, wantPath, unitPath, commandPath, signPath)
 	result, err = install.Uninstall(t.Context(), dry)
 	require.NoError(t, err)
 	require.Equal(t, removed, result.Actions)
@@ -91,20 +92,9 @@ func TestUnitFlag(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, test.want, o.Root.Exists(unitPath))
 			require.Equal(t, test.want, result.HasUnit())
-			require.Equal(t, test.want, o.Root.Exists(commandPath))
+			require.True(t, o.Root.Exists(commandPath), "the shim runs the command too")
 		})
 	}
-}
-
-// TestUninstallKeepsAnotherCommand: without our unit the command is not ours.
-func TestUninstallKeepsAnotherCommand(t *testing.T) {
-	o := tree(t)
-	put(t, o.Root, commandPath, "mine")
-	_, err := install.Install(t.Context(), o)
-	require.NoError(t, err)
-	_, err = install.Uninstall(t.Context(), o)
-	require.NoError(t, err)
-	require.Equal(t, []string{commandPath}, files(t, o.Root))
 }
 
 func TestUnitOfSomebodyElse(t *testing.T) {
@@ -145,7 +135,7 @@ func TestAgentUnit(t *testing.T) {
 	o.Agent = true
 	result, err := install.Install(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, actions("create", shimPath, dropinPath, commandPath, unitPath, wantPath, agentPath, agentWant), result.Actions)
+	require.Equal(t, actions("create", shimPath, dropinPath, signPath, commandPath, unitPath, wantPath, agentPath, agentWant), result.Actions)
 	unit := get(t, o.Root, agentPath)
 	for _, line := range []string{
 		"Wants=oomwitness-ledger.service", "After=oomwitness-ledger.service containerd.service", "OOMScoreAdjust=-999",
@@ -160,7 +150,7 @@ func TestAgentUnit(t *testing.T) {
 	require.True(t, o.Root.Exists(agentPath))
 	result, err = install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, actions("remove", dropinPath, shimPath, agentWant, agentPath, wantPath, commandPath, unitPath), result.Actions)
+	require.Equal(t, actions("remove", dropinPath, shimPath, agentWant, agentPath, wantPath, unitPath, commandPath, signPath), result.Actions)
 	require.Equal(t, before, files(t, o.Root))
 
 	o.Agent, o.SystemdUnit = true, "false"
