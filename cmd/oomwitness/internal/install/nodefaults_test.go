@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path"
@@ -76,9 +77,21 @@ func (n *liveNode) unusable(o install.Options) {
 // killCommand makes this process one that installs or uninstalls, to be killed.
 const killCommand = "OOMWITNESS_TEST_KILL"
 
-// TestKills ends install and uninstall by SIGKILL at random moments.
+// seedEnv repeats the random moments of an earlier run.
+const seedEnv = "NODE_SEED"
+
+// TestKills ends install and uninstall by SIGKILL at random moments of their duration.
 func TestKills(t *testing.T) {
 	needNodes(t)
+	if os.Getenv(seedEnv) == "" {
+		t.Setenv(seedEnv, strconv.FormatInt(time.Now().UnixNano(), 10))
+	}
+	seed := os.Getenv(seedEnv)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s=%s repeats the moments", seedEnv, seed)
+		}
+	})
 	for _, node := range []string{"kubeadm/1.7", "kubeadm/2.2", "k3s with a template/1.7"} {
 		t.Run(node, func(t *testing.T) {
 			t.Parallel()
@@ -106,26 +119,30 @@ func TestKillsInNode(t *testing.T) {
 	n.same(before, "as before")
 	kills, err := strconv.Atoi(cmp.Or(os.Getenv("NODE_KILLS"), "10"))
 	require.NoError(t, err)
-	ended := 0
-	for i := range kills {
-		child := n.killed(i%2 == 0, takes[i%2 == 0]*time.Duration(i)/time.Duration(kills))
+	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
+	require.NoError(t, err)
+	moments := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // moments, which have to be repeatable
+	tries, ended, installed := 0, 0, false
+	for ; ended < kills; tries++ {
+		require.Less(t, tries, 10*kills, "%d were ended on the way", ended)
+		child := n.killed(!installed, time.Duration(moments.Float64()*float64(takes[!installed])))
 		if strings.Contains(child, "signal: killed") {
 			ended++
 		}
 		// Whatever was written, containerd starts with it, and has what it had.
 		require.NoError(t, n.Restart(t.Context(), n.unit))
-		require.Subset(t, n.handlers(), handlers, "kill %d: %s", i, child)
-		if i%2 == 0 {
+		require.Subset(t, n.handlers(), handlers, "try %d: %s", tries, child)
+		// The same command again, or the other one, brings the node to a known state.
+		if installed = moments.IntN(2) == 0; installed {
 			_, err = install.Install(t.Context(), o)
-			require.NoError(t, err, "kill %d", i)
-		} else {
-			_, err = install.Uninstall(t.Context(), o)
-			require.NoError(t, err, "kill %d", i)
-			n.same(before, child)
+			require.NoError(t, err, "try %d: %s", tries, child)
+			continue
 		}
+		_, err = install.Uninstall(t.Context(), o)
+		require.NoError(t, err, "try %d: %s", tries, child)
+		n.same(before, child)
 	}
-	require.Greater(t, ended, kills/4, "they were ended on the way")
-	t.Logf("node=%q containerd=%s kills=%d, of which on the way %d", n.name, n.version, kills, ended)
+	t.Logf("node=%q containerd=%s kills=%d on the way, of %d tries; %s=%d", n.name, n.version, ended, tries, seedEnv, seed)
 }
 
 // killed runs install or uninstall in a process of its own, and kills that process.

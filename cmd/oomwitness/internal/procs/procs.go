@@ -2,7 +2,9 @@
 package procs
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +17,9 @@ import (
 //
 // Any user can run a process with any name, and so can a container; what is
 // learned of a daemon, such as its program and its PATH, is run as root later. So a
-// process counts only if all its user IDs are root's and its mount and PID namespaces
-// are those of process 1. A process that has ended meanwhile is in neither list.
+// process counts only if all its user IDs are root's, not by a set-user-ID program, and
+// its mount and PID namespaces are those of process 1. A process that has ended meanwhile
+// is in neither list.
 func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -36,6 +39,8 @@ func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 		case ids == nil:
 		case !slices.Equal(ids, []string{"0", "0", "0", "0"}):
 			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is not root's: user IDs %s", name, pid, strings.Join(ids, " ")))
+		case gained(dir):
+			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is of another user: a set-user-ID program", name, pid))
 		case !sameNamespace(proc, dir, "mnt"), !sameNamespace(proc, dir, "pid"):
 			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is in a container: its namespaces are not the node's", name, pid))
 		default:
@@ -46,9 +51,33 @@ func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 	return pids, passedOver, nil
 }
 
-// IsRoot reports whether the process with its folder at dir is root's.
+// IsRoot reports whether the process with its folder at dir is root's, and was started by
+// root.
 func IsRoot(dir string) bool {
-	return slices.Equal(userIDs(dir), []string{"0", "0", "0", "0"})
+	return slices.Equal(userIDs(dir), []string{"0", "0", "0", "0"}) && !gained(dir)
+}
+
+// atSecure is the key of AT_SECURE in a process's auxiliary vector (getauxval(3)).
+const atSecure = 23
+
+// gained reports whether a process has its rights from a set-user-ID program: the kernel
+// sets AT_SECURE. Another user has then chosen the name, the arguments and the environment
+// of the process, also where that program took all user IDs of root, as sudo does.
+func gained(dir string) bool {
+	vector, err := os.ReadFile(filepath.Join(dir, "auxv"))
+	if err != nil || len(vector) < 8 {
+		return false // it has ended, or nobody may look: then its program is unknown too
+	}
+	number, word := func(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }, 8
+	if number(vector) > math.MaxUint32 { // a program of 32 bits: a key with its value
+		number, word = func(b []byte) uint64 { return uint64(binary.NativeEndian.Uint32(b)) }, 4
+	}
+	for ; len(vector) >= 2*word; vector = vector[2*word:] {
+		if number(vector) == atSecure {
+			return number(vector[word:]) != 0
+		}
+	}
+	return false
 }
 
 // userIDs returns the real, effective, saved and file system user IDs of a process

@@ -1,10 +1,16 @@
 package procs
 
 import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +35,14 @@ func TestDaemons(t *testing.T) {
 	add(22, "containerd", "1000\t0\t0\t0", "1") // a program with the set-user-ID bit
 	add(23, "containerd", root, "2")            // in a container
 	add(24, "containerd", root, "")             // has ended
+	add(28, "containerd", root, "1")
+	add(29, "containerd", root, "1")
+	for pid, vector := range map[string][]byte{ // AT_SYSINFO_EHDR, then AT_SECURE
+		"20": vector64(33, 0x7ffc00001000, 23, 0), "28": vector64(33, 0x7ffc00001000, 23, 1),
+		"29": vector32(33, 0xf7f00000, 23, 1), "300": vector32(33, 0xf7f00000, 23, 0),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(proc, pid, "auxv"), vector, 0o600))
+	}
 	add(25, "containerd-shim", root, "1")
 	add(26, "containerd ", root, "1")
 	require.NoError(t, os.Mkdir(filepath.Join(proc, "27"), 0o755))
@@ -41,6 +55,8 @@ func TestDaemons(t *testing.T) {
 		"containerd with pid 22 is not root's: user IDs 1000 0 0 0",
 		"containerd with pid 23 is in a container: its namespaces are not the node's",
 		"containerd with pid 24 is in a container: its namespaces are not the node's",
+		"containerd with pid 28 is of another user: a set-user-ID program",
+		"containerd with pid 29 is of another user: a set-user-ID program",
 	}, passedOver)
 
 	// Without the right to look at namespaces.
@@ -48,6 +64,20 @@ func TestDaemons(t *testing.T) {
 	pids, _, err = Daemons(proc, "containerd")
 	require.NoError(t, err)
 	require.Equal(t, []int{20, 23, 24, 300}, pids)
+}
+
+func vector64(words ...uint64) (out []byte) {
+	for _, word := range words {
+		out = binary.NativeEndian.AppendUint64(out, word)
+	}
+	return out
+}
+
+func vector32(words ...uint32) (out []byte) {
+	for _, word := range words {
+		out = binary.NativeEndian.AppendUint32(out, word)
+	}
+	return out
 }
 
 // The test itself is a process of this machine.
@@ -61,4 +91,57 @@ func TestDaemonsOfThisMachine(t *testing.T) {
 	if os.Geteuid() == 0 && err1 == nil && err2 == nil {
 		require.Equal(t, mine == first, slices.Contains(pids, os.Getpid()))
 	}
+}
+
+// setUserID makes this process a set-user-ID program that takes all user IDs of root.
+const setUserID = "OOMWITNESS_TEST_SET_USER_ID"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(setUserID) == "" {
+		os.Exit(m.Run())
+	}
+	if err := syscall.Setresuid(0, 0, 0); err != nil {
+		panic(err)
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// TestSetUserID: an ordinary user starts a set-user-ID program under the name of a daemon,
+// and chooses its PATH and its libraries.
+func TestSetUserID(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make a set-user-ID program of root's")
+	}
+	dir, err := os.MkdirTemp("", "procs")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	self, err := os.ReadFile(os.Args[0])
+	require.NoError(t, err)
+	program := filepath.Join(dir, "kubelet-of-test")
+	require.NoError(t, os.WriteFile(program, self, 0o755))
+	require.NoError(t, os.Chmod(program, 0o755|os.ModeSetuid))
+
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = []string{setUserID + "=1", "PATH=/tmp/mine", "LD_LIBRARY_PATH=/tmp/mine"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait() //nolint:errcheck // ended by the end of its input
+	defer stdin.Close()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	own := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
+	require.Equal(t, []string{"0", "0", "0", "0"}, userIDs(own))
+	pids, passedOver, err := Daemons("/proc", "kubelet-of-test")
+	require.NoError(t, err)
+	require.Empty(t, pids)
+	require.Equal(t, []string{fmt.Sprintf("kubelet-of-test with pid %d is of another user: a set-user-ID program", cmd.Process.Pid)}, passedOver)
+	require.False(t, IsRoot(own))
+	require.True(t, IsRoot("/proc/self"))
 }
