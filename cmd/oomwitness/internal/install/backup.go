@@ -35,17 +35,16 @@ func (o Options) keepBackup(result *Result, name string, state savedFile, origin
 		return nil
 	}
 	if !edited && last != "" && sameFile(state.path, state.path+last) {
-		o.changes.renames[state.path] = state.path + last
 		return nil
 	}
 	backup := state.path + next
 	if err := o.changes.save(backup, name+next); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if !edited && os.Link(state.path, backup) == nil {
-		o.changes.renames[state.path] = backup
-	} else if err := state.with(backup, original).put(); err != nil {
-		return fmt.Errorf("backup: %w", err)
+	if edited || os.Link(state.path, backup) != nil {
+		if err := state.with(backup, original).put(); err != nil {
+			return fmt.Errorf("backup: %w", err)
+		}
 	}
 	result.did("create", name+next)
 	return nil

@@ -13,13 +13,7 @@ import (
 
 // changes are the files that one run has changed, as they were before: each is saved
 // ahead of its first change, so that a failure on the way can be undone.
-type changes struct {
-	files []savedFile
-	// renames leads from an edited file to its backup, which is the file as it was.
-	renames map[string]string
-}
-
-func newChanges() *changes { return &changes{renames: map[string]string{}} }
+type changes struct{ files []savedFile }
 
 // save keeps a file as it is now; path is its real path, and name the path as seen from
 // inside the root. A file that is saved already stays as it was then.
@@ -32,8 +26,19 @@ func (c *changes) save(path, name string) error {
 		return err
 	}
 	file.name = name
+	// A second link to the file takes no room, and the file can go back onto a full disk.
+	if again := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".undo.tmp"); file.there && os.Link(path, again) == nil {
+		file.again = again
+	}
 	c.files = append(c.files, file)
 	return nil
+}
+
+// keep ends the time in which an undo needs no room: the second links go.
+func (c *changes) keep() {
+	for i := range c.files {
+		c.files[i].drop()
+	}
 }
 
 // undo puts the files back, the last one first, that are not as they were.
@@ -42,14 +47,11 @@ func (c *changes) undo(result *Result) error {
 	for _, file := range slices.Backward(c.files) {
 		now, err := saveFile(file.path)
 		if err == nil && now.same(file) {
+			file.drop()
 			file.removeFolders()
 			continue
 		}
-		// The backup takes no room on a full disk, and is the same file to the last attribute.
-		if backup := c.renames[file.path]; backup == "" || os.Rename(backup, file.path) != nil {
-			err = file.put()
-		}
-		if err != nil {
+		if err = file.putBack(); err != nil {
 			failed = append(failed, fmt.Errorf("undo %s: %w", file.name, err))
 			continue
 		}
@@ -67,6 +69,7 @@ type savedFile struct {
 	there    bool
 	missing  []string // the folders above the file that are not there, the lowest first
 	link     string
+	again    string // a second link to the file, "" for none
 	data     []byte
 	mode     fs.FileMode
 	uid, gid int
@@ -126,6 +129,24 @@ func (f savedFile) put() error {
 		return relink(f.path, f.link)
 	}
 	return replaceOwned(f.path, bytesSource(f.data), f.mode, f.uid, f.gid, f.has)
+}
+
+// putBack puts a file back, by its second link where there is one: that is the same file to
+// the last attribute.
+func (f *savedFile) putBack() error {
+	if f.again != "" && os.Rename(f.again, f.path) == nil {
+		return nil
+	}
+	f.drop()
+	return f.put()
+}
+
+// drop removes the second link.
+func (f *savedFile) drop() {
+	if f.again != "" {
+		_ = os.Remove(f.again)
+		f.again = ""
+	}
 }
 
 // missingFolders lists the folders above a path that are not there, the lowest

@@ -26,9 +26,6 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if !o.DryRun {
-		removeStale(target)
-	}
 	if bytes.Equal(now, text) {
 		result.did("unchanged", name)
 		return nil

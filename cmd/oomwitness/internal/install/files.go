@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
 
 // source is a file's new content; each call gives a fresh reader.
@@ -79,7 +80,6 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 		return err
 	}
 	defer content.Close()
-	removeStale(target)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(target)+".*.tmp")
 	if err != nil {
 		return err
@@ -114,8 +114,27 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 	return syncDir(dir)
 }
 
-// removeStale removes what a killed install has left beside the file that it was about
-// to replace. The caller holds the lock: no other install writes.
+// sweep removes what a killed install has left beside the files that install and uninstall
+// write. The caller holds the lock: no other install writes.
+func (o Options) sweep() {
+	names := []string{
+		o.shimPath(), o.commandPath(), o.signPath(), o.dropinPath(), o.variablePath(), copyPath, SettingsPath,
+		cmp.Or(o.Docker.Config, docker.DefaultConfig),
+	}
+	for _, unit := range []string{UnitName, AgentUnitName} {
+		names = append(names, o.unitPath(unit), o.wantPath(unit))
+	}
+	config, err := criconf.Load(o.Root, o.MainConfig, "")
+	if err != nil {
+		config = criconf.Config{} // what is wrong with it is said elsewhere
+	}
+	for _, name := range append(o.ownersFiles(config), names...) {
+		removeStale(o.Root.Entry(name))
+		removeStale(o.real(name)) // at the end of links
+	}
+}
+
+// removeStale removes what a killed install has left beside one file.
 func removeStale(target string) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp"))
 	if err != nil {

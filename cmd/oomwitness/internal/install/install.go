@@ -171,9 +171,6 @@ func (o Options) ownersFiles(config criconf.Config) []string {
 func (o Options) write(result *Result, name string, from source, mode fs.FileMode) error {
 	target := o.Root.Entry(name)
 	verb := "update"
-	if !o.DryRun {
-		removeStale(target)
-	}
 	info, err := os.Lstat(target)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -18,8 +18,13 @@ func (o Options) locked(ctx context.Context, change func(Options, context.Contex
 		return result, err
 	}
 	defer unlock()
-	o.changes = newChanges()
+	if !o.DryRun {
+		o, _ = o.Locate(ctx) // what is wrong is said by the change
+		o.sweep()
+	}
+	o.changes = &changes{}
 	result.changes = o.changes
+	defer o.changes.keep()
 	if err := change(o, ctx, &result); err != nil {
 		if _, missing := errors.AsType[*MissingError](err); missing {
 			return result, err

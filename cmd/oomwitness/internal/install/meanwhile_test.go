@@ -18,7 +18,7 @@ func TestChangedMeanwhile(t *testing.T) {
 		"changed": {[]byte("old"), []byte("changed")}, "made": {nil, []byte("changed")}, "removed": {[]byte("old"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness", changes: newChanges()}
+			o := Options{Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness", changes: &changes{}}
 			file := filepath.Join(string(o.Root), "file")
 			if test.now != nil {
 				require.NoError(t, os.WriteFile(file, test.now, 0o600))

@@ -3,7 +3,10 @@ package install_test
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -53,8 +56,56 @@ func TestFullDiskInNode(t *testing.T) {
 		require.NotContains(t, n.handlers(), "oomwitness")
 		require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
 	}
+	n.fullAtUpgrade(o)
 	n.unusable(o)
 	t.Logf("node=%q containerd=%s full disks, read-only and noexec: as before", n.name, n.version)
+}
+
+// fullAtUpgrade wants the programs of the earlier install back where somebody fills the disk
+// during an upgrade, and containerd does not come back.
+func (n *liveNode) fullAtUpgrade(o install.Options) {
+	n.Helper()
+	require.NoError(n, syscall.Mount("none", "/usr/local/bin", "tmpfs", 0, "size=1m"))
+	defer func() { require.NoError(n, syscall.Unmount("/usr/local/bin", syscall.MNT_DETACH)) }()
+	untouched := n.kept()
+	programs := func(text string) {
+		n.write(o.Shim, shimText+strings.Repeat(text, 64<<10))
+		n.write(o.Command, shimText+strings.Repeat(text, 128<<10))
+	}
+	programs("1")
+	_, err := install.Install(n.Context(), o)
+	require.NoError(n, err)
+	installed := n.kept()
+	programs("2")
+	o.Systemd = filler{liveNode: n, file: "/usr/local/bin/filler"}
+	_, err = install.Install(n.Context(), o)
+	require.ErrorContains(n, err, "containerd did not come back")
+	require.NotContains(n, err.Error(), "undo /")
+	require.NoError(n, os.Remove("/usr/local/bin/filler"))
+	n.same(installed, "after an upgrade on a full disk")
+	o.Systemd = n
+	_, err = install.Uninstall(n.Context(), o)
+	require.NoError(n, err)
+	n.same(untouched, "byte for byte as before")
+}
+
+// filler is a service manager that meets a full disk at the first restart.
+type filler struct {
+	*liveNode
+	file string
+}
+
+func (f filler) Restart(ctx context.Context, unit string) error {
+	file, err := os.OpenFile(f.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return f.liveNode.Restart(ctx, unit)
+	}
+	for err == nil {
+		_, err = file.Write(make([]byte, 512))
+	}
+	require.ErrorIs(f, err, syscall.ENOSPC)
+	require.NoError(f, file.Close())
+	return err
 }
 
 // unusable wants a folder that takes no program to be named, with one that does.

@@ -39,7 +39,7 @@ func (o Options) inTheWay(version containerd.Version) bool {
 // dumpStaged takes what is ours out of the files that install is about to change, asks
 // containerd what it makes of the rest, and puts the files back.
 func (o Options) dumpStaged(ctx context.Context, r registration) (before map[string]any, err error) {
-	o.changes = newChanges()
+	o.changes = &changes{}
 	defer func() { err = errors.Join(err, o.changes.undo(&Result{})) }()
 	if err := o.remove(&Result{}, o.dropinPath()); err != nil {
 		return nil, err

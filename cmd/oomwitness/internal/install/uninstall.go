@@ -115,9 +115,6 @@ func otherShim(data []byte, handler, path string) string {
 // remove takes one file away and records it.
 func (o Options) remove(result *Result, name string) error {
 	target := o.Root.Entry(name)
-	if !o.DryRun {
-		removeStale(target)
-	}
 	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
 		result.did("absent", name)
 		return nil

@@ -221,7 +221,6 @@ func (o Options) cutEdit(result *Result, name string) error {
 	}
 	result.did("update", name)
 	if !o.DryRun {
-		removeStale(target)
 		if err := o.changes.save(target, name); err != nil {
 			return err
 		}
