@@ -63,15 +63,8 @@ func (n *Node) Setup(ctx context.Context) error {
 	if err := n.passes(ctx, registration); err != nil {
 		return &UnsupportedError{Reason: err}
 	}
-	result, err := install.Install(ctx, n.Install)
-	n.told(result)
-	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%w: a pod of the Helm chart writes to the folders that the value node.writable names", err)
-	}
+	result, err := n.installed(ctx)
 	if err != nil {
-		return err
-	}
-	if err := n.passes(ctx, nil); err != nil {
 		return err
 	}
 	if result.HasUnit() && result.Changed() {
@@ -95,7 +88,34 @@ func (n *Node) Setup(ctx context.Context) error {
 	return nil
 }
 
-// UnsupportedError is of a node that cannot carry the shim. Nothing was changed.
+// installed installs, and checks the result. A node whose files cannot take the registration,
+// or where containerd would not read it, gets its files back and is unsupported.
+func (n *Node) installed(ctx context.Context) (install.Result, error) {
+	result, err := install.Install(ctx, n.Install)
+	n.told(result)
+	_, missing := errors.AsType[*install.MissingError](err)
+	switch {
+	case err == nil:
+		if err = n.passes(ctx, nil); err == nil {
+			return result, nil
+		}
+	case errors.Is(err, syscall.EROFS):
+		err = fmt.Errorf("%w: a pod of the Helm chart writes to the folders that the value node.writable names", err)
+	case len(result.Actions) > 0 && !missing:
+		return result, err // a step failed, and was undone: it is tried again
+	}
+	return result, errors.Join(&UnsupportedError{Reason: err}, n.undo(&result))
+}
+
+// undo puts the node's files back.
+func (n *Node) undo(result *install.Result) error {
+	before := len(result.Actions)
+	err := result.Undo()
+	n.told(install.Result{Actions: result.Actions[before:]})
+	return err
+}
+
+// UnsupportedError is of a node that cannot carry the shim. Its files are as before.
 type UnsupportedError struct{ Reason error }
 
 // Error is the reason's.
@@ -189,11 +209,8 @@ func (n *Node) undone(ctx context.Context, result install.Result, why error) err
 	if n.Systemd == nil || !result.Changed() {
 		return why
 	}
-	before := len(result.Actions)
-	err := result.Undo()
-	n.told(install.Result{Actions: result.Actions[before:]})
 	return errors.Join(fmt.Errorf("containerd did not come back with the registration, which was undone: %w", why),
-		err, n.restart(context.WithoutCancel(ctx)))
+		n.undo(&result), n.restart(context.WithoutCancel(ctx)))
 }
 
 // ask makes a request, where there is somebody to ask.

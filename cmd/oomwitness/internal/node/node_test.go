@@ -35,7 +35,7 @@ type fakeNode struct {
 	handlers []string
 }
 
-func newFake(t *testing.T) *fakeNode {
+func newFake(t *testing.T, changes ...func(*fakeNode)) *fakeNode {
 	f := &fakeNode{root: t.TempDir(), fail: map[string]error{}}
 	proc := t.TempDir()
 	f.put(t, "etc/containerd/config.toml", "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n")
@@ -65,6 +65,9 @@ func newFake(t *testing.T) *fakeNode {
 		},
 		Patience: time.Minute,
 		Say:      func(format string, args ...any) { f.said = append(f.said, fmt.Sprintf(format, args...)) },
+	}
+	for _, change := range changes {
+		change(f)
 	}
 	var err error
 	f.Install, err = f.Install.Locate(t.Context())
@@ -162,7 +165,9 @@ func TestSetupOfAnUnfitNodeWritesNothing(t *testing.T) {
 func TestSetupNotRead(t *testing.T) {
 	f := newFake(t)
 	f.findings = []preflight.Finding{{Name: "imports", Status: preflight.Fail, Found: "not imported", Do: "add the line"}}
-	require.ErrorContains(t, f.Setup(t.Context()), "imports: not imported; add the line")
+	err := f.Setup(t.Context())
+	require.ErrorContains(t, err, "imports: not imported; add the line")
+	f.untouched(t, err)
 	require.Equal(t, []string{"check", "check"}, f.steps, "neither restarted nor labelled")
 }
 
