@@ -102,6 +102,7 @@ release: ## Make the files of a release in .cache/release: VERSION=1.2.3, REPOSI
 	for arch in $(ARCHES); do for packager in deb rpm; do \
 	  VERSION=$(VERSION) ARCH=$$arch BIN=$(CACHE)/release/bin/$$arch $(NFPM) package --config packaging/nfpm.yaml --packager $$packager \
 	    --target $(DIST)/oomwitness_$(VERSION)_linux_$$arch.$$packager; done; done
+	packaging/krew/manifest.sh $(VERSION) $(DIST) > $(DIST)/kubectl-oomwitness.yaml
 	$(CACHE)/bin/release --seal $(SEAL)
 	$(if $(COSIGN_KEY),for file in SHA256SUMS provenance.intoto.json; do \
 	  cosign sign-blob --yes --key '$(COSIGN_KEY)' --bundle $(DIST)/$$file.sigstore.json $(DIST)/$$file; done)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the release of HEAD twice, from clones in folders of different names and
 # depths, and compares every file; then looks into the first: twice.sh DIR VERSION.
+# The second one is signed with a key that is made here, by fake/cosign.
 set -eu
 dir=$1
 version=$2
@@ -8,10 +9,16 @@ helm=$(realpath .cache/bin/helm)
 rm -rf "$dir"
 mkdir -p "$dir"
 dir=$(realpath "$dir")
-for clone in a b/deeper; do
-	git clone -q . "$dir/$clone"
-	make -C "$dir/$clone" release VERSION="$version" REPOSITORY=registry.invalid/oomwitness >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
-done
+fake=$(realpath packaging/fake)
+openssl ecparam -name prime256v1 -genkey -noout -out "$dir/cosign.key"
+openssl ec -in "$dir/cosign.key" -pubout -out "$dir/cosign.pub" 2>"$dir/log"
+release() { # clone [variable of make]...
+	git clone -q . "$dir/$1"
+	PATH=$fake:$PATH make -C "$dir/$1" release VERSION="$version" REPOSITORY=registry.invalid/oomwitness ${2:+"$2"} >"$dir/log" 2>&1 ||
+		{ cat "$dir/log"; exit 1; }
+}
+release a
+release b/deeper COSIGN_KEY="$dir/cosign.key"
 first=$dir/a/.cache/release/$version
 second=$dir/b/deeper/.cache/release/$version
 cmp "$first/SHA256SUMS" "$second/SHA256SUMS"
@@ -21,11 +28,27 @@ echo "the same bytes twice: $(wc -l <"$first/SHA256SUMS") files"
 say() { echo "== $*"; }
 cd "$first"
 sha256sum --check --quiet SHA256SUMS
+say signatures
+ls "$first"/*.sigstore.json 2>/dev/null && { echo "signed without a key" >&2; exit 1; }
+verify() { # file with the bytes that were signed, bundle
+	jq -r .base64Signature "$2" | base64 -d >"$dir/signature"
+	openssl dgst -sha256 -verify "$dir/cosign.pub" -signature "$dir/signature" "$1"
+}
+for file in SHA256SUMS provenance.intoto.json; do
+	verify "$second/$file" "$second/$file.sigstore.json"
+done
+verify "$second/SHA256SUMS" "$second/provenance.intoto.json.sigstore.json" && { echo "the signature of another file is good" >&2; exit 1; }
 say archive
 tar -xzf "oomwitness_${version}_linux_amd64.tar.gz" -C "$dir"
 "$dir/oomwitness-$version/oomwitness" --version | grep -F "v$version"
 "$dir/oomwitness-$version/containerd-shim-oomwitness-v2" -v | grep -F "v$version"
 "$dir/oomwitness-$version/kubectl-oomwitness" --version | grep -F "v$version"
+say kubectl plugin
+tar -xzf "kubectl-oomwitness_${version}_linux_amd64.tar.gz" -C "$dir"
+"$dir/kubectl-oomwitness" --version | grep -F "v$version"
+for archive in kubectl-oomwitness_*.tar.gz; do
+	grep -F -A 1 "/v$version/$archive" kubectl-oomwitness.yaml | grep -F "$(sha256sum "$archive" | cut -d ' ' -f 1)"
+done
 say deb
 dpkg-deb --field "oomwitness_${version}_linux_amd64.deb" Package Version Architecture
 dpkg-deb -x "oomwitness_${version}_linux_amd64.deb" "$dir/deb"

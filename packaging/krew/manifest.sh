@@ -15,11 +15,11 @@ for platform in $platforms; do
 	os=${platform%/*} arch=${platform#*/} program=kubectl-oomwitness
 	[ "$os" != windows ] || program+=.exe
 	work=$(mktemp -d)
-	(cd "$here/../.." && CGO_ENABLED=0 GOOS=$os GOARCH=$arch ${GO:-go} build -trimpath -buildvcs=false -ldflags '-s -w' \
+	(cd "$here/../.." && CGO_ENABLED=0 GOOS=$os GOARCH=$arch ${GO:-go} build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=v$version" \
 		-o "$work/$program" ./cmd/kubectl-oomwitness)
 	cp "$here/../../LICENSE" "$work/"
 	archive=kubectl-oomwitness_${version}_${os}_$arch.tar.gz
-	tar --create --directory "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-0}" \
+	tar --create --directory "$work" --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@${SOURCE_DATE_EPOCH:-0}" \
 		LICENSE "$program" | gzip --no-name > "$dir/$archive"
 	rm -r "$work"
 	sum=$(sha256sum "$dir/$archive" | cut -d ' ' -f 1)
