@@ -39,8 +39,8 @@ type Options struct {
 	StateDir string
 	// Containerd is its socket, "" to do without.
 	Containerd string
-	// KubeletRoots are the values that kubelet's --cgroup-root may have.
-	KubeletRoots []string
+	// Kubelet says which cgroups are pods'.
+	Kubelet KubeletOptions
 	// Node is this node's name, in Kubernetes and for people.
 	Node string
 	// Kubernetes is nil to do without.
@@ -92,8 +92,7 @@ type Agent struct {
 // New puts the parts together that the options ask for. An error is of the options:
 // nothing is asked of the node, or of the API server, before Run.
 func New(o Options) (*Agent, error) {
-	kubelet, err := cgroups.NewKubelet(o.KubeletRoots)
-	if err != nil {
+	if err := cgroups.CheckRoots(o.Kubelet.Roots); err != nil {
 		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
 	a := &Agent{o: o, history: &web.History{}, exits: store.OpenExits(store.ExitsOptions{
@@ -104,10 +103,11 @@ func New(o Options) (*Agent, error) {
 		Health: a.health, Queues: a.queues,
 	})
 	c := config{
-		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: kubelet, log: o.Log,
+		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log,
 		consumers: []events.Consumer{a.metrics, a.history}, beside: []func(context.Context){a.exits.Run},
 	}
 	if o.Kubernetes != nil {
+		var err error
 		if a.kube, err = connect(&o, a.metrics); err != nil {
 			return nil, err
 		}

@@ -14,13 +14,13 @@ const journalAgain = 5 * time.Second
 // health is how the agent is at the moment.
 func (p *pipeline) health() events.Health {
 	p.mu.Lock()
-	collector, j, watcher, names := p.collector, p.journal, p.watcher, p.names
+	collector, j, watcher, names, roots := p.collector, p.journal, p.watcher, p.names, p.roots
 	p.mu.Unlock()
 	if collector == nil {
 		return events.Health{Why: "starting"}
 	}
 	h := collector.Health()
-	h.Open = j.OpenCount()
+	h.Open, h.Roots = j.OpenCount(), roots
 	h.Cgroups, h.Watched = watcher.Size()
 	h.Skipped = watcher.Skipped()
 	h.Journal, h.Tree, h.Containerd = textOf(j.Err()), textOf(watcher.Err()), textOf(names.Err())

@@ -15,8 +15,8 @@ type NamesOptions struct {
 	Mount string
 	// Parent returns the ID of the cgroup above another, from the ledger; may be nil.
 	Parent func(id uint64) (uint64, bool)
-	// KubeletRoots are the values that kubelet's --cgroup-root may have.
-	KubeletRoots []string
+	// Kubelet says which cgroups are pods'.
+	Kubelet KubeletOptions
 	// Containerd is its socket, "" to do without.
 	Containerd string
 }
@@ -28,9 +28,10 @@ type Names struct {
 	containerd *resolve.Containerd
 }
 
-// NewNames returns Names that know no cgroup yet: see Refresh.
-func NewNames(o NamesOptions) (*Names, error) {
-	kubelet, err := cgroups.NewKubelet(o.KubeletRoots)
+// NewNames returns Names that know no cgroup yet: see Refresh. warn receives why a source
+// of kubelet's cgroup root was not believed.
+func NewNames(o NamesOptions, warn func(error)) (*Names, error) {
+	kubelet, err := cgroups.NewKubelet(o.Kubelet.learn(o.Mount, warn).Paths)
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,8 @@ type config struct {
 	stateDir string
 	// containerd is its socket, "" to do without.
 	containerd string
-	// kubelet says which cgroups are pods'; nil for its default.
-	kubelet *cgroups.Kubelet
+	// kubelet says which cgroups are pods'.
+	kubelet KubeletOptions
 	// pods are the node's, nil without Kubernetes.
 	pods *resolve.PodStore
 	// consumers receive every OOM event; tracked until it has done with each,
@@ -69,6 +69,7 @@ type pipeline struct {
 	journal   *store.Journal
 	watcher   *cgroups.Watcher
 	names     *resolve.Containerd
+	roots     cgroups.Roots
 }
 
 // newPipeline returns a pipeline that is not running: see run.
@@ -135,7 +136,8 @@ func (p *pipeline) run(ctx context.Context) (err error) {
 // resolver returns a watcher and a Resolver that know what runs on the node, and what
 // an earlier agent has checkpointed.
 func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *resolve.Containerd) (*cgroups.Watcher, *resolve.Resolver) {
-	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: p.c.kubelet}
+	kubelet := p.learn(h.Mount)
+	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: kubelet}
 	var resolver *resolve.Resolver
 	appeared := func(path string) { resolver.Appeared(path) }
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
@@ -143,7 +145,7 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 	if p.c.pods != nil {
 		pods = p.c.pods
 	}
-	resolver = resolve.New(watcher, names, pods, p.c.kubelet)
+	resolver = resolve.New(watcher, names, pods, kubelet)
 	p.checkpoint = store.OpenCheckpoint(store.CheckpointOptions{
 		Dir: p.c.stateDir, Boot: boot, Cgroups: watcher, Warn: func(err error) { p.c.log.Warn(err) },
 	})
@@ -151,6 +153,23 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 		p.c.log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
 	}
 	return watcher, resolver
+}
+
+// learn finds kubelet's cgroup root, and logs where it is from.
+func (p *pipeline) learn(mount string) *cgroups.Kubelet {
+	roots := p.c.kubelet.learn(mount, func(err error) {
+		p.c.log.WithError(err).Warn("kubelet's cgroup root is not taken from there")
+	})
+	p.c.log.WithFields(logrus.Fields{"cgroup_root": roots.Paths, "source": roots.Source}).
+		Info("pods are looked for below kubepods in kubelet's cgroup root")
+	p.mu.Lock()
+	p.roots = roots
+	p.mu.Unlock()
+	kubelet, err := cgroups.NewKubelet(roots.Paths)
+	if err != nil { // LearnRoots and New have checked them
+		p.c.log.WithError(err).Error("kubelet's cgroup root is the default")
+	}
+	return kubelet
 }
 
 // serve runs the parts until ctx ends, and all have.

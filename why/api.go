@@ -20,6 +20,11 @@ type Status struct {
 	Why   string `json:"why,omitempty"`
 	// Tier is the ledger's, "" without one.
 	Tier string `json:"tier"`
+	// KubeletCgroupRoot are the values of kubelet's --cgroup-root, pods are below kubepods
+	// in these alone; KubeletCgroupRootSource says where the agent has them from: flag, own
+	// pod, kubelet configuration, default.
+	KubeletCgroupRoot       []string `json:"kubelet_cgroup_root,omitempty"`
+	KubeletCgroupRootSource string   `json:"kubelet_cgroup_root_source,omitempty"`
 	// Lost are victims that the ledger counted and has no record of.
 	Lost uint64 `json:"lost"`
 	// Events and Exits are how many are kept.

@@ -29,9 +29,18 @@ import (
 // commandEnv has the test binary be the command.
 const commandEnv = "OOMWITNESS_TEST_COMMAND"
 
+// cgroupEnv has the command enter a cgroup first, by its directory.
+const cgroupEnv = "OOMWITNESS_TEST_CGROUP"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(commandEnv) == "" {
 		os.Exit(m.Run())
+	}
+	if dir := os.Getenv(cgroupEnv); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil { // 0 is the writer
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
 	}
 	if caps, ok := os.LookupEnv(capsEnv); ok {
 		fmt.Fprintln(os.Stderr, confined(caps)) // it comes back with an error alone
@@ -66,6 +75,7 @@ func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
 		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
 	}, args...)...)
 	cmd.Env = append(append(os.Environ(), commandEnv+"=1"), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID} // as in a pod
 	out, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

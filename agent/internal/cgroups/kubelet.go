@@ -1,15 +1,10 @@
 package cgroups
 
 import (
-	"fmt"
 	"path"
 	"regexp"
 	"strings"
-	"unicode"
 )
-
-// DefaultRoots are kubelet's default for --cgroup-root, and what kind gives it.
-var DefaultRoots = []string{"/", "/kubelet"}
 
 // containerdUnit is where runc's cgroupfs driver makes the cgroups whose names are in
 // the systemd driver's notation, if containerd is a unit of systemd: below runc's own.
@@ -38,10 +33,8 @@ var defaultKubelet = newKubelet(DefaultRoots)
 // NewKubelet returns the Kubelet of some roots, each the value of a kubelet's option
 // --cgroup-root: an absolute path.
 func NewKubelet(roots []string) (*Kubelet, error) {
-	for _, root := range roots {
-		if !path.IsAbs(root) || path.Clean(root) != root || strings.ContainsFunc(root, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return nil, fmt.Errorf("%q: has to be an absolute path without a slash at its end, such as / or /kubelet", root)
-		}
+	if err := CheckRoots(roots); err != nil {
+		return nil, err
 	}
 	return newKubelet(roots), nil
 }
@@ -84,8 +77,8 @@ func systemd(cgroup []string) string {
 	return out
 }
 
-// podUID is what kubelet has in a cgroup's name: a UUID, or the hash of a manifest.
-var podUID = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
+// podUIDForm is what kubelet has in a cgroup's name: a UUID, or the hash of a manifest.
+var podUIDForm = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
 
 // uid returns the pod's UID of a path in this form, and the path's beginning up to the
 // UID's directory.
@@ -104,7 +97,7 @@ func (f podForm) uid(cgroup string) (uid, dir string) {
 	if f.systemd {
 		uid = strings.ReplaceAll(uid, "_", "-")
 	}
-	if !ok || !podUID.MatchString(uid) {
+	if !ok || !podUIDForm.MatchString(uid) {
 		return "", ""
 	}
 	return uid, dir

@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"time"
+
+	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
+)
 
 // Consumer receives every OOM event. Take is called by one goroutine at a time
 // and never waits: what takes time is queued within a bound. The OOM event is not
@@ -74,6 +78,8 @@ type Health struct {
 	Journal, Tree, Containerd string
 	// Exits is why the ends of containers are not known or not kept, "" where all is well.
 	Exits string
+	// Roots are kubelet's cgroup roots, as found at the start.
+	Roots cgroups.Roots
 	// Open are the OOM events that a Tracked consumer has not done with.
 	Open int
 	// Cgroups are known, Watched are watched, Skipped could not be read.

@@ -115,6 +115,7 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 	h := s.Health()
 	status := why.Status{
 		Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: s.Node, Version: s.Version,
+		KubeletCgroupRoot: h.Roots.Paths, KubeletCgroupRootSource: string(h.Roots.Source),
 		Ready: h.Ready, Why: h.Why, Tier: h.Tier, Lost: h.Lost, Events: s.History.Extent().Events,
 	}
 	if s.Exits != nil {

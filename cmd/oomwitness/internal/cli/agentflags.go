@@ -22,7 +22,7 @@ import (
 type agentFlags struct {
 	pins
 	stateDir, address   string
-	kubeletRoots        []string
+	kubelet             kubeletFlags
 	logLevel, logFormat string
 	memoryLimit         string
 
@@ -54,7 +54,7 @@ const (
 func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir, "directory of the journal and of the cgroups of the node, made if need be")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
-	kubeletRootsFlag(flags, &f.kubeletRoots)
+	f.kubelet.add(flags)
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level of the log: debug, info, warning or error; OOM kills are warnings")
 	flags.StringVar(&f.logFormat, "log-format", auto, "json, text, or auto: text on a terminal, else json")
 	flags.StringVar(&f.memoryLimit, "memory-limit", defaultMemoryLimit, "Go's soft memory limit (GOMEMLIMIT), a quantity such as 20Mi, below the cgroup's; 0 for none")
@@ -91,8 +91,7 @@ func (f *agentFlags) check() error {
 	if _, err := f.level(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, flagError("kubelet-cgroup-root", agent.CheckKubeletRoots(f.kubeletRoots)))
-	errs = append(errs,
+	errs = append(errs, f.kubelet.check(),
 		whycli.OneOf("log-format", f.logFormat, auto, "json", "text"),
 		whycli.OneOf("kubernetes", f.kubernetes, auto, "true", "false"))
 	for _, cause := range f.markCauses {
@@ -112,12 +111,6 @@ func (f *agentFlags) check() error {
 	}
 	return errors.Join(append(errs, flagError("victim-annotation", agent.CheckAnnotation(f.annotation)),
 		flagError("victim-label", agent.CheckLabel(f.label)))...)
-}
-
-// kubeletRootsFlag adds the flag of the agent and of trace.
-func kubeletRootsFlag(flags *pflag.FlagSet, roots *[]string) {
-	flags.StringSliceVar(roots, "kubelet-cgroup-root", agent.DefaultKubeletRoots(),
-		"kubelet's --cgroup-root (cgroupRoot): pods are looked for below kubepods in it alone; more than one separated by commas")
 }
 
 func (f *agentFlags) level() (logrus.Level, error) {

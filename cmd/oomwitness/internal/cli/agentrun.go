@@ -53,7 +53,7 @@ func (f *agentFlags) options(log *logrus.Logger) (agent.Options, error) {
 	}
 	b := thisBuild()
 	o := agent.Options{
-		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, KubeletRoots: f.kubeletRoots,
+		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Kubelet: f.kubelet.options(),
 		Node: cmp.Or(f.nodeName, os.Getenv(nodeNameEnv), host), MetricsAddress: f.listenAddress(), HealthAddress: f.healthAddress,
 		Page: f.page, PageAll: f.pageAll, SeriesTTL: f.seriesTTL, MaxSeries: f.maxSeries,
 		Version: b.Version, Commit: b.Commit, Log: log,

@@ -25,7 +25,7 @@ type traceFlags struct {
 	pins
 	output, container, comm, pod, namespace string
 	since, address, agent                   string
-	kubeletRoots                            []string
+	kubelet                                 kubeletFlags
 	causes                                  []string
 	wide, follow                            bool
 }
@@ -109,7 +109,7 @@ systemd unit of a removed cgroup, if the agent knows the unit.`,
 	flags.BoolVarP(&f.follow, "follow", "f", true, "go on with kills as they happen")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	flags.StringVar(&f.agent, "agent", metricsOnNode, "host:port of the agent's API, for names of removed cgroups; empty to do without")
-	kubeletRootsFlag(flags, &f.kubeletRoots)
+	f.kubelet.add(flags)
 	f.add(cmd)
 	whycli.CompleteOneOf(cmd, "output", trace.Formats)
 	whycli.CompleteOneOf(cmd, "cause", agent.CauseNames())
@@ -125,7 +125,7 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 	if failed != nil {
 		failed = fmt.Errorf("--since %q: %w", f.since, failed)
 	}
-	errs := []error{err, failed, filter.Check(), whycli.OneOf("output", f.output, trace.Formats...), f.check()}
+	errs := []error{err, failed, filter.Check(), whycli.OneOf("output", f.output, trace.Formats...), f.check(), f.kubelet.check()}
 	for _, name := range []string{"pod", "namespace", "since"} {
 		if flag := flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
 			errs = append(errs, fmt.Errorf("--%s %q: is empty; leave the flag out for all", name, ""))
@@ -197,8 +197,8 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		warn(err) // cgroups go by their numbers then
 	}
 	names, err := agent.NewNames(agent.NamesOptions{
-		Mount: h.Mount, Parent: b.Parent, KubeletRoots: f.kubeletRoots, Containerd: f.address,
-	})
+		Mount: h.Mount, Parent: b.Parent, Kubelet: f.kubelet.options(), Containerd: f.address,
+	}, warn)
 	if err != nil {
 		return flagError("kubelet-cgroup-root", err)
 	}

@@ -29,7 +29,7 @@ type whyFlags struct {
 	pins
 	output, container, namespace string
 	spool, state, address        string
-	kubeletRoots                 []string
+	kubelet                      kubeletFlags
 	previous                     bool
 }
 
@@ -73,7 +73,7 @@ Exit status:
 	flags.StringVar(&f.spool, "spool", exits.DefaultDir, "folder of the spool of exits")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	flags.StringVar(&f.state, "state", "", "containerd's state directory, with the bundles (default: the folder of --address)")
-	kubeletRootsFlag(flags, &f.kubeletRoots)
+	f.kubelet.add(flags)
 	f.add(cmd)
 	whycli.CompleteOneOf(cmd, "output", whyFormats)
 	return cmd
@@ -90,7 +90,7 @@ func oneName(_ *cobra.Command, args []string) error {
 // query reads the argument and the flags.
 func (f *whyFlags) query(name string) (collect.Query, error) {
 	q := collect.Query{Namespace: f.namespace, Container: f.container}
-	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), absolute("spool", f.spool)}
+	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), f.kubelet.check(), absolute("spool", f.spool)}
 	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}} {
 		if one[1] != "" {
 			errs = append(errs, absolute(one[0], one[1]))
@@ -180,11 +180,11 @@ func (f *whyFlags) kills(ctx context.Context) ([]agent.OOMEvent, error) {
 	if err != nil {
 		return nil, plain{err}
 	}
-	o := agent.NamesOptions{Parent: b.Parent, KubeletRoots: f.kubeletRoots, Containerd: f.address}
+	o := agent.NamesOptions{Parent: b.Parent, Kubelet: f.kubelet.options(), Containerd: f.address}
 	if h, err := oom.FindHierarchy(); err == nil { // else cgroups go by their numbers
 		o.Mount = h.Mount
 	}
-	names, err := agent.NewNames(o)
+	names, err := agent.NewNames(o, func(error) {}) // the default is good enough then
 	if err != nil {
 		return nil, flagError("kubelet-cgroup-root", err)
 	}

@@ -30,7 +30,7 @@ func (k *keep) Write(e *agent.OOMEvent) error {
 func show(t *testing.T, change func(r *bpf.Record, pod, container uint64)) agent.OOMEvent {
 	t.Helper()
 	mount := t.TempDir()
-	names, err := agent.NewNames(agent.NamesOptions{Mount: mount, KubeletRoots: agent.DefaultKubeletRoots()})
+	names, err := agent.NewNames(agent.NamesOptions{Mount: mount}, func(err error) { t.Error(err) })
 	require.NoError(t, err)
 	pod := filepath.Join(mount, "kubepods/podabc")
 	container := filepath.Join(pod, strings.Repeat("3f", 32))
