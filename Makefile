@@ -255,6 +255,13 @@ agent-storm: cluster-programs ## Test the agent in a thousand real kills over 20
 	@$(call say,the agent in a storm)
 	cd integration && AGENT_LIVES=$(AGENT_LIVES) $(GO) test -count=1 -timeout 30m -v ./agentstorm
 
+.PHONY: agent-flood
+agent-flood: cluster-programs ## 50 tenants flood the agent for MIN=10 minutes with kills, cgroups, pods and connections; root
+	@[ "$$(id -u)" = 0 ] || { echo "make agent-flood: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
+	@$(call say,the agent in a flood of $(MIN) minutes)
+	cd integration && AGENT_FLOOD=$$((60 * $(MIN))) $(GO) test -count=1 -timeout $$(($(MIN) + 20))m -run '^TestFlood$$' -v ./agentstorm
+agent-flood: MIN = 10
+
 .PHONY: agent-soak
 agent-soak: cluster-programs ## Test that the agent does not grow: 250 pods that come, go and are killed, for MIN=30 minutes; root
 	@[ "$$(id -u)" = 0 ] || { echo "make agent-soak: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
@@ -532,6 +539,7 @@ test-full: ## Run all tests with the full counts; takes hours
 	@$(MAKE) descheduler
 	@$(MAKE) agent-storm AGENT_LIVES=50
 	@$(MAKE) agent-soak
+	@$(MAKE) agent-flood
 	@$(MAKE) kube-agent DRIVER=cgroupfs
 
 .PHONY: test-arm64

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/oomwitness/oomwitness/integration/controlplane"
@@ -31,7 +32,10 @@ import (
 type podSet struct {
 	hierarchy oom.Hierarchy
 	kubepods  string
+	client    kubernetes.Interface
 	api       typedcorev1.PodInterface
+	// owner is the pods' controller, nil for none.
+	owner *metav1.OwnerReference
 }
 
 // testPod is one of them.
@@ -53,32 +57,52 @@ func newPods(t *testing.T, plane *controlplane.Plane) *podSet {
 	oomtest.MakeCgroup(t, h, parent, 0)
 	s := &podSet{
 		hierarchy: h, kubepods: filepath.Join(parent, "kubepods"),
-		api: plane.Client.CoreV1().Pods(metav1.NamespaceDefault),
+		client: plane.Client, api: plane.Client.CoreV1().Pods(metav1.NamespaceDefault),
 	}
 	oomtest.MakeCgroup(t, h, s.kubepods, 0)
-	t.Cleanup(func() {
-		var dirs []string
-		require.NoError(t, filepath.WalkDir(s.kubepods, func(dir string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, dir)
-			}
-			return err
-		}))
-		for _, dir := range slices.Backward(dirs) { // what is in it first
-			oomtest.RemoveCgroup(t, dir)
-		}
-	})
+	t.Cleanup(func() { removeTree(t, s.kubepods) })
 	return s
+}
+
+// removeTree removes a cgroup and all below it.
+func removeTree(t *testing.T, top string) {
+	t.Helper()
+	var dirs []string
+	require.NoError(t, filepath.WalkDir(top, func(dir string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, dir)
+		}
+		return err
+	}))
+	for _, dir := range slices.Backward(dirs) { // what is in it first
+		oomtest.RemoveCgroup(t, dir)
+	}
+}
+
+// in makes a namespace, and returns a podSet for its pods, which have a controller: they
+// may be evicted.
+func (s *podSet) in(t *testing.T, namespace string) *podSet {
+	t.Helper()
+	_, err := s.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	of := *s
+	of.api = s.client.CoreV1().Pods(namespace)
+	of.owner = &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "any", UID: "any", Controller: new(true)}
+	return &of
 }
 
 // add makes a pod, as API server and kubelet do.
 func (s *podSet) add(ctx context.Context, name string) (testPod, error) {
-	pod, err := s.api.Create(ctx, &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PodSpec{
 			NodeName: nodeName, Containers: []corev1.Container{{Name: "app", Image: "registry.invalid/app:1"}},
 		},
-	}, metav1.CreateOptions{})
+	}
+	if s.owner != nil {
+		pod.OwnerReferences = []metav1.OwnerReference{*s.owner}
+	}
+	pod, err := s.api.Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
 		return testPod{}, err
 	}
