@@ -30,32 +30,52 @@ func (r *Run) Advise() {
 	case r.Verdict.Ended == EndedSignal:
 		r.Advice = r.adviseSignal()
 	case r.Status != nil && *r.Status != 0:
-		r.Advice = []string{"The program ended by itself: read its log (kubectl logs --previous)."}
+		r.Advice = []string{"The program ended by itself: read its log (" + readLog + ")."}
+	}
+	if r.OOM != nil && !r.OOMKilled() {
+		r.Advice = append(r.Advice, r.adviseSurvived())
 	}
 }
 
+// readLog is the command for the log of a program that has ended.
+const readLog = "kubectl logs, after a restart with --previous"
+
+// adviseSurvived is for a run that ended for another reason than an OOM kill in the
+// container.
+func (r *Run) adviseSurvived() string {
+	what := "A process of the container"
+	if len(r.OOM.Victims) > 0 && r.OOM.Victims[0].Lineage == "exec" {
+		what = "A process of an exec, such as a probe or kubectl exec,"
+	}
+	return what + " was OOM-killed before the end, and the memory may be too small for all processes together."
+}
+
 func (r *Run) adviseOOM() (all []string) {
-	switch cause := r.cause(); cause {
-	case "container":
+	switch cause := r.cause(); {
+	case cause == causeUnknown && r.OOM != nil && r.OOM.LimitOf != "":
+		all = append(all, "The victim was in a cgroup of its own: raise the limit of that cgroup, or leave the process in the container's cgroup.")
+	case cause == "container":
 		all = append(all, r.adviseLimit())
-	case "pod":
+	case cause == "pod":
 		all = append(all, "The containers of the pod together reached the pod's limit. Raise the limit of the pod, or lower what its largest container uses.")
-	case "ancestor":
+	case cause == "ancestor":
 		all = append(all, "A cgroup above the pod was full, such as kubepods. Compare kubelet's reserved memory with the node's, and the pods' requests with what the pods use.")
-	case "node":
+	case cause == "node":
 		all = append(all, "The node was full, and this container did not exceed a limit. Set requests near what the pods of the node use, so that the scheduler spreads them.")
-	case "cpuset", "mempolicy":
+	case cause == "cpuset" || cause == "mempolicy":
 		all = append(all, "The allowed NUMA nodes were full: allow more of them, or move the pod.")
-	case "sysrq":
+	case cause == "sysrq":
 		all = append(all, "An operator asked the kernel for this kill (sysrq f). There is nothing to change in the pod.")
 	default:
 		if p, l := r.Memory.Peak, r.Memory.Limit; p != nil && l != nil && *p >= *l/100*99 {
 			all = append(all, "The peak was at the container's own limit, so most likely that limit was reached. "+r.adviseLimit())
 		}
-		all = append(all, "Load a ledger of tier A or B (oomwitness check says what is missing): it records whose limit was exceeded.")
+		if v := r.Verdict; v == nil || v.Evidence != "ledger" || v.Tier == "C" {
+			all = append(all, "Load a ledger of tier A or B: such a ledger records whose limit was exceeded (oomwitness check says what is missing).")
+		}
 	}
 	if r.largestKind() == KindShmem {
-		all = append(all, "Most of it were files in memory: bound emptyDir volumes of medium Memory by sizeLimit.")
+		all = append(all, "Most of the memory was files in memory (tmpfs): bound emptyDir volumes of medium Memory by sizeLimit.")
 	}
 	if r.Verdict != nil && r.Verdict.InitVictim == "no" {
 		all = append(all, `The OOM killer chose one process and left the others. With the annotation oomwitness.io/oom-group: "true" all end together.`)
@@ -105,19 +125,22 @@ func (r *Run) largestKind() string {
 }
 
 func (r *Run) adviseStopped() []string {
-	const stopped = "Look who had the container stopped: a failed liveness probe, an eviction, a rollout or a deletion (kubectl describe pod)."
-	if r.Status != nil && *r.Status == 137 && len(r.Signals) > 1 {
+	const stopped = "Find out who had the container stopped: a failed liveness probe, an eviction, a rollout or a deletion (kubectl describe pod)."
+	if r.Status != nil && *r.Status == statusKilled && len(r.Signals) > 1 {
 		return []string{stopped, "The program had not ended when the grace period was over: raise terminationGracePeriodSeconds, or have the program end on SIGTERM."}
 	}
 	return []string{stopped}
 }
 
 func (r *Run) adviseSignal() []string {
+	if r.Sender != nil && r.Sender.PID == 0 {
+		return []string{"The kernel itself sent SIGKILL: read the kernel's log on the node (journalctl -k)."}
+	}
 	if r.Sender != nil {
 		return []string{fmt.Sprintf("Find out why %s (pid %d) sends signals to containers.", text.Clean(r.Sender.Comm), r.Sender.PID)}
 	}
-	if r.Status != nil && *r.Status != 137 {
-		return []string{"The program ended itself by a signal, such as a crash: read its log (kubectl logs --previous)."}
+	if r.Status != nil && *r.Status != statusKilled {
+		return []string{"The program ended itself by a signal, such as a crash: read its log (" + readLog + ")."}
 	}
 	return []string{"Look for who may send SIGKILL on the node: an administrator, a watchdog, the program itself."}
 }

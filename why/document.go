@@ -154,6 +154,7 @@ type Victim struct {
 	Anon         *uint64 `json:"anon_bytes"`
 	File         *uint64 `json:"file_bytes"`
 	Shmem        *uint64 `json:"shmem_bytes"`
+	Swap         uint64  `json:"swap_bytes,omitempty"` // beside RSS
 }
 
 // Kind is a part of the memory, with its name for people.
@@ -225,46 +226,3 @@ func (r *Run) OOMKilled() bool {
 	}
 	return false
 }
-
-// OOMKilled reports whether the OOM killer ended the newest run of a container that is
-// shown.
-func (d *Document) OOMKilled(previous bool) bool {
-	for _, shown := range d.shown(previous) {
-		if shown[0].OOMKilled() {
-			return true
-		}
-	}
-	return false
-}
-
-// shown returns the runs by container, for each the run that is shown in full first, and
-// then the older ones. previous leaves out the newest of each.
-func (d *Document) shown(previous bool) [][]*Run {
-	var order []string
-	byName := map[string][]*Run{}
-	for i := range d.Runs {
-		r := &d.Runs[i]
-		key := r.Container.ID
-		if r.Pod != nil {
-			key = r.Pod.Namespace + "/" + r.Pod.Name + "/" + r.Container.Name
-		}
-		if byName[key] == nil {
-			order = append(order, key)
-		}
-		byName[key] = append(byName[key], r)
-	}
-	var all [][]*Run
-	for _, key := range order {
-		runs := byName[key]
-		if previous {
-			runs = runs[1:]
-		}
-		if len(runs) > 0 {
-			all = append(all, runs)
-		}
-	}
-	return all
-}
-
-// HasPrevious reports whether a container has a run before its newest.
-func (d *Document) HasPrevious() bool { return len(d.shown(true)) > 0 }

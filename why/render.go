@@ -52,12 +52,12 @@ func (d *Document) Write(w io.Writer, o Options) error {
 		o.Location = time.Local
 	}
 	p := &page{Options: o, w: w, now: d.Time}
-	for i, runs := range d.shown(o.Previous) {
+	for i, s := range d.shown(o.Previous) {
 		if i > 0 {
 			p.line("")
 		}
-		p.run(runs[0])
-		p.earlier(runs[1:])
+		p.run(s.full, s.running)
+		p.earlier(s.earlier)
 	}
 	p.notes(d)
 	return p.err
@@ -85,8 +85,12 @@ func (p *page) unknown(r *Run, name, field string) {
 	}
 }
 
-func (p *page) run(r *Run) {
+// run writes a run in full. running is the container's run that goes on, nil for none.
+func (p *page) run(r, running *Run) {
 	p.line(text.Cut(text.Plain(headline(r, p.now)), p.Columns))
+	if running != nil {
+		p.say("now", "the container runs again%s", oomWhileRunning(running, p.now))
+	}
 	p.ended(r)
 	p.signals(r)
 	p.victims(r)
@@ -101,6 +105,14 @@ func (p *page) run(r *Run) {
 		p.say(name, "%s", advice)
 		name = ""
 	}
+}
+
+// oomWhileRunning says that the OOM killer ended a process of a container that runs.
+func oomWhileRunning(r *Run, now time.Time) string {
+	if r.OOM == nil || len(r.OOM.Victims) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and the OOM killer ended %s in the container %s ago", text.Clean(r.OOM.Victims[0].Comm), text.Ago(now.Sub(r.OOM.Time)))
 }
 
 // headline names the run, and says in a word what ended the run.
@@ -148,37 +160,20 @@ func ended(r *Run) string {
 	}
 }
 
-// limits says whose limit was exceeded.
-var limits = map[string]string{
-	"container": "the container's own memory limit",
-	"pod":       "the pod's memory limit",
-	"ancestor":  "the memory limit of a cgroup above the pod",
-	"node":      "the node was out of memory, no limit was exceeded",
-	"cpuset":    "the memory of the NUMA nodes that the cpuset allows",
-	"mempolicy": "the memory of the NUMA nodes that the memory policy allows",
-	"sysrq":     "an operator's sysrq f",
-	"unknown":   "whose limit was exceeded is not known",
-}
-
 func (p *page) ended(r *Run) {
-	cause := ""
-	if r.Verdict != nil {
-		cause = r.Verdict.Cause
-	}
-	if cause == "" && r.OOM != nil && r.OOMKilled() {
-		cause = r.OOM.Cause
-	}
 	switch {
 	case r.Running:
-		p.say("ended by", "nothing: the container runs, pid %d", r.PID)
+		p.say("ended by", "nothing: %s", process("the container runs", r.PID))
 	case r.OOMKilled():
-		p.say("ended by", "the OOM killer: %s", limitText(cause, r.OOM))
+		p.say("ended by", "the OOM killer: %s", limitText(r, r.cause()))
 	case r.Verdict == nil:
 		p.unknown(r, "ended by", "verdict")
 	case r.Verdict.Ended == EndedStopped:
 		p.say("ended by", "a stop that containerd was asked for")
 	case r.Verdict.Ended == EndedSignal:
 		p.say("ended by", "%s, which nobody asked containerd for", statusSignal(r.Status))
+	case r.Status != nil && *r.Status == statusKilled:
+		p.say("ended by", "its own exit with this status: no other process sent SIGKILL to the container's init")
 	default:
 		p.say("ended by", "its own exit")
 	}
@@ -192,23 +187,10 @@ func (p *page) ended(r *Run) {
 	}
 }
 
-func limitText(cause string, e *OOMEvent) string {
-	said, ok := limits[cause]
-	if !ok {
-		return limits["unknown"]
-	}
-	if e != nil && e.LimitBytes != nil && (cause == "container" || cause == "pod" || cause == "ancestor") {
-		said += " of " + text.Size(*e.LimitBytes)
-	}
-	if e != nil && e.LimitOf != "" {
-		said += " (" + e.LimitOf + ")"
-	}
-	return said
-}
-
 func statusText(r *Run) string {
 	said := fmt.Sprint(*r.Status)
-	if name := SignalOfStatus(*r.Status); name != "" {
+	itself := r.Verdict != nil && r.Verdict.Ended == EndedExited
+	if name := SignalOfStatus(*r.Status); name != "" && !itself {
 		said += " (" + name + ")"
 	}
 	if r.Reported != nil && *r.Reported != *r.Status {
@@ -232,6 +214,8 @@ func (p *page) signals(r *Run) {
 		p.say("asked for", "%s, by containerd's client (kubelet in a cluster)", strings.Join(r.Signals, ", then "))
 	}
 	switch s := r.Sender; {
+	case s != nil && s.PID == 0:
+		p.say("sent by", "the kernel itself")
 	case s != nil:
 		said := fmt.Sprintf("%s (pid %d", s.Comm, s.PID)
 		if s.UID != nil {

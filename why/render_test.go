@@ -86,6 +86,7 @@ var cases = map[string]struct {
 	"oom-node":      {document(run(why.EndedOOM, 137, time.Hour, oomKilled("node", "init"), func(r *why.Run) { r.OOM.LimitBytes = nil; r.Restarts = new(7) })), why.Options{}},
 	"oom-tier-c": {document(run(why.EndedOOM, 137, time.Hour, oomKilled("unknown", ""), func(r *why.Run) {
 		r.OOM.Kinds, r.OOM.Candidates, r.OOM.LimitBytes = nil, nil, nil
+		r.Verdict.Tier = "C"
 		r.Lacks("kinds", "a ledger of tier C does not see them")
 		r.Lacks("candidates", "a ledger of tier C does not see them")
 		r.Lacks("lineage", "a ledger of tier C does not see it")
@@ -211,6 +212,6 @@ func ExampleDocument_Write() {
 	//   ended at     2026-01-02 03:03:05 UTC
 	//   asked for    SIGTERM, by containerd's client (kubelet in a cluster)
 	//   memory       limit 64.0Mi, request 32.0Mi, peak 60.0Mi (94% of the limit)
-	//   what to do   Look who had the container stopped: a failed liveness probe, an
-	//                eviction, a rollout or a deletion (kubectl describe pod).
+	//   what to do   Find out who had the container stopped: a failed liveness probe,
+	//                an eviction, a rollout or a deletion (kubectl describe pod).
 }

@@ -26,8 +26,12 @@ func (p *page) victims(r *Run) {
 		return
 	}
 	name := "victim"
-	if !r.OOMKilled() {
-		p.say("OOM before", "%s ago, which did not end the container: %s", text.Ago(p.now.Sub(e.Time)), limitText(e.Cause, e))
+	switch {
+	case r.OOMKilled():
+	case r.Verdict == nil && !r.Running:
+		p.say("OOM kill", "%s ago: %s. Whether this kill ended the container is not known.", text.Ago(p.now.Sub(e.Time)), limitText(r, e.Cause))
+	default:
+		p.say("OOM before", "%s ago, which did not end the container: %s", text.Ago(p.now.Sub(e.Time)), limitText(r, e.Cause))
 	}
 	for i, v := range e.Victims {
 		if i == maxCandidates && !p.Wide {
@@ -71,6 +75,9 @@ func victimSizes(v *Victim) string {
 		return "its size is not known"
 	}
 	said := text.Size(*v.RSS)
+	if v.Swap > 0 {
+		said += ", and " + text.Size(v.Swap) + " in swap"
+	}
 	if v.Anon != nil && v.File != nil && v.Shmem != nil {
 		said += fmt.Sprintf(": anonymous %s, file %s, shared %s", text.Size(*v.Anon), text.Size(*v.File), text.Size(*v.Shmem))
 	}

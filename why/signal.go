@@ -21,6 +21,9 @@ func SignalName(n int) string {
 // statusOfSignal is what a shell and containerd add to a signal's number.
 const statusOfSignal = 128
 
+// statusKilled is the exit status that stands for SIGKILL.
+const statusKilled = statusOfSignal + 9
+
 // SignalOfStatus returns the name of the signal that an exit status stands for, "" if
 // the status stands for none.
 func SignalOfStatus(status int) string { return signals[status-statusOfSignal] }

@@ -40,6 +40,9 @@ type Exit struct {
 	// Status is the true exit status, Reported the status that containerd was given.
 	Status   int `json:"status"`
 	Reported int `json:"reported_status"`
+	// StatusUnknown is true if nobody has the status, since the shim died before init.
+	// Status is 137 then.
+	StatusUnknown bool `json:"status_unknown,omitempty"`
 	// Acked reports whether containerd had acked the TaskOOM, if one was due.
 	Acked   bool        `json:"acked"`
 	Verdict oom.Verdict `json:"verdict"`

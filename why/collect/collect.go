@@ -4,10 +4,12 @@ package collect
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
 )
@@ -91,7 +93,7 @@ func Build(q Query, s *Sources, now time.Time) why.Document {
 		}
 	}
 	d.Runs = append(d.Runs, s.eventRuns(q, known)...)
-	slices.SortStableFunc(d.Runs, newest)
+	why.Sort(d.Runs)
 	if len(d.Runs) > why.MaxRuns {
 		d.Omitted = len(d.Runs) - why.MaxRuns
 		d.Runs = d.Runs[:why.MaxRuns]
@@ -100,24 +102,6 @@ func Build(q Query, s *Sources, now time.Time) why.Document {
 		d.Runs[i].Advise()
 	}
 	return d
-}
-
-// newest orders runs: those that run first, then by the end.
-func newest(a, b why.Run) int {
-	return cmp.Compare(end(b), end(a))
-}
-
-func end(r why.Run) int64 {
-	switch {
-	case r.Running:
-		return 1<<63 - 1
-	case r.EndedAt != nil:
-		return r.EndedAt.UnixNano()
-	case r.OOM != nil:
-		return r.OOM.Time.UnixNano()
-	default:
-		return 0
-	}
 }
 
 func podOf(p *exits.Pod) *why.Pod {
@@ -139,20 +123,30 @@ func (s *Sources) exitRun(e *exits.Exit, now time.Time) why.Run {
 	at := e.At.UTC()
 	r := why.Run{
 		Pod: podOf(e.Pod), Container: why.Container{ID: e.ID, Namespace: e.Namespace}, PID: e.Pid,
-		EndedAt: &at, Status: &e.Status, Verdict: verdictOf(e), Memory: memoryOf(e.Memory),
+		EndedAt: &at, Verdict: verdictOf(e), Memory: memoryOf(e.Memory),
 	}
 	if e.Pod != nil {
 		r.Container.Name, r.Container.Image = e.Pod.Container, e.Pod.Image
 	}
-	if e.Reported != e.Status {
+	if e.StatusUnknown {
+		if v := &e.Verdict; v.Rule == oom.RuleNothingKnown || v.Rule == oom.RuleExec { // decided by the status
+			r.Verdict = nil
+			r.Lacks("verdict", "the shim died before the container, and no OOM kill explains the end")
+		}
+		r.Lacks("exit_status", fmt.Sprintf("the shim died before the container: containerd was given %d", e.Reported))
+	} else {
+		r.Status = &e.Status
+	}
+	if e.Reported != e.Status || e.StatusUnknown {
 		r.Reported = &e.Reported
 	}
 	for _, signal := range e.Stops {
 		r.Signals = append(r.Signals, why.SignalName(signal))
 	}
 	sender(&r, e)
-	r.OOM = eventOf(&e.Verdict)
+	r.OOM = eventOf(e)
 	s.addEvent(&r, at)
+	limitOf(&r, &e.Verdict)
 	s.addRecent(&r, e, now)
 	switch {
 	case e.Memory == nil:

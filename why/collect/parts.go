@@ -2,6 +2,7 @@ package collect
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,6 +52,8 @@ func sender(r *why.Run, e *exits.Exit) {
 		r.Lacks("sender", "senders of SIGKILL alone are recorded; the program may have sent this signal to itself")
 	case v.Evidence != ledger:
 		r.Lacks("sender", "no ledger was in force")
+	case v.Sent == oom.Yes:
+		r.Lacks("sender", "a process sent init a SIGKILL, and the record of the process is gone")
 	case v.Sent == oom.No:
 		r.Lacks("sender", "no other process has sent init a SIGKILL: init has exited with 137 itself")
 	default:
@@ -80,19 +83,69 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 	killed := r.Verdict != nil && r.Verdict.Kills > 0
 	switch {
 	case r.OOM == nil && (killed || r.OOMKilled()):
-		r.Lacks("oom_event", cmp.Or(s.NoEvents, "no record of an OOM event names this container any more"))
+		r.Lacks("oom_event", s.noEvent(r))
 	case r.OOM == nil:
 		return
 	}
-	detail := cmp.Or(s.Detail, "the ledger has not recorded it")
-	if r.OOM != nil && r.OOM.Tier == tierC {
-		detail = "a ledger of tier C does not see it"
+	s.lacksDetail(r)
+}
+
+// noEvent says why the OOM event of a run is not known.
+func (s *Sources) noEvent(r *why.Run) string {
+	if r.Verdict != nil && r.Verdict.Evidence != ledger {
+		return "no ledger was in force: the counters of a cgroup name no process"
 	}
-	if r.OOM != nil && len(r.OOM.Kinds) == 0 {
+	return cmp.Or(s.NoEvents, "no record of an OOM event names this container any more")
+}
+
+// lacksDetail says why the OOM event of a run, if there is one, lacks details.
+func (s *Sources) lacksDetail(r *why.Run) {
+	e := r.OOM
+	if e == nil {
+		return
+	}
+	detail := cmp.Or(s.Detail, "the ledger has not recorded it")
+	switch {
+	case e.Tier == tierC:
+		detail = "a ledger of tier C does not see it"
+	case r.Verdict != nil && !r.OOMKilled():
+		detail = "a verdict keeps this only of the OOM kill that ended the container"
+	}
+	if len(e.Kinds) == 0 {
 		r.Lacks("kinds", detail)
 	}
-	if r.OOM != nil && len(r.OOM.Candidates) == 0 {
+	if len(e.Candidates) == 0 {
 		r.Lacks("candidates", detail)
+	}
+	for _, v := range e.Victims {
+		switch {
+		case v.Lineage != "" || v.Init:
+		case e.Tier == tierC:
+			r.Lacks("lineage", "a ledger of tier C does not see the ancestors of a process")
+		default:
+			r.Lacks("lineage", "the ancestors of the process are not on record")
+		}
+	}
+}
+
+// limitOf names the cgroup whose limit was exceeded where the cause does not say whose
+// cgroup it is, or says why that is not known.
+func limitOf(r *why.Run, v *oom.Verdict) {
+	if v.Cause != oom.CauseUnknown {
+		return
+	}
+	if n := len(v.Victims); n > 0 && r.OOM != nil && v.Victims[n-1].Limit != 0 {
+		last := v.Victims[n-1]
+		r.OOM.LimitOf = cmp.Or(r.OOM.LimitOf, last.LimitPath, fmt.Sprintf("cgroup %d (removed)", last.Limit))
+		return
+	}
+	switch {
+	case v.Evidence != ledger:
+		r.Lacks("cause", "no ledger was in force, and the counters of the cgroups do not say it")
+	case v.Tier == tierC:
+		r.Lacks("cause", "a ledger of tier C does not see it")
+	default:
+		r.Lacks("cause", "the ledger has no record of this kill any more")
 	}
 }
 
@@ -134,9 +187,10 @@ func (s *Sources) addRecent(r *why.Run, e *exits.Exit, now time.Time) {
 	r.Recent = n
 }
 
-// eventOf returns the newest OOM event of a verdict, with the victims that the verdict
-// names; nil where the evidence only counted.
-func eventOf(v *oom.Verdict) *why.OOMEvent {
+// eventOf returns the newest OOM event of an exit's verdict, with the victims that the
+// verdict names; nil where the evidence only counted.
+func eventOf(x *exits.Exit) *why.OOMEvent {
+	v := &x.Verdict
 	if len(v.Victims) == 0 {
 		return nil
 	}
@@ -147,8 +201,8 @@ func eventOf(v *oom.Verdict) *why.OOMEvent {
 			continue
 		}
 		e.Victims = append(e.Victims, why.Victim{
-			PID: one.PID, Comm: one.Comm, Init: one.Lineage == oom.LineageInit, Lineage: string(one.Lineage),
-			RSS: new(one.Anon + one.File + one.Shmem), Anon: &one.Anon, File: &one.File, Shmem: &one.Shmem,
+			PID: one.PID, Comm: one.Comm, Init: one.Lineage == oom.LineageInit || one.PID == x.Pid, Lineage: string(one.Lineage),
+			RSS: new(one.Anon + one.File + one.Shmem), Anon: &one.Anon, File: &one.File, Shmem: &one.Shmem, Swap: one.Swap,
 		})
 	}
 	e.Killed = len(e.Victims)

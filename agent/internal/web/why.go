@@ -77,7 +77,10 @@ func forOwner(d *why.Document) {
 			continue
 		}
 		e := *r.OOM
-		e.LimitOf = ""
+		if e.LimitOf != "" {
+			r.Lacks("cause", "the agent names a cgroup outside of the pod with --page-all alone")
+			e.LimitOf = ""
+		}
 		e.Victims = slices.Clone(e.Victims)
 		for j := range e.Victims {
 			v := &e.Victims[j]

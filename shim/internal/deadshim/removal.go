@@ -167,7 +167,7 @@ func (r *Removal) spool(ctx context.Context, l *last) {
 	e := exits.Exit{
 		ID: r.ID, Namespace: namespace, Boot: l.rec.Boot, Pid: l.rec.Pid, StartTicks: l.rec.StartTicks, Pod: exits.PodOf(sp.Annotations),
 		At: l.exit.At, Status: l.exit.Status, Reported: reported(l.exit.Status, l.rec), Acked: l.rec.Delivered, Verdict: *l.rec.Verdict,
-		Stops: exits.Signals(l.rec.Stops),
+		Stops: exits.Signals(l.rec.Stops), StatusUnknown: l.exit.StatusUnknown,
 	}
 	if !e.Worth() {
 		return

@@ -1,0 +1,88 @@
+package why
+
+import (
+	"slices"
+	"time"
+)
+
+// OOMKilled reports whether the OOM killer ended a run that is shown in full.
+func (d *Document) OOMKilled(previous bool) bool {
+	for _, shown := range d.shown(previous) {
+		if shown.full.OOMKilled() {
+			return true
+		}
+	}
+	return false
+}
+
+// shown is what a page has of one container: a run in full, the older runs, and the run
+// that goes on, nil if none does or if full is this run.
+type shown struct {
+	full    *Run
+	running *Run
+	earlier []*Run
+}
+
+// shown returns the runs by container. Shown in full is the newest run that has ended, of
+// a container without such a run the run that goes on. previous leaves out the newest run
+// of each container.
+func (d *Document) shown(previous bool) (all []shown) {
+	for _, runs := range d.byContainer() {
+		if previous {
+			runs = runs[1:]
+		}
+		var s shown
+		if len(runs) > 1 && runs[0].Running {
+			s.running, runs = runs[0], runs[1:]
+		}
+		if len(runs) > 0 {
+			s.full, s.earlier = runs[0], runs[1:]
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// byContainer returns the runs of each container, in the document's order.
+func (d *Document) byContainer() [][]*Run {
+	var order []string
+	byName := map[string][]*Run{}
+	for i := range d.Runs {
+		r := &d.Runs[i]
+		key := r.Container.ID
+		if r.Pod != nil {
+			key = r.Pod.Namespace + "/" + r.Pod.Name + "/" + r.Container.Name
+		}
+		if byName[key] == nil {
+			order = append(order, key)
+		}
+		byName[key] = append(byName[key], r)
+	}
+	all := make([][]*Run, 0, len(order))
+	for _, key := range order {
+		all = append(all, byName[key])
+	}
+	return all
+}
+
+// Sort puts the newest runs first: those that go on, then by the end.
+func Sort(runs []Run) {
+	slices.SortStableFunc(runs, func(a, b Run) int { return b.end().Compare(a.end()) })
+}
+
+// end returns when a run ended: the zero time if that is not known.
+func (r *Run) end() time.Time {
+	switch {
+	case r.Running:
+		return time.Unix(1<<62, 0)
+	case r.EndedAt != nil:
+		return *r.EndedAt
+	case r.OOM != nil:
+		return r.OOM.Time
+	default:
+		return time.Time{}
+	}
+}
+
+// HasPrevious reports whether a container has a run before its newest.
+func (d *Document) HasPrevious() bool { return len(d.shown(true)) > 0 }
