@@ -17,6 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/metrics"
 	"github.com/oomwitness/oomwitness/agent/internal/notify"
+	"github.com/oomwitness/oomwitness/agent/internal/otlp"
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/agent/internal/web"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -48,6 +49,9 @@ type Options struct {
 	// MetricsAddress is where metrics, API and page are, HealthAddress where probes are
 	// answered alone; "" for nowhere.
 	MetricsAddress, HealthAddress string
+	// OTLPEndpoint is the URL to which an OpenTelemetry collector gets records, as
+	// [OTLPEndpoint] returns it; "" for none.
+	OTLPEndpoint string
 	// Page serves the page and the API beside the metrics; PageAll shows also what is
 	// the node's own.
 	Page, PageAll bool
@@ -83,7 +87,8 @@ type Kubernetes struct {
 type Agent struct {
 	o        Options
 	pipeline *pipeline
-	kube     *notify.Kube // nil without Kubernetes
+	kube     *notify.Kube   // nil without Kubernetes
+	export   *otlp.Exporter // nil without OpenTelemetry
 	history  *web.History
 	exits    *store.Exits
 	metrics  *metrics.Metrics
@@ -95,9 +100,10 @@ func New(o Options) (*Agent, error) {
 	if err := cgroups.CheckRoots(o.Kubelet.Roots); err != nil {
 		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
-	a := &Agent{o: o, history: &web.History{}, exits: store.OpenExits(store.ExitsOptions{
-		Dir: o.StateDir, Spool: exits.DefaultDir, Warn: func(err error) { o.Log.Warn(err) },
-	})}
+	a := &Agent{o: o, history: &web.History{}}
+	a.exits = store.OpenExits(store.ExitsOptions{
+		Dir: o.StateDir, Spool: exits.DefaultDir, Warn: func(err error) { o.Log.Warn(err) }, Out: a.exited,
+	})
 	a.metrics = metrics.New(metrics.Options{
 		Version: o.Version, Commit: o.Commit, SeriesTTL: o.SeriesTTL, MaxSeries: o.MaxSeries,
 		Health: a.health, Queues: a.queues,
@@ -113,6 +119,12 @@ func New(o Options) (*Agent, error) {
 		}
 		c.pods, c.tracked = a.kube.Pods, a.kube.Queue
 		c.beside = append(c.beside, a.kube.Run)
+	}
+	if o.OTLPEndpoint != "" {
+		if a.export, err = exporter(&o, a.metrics); err != nil {
+			return nil, err
+		}
+		c.export = a.export
 	}
 	a.pipeline = newPipeline(c)
 	return a, nil
@@ -132,6 +144,20 @@ func connect(o *Options, count deliver.Counter) (*notify.Kube, error) {
 		Node: o.Node, Annotation: k.Annotation, Label: k.Label, Causes: strings.Join(k.Causes, ","),
 		Evict: k.Evict, EvictEvery: k.EvictEvery, DryRun: k.DryRun, Count: count, Log: o.Log,
 	})
+}
+
+// exporter prepares OpenTelemetry.
+func exporter(o *Options, count *metrics.Metrics) (*otlp.Exporter, error) {
+	return otlp.New(otlp.Options{
+		Endpoint: o.OTLPEndpoint, Node: o.Node, Kubernetes: o.Kubernetes != nil, Version: o.Version, Count: count.Records, Log: o.Log,
+	})
+}
+
+// exited exports the end of a container, if the end is not too old to be reported.
+func (a *Agent) exited(e *exits.Exit) {
+	if a.export != nil && time.Since(e.At) <= maxAge {
+		a.export.TakeExit(e)
+	}
 }
 
 // Run works until ctx ends, or a part of the agent can't go on. It is called once.
@@ -156,6 +182,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		a.o.Log.WithField("address", listener.Addr().String()).Info("serves " + l.what)
 		parts.Go(func() { cancel(l.serve(ctx, listener)) })
+	}
+	if a.export != nil {
+		a.export.Start()
+		defer a.export.Close()
 	}
 	err := a.pipeline.run(ctx)
 	if err == nil && ctx.Err() != nil {
@@ -188,9 +218,12 @@ func (a *Agent) health() events.Health {
 	return h
 }
 
-func (a *Agent) queues() []metrics.Queue {
-	if a.kube == nil {
-		return nil
+func (a *Agent) queues() (list []metrics.Queue) {
+	if a.kube != nil {
+		list = append(list, metrics.Queue{Name: "kubernetes", Length: a.kube.Queue.Waiting(), Capacity: deliver.MaxTasks})
 	}
-	return []metrics.Queue{{Name: "kubernetes", Length: a.kube.Queue.Waiting(), Capacity: deliver.MaxTasks}}
+	if a.export != nil {
+		list = append(list, metrics.Queue{Name: "otlp", Length: a.export.Waiting(), Capacity: otlp.MaxWaiting})
+	}
+	return list
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/notify"
+	"github.com/oomwitness/oomwitness/agent/internal/otlp"
 )
 
 // DefaultKubeletRoots are taken where kubelet's --cgroup-root can't be learned: kubelet's
@@ -44,3 +45,7 @@ func CheckLabel(pair string) error {
 	_, err := notify.ParseLabel(pair)
 	return err
 }
+
+// OTLPEndpoint returns the value for Options.OTLPEndpoint: of a flag, or of the variables
+// of the OpenTelemetry specification where the flag is "". "" is for no export.
+func OTLPEndpoint(flag string) (string, error) { return otlp.Endpoint(flag) }

@@ -35,6 +35,9 @@ type config struct {
 	// may be nil.
 	consumers []events.Consumer
 	tracked   events.Tracked
+	// export gets the OOM events that are reported to log and Kubernetes, and none that is
+	// only counted. It may be nil.
+	export events.Consumer
 	// beside are run beside, and have ended when the position is closed.
 	beside []func(ctx context.Context)
 	// log receives a line for every OOM event and for what goes wrong.
@@ -269,6 +272,9 @@ func (p *pipeline) deliverAlike(list []events.OOMEvent, old bool) {
 		} else {
 			p.logSilent()
 			logOOMEvent(p.c.log, &list[i])
+			if p.c.export != nil {
+				p.c.export.Take(list[i])
+			}
 		}
 		for _, c := range p.c.consumers {
 			c.Take(list[i])

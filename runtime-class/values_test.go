@@ -92,6 +92,9 @@ var changes = map[string]change{
 	},
 	"agent.page":               agent(`false`, "- --page=false"),
 	"agent.pageAll":            agent(`true`, "- --page-all=true"),
+	"agent.otlp.endpoint":      agent(`"http://c:4318"`, "- --otlp-endpoint=http://c:4318"),
+	"agent.otlp.headersSecret": agent(`"heads"`, "valueFrom: {secretKeyRef: {name: heads, key: headers}}"),
+	"agent.otlp.caSecret":      agent(`"trust"`, "- {name: OTEL_EXPORTER_OTLP_CERTIFICATE, value: /etc/oomwitness/otlp/ca.crt}"),
 	"agent.seriesTTL":          agent(`"3h"`, "- --series-ttl=3h"),
 	"agent.maxSeries":          agent(`7`, "- --max-series=7"),
 	"agent.mark.annotation":    agent(`"example.org/a=b"`, "- --victim-annotation=example.org/a=b"),
@@ -249,6 +252,7 @@ func TestRefusedValues(t *testing.T) {
 		"runtimeClass.name": `"Upper"`, "api.port": `6443`,
 		"agent.port": `"8080"`, "agent.logLevel": `"trace"`, "agent.mark.label": `"noequals"`, "agent.mark.causes": `["galaxy"]`,
 		"agent.seriesTTL": `"soon"`, "agent.maxSeries": `0`, "agent.memoryLimit": `"lots"`, "agent.unknown": `1`,
+		"agent.otlp.endpoint": `"collector:4317"`, "agent.otlp.caSecret": `"A b"`,
 	} {
 		t.Run(path, func(t *testing.T) {
 			_, err := helm(t, templateArgs(map[string]string{path: value})...)

@@ -28,6 +28,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	eventsDesc  = desc("events_total", "OOM events by how far they came on their way to Kubernetes, and why no further.", "stage", "reason")
 	markedDesc  = desc("marked_victims_total", "Pods to be marked or evicted after an OOM event, by what became of it.", "stage", "reason")
+	recordsDesc = desc("otlp_records_total", "Log records for an OpenTelemetry collector, by what became of them.", "stage", "reason")
 	killsDesc   = desc("oom_kills_total", "Processes that the OOM killer ended, by whose limit fired and the container; see the documentation for how long a series is kept.", "cause", "namespace", "pod", "container")
 	victimsDesc = desc("oom_victims_total", "Processes that the OOM killer ended, by whose limit fired.", "cause")
 
@@ -50,7 +51,7 @@ var (
 // Describe sends the descriptions of all metrics.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		eventsDesc, markedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
+		eventsDesc, markedDesc, recordsDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
 		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, skippedDesc, lengthDesc, roomDesc,
 	} {
 		to <- d
@@ -117,6 +118,9 @@ func (c collector) counters() (list []prometheus.Metric) {
 	}
 	for key, n := range m.marked {
 		list = append(list, counter(markedDesc, n, string(key.stage), string(key.reason)))
+	}
+	for key, n := range m.records {
+		list = append(list, counter(recordsDesc, n, string(key.stage), string(key.reason)))
 	}
 	shown := 0
 	m.kills.each(now, func(key killKey, s series) {

@@ -60,6 +60,7 @@ type Metrics struct {
 	victims map[oom.Cause]uint64
 	events  map[outcomeKey]uint64
 	marked  map[outcomeKey]uint64
+	records map[outcomeKey]uint64 // for OpenTelemetry
 	kills   kills
 }
 
@@ -84,7 +85,7 @@ func New(o Options) *Metrics {
 	now := time.Now()
 	m := &Metrics{
 		registry: prometheus.NewPedanticRegistry(), o: o,
-		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{},
+		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{}, records: map[outcomeKey]uint64{},
 		kills: newKills(o.SeriesTTL, o.MaxSeries, now),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "oomwitness_kill_to_event_seconds",
@@ -104,6 +105,10 @@ func New(o Options) *Metrics {
 		m.events[outcomeKey{stage: stage}] = 0
 	}
 	m.marked[outcomeKey{stage: deliver.Marked}] = 0
+	m.Records(deliver.Reported, deliver.None, 0)
+	for _, reason := range []deliver.Reason{deliver.QueueFull, deliver.Refused, deliver.Unavailable} {
+		m.Records(deliver.Skipped, reason, 0)
+	}
 	m.registry.MustRegister(m.delay, collector{m}, buildInfo(o),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewGoCollector())
@@ -187,6 +192,13 @@ func (m *Metrics) Mark(stage deliver.Stage, reason deliver.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.marked[outcomeKey{stage, reason}]++
+}
+
+// Records counts what became of n records for OpenTelemetry.
+func (m *Metrics) Records(stage deliver.Stage, reason deliver.Reason, n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records[outcomeKey{stage, reason}] += uint64(n) //nolint:gosec // a number of records is not below 0
 }
 
 // ReportDelay is the time from a kill to the Event that has it. A clock that was set

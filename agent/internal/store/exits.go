@@ -35,6 +35,7 @@ type Exits struct {
 	path string
 	tail spool.Tail
 	warn func(error)
+	out  func(*spool.Exit)
 
 	// mu guards what follows. It is held for a look at memory only.
 	mu      sync.Mutex
@@ -54,12 +55,14 @@ type ExitsOptions struct {
 	Dir, Spool string
 	// Warn is called once for each kind of trouble.
 	Warn func(error)
+	// Out, if not nil, gets each exit that no agent has read before. Out must not block.
+	Out func(*spool.Exit)
 }
 
 // OpenExits returns the Exits that an agent before this one has kept.
 func OpenExits(o ExitsOptions) *Exits {
 	s := &Exits{
-		path: filepath.Join(o.Dir, exitsName), tail: spool.Tail{Dir: o.Spool}, warn: o.Warn,
+		path: filepath.Join(o.Dir, exitsName), tail: spool.Tail{Dir: o.Spool}, warn: o.Warn, out: o.Out,
 		known: map[spool.Key]bool{}, owners: map[string]int{},
 	}
 	list, damaged, err := s.load()
@@ -113,6 +116,11 @@ func (s *Exits) read() {
 	added := s.add(list)
 	if len(added) > 0 {
 		err = errors.Join(err, s.write(added))
+	}
+	for i := range added {
+		if s.out != nil {
+			s.out(&added[i])
+		}
 	}
 	s.trouble(err)
 }

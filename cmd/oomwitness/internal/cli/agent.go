@@ -20,6 +20,8 @@ The agent reports each OOM event by
   page         / and /api/v1/events at the same address, unless --page=false. The
                node's own processes and paths are there only with --page-all
   Kubernetes   an Event on the pod, or on the Node for victims in no pod
+  OTLP         a log record for each victim, and for each end of a container, to the
+               OpenTelemetry collector of --otlp-endpoint
 
 If a limit above the container's limit was the cause, another node may be better for the
 pod. For the causes of --mark-causes the agent marks the pod by an annotation or a label

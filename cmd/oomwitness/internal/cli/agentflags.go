@@ -35,6 +35,7 @@ type agentFlags struct {
 	evictEvery                       time.Duration
 
 	metricsAddress, healthAddress string
+	otlpEndpoint                  string
 	page, pageAll                 bool
 	seriesTTL                     time.Duration
 	maxSeries                     int
@@ -75,6 +76,8 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 		"address of metrics, API and page; auto: "+metricsInCluster+" in Kubernetes, else "+metricsOnNode+"; empty for none")
 	flags.StringVar(&f.healthAddress, "health-address", "",
 		"address of /healthz and /readyz alone, for probes, such as :8081; empty for none")
+	flags.StringVar(&f.otlpEndpoint, "otlp-endpoint", "",
+		"URL of an OpenTelemetry collector, such as http://collector:4318, which gets OOM kills and ends of containers as log records (default: $OTEL_EXPORTER_OTLP_ENDPOINT; without both, none)")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
 	flags.BoolVar(&f.pageAll, "page-all", false, "show the node's processes and paths on page and API")
 	flags.DurationVar(&f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long a container's series of the metrics is kept after its last kill")
@@ -98,6 +101,9 @@ func (f *agentFlags) check() error {
 		errs = append(errs, whycli.OneOf("mark-causes", cause, agent.CauseNames()...))
 	}
 	if _, err := f.memoryBytes(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := agent.OTLPEndpoint(f.otlpEndpoint); err != nil {
 		errs = append(errs, err)
 	}
 	if f.qps <= 0 || f.burst <= 0 {

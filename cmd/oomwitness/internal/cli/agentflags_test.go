@@ -25,7 +25,7 @@ func TestAgentFlags(t *testing.T) {
 	for _, arg := range []string{
 		"--state-dir=here", "--address=here", "--dir=here", "--lock-dir=", "--log-level=loud", "--log-level=trace", "--log-format=xml",
 		"--kubernetes=maybe", "--mark-causes=node,moon", "--memory-limit=much", "--memory-limit=-1", "--kube-api-qps=0",
-		"--kube-api-burst=-1", "--series-ttl=0s", "--max-series=0", "--evict-every=0s", "--victim-annotation=a", "--victim-label=a=b/c",
+		"--kube-api-burst=-1", "--series-ttl=0s", "--max-series=0", "--evict-every=0s", "--otlp-endpoint=collector:4317", "--victim-annotation=a", "--victim-label=a=b/c",
 	} {
 		name, _, _ := bytes.Cut([]byte(arg[2:]), []byte("="))
 		require.ErrorContains(t, parsed(t, arg).check(), string(name), arg)

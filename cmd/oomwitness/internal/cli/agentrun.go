@@ -51,11 +51,15 @@ func (f *agentFlags) options(log *logrus.Logger) (agent.Options, error) {
 	if err != nil {
 		return agent.Options{}, fmt.Errorf("find the node's name: %w", err)
 	}
+	endpoint, err := agent.OTLPEndpoint(f.otlpEndpoint)
+	if err != nil {
+		return agent.Options{}, err
+	}
 	b := thisBuild()
 	o := agent.Options{
 		Dir: f.dir, LockDir: f.lockDir, StateDir: f.stateDir, Containerd: f.address, Kubelet: f.kubelet.options(),
 		Node: cmp.Or(f.nodeName, os.Getenv(nodeNameEnv), host), MetricsAddress: f.listenAddress(), HealthAddress: f.healthAddress,
-		Page: f.page, PageAll: f.pageAll, SeriesTTL: f.seriesTTL, MaxSeries: f.maxSeries,
+		OTLPEndpoint: endpoint, Page: f.page, PageAll: f.pageAll, SeriesTTL: f.seriesTTL, MaxSeries: f.maxSeries,
 		Version: b.Version, Commit: b.Commit, Log: log,
 	}
 	if !f.wantsKubernetes() {
