@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/oom"
@@ -33,7 +35,7 @@ func promtool(t *testing.T, args ...string) {
 }
 
 func TestAlerts(t *testing.T) {
-	promtool(t, "check", "rules", "chart/files/alerts.yaml")
+	promtool(t, "check", "rules", "chart/files/rules.yaml", "chart/files/alerts.yaml")
 	promtool(t, "test", "rules", "alerts.test.yaml")
 }
 
@@ -42,17 +44,67 @@ type rule struct {
 	Annotations         map[string]string
 }
 
+// rules are those of both files.
 func rules(t *testing.T) (list []rule) {
 	t.Helper()
-	text, err := os.ReadFile("chart/files/alerts.yaml")
-	require.NoError(t, err)
+	for _, name := range []string{"rules", "alerts"} {
+		text, err := os.ReadFile("chart/files/" + name + ".yaml")
+		require.NoError(t, err)
+		list = append(list, groups(t, text)...)
+	}
+	require.Len(t, list, 20)
+	return list
+}
+
+func groups(t *testing.T, text []byte) (list []rule) {
+	t.Helper()
 	var file struct{ Groups []struct{ Rules []rule } }
 	require.NoError(t, yaml.Unmarshal(text, &file))
 	for _, group := range file.Groups {
 		list = append(list, group.Rules...)
 	}
-	require.Len(t, list, 15)
 	return list
+}
+
+// TestPrometheusRule: the operator gets what the files have, and on request no alert.
+func TestPrometheusRule(t *testing.T) {
+	for _, alerts := range []bool{true, false} {
+		text := render(t, map[string]string{
+			"agent.enabled": "true", "agent.prometheusRule.create": "true", "agent.prometheusRule.alerts": fmt.Sprint(alerts),
+		})
+		_, text, found := strings.Cut(text, "kind: PrometheusRule\n")
+		require.True(t, found)
+		text, _, _ = strings.Cut(text, "\n---\n")
+		var object struct{ Spec any }
+		require.NoError(t, sigsyaml.Unmarshal([]byte(text), &object))
+		spec, err := json.Marshal(object.Spec)
+		require.NoError(t, err)
+		got := groups(t, spec)
+		want := rules(t)
+		if !alerts {
+			want = slices.DeleteFunc(want, func(r rule) bool { return r.Alert != "" })
+		}
+		require.Equal(t, want, got)
+	}
+}
+
+// recordName is level:metric:operations, as Prometheus recommends.
+var recordName = regexp.MustCompile(`^[a-z]+:[a-z_]+:[a-z0-9]+$`)
+
+// TestEveryRecordIsTested, has a name by the convention, and is documented.
+func TestEveryRecordIsTested(t *testing.T) {
+	tests, err := os.ReadFile("alerts.test.yaml")
+	require.NoError(t, err)
+	doc, err := os.ReadFile("../docs/agent.md")
+	require.NoError(t, err)
+	for _, r := range rules(t) {
+		if r.Record == "" {
+			continue
+		}
+		require.Regexp(t, recordName, r.Record)
+		require.Contains(t, string(doc), r.Record)
+		require.Regexp(t, `- expr: .*\b`+r.Record+`\b`, string(tests))
+	}
 }
 
 // TestEveryAlertIsTested, and its runbook is there.
@@ -106,7 +158,7 @@ func expressions(t *testing.T) (list []string) {
 			require.True(t, apart && p.ID != other.ID, "%s over %s", p.Title, other.Title)
 		}
 		for _, target := range p.Targets {
-			list = append(list, strings.NewReplacer("$__rate_interval", "4m", "$__range", "24h", "$instance", ".*", "$namespace", ".*").Replace(target.Expr))
+			list = append(list, strings.NewReplacer("$__rate_interval", "4m", "$__range", "24h", "$instance", ".*", "$namespace", ".*", "$node", ".*").Replace(target.Expr))
 		}
 	}
 	return list
@@ -125,13 +177,31 @@ func TestDashboard(t *testing.T) {
 	promtool(t, "check", "rules", path)
 }
 
-var metricName = regexp.MustCompile(`\b(?:oomwitness[_:][a-z0-9_:]+|process_[a-z_]+|up)\b`)
+// words of PromQL that are no metric: by, on and what follows in parentheses, strings,
+// selectors and ranges are taken out before.
+var (
+	notNames = regexp.MustCompile(`"(?:\\.|[^"\\])*"|\{[^{}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)`)
+	function = regexp.MustCompile(`\b[a-z_0-9]+\s*\(`)
+	operator = regexp.MustCompile(`\b(?:and|or|unless|offset|bool|by|without|on|[0-9]+[smhdw]?)\b`)
+	anyName  = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`)
+)
+
+// metrics are the names of the metrics that a query asks for.
+func metrics(expr string) []string {
+	for _, other := range []*regexp.Regexp{notNames, function, operator} {
+		expr = other.ReplaceAllString(expr, " ")
+	}
+	return anyName.FindAllString(expr, -1)
+}
 
 // TestNamesThatThereAre: rules and dashboard ask for nothing that the agent does not
 // have, and no rule is left unused.
 func TestNamesThatThereAre(t *testing.T) {
 	there := exposed(t)
 	there["up"] = true
+	for _, name := range []string{"container_oom_events_total", "rate"} { // what the check is for
+		require.Equal(t, []string{name}, metrics("sum by (pod) (increase("+name+`{job="x"}[5m] offset 1h)) > 0`))
+	}
 	var used []string
 	for _, r := range rules(t) {
 		used = append(used, r.Expr)
@@ -139,20 +209,19 @@ func TestNamesThatThereAre(t *testing.T) {
 			there[r.Record] = true
 		}
 	}
-	all := strings.Join(append(used, expressions(t)...), "\n")
-	for _, name := range metricName.FindAllString(all, -1) {
-		require.True(t, there[name], name)
+	used = append(used, expressions(t)...)
+	asked := map[string]bool{}
+	for _, expr := range used {
+		names := metrics(expr)
+		require.NotEmpty(t, names, expr)
+		for _, name := range names {
+			require.True(t, there[name], "%s in %s", name, expr)
+			asked[name] = true
+		}
 	}
 	for _, r := range rules(t) {
-		require.Contains(t, all, orWord(r.Record, "up"))
+		require.True(t, r.Record == "" || asked[r.Record], "%s is used by nobody", r.Record)
 	}
-}
-
-func orWord(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // exposed are the names of an agent's metrics, as the registry has them.

@@ -128,6 +128,7 @@ var changes = map[string]change{
 	"agent.serviceMonitor.interval": part("serviceMonitor", `"8s"`, "interval: 8s"),
 	"agent.serviceMonitor.labels":   part("serviceMonitor", `{"team":"z"}`, "team: z"),
 	"agent.prometheusRule.create":   agent(`true`, "kind: PrometheusRule"),
+	"agent.prometheusRule.alerts":   {value: `false`, with: map[string]string{"agent.enabled": "true", "agent.prometheusRule.create": "true"}},
 	"agent.prometheusRule.labels":   part("prometheusRule", `{"role":"alerts"}`, "role: alerts"),
 	"agent.dashboard.create":        agent(`true`, `grafana_dashboard: "1"`),
 	"agent.dashboard.labels":        part("dashboard", `{"found":"here"}`, "found: here"),
