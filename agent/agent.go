@@ -112,8 +112,8 @@ func New(o Options) (*Agent, error) {
 		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log,
 		consumers: []events.Consumer{a.metrics, a.history}, beside: []func(context.Context){a.exits.Run},
 	}
+	var err error
 	if o.Kubernetes != nil {
-		var err error
 		if a.kube, err = connect(&o, a.metrics); err != nil {
 			return nil, err
 		}
