@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// budget gives the numbers of budget.txt, by name.
+// budget returns the numbers of budget.txt, by name.
 func budget(t *testing.T) map[string]int64 {
 	t.Helper()
 	f, err := os.Open("budget.txt")

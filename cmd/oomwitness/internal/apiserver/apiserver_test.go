@@ -92,7 +92,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestErrors: those that the commands tell apart come as they are.
+// TestErrors: errors that the commands distinguish keep their kind.
 func TestErrors(t *testing.T) {
 	for reason, is := range map[metav1.StatusReason]func(error) bool{
 		metav1.StatusReasonNotFound: apierrors.IsNotFound, metav1.StatusReasonConflict: apierrors.IsConflict,

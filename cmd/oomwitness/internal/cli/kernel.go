@@ -51,9 +51,9 @@ func (p *pins) check() error {
 	return absolute("dir", p.dir, "lock-dir", p.lockDir)
 }
 
-// hinted adds what the operator can do to an error of package bpf. Errors of
-// permission name the missing capability already.
-func hinted(err error) error {
+// withAdvice adds what the operator can do to an error of package bpf. Errors of
+// permission already name the missing capability.
+func withAdvice(err error) error {
 	switch {
 	case errors.Is(err, bpf.ErrPermission) && os.Geteuid() != 0:
 		err = fmt.Errorf("%w; run this as root", err)

@@ -72,7 +72,7 @@ func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string, ownPIDs 
 	_, before := k.meta(p.dir)
 	st, err := k.load(bpf.Options{Dir: p.dir, LockDir: p.lockDir, Tier: want, OwnPIDs: ownPIDs})
 	if err != nil {
-		return hinted(refused(st, err))
+		return withAdvice(refused(st, err))
 	}
 	l := loaded{
 		Schema: 1, Action: actionOf(st, before), Tier: st.Tier.String(), ABI: st.ABI, Version: st.Version,
@@ -202,7 +202,7 @@ A second unload is no error. The shim loads the ledger again at the start of the
 func (k kernel) unloaded(p pins) (string, error) {
 	_, before := k.meta(p.dir)
 	if err := k.unload(p.dir, p.lockDir); err != nil {
-		return "", hinted(err)
+		return "", withAdvice(err)
 	}
 	if errors.Is(before, bpf.ErrAbsent) {
 		return "no ledger was loaded in " + p.dir, nil

@@ -179,7 +179,7 @@ func (k kernel) loaded() (string, error) {
 	}
 	st, err := k.load(bpf.Options{})
 	if err != nil {
-		return "", hinted(refused(st, err))
+		return "", withAdvice(refused(st, err))
 	}
 	verb := map[bool]string{true: "loaded the ledger", false: "the ledger is loaded already"}[st.Loaded]
 	return fmt.Sprintf("%s: tier %s", verb, cmp.Or(st.Tier.String(), "unknown")), nil

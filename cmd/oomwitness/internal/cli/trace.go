@@ -181,14 +181,14 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	if f.follow {
 		ring, failed := b.Ring()
 		if failed != nil {
-			return hinted(busy(failed))
+			return withAdvice(busy(failed))
 		}
 		defer closing(ring, &err)
 		live, records = ring, ring.Past
 	}
 	past, err := records()
 	if err != nil {
-		return hinted(err)
+		return withAdvice(err)
 	}
 	stderr := sticky{w: cmd.ErrOrStderr()}
 	warn := func(err error) { stderr.printf("warning: %v\n", err) }

@@ -1,6 +1,6 @@
-// Package cluster takes oomwitness off a cluster: it refuses while pods use it, or
-// evicts them if told so, has every node remove its part, and says which nodes did
-// not.
+// Package cluster takes oomwitness off a cluster. It refuses while pods use the shim, or
+// evicts these pods with --drain. It has every node remove its part, and names the nodes that
+// did not.
 package cluster
 
 import (
@@ -55,7 +55,7 @@ type Removal struct {
 	Drain bool
 	// Patience is how long all may take.
 	Patience time.Duration
-	// Say tells the operator how it goes.
+	// Say prints progress for the operator.
 	Say func(format string, args ...any)
 }
 
@@ -93,7 +93,7 @@ func (r *Removal) Run(ctx context.Context) (err error) {
 	return r.left(ctx)
 }
 
-// turn gives the DaemonSet's pods another action, all nodes at once.
+// turn changes the action of the DaemonSet's pods, on all nodes at once.
 func (r *Removal) turn(ctx context.Context, action string) (*appsv1.DaemonSet, error) {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{ActionAnnotation: action}},

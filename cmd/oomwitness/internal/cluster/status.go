@@ -91,7 +91,7 @@ func (s *Status) node(node *corev1.Node, pod *corev1.Pod, set *appsv1.DaemonSet)
 	return n
 }
 
-// without says why a node has no pod, as far as that can be told.
+// without returns why a node has no pod, as far as the objects show it.
 func without(node *corev1.Node, set *appsv1.DaemonSet) string {
 	for key, value := range set.Spec.Template.Spec.NodeSelector {
 		if node.Labels[key] != value {

@@ -23,8 +23,8 @@ type Instance struct {
 	// Config is the main configuration file, Address the socket. Root and State are
 	// containerd's folders.
 	Config, Address, Root, State string
-	// Told reports whether the containerd that runs was told to read Config.
-	Told bool
+	// ConfigNamed says that the command line of the running containerd names Config.
+	ConfigNamed bool
 	// Path are the folders where this containerd looks for programs.
 	Path []string
 	// Unit is the systemd unit that the process belongs to, "" where none is known.
@@ -82,14 +82,14 @@ func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 	env := environment(root.Text(dir + "/environ"))
 	instance = Instance{
 		PID: pid, Config: flags["config"], Address: flags["address"], Root: flags["root"], State: flags["state"],
-		Told: flags["config"] != "", Path: SystemPath, Unit: unitOf(root.Text(dir + "/cgroup")),
+		ConfigNamed: flags["config"] != "", Path: SystemPath, Unit: unitOf(root.Text(dir + "/cgroup")),
 	}
 	if value := env["PATH"]; value != "" {
 		instance.Path = strings.Split(value, ":")
 	}
 	instance.Program = program(root, dir, words[0], env)
 	instance.fill(root)
-	instance.ConfigVariable = instance.Told && env["CONTAINERD_CONFIG"] == instance.Config && unitNamesVariable(root, instance.Unit)
+	instance.ConfigVariable = instance.ConfigNamed && env["CONTAINERD_CONFIG"] == instance.Config && unitNamesVariable(root, instance.Unit)
 	return instance, ""
 }
 

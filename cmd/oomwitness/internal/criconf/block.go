@@ -67,7 +67,7 @@ func blockBody(text []byte) string {
 }
 
 // Foreign returns the lines in the block of a file that install did not write.
-// Where it cannot be told which ones they are, it returns all lines of the block.
+// If these lines cannot be identified, it returns all lines of the block.
 func Foreign(text []byte) []string {
 	if _, _, found := findBlock(text); !found {
 		return nil

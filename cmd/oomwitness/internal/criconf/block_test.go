@@ -36,7 +36,7 @@ func TestForeign(t *testing.T) {
 		require.Equal(t, test.want, find([]byte(test.text)), name)
 	}
 	changed := criconf.Foreign([]byte(strings.Replace(string(block), "SystemdCgroup = true", "SystemdCgroup = false", 1)))
-	require.Contains(t, changed, "SystemdCgroup = false", "all lines, where it cannot be told which")
+	require.Contains(t, changed, "SystemdCgroup = false", "all lines, if they cannot be identified")
 	require.Contains(t, changed, "runtime_path = '"+shim+"'")
 	require.NotEmpty(t, criconf.Foreign([]byte(strings.Replace(string(block), "sha256", "md5", 1))))
 	require.NotEmpty(t, criconf.DropinForeign([]byte(strings.Replace(string(dropin), "sha256", "md5", 1))))

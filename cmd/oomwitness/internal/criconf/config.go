@@ -142,7 +142,7 @@ func merge(into map[string]map[string]any, handler string, settings map[string]a
 	}
 }
 
-// resolve gives the pattern of an import as an absolute path, relative ones
+// resolve returns the pattern of an import as an absolute path, relative ones
 // being below the importing file's directory.
 func resolve(parent, pattern string) string {
 	pattern = filepath.Clean(pattern)
@@ -152,7 +152,7 @@ func resolve(parent, pattern string) string {
 	return pattern
 }
 
-// covers says whether file imports target. As in containerd, only a pattern
+// covers reports whether file imports target. As in containerd, only a pattern
 // with a * is a pattern.
 func (file File) covers(target string) bool {
 	for _, pattern := range file.Imports {
@@ -174,7 +174,7 @@ func (file File) covers(target string) bool {
 type Config struct {
 	// Path is the main file's path as seen from inside the root.
 	Path string
-	// Exists says whether there is a main file. Without one containerd runs
+	// Exists reports whether there is a main file. Without one containerd runs
 	// on its built-in configuration and imports nothing.
 	Exists bool
 	// Files are the main file and the imported ones, in the order in which
@@ -242,15 +242,14 @@ func (file File) expand(root rootfs.Dir) ([]string, error) {
 	return out, nil
 }
 
-// Covers says whether containerd includes the file target.
+// Covers reports whether containerd includes the file target.
 func (c Config) Covers(target string) bool {
 	return slices.ContainsFunc(c.Files, func(file File) bool { return file.covers(target) })
 }
 
-// ImportHint says, in words for the operator, what makes containerd include
-// the files of dir, with a drop-in of a version. It ends with the line itself, to be
-// pasted.
-func (c Config) ImportHint(dir string, version int) string {
+// ImportAdvice returns advice for the operator: what to change so that containerd includes
+// the files of dir, with a drop-in of a version. The advice ends with the line to paste.
+func (c Config) ImportAdvice(dir string, version int) string {
 	imports := []string{filepath.Join(dir, "*.toml")}
 	if !c.Exists {
 		return fmt.Sprintf("create %s with these two lines:\n    version = %d\n    imports = [%q]", c.Path, version, imports[0])
@@ -267,7 +266,7 @@ func (c Config) ImportHint(dir string, version int) string {
 	return fmt.Sprintf("in %s, %s:\n    imports = [%s]", c.Path, what, strings.Join(quoted, ", "))
 }
 
-// Runtime gives the settings of a CRI runtime handler, all files together,
+// Runtime returns the settings of a CRI runtime handler, all files together,
 // and the last file that names it; nil and "" where none does.
 func (c Config) Runtime(handler string) (map[string]any, string) {
 	var (
@@ -283,7 +282,7 @@ func (c Config) Runtime(handler string) (map[string]any, string) {
 	return all[handler], from
 }
 
-// CRIDisabled gives the file that switches the CRI plugin off, or "".
+// CRIDisabled returns the file that switches the CRI plugin off, or "".
 func (c Config) CRIDisabled() string {
 	for _, file := range c.Files {
 		for _, plugin := range file.Disabled {

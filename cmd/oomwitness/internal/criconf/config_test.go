@@ -82,7 +82,7 @@ func TestLoadErrors(t *testing.T) {
 	config, err := load(t, nil)
 	require.NoError(t, err)
 	require.False(t, config.Exists)
-	require.Contains(t, config.ImportHint("/etc/containerd/conf.d", 2), "create /etc/containerd/config.toml")
+	require.Contains(t, config.ImportAdvice("/etc/containerd/conf.d", 2), "create /etc/containerd/config.toml")
 
 	for name, test := range map[string]struct{ main, want string }{
 		"bad TOML":       {"version = 3\nimports = [", "line 2"},
@@ -98,9 +98,9 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// TestImportHint: the hint ends with a line that can be pasted by itself, and takes
-// the place of a list that is there.
-func TestImportHint(t *testing.T) {
+// TestImportAdvice: the advice ends with a line to paste. The line replaces a list that is
+// there.
+func TestImportAdvice(t *testing.T) {
 	for main, want := range map[string]string{
 		"version = 2":             "in /etc/containerd/config.toml, above the first table, add this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\"]",
 		"version = 2\nimports=[]": "in /etc/containerd/config.toml, replace imports and its list by this line:\n    imports = [\"/etc/containerd/conf.d/*.toml\"]",
@@ -108,7 +108,7 @@ func TestImportHint(t *testing.T) {
 	} {
 		config, err := load(t, map[string]string{"etc/containerd/config.toml": main})
 		require.NoError(t, err)
-		require.Equal(t, want, config.ImportHint("/etc/containerd/conf.d", 2))
+		require.Equal(t, want, config.ImportAdvice("/etc/containerd/conf.d", 2))
 	}
 }
 
@@ -177,7 +177,7 @@ func FuzzParse(f *testing.F) {
 		config := criconf.Config{Path: file.Path, Exists: true, Files: []criconf.File{file}}
 		config.Covers(dropin)
 		config.CRIDisabled()
-		require.NotEmpty(t, config.ImportHint("/x", 3))
+		require.NotEmpty(t, config.ImportAdvice("/x", 3))
 		systemd, _ := config.SystemdCgroup()
 		out, err := criconf.Dropin{
 			Version: 3, Handler: "oomwitness", Shim: "/bin/" + criconf.ShimName, SystemdCgroup: systemd, Runc: config.Runc(),

@@ -215,12 +215,12 @@ func sum(body []byte) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// Ours says whether install wrote the file.
+// Ours reports whether install wrote the file.
 func Ours(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(marker))
 }
 
-// Altered says whether a file of ours was changed after install wrote it.
+// Altered reports whether a file of ours was changed after install wrote it.
 func Altered(data []byte) bool {
 	head, body, found := strings.Cut(string(data), sumPrefix)
 	want, body, ok := strings.Cut(body, "\n")
@@ -269,7 +269,7 @@ func (file File) Starts(shim string) bool {
 	return false
 }
 
-// OptionSystemdCgroup gives the cgroup driver that a file has for handler.
+// OptionSystemdCgroup returns the cgroup driver that a file has for handler.
 func (file File) OptionSystemdCgroup(handler string) bool {
 	value, _ := table(file.Runtimes[handler], "options")["SystemdCgroup"].(bool)
 	return value

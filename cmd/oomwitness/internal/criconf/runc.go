@@ -1,6 +1,6 @@
 package criconf
 
-// Runc gives the settings of the node's runc handler that ours takes over,
+// Runc returns the settings of the node's runc handler that ours takes over,
 // nil where there is none or it is not really runc.
 func (c Config) Runc() map[string]any {
 	runc, _ := c.Runtime("runc")
@@ -10,7 +10,7 @@ func (c Config) Runc() map[string]any {
 	return runc
 }
 
-// SystemdCgroup gives the value that the runc handler has. set is false where
+// SystemdCgroup returns the value that the runc handler has. set is false where
 // no file has a runc handler; a handler that does not mention it has
 // containerd's default, false.
 func (c Config) SystemdCgroup() (value, set bool) {

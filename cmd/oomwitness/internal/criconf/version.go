@@ -14,7 +14,7 @@ const (
 	createdVersion = 2
 )
 
-// Version gives what the main file says, 0 where it says nothing or is not
+// Version returns what the main file says, 0 where it says nothing or is not
 // there.
 func (c Config) Version() int {
 	if len(c.Files) == 0 {

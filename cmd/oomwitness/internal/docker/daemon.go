@@ -84,8 +84,8 @@ func Validate(ctx context.Context, binary string, args []string, config string) 
 }
 
 // ProgramVersion asks the dockerd program of a root for its version. The program's path is
-// as seen from inside the root. Of a program that cannot be run, as one for another
-// machine, the version is what the linker was told.
+// as seen from inside the root. If the program cannot be run, because it is
+// for another machine, the version comes from the flags of the linker.
 func ProgramVersion(ctx context.Context, root rootfs.Dir, program string) (Version, error) {
 	out, err := root.Run(ctx, rootfs.Program{Path: program}, "--version")
 	if err != nil {

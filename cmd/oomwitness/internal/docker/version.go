@@ -22,7 +22,7 @@ func ParseVersion(text string) (Version, error) {
 	return v, nil
 }
 
-// Way is how a dockerd can be told to start the shim.
+// Way is a way to make a dockerd start the shim.
 type Way int
 
 const (
@@ -34,7 +34,7 @@ const (
 	ByConfig
 )
 
-// Way returns how a dockerd of this version can be told. Docker before 23.0 refuses a
+// Way returns the way for a dockerd of this version. Docker before 23.0 refuses a
 // runtime that its configuration does not name (getRuntime in daemon/runtime_unix.go of
 // 20.10.24). Docker 23.0 takes a type, but its types.Runtime has no runtimeType: it ignores
 // the key in daemon.json and runs the container with the stock shim. Docker 24.0 has it.

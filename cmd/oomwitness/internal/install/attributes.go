@@ -48,7 +48,7 @@ func sized(read func([]byte) (int, error)) ([]byte, error) {
 	return data[:max(0, size)], err
 }
 
-// set gives a file the attributes that it has not yet.
+// set sets the attributes that a file does not have yet.
 func (a attributes) set(file *os.File) error {
 	for name, value := range a {
 		have, err := sized(func(into []byte) (int, error) { return unix.Fgetxattr(int(file.Fd()), name, into) })

@@ -32,8 +32,8 @@ func (o Options) checkBinDir() error {
 	return fmt.Errorf("--bin-dir %s: its file system is %s: use --bin-dir %s", o.BinDir, why, binDirs[works])
 }
 
-// unusable returns why a folder takes no program that runs, "" where the folder does, or
-// where that cannot be told.
+// unusable returns why a program in the folder would not run, "" if a program would, or if
+// that is not known.
 func (o Options) unusable(dir string) string {
 	// The folders that are missing are made in the lowest that is there.
 	for ; dir != "/"; dir = path.Dir(dir) {

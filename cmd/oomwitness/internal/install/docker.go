@@ -11,7 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
 
-// DockerOptions say how dockerd is told of the shim.
+// DockerOptions are the options of the registration with dockerd.
 type DockerOptions struct {
 	// Wanted makes Uninstall leave the registration with containerd's CRI plugin, and the
 	// shim if that is there.

@@ -17,7 +17,7 @@ import (
 // programDirs are where systemd looks for programs (systemd.exec(5), PATH).
 var programDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// dockerd is the dockerd to be told of the shim.
+// dockerd is the dockerd with which the shim is registered.
 type dockerd struct {
 	// config is its configuration file as seen from inside the root.
 	config string
@@ -72,7 +72,7 @@ func (o Options) findDockerd() (dockerd, error) {
 	return d, nil
 }
 
-// way finds out dockerd's version, and refuses one that cannot be told of a shim.
+// way reads dockerd's version, and refuses a version that can start no other shim.
 func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Way, error) {
 	var err error
 	if o.Root.Running() {

@@ -30,7 +30,7 @@ func bytesSource(data []byte) source {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }
 
-// same says whether the file at target has this content already.
+// same reports whether the file at target has this content already.
 func (s source) same(target string) (bool, error) {
 	want, err := s()
 	if err != nil {
@@ -196,7 +196,7 @@ func (o Options) running() ([]string, error) {
 }
 
 // otherName reports whether a process has another name than the shim, to which the
-// kernel gives the first 15 bytes of its file's name (proc_pid_comm(5)).
+// kernel returns the first 15 bytes of its file's name (proc_pid_comm(5)).
 func otherName(process string) bool {
 	name, err := os.ReadFile(filepath.Join(process, "comm"))
 	return err == nil && strings.TrimSpace(string(name)) != criconf.ShimName[:15]

@@ -87,7 +87,7 @@ func (o Options) otherConfig(located containerd.Located) error {
 		running = located.Others
 	}
 	for _, i := range running {
-		if i.CRI && i.Told && o.Root.Resolve(i.Config) != o.Root.Resolve(o.MainConfig) {
+		if i.CRI && i.ConfigNamed && o.Root.Resolve(i.Config) != o.Root.Resolve(o.MainConfig) {
 			return fmt.Errorf("containerd runs with the configuration %s, and not %s: name it with --containerd-config %s, "+
 				"or go on all the same with --force", i.Config, o.MainConfig, i.Config)
 		}

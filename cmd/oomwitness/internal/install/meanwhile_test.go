@@ -40,7 +40,7 @@ func TestOtherConfig(t *testing.T) {
 	o := Options{Root: rootfs.Dir(t.TempDir()), MainConfig: "/etc/containerd/config.toml"}
 	require.NoError(t, os.Symlink("/etc/containerd", filepath.Join(string(o.Root), "link")))
 	reads := func(config string) containerd.Located {
-		return containerd.Located{Instance: containerd.Instance{PID: 7, CRI: true, Told: config != "", Config: config}}
+		return containerd.Located{Instance: containerd.Instance{PID: 7, CRI: true, ConfigNamed: config != "", Config: config}}
 	}
 	for _, config := range []string{"", "/etc/containerd/config.toml", "/link/config.toml"} {
 		require.NoError(t, o.otherConfig(reads(config)), config)

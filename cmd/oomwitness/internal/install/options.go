@@ -56,7 +56,7 @@ type Options struct {
 	// Shim is the binary to copy, a path outside Root; "" is the one beside
 	// this executable.
 	Shim string
-	// Docker says how dockerd is told of the shim.
+	// Docker has the options of the registration with dockerd.
 	Docker DockerOptions
 	// Root is the tree to work in.
 	Root rootfs.Dir
@@ -124,7 +124,7 @@ func (r *Result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// Changed says whether any file differs from before.
+// Changed reports whether any file differs from before.
 func (r *Result) Changed() bool {
 	for _, action := range r.Actions {
 		switch action.Verb {
@@ -216,8 +216,8 @@ func (o Options) systemdCgroup(config criconf.Config) (value bool, why string, e
 		"it has to agree with kubelet's cgroupDriver, --systemd-cgroup sets it", value, has), nil
 }
 
-// systemd says whether systemd is PID 1, or, in a tree that is not running,
-// whether it would be.
+// systemd reports whether systemd is PID 1, or, in a tree that is not running,
+// whether systemd would be PID 1.
 func (o Options) systemd() bool {
 	if !o.Root.Running() {
 		return o.Root.Exists("/usr/lib/systemd/systemd") || o.Root.Exists("/lib/systemd/systemd")
@@ -230,21 +230,21 @@ func (o Options) systemd() bool {
 
 // shimSource finds the binary to copy and makes sure that it is one.
 func (o Options) shimSource() (string, error) {
-	source, hint := o.Shim, ""
+	source, advice := o.Shim, ""
 	if source == "" {
 		self, err := os.Executable()
 		if err != nil {
 			return "", fmt.Errorf("find the shim beside this command: %w", err)
 		}
 		source = filepath.Join(filepath.Dir(self), criconf.ShimName)
-		hint = "; name the binary with --shim PATH"
+		advice = "; name the binary with --shim PATH"
 	}
 	info, err := os.Stat(source)
 	if err != nil {
-		return "", fmt.Errorf("shim: %w%s", err, hint)
+		return "", fmt.Errorf("shim: %w%s", err, advice)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("shim %s: has to be a file%s", source, hint)
+		return "", fmt.Errorf("shim %s: has to be a file%s", source, advice)
 	}
 	head := make([]byte, 4)
 	file, err := os.Open(source)

@@ -15,7 +15,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// registration is how the node's containerd is told of the shim.
+// registration is the registration of the shim with the node's containerd.
 type registration struct {
 	daemon containerd.Daemon
 	// dropin is the text of the drop-in, nil where there has to be none.
@@ -111,11 +111,11 @@ func (o Options) planDropin(p *plan) error {
 	}
 	if !o.EditConfig && o.Restart {
 		return fmt.Errorf("--restart-containerd: containerd would not read %s: use --edit-config, which keeps a backup, or by hand: %s",
-			o.ConfDir, p.config.ImportHint(o.ConfDir, version))
+			o.ConfDir, p.config.ImportAdvice(o.ConfDir, version))
 	}
 	if !o.EditConfig {
 		p.notes = append(p.notes, fmt.Sprintf("containerd does not read %s yet: use --edit-config, which keeps a backup, or by hand: %s",
-			o.ConfDir, p.config.ImportHint(o.ConfDir, version)))
+			o.ConfDir, p.config.ImportAdvice(o.ConfDir, version)))
 		return nil
 	}
 	r.settings = handler.Settings()

@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
-// restartTime bounds how long containerd may take to answer with what it was told.
+// restartTime limits the wait until containerd answers with its new configuration.
 const restartTime = 2 * time.Minute
 
 // finish has containerd read its configuration if asked, else says what to do. wanted

@@ -75,7 +75,7 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, before, files(t, rootfs.Dir(dir)))
 }
 
-// fakeSystemd is a service manager that fails if told so.
+// fakeSystemd is a service manager that fails with an error of the test.
 type fakeSystemd struct {
 	asked []string
 	fail  error

@@ -15,7 +15,7 @@ const SettingsPath = config.DefaultPath
 // settingsMarker begins every settings file of ours.
 const settingsMarker = "# Written by \"oomwitness node setup\"; changes made here are lost.\n"
 
-// settingsState says whether there are settings, and whether they are ours.
+// settingsState reports whether there are settings, and whether they are ours.
 func (o Options) settingsState() (there, ours bool, err error) {
 	data, err := o.Root.ReadFile(SettingsPath)
 	if errors.Is(err, fs.ErrNotExist) {

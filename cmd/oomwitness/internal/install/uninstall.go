@@ -100,7 +100,7 @@ func (e *RunningError) Running() string {
 	return fmt.Sprintf("%d shims run (pids %s)", len(e.Pids), strings.Join(e.Pids, ", "))
 }
 
-// otherShim gives the shim of a drop-in of ours if it is not the one at path.
+// otherShim returns the shim of a drop-in of ours if it is not the one at path.
 func otherShim(data []byte, handler, path string) string {
 	file, err := criconf.Parse("", bytes.TrimSpace(data))
 	if err != nil {

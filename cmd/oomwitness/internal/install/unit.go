@@ -69,7 +69,7 @@ func execWord(word string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`).Replace(word) + `"`
 }
 
-// wantsUnit says whether the unit is to be installed.
+// wantsUnit reports whether the unit is to be installed.
 func (o Options) wantsUnit() (bool, error) {
 	switch o.SystemdUnit {
 	case "true", "false":
@@ -97,7 +97,7 @@ func (o Options) planUnit() (bool, error) {
 	return true, nil
 }
 
-// unitState says whether there is a unit, and refuses one that install did not
+// unitState reports whether there is a unit, and refuses one that install did not
 // write.
 func (o Options) unitState(name string) (there bool, err error) {
 	data, err := o.Root.ReadFile(o.unitPath(name))
@@ -204,7 +204,7 @@ func (o Options) unitFiles() ([]string, error) {
 	return files, nil
 }
 
-// HasUnit says whether a systemd unit was among what was done.
+// HasUnit reports whether a systemd unit was among what was done.
 func (r *Result) HasUnit() bool {
 	for _, action := range r.Actions {
 		if base := path.Base(action.Path); base == UnitName || base == variableName {

@@ -59,7 +59,7 @@ func hold(name string) (string, error) {
 	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
 }
 
-// BPFMounted says whether the BPF file system is on /sys/fs/bpf. One that a
+// BPFMounted reports whether the BPF file system is on /sys/fs/bpf. One that a
 // container mounts there is its own, and ends with it.
 func BPFMounted() bool {
 	var fs unix.Statfs_t

@@ -46,7 +46,7 @@ type Node struct {
 	// Patience bounds each wait: for systemd, for containerd to come back, for shims
 	// to end.
 	Patience time.Duration
-	// Say tells the operator what was done.
+	// Say prints for the operator what was done.
 	Say func(format string, args ...any)
 }
 
@@ -92,7 +92,7 @@ func (n *Node) Setup(ctx context.Context) error {
 // or where containerd would not read it, gets its files back and is unsupported.
 func (n *Node) installed(ctx context.Context) (install.Result, error) {
 	result, err := install.Install(ctx, n.Install)
-	n.told(result)
+	n.report(result)
 	_, missing := errors.AsType[*install.MissingError](err)
 	switch {
 	case err == nil:
@@ -111,7 +111,7 @@ func (n *Node) installed(ctx context.Context) (install.Result, error) {
 func (n *Node) undo(result *install.Result) error {
 	before := len(result.Actions)
 	err := result.Undo()
-	n.told(install.Result{Actions: result.Actions[before:]})
+	n.report(install.Result{Actions: result.Actions[before:]})
 	return err
 }
 
@@ -281,13 +281,13 @@ func (n *Node) uninstall(ctx context.Context) error {
 			}
 			return running.Error(), nil
 		}
-		n.told(result)
+		n.report(result)
 		return "", err
 	})
 }
 
-// told says what install did.
-func (n *Node) told(result install.Result) {
+// report prints what install did.
+func (n *Node) report(result install.Result) {
 	for _, action := range result.Actions {
 		n.Say("%-9s %s", action.Verb, action.Path)
 	}

@@ -43,7 +43,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 func (c Checker) answers() Finding {
 	const name = "containerd"
 	reads := c.Containerd.Config
-	if c.Containerd.Told && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
+	if c.Containerd.ConfigNamed && c.ContainerdVersion == "" && c.Root.Resolve(reads) != c.Root.Resolve(c.ContainerdConfig) {
 		return bad(Fail, name, "name it with --containerd-config "+reads,
 			"answers at %s, and runs with the configuration %s, not %s", c.Address, reads, c.ContainerdConfig)
 	}

@@ -16,8 +16,8 @@ import (
 // stockShim is the shim that a Docker before 23.0 has containerd start.
 const stockShim = "containerd-shim-runc-v2"
 
-// docker looks at Docker, where there is one: whether it can be told of the shim, and
-// whether it was. Docker is optional, so what is missing is a warning.
+// docker checks Docker, if there is one: whether Docker can start the shim, and whether the
+// shim is registered. Docker is optional, so that a missing part is a warning.
 func (c Checker) docker(ctx context.Context) []Finding {
 	const name = "docker"
 	config := cmp.Or(c.DockerConfig, docker.DefaultConfig)

@@ -8,7 +8,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// ledger says whether the kernel's record is kept, and whether it is whole.
+// ledger reports whether the kernel's record is kept, and whether it is whole.
 func ledger(meta bpf.Meta, err error) Finding {
 	const (
 		name = "ledger"

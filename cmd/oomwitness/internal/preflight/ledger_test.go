@@ -85,13 +85,13 @@ func TestHooksInForce(t *testing.T) {
 		symbols string
 		want    string
 	}{
-		"A":              {bpf.TierA, "", "tier A in force: attached by fentry and raw tracepoints"},
-		"B":              {bpf.TierB, kprobes, "\nnot tier A: this kernel has no fentry (register_ftrace_direct)"},
-		"B where A may":  {bpf.TierB, fentries, "\nnot tier A: refused or not asked for, oomwitness load --tier A says which"},
-		"C":              {bpf.TierC, killers, "\nnot tier B: this kernel has no kprobes (register_kprobe)"},
-		"C where B may":  {bpf.TierC, kprobes, "\nnot tier B: refused or not asked for"},
-		"C, functions":   {bpf.TierC, bare, "\nnot tier A: this kernel does not show the OOM killer's functions"},
-		"C, cannot tell": {bpf.TierC, "", "tier C in force"},
+		"A":             {bpf.TierA, "", "tier A in force: attached by fentry and raw tracepoints"},
+		"B":             {bpf.TierB, kprobes, "\nnot tier A: this kernel has no fentry (register_ftrace_direct)"},
+		"B where A may": {bpf.TierB, fentries, "\nnot tier A: refused or not asked for, oomwitness load --tier A says which"},
+		"C":             {bpf.TierC, killers, "\nnot tier B: this kernel has no kprobes (register_kprobe)"},
+		"C where B may": {bpf.TierC, kprobes, "\nnot tier B: refused or not asked for"},
+		"C, functions":  {bpf.TierC, bare, "\nnot tier A: this kernel does not show the OOM killer's functions"},
+		"C, unknown":    {bpf.TierC, "", "tier C in force"},
 	} {
 		n := newNode(t)
 		n.ledger.Tier = test.tier

@@ -15,7 +15,7 @@ const (
 	firstPIDNamespace    = 0xEFFFFFFC
 )
 
-// namespaces says whether the node is a container itself, as with kind, k3d and Docker in
+// namespaces reports whether the node is a container itself, as with kind, k3d and Docker in
 // Docker, and what decides then. meta is of the loaded ledger, and err why there is none.
 func (c Checker) namespaces(meta bpf.Meta, err error) Finding {
 	const name = "namespaces"

@@ -57,8 +57,8 @@ func (c Checker) registration(merged bool) []Finding {
 		c.Restart())
 }
 
-// shim finds the shim's binary. Missing is a failure only where containerd
-// was told to use it.
+// shim finds the shim's binary. A missing binary is a failure only if it is registered with
+// containerd.
 func (c Checker) shim(registered bool) (string, Finding) {
 	const name = "shim"
 	want := path.Join(c.BinDir, criconf.ShimName)
@@ -112,7 +112,7 @@ func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) F
 	return ok(check, "%s registers %q", name, c.Handler)
 }
 
-// included says whether containerd reads the drop-in.
+// included reports whether containerd reads the drop-in.
 func (c Checker) included(config criconf.Config, err error, dropin string, merged bool) Finding {
 	const name = "imports"
 	switch {
@@ -136,13 +136,13 @@ func (c Checker) included(config criconf.Config, err error, dropin string, merge
 		}
 	}
 	if !config.Exists {
-		return bad(status, name, config.ImportHint(c.ConfDir, version),
+		return bad(status, name, config.ImportAdvice(c.ConfDir, version),
 			"no %s: containerd runs on its built-in configuration and reads no drop-ins", config.Path)
 	}
-	return bad(status, name, config.ImportHint(c.ConfDir, version), "%s does not import %s", config.Path, c.ConfDir)
+	return bad(status, name, config.ImportAdvice(c.ConfDir, version), "%s does not import %s", config.Path, c.ConfDir)
 }
 
-// Restart says whether the running containerd is older than its files.
+// Restart reports whether the running containerd is older than its files.
 func (c Checker) Restart() Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)

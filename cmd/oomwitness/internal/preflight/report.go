@@ -1,4 +1,4 @@
-// Package preflight looks at a node and says whether oomwitness can do its
+// Package preflight looks at a node and reports whether oomwitness can do its
 // work there, and what to do where it cannot.
 package preflight
 

@@ -40,7 +40,7 @@ type node struct {
 	err     error
 	// named is the version that the operator names.
 	named string
-	// reads is the configuration that containerd was told to read.
+	// reads is the configuration that containerd's command line names.
 	reads string
 	check func(string) ([]string, error)
 	// ledger is what is pinned, unread why it can't be read.
@@ -171,7 +171,7 @@ func (n *node) report() preflight.Report {
 	located, err := containerd.Locate(n.t.Context(), n.root, containerd.Wanted{})
 	require.NoError(n.t, err)
 	if n.reads != "" {
-		located.Told, located.Config = true, n.reads
+		located.ConfigNamed, located.Config = true, n.reads
 	}
 	return preflight.Checker{
 		Containerd: located, Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,

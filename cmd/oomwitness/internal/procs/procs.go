@@ -81,8 +81,8 @@ func gained(dir string) bool {
 }
 
 // userIDs returns the real, effective, saved and file system user IDs of a process
-// (proc_pid_status(5)), nil where the process has ended. The owner of its folder does
-// not tell: that is root also for a process of anyone's that cannot be dumped.
+// (proc_pid_status(5)), nil where the process has ended. The owner of the folder
+// in /proc is no substitute: it is root for any process that cannot be dumped.
 func userIDs(dir string) []string {
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {

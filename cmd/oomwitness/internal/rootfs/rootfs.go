@@ -25,12 +25,12 @@ const maxLinks = 40
 // running system.
 type Dir string
 
-// Running says whether d is the running system rather than a tree.
+// Running reports whether d is the running system rather than a tree.
 func (d Dir) Running() bool {
 	return d == "" || filepath.Clean(string(d)) == "/"
 }
 
-// Path gives the real path of the absolute path p as seen from inside d.
+// Path returns the real path of the absolute path p as seen from inside d.
 // Symbolic links are followed inside d, as a process with d as its root would
 // follow them, so that an absolute link in an image never leads to the host.
 // Components that do not exist are kept as they are. With more than 40 links
@@ -102,7 +102,7 @@ func (d Dir) ReadFile(p string) ([]byte, error) {
 }
 
 // Text reads a small kernel file inside d and trims it. A file that cannot be
-// read gives "", which callers take as "the kernel does not say".
+// read returns "", which callers take as "the kernel does not say".
 func (d Dir) Text(p string) string {
 	data, err := d.ReadFile(p)
 	if err != nil {
@@ -111,7 +111,7 @@ func (d Dir) Text(p string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// Exists says whether p is there inside d.
+// Exists reports whether p is there inside d.
 func (d Dir) Exists(p string) bool {
 	_, err := os.Stat(d.Path(p))
 	return err == nil
@@ -131,7 +131,7 @@ func (d Dir) Glob(pattern string) ([]string, error) {
 	return matches, err
 }
 
-// IsExecutable says whether p is a regular file inside d that somebody may
+// IsExecutable reports whether p is a regular file inside d that somebody may
 // execute.
 func (d Dir) IsExecutable(p string) bool {
 	info, err := os.Stat(d.Path(p))

@@ -39,7 +39,7 @@ type AgentNames struct {
 	Address, Boot string
 	// Timeout bounds all questions together; 1 s if 0.
 	Timeout time.Duration
-	// Warn is told when the agent does not answer; may be nil.
+	// Warn gets the error if the agent does not answer; may be nil.
 	Warn func(error)
 
 	asked  bool

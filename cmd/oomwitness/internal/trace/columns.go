@@ -89,7 +89,7 @@ func victimColumn(width int) column {
 	}}
 }
 
-// role is what tells the victim from any process of its container.
+// role returns the role of the victim in its container.
 func role(v *agent.Victim) string {
 	switch {
 	case v.Init:

@@ -79,7 +79,7 @@ func (f Filter) ofPod() bool { return f.Pod != "" || f.Namespace != "" }
 // old says that a record lies before what is shown, without naming it first.
 func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
-// mayShow reports whether an event is asked for, as far as its record tells. The names of
+// mayShow reports whether an event may match the filter, by its record alone. The names of
 // its container and pod may not be known yet.
 func (f Filter) mayShow(e *agent.OOMEvent) bool {
 	v := e.First()

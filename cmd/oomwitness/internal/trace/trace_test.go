@@ -100,7 +100,7 @@ func TestPastThenLive(t *testing.T) {
 	})
 }
 
-// TestLostRecords: what the ring had no room for is told, once.
+// TestLostRecords: one warning reports the records for which the ring had no room.
 func TestLostRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var warnings []string
