@@ -122,7 +122,7 @@ type container struct {
 func (n *node) pod(t *testing.T, label string, change func(*corev1.Pod)) *container {
 	t.Helper()
 	m := &container{pod: fmt.Sprintf("%s-%d", label, serial.Add(1)), name: "app"}
-	kind := faultkit.Kind{Mode: "told"}
+	kind := faultkit.Kind{Mode: "any"}
 	pod := kube.NewPod(m.pod, kube.Class, kube.NewContainer(m.name, faultkit.Limit, kind.Line()...))
 	var err error
 	m.dir, err = faultkit.MakeControl(m.pod)

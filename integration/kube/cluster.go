@@ -135,7 +135,7 @@ func (c *Cluster) DeleteClass(ctx context.Context, name string) error {
 	return nil
 }
 
-// Memory gives what the node has, in bytes.
+// Memory returns the node's memory in bytes.
 func (c *Cluster) Memory(ctx context.Context) (int64, error) {
 	node, err := c.core.Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {

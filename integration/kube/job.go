@@ -34,7 +34,7 @@ func (c *Cluster) CreateJob(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// Job gives it as it is now.
+// Job returns the current state of a Job.
 func (c *Cluster) Job(ctx context.Context, name string) (*batchv1.Job, error) {
 	job, err := c.batch.Jobs(Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

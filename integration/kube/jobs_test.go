@@ -42,8 +42,7 @@ type jobCase struct {
 	want jobfailure.Failure
 }
 
-// TestJobs has Jobs fail in every way, and wants the reason to be told from their
-// conditions alone.
+// TestJobs has Jobs fail in every way. Their conditions alone must identify the reason.
 func TestJobs(t *testing.T) {
 	s := setUp(t)
 	sleep := []string{"/workload", "sleep", "1000000"}
@@ -122,7 +121,7 @@ func (s *suite) job(t *testing.T, name string) *batchv1.Job {
 	return job
 }
 
-// podsOf gives the names of all the pods that a Job ever had.
+// podsOf returns the names of all the pods that a Job ever had.
 func (s *suite) podsOf(job string) (names []string) {
 	for name, sight := range s.Pods() {
 		if sight.Pod.Labels[batchv1.JobNameLabel] == job {

@@ -67,7 +67,7 @@ func (s *suite) class() string {
 	return Class
 }
 
-// serial gives each pod a name of its own.
+// serial numbers the pods: each has a name of its own.
 var serial atomic.Int64
 
 // clear removes all pods.
@@ -94,7 +94,7 @@ type subject struct {
 	container string
 	when      faultkit.Moment
 	dir       string   // of its control
-	pipe      *os.File // to tell it its mode
+	pipe      *os.File // carries the mode
 }
 
 // words says what is shown of an end.
@@ -136,7 +136,7 @@ func (s *suite) judge(t *testing.T, label string, subjects []*subject) {
 		}
 		if first != want || last != want {
 			id := sight.ID(m.container)
-			wrongs = append(wrongs, fmt.Sprintf("%s in %s %s, told at %s: first %s, last %s, want %s\n  %s",
+			wrongs = append(wrongs, fmt.Sprintf("%s in %s %s, ended at %s: first %s, last %s, want %s\n  %s",
 				m.container, m.pod, id, m.when, first, last, want, strings.Join(faultkit.LogOf(id), "\n  ")))
 		}
 	}

@@ -45,22 +45,22 @@ func (s *suite) oomAtOnce(t *testing.T) {
 				subjects = append(subjects, s.pod(t, s.class(), faultkit.KindOOM)...)
 			}
 			require.NoError(t, s.stand(t.Context(), startTime(wave), subjects))
-			s.tellAll(t, subjects)
+			s.endThem(t, subjects)
 			all = append(all, subjects...)
 		})
 	}
 	s.judge(t, fmt.Sprintf("oom at-once=%d", wave), all)
 }
 
-// endAll lets all containers end at the same time, and judges.
+// endAll ends all containers at the same time, and judges.
 func (s *suite) endAll(t *testing.T, label string, subjects []*subject) {
 	t.Helper()
-	s.tellAll(t, subjects)
+	s.endThem(t, subjects)
 	s.judge(t, label, subjects)
 }
 
-// tellAll lets all containers end at the same time, and waits until they have.
-func (s *suite) tellAll(t *testing.T, subjects []*subject) {
+// endThem ends all containers at the same time, and waits until they have ended.
+func (s *suite) endThem(t *testing.T, subjects []*subject) {
 	t.Helper()
 	var wg sync.WaitGroup
 	errs := make([]error, len(subjects))

@@ -42,7 +42,7 @@ func NewContainer(name string, limit int64, command ...string) corev1.Container 
 	}
 }
 
-// MountControl gives a pod's container the folder by which it is told to end.
+// MountControl mounts the folder with the pipe that carries the container's mode.
 func MountControl(pod *corev1.Pod, container int, dir string) {
 	volume := path.Base(dir)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
@@ -109,7 +109,7 @@ func (c *Cluster) Resize(ctx context.Context, pod, container string, limit int64
 	return nil
 }
 
-// Messages gives what the Events of a reason say of a pod.
+// Messages returns the messages of a pod's Events with the given reason.
 func (c *Cluster) Messages(ctx context.Context, pod, reason string) ([]string, error) {
 	events, err := c.core.Events(Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
@@ -139,7 +139,7 @@ func (c *Cluster) EventCount(ctx context.Context, pod, reason string) (int32, er
 	return sum, nil
 }
 
-// Get gives a pod as the API shows it now.
+// Get returns a pod as the API shows it now.
 func (c *Cluster) Get(ctx context.Context, name string) (*corev1.Pod, error) {
 	pod, err := c.core.Pods(Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *Cluster) Get(ctx context.Context, name string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// AllPods gives all pods, as the API shows them now.
+// AllPods returns all pods as the API shows them now.
 func (c *Cluster) AllPods(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := c.core.Pods(Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -124,8 +124,8 @@ func TestOOMGroupOfOne(t *testing.T) {
 	s.judge(t, "oom-group-of-one", both[1:])
 }
 
-// TestResizeKeepsThePolicy gives a container more memory while it runs. kubelet
-// asks for memory.oom.group again with it.
+// TestResizeKeepsThePolicy raises the memory limit of a running container. kubelet then sets
+// memory.oom.group again.
 func TestResizeKeepsThePolicy(t *testing.T) {
 	s := setUp(t)
 	m := s.annotated(t, Class, map[string]string{groupAnnotation: "false"}, kindWorkers)[0]

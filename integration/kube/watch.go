@@ -126,7 +126,7 @@ func (w *Watch) take(event watch.Event) {
 	w.pods[pod.Name] = sight
 }
 
-// Pods gives what has been shown, by name.
+// Pods returns what the API has shown of each pod, by name.
 func (w *Watch) Pods() map[string]*Sight {
 	w.mu.Lock()
 	defer w.mu.Unlock()

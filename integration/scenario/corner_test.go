@@ -12,8 +12,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// TestCorners runs the cases that only the ledger tells apart, and looks at what
-// it has written down of each.
+// TestCorners runs the cases that only the ledger can distinguish, and compares the ledger's
+// record of each.
 func TestCorners(t *testing.T) {
 	r := runner(t)
 	freshLedger(t)

@@ -228,8 +228,8 @@ func TestSwappedVictim(t *testing.T) {
 	require.Greater(t, o.Verdict.Victims[0].Swap, uint64(200*mix.MiB), "%+v", o.Verdict.Victims[0])
 }
 
-// swapOn gives the node a swap file until the test's end. It is on the node's disk: the
-// kernel swaps to no file on tmpfs.
+// swapOn adds a swap file to the node until the test's end. The file is on the node's disk:
+// the kernel swaps to no file on tmpfs.
 func swapOn(t *testing.T, size int64) {
 	t.Helper()
 	f, err := os.CreateTemp("/var/lib", "swap")
