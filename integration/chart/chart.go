@@ -1,10 +1,8 @@
-// Package chart puts the Helm chart into the guest's cluster with the image that
-// "make image" makes, and takes it off again: as an operator does, by kubectl and
-// Helm.
+// Package chart tests the Helm chart in the guest's cluster, with the image of "make image".
+// It installs and uninstalls the chart as an operator does, by kubectl and Helm.
 package chart
 
-// What docs/kubernetes.md tells an operator to type, as it stands there. Helm and
-// kubectl take it from the folder that is the repository's.
+// The commands of docs/kubernetes.md, word for word. They run in the root of the repository.
 const (
 	importImage  = "ctr -n k8s.io images import .cache/image/oomwitness.tar"
 	installChart = "helm install oomwitness runtime-class/chart -n oomwitness --create-namespace --wait --timeout 5m"

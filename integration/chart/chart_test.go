@@ -186,7 +186,7 @@ func TestExamples(t *testing.T) {
 	require.Zero(t, pod(t, "workers").Status.ContainerStatuses[0].RestartCount)
 }
 
-// TestDrain: told so, the uninstall evicts the pods.
+// TestDrain: with uninstall.drain the uninstall evicts the pods.
 func TestDrain(t *testing.T) {
 	images(t)
 	before := state(t)

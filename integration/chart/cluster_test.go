@@ -46,11 +46,11 @@ func try(t *testing.T, stdin, name string, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	err := cmd.Run()
-	told := out.String()
-	if len(told) > 4<<10 {
-		told = told[:4<<10] + "..."
+	printed := out.String()
+	if len(printed) > 4<<10 {
+		printed = printed[:4<<10] + "..."
 	}
-	t.Logf("$ %s %s (%.1fs)\n%s", name, strings.Join(args, " "), time.Since(start).Seconds(), told)
+	t.Logf("$ %s %s (%.1fs)\n%s", name, strings.Join(args, " "), time.Since(start).Seconds(), printed)
 	if err != nil {
 		err = fmt.Errorf("%s %v: %w: %s", name, args, err, &out)
 	}

@@ -210,7 +210,7 @@ func (a *theAgent) withoutCapability(t *testing.T) {
 	require.Equal(t, bpfAlone, strings.Fields(run(t, "grep", "CapEff", fmt.Sprintf("/proc/%d/status", a.pid(t))))[1])
 }
 
-// capabilities gives the agent others.
+// capabilities changes the agent's capabilities.
 func (a *theAgent) capabilities(t *testing.T, add []corev1.Capability) {
 	t.Helper()
 	patch, err := json.Marshal([]map[string]any{
