@@ -10,11 +10,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// startupTaint is what a manifest says to install the chart with.
+// startupTaint matches the flag with which a manifest says to install the chart.
 var startupTaint = regexp.MustCompile(`--set node\.startupTaint=(\S+)`)
 
-// TestAutoscalers: the manifests have the label that the RuntimeClass asks for, and the
-// taint that the chart is told to remove; and the chart takes the taint.
+// TestAutoscalers: the manifests have the label that the RuntimeClass asks for, and a taint.
+// The chart accepts the taint as the one to remove.
 func TestAutoscalers(t *testing.T) {
 	read := func(name string, into any) (taint string) {
 		text, err := os.ReadFile("autoscalers/" + name)

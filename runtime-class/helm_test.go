@@ -45,7 +45,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// render gives the chart's objects as text, with these values set as JSON.
+// render returns the chart's objects as text, with these values set as JSON.
 func render(t *testing.T, values map[string]string) string {
 	t.Helper()
 	text, err := helm(t, templateArgs(values)...)
@@ -118,7 +118,7 @@ type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// one gives the only object of its type, with a name if given.
+// one returns the only object of its type, with a name if given.
 func one[T runtime.Object](t *testing.T, objects []runtime.Object) T {
 	t.Helper()
 	var found []T

@@ -81,7 +81,7 @@ scrape_configs:
 	require.NoError(t, cmd.Start())
 	gone := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it is told to end
+		_ = cmd.Wait() // SIGTERM ends it
 		close(gone)
 	}()
 	t.Cleanup(func() {
@@ -104,8 +104,8 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// wait asks until the answer has the text: another process is asked, which tells
-// nobody when it has scraped.
+// wait repeats the query until the answer has the text: Prometheus sends no event when it has
+// scraped.
 func (p prometheus) wait(t *testing.T, query, want string) {
 	t.Helper()
 	deadline := time.After(2 * time.Minute)

@@ -41,7 +41,7 @@ func Cells(s string) int {
 }
 
 // Cut shortens a text to most cells. It leaves out the middle and keeps more of the end
-// than of the beginning: the end tells the pods of one workload apart.
+// than of the beginning: the names of one workload's pods differ at the end.
 func Cut(s string, most int) string {
 	if Cells(s) <= most {
 		return s
