@@ -1,7 +1,7 @@
-// Package apiserver is what the commands ask of a cluster's API server, and no more.
+// Package apiserver has the requests of the commands to a cluster's API server, and no others.
 //
-// A kubernetes.Clientset has all groups of the API. It would take 27 MB of the
-// program, which each node's agent maps, and register every type at each start.
+// A kubernetes.Clientset has all groups of the API. It would take 27 MB of the program, which
+// each node's agent maps, and register every type at each start.
 package apiserver
 
 import (
@@ -23,15 +23,15 @@ import (
 	"github.com/oomwitness/oomwitness/agent"
 )
 
-// manager is who has changed a field, as the API server notes it.
+// manager is the name under which the API server records changes of fields.
 const manager = "oomwitness"
 
-// Client asks. Its methods may be called concurrently, and give the API server's
-// errors as they are.
+// Client sends requests. Its methods may be called concurrently, and return the API server's
+// errors unchanged.
 type Client struct{ core, apps, node, coordination rest.Interface }
 
-// Connect makes a client of a configuration, which it does not change. It asks
-// nothing of the API server yet.
+// Connect returns a client for a configuration, which it does not change. It sends no request
+// yet.
 func Connect(config *rest.Config) (*Client, error) {
 	c := &Client{}
 	for _, g := range []struct {
@@ -52,55 +52,55 @@ func Connect(config *rest.Config) (*Client, error) {
 	return c, nil
 }
 
-// DaemonSet gets one.
+// DaemonSet returns a DaemonSet.
 func (c *Client) DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error) {
 	set := &appsv1.DaemonSet{}
 	return set, c.apps.Get().Namespace(namespace).Resource("daemonsets").Name(name).Do(ctx).Into(set)
 }
 
-// PatchDaemonSet changes one by a strategic merge patch, and gives it as it is then.
+// PatchDaemonSet changes a DaemonSet by a strategic merge patch, and returns the result.
 func (c *Client) PatchDaemonSet(ctx context.Context, namespace, name string, patch []byte) (*appsv1.DaemonSet, error) {
 	set := &appsv1.DaemonSet{}
 	return set, c.apps.Patch(types.StrategicMergePatchType).Namespace(namespace).Resource("daemonsets").Name(name).
 		VersionedParams(&metav1.PatchOptions{FieldManager: manager}, parameters).Body(patch).Do(ctx).Into(set)
 }
 
-// Pods lists those of a namespace, "" for all.
+// Pods lists the pods of a namespace, "" for all namespaces.
 func (c *Client) Pods(ctx context.Context, namespace string, options metav1.ListOptions) (*corev1.PodList, error) {
 	list := &corev1.PodList{}
 	return list, c.core.Get().Namespace(namespace).Resource("pods").VersionedParams(&options, parameters).Do(ctx).Into(list)
 }
 
-// Nodes lists them.
+// Nodes lists the nodes.
 func (c *Client) Nodes(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
 	list := &corev1.NodeList{}
 	return list, c.core.Get().Resource("nodes").VersionedParams(&options, parameters).Do(ctx).Into(list)
 }
 
-// Node gets one.
+// Node returns a node.
 func (c *Client) Node(ctx context.Context, name string) (*corev1.Node, error) {
 	node := &corev1.Node{}
 	return node, c.core.Get().Resource("nodes").Name(name).Do(ctx).Into(node)
 }
 
-// PatchNode changes one by a merge patch.
+// PatchNode changes a node by a merge patch.
 func (c *Client) PatchNode(ctx context.Context, name string, patch []byte) error {
 	return c.core.Patch(types.MergePatchType).Resource("nodes").Name(name).
 		VersionedParams(&metav1.PatchOptions{FieldManager: manager}, parameters).Body(patch).Do(ctx).Error()
 }
 
-// Lease gets one.
+// Lease returns a Lease.
 func (c *Client) Lease(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
 	return lease, c.coordination.Get().Namespace(namespace).Resource("leases").Name(name).Do(ctx).Into(lease)
 }
 
-// UpdateLease changes one of the version that it has.
+// UpdateLease changes a Lease. It fails if the Lease has another version by now.
 func (c *Client) UpdateLease(ctx context.Context, lease *coordinationv1.Lease) error {
 	return c.coordination.Put().Namespace(lease.Namespace).Resource("leases").Name(lease.Name).Body(lease).Do(ctx).Error()
 }
 
-// RuntimeClasses lists them.
+// RuntimeClasses lists the RuntimeClasses.
 func (c *Client) RuntimeClasses(ctx context.Context) (*nodev1.RuntimeClassList, error) {
 	list := &nodev1.RuntimeClassList{}
 	return list, c.node.Get().Resource("runtimeclasses").Do(ctx).Into(list)
@@ -111,7 +111,7 @@ func (c *Client) Evict(ctx context.Context, e *policyv1.Eviction) error {
 	return c.core.Post().Namespace(e.Namespace).Resource("pods").Name(e.Name).SubResource("eviction").Body(e).Do(ctx).Error()
 }
 
-// codecs and parameters know the types that are sent and come back.
+// codecs and parameters know the types of requests and answers.
 var (
 	scheme     = agent.RESTScheme(appsv1.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme)
 	codecs     = serializer.NewCodecFactory(scheme)

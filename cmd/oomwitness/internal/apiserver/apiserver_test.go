@@ -17,7 +17,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/apiserver"
 )
 
-// server notes each request and gives an object back; the real one is in the guest.
+// server records each request and answers with an object; a real API server is in the guest.
 func server(t *testing.T, asked *string, object map[string]any) *apiserver.Client {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -40,8 +40,7 @@ func dockerFlags(cmd *cobra.Command, o *install.DockerOptions, wanted string) {
 	}
 }
 
-// checkDocker refuses a path that is not absolute, and for install flags that only
-// --docker gives a meaning.
+// checkDocker refuses a path that is not absolute, and flags of install that need --docker.
 func checkDocker(cmd *cobra.Command, o install.DockerOptions) error {
 	for _, name := range []string{"docker-config", "docker-socket", "docker-default", "reload-docker"} {
 		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && !o.Wanted && cmd.Name() == "install" {

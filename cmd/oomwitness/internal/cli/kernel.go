@@ -12,7 +12,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// kernel is what the commands ask of package bpf.
+// kernel has the functions of package bpf that the commands use.
 type kernel struct {
 	load   func(bpf.Options) (bpf.Status, error)
 	unload func(dir, lockDir string) error
@@ -24,7 +24,7 @@ func realKernel() kernel {
 	return kernel{load: bpf.Load, unload: bpf.Unload, trial: bpf.Trial, meta: readMeta}
 }
 
-// readMeta looks at the ledger pinned in dir.
+// readMeta returns the metadata of the ledger pinned in dir.
 func readMeta(dir string) (bpf.Meta, error) {
 	l, err := bpf.Open(dir)
 	if err != nil {
@@ -34,10 +34,10 @@ func readMeta(dir string) (bpf.Meta, error) {
 	return m, errors.Join(err, l.Close())
 }
 
-// pins are the flags for where the ledger is.
+// pins are the flags for the place of the ledger.
 type pins struct{ dir, lockDir string }
 
-// defaultPins are where the ledger is by default.
+// defaultPins returns the default place of the ledger.
 func defaultPins() pins { return pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir} }
 
 func (p *pins) add(cmd *cobra.Command) { p.addTo(cmd.Flags()) }

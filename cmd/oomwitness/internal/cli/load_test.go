@@ -13,10 +13,9 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-// fakeKernel is a kernel of a tier, with or without a ledger of an older
-// program.
+// fakeKernel is a kernel that supports a tier, with or without the ledger of an older program.
 type fakeKernel struct {
-	before  error // what the ledger there says
+	before  error // the error of reading the ledger there
 	status  bpf.Status
 	err     error
 	trials  map[bpf.Tier]error

@@ -13,7 +13,7 @@ import (
 	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
-// outcome is what becomes of a node that cannot carry the shim.
+// outcome decides how the command ends on a node that cannot run the shim.
 type outcome struct {
 	unsupported, message string
 	file                 *os.File
@@ -26,8 +26,7 @@ func (o *outcome) add(flags *pflag.FlagSet) {
 		"setup: file for why the node was left, such as /dev/termination-log, where \"oomwitness cluster status\" finds it")
 }
 
-// open checks the flags, and opens the file while the process is not below the host's
-// root yet.
+// open checks the flags, and opens the file before the process changes its root to the host's.
 func (o *outcome) open() error {
 	if err := whycli.OneOf("unsupported", o.unsupported, "fail", "leave"); err != nil || o.message == "" {
 		return err
@@ -39,7 +38,7 @@ func (o *outcome) open() error {
 	return nil
 }
 
-// of turns the refusal of a node into a good end, if that is asked for.
+// of turns the refusal of a node into success, if the flags ask for that.
 func (o *outcome) of(cmd *cobra.Command, n *node.Node, err error) error {
 	var refused *node.UnsupportedError
 	if o.unsupported != "leave" || !errors.As(err, &refused) {

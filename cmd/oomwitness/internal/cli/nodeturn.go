@@ -13,7 +13,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 )
 
-// turnFlags say how many nodes are set up at once.
+// turnFlags limit the number of nodes that are set up at the same time.
 type turnFlags struct {
 	most            int
 	lasts           time.Duration
@@ -34,8 +34,8 @@ func (f *turnFlags) check() error {
 	return nil
 }
 
-// setUp sets a node up when it is the node's turn. A node that fails keeps its turn; one
-// that is set up, or cannot be, gives the turn back.
+// setUp sets a node up when the node has its turn. A node that fails keeps its turn; a node
+// that is set up, or cannot be set up, returns the turn.
 func (f *turnFlags) setUp(cmd *cobra.Command, leases cluster.Leases, name string, n *node.Node) error {
 	turns := cluster.Turns{
 		API: leases, Namespace: f.namespace, Name: f.name, Node: name, Most: f.most, Lasts: f.lasts, Say: n.Say,

@@ -19,19 +19,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// ActionAnnotation of the DaemonSet's pods chooses the subcommand of "oomwitness
-// node" that their init step runs. Its prefix is not the one that containerd hands
-// to the shim.
+// ActionAnnotation is the annotation of the DaemonSet's pods that chooses the subcommand of
+// "oomwitness node" for their init step. Its prefix differs from the prefix of annotations that
+// containerd passes to the shim.
 const ActionAnnotation = "node.oomwitness.io/action"
 
-// every is how often the cluster is asked how far it is, and back how long there
-// is to put the DaemonSet back after a failure, whatever ended it.
+// every is the pause between two questions to the cluster. back is the time for restoring the
+// DaemonSet after a failure, also after a timeout.
 const (
 	every = 2 * time.Second
 	back  = 30 * time.Second
 )
 
-// API is what a removal asks of the API server: an apiserver.Client.
+// API has the requests of a removal to the API server; apiserver.Client implements it.
 type API interface {
 	DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error)
 	PatchDaemonSet(ctx context.Context, namespace, name string, patch []byte) (*appsv1.DaemonSet, error)
@@ -46,23 +46,23 @@ type Removal struct {
 	API API
 	// Namespace and DaemonSet are those of the chart.
 	Namespace, DaemonSet string
-	// Handler is the runtime handler: every RuntimeClass with it counts. "" where the
-	// nodes have the ledger alone, which no pod needs.
+	// Handler is the runtime handler: every RuntimeClass with this handler counts. It is "" if
+	// the nodes have the ledger alone, which no pod needs.
 	Handler string
-	// Label is that of the nodes that carry the shim.
+	// Label is the label of the nodes that carry the shim.
 	Label string
 	// Drain evicts the pods that use the handler.
 	Drain bool
-	// Patience is how long all may take.
+	// Patience limits the whole removal.
 	Patience time.Duration
 	// Say prints progress for the operator.
 	Say func(format string, args ...any)
 }
 
-// Run refuses while pods use the handler, unless it is to drain them, and changes
-// nothing then. Otherwise the DaemonSet's pods are replaced by ones that remove what
-// they had put on their nodes. Where that does not succeed everywhere in time, the
-// DaemonSet is put back, and with it the nodes.
+// Run refuses while pods use the handler, and then changes nothing, unless Drain is set.
+// Otherwise it replaces the DaemonSet's pods by pods that remove what the old ones had put on
+// their nodes. If a node does not succeed in time, Run restores the DaemonSet, and with it the
+// nodes.
 func (r *Removal) Run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
@@ -108,7 +108,8 @@ func (r *Removal) turn(ctx context.Context, action string) (*appsv1.DaemonSet, e
 	return set, nil
 }
 
-// putBack has the nodes set up again, also when the time is over.
+// putBack restores the DaemonSet, so that the nodes are set up again. It works after the
+// timeout too.
 func (r *Removal) putBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), back)
 	defer cancel()
@@ -143,8 +144,8 @@ func (r *Removal) rollout(ctx context.Context, generation int64) error {
 	return errors.Join(fmt.Errorf("these nodes have not removed the shim in time: %w\n%s", err, strings.Join(late, "\n")), listErr)
 }
 
-// left refuses to end well while a node is labelled: one where the DaemonSet has
-// no pod any more.
+// left returns an error while a node has the label. Such a node has no pod of the DaemonSet any
+// more.
 func (r *Removal) left(ctx context.Context) error {
 	list, err := r.API.Nodes(ctx, metav1.ListOptions{LabelSelector: r.Label + "=true"})
 	if err != nil {
@@ -161,7 +162,7 @@ func (r *Removal) left(ctx context.Context) error {
 	return nil
 }
 
-// until asks again and again, within ctx.
+// until calls done every few seconds, within ctx.
 func (r *Removal) until(ctx context.Context, done wait.ConditionWithContextFunc) error {
 	return wait.PollUntilContextCancel(ctx, every, true, done)
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 )
 
-// world is a cluster of one node and a fake of its API server, which forces
-// orders; the real one is in the guest.
+// world is a cluster of one node with a fake API server, which forces orders of events; a real
+// API server is in the guest.
 type world struct {
 	*cluster.Removal
 	client *fake.Clientset
@@ -60,7 +60,7 @@ func (w *world) edit(t *testing.T, change func(*appsv1.DaemonSet)) {
 	require.NoError(t, err)
 }
 
-// action asks the tracker, since a reactor may not ask the client.
+// action reads the tracker itself, since a reactor may not call the client.
 func (w *world) action(t *testing.T) string {
 	t.Helper()
 	object, err := w.client.Tracker().Get(appsv1.SchemeGroupVersion.WithResource("daemonsets"), "sys", "oomwitness")
@@ -133,7 +133,7 @@ func TestDrainHeedsBudgets(t *testing.T) {
 	})
 }
 
-// TestLateNodeIsNamed: its pod waits for a shim that runs outside of Kubernetes.
+// TestLateNodeIsNamed: the node's pod waits for a shim that runs outside of Kubernetes.
 func TestLateNodeIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := &corev1.Pod{
@@ -164,7 +164,7 @@ func TestNodeWithoutAPodIsNamed(t *testing.T) {
 	require.Equal(t, "setup", w.action(t))
 }
 
-// TestStoppedMidway: what ends the command does not leave the nodes half removed.
+// TestStoppedMidway: if the command is ended midway, no node stays half removed.
 func TestStoppedMidway(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w := newWorld(class("oomwitness", "oomwitness"))
@@ -177,7 +177,7 @@ func TestStoppedMidway(t *testing.T) {
 	require.Equal(t, "setup", w.action(t))
 }
 
-// TestPodThatComesLate: made after the refusal was decided, and not to be evicted.
+// TestPodThatComesLate: a pod that comes after the refusal was decided is not evicted.
 func TestPodThatComesLate(t *testing.T) {
 	w := newWorld(class("oomwitness", "oomwitness"))
 	w.client.PrependReactor("patch", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// fakeAPI asks a fake of the API server.
+// fakeAPI implements API with a fake API server.
 type fakeAPI struct{ kubernetes.Interface }
 
 func (f fakeAPI) DaemonSet(ctx context.Context, namespace, name string) (*appsv1.DaemonSet, error) {

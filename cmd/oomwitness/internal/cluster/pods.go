@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// page is how many pods are asked for at once.
+// page is the number of pods in one answer.
 const page = 500
 
-// pods are those that use the handler and have not ended.
+// pods returns the pods that use the handler and have not ended.
 func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
 	if r.Handler == "" {
 		return nil, nil
@@ -43,7 +43,7 @@ func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
 	}
 }
 
-// classes are the RuntimeClasses of the handler, whoever made them.
+// classes returns the names of the RuntimeClasses with the handler, whoever made them.
 func (r *Removal) classes(ctx context.Context) (map[string]bool, error) {
 	list, err := r.API.RuntimeClasses(ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// names are what refusals name: pods with their nodes.
+// names returns the pods as refusals name them, with their nodes.
 func names(pods []corev1.Pod) []string {
 	var out []string
 	for i := range pods {
@@ -76,9 +76,8 @@ func names(pods []corev1.Pod) []string {
 	return out
 }
 
-// drain evicts the pods that use the handler until there are none on any node:
-// also those that come while it works. Those that no node takes any more stay
-// pending, and harm nothing.
+// drain evicts the pods that use the handler, until no node has one: also pods that come
+// meanwhile. A pod that no node takes any more stays pending, and does no harm.
 func (r *Removal) drain(ctx context.Context) error {
 	said := map[string]bool{}
 	var last []corev1.Pod
@@ -101,7 +100,7 @@ func (r *Removal) drain(ctx context.Context) error {
 	return err
 }
 
-// evict asks for one pod's eviction. A disruption budget may say "later".
+// evict evicts one pod. A disruption budget may delay the eviction.
 func (r *Removal) evict(ctx context.Context, pod *corev1.Pod, said map[string]bool) error {
 	if !r.Drain {
 		return fmt.Errorf("pod %s/%s came while the shim was being removed: delete it, or have it evicted (uninstall.drain, --drain)",
@@ -116,7 +115,7 @@ func (r *Removal) evict(ctx context.Context, pod *corev1.Pod, said map[string]bo
 		DeleteOptions: metav1.NewPreconditionDeleteOptions(string(pod.UID)),
 	})
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, or another of the same name
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // the pod is gone, or another pod has its name
 		return nil
 	case apierrors.IsTooManyRequests(err):
 		if !said[name] {
@@ -131,8 +130,7 @@ func (r *Removal) evict(ctx context.Context, pod *corev1.Pod, said map[string]bo
 	return nil
 }
 
-// late says of each of the DaemonSet's pods that is not ready where it is and what
-// it says.
+// late returns for each of the DaemonSet's pods that is not ready its node and its message.
 func (r *Removal) late(ctx context.Context, selector *metav1.LabelSelector) ([]string, error) {
 	list, err := r.API.Pods(ctx, r.Namespace, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(selector)})
 	if err != nil {

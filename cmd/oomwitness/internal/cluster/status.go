@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// State is how far a node is.
+// State is the state of a node's setup.
 type State string
 
 const (
@@ -28,27 +28,27 @@ const (
 	Without State = "without"
 )
 
-// UnsupportedPrefix begins what the init step of an unsupported node leaves as its
-// message.
+// UnsupportedPrefix is the prefix of the message that the init step leaves on an unsupported
+// node.
 const UnsupportedPrefix = "unsupported: "
 
-// NodeStatus is one node. Its JSON form is stable: fields are only added.
+// NodeStatus is the status of one node. Its JSON form is stable: fields are only added.
 type NodeStatus struct {
 	Node  string `json:"node"`
 	State State  `json:"state"`
 	Pod   string `json:"pod,omitempty"`
-	// Why says why a node is not ready.
+	// Why is the reason why the node is not ready.
 	Why string `json:"why,omitempty"`
 }
 
-// Status asks how far each node is.
+// Status reads the state of each node's setup.
 type Status struct {
 	API API
-	// Namespace and DaemonSet are those of the chart, Label that of its nodes.
+	// Namespace and DaemonSet are the chart's; Label is the label of its nodes.
 	Namespace, DaemonSet, Label string
 }
 
-// Nodes returns all nodes of the cluster by their names.
+// Nodes returns the status of all nodes of the cluster, sorted by name.
 func (s *Status) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	set, err := s.API.DaemonSet(ctx, s.Namespace, s.DaemonSet)
 	if err != nil {
@@ -101,7 +101,7 @@ func without(node *corev1.Node, set *appsv1.DaemonSet) string {
 	return "no pod of the DaemonSet is on this node: its taints or affinity keep the pod away, or the pod is not there yet"
 }
 
-// setUp says how far the init step of a pod is.
+// setUp returns the state of a pod's init step, with its message.
 func setUp(pod *corev1.Pod) (State, string) {
 	if len(pod.Status.InitContainerStatuses) == 0 {
 		return Working, cmp.Or(pod.Status.Message, "kubelet has not started the pod")
@@ -124,5 +124,5 @@ func setUp(pod *corev1.Pod) (State, string) {
 	return Working, ""
 }
 
-// oneLine is a message for a row of a table.
+// oneLine returns a message on one line, for a table.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -14,7 +14,7 @@ func labelled(name, value string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"oomwitness.io/shim": value, "os": "linux"}}}
 }
 
-// initPod is the DaemonSet's pod on a node, with its init step in these states.
+// initPod returns the DaemonSet's pod on a node, with its init step in these states.
 func initPod(node string, now, last corev1.ContainerState) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "sys", Name: "pod-" + node, Labels: map[string]string{"app": "oomwitness"}},
@@ -78,7 +78,7 @@ func TestUntaint(t *testing.T) {
 	node := labelled("a", "true")
 	node.Spec.Taints = []corev1.Taint{taint("gpu"), taint("oomwitness.io/not-ready"), taint("spot")}
 	w := newWorld(node)
-	for range 2 { // the second time there is nothing to do
+	for range 2 { // the second call has nothing to do
 		require.NoError(t, cluster.Untaint(t.Context(), fakeAPI{w.client}, "a", "oomwitness.io/not-ready"))
 	}
 	got, err := w.client.CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})

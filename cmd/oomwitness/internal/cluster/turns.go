@@ -11,31 +11,32 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Leases are what Turns asks of the API server: an apiserver.Client.
+// Leases has the requests of Turns to the API server; apiserver.Client implements it.
 type Leases interface {
 	Lease(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error)
 	UpdateLease(ctx context.Context, lease *coordinationv1.Lease) error
 }
 
-// Turns lets so many nodes of a cluster change at once as there are Leases for it. The
-// chart makes these, NAME-0 and on.
+// Turns limits how many nodes of a cluster change at the same time: one for each Lease. The
+// chart makes the Leases NAME-0, NAME-1 and so on.
 //
-// A node whose change fails keeps its turn, until it succeeds or the turn has expired:
-// where changes go wrong, they stop to be made.
+// A node whose change fails keeps its turn until the change succeeds or the turn expires: if
+// changes fail, no further node begins one.
 type Turns struct {
 	API Leases
-	// Namespace is that of the Leases, Name what their names begin with.
+	// Namespace is the namespace of the Leases, Name the prefix of their names.
 	Namespace, Name string
-	// Node is who asks.
+	// Node is the name of the node that asks.
 	Node string
-	// Most is how many Leases there are; 0 for no bound.
+	// Most is the number of Leases; 0 for no limit.
 	Most int
-	// Lasts is when a turn expires, so that a node that is gone for good holds none.
+	// Lasts is the time after which a turn expires, so that a node that is gone for good holds
+	// no turn.
 	Lasts time.Duration
 	Say   func(format string, args ...any)
 }
 
-// Take waits for a turn and returns what gives it back.
+// Take waits for a turn, and returns a function that gives the turn back.
 func (t *Turns) Take(ctx context.Context) (back func(context.Context) error, err error) {
 	if t.Most == 0 {
 		return func(context.Context) error { return nil }, nil
@@ -55,13 +56,13 @@ func (t *Turns) Take(ctx context.Context) (back func(context.Context) error, err
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for a turn: %w", ctx.Err())
-		case <-time.After(every + rand.N(every)): // not all nodes at one moment
+		case <-time.After(every + rand.N(every)): // nodes must not ask all at the same moment
 		}
 	}
 }
 
-// try returns a Lease that this node holds now, nil for none. The one that it held
-// before comes first.
+// try returns a Lease that this node holds now, nil for none. It first tries the Lease that
+// this node held before.
 func (t *Turns) try(ctx context.Context) (*coordinationv1.Lease, error) {
 	var free []*coordinationv1.Lease
 	for i := range t.Most {
@@ -83,8 +84,8 @@ func (t *Turns) try(ctx context.Context) (*coordinationv1.Lease, error) {
 	return t.hold(ctx, free[rand.IntN(len(free))])
 }
 
-// hold writes this node into a Lease. Of two nodes that try, the API server lets one:
-// the update names the version that it changes.
+// hold writes this node into a Lease. If two nodes try at once, the API server accepts one: the
+// update names the version that it changes.
 func (t *Turns) hold(ctx context.Context, lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
 	now, seconds := metav1.NowMicro(), int32(t.Lasts/time.Second)
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: &t.Node, AcquireTime: &now, RenewTime: &now, LeaseDurationSeconds: &seconds}

@@ -31,7 +31,7 @@ func TestOneAtATime(t *testing.T) {
 		client := fake.NewClientset(lease("turn-0"))
 		back, err := turns(client, "a", 1).Take(t.Context())
 		require.NoError(t, err)
-		// A node that failed, and tries again, has its turn still.
+		// A node that failed, and tries again, still has its turn.
 		_, err = turns(client, "a", 1).Take(t.Context())
 		require.NoError(t, err)
 
@@ -53,7 +53,7 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
-// TestTurnExpires: a node that is gone for good holds nobody up.
+// TestTurnExpires: a node that is gone for good delays no other node.
 func TestTurnExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset(lease("turn-0"), lease("turn-1"))

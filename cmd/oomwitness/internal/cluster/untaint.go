@@ -11,14 +11,14 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
-// Tainted is what Untaint asks of the API server: an apiserver.Client.
+// Tainted has the requests of Untaint to the API server; apiserver.Client implements it.
 type Tainted interface {
 	Node(ctx context.Context, name string) (*corev1.Node, error)
 	PatchNode(ctx context.Context, name string, patch []byte) error
 }
 
-// Untaint removes the taints of a key from a node. Other taints stay, also those that
-// come meanwhile: the patch names the version of the node that it was made for.
+// Untaint removes the taints with a key from a node. Other taints stay, also taints that are
+// added meanwhile: the patch names the version of the node that it changes.
 func Untaint(ctx context.Context, api Tainted, name, key string) error {
 	err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
 		node, err := api.Node(ctx, name)

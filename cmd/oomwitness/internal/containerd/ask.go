@@ -22,12 +22,12 @@ import (
 // DefaultAddress is containerd's socket.
 const DefaultAddress = "/run/containerd/containerd.sock"
 
-// answer bounds one question to a running containerd.
+// answer limits one question to a running containerd.
 const answer = 5 * time.Second
 
-// Ask asks the version service of the containerd at the real path of a socket.
+// Ask asks the version service of the containerd at a socket, given by the socket's real path.
 func Ask(ctx context.Context, socket string) (string, error) {
-	// Looked at first, because gRPC's own words for these are far from clear.
+	// These cases come first, because gRPC's own messages for them are unclear.
 	if _, err := os.Stat(socket); err != nil {
 		return "", err
 	}
@@ -61,9 +61,9 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// peer returns the process ID of the one who listens at a socket, "" where nobody
-// of root does, or where it is in a PID namespace that this process does not see.
-// The program of that process is run as root later.
+// peer returns the process ID of the process that listens at a socket. It returns "" unless
+// that process is root's and in a PID namespace that this process sees: the program of that
+// process is run as root later.
 func peer(ctx context.Context, socket string) string {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()

@@ -21,10 +21,10 @@ func (versionServer) Version(context.Context, *emptypb.Empty) (*versionapi.Versi
 	return &versionapi.VersionResponse{Version: "v2.4.2", Revision: "x"}, nil
 }
 
-// serve answers on a new socket until the test ends.
+// serve runs a server on a new socket until the test ends.
 func serve(t *testing.T, register func(*grpc.Server)) string {
 	t.Helper()
-	// Not t.TempDir: a socket's path is limited to 108 bytes.
+	// t.TempDir is too long: a socket's path has at most 108 bytes.
 	dir, err := os.MkdirTemp("", "oomw")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -56,7 +56,7 @@ func TestAskOfSomethingElse(t *testing.T) {
 	_, err = Ask(t.Context(), "/nowhere/containerd.sock")
 	require.Equal(t, "no such socket", Reason(err))
 
-	// A socket that nobody listens on, as a killed containerd leaves it.
+	// A socket without a listener, as a killed containerd leaves it.
 	dir := t.TempDir()
 	fd, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s")})
 	require.NoError(t, err)

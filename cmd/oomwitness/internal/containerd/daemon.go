@@ -14,12 +14,12 @@ import (
 type Daemon struct {
 	Located
 	Version Version
-	// Unchecked is why containerd's own program cannot be asked what it makes of
-	// a configuration, "" where it can be.
+	// Unchecked is the reason why containerd's own program cannot check a configuration, "" if
+	// it can.
 	Unchecked string
-	// Dump has containerd load the configuration file at a path as seen from
-	// inside the root, with all that it imports, and returns the result. "" is the
-	// configuration that is built in.
+	// Dump runs containerd on the configuration file at a path as seen from inside the root,
+	// with all imported files, and returns the result. For "" the configuration is the built-in
+	// one.
 	Dump func(ctx context.Context, config string) (map[string]any, error)
 }
 
@@ -27,14 +27,14 @@ type Daemon struct {
 type Finder struct {
 	Root    rootfs.Dir
 	Located Located
-	// Version is what the operator says, "" to find out.
+	// Version is the version that the operator names, "" to find it.
 	Version string
-	// Force goes on with the operator's version where containerd contradicts it.
+	// Force accepts the operator's version even if containerd's own answer differs.
 	Force bool
 }
 
-// Find finds out the version: what the operator says, else what the running
-// containerd answers, else what its program prints. What contradicts is refused.
+// Find returns the containerd with its version: the version that the operator names, or the
+// answer of the running containerd, or the output of its program. It refuses contradictions.
 func (f Finder) Find(ctx context.Context) (Daemon, error) {
 	var (
 		d                  = Daemon{Located: f.Located}
@@ -72,7 +72,7 @@ func (f Finder) Find(ctx context.Context) (Daemon, error) {
 	return d, nil
 }
 
-// contradicted refuses a version that the operator named where the node has another.
+// contradicted refuses a version that the operator named if the node has another.
 func (f Finder) contradicted(named, running Version, runningIs error, program Version, programIs error) error {
 	const what = "--containerd-version names %s, and %s: leave the flag out, or go on all the same with --force"
 	if runningIs == nil && !running.Series(named) {
@@ -116,14 +116,13 @@ func VersionIn(printed string) string {
 	return line
 }
 
-// dump runs "containerd config dump", which loads files as the daemon does: the
-// same LoadConfig, and the same migrations, in cmd/containerd/command/config.go
-// and main.go of 1.6 to 2.4. containerd runs in /: 1.6 resolves relative patterns
-// there.
+// dump runs "containerd config dump", which loads files as the daemon does: with the same
+// LoadConfig and the same migrations, in cmd/containerd/command/config.go and main.go of 1.6 to
+// 2.4. containerd runs in /, since 1.6 resolves relative patterns in its working directory.
 func (f Finder) dump(ctx context.Context, config string) (map[string]any, error) {
 	args := []string{"--config", config, "config", "dump"}
 	if config == "" || !f.Root.Exists(config) {
-		// 1.x refuses to dump what is not there, and starts without.
+		// containerd 1.x refuses to dump a missing file, and starts without the file.
 		args = []string{"config", "default"}
 	}
 	command := f.Located.Program.Path + " " + strings.Join(args, " ")

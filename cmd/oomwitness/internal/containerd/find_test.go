@@ -14,8 +14,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// tree is a root with a program that answers as containerd of a version does. What
-// real ones answer is in integration/configs.
+// tree returns a root with a program that answers as the containerd of a version does. The
+// answers of real ones are tested in integration/configs.
 func tree(t *testing.T, version string) rootfs.Dir {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -86,7 +86,7 @@ func TestFindInATree(t *testing.T) {
 	require.Equal(t, "/usr/bin/containerd is version 1.7.24~ds1", d.Unchecked)
 }
 
-// TestFindOfAnotherMachine: the program cannot be run, as one for another CPU.
+// TestFindOfAnotherMachine: the program is for another CPU, and cannot be run.
 func TestFindOfAnotherMachine(t *testing.T) {
 	root := tree(t, "2.2.9")
 	require.NoError(t, os.WriteFile(root.Path("/usr/bin/containerd"), []byte("\x7fELF of another CPU"), 0o755))
@@ -107,8 +107,8 @@ func TestFindNothing(t *testing.T) {
 	require.ErrorContains(t, err, `--containerd-version: cannot read the version "two"`)
 }
 
-// TestFindByTheSocket: the process that listens at a socket which the operator names is
-// the node's containerd, and here that process is this test.
+// TestFindByTheSocket: the operator names a socket, and the process that listens there is the
+// node's containerd. Here that process is the test.
 func TestFindByTheSocket(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, which the process that listens has to be")

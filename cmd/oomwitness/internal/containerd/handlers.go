@@ -12,9 +12,9 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Handlers asks the CRI at a socket for its runtime handlers. containerd lists
-// them since 2.0; 1.6 and 1.7 have them in the configuration alone that a verbose
-// Status carries (Status in pkg/cri/server/status.go of 1.7).
+// Handlers asks the CRI plugin at a socket for its runtime handlers. containerd lists them
+// since 2.0. 1.6 and 1.7 have them only in the configuration in the answer to a verbose Status
+// (Status in pkg/cri/server/status.go of 1.7).
 func Handlers(ctx context.Context, socket string) ([]string, error) {
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

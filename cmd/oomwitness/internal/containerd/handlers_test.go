@@ -14,8 +14,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
-// cri answers Status as the CRI of a containerd does. What each version answers is
-// in integration/configs.
+// cri answers Status as the CRI plugin of a containerd does. The answers of each version are
+// tested in integration/configs.
 type cri struct {
 	runtime.UnimplementedRuntimeServiceServer
 	answer *runtime.StatusResponse
@@ -46,7 +46,7 @@ func TestHandlers(t *testing.T) {
 		"no info":  {answer: &runtime.StatusResponse{}, err: "configuration in the answer to Status"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Not t.TempDir: a socket's path is limited to 108 bytes.
+			// t.TempDir is too long: a socket's path has at most 108 bytes.
 			dir, err := os.MkdirTemp("", "oomw")
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = os.RemoveAll(dir) })

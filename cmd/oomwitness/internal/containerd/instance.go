@@ -13,12 +13,13 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// Instance is a containerd of the node: one that runs, or the one that files and flags
-// describe. All paths are as seen from inside the root.
+// Instance is a containerd of the node: a running one, or one that files and flags describe.
+// All paths are as seen from inside the root.
 type Instance struct {
-	// PID is the process ID, 0 where the containerd does not run.
+	// PID is the process ID, 0 if the containerd does not run.
 	PID int
-	// Program is what is run to ask this containerd; its Path is "" where there is none.
+	// Program is the program to run for questions to this containerd; its Path is "" if there
+	// is none.
 	Program rootfs.Program
 	// Config is the main configuration file, Address the socket. Root and State are
 	// containerd's folders.
@@ -27,7 +28,7 @@ type Instance struct {
 	ConfigNamed bool
 	// Path are the folders where this containerd looks for programs.
 	Path []string
-	// Unit is the systemd unit that the process belongs to, "" where none is known.
+	// Unit is the systemd unit of the process, "" if none is known.
 	Unit string
 	// CRI reports whether the configuration has the CRI plugin enabled.
 	CRI bool
@@ -36,7 +37,7 @@ type Instance struct {
 	ConfigVariable bool
 }
 
-// String names the instance for an operator.
+// String returns the name of the instance for an operator.
 func (i Instance) String() string {
 	cri := "CRI disabled"
 	if i.CRI {
@@ -49,11 +50,11 @@ func (i Instance) String() string {
 	return fmt.Sprintf("%s, unit %s, --config %s, --address %s, %s", process, cmp.Or(i.Unit, "unknown"), i.Config, i.Address, cri)
 }
 
-// SystemPath is the PATH that systemd gives a service (systemd.exec(5)). The operator's
-// own PATH says nothing.
+// SystemPath is the PATH of a systemd service (systemd.exec(5)). The operator's own PATH does
+// not matter.
 var SystemPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// running lists the node's own containerds that run, and what was passed over.
+// running returns the node's own running containerds, and the processes that it passed over.
 func running(root rootfs.Dir) (found []Instance, passedOver []string, err error) {
 	pids, passedOver, err := procs.Daemons(root.Path("/proc"), "containerd")
 	if err != nil {
@@ -70,8 +71,8 @@ func running(root rootfs.Dir) (found []Instance, passedOver []string, err error)
 	return found, passedOver, nil
 }
 
-// fromProcess describes the containerd with a process ID. why is the reason to pass the
-// process over, "" for none.
+// fromProcess returns the containerd with a process ID. why is the reason to pass the process
+// over, "" for none.
 func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	words := strings.Split(strings.TrimSuffix(root.Text(dir+"/cmdline"), "\x00"), "\x00")
@@ -93,13 +94,13 @@ func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 	return instance, ""
 }
 
-// program returns the program of a process, to be run as that process was: k3s has
-// containerd and more in one file, and looks at argv[0].
+// program returns the program of a process, to be run as the process was: k3s has containerd
+// and more in one file, and chooses by argv[0].
 func program(root rootfs.Dir, dir, name string, env map[string]string) rootfs.Program {
 	exe := root.Link(dir + "/exe")
-	exe = strings.TrimSuffix(exe, " (deleted)") // replaced since: the new one reads the configuration
+	exe = strings.TrimSuffix(exe, " (deleted)") // the file was replaced: the new file will read the configuration
 	if inside, found := strings.CutPrefix(exe, string(root)+"/"); found && !root.Running() {
-		exe = "/" + inside // the link shows what this process would see (d_path in the kernel)
+		exe = "/" + inside // the link shows the path as this process would see it (d_path in the kernel)
 	}
 	if !path.IsAbs(exe) || !root.IsExecutable(exe) {
 		return rootfs.Program{}
@@ -113,8 +114,8 @@ func program(root rootfs.Dir, dir, name string, env map[string]string) rootfs.Pr
 	return out
 }
 
-// fill adds what flags left out, as containerd does (applyFlags in
-// cmd/containerd/command/main.go): the configuration, then what is built in.
+// fill adds the values that no flag has set, as containerd does (applyFlags in
+// cmd/containerd/command/main.go): from the configuration, then the built-in ones.
 func (i *Instance) fill(root rootfs.Dir) {
 	i.Config = cmp.Or(i.Config, criconf.DefaultPath)
 	var text struct {
@@ -129,9 +130,9 @@ func (i *Instance) fill(root rootfs.Dir) {
 	i.State = cmp.Or(i.State, text.State, "/run/containerd")
 }
 
-// parseFlags returns the values of containerd's flags by their long names, and the first
-// word that is neither a flag nor a flag's value: a command. Flags are those of 1.6 to 2.4
-// (App in cmd/containerd/command/main.go). Relative paths are nobody's to resolve.
+// parseFlags returns the values of containerd's flags by their long names, and the first word
+// that is neither a flag nor a flag's value: a command. It knows the flags of 1.6 to 2.4 (App
+// in cmd/containerd/command/main.go). It drops relative paths, since nobody can resolve them.
 func parseFlags(words []string) (flags map[string]string, command string) {
 	flags = map[string]string{}
 	long := map[string]string{"c": "config", "a": "address", "l": "log-level"}
@@ -160,7 +161,7 @@ func parseFlags(words []string) (flags map[string]string, command string) {
 	return flags, ""
 }
 
-// environment reads what proc_pid_environ(5) has.
+// environment parses the content of proc_pid_environ(5).
 func environment(text string) map[string]string {
 	out := map[string]string{}
 	for entry := range strings.SplitSeq(text, "\x00") {
@@ -171,8 +172,8 @@ func environment(text string) map[string]string {
 	return out
 }
 
-// unitOf returns the service in what proc_pid_cgroup(5) has, "" for none. A service of a
-// user's own systemd is none of the node's.
+// unitOf returns the service in the content of proc_pid_cgroup(5), "" for none. A service of a
+// user's own systemd does not count.
 func unitOf(text string) string {
 	var unit string
 	for line := range strings.Lines(text) {

@@ -34,7 +34,7 @@ func TestParseFlags(t *testing.T) {
 	}
 }
 
-// FuzzProcess: any user of the node can choose what is in these files.
+// FuzzProcess: any user of the node can choose the content of these files.
 func FuzzProcess(f *testing.F) {
 	f.Add("containerd\x00--config\x00/a", "0::/system.slice/containerd.service\n", "PATH=/bin\x00A")
 	f.Fuzz(func(t *testing.T, cmdline, cgroup, environ string) {
@@ -105,7 +105,7 @@ const (
 	k3s     = "containerd -c /var/lib/rancher/k3s/agent/etc/containerd/config.toml -a /run/k3s/containerd/containerd.sock --state /run/k3s/containerd --root /var/lib/rancher/k3s/agent/containerd"
 )
 
-// TestLocateBesideDocker: k3s beside Docker, and a user's process of the same name.
+// TestLocateBesideDocker: k3s runs beside Docker and beside a user's process of the same name.
 func TestLocateBesideDocker(t *testing.T) {
 	n := newNode(t)
 	n.put("/var/run/docker/containerd/containerd.toml", "disabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '/run/docker/containerd/containerd.sock'\n")
@@ -141,7 +141,7 @@ func TestLocateBesideDocker(t *testing.T) {
 	require.Equal(t, 2, got.PID, "a flag decides")
 }
 
-// TestLocateKubelets: of two with CRI the one that kubelet uses.
+// TestLocateKubelets: if two have the CRI plugin, kubelet's is chosen.
 func TestLocateKubelets(t *testing.T) {
 	n := newNode(t)
 	n.put("/etc/a.toml", "version = 2\n")
@@ -182,7 +182,7 @@ func TestConfigVariable(t *testing.T) {
 	}
 }
 
-// TestLocateAtRest: an image, or a node whose containerd is stopped.
+// TestLocateAtRest: the root is an image, or a node with a stopped containerd.
 func TestLocateAtRest(t *testing.T) {
 	n := newNode(t)
 	got, err := n.locate(Wanted{})

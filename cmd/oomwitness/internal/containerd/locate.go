@@ -18,29 +18,29 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// unitName is a name of a systemd service (systemd.unit(5)).
+// unitName matches the name of a systemd service (systemd.unit(5)).
 var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 
-// Wanted says which containerd of a node is meant. Empty fields leave that open.
+// Wanted selects a containerd of the node. Empty fields select any.
 type Wanted struct {
 	// Address is the socket, Config the main configuration file.
 	Address, Config string
 }
 
-// Located is what was found out about the containerds of a node.
+// Located is the result of Locate.
 type Located struct {
-	// Instance is the one that is meant.
+	// Instance is the selected containerd.
 	Instance
-	// Others are the other ones that run.
+	// Others are the other running ones.
 	Others []Instance
-	// PassedOver are the processes that have the name, each with the reason why that
-	// process does not count.
+	// PassedOver are processes named containerd, each with the reason why the process does not
+	// count.
 	PassedOver []string
 }
 
-// Locate finds the containerd of a node: the one that runs with the socket or the
-// configuration that is wanted; else the one that kubelet uses; else the only one with
-// CRI enabled; else the only one. Where none runs, files of the root describe one.
+// Locate finds the containerd of a node: the running one with the wanted socket or
+// configuration; or the one that kubelet uses; or the only one with the CRI plugin enabled; or
+// the only one. If none runs, files of the root describe it.
 func Locate(ctx context.Context, root rootfs.Dir, wanted Wanted) (Located, error) {
 	found, passedOver, err := running(root)
 	if err != nil {
@@ -65,8 +65,8 @@ func Locate(ctx context.Context, root rootfs.Dir, wanted Wanted) (Located, error
 	return out, nil
 }
 
-// matches returns a function that reports whether an instance is wanted. The socket
-// decides alone where both are named.
+// matches returns a function that reports whether an instance is wanted. If socket and
+// configuration are named, the socket decides.
 func (w Wanted) matches(root rootfs.Dir) func(Instance) bool {
 	return func(i Instance) bool {
 		if w.Address != "" {
@@ -76,8 +76,8 @@ func (w Wanted) matches(root rootfs.Dir) func(Instance) bool {
 	}
 }
 
-// listening returns the containerd that listens at a socket which the operator named. It
-// may run in a mount namespace of its own, and has to be root's.
+// listening returns the containerd that listens at a socket which the operator named. The
+// containerd may run in a mount namespace of its own, and must be root's.
 func listening(ctx context.Context, root rootfs.Dir, address string) (Instance, bool) {
 	pid := peer(ctx, root.Path(address))
 	if pid == "" || !procs.IsRoot(root.Path("/proc/"+pid)) {
@@ -114,8 +114,8 @@ func choose(root rootfs.Dir, found []Instance) (Instance, error) {
 		"name one with --address:%s", strings.Join(lines, ""))
 }
 
-// kubeletEndpoint returns the socket that the node's kubelet uses, "" where no kubelet
-// runs as a process of its own. kubelet's default is containerd's.
+// kubeletEndpoint returns the socket that the node's kubelet uses, "" if no kubelet runs as a
+// process of its own. kubelet's default is containerd's socket.
 func kubeletEndpoint(root rootfs.Dir) string {
 	pids, _, err := procs.Daemons(root.Path("/proc"), "kubelet")
 	if err != nil || len(pids) == 0 {
@@ -149,14 +149,15 @@ func kubeletEndpoint(root rootfs.Dir) string {
 	return strings.TrimPrefix(endpoint, "unix://")
 }
 
-// atRest is where the files of a containerd are that does not run.
+// atRest describes a containerd that does not run, by its files.
 type atRest struct {
-	// config is the configuration, program a pattern of the program, "" for systemd's PATH.
+	// config is the path of the configuration. program is a pattern of the program's path, ""
+	// for systemd's PATH.
 	config, program, address, unit string
 }
 
-// atRests are known for nodes and images in which nothing runs. Of a containerd that runs,
-// the process says all this.
+// atRests are known layouts of nodes and images in which nothing runs. A running containerd
+// shows all of this by its process.
 var atRests = []atRest{
 	{criconf.DefaultPath, "", DefaultAddress, "containerd.service"},
 	{"/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "/var/lib/rancher/k3s/data/current/bin/containerd", "/run/k3s/containerd/containerd.sock", ""},
@@ -165,7 +166,7 @@ var atRests = []atRest{
 	{"/var/snap/microk8s/current/args/containerd.toml", "/snap/microk8s/current/bin/containerd", "/var/snap/microk8s/common/run/containerd.sock", "snap.microk8s.daemon-containerd.service"},
 }
 
-// fromFiles describes the containerd of a root in which none runs that is wanted.
+// fromFiles returns the containerd of a root in which no wanted one runs.
 func fromFiles(root rootfs.Dir, wanted Wanted) (Instance, error) {
 	var there []atRest
 	for _, place := range atRests {

@@ -1,5 +1,5 @@
-// Package containerd knows the containerd of a node: which version it is, what that
-// version can be given, and what it makes of its configuration files.
+// Package containerd finds the containerd of a node and its version. It knows what that version
+// can read, and how that version loads its configuration files.
 package containerd
 
 import (
@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// Served is the range of versions that work, in words.
+// Served is the range of supported versions, as a text.
 const Served = "1.6 to 2.4"
 
 // Version is a version of containerd.
 type Version struct {
 	Major, Minor, Patch int
-	// Text is the version as containerd gives it, such as "1.6.20~ds1".
+	// Text is the version as containerd prints it, such as "1.6.20~ds1".
 	Text string
 }
 
-// number begins a version: Debian, k3s and others append to it.
+// number matches the begin of a version: Debian, k3s and others append to it.
 var number = regexp.MustCompile(`^v?([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?`)
 
 // newest stands for the newest patch of a series.
 const newest = 1 << 30
 
-// ParseVersion reads a version, with or without a leading v. An absent patch
-// number is the newest of the series.
+// ParseVersion parses a version, with or without a leading v. A missing patch number means the
+// newest of the series.
 func ParseVersion(text string) (Version, error) {
 	text = strings.TrimSpace(text)
 	parts := number.FindStringSubmatch(text)
@@ -36,7 +36,7 @@ func ParseVersion(text string) (Version, error) {
 	}
 	v := Version{Text: text}
 	for i, to := range []*int{&v.Major, &v.Minor, &v.Patch} {
-		// At most six digits, or none: Atoi cannot fail on more than the latter.
+		// The text has at most six digits, or none: Atoi can fail for none alone.
 		*to, _ = strconv.Atoi(parts[i+1])
 	}
 	if parts[3] == "" {
@@ -57,9 +57,9 @@ func (v Version) Series(other Version) bool {
 	return v.Major == other.Major && v.Minor == other.Minor
 }
 
-// Refused returns why this version cannot be served, nil where it can be. It is
-// the one judgement for check, install and node setup. An absolute path in place of
-// a runtime's name came with 1.6 (resolveRuntimePath in runtime/v2/manager.go).
+// Refused returns why this version is not supported, nil if it is. check, install and node
+// setup all use it. An absolute path in the place of a runtime's name works from 1.6 on
+// (resolveRuntimePath in runtime/v2/manager.go).
 func (v Version) Refused() error {
 	if v.before(1, 6, 0) {
 		return fmt.Errorf("containerd %s cannot be served, %s can: before 1.6 containerd takes no path of a shim; "+
@@ -68,8 +68,7 @@ func (v Version) Refused() error {
 	return nil
 }
 
-// Untested returns what has to be said of a version that is newer than all that are
-// tested, "" for nothing.
+// Untested returns a warning for a version newer than all tested ones, "" for none.
 func (v Version) Untested() string {
 	if v.before(2, 5, 0) {
 		return ""

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// maxForeign bounds how many lines are searched for those that were added.
+// maxForeign limits the number of lines among which added lines are searched.
 const maxForeign = 200
 
-// endOfLine is one line break.
+// endOfLine matches one line break.
 var endOfLine = regexp.MustCompile(`^\r?\n`)
 
-// Block returns tables in their marks, with a checksum.
+// Block returns tables between our marks, with a checksum.
 func Block(tables []byte) []byte {
 	return slices.Concat([]byte(blockBegin+"\n"+sumPrefix+sum(tables)+"\n"), tables, []byte(blockEnd+"\n"))
 }
 
-// findBlock returns where the block of a file is, from the line break ahead of it
-// to the end of its last mark. A block without its end is none.
+// findBlock returns the position of the block in a file, from the line break before it to the
+// end of its last mark. A block without its last mark does not count.
 func findBlock(text []byte) (begin, end int, found bool) {
 	begin = bytes.Index(text, []byte("\n"+blockBegin))
 	if bytes.HasPrefix(text, []byte(blockBegin)) {
@@ -36,8 +36,8 @@ func findBlock(text []byte) (begin, end int, found bool) {
 	return begin, begin + size + len("\n"+blockEnd), true
 }
 
-// cutBlock takes out the block with the line break ahead of it. A block without
-// its end stays. Lines that somebody wrote behind the block stay lines.
+// cutBlock removes the block with the line break before it. A block without its last mark
+// stays. Lines after the block stay lines.
 func cutBlock(text []byte) []byte {
 	begin, end, found := findBlock(text)
 	if !found {
@@ -54,8 +54,8 @@ func cutBlock(text []byte) []byte {
 	return slices.Concat(text[:begin], rest)
 }
 
-// blockBody returns what stands between the marks of a file's block, in line feeds;
-// "" where there is no block.
+// blockBody returns the text between the marks of a file's block, with line feeds; "" if there
+// is no block.
 func blockBody(text []byte) string {
 	begin, end, found := findBlock(text)
 	if !found {
@@ -75,8 +75,7 @@ func Foreign(text []byte) []string {
 	return foreign(blockBody(text))
 }
 
-// DropinForeign returns the lines of our drop-in that install did not write, as
-// Foreign does.
+// DropinForeign returns the lines of our drop-in that install did not write, like Foreign.
 func DropinForeign(text []byte) []string {
 	if !Altered(text) {
 		return nil
@@ -89,8 +88,8 @@ func DropinForeign(text []byte) []string {
 	return lines(string(text))
 }
 
-// foreign returns the lines that have to be taken out of a text for the checksum in
-// its first line to be right again.
+// foreign returns the lines whose removal makes the checksum in the text's first line right
+// again.
 func foreign(text string) []string {
 	head, body, _ := strings.Cut(text, "\n")
 	want, has := strings.CutPrefix(head, sumPrefix)
@@ -119,8 +118,8 @@ func lines(text string) []string {
 	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
-// Registers returns the runtime handlers that a drop-in of ours, or the block of a
-// file, names: those that start the shim, and those that it keeps beside them.
+// Registers returns the runtime handlers in a drop-in of ours, or in the block of a file: those
+// that start the shim, and those that are kept beside them.
 func Registers(text []byte) (ours, kept []string) {
 	body := blockBody(text)
 	if Ours(text) {

@@ -9,7 +9,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// TestForeign: the lines that somebody put into our part are found by its checksum.
+// TestForeign: the checksum identifies lines that somebody added to our part.
 func TestForeign(t *testing.T) {
 	block, err := criconf.AppendBlock([]byte("a = 1\n"), tables(t, 2))
 	require.NoError(t, err)

@@ -57,14 +57,14 @@ const (
 	pluginV3 = "io.containerd.cri.v1.runtime"
 )
 
-// maxFiles bounds how many files a chain of imports may have.
+// maxFiles limits the number of files in a chain of imports.
 const maxFiles = 1024
 
 // File is one configuration file.
 type File struct {
 	// Path is the file's path as seen from inside the root.
 	Path string
-	// Version is what the file says, 0 where it says nothing.
+	// Version is the version in the file, 0 if the file has none.
 	Version int
 	// Imports are the patterns as written.
 	Imports []string
@@ -72,19 +72,19 @@ type File struct {
 	Disabled []string
 	// Runtimes are the CRI runtime handlers that the file mentions.
 	Runtimes map[string]map[string]any
-	// Marked reports whether the file has our block. What the block says is in
-	// none of the other fields.
+	// Marked reports whether the file has our block. The other fields leave the content of the
+	// block out.
 	Marked bool
 	// Created reports whether install created the file, and nobody altered it.
 	Created bool
-	// byteOrderMark reports whether the file begins with one.
+	// byteOrderMark reports whether the file begins with a byte order mark.
 	byteOrderMark bool
-	// plugins is the whole table of that name.
+	// plugins is the whole table plugins.
 	plugins map[string]any
 }
 
-// Parse reads one configuration file. It fails on what containerd would not
-// read either: bad TOML, wrong types, a negative version.
+// Parse parses one configuration file. It fails if containerd would fail: for bad TOML, wrong
+// types, a negative version.
 func Parse(name string, data []byte) (File, error) {
 	var raw struct {
 		Version  int            `toml:"version"`
@@ -116,7 +116,7 @@ func Parse(name string, data []byte) (File, error) {
 	return file, nil
 }
 
-// table walks nested TOML tables, and gives nil where one is missing.
+// table returns the table at nested keys, and nil if one is missing.
 func table(from map[string]any, keys ...string) map[string]any {
 	for _, key := range keys {
 		from, _ = from[key].(map[string]any)
@@ -124,8 +124,8 @@ func table(from map[string]any, keys ...string) map[string]any {
 	return from
 }
 
-// merge lays settings over what handler has, options key by key, as
-// containerd does.
+// merge merges settings into those that handler has, and options key by key, as containerd
+// does.
 func merge(into map[string]map[string]any, handler string, settings map[string]any) {
 	if into[handler] == nil {
 		into[handler] = map[string]any{}
@@ -142,8 +142,8 @@ func merge(into map[string]map[string]any, handler string, settings map[string]a
 	}
 }
 
-// resolve returns the pattern of an import as an absolute path, relative ones
-// being below the importing file's directory.
+// resolve returns the pattern of an import as an absolute path. A relative pattern starts at
+// the importing file's directory.
 func resolve(parent, pattern string) string {
 	pattern = filepath.Clean(pattern)
 	if !filepath.IsAbs(pattern) {
@@ -152,8 +152,8 @@ func resolve(parent, pattern string) string {
 	return pattern
 }
 
-// covers reports whether file imports target. As in containerd, only a pattern
-// with a * is a pattern.
+// covers reports whether file imports target. As in containerd, a name is a pattern only if it
+// has a *.
 func (file File) covers(target string) bool {
 	for _, pattern := range file.Imports {
 		pattern = resolve(file.Path, pattern)
@@ -182,10 +182,10 @@ type Config struct {
 	Files []File
 }
 
-// Load reads the main configuration file and what it imports, without our block in
-// any of them. The file skip, our own drop-in, is not read, so that a damaged one cannot stop its repair.
-// No main file is not an error. A file that is named without a pattern and is
-// missing is one: containerd would not start.
+// Load reads the main configuration file and its imports. It leaves our block out of each file.
+// It does not read the file skip, our own drop-in: a damaged drop-in must not prevent its
+// repair. A missing main file is no error. A missing file that is imported by its name, without
+// a pattern, is an error: containerd would not start.
 func Load(root rootfs.Dir, main, skip string) (Config, error) {
 	config := Config{Path: main}
 	seen := map[string]bool{skip: true}
@@ -224,7 +224,7 @@ func Load(root rootfs.Dir, main, skip string) (Config, error) {
 	return config, nil
 }
 
-// expand lists the files that file imports.
+// expand returns the files that file imports.
 func (file File) expand(root rootfs.Dir) ([]string, error) {
 	var out []string
 	for _, pattern := range file.Imports {
@@ -266,8 +266,8 @@ func (c Config) ImportAdvice(dir string, version int) string {
 	return fmt.Sprintf("in %s, %s:\n    imports = [%s]", c.Path, what, strings.Join(quoted, ", "))
 }
 
-// Runtime returns the settings of a CRI runtime handler, all files together,
-// and the last file that names it; nil and "" where none does.
+// Runtime returns the settings of a CRI runtime handler, merged over all files, and the last
+// file that names it; nil and "" if none does.
 func (c Config) Runtime(handler string) (map[string]any, string) {
 	var (
 		all  = map[string]map[string]any{}
@@ -282,7 +282,7 @@ func (c Config) Runtime(handler string) (map[string]any, string) {
 	return all[handler], from
 }
 
-// CRIDisabled returns the file that switches the CRI plugin off, or "".
+// CRIDisabled returns the file that disables the CRI plugin, or "".
 func (c Config) CRIDisabled() string {
 	for _, file := range c.Files {
 		for _, plugin := range file.Disabled {

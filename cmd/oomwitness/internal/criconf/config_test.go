@@ -157,8 +157,8 @@ func TestDropinVersion(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever is in the file, the parser answers or gives an error,
-// and what follows from its answer does not fail.
+// FuzzParse: for any file the parser answers or returns an error, and its answer can be used
+// without failure.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", "version = 3", "version = -3", `imports = ["conf.d/*.toml", "[", "*"]`, "version = 99999999999999999999",

@@ -13,9 +13,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Diff lists what differs between two configurations, as containerd dumps them or
-// as files have them: one line for each key, sorted. Our handler, the list of
-// imports and the version are left out: those are what install changes.
+// Diff returns the differences between two configurations, from dumps or from files: one line
+// for each key, sorted. It leaves out our handler, the list of imports and the version: install
+// changes these.
 func Diff(before, after map[string]any, handlers ...string) []string {
 	for _, handler := range handlers {
 		before, after = without(before, handler), without(after, handler)
@@ -23,7 +23,7 @@ func Diff(before, after map[string]any, handlers ...string) []string {
 	return diff("", before, after)
 }
 
-// without returns a configuration without what install changes.
+// without returns a configuration without the parts that install changes.
 func without(config map[string]any, handler string) map[string]any {
 	out := maps.Clone(config)
 	delete(out, "imports")
@@ -36,8 +36,8 @@ func without(config map[string]any, handler string) map[string]any {
 	return out
 }
 
-// drop returns tables without the entry that keys lead to, and without the tables
-// that held nothing else. The argument stays as it is.
+// drop returns tables without the entry at the keys, and without tables that are empty then. It
+// does not change the argument.
 func drop(from map[string]any, keys ...string) map[string]any {
 	out := maps.Clone(from)
 	if len(keys) == 1 {
@@ -85,8 +85,8 @@ func diff(at string, before, after map[string]any) []string {
 	return out
 }
 
-// inHandler reports whether a table is one of a runtime handler. There an absent
-// setting is the same as a zero: CRI decodes the options into runc's own type.
+// inHandler reports whether a table is that of a runtime handler. In such a table a missing
+// setting equals zero: CRI decodes the options into runc's own type.
 func inHandler(at string) bool { return strings.Contains(at, ".containerd.runtimes.") }
 
 func isZero(v any) bool {
@@ -94,7 +94,7 @@ func isZero(v any) bool {
 	return isList && len(list) == 0 || !isList && v != nil && reflect.ValueOf(v).IsZero()
 }
 
-// blank reports whether a value is absent, or a table that holds nothing.
+// blank reports whether a value is absent, or an empty table.
 func blank(v any) bool {
 	table, isTable := v.(map[string]any)
 	for _, value := range table {
@@ -105,7 +105,7 @@ func blank(v any) bool {
 	return v == nil || isTable
 }
 
-// keyName quotes a key where TOML has to.
+// keyName returns a key, quoted if TOML demands quotes.
 func keyName(key string) string {
 	if bareKey.MatchString(key) {
 		return key
@@ -113,7 +113,7 @@ func keyName(key string) string {
 	return strconv.Quote(key)
 }
 
-// value prints a TOML value on one line.
+// value returns a TOML value on one line.
 func value(v any) string {
 	text, err := toml.Marshal(map[string]any{"x": v})
 	if _, isTable := v.(map[string]any); err != nil || isTable {
@@ -122,12 +122,13 @@ func value(v any) string {
 	return string(bytes.TrimSpace(bytes.TrimPrefix(text, []byte("x = "))))
 }
 
-// ownSettings are those of our handler that runc's has not, or not the same.
+// ownSettings are the settings of our handler that differ from runc's, or that runc's does not
+// have.
 var ownSettings = []string{"runtime_type", "runtime_path", "pod_annotations", "container_annotations", "options"}
 
-// HasHandler checks that a dump, or a file, has our handler with its settings. The
-// error names what is missing. What the handler takes over from runc's may have another
-// name by now, for both: 2.x migrates sandbox_mode of 1.7 to sandboxer.
+// HasHandler returns an error unless a dump, or a file, has our handler with its settings. The
+// error names what is missing. A setting that our handler takes over from runc's may have a new
+// name in both: 2.x migrates sandbox_mode of 1.7 to sandboxer.
 func HasHandler(dump map[string]any, handler string, settings map[string]any) error {
 	for _, plugin := range []string{pluginV3, pluginV2, pluginV1} {
 		have := table(dump, "plugins", plugin, "containerd", "runtimes", handler)
@@ -146,8 +147,8 @@ func HasHandler(dump map[string]any, handler string, settings map[string]any) er
 	return fmt.Errorf("the handler %q is missing", handler)
 }
 
-// holds reports whether have is want, or a table with all that want has. A dump
-// has lists as []any and whole numbers as int64.
+// holds reports whether have equals want, or is a table with everything in want. A dump has
+// lists as []any and whole numbers as int64.
 func holds(have, want any) bool {
 	switch want := want.(type) {
 	case map[string]any:
@@ -168,7 +169,7 @@ func holds(have, want any) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// Text returns a file as TOML tables.
+// Text parses a file into TOML tables.
 func Text(data []byte) (map[string]any, error) {
 	var out map[string]any
 	err := toml.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &out)

@@ -56,7 +56,7 @@ func TestHasHandler(t *testing.T) {
 	require.ErrorContains(t, criconf.HasHandler(nil, "oomwitness", dropin.Settings()), `the handler "oomwitness" is missing`)
 }
 
-// TestDiffOfZeros: a zero of a handler is the same as none, and nowhere else.
+// TestDiffOfZeros: in a handler a zero equals a missing setting; elsewhere it does not.
 func TestDiffOfZeros(t *testing.T) {
 	const handler = "[plugins.p.containerd.runtimes.runc.options]\n"
 	parse := func(text string) map[string]any {
@@ -71,7 +71,8 @@ func TestDiffOfZeros(t *testing.T) {
 	require.Len(t, criconf.Diff(parse("a = ''\n"), parse("b = false\n")), 2)
 }
 
-// TestHasHandlerMigrated: a setting that runc's handler has lost too is no loss.
+// TestHasHandlerMigrated: a setting that runc's handler has lost as well does not count as
+// lost.
 func TestHasHandlerMigrated(t *testing.T) {
 	dump := func(ours, runc string) map[string]any {
 		out, err := criconf.Text([]byte("[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.oomwitness]\nruntime_path = '/s'\n" + ours +

@@ -23,7 +23,7 @@ const (
 	// DefaultHandler is our runtime handler's name.
 	DefaultHandler = "oomwitness"
 
-	// runcType is the one runtime type to which CRI hands runc's options
+	// runcType is the only runtime type to which CRI passes runc's options
 	// (GenerateRuntimeOptions in internal/cri/config).
 	runcType = "io.containerd.runc.v2"
 	// annotations is matched with path.Match against annotation names
@@ -37,11 +37,11 @@ const (
 // bareKey is a TOML key that needs no quotes.
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// handlerName is what a RuntimeClass allows as its handler: a DNS label.
+// handlerName matches the handlers that a RuntimeClass permits: DNS labels.
 var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
-// CheckHandler refuses a handler name that Kubernetes would refuse, and the
-// names that containerd gives a meaning of its own.
+// CheckHandler returns an error for a handler name that Kubernetes would refuse, and for names
+// with a meaning in containerd.
 func CheckHandler(name string) error {
 	if !handlerName.MatchString(name) {
 		return fmt.Errorf("runtime name %q: allowed are 1 to 63 lower-case letters, digits and '-', "+
@@ -55,28 +55,28 @@ func CheckHandler(name string) error {
 
 // Dropin is our registration with containerd.
 type Dropin struct {
-	// Version is the configuration version: 2 or 3 of a drop-in, 1 or 2 of the
-	// file that a block goes into.
+	// Version is the configuration version: 2 or 3 for a drop-in, 1 or 2 for the file that gets
+	// a block.
 	Version int
 	// Handler is the CRI runtime handler's name.
 	Handler string
 	// Shim is the shim's path as containerd sees it.
 	Shim string
-	// ByType registers the shim by the path as runtime_type, for a CRI that does not
-	// pass runtime_path on. Such a CRI gives the shim no options of runc's: the shim
-	// takes the cgroup driver from the form of the container's cgroup path.
+	// ByType registers the shim by its path as runtime_type, for a CRI that does not pass
+	// runtime_path on. Such a CRI passes none of runc's options: the shim takes the cgroup
+	// driver from the form of the container's cgroup path.
 	ByType bool
 	// SystemdCgroup chooses runc's cgroup driver.
 	SystemdCgroup bool
-	// Runc is the node's own runc handler: its plain settings hold for ours
-	// too, so that a pod differs in nothing but the shim. nil is none.
+	// Runc is the node's own runc handler, nil for none. Its plain settings hold for our
+	// handler too: a pod then differs in the shim alone.
 	Runc map[string]any
-	// Keep are handlers that the file must name beside ours, since containerd 1.x
-	// drops its built-in ones as soon as a file names one.
+	// Keep are handlers that the file must name beside ours: containerd 1.x drops its built-in
+	// handlers as soon as a file names one.
 	Keep map[string]map[string]any
 }
 
-// Render returns the text of a drop-in file: the same input, the same bytes.
+// Render returns the text of a drop-in file. The same input has the same bytes as its result.
 func (d Dropin) Render() ([]byte, error) {
 	if d.Version != 2 && d.Version != 3 {
 		return nil, fmt.Errorf("config version %d: allowed are 2 and 3", d.Version)
@@ -91,7 +91,7 @@ func (d Dropin) Render() ([]byte, error) {
 	return append([]byte(head), body...), nil
 }
 
-// Tables returns the handler's tables: the same input, the same bytes.
+// Tables returns the handler's tables. The same input has the same bytes as its result.
 func (d Dropin) Tables() ([]byte, error) {
 	runtimes := fmt.Sprintf("plugins.%s.containerd.runtimes", pluginKey(d.Version))
 	settings := d.Settings()
@@ -117,7 +117,7 @@ func (d Dropin) Tables() ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// Lost lists the options of the node's runc handler that ByType cannot hand on.
+// Lost returns the options of the node's runc handler that are lost with ByType.
 func (d Dropin) Lost() []string {
 	if !d.ByType {
 		return nil
@@ -128,7 +128,7 @@ func (d Dropin) Lost() []string {
 	return slices.Sorted(maps.Keys(options))
 }
 
-// Settings returns what the handler has, with its options.
+// Settings returns the settings of the handler, with its options.
 func (d Dropin) Settings() map[string]any {
 	settings := plain(d.Runc)
 	delete(settings, "options")
@@ -148,7 +148,7 @@ func (d Dropin) Settings() map[string]any {
 	return settings
 }
 
-// plain keeps the settings that are strings, booleans and numbers.
+// plain returns the settings that are strings, booleans and numbers.
 func plain(from map[string]any) map[string]any {
 	out := maps.Clone(from)
 	maps.DeleteFunc(out, func(_ string, value any) bool {
@@ -164,7 +164,7 @@ func plain(from map[string]any) map[string]any {
 	return out
 }
 
-// withOurs puts our annotation pattern behind the node's own ones.
+// withOurs appends our annotation pattern to the node's own patterns.
 func withOurs(value any) []string {
 	var out []string
 	list, _ := value.([]any)
@@ -227,9 +227,8 @@ func Altered(data []byte) bool {
 	return !found || !ok || strings.Count(head, "\n") != 2 || want != sum([]byte(body))
 }
 
-// Registered checks that a file registers handler with the shim at path, by
-// either of the settings that can name it. The error says what is wrong, for the
-// operator.
+// Registered returns an error unless a file registers handler with the shim at path, by either
+// of the settings that can name it. The error is for the operator.
 func (file File) Registered(handler, shim string) error {
 	settings := file.Runtimes[handler]
 	if settings == nil {
@@ -249,7 +248,7 @@ func (file File) Registered(handler, shim string) error {
 	return nil
 }
 
-// ShimPath returns the path of the shim that a file has for handler, or "".
+// ShimPath returns the path of the shim in a file's handler, or "".
 func (file File) ShimPath(handler string) string {
 	for _, key := range []string{"runtime_path", "runtime_type"} {
 		if shim, _ := file.Runtimes[handler][key].(string); path.IsAbs(shim) {
@@ -269,7 +268,7 @@ func (file File) Starts(shim string) bool {
 	return false
 }
 
-// OptionSystemdCgroup returns the cgroup driver that a file has for handler.
+// OptionSystemdCgroup reports whether a file's handler has the systemd cgroup driver.
 func (file File) OptionSystemdCgroup(handler string) bool {
 	value, _ := table(file.Runtimes[handler], "options")["SystemdCgroup"].(bool)
 	return value

@@ -11,7 +11,7 @@ import (
 
 const shim = "/usr/local/bin/" + criconf.ShimName
 
-// body is a drop-in without its three header lines.
+// body returns a drop-in without its three header lines.
 func body(t *testing.T, data []byte) string {
 	t.Helper()
 	parts := strings.SplitN(string(data), "\n", 4)

@@ -11,8 +11,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// What install puts into a file of the node's owner is marked, so that Cut takes
-// out exactly that.
+// Marks around what install adds to a file of the node's owner. By them Cut removes exactly
+// that.
 const (
 	blockBegin = `# >>> oomwitness: written by "oomwitness install --edit-config", removed by "oomwitness uninstall" >>>`
 	blockEnd   = "# <<< oomwitness <<<"
@@ -22,8 +22,8 @@ const (
 	createdMark = `# Created by "oomwitness install --edit-config", since there was none.`
 )
 
-// The edits of imports as they stand in a file, each with the line breaks that it
-// brought. What somebody else changed does not match.
+// The edits of imports as they stand in a file, each with the line breaks that it added. A line
+// that somebody else has changed does not match.
 var (
 	addedLine  = regexp.MustCompile(`(?m)^imports = \["[^"\n]*"\] ` + regexp.QuoteMeta(lineMark) + `\r?\n`)
 	addedEntry = regexp.MustCompile(`\r?\n  "[^"\n]*", ` + regexp.QuoteMeta(entryMark) + `\r?\n`)
@@ -32,8 +32,8 @@ var (
 // byteOrderMark may begin a file for containerd 1.x.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// Cut returns a file without the edits of install: byte for byte what it was.
-// cut reports whether there was one.
+// Cut returns a file without the edits of install: byte for byte the file before. cut reports
+// whether there was an edit.
 func Cut(text []byte) (rest []byte, cut bool, err error) {
 	rest = cutBlock(text)
 	rest = addedLine.ReplaceAllLiteral(rest, nil)
@@ -46,8 +46,8 @@ func Cut(text []byte) (rest []byte, cut bool, err error) {
 	return rest, len(rest) != len(text), nil
 }
 
-// AppendBlock returns the file with our tables in a marked block at its end, in
-// the line breaks that the file has.
+// AppendBlock returns the file with our tables in a marked block at its end, with the line
+// breaks of the file.
 func AppendBlock(text, tables []byte) ([]byte, error) {
 	nl := lineBreak(text)
 	// The first line break ends an unfinished last line, or is an empty line.
@@ -71,7 +71,7 @@ func AddImport(text []byte, pattern string) ([]byte, error) {
 	return undoable(text, slices.Concat(text[:at], []byte(add), text[at:]))
 }
 
-// undoable returns the edited file if Cut makes the file of it that it was.
+// undoable returns the edited file if Cut restores the original from it.
 func undoable(text, edited []byte) ([]byte, error) {
 	rest, _, err := Cut(edited)
 	if err != nil {
@@ -88,7 +88,7 @@ func NewMain(version int) []byte {
 	return fmt.Appendf(nil, "%s\nversion = %d\n", createdMark, version)
 }
 
-// copied begins a file that is a copy of one that nobody can write to.
+// copied begins a file that install made as a copy of a read-only file.
 const copied = `# Created by "oomwitness install --edit-config" as a copy of `
 
 // NewCopy returns the text of a copy that install makes of a file.
@@ -96,8 +96,8 @@ func NewCopy(of string, text []byte) []byte {
 	return fmt.Appendf(nil, "%s%s, sha256 %s\n%s", copied, of, sum(text), text)
 }
 
-// CopyOf returns the file that a file, edits taken out, is a copy of, "" for none, and
-// reports whether the copy is unaltered.
+// CopyOf returns the path of the original of a copy, "" if the file is no copy, and reports
+// whether the copy is unaltered. The edits must be cut before.
 func CopyOf(text []byte) (of string, unaltered bool) {
 	head, body, _ := bytes.Cut(text, []byte("\n"))
 	line, found := strings.CutPrefix(string(head), copied)
@@ -108,8 +108,8 @@ func CopyOf(text []byte) (of string, unaltered bool) {
 	return of, want == sum(body)
 }
 
-// Created reports whether a file, edits taken out, is one of NewMain, a copy, or a
-// template that install created, unaltered.
+// Created reports whether a file without edits is an unaltered file that install created: one
+// of NewMain, a copy, or a template.
 func Created(text []byte) bool {
 	for version := 2; version <= defaultVersion; version++ {
 		if bytes.Equal(text, NewMain(version)) {
@@ -120,7 +120,8 @@ func Created(text []byte) bool {
 	return unaltered || string(text) == templateCreated
 }
 
-// lineBreak returns the last line break of a file, "\n" where there is none.
+// lineBreak returns the last line break of a file, "
+// " if it has none.
 func lineBreak(text []byte) []byte {
 	if at := bytes.LastIndexByte(text, '\n'); at > 0 && text[at-1] == '\r' {
 		return []byte("\r\n")
@@ -128,8 +129,8 @@ func lineBreak(text []byte) []byte {
 	return []byte("\n")
 }
 
-// importsList returns the position behind the bracket that opens the list of the
-// top-level key imports.
+// importsList returns the position after the bracket that opens the list of the top-level key
+// imports.
 func importsList(text []byte) (at int, found bool, err error) {
 	var parser unstable.Parser
 	parser.Reset(text)
@@ -152,5 +153,5 @@ func importsList(text []byte) (at int, found bool, err error) {
 	return 0, false, parser.Error()
 }
 
-// openList is what stands between a key and the first entry of its list.
+// openList matches what stands between a key and the first entry of its list.
 var openList = regexp.MustCompile(`^[ \t]*=[ \t]*\[`)

@@ -66,7 +66,7 @@ func TestAddImport(t *testing.T) {
 	}
 }
 
-// TestCutOfWhatWasAltered: what is not as install wrote it is never guessed at.
+// TestCutOfWhatWasAltered: if a part is not as install wrote it, Cut does not guess.
 func TestCutOfWhatWasAltered(t *testing.T) {
 	block, err := criconf.AppendBlock([]byte("a = 1\n"), tables(t, 2))
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestCutOfWhatWasAltered(t *testing.T) {
 		require.False(t, cut, name)
 		require.Equal(t, text, string(rest), name)
 	}
-	// A block that was pasted, and one that has lines behind it, leave whole lines.
+	// A pasted block, and a block with lines behind it, leave whole lines.
 	marked := string(criconf.Block([]byte("[x]\n")))
 	for text, want := range map[string]string{
 		marked: "", "a = 1\n" + marked: "a = 1", "a = 1\n" + marked + "[y]\n": "a = 1\n[y]\n",
@@ -108,8 +108,8 @@ func TestCreated(t *testing.T) {
 	require.False(t, criconf.Created(nil))
 }
 
-// FuzzEdits: an edit that is made is taken out byte for byte, and the rest of the
-// file means what it meant.
+// FuzzEdits: an edit that is made can be cut byte for byte, and the rest of the file keeps its
+// meaning.
 func FuzzEdits(f *testing.F) {
 	for _, text := range []string{
 		"", "version = 2", "version = 2\r\n", "imports = []", "imports = [\n'/a' # x\n]\n", "a = '''\nimports = [\n'''\n",
@@ -139,7 +139,7 @@ func FuzzEdits(f *testing.F) {
 				require.Empty(t, criconf.Diff(before, after, "oomwitness"))
 			}
 		}
-		// Whatever the text is, nothing fails by it.
+		// No text makes a function fail.
 		_, _, _ = criconf.Cut([]byte(text))
 	})
 }

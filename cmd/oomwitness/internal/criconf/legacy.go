@@ -6,16 +6,15 @@ import (
 	"reflect"
 )
 
-// Legacy is the file that decides CRI's settings for containerd 1.x. There the
-// section of a plugin is replaced as a whole by the last file that has one
-// (mergeConfig in services/server/config of 1.6 and 1.7), so our handler goes
-// into that file, and no other file counts.
+// Legacy is the file that decides CRI's settings for containerd 1.x. There the last file with a
+// section of a plugin replaces the whole section (mergeConfig in services/server/config of 1.6
+// and 1.7). Our handler has to go into that file, and no other file counts.
 type Legacy struct {
 	// Config has that file alone.
 	Config
-	// File is the path of that file, also where it does not exist.
+	// File is the path of that file, which need not exist.
 	File string
-	// Version is the version that all files together have: 1 or 2.
+	// Version is the version of all files together: 1 or 2.
 	Version int
 }
 
@@ -38,9 +37,9 @@ func (c Config) Legacy() Legacy {
 	return out
 }
 
-// BuiltIn returns the handlers of a dump, taken from containerd before our
-// handler was there, that would be lost: those that containerd has built in, where
-// the file names none. Without a dump it returns what 1.6 and 1.7 have built in.
+// BuiltIn returns the handlers that would be lost: those that containerd has built in and the
+// file does not name. dump is containerd's configuration before our handler was added. Without
+// a dump it returns the built-in handlers of 1.6 and 1.7.
 func (l Legacy) BuiltIn(dump map[string]any, handler string) map[string]map[string]any {
 	for _, file := range l.Files {
 		named := maps.Clone(table(file.plugins, pluginName(l.Version), "containerd", "runtimes"))
@@ -75,7 +74,7 @@ func pluginName(version int) string {
 	return pluginV3
 }
 
-// pluginKey is that name as a part of a dotted key.
+// pluginKey returns that name as a part of a dotted key.
 func pluginKey(version int) string {
 	if version == 1 {
 		return pluginV1

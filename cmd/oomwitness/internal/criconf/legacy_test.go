@@ -10,7 +10,7 @@ import (
 
 const cri2 = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
 
-// TestLegacy: of all files 1.x takes the CRI section of the last one that has one.
+// TestLegacy: 1.x takes CRI's section from the last file that has one.
 func TestLegacy(t *testing.T) {
 	for name, test := range map[string]struct {
 		files   map[string]string
@@ -43,8 +43,7 @@ func TestLegacy(t *testing.T) {
 	}
 }
 
-// TestBuiltIn: a handler that containerd has built in is named beside ours, or
-// 1.x would lose it.
+// TestBuiltIn: a built-in handler is named beside ours, since 1.x would drop it otherwise.
 func TestBuiltIn(t *testing.T) {
 	config, err := load(t, nil)
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 
 var write = flag.Bool("write", false, "write runtime-class/containerd again")
 
-// TestManifests: the drop-ins in runtime-class are what install writes on a node
+// TestManifests: the drop-ins in runtime-class equal those that install writes on a node
 // without settings of its own.
 func TestManifests(t *testing.T) {
 	dir := filepath.Join("..", "..", "..", "..", "runtime-class", "containerd")

@@ -1,7 +1,7 @@
 package criconf
 
-// Runc returns the settings of the node's runc handler that ours takes over,
-// nil where there is none or it is not really runc.
+// Runc returns the settings of the node's runc handler that our handler takes over, nil if
+// there is no such handler or its type is not runc's.
 func (c Config) Runc() map[string]any {
 	runc, _ := c.Runtime("runc")
 	if kind, _ := runc["runtime_type"].(string); kind != "" && kind != runcType {
@@ -10,9 +10,8 @@ func (c Config) Runc() map[string]any {
 	return runc
 }
 
-// SystemdCgroup returns the value that the runc handler has. set is false where
-// no file has a runc handler; a handler that does not mention it has
-// containerd's default, false.
+// SystemdCgroup returns the setting of the runc handler. set is false if no file has a runc
+// handler. A handler without the setting has containerd's default, false.
 func (c Config) SystemdCgroup() (value, set bool) {
 	runc := c.Runc()
 	if runc == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// TestSource: who writes a configuration is in the file or beside the file, wherever the
-// file is.
+// TestSource: the file itself or a file beside it shows who writes a configuration, whatever
+// its folder is.
 func TestSource(t *testing.T) {
 	const dir = "/data/etc/containerd"
 	for name, test := range map[string]struct {
@@ -65,8 +65,7 @@ func TestDropinDirs(t *testing.T) {
 	}
 }
 
-// TestCopy: a copy is known, with edits or without, and one that was altered is the
-// owner's.
+// TestCopy: a copy is recognised, with edits or without; an altered copy belongs to the owner.
 func TestCopy(t *testing.T) {
 	text := criconf.NewCopy("/usr/share/c.toml", []byte("version = 2\n"))
 	require.True(t, criconf.Created(text))
