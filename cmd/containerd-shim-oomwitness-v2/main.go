@@ -1,8 +1,8 @@
 //go:build linux
 
 // Command containerd-shim-oomwitness-v2 is the containerd runtime shim
-// io.containerd.oomwitness.v2: upstream's runc shim, which announces every OOM
-// before the exit that it caused.
+// io.containerd.oomwitness.v2: upstream's runc shim, which reports every OOM before the exit
+// that the OOM caused.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 		run = shim.RunDeferredPublisher
 	}
 	if err := run(context.Background()); err != nil {
-		// containerd adds what stands here to its own error.
+		// containerd adds this text to its own error.
 		fmt.Fprintf(os.Stderr, "%s: %s", shim.Runtime, err)
 		os.Exit(1)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/oomwitness/oomwitness/shim/config"
 )
 
-// The ID is not upstream's "task": two plugins of one ID panic.
+// The ID differs from upstream's "task": two plugins with one ID panic.
 func init() {
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
@@ -33,13 +33,14 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Upstream's publisher stands idle beside ours.
+	// Upstream's publisher is there, and has nothing to do.
 	if p, err := ic.GetByID(plugins.EventPlugin, "publisher"); err == nil {
 		_ = p.(upstream.Publisher).Close()
 	}
 	cfg, err := config.Load(config.Path())
 	if err != nil {
-		// It held when the shim was started: the pod must not suffer.
+		// The configuration was valid when the shim was started: a later error must not harm
+		// the pod.
 		log.G(ic.Context).WithError(err).Error("the defaults are used")
 	}
 	for _, warning := range cfg.Warnings {

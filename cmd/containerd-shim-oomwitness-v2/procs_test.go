@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOneProcessorFirst reads from the runtime's own trace of the initialisation
-// that package procs comes before the packages that allocate.
+// TestOneProcessorFirst reads the runtime's own trace of the initialisation: package procs must
+// come before the packages that allocate.
 func TestOneProcessorFirst(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), build(t, runtime.GOARCH), "-v")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")

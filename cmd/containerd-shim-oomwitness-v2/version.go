@@ -24,8 +24,8 @@ func asksVersion(args []string) bool {
 	})
 }
 
-// writeVersion writes what the stock shim writes, with this project's version beside
-// that of the shim code of containerd that is linked in.
+// writeVersion writes the text of the stock shim, with this project's version beside the
+// version of containerd's shim code.
 func writeVersion(w io.Writer, program string) error {
 	_, err := fmt.Fprintf(w, "%s:\n  Version:  %s\n  Revision: %s\n  containerd: %s (linked)\n  Go version: %s\n\n",
 		program, version, commit, containerd.Version, runtime.Version())

@@ -18,7 +18,7 @@ func TestAsksVersion(t *testing.T) {
 	}
 }
 
-// TestWriteVersion: ours and upstream's, each on a line of its own.
+// TestWriteVersion: our version and upstream's are each on a line of their own.
 func TestWriteVersion(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, writeVersion(&out, "shim"))

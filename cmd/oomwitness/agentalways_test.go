@@ -47,8 +47,8 @@ func (a *agentProcess) get(t *testing.T, address, path string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// TestAgentStartsAlways: what is missing the agent goes without, says so in its log and
-// in /readyz, and has it again when it is back.
+// TestAgentStartsAlways: the agent works without a missing part, reports the missing part in
+// its log and in /readyz, and uses the part when it is back.
 func TestAgentStartsAlways(t *testing.T) {
 	pins := loaded(t)
 	for name, test := range map[string]struct {
@@ -99,7 +99,7 @@ func TestAgentStartsAlways(t *testing.T) {
 	}
 }
 
-// TestAgentWithoutLedger waits for one.
+// TestAgentWithoutLedger: the agent waits for a ledger.
 func TestAgentWithoutLedger(t *testing.T) {
 	pins := pinned(t)
 	s := newScene(t)
@@ -130,8 +130,9 @@ func TestAgentWithoutLedger(t *testing.T) {
 	a.end(t, syscall.SIGTERM)
 }
 
-// TestAgentBesideCgroupsItCannotRead: with the capability of chart and unit alone, a
-// cgroup of mode 0700 and one whose name is not UTF-8 cost their own names and nobody's.
+// TestAgentBesideCgroupsItCannotRead: the agent has the capability of chart and unit alone. A
+// cgroup of mode 0700, and one whose name is not UTF-8, lose their own names, and no other
+// cgroup does.
 func TestAgentBesideCgroupsItCannotRead(t *testing.T) {
 	pins := loaded(t)
 	s := newScene(t)

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capsEnv has the command run with these capabilities alone, by their numbers.
+// capsEnv makes the command run with these capabilities alone, given by their numbers.
 const capsEnv = "OOMWITNESS_TEST_CAPS"
 
-// confined takes all other capabilities off the bounding set and executes this
-// program again, which root then has no others in.
+// confined removes all other capabilities from the bounding set, and executes this program
+// again: root then has no others.
 func confined(list string) error {
 	runtime.LockOSThread()
 	keep := strings.Split(list, ",")
@@ -38,9 +38,8 @@ func confined(list string) error {
 	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 
-// TestAgentCapabilities: with CAP_BPF alone the agent does all of its work, and
-// without it as well where the kernel lets anybody open a map that is pinned (Linux
-// 5.19 and later).
+// TestAgentCapabilities: with CAP_BPF alone the agent does all of its work. Without CAP_BPF it
+// does, too, if the kernel lets anybody open a pinned map (Linux 5.19 and later).
 func TestAgentCapabilities(t *testing.T) {
 	args := loaded(t)
 	var name unix.Utsname

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoClientset: each node's agent is this program, and all groups of the API would
-// make it twice as large (docs/scale.md).
+// TestNoClientset: the agent on each node is this program. All groups of the API would double
+// its size (docs/scale.md).
 func TestNoClientset(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)

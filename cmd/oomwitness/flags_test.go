@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli"
 )
 
-// TestAgentFlagsAreDocumented compares the table in docs/agent.md with the command's
-// flags: names and defaults, both ways.
+// TestAgentFlagsAreDocumented: the table in docs/agent.md and the command have the same flags
+// with the same defaults.
 func TestAgentFlagsAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/agent.md")
 	require.NoError(t, err)

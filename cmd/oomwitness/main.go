@@ -21,7 +21,7 @@ func main() {
 	os.Exit(whycli.Status(err))
 }
 
-// run executes one command line. whycli.Status is the exit status of an error.
+// run executes one command line. whycli.Status returns the exit status of an error.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := cli.New()
 	root.SetArgs(args)

@@ -23,7 +23,7 @@ import (
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
-// pinned returns the flags of a ledger of the test's own.
+// pinned loads a ledger of the test's own, and returns the flags for it.
 func pinned(t *testing.T) []string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -38,7 +38,7 @@ func pinned(t *testing.T) []string {
 	return []string{"--dir", filepath.Join(bpffs, "ledger"), "--lock-dir", t.TempDir()}
 }
 
-// scene is a pod with a limited container, as the cgroupfs driver makes them.
+// scene is a pod with a limited container, as the cgroupfs driver makes it.
 type scene struct {
 	h              oom.Hierarchy
 	pod, container string // directories
@@ -65,14 +65,14 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// kill has the OOM killer end a process 1 of a PID namespace in the container,
-// and returns its PID.
+// kill has the OOM killer end process 1 of a PID namespace in the container, and returns its
+// PID.
 func (s *scene) kill(t *testing.T) int {
 	t.Helper()
 	return oomtest.KillIn(t, s.container, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})
 }
 
-// check compares an event with the kill that it is to be.
+// check compares an event with the expected kill.
 func (s *scene) check(t *testing.T, line []byte, pid int) {
 	t.Helper()
 	t.Logf("%s", line)
@@ -97,7 +97,7 @@ func (s *scene) check(t *testing.T, line []byte, pid int) {
 	require.Equal(t, e.Cgroup.ID, e.Domain.ID)
 }
 
-// TestLoadTraceUnload is an operator's session on this machine's kernel.
+// TestLoadTraceUnload runs an operator's session on this machine's kernel.
 func TestLoadTraceUnload(t *testing.T) {
 	pins := pinned(t)
 	with := func(args ...string) []string { return append(args, pins...) }
@@ -133,8 +133,7 @@ func TestLoadTraceUnload(t *testing.T) {
 	require.Contains(t, out, "no ledger was loaded")
 }
 
-// follow reads a kill as it happens, with what was there before it, and ends by
-// Ctrl-C.
+// follow reads past kills and a new one as it happens, and ends the trace by Ctrl-C.
 func (s *scene) follow(t *testing.T, with func(...string) []string, first int) {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -12,8 +12,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom/oomtest"
 )
 
-// TestTraceAsksTheAgent: of a cgroup that was removed, with its pod, the agent still knows
-// the names: for the table, for JSON and for --container.
+// TestTraceAsksTheAgent: the agent knows the names of a removed cgroup and its pod. The table,
+// the JSON form and --container use them.
 func TestTraceAsksTheAgent(t *testing.T) {
 	s := newScene(t)
 	pins := loaded(t)

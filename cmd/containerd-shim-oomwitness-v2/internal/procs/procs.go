@@ -1,12 +1,12 @@
-// Package procs holds a shim's processes to one of Go's processors.
+// Package procs limits a shim's process to one of Go's processors.
 package procs
 
 import "runtime"
 
-// Procs is how many of the process's goroutines run at once. A shim mostly waits
-// for runc. Each of Go's processors beyond the first keeps memory of its own, for
-// small objects and for stacks, and helps with each garbage collection. A call
-// that hangs in the kernel takes none away from the others.
+// Procs is the number of Go's processors: how many goroutines run at the same time. A shim
+// mostly waits for runc. Each further processor keeps memory of its own, for small objects and
+// for stacks, and helps with each garbage collection. A call that hangs in the kernel does not
+// occupy a processor.
 const Procs = 1
 
 // Upstream's start gives each shim GOMAXPROCS=4 in its environment, over whatever

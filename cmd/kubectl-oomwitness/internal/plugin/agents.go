@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	// portName is the name of the container port of the agent's API, defaultPort the
-	// port where none has the name.
+	// portName is the name of the container port of the agent's API. defaultPort is used if no
+	// port has that name.
 	portName    = "metrics"
 	defaultPort = 8080
-	// askTimeout bounds the question to one agent, atOnce the agents that are asked at
-	// the same time.
+	// askTimeout limits the question to one agent. atOnce is the number of agents that are
+	// asked at the same time.
 	askTimeout = 10 * time.Second
 	atOnce     = 16
 )
@@ -42,7 +42,7 @@ func (o *options) agents(ctx context.Context, node string) ([]corev1.Pod, error)
 	return pods.Items, nil
 }
 
-// errNoAgent says that no agent runs on a node.
+// errNoAgent reports that no agent runs on a node.
 var errNoAgent = errors.New("no agent runs there")
 
 // agentOn returns the agent's pod on a node.
@@ -75,7 +75,7 @@ func (o *options) ask(ctx context.Context, agent *corev1.Pod, path string, query
 	return text, err
 }
 
-// proxyError says in plain words what the API server says of a request to an agent.
+// proxyError returns an error in plain words for an error of the API server's proxy.
 func proxyError(err error) error {
 	switch {
 	case apierrors.IsForbidden(err):
@@ -99,7 +99,7 @@ func portOf(agent *corev1.Pod) string {
 	return strconv.Itoa(defaultPort)
 }
 
-// answer is one agent's.
+// answer is the answer of one agent.
 type answer[T any] struct {
 	agent *corev1.Pod
 	value T
@@ -127,7 +127,7 @@ func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path st
 	return answers
 }
 
-// decode reads an answer whose schema is known.
+// decode decodes an answer, and refuses an unknown schema.
 func decode(body []byte, into any) error {
 	var version struct{ Schema int }
 	if err := json.Unmarshal(body, &version); err != nil {

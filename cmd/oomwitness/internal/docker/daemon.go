@@ -22,13 +22,13 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// timeout bounds everything that dockerd answers.
+// timeout limits each answer of dockerd.
 const timeout = 10 * time.Second
 
-// Process is a dockerd that runs.
+// Process is a running dockerd.
 type Process struct {
 	PID int
-	// Args are its flags, without its name.
+	// Args are the flags, without the program's name.
 	Args []string
 }
 
@@ -42,7 +42,7 @@ func Processes(proc string) ([]Process, error) {
 	for _, pid := range pids {
 		line, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 		out = append(out, Process{PID: pid, Args: words[1:]})
@@ -64,9 +64,9 @@ func (p Process) Config() string {
 	return DefaultConfig
 }
 
-// Validate has the dockerd program binary read a configuration file with the flags args
-// beside it, which can contradict the file, and returns what dockerd has against it. The
-// flag --validate came with Docker 23.0.
+// Validate runs the dockerd program binary with --validate on a configuration file, with the
+// flags args, which can contradict the file. It returns dockerd's objection. Docker 23.0 and
+// later have the flag --validate.
 func Validate(ctx context.Context, binary string, args []string, config string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -102,7 +102,7 @@ func ProgramVersion(ctx context.Context, root rootfs.Dir, program string) (Versi
 	return ParseVersion(strings.TrimSuffix(fields[2], ","))
 }
 
-// linked is the version among the linker's flags (hack/make.sh of Docker).
+// linked matches the version among the linker's flags (hack/make.sh of Docker).
 var linked = regexp.MustCompile(`dockerversion\.Version=([0-9][^\s"']*)`)
 
 // linkedVersion returns the version that was linked into a program, "" for none.
@@ -119,7 +119,7 @@ func linkedVersion(file string) string {
 	return ""
 }
 
-// Client asks the dockerd at the real path of a socket.
+// Client asks the dockerd at a socket, given by the socket's real path.
 type Client struct{ Socket string }
 
 // Version returns the version of the dockerd that answers.
@@ -131,16 +131,16 @@ func (c Client) Version(ctx context.Context) (Version, error) {
 	return ParseVersion(answer.Version)
 }
 
-// HasRuntime reports whether dockerd has a runtime of that name in memory. Docker 25.0 and
-// later do not say which shim it is: SystemInfo leaves out the type (daemon/info_unix.go).
+// HasRuntime reports whether the running dockerd knows a runtime of that name. Docker 25.0 and
+// later do not show which shim the runtime is: SystemInfo leaves out the type
+// (daemon/info_unix.go).
 func (c Client) HasRuntime(ctx context.Context, name string) (bool, error) {
 	var answer struct{ Runtimes map[string]json.RawMessage }
 	err := c.get(ctx, "/info", &answer)
 	return answer.Runtimes[name] != nil, err
 }
 
-// AwaitRuntime waits until HasRuntime reports true: dockerd answers a reload in its log
-// alone.
+// AwaitRuntime waits until HasRuntime returns true: dockerd reports a reload in its log alone.
 func (c Client) AwaitRuntime(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

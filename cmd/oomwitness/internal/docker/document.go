@@ -13,8 +13,8 @@ import (
 // in daemon/config/config.go of Docker 23 and later).
 var bom = []byte("\xef\xbb\xbf")
 
-// document is the text of a daemon.json and where its members are, so that an edit
-// changes the bytes of one member and no other.
+// document is the text of a daemon.json with the positions of its members: an edit changes the
+// bytes of one member alone.
 type document struct {
 	text []byte
 	root object
@@ -26,16 +26,16 @@ type object struct {
 	members   []member
 }
 
-// member is one key with its value. The offsets are those of the key's first byte,
-// the value's first byte and the byte behind the value.
+// member is one key with its value. The offsets are those of the key's first byte, the value's
+// first byte and the byte after the value.
 type member struct {
 	key                         string
 	start, value, end           int
 	precedingSpace, indentation string
 }
 
-// parse reads a daemon.json. Text without any value stands for an empty object, as it
-// does for dockerd. Errors name the line.
+// parse parses a daemon.json. As for dockerd, a text without any value means an empty object.
+// Errors name the line.
 func parse(text []byte) (document, error) {
 	d := document{text: text}
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
@@ -103,8 +103,8 @@ func (d document) object(start int) (object, error) {
 	return o, nil
 }
 
-// unique refuses a key that an object has twice: the last one would count, and an edit
-// could change the other.
+// unique refuses a key that an object has twice: dockerd takes the last one, and an edit could
+// change the other.
 func (d document) unique(decoder *json.Decoder, start int) error {
 	token, err := decoder.Token()
 	if errors.Is(err, io.EOF) {
@@ -138,7 +138,7 @@ func (d document) unique(decoder *json.Decoder, start int) error {
 	return err
 }
 
-// find returns the index of the member named key, -1 where there is none.
+// find returns the index of the member with a key, -1 if there is none.
 func (o object) find(key string) int {
 	for i, m := range o.members {
 		if m.key == key {
@@ -148,13 +148,13 @@ func (o object) find(key string) int {
 	return -1
 }
 
-// errorAt is an error that names the line of the byte at offset.
+// errorAt returns an error that names the line of the byte at offset.
 func (d document) errorAt(offset int, format string, args ...any) error {
 	line := 1 + bytes.Count(d.text[:max(0, min(offset, len(d.text)))], []byte("\n"))
 	return fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
 }
 
-// kind names the JSON type of a value by its first byte.
+// kind returns the JSON type of a value by its first byte.
 func kind(first byte) string {
 	switch first {
 	case '{':

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// defaultIndent is for a file that shows none of its own.
+// defaultIndent is the indentation for a file that has no indented line.
 const defaultIndent = "  "
 
 // splice returns the text with the bytes from start to end replaced.
@@ -17,8 +17,8 @@ func (d document) splice(start, end int, with string) []byte {
 	return append(out, d.text[end:]...)
 }
 
-// set returns the text with the member key of o changed to value, or added behind the
-// last member in the layout of that one.
+// set returns the text with the member key of o changed to value. A new member goes after the
+// last member, in that member's layout.
 func (d document) set(o object, key string, value any) []byte {
 	if i := o.find(key); i >= 0 {
 		m := o.members[i]
@@ -50,10 +50,10 @@ func (d document) remove(o object, i int) []byte {
 	}
 }
 
-// multiline reports whether m stands on a line of its own.
+// multiline reports whether m begins on a line of its own.
 func (d document) multiline(m member) bool { return strings.Contains(m.precedingSpace, "\n") }
 
-// newline is what ends the lines of the text.
+// newline returns the line break of the text.
 func (d document) newline() string {
 	if bytes.Contains(d.text, []byte("\r\n")) {
 		return "\r\n"
@@ -61,7 +61,7 @@ func (d document) newline() string {
 	return "\n"
 }
 
-// unit is the text's indentation of one level.
+// unit returns the text's indentation of one level.
 func (d document) unit() string {
 	if len(d.root.members) > 0 && d.root.members[0].indentation != "" && d.multiline(d.root.members[0]) {
 		return d.root.members[0].indentation
@@ -69,7 +69,7 @@ func (d document) unit() string {
 	return defaultIndent
 }
 
-// lineIndent is the white space that begins the line of the byte at offset.
+// lineIndent returns the white space at the begin of the line with the byte at offset.
 func (d document) lineIndent(offset int) string {
 	line := d.text[bytes.LastIndexByte(d.text[:offset], '\n')+1 : offset]
 	line = bytes.TrimPrefix(line, bom)
@@ -80,7 +80,7 @@ func (d document) renderMember(key string, value any, indent string, multiline b
 	return d.render(key, "", false) + ": " + d.render(value, indent, multiline)
 }
 
-// render is value as JSON, over several lines if asked.
+// render returns value as JSON, over several lines if multiline is true.
 func (d document) render(value any, indent string, multiline bool) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -88,7 +88,7 @@ func (d document) render(value any, indent string, multiline bool) string {
 	if multiline {
 		encoder.SetIndent(indent, d.unit())
 	}
-	// Strings and maps of strings are always encoded.
+	// Encode cannot fail: value has strings and maps of strings alone.
 	_ = encoder.Encode(value)
 	return strings.ReplaceAll(strings.TrimSuffix(out.String(), "\n"), "\n", d.newline())
 }

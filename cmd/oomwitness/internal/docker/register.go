@@ -1,5 +1,5 @@
-// Package docker registers the shim as a runtime of dockerd: it edits daemon.json, and
-// asks dockerd for its version, its runtimes and its opinion of the edited file.
+// Package docker registers the shim as a runtime of dockerd: it edits daemon.json, and asks
+// dockerd for its version, its runtimes and its check of the edited file.
 package docker
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// DefaultConfig is dockerd's configuration file where --config-file names no other.
+	// DefaultConfig is dockerd's configuration file without --config-file.
 	DefaultConfig = "/etc/docker/daemon.json"
 	// DefaultSocket is the socket of dockerd's API.
 	DefaultSocket = "/var/run/docker.sock"
@@ -24,22 +24,22 @@ const (
 	typeKey     = "runtimeType"
 )
 
-// Runtime is a runtime of dockerd that is the shim.
+// Runtime is the shim as a runtime of dockerd.
 type Runtime struct {
-	// Name is what `docker run --runtime` takes.
+	// Name is the value of `docker run --runtime`.
 	Name string
 	// Shim is the absolute path of the shim. dockerd from 24.0 on takes a path as
 	// runtimeType (initRuntimes in daemon/runtime_unix.go: "no restriction on configuring
 	// a shim by path"), and containerd from 1.6 on starts the shim by the path.
 	Shim string
-	// Default makes it the runtime of containers that name none.
+	// Default makes the shim the runtime of containers that name no runtime.
 	Default bool
 }
 
-// Registration is what a daemon.json says about a runtime's name.
+// Registration is the content of a daemon.json for a runtime's name.
 type Registration struct {
-	// Found reports whether there is a runtime of that name, Ours whether the runtime is
-	// this project's shim.
+	// Found reports whether there is a runtime of that name. Ours reports whether the runtime
+	// is this project's shim.
 	Found, Ours bool
 	// Type is the runtimeType: the path of a shim or a name.
 	Type string
@@ -47,7 +47,7 @@ type Registration struct {
 	Default string
 }
 
-// Read returns what the daemon.json in text says about the runtime name.
+// Read returns the registration of the runtime name in the daemon.json text.
 func Read(text []byte, name string) (Registration, error) {
 	var r Registration
 	d, err := parse(text)
@@ -80,9 +80,9 @@ func Read(text []byte, name string) (Registration, error) {
 	return r, nil
 }
 
-// Register returns the daemon.json in text with the runtime r. Everything else in it stays
-// as it is, byte for byte. A runtime of the same name that is another's is refused unless
-// force is set.
+// Register returns the daemon.json text with the runtime r. Everything else in the text stays,
+// byte for byte. It refuses a runtime of the same name that is another program, unless force is
+// set.
 func Register(text []byte, r Runtime, force bool) ([]byte, error) {
 	have, err := Read(text, r.Name)
 	if err != nil {
@@ -107,7 +107,7 @@ func Register(text []byte, r Runtime, force bool) ([]byte, error) {
 	case !found:
 		text = d.set(d.root, runtimesKey, map[string]any{r.Name: entry})
 	case have.Ours:
-		// The owner's options of the runtime stay.
+		// Other options of the runtime are the owner's, and stay.
 		ours, err := d.object(runtimes.members[runtimes.find(r.Name)].value)
 		if err != nil {
 			return nil, err
@@ -119,7 +119,7 @@ func Register(text []byte, r Runtime, force bool) ([]byte, error) {
 	return r.asDefault(text, have)
 }
 
-// asDefault makes r the default runtime if asked.
+// asDefault makes r the default runtime if r.Default is set.
 func (r Runtime) asDefault(text []byte, have Registration) ([]byte, error) {
 	if !r.Default || have.Default == r.Name {
 		return text, nil
@@ -131,10 +131,10 @@ func (r Runtime) asDefault(text []byte, have Registration) ([]byte, error) {
 	return d.set(d.root, defaultKey, r.Name), nil
 }
 
-// Unregister returns the daemon.json in text without the runtime name, and reports whether
-// it was there and is oomwitness. Where it is the default runtime, the default becomes
-// formerDefault, "" for dockerd's own. Where the text is what Register made of before and
-// nobody has changed it since, the result is before.
+// Unregister returns the daemon.json text without the runtime name, and reports whether the
+// text had the runtime and the runtime is oomwitness. If it is the default runtime, the default
+// becomes formerDefault, "" for dockerd's own. If Register made the text out of before, and
+// nobody has changed the text since, the result is before.
 func Unregister(text, before []byte, name string) (out []byte, removed bool, err error) {
 	have, err := Read(text, name)
 	if err != nil || !have.Ours {
@@ -143,7 +143,7 @@ func Unregister(text, before []byte, name string) (out []byte, removed bool, err
 	var formerDefault string
 	if former, err := Read(before, name); err == nil {
 		formerDefault = former.Default
-		// A default that the owner has taken away since does not come back.
+		// A default that the owner has removed since does not come back.
 		if was, _ := Read(before, formerDefault); was.Found {
 			if is, _ := Read(text, formerDefault); !is.Found {
 				formerDefault = ""
@@ -179,7 +179,7 @@ func Unregister(text, before []byte, name string) (out []byte, removed bool, err
 	return d.remove(d.root, d.root.find(defaultKey)), true, nil
 }
 
-// runtimes returns the object of all runtimes, and whether the file has one.
+// runtimes returns the object of all runtimes, and reports whether the file has one.
 func (d document) runtimes() (object, bool, error) {
 	for _, m := range d.root.members {
 		if m.key != runtimesKey && strings.EqualFold(m.key, runtimesKey) {

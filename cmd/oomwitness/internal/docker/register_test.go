@@ -15,7 +15,7 @@ const shim = "/usr/local/bin/containerd-shim-oomwitness-v2"
 
 var ours = docker.Runtime{Name: "oomwitness", Shim: shim}
 
-// TestRegister shows the whole file for each shape that it can have.
+// TestRegister compares the whole file, for each shape of a file.
 func TestRegister(t *testing.T) {
 	const entry = `{"runtimeType":"` + shim + `"}`
 	for name, c := range map[string]struct{ before, after string }{
@@ -77,7 +77,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestRegisterRefuses has what an edit could break.
+// TestRegisterRefuses tries files that an edit could break.
 func TestRegisterRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"trailing comma":     {"{\n  \"debug\": true,\n}\n", "line 3: invalid JSON"},
@@ -112,7 +112,7 @@ func TestRegisterForce(t *testing.T) {
 	require.Equal(t, `{"runtimes":{"oomwitness":{"runtimeType":"`+shim+`"},"b":{"path":"y"}}}`, string(after))
 }
 
-// TestUnregisterChanged has files that somebody has changed since the registration.
+// TestUnregisterChanged tries files that somebody has changed since the registration.
 func TestUnregisterChanged(t *testing.T) {
 	entry := `"oomwitness":{"runtimeType":"` + shim + `"}`
 	for name, c := range map[string]struct{ before, text, want string }{
@@ -159,8 +159,8 @@ func TestRegisterAsDefault(t *testing.T) {
 	}
 }
 
-// FuzzRegister asserts that an accepted text keeps every key and value, gains the
-// runtime, is stable, and comes back byte for byte.
+// FuzzRegister: an accepted text keeps every key and value and has the runtime. A second
+// Register changes nothing, and Unregister restores each byte.
 func FuzzRegister(f *testing.F) {
 	for _, seed := range []string{
 		"", "{}", " \n", "{\n\t\"a\": [1, {\"b\": null}],\r\n\t\"runtimes\": {}\n}\n", "\xef\xbb\xbf{ }",
@@ -200,7 +200,7 @@ func FuzzRegister(f *testing.F) {
 	})
 }
 
-// decode returns the members of an object as they are written.
+// decode returns the members of an object as written.
 func decode(t *testing.T, text []byte) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{}
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")))
@@ -210,7 +210,7 @@ func decode(t *testing.T, text []byte) map[string]json.RawMessage {
 	return out
 }
 
-// merged returns after, once all of before but the runtime itself is in there.
+// merged returns after, if it has everything of before except the runtime itself.
 func merged(before, after json.RawMessage) json.RawMessage {
 	var old, now map[string]json.RawMessage
 	_ = json.Unmarshal(before, &old)

@@ -26,11 +26,11 @@ func ParseVersion(text string) (Version, error) {
 type Way int
 
 const (
-	// ByLink needs a link of the stock shim's name on containerd's PATH.
+	// ByLink needs a link with the stock shim's name on containerd's PATH.
 	ByLink Way = iota
-	// ByType takes the runtime type on docker run's command line alone.
+	// ByType takes the runtime type only on the command line of docker run.
 	ByType
-	// ByConfig takes a shim in daemon.json as well.
+	// ByConfig also takes a shim in daemon.json.
 	ByConfig
 )
 
@@ -48,7 +48,7 @@ func (v Version) Way() Way {
 	return ByConfig
 }
 
-// ErrByLink refuses a dockerd that takes no shim by name.
+// ErrByLink reports a dockerd that knows no shim by name.
 var ErrByLink = errors.New("a Docker before 23.0 cannot take a shim by name. Docker 24.0 and later take it from daemon.json, " +
 	"Docker 23.0 by \"docker run --runtime " + RuntimeType + "\". For older ones link the shim as containerd-shim-runc-v2 " +
 	"in a directory that is first on containerd's PATH: see docs/docker.md")

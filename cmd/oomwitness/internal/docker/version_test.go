@@ -35,8 +35,7 @@ func TestProcessConfig(t *testing.T) {
 	}
 }
 
-// TestProcesses reads a procfs with a dockerd, one of an ordinary user and another
-// program.
+// TestProcesses reads a procfs with a dockerd, an ordinary user's dockerd and another program.
 func TestProcesses(t *testing.T) {
 	proc := t.TempDir()
 	for dir, p := range map[string]struct{ comm, cmdline, uids string }{

@@ -12,7 +12,7 @@ import (
 
 const agentPath = "/etc/systemd/system/oomwitness-agent.service"
 
-// TestAgentOnly: the ledger and the agent on a node of any runtime.
+// TestAgentOnly installs the ledger and the agent on a node with any runtime.
 func TestAgentOnly(t *testing.T) {
 	for name, test := range map[string]struct {
 		files map[string]string
@@ -43,7 +43,7 @@ func TestAgentOnly(t *testing.T) {
 	}
 }
 
-// TestAgentOnlyBesideContainerd: the agent asks the containerd that was found.
+// TestAgentOnlyBesideContainerd: the agent's names come from the containerd that was found.
 func TestAgentOnlyBesideContainerd(t *testing.T) {
 	o := systemdTree(t)
 	o.AgentOnly, o.Address, o.Unit = true, "/run/k3s/containerd/containerd.sock", "k3s.service"

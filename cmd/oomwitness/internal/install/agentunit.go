@@ -8,13 +8,13 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
-// AgentEnvironment is a file of the node's owner, where
-// OOMWITNESS_AGENT_FLAGS=--flag... adds flags to the agent's.
+// AgentEnvironment is the path of a file of the node's owner. OOMWITNESS_AGENT_FLAGS=--flag...
+// in that file adds flags to the agent's.
 const AgentEnvironment = "/etc/default/oomwitness-agent"
 
-// agentUnit is the unit file of the agent on a node without Kubernetes. CAP_BPF is
-// for the ledger's maps; root, without any other capability, owns the cgroups,
-// containerd's socket and the ledger's folder.
+// agentUnit returns the unit file of the agent on a node without Kubernetes. The agent needs
+// CAP_BPF for the ledger's maps. It runs as root without any other capability, because root
+// owns the cgroups, containerd's socket and the ledger's folder.
 func (o Options) agentUnit() []byte {
 	return fmt.Appendf(nil, `%s; "oomwitness uninstall" removes it.
 # The agent reports every OOM kill to log and metrics. It must live through the OOM
@@ -65,7 +65,7 @@ WantedBy=multi-user.target
 `, unitMarker, UnitName, UnitName, o.beside(), AgentEnvironment, execWord(o.commandPath()), o.agentAddress())
 }
 
-// agentAddress is the agent's flag for containerd's socket, "" for the usual one.
+// agentAddress returns the agent's flag for containerd's socket, "" for the default.
 func (o Options) agentAddress() string {
 	switch o.Address {
 	case containerd.DefaultAddress:
@@ -76,7 +76,7 @@ func (o Options) agentAddress() string {
 	return " --address " + execWord(o.Address)
 }
 
-// installAgent installs the units of the ledger and of the agent, with this command.
+// installAgent installs this command, and the units of the ledger and of the agent.
 func (o Options) installAgent(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx)
 	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {

@@ -14,7 +14,8 @@ import (
 // its SELinux label.
 type attributes map[string][]byte
 
-// readAttributes reads those of the file at a path, none where its file system has none.
+// readAttributes returns the attributes of the file at a path, none if its file system has
+// none.
 func readAttributes(path string) (attributes, error) {
 	names, err := sized(func(into []byte) (int, error) { return unix.Llistxattr(path, into) })
 	if err != nil {
@@ -34,7 +35,7 @@ func readAttributes(path string) (attributes, error) {
 	return out, nil
 }
 
-// sized reads what the kernel has, of the size that it names first.
+// sized calls read for the size first, and then for the data.
 func sized(read func([]byte) (int, error)) ([]byte, error) {
 	size, err := read(nil)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {

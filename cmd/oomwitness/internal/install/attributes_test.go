@@ -12,13 +12,13 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-// TestAttributesStay: an ACL and other extended attributes of the owner's files stay
-// through install and uninstall.
+// TestAttributesStay: install and uninstall keep an ACL and other extended attributes of the
+// owner's files.
 func TestAttributesStay(t *testing.T) {
 	o := legacy(t, "1.7.35", legacyMain)
 	o.EditConfig = true
 	put(t, o.Root, docker.DefaultConfig, "{}\n")
-	// The ACL of acl(5) "u::rw-,u:12:r--,g::r--,m::r--,o::---" as the kernel has it.
+	// The ACL of acl(5) "u::rw-,u:12:r--,g::r--,m::r--,o::---" as the kernel stores it.
 	acl := []byte("\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x0c\x00\x00\x00" +
 		"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff")
 	want := map[string]string{"user.x": "mine", "system.posix_acl_access": string(acl)}

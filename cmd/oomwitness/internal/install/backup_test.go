@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-// TestBackupOfSomebodyElse: a file of the owner that has the name of a backup is
-// neither overwritten nor removed.
+// TestBackupOfSomebodyElse: an owner's file with the name of a backup is neither overwritten
+// nor removed.
 func TestBackupOfSomebodyElse(t *testing.T) {
 	for name, owners := range map[string]string{"another text": "PRECIOUS\n", "the same text": legacyMain} {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestBackupOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// TestEarlierBackupStays: a backup that uninstall left is not overwritten later.
+// TestEarlierBackupStays: a later install does not overwrite a backup that uninstall left.
 func TestEarlierBackupStays(t *testing.T) {
 	o := legacy(t, "1.7.35", legacyMain)
 	o.EditConfig = true
@@ -52,8 +52,8 @@ func TestEarlierBackupStays(t *testing.T) {
 	require.Equal(t, legacyMain, get(t, o.Root, backupPath))
 }
 
-// TestDockerBackupOfSomebodyElse is the same for dockerd's configuration, also where
-// install makes that file.
+// TestDockerBackupOfSomebodyElse is the same for dockerd's configuration, also if install makes
+// that file.
 func TestDockerBackupOfSomebodyElse(t *testing.T) {
 	for _, main := range []string{"", "{\"debug\": true}\n"} {
 		o := tree(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// planBlock registers by a block in the owner's file, for containerd 1.x.
+// planBlock plans the registration by a block in the owner's file, for containerd 1.x.
 func (o Options) planBlock(ctx context.Context, p *plan) error {
 	r := &p.registration
 	if asked, err := o.configVersion(); err != nil {
@@ -42,13 +42,13 @@ func (o Options) planBlock(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// blockHandler is our handler for a block in a file, with the handlers that the block has
+// blockHandler returns our handler for a block in a file, with the handlers that the block has
 // to keep.
 func (o Options) blockHandler(ctx context.Context, p *plan, legacy criconf.Legacy) (criconf.Dropin, error) {
 	r := &p.registration
 	config := legacy.Config
 	if r.daemon.Version.Dropins() {
-		config = p.config // 2.x takes the settings of all files together
+		config = p.config // 2.x merges the settings of all files
 	}
 	handler, err := o.handler(p, config, legacy.Version)
 	if err != nil || r.daemon.Version.Dropins() {
@@ -79,7 +79,7 @@ func (r registration) builtIn(ctx context.Context, legacy criconf.Legacy, handle
 	return legacy.BuiltIn(known, handler), nil
 }
 
-// missing says where the tables have to go.
+// missing returns an error that says where the tables have to go.
 func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *MissingError {
 	missing := &MissingError{Version: version, File: legacy.File, DryRun: o.DryRun,
 		Why: "containerd 1.x has no drop-ins that leave its other CRI settings alone",
@@ -94,11 +94,11 @@ func (o Options) missing(version string, legacy criconf.Legacy, tables []byte) *
 	return missing
 }
 
-// MissingError says that containerd does not know the shim yet, and what to do by
-// hand: How, with the text Block. Why is the reason why install does not do that.
+// MissingError reports that containerd does not know the shim yet. How says what to do by hand,
+// with the text Block. Why is the reason why install does not do that.
 type MissingError struct {
 	Version, File, Why, How, Block string
-	// DryRun reports whether the shim has not been put in place either.
+	// DryRun reports whether the shim has not been installed either.
 	DryRun bool
 }
 

@@ -14,15 +14,16 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// copyPath is where the copy of a configuration goes that nobody can write to.
+// copyPath is the path for the copy of a read-only configuration.
 const copyPath = criconf.DefaultPath
 
-// variableName is the drop-in of containerd's unit that has containerd read the copy.
+// variableName is the name of the drop-in of containerd's unit by which containerd reads the
+// copy.
 const variableName = "50-oomwitness.conf"
 
-// copies reports whether the main configuration has to be copied for an edit: the file is
-// on a read-only file system, and containerd's unit takes another one by its environment,
-// as Flatcar's does.
+// copies reports whether the main configuration has to be copied for an edit: the file is on a
+// read-only file system, and the environment of containerd's unit can name another file, as on
+// Flatcar.
 func (o Options) copies() bool {
 	var at unix.Statfs_t
 	return o.Root.Running() && o.daemon.ConfigVariable && o.MainConfig != copyPath &&
@@ -44,7 +45,7 @@ func (o Options) planCopy(r *registration) ([]byte, error) {
 	return criconf.NewCopy(o.MainConfig, text), nil
 }
 
-// refreshed returns the copy that a file is, made anew; nil where the file is none.
+// refreshed returns a copy made anew, if text is a copy; nil otherwise.
 func (o Options) refreshed(text []byte) []byte {
 	of, unaltered := criconf.CopyOf(text)
 	if now, err := o.Root.ReadFile(of); unaltered && err == nil {
@@ -53,10 +54,10 @@ func (o Options) refreshed(text []byte) []byte {
 	return nil
 }
 
-// variablePath is the drop-in of containerd's unit.
+// variablePath returns the path of the drop-in of containerd's unit.
 func (o Options) variablePath() string { return path.Join(o.unitDir(), o.Unit+".d", variableName) }
 
-// installVariable has containerd's unit start containerd with the copy.
+// installVariable makes containerd's unit start containerd with the copy.
 func (o Options) installVariable(result *Result) error {
 	text := fmt.Sprintf("%s; \"oomwitness uninstall\" removes it.\n[Service]\nEnvironment=CONTAINERD_CONFIG=%s\n", unitMarker, copyPath)
 	if err := o.write(result, o.variablePath(), bytesSource([]byte(text)), 0o644); err != nil {
@@ -65,7 +66,7 @@ func (o Options) installVariable(result *Result) error {
 	return nil
 }
 
-// removeVariable takes the drop-in out of containerd's unit.
+// removeVariable removes the drop-in of containerd's unit.
 func (o Options) removeVariable(result *Result) error {
 	name := o.variablePath()
 	text, err := o.Root.ReadFile(name)
@@ -78,12 +79,12 @@ func (o Options) removeVariable(result *Result) error {
 	if err := o.remove(result, name); err != nil || o.DryRun {
 		return err
 	}
-	_ = os.Remove(o.Root.Path(path.Dir(name))) // unless there is more in that folder
+	_ = os.Remove(o.Root.Path(path.Dir(name))) // fails if the folder has other files
 	return nil
 }
 
-// mainWithout returns the configuration that containerd reads without what install wrote:
-// where the main one is a copy, that is the file that was copied.
+// mainWithout returns the configuration file that containerd reads without install's changes:
+// if the main file is a copy, the original of the copy.
 func (o Options) mainWithout() string {
 	text, err := o.Root.ReadFile(o.MainConfig)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 
 const daemonBackup = docker.DefaultConfig + ".before-oomwitness"
 
-// TestDockerTwiceAndAway installs twice and uninstalls twice, for a daemon.json that is
-// there, empty or missing: at the end all is byte for byte as it was.
+// TestDockerTwiceAndAway installs twice and uninstalls twice, for a daemon.json that exists, is
+// empty, or is missing. At the end each file is byte for byte as before.
 func TestDockerTwiceAndAway(t *testing.T) {
 	for name, before := range map[string]*string{
 		"there": text("{\r\n\t\"mtu\": 1500,\r\n\t\"runtimes\": { \"crun\": {\"path\": \"crun\"} }\r\n}"), "empty": text(""), "missing": nil,
@@ -64,7 +64,7 @@ func TestDockerTwiceAndAway(t *testing.T) {
 
 func text(s string) *string { return &s }
 
-// TestDockerBesideCRI takes the one registration out and leaves the other.
+// TestDockerBesideCRI removes one registration and keeps the other.
 func TestDockerBesideCRI(t *testing.T) {
 	o := tree(t)
 	put(t, o.Root, criconf.DefaultPath, "version = 2\nimports = [\"conf.d/*.toml\"]\n")
@@ -90,7 +90,7 @@ func TestDockerBesideCRI(t *testing.T) {
 	require.NoFileExists(t, o.Root.Path(shimPath))
 }
 
-// TestDockerKeepsLinkAndMode edits the file that a link leads to.
+// TestDockerKeepsLinkAndMode edits the file at the target of a link.
 func TestDockerKeepsLinkAndMode(t *testing.T) {
 	o := tree(t)
 	put(t, o.Root, "/srv/daemon.json", "{}\n")
@@ -110,7 +110,7 @@ func TestDockerKeepsLinkAndMode(t *testing.T) {
 	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
 }
 
-// TestDockerChangesNothingWhereItRefuses asserts that a refusal comes before any write.
+// TestDockerChangesNothingWhereItRefuses: a refusal comes before any write.
 func TestDockerChangesNothingWhereItRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\n  \"debug\": tru\n}":                               "/etc/docker/daemon.json: line 2: invalid JSON",
@@ -137,7 +137,7 @@ func TestDockerChangesNothingWhereItRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "--reload-docker cannot be used with --root")
 }
 
-// TestDockerOfATree: the Docker of an image is judged by its program.
+// TestDockerOfATree: the version of the Docker of an image comes from its program.
 func TestDockerOfATree(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, for chroot(2)")

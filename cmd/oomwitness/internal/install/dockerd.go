@@ -19,13 +19,13 @@ var programDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/u
 
 // dockerd is the dockerd with which the shim is registered.
 type dockerd struct {
-	// config is its configuration file as seen from inside the root.
+	// config is the path of its configuration file as seen from inside the root.
 	config string
-	// process is the one that runs, with PID 0 for none.
+	// process is the running dockerd, with PID 0 for none.
 	process docker.Process
-	// program is its program, "" where there is none to be run.
+	// program is the path of its program, "" if none can be run.
 	program string
-	// runs reports whether the program is of this machine, and not of a tree.
+	// runs reports whether the program belongs to this machine, and not to a tree.
 	runs    bool
 	client  docker.Client
 	version docker.Version
@@ -33,7 +33,7 @@ type dockerd struct {
 
 func (d dockerd) String() string { return "Docker " + d.version.Text }
 
-// findDockerd finds the dockerd that reads the configuration named, or else the only one.
+// findDockerd finds the dockerd with the named configuration, or the only dockerd.
 func (o Options) findDockerd() (dockerd, error) {
 	d := dockerd{config: o.Docker.Config, runs: o.Root.Running(), client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
 	if !o.Root.Running() {
@@ -109,8 +109,8 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 	return way, nil
 }
 
-// validate has dockerd judge the new configuration before it is written. A dockerd that
-// refuses the old one as well is no reason to refuse.
+// validate has dockerd check the new configuration before it is written. If dockerd also
+// refuses the old one, its objection does not count.
 func (d dockerd) validate(ctx context.Context, before, after []byte) error {
 	if d.program == "" || !d.runs {
 		return nil
@@ -125,8 +125,8 @@ func (d dockerd) validate(ctx context.Context, before, after []byte) error {
 	return fmt.Errorf("dockerd refuses the change to %s, and nothing was changed: %w", d.config, refusal)
 }
 
-// judge returns what dockerd has against a configuration, beside the flags that it runs
-// with.
+// judge returns dockerd's objection to a configuration, together with the flags of the running
+// dockerd.
 func (d dockerd) judge(ctx context.Context, text []byte) (refusal, err error) {
 	file, err := os.CreateTemp("", "daemon.*.json")
 	if err != nil {
@@ -139,8 +139,8 @@ func (d dockerd) judge(ctx context.Context, text []byte) (refusal, err error) {
 	return docker.Validate(ctx, d.program, d.process.Args, file.Name()), nil
 }
 
-// reload makes dockerd read its configuration if asked, and waits until it has; else it
-// says what to type. changed says that the configuration is not what dockerd has read.
+// reload makes dockerd read its configuration if asked, and waits until it has. Otherwise it
+// notes what to type. changed says that dockerd has not read the configuration yet.
 func (d dockerd) reload(ctx context.Context, o Options, changed bool, result *Result) error {
 	if d.process.PID == 0 || o.DryRun && !o.Docker.Reload {
 		return nil
@@ -158,9 +158,9 @@ func (d dockerd) reload(ctx context.Context, o Options, changed bool, result *Re
 	return d.client.AwaitRuntime(ctx, o.Handler)
 }
 
-// forget makes dockerd read its configuration without the runtime if asked. A reload
-// without the key "runtimes" or "default-runtime" changes neither (reloadPlatform in
-// daemon/reload_unix.go): only a restart takes those out of memory.
+// forget makes dockerd read its configuration without the runtime, if asked. A reload without
+// the key "runtimes" or "default-runtime" changes neither (reloadPlatform in
+// daemon/reload_unix.go): then only a restart removes the runtime from memory.
 func (d dockerd) forget(ctx context.Context, o Options, result *Result) error {
 	if d.process.PID == 0 {
 		return nil

@@ -14,8 +14,9 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// planGenerated registers where a generator writes containerd's configuration: in its
-// folder, or by a block in its template. The generated file is never edited.
+// planGenerated plans the registration if a generator writes containerd's configuration: by a
+// file in the generator's folder, or by a block in its template. The generated file is never
+// edited.
 func (o Options) planGenerated(ctx context.Context, p *plan) error {
 	r := &p.registration
 	legacy := p.config.Legacy()
@@ -42,7 +43,7 @@ func (o Options) planGenerated(ctx context.Context, p *plan) error {
 		return nil
 	}
 	if rest, _, err := criconf.Cut(now); err == nil && criconf.Created(rest) {
-		return nil // made by install, not by the node's owner
+		return nil // install made the file, not the node's owner
 	}
 	r.edit, r.missing = nil, &MissingError{
 		Version: r.daemon.Version.Text, File: template, DryRun: o.DryRun, Block: string(criconf.Block(r.tables)),
@@ -52,7 +53,7 @@ func (o Options) planGenerated(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// checkGenerated has containerd say what it makes of the generated file with our tables.
+// checkGenerated has containerd load the generated file together with our tables.
 func (o Options) checkGenerated(ctx context.Context, result *Result, r registration) error {
 	if r.daemon.Dump == nil {
 		result.note("not checked by \"containerd config dump\": %s", r.daemon.Unchecked)
@@ -92,9 +93,9 @@ func (o Options) checkGenerated(ctx context.Context, result *Result, r registrat
 	return nil
 }
 
-// dumpText asks containerd what it makes of a text in the place of its generated file. The
-// imports of generated files are absolute paths: the text may be in another folder, and a
-// killed install leaves nothing in one of the node's own.
+// dumpText has containerd load a text in the place of its generated file. The text may be in
+// another folder, since the imports of generated files are absolute paths: a killed install
+// then leaves nothing in the node's own folders.
 func (o Options) dumpText(ctx context.Context, r registration, text []byte) (map[string]any, error) {
 	const dir, pattern = "/run", "oomwitness.*.dump"
 	if err := os.MkdirAll(o.Root.Path(dir), 0o755); err != nil {
@@ -105,7 +106,7 @@ func (o Options) dumpText(ctx context.Context, r registration, text []byte) (map
 		return nil, err
 	}
 	for _, name := range left {
-		_ = os.Remove(name) // of an install that was killed
+		_ = os.Remove(name) // left by an install that was killed
 	}
 	file, err := os.CreateTemp(o.Root.Path(dir), pattern)
 	if err != nil {

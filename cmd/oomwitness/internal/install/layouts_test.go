@@ -14,29 +14,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// layout is a node as a distribution lays it out.
+// layout is the layout of a node, as a distribution makes it.
 type layout struct {
 	name, version string
-	// program is containerd's, flags are those that the node gives it, and env its
+	// program is the path of containerd's program. flags are the flags of the node's
+	// containerd, and env is its environment beside PATH.
 	// environment beside PATH.
 	program string
 	flags   func() []string
 	env     func() []string
 	address string
 	unit    string
-	// bin is a folder that takes programs.
+	// bin is the folder for programs.
 	bin string
-	// files are those of a new node, and readOnly the folders that are mounted so.
+	// files are the files of a new node, and readOnly the folders that are mounted read-only.
 	files    map[string]string
 	readOnly []string
-	// writtenBy is the containerd whose default is the main file, as kubeadm's guides say.
+	// writtenBy is the containerd whose default configuration is the main file, as kubeadm's
+	// guides say.
 	writtenBy string
 	// made are the files that generate makes at each start.
 	made     []string
 	generate func(*liveNode)
 	// watch restarts containerd when a folder changes, until it is stopped.
 	watch func(*liveNode) (stop func())
-	// edit is whether a file of the node's owner has to be edited.
+	// edit says that a file of the node's owner has to be edited.
 	edit bool
 }
 
@@ -74,7 +76,7 @@ const (
 	socket   = "/run/containerd/containerd.sock"
 )
 
-// plain is a node with containerd from a package.
+// plain returns a node with containerd from a package.
 func plain(name, version, main string) layout {
 	l := layout{
 		name: name, version: version, program: "/usr/bin/containerd", address: socket, unit: "containerd.service",
@@ -86,15 +88,15 @@ func plain(name, version, main string) layout {
 	return l
 }
 
-// byDefault is a node whose main file is the default of a containerd, with SystemdCgroup.
-// That of 2.2 and later imports a folder.
+// byDefault returns a node whose main file is the default of a containerd, with SystemdCgroup.
+// The default of 2.2 and later imports a folder.
 func byDefault(writtenBy, version string) layout {
 	l := plain("kubeadm, written by "+writtenBy, version, "")
 	l.writtenBy, l.edit = writtenBy, writtenBy < "2.2"
 	return l
 }
 
-// layouts are the nodes of the field.
+// layouts returns the nodes that are in use.
 func layouts() []layout {
 	flatcar := plain("Flatcar", "2.0", "")
 	flatcar.files["/usr/share/containerd/config.toml"] = "version = 2\n" + conf2
@@ -136,8 +138,8 @@ func layouts() []layout {
 	}
 }
 
-// rancher is k3s or RKE2: the configuration is made at each start, of a template if there
-// is one. The version of containerd decides which.
+// rancher returns k3s or RKE2. The configuration is made at each start, from a template if
+// there is one. The version of containerd decides which template.
 func rancher(name, unit, version, imports string) layout {
 	dir := "/var/lib/rancher/" + strings.ToLower(name) + "/agent/etc/containerd/"
 	base, tmpl := "version = 2\n"+conf2, "config.toml.tmpl"
@@ -166,7 +168,7 @@ func rancher(name, unit, version, imports string) layout {
 	return l
 }
 
-// withTemplate is a node whose owner has a template.
+// withTemplate returns a node whose owner has a template.
 func withTemplate(l layout) layout {
 	l.name += " with a template"
 	l.files = map[string]string{filepath.Dir(l.made[0]) + "/config.toml.tmpl": "{{ template \"base\" . }}\n" +
@@ -175,8 +177,8 @@ func withTemplate(l layout) layout {
 	return l
 }
 
-// k0s merges the files of a folder into a configuration for CRI, and ends its containerd
-// when the folder changes.
+// k0s returns a k0s node. k0s merges the files of a folder into a configuration for CRI, and
+// restarts containerd when the folder changes.
 func k0s(version string) layout {
 	const main, folder, cri = "/etc/k0s/containerd.toml", "/etc/k0s/containerd.d", "/run/k0s/containerd-cri.toml"
 	l := layout{
@@ -243,7 +245,8 @@ func deepMerge(into, from map[string]any) {
 	}
 }
 
-// microK8s makes the configuration of a template with variables, by sed.
+// microK8s returns a MicroK8s node. Its configuration is made of a template with variables, by
+// sed.
 func microK8s(version string) layout {
 	const args = "/var/snap/microk8s/1/args/"
 	l := layout{

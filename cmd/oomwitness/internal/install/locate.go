@@ -13,10 +13,9 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
-// Locate returns the options with what they leave open: which containerd is meant, where
-// the files are that this containerd reads, its socket and its systemd unit. Where none
-// can be found, or its version stays unknown, the usual paths are filled in, and the error
-// says why.
+// Locate returns the options with open values filled in: the containerd, its files, its socket
+// and its systemd unit. If no containerd is found, or its version stays unknown, the default
+// paths are filled in, and the error has the reason.
 func (o Options) Locate(ctx context.Context) (Options, error) {
 	if o.located {
 		return o, o.notFound
@@ -31,15 +30,15 @@ func (o Options) Locate(ctx context.Context) (Options, error) {
 	}
 	config, err := criconf.Load(o.Root, o.MainConfig, "")
 	if o.notFound == nil && err != nil {
-		config = criconf.Config{Path: o.MainConfig} // plan says what is wrong
+		config = criconf.Config{Path: o.MainConfig} // plan reports the error
 	}
 	o.source = config.Source(o.Root)
 	o.ConfDir = cmp.Or(o.ConfDir, o.source.Folder, o.dropinDir(config))
 	return o, o.notFound
 }
 
-// dropinDir returns the folder for the drop-in: the one that has a drop-in of ours, else
-// the first that containerd reads.
+// dropinDir returns the folder for the drop-in: the folder that has a drop-in of ours, or the
+// first folder that containerd reads.
 func (o Options) dropinDir(config criconf.Config) string {
 	dirs := config.DropinDirs()
 	if o.copies() {
@@ -77,7 +76,7 @@ func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
 	return daemon, err
 }
 
-// otherConfig refuses to write what the containerd that runs does not read.
+// otherConfig refuses a configuration that the running containerd does not read.
 func (o Options) otherConfig(located containerd.Located) error {
 	if o.Force || o.MainConfig == "" {
 		return nil
@@ -95,7 +94,7 @@ func (o Options) otherConfig(located containerd.Located) error {
 	return nil
 }
 
-// Which says which containerd is meant where several could be, one line for each.
+// Which returns one line for each containerd, if there are several to choose from.
 func (o Options) Which() []string {
 	var out []string
 	if len(o.daemon.Others)+len(o.daemon.PassedOver) > 0 {
@@ -110,20 +109,21 @@ func (o Options) Which() []string {
 	return out
 }
 
-// Checker returns a check of the containerd, and of its files, that Locate has found.
+// Checker returns a check of the containerd that Locate has found, and of its files.
 func (o Options) Checker(c preflight.Checker) preflight.Checker {
 	c.Containerd = o.daemon.Located
 	c.ContainerdConfig, c.Address, c.ConfDir = o.MainConfig, o.Address, o.ConfDir
 	return c
 }
 
-// Generator returns the program that writes containerd's main configuration, "" where
-// the node's owner does, and reports whether that program restarts containerd by itself.
+// Generator returns the program that writes containerd's main configuration, "" if the node's
+// owner writes it. restarts reports whether that program restarts containerd.
 func (o Options) Generator() (name string, restarts bool) {
 	return o.source.Generator, o.source.Restarts
 }
 
-// restartCommand is what an operator types for containerd to read its configuration.
+// restartCommand returns the command by which an operator makes containerd read its
+// configuration.
 func (o Options) restartCommand() string {
 	if o.Unit == "" {
 		return "restart the service that containerd belongs to"
@@ -131,7 +131,7 @@ func (o Options) restartCommand() string {
 	return "systemctl restart " + strings.TrimSuffix(o.Unit, ".service")
 }
 
-// checkRestart refuses a restart that could not be done, before any change.
+// checkRestart refuses a restart that would fail, before any change.
 func (o Options) checkRestart() error {
 	switch {
 	case !o.Restart || o.source.Restarts:

@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// TestChangedMeanwhile: what somebody writes into a file while install runs is not
-// overwritten.
+// TestChangedMeanwhile: install does not overwrite what somebody writes into a file while
+// install runs.
 func TestChangedMeanwhile(t *testing.T) {
 	for name, test := range map[string]struct{ was, now []byte }{
 		"changed": {[]byte("old"), []byte("changed")}, "made": {nil, []byte("changed")}, "removed": {[]byte("old"), nil},
@@ -35,7 +35,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestOtherConfig: install writes nothing that the containerd that runs does not read.
+// TestOtherConfig: install writes nothing that the running containerd does not read.
 func TestOtherConfig(t *testing.T) {
 	o := Options{Root: rootfs.Dir(t.TempDir()), MainConfig: "/etc/containerd/config.toml"}
 	require.NoError(t, os.Symlink("/etc/containerd", filepath.Join(string(o.Root), "link")))

@@ -24,11 +24,11 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
-// nodeEnv names the layout of the node that this process is PID 1 of.
+// nodeEnv names the layout of the node whose PID 1 is this process.
 const nodeEnv = "OOMWITNESS_TEST_NODE"
 
-// enter makes a node: PID and mount namespaces of its own, in a copy of this machine's
-// files that is gone with the node, with nothing in the folders of a node.
+// enter is a script that makes a node: PID and mount namespaces of its own, on a copy of this
+// machine's files that vanishes with the node, with empty folders for the node's files.
 const enter = `set -e
 mount -t tmpfs none "$1" && cd "$1" && mkdir upper work root
 mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
@@ -36,8 +36,8 @@ mount -t proc proc root/proc && mount --rbind /sys root/sys && mount --rbind /de
 rm -rf root/etc/containerd root/etc/cni root/var/lib/containerd root/usr/local/bin/oomwitness
 shift && exec chroot root "$@"`
 
-// TestNodes goes through the life of a registration on each layout, with a real
-// containerd under that node's flags.
+// TestNodes runs all steps of a registration on each layout, with a real containerd under that
+// node's flags.
 func TestNodes(t *testing.T) {
 	needNodes(t)
 	for _, l := range layouts() {
@@ -48,7 +48,7 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// needNodes skips where no node can be made.
+// needNodes skips the test if no node can be made.
 func needNodes(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -59,7 +59,7 @@ func needNodes(t *testing.T) {
 	}
 }
 
-// containerdOf is the program of a version.
+// containerdOf returns the path of a version's program.
 func containerdOf(version string) string {
 	return filepath.Join(os.Getenv("CONTAINERDS"), version, "containerd")
 }
@@ -89,11 +89,11 @@ type liveNode struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	asked []string
-	// breaks makes the next restart fail.
+	// breaks is the error of the next restart.
 	breaks error
 }
 
-// here is the node that this process is PID 1 of; it skips outside of nodes.
+// here returns the node whose PID 1 is this process. It skips the test outside of nodes.
 func here(t *testing.T) *liveNode {
 	t.Helper()
 	name := os.Getenv(nodeEnv)
@@ -122,7 +122,7 @@ func here(t *testing.T) *liveNode {
 	return n
 }
 
-// link copies a program to where the node has it.
+// link copies a program to its place on the node.
 func (n *liveNode) link(to, from string) {
 	n.Helper()
 	text, err := os.ReadFile(from)
@@ -137,8 +137,8 @@ func (n *liveNode) write(file, text string) {
 	require.NoError(n, os.WriteFile(file, []byte(text), 0o644))
 }
 
-// start does what the node does to start its containerd: the configuration is made anew,
-// and the process is one of the unit's.
+// start starts the node's containerd as the node does: the configuration is made anew, and the
+// process belongs to the unit.
 func (n *liveNode) start() {
 	n.Helper()
 	if n.generate != nil {
@@ -172,7 +172,8 @@ func (n *liveNode) stop() {
 	<-n.ended
 }
 
-// handlers are those of the running containerd, which answers a moment after its start.
+// handlers returns the handlers of the running containerd, which answers a moment after its
+// start.
 func (n *liveNode) handlers() (names []string) {
 	n.Helper()
 	err := wait.PollUntilContextTimeout(n.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
@@ -190,7 +191,7 @@ func (n *liveNode) handlers() (names []string) {
 	return names
 }
 
-// Reload, Restart and Stop make it the node's service manager.
+// Reload, Restart and Stop implement systemd.Manager.
 func (n *liveNode) Reload(context.Context) error { n.asked = append(n.asked, "reload"); return nil }
 
 func (n *liveNode) Restart(_ context.Context, unit string) error {
@@ -206,7 +207,7 @@ func (n *liveNode) Restart(_ context.Context, unit string) error {
 
 func (n *liveNode) Stop(context.Context, string) error { return nil }
 
-// options leave everything to be found.
+// options returns options with everything left to be found.
 func (n *liveNode) options() install.Options {
 	n.write("/run/shim", shimText)
 	n.write("/run/command", shimText)
@@ -216,7 +217,7 @@ func (n *liveNode) options() install.Options {
 	}
 }
 
-// TestInNode is one node's part of TestNodes.
+// TestInNode is the part of TestNodes within one node.
 func TestInNode(t *testing.T) {
 	n := here(t)
 	before, handlers := n.kept(), n.handlers()
@@ -229,7 +230,7 @@ func TestInNode(t *testing.T) {
 	if n.watch != nil {
 		return
 	}
-	// containerd does not come back: the node is as before, and says why.
+	// containerd does not come back: the node is as before, and the error has the reason.
 	n.breaks = errors.New("the job ended as failed")
 	_, err := install.Install(t.Context(), n.options())
 	require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: the job ended as failed; see: journalctl -u "+n.unit)
@@ -261,7 +262,7 @@ func (n *liveNode) cycle(before map[string]string, handlers []string) {
 	n.same(before, "byte for byte as before")
 }
 
-// healthy wants oomwitness check to be content with what install wrote.
+// healthy wants a report of oomwitness check without a failure.
 func (n *liveNode) healthy() {
 	n.Helper()
 	o, err := n.options().Locate(n.Context())
@@ -277,7 +278,7 @@ func (n *liveNode) healthy() {
 	}
 }
 
-// checked wants containerd's own program to have been asked.
+// checked wants that containerd's own program has checked the result.
 func (n *liveNode) checked(result install.Result) {
 	n.Helper()
 	for _, note := range result.Notes {

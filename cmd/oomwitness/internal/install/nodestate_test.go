@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// kept is every file that is the node's own: not what is made anew at each start.
+// kept returns the node's own files: files that are made anew at each start do not count.
 func (n *liveNode) kept() map[string]string {
 	n.Helper()
 	out := map[string]string{}
@@ -35,7 +35,7 @@ func (n *liveNode) kept() map[string]string {
 	return out
 }
 
-// same wants the node's files to be what they were.
+// same wants the node's files to be as before.
 func (n *liveNode) same(before map[string]string, when string) {
 	n.Helper()
 	after := n.kept()

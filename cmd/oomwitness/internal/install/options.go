@@ -1,6 +1,6 @@
-// Package install puts the shim and its registration with containerd on a node, or
-// into an image, and takes them away again. It edits a file of the node's owner
-// only where the owner says so.
+// Package install installs the shim and its registration with containerd on a node, or in an
+// image, and uninstalls them. It edits a file of the node's owner only with the owner's
+// permission.
 package install
 
 import (
@@ -19,21 +19,21 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
-// DefaultBinDir is on the PATH that systemd gives containerd.
+// DefaultBinDir is on the PATH of containerd as a systemd service.
 const DefaultBinDir = "/usr/local/bin"
 
-// Options say what to install and where. All directories are paths as seen
-// from inside Root.
+// Options describe what to install, and where. All directories are paths as seen from inside
+// Root.
 type Options struct {
-	// BinDir takes the shim, ConfDir the drop-in. An empty ConfDir is a folder that the
-	// node's containerd reads.
+	// BinDir is the folder for the shim, ConfDir that for the drop-in. An empty ConfDir means a
+	// folder that the node's containerd reads.
 	BinDir, ConfDir string
-	// MainConfig is containerd's configuration file, "" to find out; it is only read,
-	// unless EditConfig allows to add to it what containerd needs.
+	// MainConfig is containerd's configuration file, "" to find it. It is edited only if
+	// EditConfig is set.
 	MainConfig string
 	EditConfig bool
-	// Address is containerd's socket, ContainerdVersion its version and Unit its systemd
-	// unit, "" to find out.
+	// Address is containerd's socket, ContainerdVersion its version and Unit its systemd unit;
+	// "" to find them.
 	Address, ContainerdVersion, Unit string
 	// ConfigVersion is "auto", "2" or "3".
 	ConfigVersion string
@@ -41,74 +41,75 @@ type Options struct {
 	Handler string
 	// SystemdCgroup is "auto", "true" or "false".
 	SystemdCgroup string
-	// SystemdUnit is "auto", "true" or "false": whether to install the unit that
-	// loads the ledger at boot, and this command for it to start.
+	// SystemdUnit is "auto", "true" or "false": whether to install this command and the unit
+	// that starts it to load the ledger at boot.
 	SystemdUnit string
-	// Agent is whether to install the unit that runs the agent as well. Uninstall
-	// removes it in any case.
+	// Agent says that the unit of the agent is installed as well. Uninstall removes that unit
+	// in any case.
 	Agent bool
-	// AgentOnly installs the units of the ledger and of the agent, and nothing for
-	// containerd.
+	// AgentOnly says that only the units of the ledger and of the agent are installed, and
+	// nothing for containerd.
 	AgentOnly bool
-	// Settings are the shim's, for all nodes alike; "" removes those that were put
-	// there so, nil leaves what is there.
+	// Settings are the shim's settings, the same on all nodes. "" removes settings that were
+	// installed in this way, nil changes nothing.
 	Settings *string
-	// Shim is the binary to copy, a path outside Root; "" is the one beside
-	// this executable.
+	// Shim is the binary to copy, a path outside Root; "" means the binary beside this
+	// executable.
 	Shim string
 	// Docker has the options of the registration with dockerd.
 	Docker DockerOptions
-	// Root is the tree to work in.
+	// Root is the tree to change.
 	Root rootfs.Dir
-	// DryRun only says what would be done.
+	// DryRun says that nothing is changed, and the result has what would be done.
 	DryRun bool
-	// Restart restarts containerd afterwards, changed or not.
+	// Restart says that containerd is restarted afterwards, also without a change.
 	Restart bool
-	// Force removes what uninstall would rather keep.
+	// Force says that uninstall goes on where it would refuse.
 	Force bool
 
 	// Find finds the node's containerd; nil finds the real one.
 	Find func(ctx context.Context) (containerd.Daemon, error)
-	// Command is this command's own file; "" is this executable.
+	// Command is the path of this command; "" means this executable.
 	Command string
-	// Proc is where processes are listed; "" is /proc.
+	// Proc is the folder of procfs; "" means /proc.
 	Proc string
-	// Booted is there when systemd is PID 1 (sd_booted(3)); "" is
-	// /run/systemd/system.
+	// Booted exists if systemd is PID 1 (sd_booted(3)); "" means /run/systemd/system.
 	Booted string
-	// UnitDir is where systemd units go; "" is /etc/systemd/system.
+	// UnitDir is the folder for systemd units; "" means /etc/systemd/system.
 	UnitDir string
-	// Systemd is asked for restarts; nil is the node's own.
+	// Systemd restarts units; nil means the node's own systemd.
 	Systemd systemd.Manager
-	// Handlers asks the CRI at a socket for its runtime handlers; nil asks for real.
+	// Handlers asks the CRI plugin at a socket for its runtime handlers; nil means the real
+	// one.
 	Handlers func(ctx context.Context, socket string) ([]string, error)
 
-	// What Locate found out; notFound is why no containerd was found.
+	// What Locate found. notFound is the reason why no containerd was found.
 	located  bool
 	notFound error
 	daemon   containerd.Daemon
 	source   criconf.Source
-	// changes are what this run has changed so far.
+	// changes are the changes of this run so far.
 	changes *changes
 }
 
-// Action is one thing done, or that would be done.
+// Action is something that was done, or would be done.
 type Action struct {
 	// Verb is create, update, unchanged, remove, absent, undo, restart, reload or unload.
 	Verb string
-	// Path is the file as seen from inside the root, the service or the ledger.
+	// Path is the path of the file as seen from inside the root, or the name of the service or
+	// the ledger.
 	Path string
 }
 
-// Result is what was done, with what is left for the operator to do.
+// Result is what was done, and what the operator has to do.
 type Result struct {
 	Actions []Action
 	Notes   []string
 	changes *changes
 }
 
-// Undo puts the files back as they were, for a caller whose containerd did not come back
-// with the new ones.
+// Undo restores the files as they were before. It is for a caller whose containerd did not come
+// back with the new files.
 func (r *Result) Undo() error {
 	if r.changes == nil {
 		return nil
@@ -135,13 +136,13 @@ func (r *Result) Changed() bool {
 	return false
 }
 
-// shimPath is where the shim goes, as seen from inside the root.
+// shimPath returns the path for the shim, as seen from inside the root.
 func (o Options) shimPath() string { return path.Join(o.BinDir, criconf.ShimName) }
 
-// dropinPath is where the drop-in goes, as seen from inside the root.
+// dropinPath returns the path for the drop-in, as seen from inside the root.
 func (o Options) dropinPath() string { return path.Join(o.ConfDir, criconf.DropinName) }
 
-// checkPaths refuses paths that cannot be used, and a root that is none.
+// checkPaths refuses paths that cannot be used, and a root that is no directory.
 func (o Options) checkPaths() error {
 	for _, dir := range []struct{ flag, value string }{
 		{"--bin-dir", o.BinDir}, {"--conf-dir", o.ConfDir}, {"--containerd-config", o.MainConfig},
@@ -174,7 +175,7 @@ func (o Options) check() error {
 	return o.checkRestart()
 }
 
-// checkWords refuses a value that is none of those allowed.
+// checkWords refuses a value that is not among the allowed ones.
 func (o Options) checkWords() error {
 	_, version := o.configVersion()
 	_, unit := o.wantsUnit()
@@ -182,7 +183,7 @@ func (o Options) checkWords() error {
 	return cmp.Or(version, unit, driver)
 }
 
-// configVersion translates the flag; 0 is automatic.
+// configVersion returns the value of the flag as a number; 0 is automatic.
 func (o Options) configVersion() (int, error) {
 	switch o.ConfigVersion {
 	case "auto":
@@ -195,7 +196,7 @@ func (o Options) configVersion() (int, error) {
 	return 0, fmt.Errorf("--config-version %q: allowed are auto, 2 and 3", o.ConfigVersion)
 }
 
-// systemdCgroup chooses the cgroup driver, and says why where it had to guess.
+// systemdCgroup returns the cgroup driver. why is the reason if it had to guess.
 func (o Options) systemdCgroup(config criconf.Config) (value bool, why string, err error) {
 	switch o.SystemdCgroup {
 	case "true", "false":
@@ -228,7 +229,7 @@ func (o Options) systemd() bool {
 	return o.Root.Exists(o.Booted)
 }
 
-// shimSource finds the binary to copy and makes sure that it is one.
+// shimSource returns the path of the binary to copy, and checks that it is a program.
 func (o Options) shimSource() (string, error) {
 	source, advice := o.Shim, ""
 	if source == "" {

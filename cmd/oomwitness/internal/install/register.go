@@ -18,35 +18,35 @@ import (
 // registration is the registration of the shim with the node's containerd.
 type registration struct {
 	daemon containerd.Daemon
-	// dropin is the text of the drop-in, nil where there has to be none.
+	// dropin is the text of the drop-in, nil if none is to be written.
 	dropin []byte
-	// edit is a file of the node's owner with what install adds, at the path file;
-	// nil where nothing is added.
+	// edit is the new text of a file of the node's owner, at the path file; nil if no file is
+	// edited.
 	file string
 	edit []byte
-	// was is what the edit was made of, nil for no file.
+	// was is the text before the edit, nil for no file.
 	was []byte
-	// settings are those that containerd has to have for the handler afterwards, nil
-	// where it does not read them yet.
+	// settings are the handler's settings that containerd must have afterwards, nil if
+	// containerd does not read them yet.
 	settings map[string]any
-	// before is what containerd made of its configuration, nil where nobody knows.
+	// before is containerd's configuration before the change, nil if it is not known.
 	before map[string]any
-	// staged reports whether before cannot be known as long as something of ours is in
-	// the configuration.
+	// staged reports whether before can be read only after our parts are taken out of the
+	// configuration.
 	staged bool
 	// keep are the handlers that the edit names beside ours.
 	keep []string
-	// missing is what the operator has to do, nil for nothing.
+	// missing says what the operator has to do, nil for nothing.
 	missing error
-	// main is the copy that containerd reads afterwards, "" where there is none.
+	// main is the copy that containerd reads afterwards, "" if there is none.
 	main string
-	// generated is the file that a generator will write with what is added to its template
-	// or folder, "" where containerd reads the registration itself; tables are that.
+	// generated is the file that a generator will write with our addition to its template or
+	// folder, "" if containerd reads the registration itself. tables are the addition.
 	generated string
 	tables    []byte
 }
 
-// planRegistration chooses what the node's containerd can read.
+// planRegistration plans a registration that the node's containerd can read.
 func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	r := &p.registration
 	r.daemon = o.daemon
@@ -83,7 +83,7 @@ func (o Options) planRegistration(ctx context.Context, p *plan) error {
 	return err
 }
 
-// planDropin registers by a drop-in, for containerd 2.x.
+// planDropin plans the registration by a drop-in, for containerd 2.x.
 func (o Options) planDropin(p *plan) error {
 	r := &p.registration
 	asked, err := o.configVersion()
@@ -124,7 +124,7 @@ func (o Options) planDropin(p *plan) error {
 	}, criconf.NewMain(version))
 }
 
-// handler is our runtime handler for the configuration that the node has.
+// handler returns our runtime handler for the node's configuration.
 func (o Options) handler(p *plan, config criconf.Config, version int) (criconf.Dropin, error) {
 	systemd, why, err := o.systemdCgroup(config)
 	if err == nil && why != "" && (p.registration.daemon.Version.Dropins() || p.registration.daemon.Version.RuntimePath()) {
@@ -135,8 +135,8 @@ func (o Options) handler(p *plan, config criconf.Config, version int) (criconf.D
 	}, err
 }
 
-// planEdit plans an edit of a file of the node's owner, or of a new one, and makes
-// sure that nothing else changes by it.
+// planEdit plans an edit of a file of the node's owner, or a new file, and checks that the edit
+// changes nothing else.
 func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byte, error), created []byte) error {
 	if name == o.MainConfig && o.copies() {
 		var err error
@@ -172,7 +172,7 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
 	}
 	if r.generated != "" {
-		return nil // a template is no TOML; what is made of it is checked
+		return nil // a template is no TOML; the file made of it is checked
 	}
 	before, err := criconf.Text(text)
 	if err != nil {
@@ -189,8 +189,8 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 	return nil
 }
 
-// register writes what was planned, and has containerd say what it makes of it. The
-// caller undoes what containerd does not take.
+// register writes what was planned, and has containerd check it. The caller undoes a change
+// that containerd refuses.
 func (o Options) register(ctx context.Context, result *Result, r registration) error {
 	if r.generated != "" && !o.DryRun && r.missing == nil {
 		if err := o.checkGenerated(ctx, result, r); err != nil {
@@ -216,8 +216,7 @@ func (o Options) register(ctx context.Context, result *Result, r registration) e
 	return o.verify(ctx, r)
 }
 
-// verify compares what containerd makes of its configuration with what it made of
-// it before.
+// verify compares containerd's configuration after the change with its configuration before.
 func (o Options) verify(ctx context.Context, r registration) error {
 	after, err := r.daemon.Dump(ctx, cmp.Or(r.main, o.MainConfig))
 	if err != nil {

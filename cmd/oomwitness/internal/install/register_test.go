@@ -22,7 +22,7 @@ const (
 		"[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\nSystemdCgroup = true\n"
 )
 
-// legacy is a node of containerd 1.x.
+// legacy returns a node with containerd 1.x.
 func legacy(t *testing.T, version, main string) install.Options {
 	t.Helper()
 	o := tree(t)
@@ -73,8 +73,8 @@ func TestBlock(t *testing.T) {
 	}
 }
 
-// TestBlockWithoutLeave: the printed block, pasted into the file, is the one that
-// install would have written.
+// TestBlockWithoutLeave: the printed block, pasted into the file, equals the block that install
+// would have written.
 func TestBlockWithoutLeave(t *testing.T) {
 	for _, main := range []string{legacyMain, ""} {
 		o := legacy(t, "1.7.35", main)
@@ -100,7 +100,7 @@ func TestBlockWithoutLeave(t *testing.T) {
 	}
 }
 
-// TestRuncOfTheBlockChanged: a block of ours is not changed without leave either.
+// TestRuncOfTheBlockChanged: without permission install changes not even a block of ours.
 func TestRuncOfTheBlockChanged(t *testing.T) {
 	o := legacy(t, "1.7.35", legacyMain)
 	o.EditConfig = true
@@ -155,7 +155,7 @@ func TestImportIsAdded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "/var/conf", target, "written through the link")
 
-	// What the owner changes meanwhile stays, and so does the backup, which differs.
+	// The owner's later change stays, and so does the backup, which differs.
 	put(t, o.Root, "/var/conf", get(t, o.Root, "/var/conf")+"root = '/x'\n")
 	result, err := install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestImportIsAdded(t *testing.T) {
 	require.Equal(t, main, get(t, o.Root, "/var/conf.before-oomwitness"))
 }
 
-// TestUndo: what containerd does not take is undone, and named.
+// TestUndo: a change that containerd refuses is undone, and named.
 func TestUndo(t *testing.T) {
 	for name, test := range map[string]struct {
 		version, main string
@@ -227,7 +227,7 @@ func TestNotChecked(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, result.Notes[0], `not checked by "containerd config dump": there is no containerd program`)
 
-	// Without a dump the files themselves are compared.
+	// Without a dump install compares the files themselves.
 	const inline = "version = 2\n[plugins]\n'io.containerd.grpc.v1.cri' = {sandbox_image = 'x'}\n"
 	put(t, o.Root, criconf.DefaultPath, inline)
 	_, err = install.Install(t.Context(), o)
@@ -279,7 +279,7 @@ func TestBinaryNameFrom1621On(t *testing.T) {
 	require.Equal(t, 2, strings.Count(get(t, o.Root, criconf.DefaultPath), "BinaryName = '/opt/runc'"))
 }
 
-// TestCRIDisabled: 1.x without CRI needs no handler, as a node of Docker.
+// TestCRIDisabled: 1.x with a disabled CRI plugin needs no handler, as on a node of Docker.
 func TestCRIDisabled(t *testing.T) {
 	o := legacy(t, "1.7.35", "disabled_plugins = ['cri']\n")
 	result, err := install.Install(t.Context(), o)

@@ -16,8 +16,8 @@ import (
 // restartTime limits the wait until containerd answers with its new configuration.
 const restartTime = 2 * time.Minute
 
-// finish has containerd read its configuration if asked, else says what to do. wanted
-// reports whether containerd is to have the handler then.
+// finish makes containerd read its configuration if asked; otherwise it notes what to do.
+// wanted says that containerd must have the handler then.
 func (o Options) finish(ctx context.Context, result *Result, wanted bool) error {
 	if !o.Root.Running() {
 		return nil
@@ -41,8 +41,8 @@ func (o Options) finish(ctx context.Context, result *Result, wanted bool) error 
 	return nil
 }
 
-// changedForContainerd reports whether anything but this command, its units and the shim's
-// settings differs from before.
+// changedForContainerd reports whether anything differs from before, except this command, its
+// units and the shim's settings.
 func (o Options) changedForContainerd(result *Result) bool {
 	others := []string{o.commandPath(), o.signPath(), SettingsPath}
 	for _, name := range []string{UnitName, AgentUnitName} {
@@ -53,9 +53,9 @@ func (o Options) changedForContainerd(result *Result) bool {
 	})
 }
 
-// restart restarts containerd's unit. Where containerd does not come back as wanted, the
-// files are put back, and the unit is restarted once more. containerd has no reload: it
-// reads its configuration when it starts.
+// restart restarts containerd's unit. If containerd does not come back as wanted, restart
+// restores the files and restarts the unit once more. containerd has no reload: it reads its
+// configuration when it starts.
 func (o Options) restart(ctx context.Context, result *Result, wanted bool) error {
 	err := o.restartUnit(ctx, result)
 	if err == nil {
@@ -84,8 +84,8 @@ func (o Options) restartUnit(ctx context.Context, result *Result) error {
 	return manager.Restart(ctx, o.Unit)
 }
 
-// await waits until containerd's CRI has the handler, or has no more the handler that is
-// not wanted.
+// await waits until containerd's CRI plugin has the handler, or no longer has it if wanted is
+// false.
 func (o Options) await(ctx context.Context, wanted bool) error {
 	if o.daemon.PID != 0 && !o.daemon.CRI {
 		return nil // nobody to ask

@@ -14,7 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// TestRestart works on directories of the running system that are its own.
+// TestRestart works on the running system, in directories of the test's own.
 func TestRestart(t *testing.T) {
 	o := tree(t)
 	dir := string(o.Root)
@@ -34,7 +34,7 @@ func TestRestart(t *testing.T) {
 	find := o.Find
 	o.Find = func(ctx context.Context) (containerd.Daemon, error) {
 		d, err := find(ctx)
-		d.Dump = nil // knows no other folder than the usual one
+		d.Dump = nil // the fake dump knows the default folder alone
 		return d, err
 	}
 	require.NoError(t, os.WriteFile(o.MainConfig, []byte("imports = ['conf.d/*.toml']\n"), 0o644))

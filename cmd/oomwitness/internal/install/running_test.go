@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOtherName: the kernel cuts the shim's name off.
+// TestOtherName: the kernel truncates the shim's name.
 func TestOtherName(t *testing.T) {
 	for comm, want := range map[string]bool{"containerd-shim\n": false, "containerd\n": true, "sh\n": true} {
 		dir := t.TempDir()
@@ -18,7 +18,7 @@ func TestOtherName(t *testing.T) {
 	require.False(t, otherName(t.TempDir()), "nobody knows")
 }
 
-// TestRemoveStale: what a killed install left goes with the next one or with uninstall.
+// TestRemoveStale: files of a killed install are removed by the next install or by uninstall.
 func TestRemoveStale(t *testing.T) {
 	dir := t.TempDir()
 	for name, stays := range map[string]bool{".shim.1.tmp": false, ".other.1.tmp": true, ".shim.tmp": true} {

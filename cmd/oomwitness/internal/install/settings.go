@@ -9,13 +9,13 @@ import (
 	"github.com/oomwitness/oomwitness/shim/config"
 )
 
-// SettingsPath is where the shim reads its settings.
+// SettingsPath is the path of the shim's settings.
 const SettingsPath = config.DefaultPath
 
-// settingsMarker begins every settings file of ours.
+// settingsMarker is the first line of every settings file of ours.
 const settingsMarker = "# Written by \"oomwitness node setup\"; changes made here are lost.\n"
 
-// settingsState reports whether there are settings, and whether they are ours.
+// settingsState reports whether there is a settings file, and whether it is ours.
 func (o Options) settingsState() (there, ours bool, err error) {
 	data, err := o.Root.ReadFile(SettingsPath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -27,7 +27,7 @@ func (o Options) settingsState() (there, ours bool, err error) {
 	return true, bytes.HasPrefix(data, []byte(settingsMarker)), nil
 }
 
-// checkSettings refuses to overwrite those of the node's owner.
+// checkSettings refuses to overwrite the settings of the node's owner.
 func (o Options) checkSettings() error {
 	there, ours, err := o.settingsState()
 	if err == nil && there && !ours && o.Settings != nil && *o.Settings != "" {
@@ -36,7 +36,7 @@ func (o Options) checkSettings() error {
 	return err
 }
 
-// installSettings writes the settings, or removes ours where there are to be none.
+// installSettings writes the settings, or removes ours if Settings is "".
 func (o Options) installSettings(result *Result) error {
 	if o.Settings == nil {
 		return nil

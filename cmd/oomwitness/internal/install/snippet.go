@@ -10,9 +10,9 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// Snippet returns the registration for a node whose files somebody else makes: as TOML for
-// containerd, as a NodeConfig of EKS, which nodeadm merges into the configuration that it
-// writes, or for cloud-init.
+// Snippet returns the registration for a node whose files are made by others: as TOML for
+// containerd, as a NodeConfig of EKS, which nodeadm merges into its configuration, or for
+// cloud-init.
 func Snippet(o Options, what string) (string, error) {
 	version, err := containerd.ParseVersion(cmp.Or(o.ContainerdVersion, "2.2"))
 	if err != nil {
@@ -56,7 +56,7 @@ runcmd:
 	return "", fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", what)
 }
 
-// indented puts spaces ahead of every line that is not empty.
+// indented adds spaces to the begin of every line that is not empty.
 func indented(text string, by int) string {
 	lines := strings.SplitAfter(text, "\n")
 	for n, line := range lines {

@@ -10,9 +10,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-// TestDowngrade: what install creates for 2.x is read by 1.x as well, and install
-// makes a block of it there. A file that an earlier version of install created with
-// version 3 is made anew.
+// TestDowngrade: containerd 1.x reads the files that install created for 2.x, and install turns
+// them into a block there. A file of version 3 that an earlier install created is made anew.
 func TestDowngrade(t *testing.T) {
 	for _, version := range []string{"2", "3"} {
 		o := legacy(t, "2.2.9", "")
@@ -39,8 +38,8 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// TestUpgrade: a block that keeps the built-in runc of 1.x, of which 2.x has another
-// view, is replaced by a drop-in.
+// TestUpgrade: a block that keeps the built-in runc of 1.x is replaced by a drop-in, since the
+// built-in runc of 2.x differs.
 func TestUpgrade(t *testing.T) {
 	for _, main := range []string{"", "version = 2\n"} {
 		o := legacy(t, "1.7.35", main)
@@ -68,8 +67,8 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestStagedIsUndone: files that were taken out to ask containerd are put back where
-// it cannot read the rest.
+// TestStagedIsUndone: files that were taken out to ask containerd are restored, also if
+// containerd cannot read the rest.
 func TestStagedIsUndone(t *testing.T) {
 	o := legacy(t, "2.2.9", legacyMain)
 	_, err := install.Install(t.Context(), o)
@@ -84,7 +83,7 @@ func TestStagedIsUndone(t *testing.T) {
 	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
 }
 
-// TestDropinOfAnEarlierInstall: on 1.x it takes CRI settings away.
+// TestDropinOfAnEarlierInstall: on 1.x such a drop-in removes CRI settings.
 func TestDropinOfAnEarlierInstall(t *testing.T) {
 	o := legacy(t, "2.2.9", legacyMain)
 	_, err := install.Install(t.Context(), o)

@@ -24,7 +24,7 @@ const (
 	builtIn    = "\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
 )
 
-// tree is options that work in a new root, with a shim to install.
+// tree returns options for a new root, with a shim to install.
 func tree(t *testing.T) install.Options {
 	t.Helper()
 	o := install.Options{
@@ -39,8 +39,8 @@ func tree(t *testing.T) install.Options {
 	return o
 }
 
-// found is a containerd of a version that reads o's files as they are. 1.x has a
-// handler built in where the main file names none. What real ones make of them is in integration/configs.
+// found returns a containerd of a version that reads o's files as they are. 1.x has a built-in
+// handler if the main file names none. integration/configs has the real ones.
 func found(o *install.Options, text string) func(context.Context) (containerd.Daemon, error) {
 	return func(context.Context) (containerd.Daemon, error) {
 		version, err := containerd.ParseVersion(text)
@@ -92,7 +92,7 @@ func get(t *testing.T, root rootfs.Dir, name string) string {
 	return string(data)
 }
 
-// files lists what is below root.
+// files lists the files below root.
 func files(t *testing.T, root rootfs.Dir) []string {
 	t.Helper()
 	var out []string
@@ -113,7 +113,7 @@ func actions(verb string, names ...string) []install.Action {
 	return out
 }
 
-// unreadable is a containerd that reads no configuration.
+// unreadable returns a containerd that can read no configuration.
 func unreadable(find func(context.Context) (containerd.Daemon, error)) func(context.Context) (containerd.Daemon, error) {
 	return func(ctx context.Context) (containerd.Daemon, error) {
 		d, err := find(ctx)

@@ -13,11 +13,11 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
 
-// errRefused says that dockerd would not start without the runtime.
+// errRefused reports that dockerd would not start without the runtime.
 var errRefused = errors.New("dockerd needs the runtime; take it out of dockerd's flags and configuration, or use --force")
 
-// uninstallDocker takes the runtime out of dockerd's configuration. A configuration that
-// cannot be read is an error only where Docker was named.
+// uninstallDocker removes the runtime from dockerd's configuration. An unreadable configuration
+// is an error only if the operator named Docker.
 func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 	daemon, err := o.findDockerd()
 	if err == nil {
@@ -30,9 +30,8 @@ func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 	return err
 }
 
-// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the
-// drop-in or in any file that containerd reads. A configuration that cannot be read may
-// well name it.
+// usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the drop-in
+// or by any file that containerd reads. An unreadable configuration counts as registered.
 func (o Options) usedByCRI(dropin []byte) bool {
 	if dropin != nil {
 		return true
@@ -42,7 +41,7 @@ func (o Options) usedByCRI(dropin []byte) bool {
 		return true
 	}
 	return slices.ContainsFunc(config.Files, func(file criconf.File) bool {
-		// With our block, which Load leaves out.
+		// Read the file itself: Load leaves our block out.
 		text, err := o.Root.ReadFile(file.Path)
 		if err != nil {
 			return true
@@ -101,14 +100,14 @@ func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd)
 	return daemon.forget(ctx, o, result)
 }
 
-// withoutRuntime returns a daemon.json without the runtime, nil where install made the
-// file, and reports whether the runtime was there. before is the last backup.
+// withoutRuntime returns a daemon.json without the runtime, nil if install made the file, and
+// reports whether the runtime was there. before is the last backup.
 func (o Options) withoutRuntime(text, before []byte) (after []byte, removed bool, err error) {
 	after, removed, err = docker.Unregister(text, before, o.Handler)
 	if err != nil || before == nil || bytes.Equal(after, before) {
 		return after, removed, err
 	}
-	// The backup may be no copy of ours, and the file a new one.
+	// The backup may not be ours, and the file may be new.
 	created, removed, err := docker.Unregister(text, nil, o.Handler)
 	if err == nil && removed && created == nil {
 		return nil, true, nil
@@ -116,8 +115,8 @@ func (o Options) withoutRuntime(text, before []byte) (after []byte, removed bool
 	return after, removed, err
 }
 
-// canDoWithout has dockerd judge its configuration without the runtime. One that refuses
-// the configuration as it is has nothing to lose.
+// canDoWithout has dockerd check its configuration without the runtime. If dockerd refuses the
+// present configuration too, its objection does not count.
 func (d dockerd) canDoWithout(ctx context.Context, text, after []byte) error {
 	if d.program == "" || !d.runs {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCanDoWithout: a dockerd that would not start without the runtime is a reason to
-// refuse, one that refuses its configuration as it is none.
+// TestCanDoWithout: uninstall refuses if dockerd would not start without the runtime. If
+// dockerd would not start with the runtime either, uninstall goes on.
 func TestCanDoWithout(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "dockerd")
 	for script, want := range map[string]string{

@@ -17,15 +17,14 @@ const (
 	minePath = "/etc/containerd/conf.d/mine.toml"
 )
 
-// TestUninstallRefuses: uninstall takes nothing of the owner's away, and says what
-// that would be.
+// TestUninstallRefuses: uninstall removes nothing of the owner's, and names what would be lost.
 func TestUninstallRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		version, main string
-		// edit is what the owner does after install.
+		// edit is the owner's change after install.
 		edit func(text string) string
 		want string
-		// lost is what --force takes away.
+		// lost is what --force removes.
 		lost string
 	}{
 		"a handler in the block": {"1.7.35", legacyMain, func(text string) string {
@@ -79,8 +78,7 @@ func TestUninstallRefuses(t *testing.T) {
 	}
 }
 
-// TestUninstallKeepsImports: a file that install created may be what imports files
-// of the owner.
+// TestUninstallKeepsImports: a file that install created may import files of the owner.
 func TestUninstallKeepsImports(t *testing.T) {
 	o := tree(t)
 	o.EditConfig = true
@@ -99,7 +97,7 @@ func TestUninstallKeepsImports(t *testing.T) {
 	require.Empty(t, files(t, o.Root))
 }
 
-// TestUninstallOfAnAlteredDropin: what somebody added to the drop-in is named.
+// TestUninstallOfAnAlteredDropin: uninstall names the lines that somebody added to the drop-in.
 func TestUninstallOfAnAlteredDropin(t *testing.T) {
 	o := tree(t)
 	_, err := install.Install(t.Context(), o)
@@ -120,8 +118,7 @@ func TestUninstallOfAnAlteredDropin(t *testing.T) {
 	require.False(t, o.Root.Exists(dropinPath))
 }
 
-// TestUninstallOfAnImportedFile: the edit is found also after the file is imported
-// no more.
+// TestUninstallOfAnImportedFile: the edit is found although the file is no longer imported.
 func TestUninstallOfAnImportedFile(t *testing.T) {
 	const imported = "/etc/containerd/o/a.toml"
 	o := legacy(t, "1.7.35", "version = 2\nimports = ['/etc/containerd/o/a.toml']\n")
@@ -142,7 +139,7 @@ func TestUninstallOfAnImportedFile(t *testing.T) {
 	require.False(t, o.Root.Exists(imported+".before-oomwitness"))
 }
 
-// TestUninstallWithoutContainerd: where nobody can be asked, a note says so.
+// TestUninstallWithoutContainerd: if no containerd can be asked, a note says so.
 func TestUninstallWithoutContainerd(t *testing.T) {
 	o := legacy(t, "1.7.35", legacyMain)
 	o.EditConfig = true
@@ -155,7 +152,7 @@ func TestUninstallWithoutContainerd(t *testing.T) {
 	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
 }
 
-// TestUninstallOfAnotherName: the registration of a name that was not given stays.
+// TestUninstallOfAnotherName: the registration under another name stays.
 func TestUninstallOfAnotherName(t *testing.T) {
 	for version, main := range map[string]string{"1.7.35": legacyMain, "2.2.9": "version = 2\n"} {
 		o := legacy(t, version, main)

@@ -9,8 +9,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 )
 
-// TestDockerLeavesTheShimToCRI: wherever containerd's configuration names the shim, the
-// end of the registration with Docker does not take the shim away.
+// TestDockerLeavesTheShimToCRI: if containerd's configuration names the shim anywhere, the end
+// of the registration with Docker does not remove the shim.
 func TestDockerLeavesTheShimToCRI(t *testing.T) {
 	const imported = "/etc/containerd/o/a.toml"
 	handler := "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.mine]\nruntime_type = 'io.containerd.runc.v2'\nruntime_path = '" + shimPath + "'\n"

@@ -12,13 +12,13 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 )
 
-// TestProgramsOfTheHost are found by the host's PATH, whatever the image's is.
+// TestProgramsOfTheHost: programs are found on the host's PATH, whatever the image's PATH is.
 func TestProgramsOfTheHost(t *testing.T) {
 	if root := os.Getenv("TEST_HOST_ROOT"); root != "" {
 		_, err := node.Enter(root, os.Args[0])
 		require.NoError(t, err)
 		require.NoError(t, exec.CommandContext(t.Context(), "containerd").Run())
-		// That tree has no systemd.
+		// This tree has no systemd.
 		require.ErrorContains(t, systemd.Host{}.Restart(t.Context(), "containerd.service"), "/run/systemd/private")
 		return
 	}

@@ -6,12 +6,12 @@ import (
 	"fmt"
 )
 
-// Nodes changes a Node by a merge patch: an apiserver.Client.
+// Nodes changes a Node by a merge patch; apiserver.Client implements it.
 type Nodes interface {
 	PatchNode(ctx context.Context, name string, patch []byte) error
 }
 
-// Label sets a label of a Node to true, or removes it.
+// Label sets a label of a Node to true, or removes the label.
 func Label(ctx context.Context, nodes Nodes, name, label string, carries bool) error {
 	var value any // nil removes the label: RFC 7386
 	if carries {

@@ -14,7 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 )
 
-// fakeNodes are those of a fake of the API server.
+// fakeNodes are the nodes of a fake API server.
 type fakeNodes struct{ typedv1.NodeInterface }
 
 func (n fakeNodes) PatchNode(ctx context.Context, name string, patch []byte) error {

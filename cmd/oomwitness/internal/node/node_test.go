@@ -21,8 +21,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// fakeNode is a node whose containerd reads its files when it is restarted. It
-// forces orders and failures; what it stands for is tested in the guest.
+// fakeNode is a node whose containerd reads its files when it is restarted. It forces orders
+// and failures; real nodes are tested in the guest.
 type fakeNode struct {
 	*node.Node
 	root     string
@@ -76,7 +76,7 @@ func newFake(t *testing.T, changes ...func(*fakeNode)) *fakeNode {
 	return f
 }
 
-// fakeSystemd is the node's.
+// fakeSystemd is the systemd of a fakeNode.
 type fakeSystemd struct{ f *fakeNode }
 
 func (s fakeSystemd) Reload(context.Context) error {
@@ -104,7 +104,7 @@ func (f *fakeNode) put(t *testing.T, name, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// restarted is what containerd does when it starts.
+// restarted does what containerd does when it starts.
 func (f *fakeNode) restarted() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +161,7 @@ func TestSetupOfAnUnfitNodeWritesNothing(t *testing.T) {
 	require.False(t, f.exists("etc/containerd/conf.d"))
 }
 
-// TestSetupNotRead: containerd would never read the drop-in.
+// TestSetupNotRead: the containerd would never read the drop-in.
 func TestSetupNotRead(t *testing.T) {
 	f := newFake(t)
 	f.findings = []preflight.Finding{{Name: "imports", Status: preflight.Fail, Found: "not imported", Do: "add the line"}}
@@ -228,7 +228,8 @@ func TestSetupUndone(t *testing.T) {
 	})
 }
 
-// TestSetupRestartsAnOldContainerd: it has the handler, from an older drop-in.
+// TestSetupRestartsAnOldContainerd: the running containerd has the handler, from an older
+// drop-in.
 func TestSetupRestartsAnOldContainerd(t *testing.T) {
 	f := newFake(t)
 	f.handlers = []string{"oomwitness"}

@@ -1,5 +1,5 @@
-// Package nodewhy finds on a node, without the agent, why a container has died: by the
-// spool of exits, the records in the bundles and the ledger.
+// Package nodewhy finds out on a node, without the agent, why a container has died. It reads
+// the spool of exits, the records in the bundles and the ledger.
 package nodewhy
 
 import (
@@ -20,15 +20,16 @@ import (
 	"github.com/oomwitness/oomwitness/why/collect"
 )
 
-// Node is where the files of a node are.
+// Node has the places of a node's files.
 type Node struct {
-	// Spool is the folder of the exits, State containerd's state directory.
+	// Spool is the folder of the exits, State is containerd's state directory.
 	Spool, State string
-	// Kills returns what the ledger has, named; an error says why there is no ledger.
+	// Kills returns the OOM kills in the ledger, with names; the error is the reason why there
+	// is no ledger.
 	Kills func(ctx context.Context) ([]agent.OOMEvent, error)
 }
 
-// Sources reads all that the node knows. What cannot be read is said in the document.
+// Sources reads everything that the node has. The document reports what cannot be read.
 func (n *Node) Sources(ctx context.Context) *collect.Sources {
 	s := &collect.Sources{Source: why.SourceNode}
 	s.Node, _ = os.Hostname()
@@ -45,7 +46,7 @@ func (n *Node) Sources(ctx context.Context) *collect.Sources {
 	return s
 }
 
-// addExits reads the spool and the bundles. An exit that is in both is there once.
+// addExits reads the spool and the bundles. An exit that is in both is added once.
 func (n *Node) addExits(s *collect.Sources) {
 	spooled, damaged, err := exits.Read(n.Spool)
 	recorded, live, bad, berr := exits.Bundles(n.State)
@@ -67,11 +68,11 @@ func (n *Node) addExits(s *collect.Sources) {
 			s.Exits = append(s.Exits, e)
 		}
 	}
-	boot, _ := oom.BootID() // "" is no container's
+	boot, _ := oom.BootID() // "" matches no container
 	for _, l := range live {
 		ticks, err := bpf.StartTicks(l.Pid)
 		if l.Boot != boot || err != nil || l.StartTicks != 0 && ticks != l.StartTicks {
-			continue // its end is not decided yet, or its shim is dead
+			continue // the shim has not decided yet, or is dead
 		}
 		r := collect.Running{Ref: collect.Ref{ID: l.ID}, PID: l.Pid}
 		if p := l.Pod; p != nil {
@@ -81,8 +82,8 @@ func (n *Node) addExits(s *collect.Sources) {
 	}
 }
 
-// eventsOf puts the victims of one OOM event together, the oldest event first. Each of
-// kills has one victim.
+// eventsOf groups the victims of one OOM event, the oldest event first. Each of kills has one
+// victim.
 func eventsOf(kills []agent.OOMEvent) (list []collect.Event) {
 	slices.SortFunc(kills, func(a, b agent.OOMEvent) int {
 		return cmp.Or(cmp.Compare(a.BootNS, b.BootNS), cmp.Compare(a.Event, b.Event), cmp.Compare(a.First().Index, b.First().Index))
@@ -92,7 +93,7 @@ func eventsOf(kills []agent.OOMEvent) (list []collect.Event) {
 		k := &kills[i]
 		one := k.Why()
 		j, ok := at[k.Event]
-		if !ok || k.Time.Sub(list[j].Time) > time.Minute { // numbers begin again with a new ledger
+		if !ok || k.Time.Sub(list[j].Time) > time.Minute { // a new ledger begins again with the first number
 			at[k.Event] = len(list)
 			list = append(list, one)
 			continue

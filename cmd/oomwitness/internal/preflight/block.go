@@ -8,13 +8,12 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// doEdit is the way out of most findings about the registration with containerd
-// 1.x.
+// doEdit is the advice for most findings about the registration with containerd 1.x.
 const doEdit = "run: oomwitness install --edit-config"
 
-// blockRegistration looks at what install writes for containerd 1.x: the shim, the
-// block in the owner's file, and whether the running containerd has read it. The
-// names of the findings are those of registration.
+// blockRegistration checks what install writes for containerd 1.x: the shim, the block in the
+// owner's file, and whether the running containerd has read the block. The findings have the
+// same names as those of registration.
 func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
 	config, err := criconf.Load(c.Root, c.ContainerdConfig, dropin)
@@ -51,7 +50,7 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	return findings
 }
 
-// block compares the block with what install would write now.
+// block compares the block with the block that install would write now.
 func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Version) Finding {
 	const name = "drop-in"
 	data, err := c.Root.ReadFile(legacy.File)

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// bpf says how far the ledger can go here, without loading anything.
+// bpf returns which tiers the ledger can have here, without loading anything.
 func (c Checker) bpf() []Finding {
 	meta, err := c.Ledger(c.Root.Path(c.LedgerDir))
 	hooks := c.hooks()
@@ -29,13 +29,13 @@ func (c Checker) btf() Finding {
 	return ok("btf", "%s", path)
 }
 
-// bpffs wants the file system that the ledger is pinned on.
+// bpffs checks the file system on which the ledger is pinned.
 func (c Checker) bpffs() Finding {
 	const (
 		name = "bpffs"
 		at   = "/sys/fs/bpf"
 	)
-	// The host's view first; reading it takes privileges.
+	// The host's view comes first; reading it takes privileges.
 	for _, file := range []string{"/proc/1/mountinfo", "/proc/self/mountinfo"} {
 		data, err := os.Open(c.Root.Path(file))
 		if err != nil {
@@ -63,8 +63,8 @@ const (
 	capBPF      = 39
 )
 
-// capabilities looks at this process: the shim has containerd's, which is
-// root's on a node.
+// capabilities checks this process's capabilities: the shim has containerd's, which on a node
+// are root's.
 func (c Checker) capabilities() Finding {
 	const name = "capabilities"
 	var effective uint64
@@ -92,9 +92,9 @@ func (c Checker) capabilities() Finding {
 		"this process may not load BPF programs%s", unprivileged)
 }
 
-// lockdown reads the kernel's lockdown mode, "[none] integrity
-// confidentiality" with the one in force in brackets. Confidentiality forbids
-// BPF to read kernel memory (security/lockdown/lockdown.c).
+// lockdown reads the kernel's lockdown mode, "[none] integrity confidentiality" with the mode
+// in force in brackets. The mode confidentiality forbids BPF to read kernel memory
+// (security/lockdown/lockdown.c).
 func (c Checker) lockdown() Finding {
 	const name = "lockdown"
 	text := c.Root.Text("/sys/kernel/security/lockdown")
@@ -109,7 +109,7 @@ func (c Checker) lockdown() Finding {
 	return ok(name, "%s", mode)
 }
 
-// symbols says which names /proc/kallsyms has; nil where it cannot be read.
+// symbols returns which of the names are in /proc/kallsyms; nil if it cannot be read.
 func (c Checker) symbols(names ...string) map[string]bool {
 	file, err := os.Open(c.Root.Path("/proc/kallsyms"))
 	if err != nil {

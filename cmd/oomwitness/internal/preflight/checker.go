@@ -17,26 +17,26 @@ import (
 // DefaultConfigPath is the node owner's configuration of oomwitness.
 const DefaultConfigPath = "/etc/oomwitness/config.toml"
 
-// timeout bounds everything that another program answers.
+// timeout limits each answer of another program.
 const timeout = 5 * time.Second
 
-// Checker knows where to look. All paths are as seen from inside Root.
+// Checker has the places to check. All paths are as seen from inside Root.
 type Checker struct {
-	// Root is the system to look at.
+	// Root is the system to check.
 	Root rootfs.Dir
 	// ContainerdConfig is containerd's main configuration file.
 	ContainerdConfig string
 	// Address is containerd's socket.
 	Address string
-	// ContainerdVersion is the version of the containerd that will read the
-	// configuration, "" to find out.
+	// ContainerdVersion is the version of the containerd that will read the configuration, ""
+	// to find it.
 	ContainerdVersion string
-	// BinDir and ConfDir are where install writes.
+	// BinDir and ConfDir are the folders to which install writes.
 	BinDir, ConfDir string
 	// Handler is the runtime handler's name.
 	Handler string
-	// DockerConfig and DockerSocket are dockerd's configuration and its API's socket; ""
-	// are the usual ones.
+	// DockerConfig and DockerSocket are dockerd's configuration and the socket of its API; ""
+	// for the default ones.
 	DockerConfig, DockerSocket string
 	// LedgerDir is where the ledger is pinned.
 	LedgerDir string
@@ -50,18 +50,18 @@ type Checker struct {
 
 	// Containerd is the node's containerd, as [containerd.Locate] found it.
 	Containerd containerd.Located
-	// Path are the directories of programs; nil is containerd's.
+	// Path are the directories of programs; nil means containerd's.
 	Path []string
-	// Run runs a program by its real path and gives its standard output; nil
-	// runs it for real.
+	// Run runs a program by its real path and returns its standard output; nil runs it for
+	// real.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
 	// Version asks the containerd at the real path of a socket for its
 	// version; nil asks for real.
 	Version func(ctx context.Context, socket string) (string, error)
 }
 
-// Check looks at everything. It changes nothing, and does not fail: what
-// cannot be found out is a finding.
+// Check runs all checks. It changes nothing and never fails: what cannot be found out is a
+// finding.
 func (c Checker) Check(ctx context.Context) Report {
 	if c.Run == nil {
 		c.Run = runProgram
@@ -92,7 +92,7 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	// A child that keeps the pipe open must not hold the check up.
+	// A child that keeps the pipe open must not delay the check.
 	cmd.WaitDelay = time.Second
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -107,7 +107,7 @@ func ok(name, format string, args ...any) Finding {
 	return Finding{Name: name, Status: OK, Found: fmt.Sprintf(format, args...)}
 }
 
-// bad is a finding that asks for something: do is what.
+// bad returns a finding with advice: do says what to do.
 func bad(status Status, name, do, format string, args ...any) Finding {
 	return Finding{Name: name, Status: status, Found: fmt.Sprintf(format, args...), Do: do}
 }
@@ -121,7 +121,7 @@ func firstLine(text string) string {
 	return line
 }
 
-// release reads the leading "major.minor" of a version, with or without a v.
+// release parses the leading "major.minor" of a version, with or without a v.
 func release(text string) (major, minor int, ok bool) {
 	parts := strings.SplitN(strings.TrimPrefix(strings.TrimSpace(text), "v"), ".", 3)
 	if len(parts) < 2 {
@@ -140,12 +140,12 @@ func release(text string) (major, minor int, ok bool) {
 	return major, minor, okMajor && okMinor
 }
 
-// atLeast compares versions by major and minor.
+// atLeast reports whether a version is at least another, by major and minor.
 func atLeast(major, minor, wantMajor, wantMinor int) bool {
 	return major > wantMajor || major == wantMajor && minor >= wantMinor
 }
 
-// config looks at the configuration of oomwitness itself.
+// config checks the configuration of oomwitness itself.
 func (c Checker) config() Finding {
 	const name = "config"
 	file := cmp.Or(c.ConfigPath, DefaultConfigPath)

@@ -11,8 +11,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 )
 
-// containerd wants one that runs, and whose version is supported. The text is that
-// version, "" where it is unknown.
+// containerd checks that a containerd runs and that its version is supported. text is the
+// version, "" if it is unknown.
 func (c Checker) containerd(ctx context.Context) (findings []Finding, text string) {
 	const name, versionName = "containerd", "containerd-version"
 	text, err := c.Version(ctx, c.Root.Path(c.Address))
@@ -38,8 +38,8 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	return []Finding{running, c.supported(text, " ("+binary+")")}, text
 }
 
-// answers is the finding of a containerd that answers. One that reads another
-// configuration than the one looked at makes all that is said of it wrong.
+// answers returns the finding for a containerd that answers. If the containerd reads another
+// configuration than the checked one, all other findings about it would be wrong.
 func (c Checker) answers() Finding {
 	const name = "containerd"
 	reads := c.Containerd.Config
@@ -60,7 +60,8 @@ func (c Checker) answers() Finding {
 	return ok(name, "%s", found)
 }
 
-// supported judges a containerd version, or the one that the operator names.
+// supported returns the finding for a containerd version, or for the version that the operator
+// names.
 func (c Checker) supported(text, where string) Finding {
 	const name = "containerd-version"
 	if c.ContainerdVersion != "" {
@@ -79,9 +80,9 @@ func (c Checker) supported(text, where string) Finding {
 	return ok(name, "%s%s", version, where)
 }
 
-// startedAt returns when the containerd below Root started, from field
-// 22 of its stat (proc_pid_stat(5)) and the boot time; false where there is
-// none, or procfs does not say.
+// startedAt returns when the containerd below Root started, from field 22 of its stat
+// (proc_pid_stat(5)) and the boot time. It returns false if none runs, or if procfs does not
+// show it.
 func (c Checker) startedAt() (time.Time, bool) {
 	var boot int64
 	for line := range strings.Lines(c.Root.Text("/proc/stat")) {
@@ -96,8 +97,7 @@ func (c Checker) startedAt() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	stat := c.Root.Text("/proc/" + strconv.Itoa(c.Containerd.PID) + "/stat")
-	// The name in parentheses may hold spaces; what follows begins with
-	// field 3.
+	// The name in parentheses may have spaces; after it comes field 3.
 	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
 	if len(fields) < 20 {
 		return time.Time{}, false

@@ -51,8 +51,8 @@ func (c Checker) docker(ctx context.Context) []Finding {
 	return []Finding{c.dockerRuntime(ctx, client, what, config, text)}
 }
 
-// stockLink returns the first file on containerd's PATH with the name of the stock shim,
-// and our shim if the file is a link to that.
+// stockLink returns the first file on containerd's PATH with the name of the stock shim, and
+// the path of our shim if that file is a link to it.
 func (c Checker) stockLink() (link, shim string) {
 	link = c.Root.LookPath(stockShim, c.Path)
 	target, err := os.Readlink(c.Root.Entry(link))
@@ -62,7 +62,7 @@ func (c Checker) stockLink() (link, shim string) {
 	return link, target
 }
 
-// dockerRuntime looks at the registration in dockerd's configuration.
+// dockerRuntime checks the registration in dockerd's configuration.
 func (c Checker) dockerRuntime(ctx context.Context, client docker.Client, what, config string, text []byte) Finding {
 	const name = "docker"
 	have, err := docker.Read(text, c.Handler)

@@ -10,7 +10,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
-// TestDockerRow has what check says of a daemon.json. integration/docker asks real dockerds.
+// TestDockerRow compares the findings for files daemon.json. integration/docker asks real
+// dockerds.
 func TestDockerRow(t *testing.T) {
 	const shim = "/usr/local/bin/containerd-shim-oomwitness-v2"
 	entry := `{"runtimes":{"oomwitness":{"runtimeType":"` + shim + `"}}}`
@@ -46,8 +47,8 @@ func TestDockerRow(t *testing.T) {
 	require.Empty(t, Checker{Root: rootfs.Dir(t.TempDir()), Path: []string{"/usr/bin"}}.docker(t.Context()), "no Docker, no row")
 }
 
-// TestStockLink: what a Docker before 23.0 needs is a link of the stock shim's name that
-// is found first.
+// TestStockLink: for a Docker before 23.0, a link with the stock shim's name must be found
+// first.
 func TestStockLink(t *testing.T) {
 	root := t.TempDir()
 	checker := Checker{Root: rootfs.Dir(root), Path: []string{"/opt/first", "/usr/bin"}}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kernel wants a kernel on which the ledger can load.
+// kernel checks that the ledger can load on the kernel.
 func (c Checker) kernel() Finding {
 	const name = "kernel"
 	text := c.Root.Text("/proc/sys/kernel/osrelease")
@@ -22,7 +22,7 @@ func (c Checker) kernel() Finding {
 	return ok(name, "Linux %s", text)
 }
 
-// Where the memory controller may be.
+// Possible places of the memory controller.
 const (
 	cgroupRoot   = "/sys/fs/cgroup"
 	memoryV1     = cgroupRoot + "/memory"
@@ -35,8 +35,8 @@ const (
 	unifiedUnder = cgroupRoot + "/unified"
 )
 
-// hierarchy says how cgroups are mounted: v2 alone, v1 alone, or hybrid, which
-// is v1 with an extra v2 tree as systemd makes it.
+// hierarchy returns how cgroups are mounted: v2 alone, v1 alone, or hybrid, which is v1 with a
+// v2 tree beside it, as systemd makes it.
 func (c Checker) hierarchy() string {
 	v1 := c.Root.Exists(memoryV1+"/cgroup.procs") || c.Root.Exists(memoryV1+"/memory.limit_in_bytes")
 	switch {
@@ -54,7 +54,7 @@ func (c Checker) hierarchy() string {
 	return onNone
 }
 
-// cgroup says which version is in use.
+// cgroup returns a finding with the cgroup version in use.
 func (c Checker) cgroup() Finding {
 	const name = "cgroup"
 	switch c.hierarchy() {
@@ -68,7 +68,7 @@ func (c Checker) cgroup() Finding {
 	return bad(Fail, name, "mount the cgroup tree; systemd does so at boot", "no cgroup tree at %s", cgroupRoot)
 }
 
-// memoryController wants the memory controller, and says where it is.
+// memoryController checks that there is a memory controller, and returns its place.
 func (c Checker) memoryController() Finding {
 	const name = "memory-controller"
 	switch c.hierarchy() {
@@ -85,7 +85,7 @@ func (c Checker) memoryController() Finding {
 	return bad(Fail, name, "see the check cgroup", "no cgroup tree")
 }
 
-// enableMemory is what brings a missing memory controller back.
+// enableMemory returns the advice for a missing memory controller.
 func (c Checker) enableMemory() string {
 	if strings.Contains(c.Root.Text("/proc/cmdline"), "cgroup_disable=memory") {
 		return "remove cgroup_disable=memory from the kernel command line and reboot"
@@ -94,8 +94,8 @@ func (c Checker) enableMemory() string {
 		"or use a kernel with CONFIG_MEMCG"
 }
 
-// memoryOnV2 looks at the root cgroup: controllers says what there is,
-// subtree_control what its children get.
+// memoryOnV2 checks the root cgroup: controllers lists the available ones, subtree_control
+// those of the child cgroups.
 func (c Checker) memoryOnV2(name, at string) Finding {
 	if !slices.Contains(strings.Fields(c.Root.Text(path.Join(at, controllers))), "memory") {
 		return bad(Fail, name, c.enableMemory(), "no memory in %s/%s", at, controllers)
@@ -126,8 +126,8 @@ func (c Checker) memoryOnV1(name string) Finding {
 	return bad(Fail, name, c.enableMemory(), "no memory in /proc/cgroups")
 }
 
-// memoryFiles says which of the kernel's files about OOM and pressure there
-// are. The root cgroup does not have them, so a child is looked at.
+// memoryFiles returns which of the kernel's files about OOM and pressure exist. The root cgroup
+// does not have them, so that a child cgroup is checked.
 func (c Checker) memoryFiles() Finding {
 	const name = "memory-files"
 	psi := "no PSI"

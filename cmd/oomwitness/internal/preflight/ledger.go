@@ -8,7 +8,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// ledger reports whether the kernel's record is kept, and whether it is whole.
+// ledger reports whether the ledger records kills, and whether the record is complete.
 func ledger(meta bpf.Meta, err error) Finding {
 	const (
 		name = "ledger"
@@ -39,7 +39,7 @@ func ledger(meta bpf.Meta, err error) Finding {
 	return ok(name, "%s, lost none", text)
 }
 
-// offer is what the kernel has for each tier, from the names of its functions.
+// offer is what the kernel offers for each tier, judged by the names of its functions.
 type offer struct{ functions, fentry, kprobes, tracepoint, known bool }
 
 func (c Checker) offer() offer {
@@ -55,7 +55,7 @@ func (c Checker) offer() offer {
 	}
 }
 
-// hooks says which tier of programs the kernel can take: nothing is attached.
+// hooks returns the tier that the kernel can support. It attaches nothing.
 func (c Checker) hooks() Finding {
 	const name = "hooks"
 	switch o := c.offer(); {
@@ -73,8 +73,7 @@ func (c Checker) hooks() Finding {
 	return ok(name, "raw tracepoints only (tier C: the limit that fired comes from the counters)")
 }
 
-// hooksInForce says what the loaded ledger is attached by, and why not by
-// better.
+// hooksInForce returns how the loaded ledger is attached, and why not by a better tier.
 func (c Checker) hooksInForce(tier bpf.Tier) Finding {
 	const name = "hooks"
 	text := map[bpf.Tier]string{
@@ -94,7 +93,7 @@ func (c Checker) hooksInForce(tier bpf.Tier) Finding {
 	return ok(name, "%s%s", text, why)
 }
 
-// absent says what of a tier this kernel has not.
+// absent returns what the kernel lacks for a tier.
 func absent(has, functions bool, what string, tier bpf.Tier) string {
 	switch {
 	case has:

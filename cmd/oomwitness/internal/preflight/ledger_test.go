@@ -56,7 +56,7 @@ const (
 	fentries = killers + "0 T register_ftrace_direct\n"
 )
 
-// TestHooksWithoutALedger is a guess from the kernel's names.
+// TestHooksWithoutALedger: without a ledger the finding is a guess from the kernel's names.
 func TestHooksWithoutALedger(t *testing.T) {
 	for symbols, want := range map[string]string{
 		bare: "tier C", killers: "tier C", kprobes: "(tier B)", fentries: "(tier A, or C", kprobes + fentries: "(tier A, or B",
@@ -78,7 +78,7 @@ func TestHooksWithoutALedger(t *testing.T) {
 	require.Contains(t, findingOf(t, n, "hooks").Found, "cannot read /proc/kallsyms")
 }
 
-// TestHooksInForce is what the ledger says of itself.
+// TestHooksInForce: with a ledger the finding is the ledger's own state.
 func TestHooksInForce(t *testing.T) {
 	for name, test := range map[string]struct {
 		tier    bpf.Tier

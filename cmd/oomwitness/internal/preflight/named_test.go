@@ -8,7 +8,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
-// TestNamedVersion: the version that the operator names is the one that is judged.
+// TestNamedVersion: the check uses the version that the operator names.
 func TestNamedVersion(t *testing.T) {
 	n := newNode(t)
 	n.block("1.7.35")

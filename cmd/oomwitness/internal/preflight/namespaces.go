@@ -16,7 +16,8 @@ const (
 )
 
 // namespaces reports whether the node is a container itself, as with kind, k3d and Docker in
-// Docker, and what decides then. meta is of the loaded ledger, and err why there is none.
+// Docker, and which evidence decides then. meta is that of the loaded ledger; err is the reason
+// if none is loaded.
 func (c Checker) namespaces(meta bpf.Meta, err error) Finding {
 	const name = "namespaces"
 	pid, cgroup := c.namespace("pid"), c.namespace("cgroup")
@@ -36,7 +37,7 @@ func (c Checker) namespaces(meta bpf.Meta, err error) Finding {
 		"the node is a container, in PID namespace %d; the ledger has the PIDs and cgroups of another, %d: verdicts come from the counters", pid, meta.PIDNS)
 }
 
-// namespace reads the inode of a namespace of process 1, 0 where it cannot be read.
+// namespace returns the inode of a namespace of process 1, 0 if it cannot be read.
 func (c Checker) namespace(kind string) uint32 {
 	text, err := os.Readlink(filepath.Join(c.Root.Path("/proc/1/ns"), kind))
 	if err != nil {

@@ -24,15 +24,15 @@ func TestHealthyNode(t *testing.T) {
 		names = append(names, finding.Name)
 	}
 	require.True(t, report.OK)
-	// Part of the JSON form: names stay.
+	// The names are part of the JSON form: they stay.
 	require.Equal(t, []string{
 		"kernel", "cgroup", "memory-controller", "memory-files", "containerd", "containerd-version", "runc",
 		"shim", "drop-in", "imports", "restart", "btf", "bpffs", "capabilities", "lockdown", "hooks", "ledger", "namespaces", "config",
 	}, names)
 }
 
-// TestFindings changes one thing on a healthy node, and looks at one finding.
-// Nothing else may change with it, unless also names it.
+// TestFindings changes one thing on a healthy node, and compares one finding. No other finding
+// may change, unless also names it.
 func TestFindings(t *testing.T) {
 	const ok, warn, fail = preflight.OK, preflight.Warn, preflight.Fail
 	for name, test := range map[string]struct {
@@ -159,7 +159,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// altered edits the drop-in as an operator might.
+// altered returns a change that edits the drop-in, as an operator might.
 func altered(from, to string) func(*node) {
 	return func(n *node) {
 		text := n.dropin(true)

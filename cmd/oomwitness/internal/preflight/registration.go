@@ -13,11 +13,10 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// doInstall is the way out of most findings about the registration.
+// doInstall is the advice for most findings about the registration.
 const doInstall = "run: oomwitness install"
 
-// registered looks at what install writes for a version of containerd, which may be
-// unknown.
+// registered checks the registration for a version of containerd, which may be unknown.
 func (c Checker) registered(text string) []Finding {
 	version, err := containerd.ParseVersion(text)
 	dropinPath := path.Join(c.ConfDir, criconf.DropinName)
@@ -31,9 +30,9 @@ func (c Checker) registered(text string) []Finding {
 	return c.registration(source.Folder == c.ConfDir)
 }
 
-// registration looks at what install writes: the shim, the drop-in, whether
-// containerd includes it, and whether the running containerd has read it. merged reports
-// whether a generator merges the drop-in into the configuration.
+// registration checks what install writes: the shim, the drop-in, whether containerd includes
+// the drop-in, and whether the running containerd has read it. merged says that a generator
+// merges the drop-in into the configuration.
 func (c Checker) registration(merged bool) []Finding {
 	var (
 		dropinPath = path.Join(c.ConfDir, criconf.DropinName)
@@ -74,7 +73,7 @@ func (c Checker) shim(registered bool) (string, Finding) {
 	return want, bad(Warn, name, doInstall, "not installed: no %s", want)
 }
 
-// dropin compares the drop-in with what install would write now.
+// dropin compares the drop-in with the drop-in that install would write now.
 func (c Checker) dropin(config criconf.Config, name, shim string, data []byte) Finding {
 	const check = "drop-in"
 	file, err := criconf.Parse(name, data)
@@ -126,7 +125,7 @@ func (c Checker) included(config criconf.Config, err error, dropin string, merge
 	case config.Covers(dropin):
 		return ok(name, "%s (version %d) includes %s", config.Path, config.Version(), c.ConfDir)
 	}
-	// Not yet a failure where nothing is installed yet.
+	// This is no failure as long as nothing is installed.
 	status := Warn
 	version, _ := config.DropinVersion(0)
 	if data, err := c.Root.ReadFile(dropin); err == nil {
@@ -142,7 +141,7 @@ func (c Checker) included(config criconf.Config, err error, dropin string, merge
 	return bad(status, name, config.ImportAdvice(c.ConfDir, version), "%s does not import %s", config.Path, c.ConfDir)
 }
 
-// Restart reports whether the running containerd is older than its files.
+// Restart returns a finding on whether the running containerd is older than its files.
 func (c Checker) Restart() Finding {
 	const name = "restart"
 	dropin := path.Join(c.ConfDir, criconf.DropinName)
@@ -152,7 +151,7 @@ func (c Checker) Restart() Finding {
 	}
 	for _, file := range []string{dropin, c.ContainerdConfig} {
 		info, err := os.Stat(c.Root.Path(file))
-		// The start time is exact to a second or so, for the boot time is.
+		// The start time is exact to about a second, as the boot time is.
 		if err == nil && info.ModTime().After(started.Add(time.Second)) {
 			unit := strings.TrimSuffix(cmp.Or(c.Containerd.Unit, "containerd.service"), ".service")
 			return bad(Warn, name, "run: systemctl restart "+unit+" (running containers go on)",

@@ -1,5 +1,5 @@
-// Package preflight looks at a node and reports whether oomwitness can do its
-// work there, and what to do where it cannot.
+// Package preflight checks whether oomwitness can work on a node, and returns advice if it
+// cannot.
 package preflight
 
 import (
@@ -13,35 +13,35 @@ import (
 type Status string
 
 const (
-	// OK needs nothing.
+	// OK means that nothing is to be done.
 	OK Status = "ok"
-	// Warn works, with less than everything, or is not yet done.
+	// Warn means that a part does not work fully, or is not set up yet.
 	Warn Status = "warn"
-	// Fail does not work.
+	// Fail means that oomwitness does not work.
 	Fail Status = "fail"
 )
 
-// Finding is the answer to one question about the node.
+// Finding is the result of one check.
 type Finding struct {
-	// Name of the check, stable.
+	// Name is the stable name of the check.
 	Name string `json:"name"`
 	// Status is ok, warn or fail.
 	Status Status `json:"status"`
-	// Found is what is there.
+	// Found is what the check found.
 	Found string `json:"found"`
-	// Do is what the operator can do about it; empty for ok.
+	// Do is the advice for the operator; empty for ok.
 	Do string `json:"do,omitempty"`
 }
 
-// Report is all findings. Its JSON form is stable: Schema stays 1 as long as
-// fields and finding names are only added.
+// Report has all findings. Its JSON form is stable: Schema stays 1 as long as fields and
+// finding names are only added.
 type Report struct {
 	Schema   int       `json:"schema"`
 	OK       bool      `json:"ok"`
 	Findings []Finding `json:"findings"`
 }
 
-// newReport sums findings up.
+// newReport returns the report of findings.
 func newReport(findings []Finding) Report {
 	report := Report{Schema: 1, Findings: findings}
 	report.OK = report.count(Fail) == 0
@@ -58,7 +58,7 @@ func (r Report) count(status Status) int {
 	return n
 }
 
-// Failed names the checks that failed.
+// Failed returns the names of the checks that failed.
 func (r Report) Failed() []string {
 	var names []string
 	for _, finding := range r.Findings {
@@ -69,7 +69,7 @@ func (r Report) Failed() []string {
 	return names
 }
 
-// Summary is one line: how many of each.
+// Summary returns one line with the number of findings of each status.
 func (r Report) Summary() string {
 	return fmt.Sprintf("%d ok, %d warn, %d fail", r.count(OK), r.count(Warn), r.count(Fail))
 }
@@ -81,8 +81,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 	return encoder.Encode(r)
 }
 
-// WriteText writes the report as a table, with what to do below the finding
-// that asks for it.
+// WriteText writes the report as a table. The advice is below its finding.
 func (r Report) WriteText(w io.Writer) error {
 	width := len("CHECK")
 	for _, finding := range r.Findings {

@@ -8,8 +8,8 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
-// runc wants the program that the shim will run to be there and to be a runc
-// that describes itself: "runc features" came with runc 1.1.
+// runc checks that the program that the shim will run exists, and that it is a runc with the
+// command "features", which came with runc 1.1.
 func (c Checker) runc(ctx context.Context) Finding {
 	const (
 		name    = "runc"
@@ -43,7 +43,7 @@ func (c Checker) runc(ctx context.Context) Finding {
 	return ok(name, "%s, version %s", binary, version)
 }
 
-// runcName is what the node's runc handler names, else runc.
+// runcName returns the name in the node's runc handler, or runc.
 func (c Checker) runcName() string {
 	config, err := criconf.Load(c.Root, c.ContainerdConfig, "")
 	if err != nil {
@@ -56,8 +56,8 @@ func (c Checker) runcName() string {
 	return "runc"
 }
 
-// notFeatures says why text is not the features document of the OCI runtime
-// specification (features.md there), or "".
+// notFeatures returns why text is not the features document of the OCI runtime specification
+// (features.md there), or "".
 func notFeatures(text string) string {
 	var features struct {
 		Min   string `json:"ociVersionMin"`

@@ -28,14 +28,14 @@ const (
 		"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nSystemdCgroup = true\n"
 )
 
-// node is a healthy node: a fake tree, with answers for its programs.
+// node is a healthy node: a fake tree, with answers of its programs.
 type node struct {
 	t    *testing.T
 	root rootfs.Dir
-	// programs maps "runc features" to its answer; an answer beginning with
-	// "error: " is one.
+	// programs maps a command such as "runc features" to its answer. An answer beginning with
+	// "error: " is an error.
 	programs map[string]string
-	// version is what containerd's socket says, err why it does not.
+	// version is the answer at containerd's socket, err the error in its place.
 	version string
 	err     error
 	// named is the version that the operator names.
@@ -43,7 +43,7 @@ type node struct {
 	// reads is the configuration that containerd's command line names.
 	reads string
 	check func(string) ([]string, error)
-	// ledger is what is pinned, unread why it can't be read.
+	// ledger is the pinned ledger, unread the error of reading it.
 	ledger bpf.Meta
 	unread error
 }
@@ -90,7 +90,7 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// namespaces are what process 1 is in, and containerd; "" for what cannot be read.
+// namespaces sets the namespaces of process 1 and of containerd; "" if they cannot be read.
 func (n *node) namespaces(pid, cgroup string) {
 	n.t.Helper()
 	for _, process := range []string{"/proc/1", "/proc/5"} {
@@ -105,7 +105,7 @@ func (n *node) namespaces(pid, cgroup string) {
 	}
 }
 
-// dropin is what install writes for this node.
+// dropin returns the drop-in that install writes for this node.
 func (n *node) dropin(systemd bool) string {
 	n.t.Helper()
 	file, err := criconf.Parse(criconf.DefaultPath, []byte(main))
@@ -117,7 +117,7 @@ func (n *node) dropin(systemd bool) string {
 	return string(data)
 }
 
-// block makes it a node of containerd 1.x, with what install writes there.
+// block turns the node into one with containerd 1.x, with the block that install writes there.
 func (n *node) block(text string) {
 	n.t.Helper()
 	n.version = text

@@ -1,5 +1,5 @@
-// Package rootfs finds the files of a system that may be mounted below a
-// directory: an image being built, or a host seen from a container.
+// Package rootfs finds the files of a system that may be mounted below a directory: of an image
+// that is being built, or of a host seen from a container.
 package rootfs
 
 import (
@@ -75,12 +75,11 @@ func (d Dir) Entry(p string) string {
 	return filepath.Join(d.Path(path.Dir(p)), path.Base(p))
 }
 
-// maxFile bounds what is read of a file, in bytes.
+// maxFile limits what is read of a file, in bytes.
 const maxFile = 16 << 20
 
-// ReadFile returns the content of the regular file p inside d. Another kind of file
-// is an error: the opening of a FIFO would wait for a writer, and a device may have
-// no end.
+// ReadFile returns the content of the regular file p inside d. Another kind of file is an
+// error: opening a FIFO would wait for a writer, and a device may have no end.
 func (d Dir) ReadFile(p string) ([]byte, error) {
 	f, err := os.OpenFile(d.Path(p), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -101,8 +100,8 @@ func (d Dir) ReadFile(p string) ([]byte, error) {
 	return data, err
 }
 
-// Text reads a small kernel file inside d and trims it. A file that cannot be
-// read returns "", which callers take as "the kernel does not say".
+// Text returns the trimmed text of a small kernel file inside d. It returns "" for a file that
+// cannot be read, which callers take for "the kernel does not say".
 func (d Dir) Text(p string) string {
 	data, err := d.ReadFile(p)
 	if err != nil {
@@ -111,7 +110,7 @@ func (d Dir) Text(p string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// Exists reports whether p is there inside d.
+// Exists reports whether p exists inside d.
 func (d Dir) Exists(p string) bool {
 	_, err := os.Stat(d.Path(p))
 	return err == nil
@@ -131,16 +130,14 @@ func (d Dir) Glob(pattern string) ([]string, error) {
 	return matches, err
 }
 
-// IsExecutable reports whether p is a regular file inside d that somebody may
-// execute.
+// IsExecutable reports whether p is a regular file inside d that somebody may execute.
 func (d Dir) IsExecutable(p string) bool {
 	info, err := os.Stat(d.Path(p))
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-// LookPath finds the executable name in dirs inside d and gives its path as
-// seen from inside, or "" where there is none. A name with a slash is looked
-// at as it is.
+// LookPath finds the executable name in dirs inside d. It returns the path as seen from inside,
+// "" if there is none. A name with a slash is not searched for.
 func (d Dir) LookPath(name string, dirs []string) string {
 	if strings.Contains(name, "/") {
 		if d.IsExecutable(name) {
@@ -156,7 +153,7 @@ func (d Dir) LookPath(name string, dirs []string) string {
 	return ""
 }
 
-// runLimit bounds a program, which may have to be read from a slow disk first.
+// runLimit limits the time of a program, which may have to be read from a slow disk first.
 const runLimit = 30 * time.Second
 
 // Program is a program of a system, to be run with the root of that system as its own:
@@ -177,7 +174,7 @@ func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program.Path, args...)
 	cmd.Args[0] = cmp.Or(program.Name, program.Path)
-	// A child that keeps the pipe open must not hold this process up.
+	// A child that keeps the pipe open must not delay this process.
 	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", program.Env, time.Second
 	if !d.Running() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(d)}
@@ -192,7 +189,7 @@ func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, 
 	return string(out), err
 }
 
-// Link returns the target of the symbolic link p inside d, "" where p is none.
+// Link returns the target of the symbolic link p inside d, "" if p is no link.
 func (d Dir) Link(p string) string {
 	target, err := os.Readlink(d.Entry(p))
 	if err != nil {

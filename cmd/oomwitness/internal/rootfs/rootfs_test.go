@@ -74,7 +74,7 @@ func TestGlobIsAbsoluteInside(t *testing.T) {
 	require.Equal(t, []string{"/etc/conf.d/a.toml", "/etc/conf.d/b.toml"}, matches)
 }
 
-// A file that would keep its reader, or has no end, is refused.
+// TestReadFile: a file that would block its reader, or has no end, is refused.
 func TestReadFile(t *testing.T) {
 	dir := t.TempDir()
 	root := rootfs.Dir(dir)

@@ -1,5 +1,4 @@
-// Package systemd asks the node's systemd for what an operator would type with
-// systemctl.
+// Package systemd sends the node's systemd the requests that an operator makes by systemctl.
 package systemd
 
 import (
@@ -10,27 +9,26 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// Manager is what is asked of a service manager. Each request is over when what it
-// asks for is so.
+// Manager has the requests to a service manager. Each returns when the request is carried out.
 type Manager interface {
 	Reload(ctx context.Context) error
 	Restart(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 }
 
-// Host is the systemd that has its private socket below this process's
-// root: no D-Bus daemon is needed. systemctl won't do, since it hangs up on a peer
-// that its own PID namespace does not know ("No data available"), as PID 1 is in a
-// pod. systemd does what root asks for, whatever its capabilities: it takes those of a
-// socket's peer from nowhere (sd_bus_query_sender_privilege).
+// Host is the systemd with a private socket below this process's root: no D-Bus daemon is
+// needed. systemctl cannot be used: it disconnects from a peer that its own PID namespace does
+// not know ("No data available"), and in a pod PID 1 of the host is such a peer. systemd
+// accepts requests of root whatever root's capabilities are: it does not read the capabilities
+// of a socket's peer (sd_bus_query_sender_privilege).
 type Host struct{}
 
-// Reload has it read its unit files again.
+// Reload makes systemd read its unit files again.
 func (Host) Reload(ctx context.Context) error {
 	return withSystemd(ctx, "reload", func(c *dbus.Conn) error { return c.ReloadContext(ctx) })
 }
 
-// Restart comes back when the unit runs again.
+// Restart returns when the unit runs again.
 func (Host) Restart(ctx context.Context, unit string) error {
 	return systemdJob(ctx, "restart "+unit, func(c *dbus.Conn, done chan<- string) error {
 		_, err := c.RestartUnitContext(ctx, unit, "replace", done)
@@ -38,7 +36,7 @@ func (Host) Restart(ctx context.Context, unit string) error {
 	})
 }
 
-// Stop comes back when the unit has ended.
+// Stop returns when the unit has ended.
 func (Host) Stop(ctx context.Context, unit string) error {
 	return systemdJob(ctx, "stop "+unit, func(c *dbus.Conn, done chan<- string) error {
 		_, err := c.StopUnitContext(ctx, unit, "replace", done)
@@ -46,10 +44,10 @@ func (Host) Stop(ctx context.Context, unit string) error {
 	})
 }
 
-// systemdJob waits for the end of the job that start makes.
+// systemdJob starts a job with start, and waits for the end of the job.
 func systemdJob(ctx context.Context, what string, start func(*dbus.Conn, chan<- string) error) error {
 	return withSystemd(ctx, what, func(c *dbus.Conn) error {
-		done := make(chan string, 1) // the connection must not wait for us
+		done := make(chan string, 1) // the connection must not wait for this process
 		if err := start(c, done); err != nil {
 			return err
 		}
@@ -65,7 +63,7 @@ func systemdJob(ctx context.Context, what string, start func(*dbus.Conn, chan<- 
 	})
 }
 
-// withSystemd connects for one request.
+// withSystemd connects to systemd for one request.
 func withSystemd(ctx context.Context, what string, request func(*dbus.Conn) error) error {
 	conn, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {

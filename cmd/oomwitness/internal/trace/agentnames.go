@@ -19,25 +19,25 @@ import (
 	"github.com/oomwitness/oomwitness/agent"
 )
 
-// Bounds of what the agent is asked for. It has agent.MaxEvents events.
+// Limits of the questions to the agent, which has agent.MaxEvents events.
 const (
 	agentTimeout   = time.Second
 	maxAnswerBytes = 8 << 20
 	maxAnswers     = 16
 	answerEvents   = 500
-	// maxSpread is how long an OOM event may go on. After the ledger was loaded anew
-	// another event may have the same number.
+	// maxSpread is the longest time between the victims of one OOM event. When the ledger is
+	// loaded anew, another event may get the same number.
 	maxSpread = time.Minute
-	maxText   = 4096 // of an image's name, and of a path
+	maxText   = 4096 // of an image's name, or of a path
 )
 
-// AgentNames names victims as the agent on the node has named them. The agent saw their
-// cgroups while those were there. It is asked once, when the first name is missing. It is
+// AgentNames names victims as the agent on the node has named them: the agent saw their cgroups
+// before the removal. The agent is asked once, when the first name is missing. AgentNames is
 // not for concurrent use.
 type AgentNames struct {
 	// Address is the agent's host and port, Boot the ID of the boot.
 	Address, Boot string
-	// Timeout bounds all questions together; 1 s if 0.
+	// Timeout limits all questions together; 1 s if 0.
 	Timeout time.Duration
 	// Warn gets the error if the agent does not answer; may be nil.
 	Warn func(error)
@@ -52,8 +52,8 @@ type agentEvent struct {
 	victims []agent.Victim
 }
 
-// Name puts the agent's names to an event. Where the agent contradicts what the node's
-// cgroups say, or has two answers, the event stays as it is.
+// Name sets the names of an event by the agent's. If the agent contradicts the node's cgroups,
+// or has two answers, Name leaves the event unchanged.
 func (a *AgentNames) Name(ctx context.Context, e *agent.OOMEvent) {
 	if !a.asked {
 		a.asked = true
@@ -79,7 +79,7 @@ func (a *AgentNames) Name(ctx context.Context, e *agent.OOMEvent) {
 	}
 }
 
-// ask reads the agent's history, which is a few answers long.
+// ask reads the agent's history, in a few answers.
 func (a *AgentNames) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, agentTimeout))
 	defer cancel()
@@ -137,8 +137,8 @@ func (a *AgentNames) get(ctx context.Context, client *http.Client, before string
 	return answer, nil
 }
 
-// DecodeAnswer reads an answer of the agent. It leaves out the victims whose names can't
-// be names, and returns an error for what is no answer of an agent.
+// DecodeAnswer decodes an answer of the agent. It leaves out victims with impossible names. It
+// returns an error for text that is no answer of an agent.
 func DecodeAnswer(body []byte) (agent.Answer, error) {
 	var answer agent.Answer
 	if len(body) > maxAnswerBytes {
@@ -166,7 +166,7 @@ func DecodeAnswer(body []byte) (agent.Answer, error) {
 	return answer, nil
 }
 
-// isSound reports whether the names of a victim are such as Kubernetes and containerd give.
+// isSound reports whether the names of a victim are valid in Kubernetes and containerd.
 func isSound(v *agent.Victim) bool {
 	if p := v.Pod; p != nil {
 		if p.Name != "" && len(validation.IsDNS1123Subdomain(p.Name)) > 0 || p.Namespace != "" && len(validation.IsDNS1123Label(p.Namespace)) > 0 ||
@@ -183,11 +183,11 @@ func isSound(v *agent.Victim) bool {
 	return isText(v.Cgroup.Path) && isText(v.Cgroup.Ancestor) && isText(v.Unit)
 }
 
-// isText reports whether a text is printed as it stands, and not too long.
+// isText reports whether a text can be printed as it is, and is short enough.
 func isText(s string) bool { return len(s) <= maxText && agent.Clean(s) == s }
 
-// parseID takes the ID of an OOM event apart: the boot's ID, the time in the boot and the
-// ledger's number, as OOMEvent.Identify puts them together.
+// parseID splits the ID of an OOM event into the boot's ID, the time in the boot and the
+// ledger's number, which OOMEvent.Identify joins.
 func parseID(boot, id string) (bootNS, number uint64, ok bool) {
 	rest, ours := strings.CutPrefix(id, boot+"-")
 	first, second, two := strings.Cut(rest, "-")
@@ -199,8 +199,8 @@ func parseID(boot, id string) (bootNS, number uint64, ok bool) {
 	return bootNS, number, err == nil
 }
 
-// find returns the victim that an event is of, nil where there is none, or where those
-// that look the same have other names.
+// find returns the agent's victim for an event. It returns nil if there is none, or if several
+// match and have different names.
 func (a *AgentNames) find(e *agent.OOMEvent) (found *agent.Victim) {
 	for _, one := range a.events[e.Event] {
 		if one.bootNS > e.BootNS || e.BootNS-one.bootNS > uint64(maxSpread) {
@@ -220,13 +220,13 @@ func (a *AgentNames) find(e *agent.OOMEvent) (found *agent.Victim) {
 	return found
 }
 
-// isSame reports whether a victim of the agent is that of an event. IDs of processes are in
-// the answer of an agent with --page-all alone.
+// isSame reports whether a victim of the agent is the victim of an event. An agent's answer has
+// PIDs only with --page-all.
 func isSame(ours, v *agent.Victim) bool {
 	if v.IDs != (agent.IDs{}) && (v.PID != ours.PID || v.StartTicks != ours.StartTicks) {
 		return false
 	}
-	comm := string([]rune(ours.Comm)) // as JSON has bytes that are not UTF-8
+	comm := string([]rune(ours.Comm)) // JSON replaces bytes that are not UTF-8
 	return comm == v.Comm && ours.Init == v.Init && ours.SharedMemory == v.SharedMemory &&
 		ours.OOMGroup == v.OOMGroup && ours.OOMScoreAdj == v.OOMScoreAdj && sameMemory(&ours.Memory, &v.Memory)
 }
@@ -245,7 +245,7 @@ func same[T comparable](a, b *T) bool {
 	return a == nil && b == nil || a != nil && b != nil && *a == *b
 }
 
-// agrees reports whether the agent says nothing else than the victim's cgroup does.
+// agrees reports whether the agent does not contradict the victim's cgroup.
 func agrees(ours, v *agent.Victim) bool {
 	if ours.Container != nil && (v.Container == nil || v.Container.ID != ours.Container.ID) {
 		return false

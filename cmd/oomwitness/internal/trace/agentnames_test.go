@@ -17,19 +17,19 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/trace"
 )
 
-// patience is for a machine that is busy.
+// patience is long enough for a busy machine.
 const patience = time.Minute
 
 const boot = "3196165f-0e94-455d-93c7-2be83efd8503"
 
-// gone is the event of a victim whose cgroup nobody finds any more.
+// gone returns the event of a victim whose cgroup is removed.
 func gone(pid uint32) agent.OOMEvent {
 	r := victim(pid, "java")
 	r.RSSAnon = uint64(pid)
 	return agenttest.EventOf(&r)
 }
 
-// named is the same as the agent has seen it.
+// named returns the same event as the agent has recorded it.
 func named(pid uint32, pod, uid, container string) agent.OOMEvent {
 	e := gone(pid)
 	e.First().Cgroup.Path = "/kubepods/pod" + uid + "/" + container
@@ -38,7 +38,7 @@ func named(pid uint32, pod, uid, container string) agent.OOMEvent {
 	return e
 }
 
-// agentOf serves the real API over kills.
+// agentOf serves the real API with kills.
 func agentOf(t *testing.T, all bool, kills ...agent.OOMEvent) string {
 	t.Helper()
 	var h agenttest.History
@@ -56,8 +56,8 @@ func serving(t *testing.T, handler http.Handler) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// TestAgentNames: what was removed has the names that the agent has seen, in the order of
-// the agent's answers, with --page-all or without.
+// TestAgentNames: victims in removed cgroups get the agent's names, in the order of the agent's
+// answers, with --page-all and without.
 func TestAgentNames(t *testing.T) {
 	var events []agent.OOMEvent
 	for i := range uint32(700) { // two answers
@@ -82,13 +82,13 @@ func TestAgentNames(t *testing.T) {
 	}
 }
 
-// TestAgentDoesNotOverrule: the names of another victim, of another boot, or of another
-// container than the cgroup's are not taken.
+// TestAgentDoesNotOverrule: names of another victim, of another boot, or of a container other
+// than the cgroup's are not used.
 func TestAgentDoesNotOverrule(t *testing.T) {
 	static := named(4, "etcd-node", "of-the-mirror", "c4")
 	static.First().Pod.Static = true
 	twin := named(5, "web-6", "1", "c6")
-	twin.BootNS++ // the same number after the ledger was loaded anew
+	twin.BootNS++ // the same number, after the ledger was loaded anew
 	address := agentOf(t, false, named(1, "web-1", "1", "c1"), named(2, "web-2", "2", "c2"), static, named(5, "web-5", "1", "c5"), twin)
 	inPod := func(uid, container string) func(*agent.OOMEvent) {
 		return func(e *agent.OOMEvent) {
@@ -127,8 +127,8 @@ func TestAgentDoesNotOverrule(t *testing.T) {
 	}
 }
 
-// TestNoAgent: who does not answer as an agent does is asked once and for 1 s at most, and
-// costs nothing but names.
+// TestNoAgent: something that does not answer as an agent does is asked once and for at most 1
+// s, and only names are missing then.
 func TestNoAgent(t *testing.T) {
 	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestNoAgent(t *testing.T) {
 			var warned []string
 			names := trace.AgentNames{Address: test.address, Boot: boot, Timeout: patience, Warn: func(err error) { warned = append(warned, err.Error()) }}
 			if name == "silent" {
-				names.Timeout = 0 // the usual one
+				names.Timeout = 0 // the default
 			}
 			began := time.Now()
 			for range 2 {
@@ -170,7 +170,7 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
-// endless writes until nobody reads.
+// endless writes until the reader is gone.
 func endless(w http.ResponseWriter, _ *http.Request) {
 	for {
 		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
@@ -179,8 +179,8 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// TestPodFilter: pods are selected by the names that the agent knows, and kills whose pods
-// nobody knows are counted.
+// TestPodFilter: pods are selected by the agent's names, and kills with unknown pods are
+// counted.
 func TestPodFilter(t *testing.T) {
 	now := bootNow(t)
 	var past []bpf.Record
@@ -232,8 +232,8 @@ func TestPodFilter(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: whatever answers in the agent's place, what is taken of the answer is
-// printed as it stands, and bounded.
+// FuzzAnswer: whatever answers in the agent's place, the accepted values can be printed as they
+// are, and are limited in size.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
 		`{"schema":1,"events":[{"id":"b-1-1","victims":[{"comm":"java","container":{"id":"c1","name":"app"},"pod":{"uid":"1","name":"web-1","namespace":"shop"}}]}],"next":"x"}`,

@@ -9,12 +9,12 @@ import (
 	"github.com/oomwitness/oomwitness/why/text"
 )
 
-// DefaultColumns is how wide the text form is where standard output is no terminal.
+// DefaultColumns is the width of the text form if standard output is no terminal.
 const DefaultColumns = text.DefaultColumns
 
 // Widths of the text form, in cells.
 const (
-	minColumns = 32 // less than that is not kept to
+	minColumns = 32 // the text form is never narrower
 	// noMemory is how many columns a terminal needs for CAUSE and MEMORY, noDate for the
 	// date beside the time.
 	noMemory, noDate = 60, 80
@@ -30,8 +30,8 @@ const (
 	fullTime  = "2006-01-02 15:04:05"
 )
 
-// narrowColumns are those of the text form. They fit the terminal: CAUSE and MEMORY are
-// left off, and so is the date, where there is no room for them.
+// narrowColumns returns the columns of the text form, which fit the terminal. A narrow terminal
+// has neither CAUSE and MEMORY nor the date.
 func narrowColumns(terminal int) []column {
 	terminal = max(terminal, minColumns)
 	layout, victim := dateClock, wantedVictim
@@ -57,7 +57,7 @@ func narrowColumns(terminal int) []column {
 	return columns
 }
 
-// wideColumns are those of the wide form: all that is known.
+// wideColumns returns the columns of the wide form: everything known.
 func wideColumns() []column {
 	return []column{
 		nameColumn, timeColumn(fullTime), causeColumn, victimColumn(0), memoryColumn,
@@ -81,7 +81,7 @@ func timeColumn(layout string) column {
 	return column{title: "TIME", width: len(layout), text: func(e *agent.OOMEvent, _ int) string { return e.Time.In(time.Local).Format(layout) }}
 }
 
-// victimColumn has the process's name and its PID, of which the PID is never cut.
+// victimColumn has the process's name and its PID. The PID is never cut.
 func victimColumn(width int) column {
 	return column{title: "VICTIM", width: width, text: func(e *agent.OOMEvent, width int) string {
 		pid := fmt.Sprintf("[%d]", e.First().PID)
@@ -109,7 +109,7 @@ func sizeOf(bytes *uint64) string {
 	return text.Size(*bytes)
 }
 
-// limit returns how much memory there was.
+// limit returns the limit of the memory that was exceeded.
 func limit(e *agent.OOMEvent) string {
 	if e.Domain == nil {
 		return "?"
@@ -117,7 +117,7 @@ func limit(e *agent.OOMEvent) string {
 	return sizeOf(&e.Domain.Size)
 }
 
-// limitOf names the cgroup whose limit was exceeded, where that is not the victim's own.
+// limitOf returns the cgroup whose limit was exceeded, if it is not the victim's own.
 func limitOf(e *agent.OOMEvent) string {
 	d := e.Domain
 	switch {
@@ -146,10 +146,10 @@ func containerID(v *agent.Victim) string {
 	return v.Container.ID
 }
 
-// removed stands for a cgroup whose name nobody knows any more.
+// removed stands for a cgroup without a known name.
 const removed = "(removed)"
 
-// cgroupText is the path, or what is known of it.
+// cgroupText returns the path of a cgroup, or the known part of it.
 func cgroupText(c agent.Cgroup) string {
 	switch {
 	case c.Path != "":
@@ -161,7 +161,7 @@ func cgroupText(c agent.Cgroup) string {
 	}
 }
 
-// name names the victim's pod and container, else its unit, else its cgroup.
+// name returns the victim's pod and container, or its unit, or its cgroup.
 func name(v *agent.Victim) string {
 	switch {
 	case v.Pod != nil && v.Pod.Name != "":
@@ -183,7 +183,7 @@ func name(v *agent.Victim) string {
 	return v.Cgroup.Path
 }
 
-// inPod is the container's part of a name in a pod, none if there is no container.
+// inPod returns the container's part of a name, none if there is no container.
 func inPod(c *agent.Container, none string) string {
 	switch {
 	case c == nil:
@@ -195,7 +195,7 @@ func inPod(c *agent.Container, none string) string {
 	}
 }
 
-// shortID is as much of a full ID as people compare.
+// shortID returns the first part of an ID, as people compare IDs.
 func shortID(id string) string {
 	if len(id) == 64 {
 		return id[:12]

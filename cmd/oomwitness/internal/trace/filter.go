@@ -14,20 +14,20 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Filter says which events are shown. The zero value shows all.
+// Filter selects the events to show. The zero value selects all.
 type Filter struct {
-	// Causes to show, all if empty.
+	// Causes are the causes to show, all if empty.
 	Causes []oom.Cause
-	// Container is the beginning of a container's ID.
+	// Container is a prefix of a container's ID.
 	Container string
-	// Comm, Pod and Namespace are patterns with *, ? and [...] for the names of the
-	// victim, its pod and the pod's namespace.
+	// Comm, Pod and Namespace are patterns with *, ? and [...] for the names of the victim, its
+	// pod and the pod's namespace.
 	Comm, Pod, Namespace string
-	// After is when the shown events begin.
+	// After is the time of the first event to show.
 	After time.Time
 }
 
-// ParseCauses reads a list of causes.
+// ParseCauses parses a list of causes.
 func ParseCauses(list []string) ([]oom.Cause, error) {
 	var causes []oom.Cause
 	for _, name := range list {
@@ -46,10 +46,10 @@ const (
 	maxNamespaceName = 63
 )
 
-// named are the characters of a pod's or namespace's name, or of a pattern of it.
+// named matches the characters of a pod's or namespace's name, and of a pattern for it.
 var named = regexp.MustCompile(`^[a-z0-9.*?\[\]^-]+$`)
 
-// Check refuses patterns that could never match.
+// Check returns an error for patterns that could never match.
 func (f Filter) Check() error {
 	var errs []error
 	if !isPattern(f.Comm) {
@@ -73,10 +73,10 @@ func isPattern(pattern string) bool {
 	return err == nil
 }
 
-// ofPod reports whether the filter asks for names of pods.
+// ofPod reports whether the filter selects by names of pods.
 func (f Filter) ofPod() bool { return f.Pod != "" || f.Namespace != "" }
 
-// old says that a record lies before what is shown, without naming it first.
+// old reports whether a record is older than the shown ones; no names are needed for that.
 func (f Filter) old(r *bpf.Record) bool { return r.Time().Before(f.After) }
 
 // mayShow reports whether an event may match the filter, by its record alone. The names of
@@ -92,7 +92,7 @@ func (f Filter) mayShow(e *agent.OOMEvent) bool {
 	return f.Comm == "" || glob(f.Comm, v.Comm)
 }
 
-// shows reports whether an event is asked for by the names of its container and pod.
+// shows reports whether the filter selects an event by the names of its container and pod.
 func (f Filter) shows(e *agent.OOMEvent) bool {
 	v := e.First()
 	if f.Container != "" && (v.Container == nil || !strings.HasPrefix(v.Container.ID, f.Container)) {
@@ -104,7 +104,7 @@ func (f Filter) shows(e *agent.OOMEvent) bool {
 	return v.Pod != nil && (f.Pod == "" || glob(f.Pod, v.Pod.Name)) && (f.Namespace == "" || glob(f.Namespace, v.Pod.Namespace))
 }
 
-// glob matches names, in which a slash is a letter like any other.
+// glob matches names. A slash is an ordinary character here.
 func glob(pattern, name string) bool {
 	flat := strings.NewReplacer("/", "\x01")
 	ok, err := path.Match(flat.Replace(pattern), flat.Replace(name))

@@ -1,5 +1,4 @@
-// Package trace shows the ledger's records with the names that an operator
-// knows.
+// Package trace shows the ledger's records with the names that an operator knows.
 package trace
 
 import (
@@ -11,19 +10,19 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// Writer shows events one by one.
+// Writer writes events one by one.
 type Writer interface {
 	Begin() error
 	Write(*agent.OOMEvent) error
-	// Flush writes what Write has held back. It is called when the past is shown.
+	// Flush writes the events that Write has held back. It is called at the end of the past
+	// events.
 	Flush() error
 }
 
-// Formats are the names of the forms of output.
+// Formats are the names of the output forms.
 var Formats = []string{"text", "wide", "json"}
 
-// NewWriter returns the writer of a form. The text form takes as many cells as the
-// terminal has columns.
+// NewWriter returns the writer of a form. The text form is as wide as the terminal.
 func NewWriter(w io.Writer, format string, columns int) Writer {
 	switch format {
 	case "json":
@@ -35,7 +34,7 @@ func NewWriter(w io.Writer, format string, columns int) Writer {
 	}
 }
 
-// Line is what the JSON form has of one kill. Its fields stay.
+// Line is the JSON form of one kill. Its fields are stable.
 type Line struct {
 	Schema    int              `json:"schema"`
 	Time      time.Time        `json:"time"`
@@ -54,7 +53,7 @@ type Line struct {
 	Unit      string           `json:"unit,omitempty"`
 }
 
-// LineVictim is the process.
+// LineVictim is the victim of a kill.
 type LineVictim struct {
 	agent.Process
 	StartTicks   uint64 `json:"start_ticks"`

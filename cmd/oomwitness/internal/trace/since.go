@@ -9,15 +9,15 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// maxAgo is how far back --since may go: longer than any ledger lives.
+	// maxAgo is the longest time for --since: no ledger is that old.
 	maxAgo = 10 * 366 * day
 )
 
 var errSince = errors.New("allowed are how long ago, such as 90s, 12h, 1d or 1d12h, a time that has passed, such as 2026-01-02T15:04:05Z, and 0 for all")
 
-// ParseSince returns the time that a text stands for: a time as RFC 3339 has it, or how
-// long before now it was, as time.ParseDuration has that with d for days of 24 hours in
-// front. It returns the zero time for "" and for zero.
+// ParseSince returns the time of a text: a time in the form of RFC 3339, or a duration before
+// now, in the form of time.ParseDuration with d for days of 24 hours in front. It returns the
+// zero time for "" and for zero.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -38,7 +38,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
-// parseAgo reads a duration that may begin with days.
+// parseAgo parses a duration that may begin with days.
 func parseAgo(text string) (time.Duration, bool) {
 	before, rest, ok := strings.Cut(text, "d")
 	if !ok {

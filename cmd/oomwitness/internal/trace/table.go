@@ -8,21 +8,21 @@ import (
 	"github.com/oomwitness/oomwitness/why/text"
 )
 
-// column is one of a table's.
+// column is a column of a table.
 type column struct {
 	title string
-	// width in cells.
+	// width is in cells.
 	width int
-	// number has the text at the right of the column.
+	// number aligns the text to the right.
 	number bool
-	// text returns what the column shows of an event, in at most that many cells where it
-	// can; what is longer is cut.
+	// text returns the column's text for an event. It is at most width cells long if it can be
+	// shortened; a longer text is cut.
 	text func(e *agent.OOMEvent, width int) string
 }
 
-// tableWriter writes a table. The rows to come are not known. So the narrow form has
-// fixed widths, and the wide one, which cuts nothing, holds the rows of the past back
-// until all widths are known; a longer row that comes later widens the rows after it.
+// tableWriter writes a table. Further rows are not known. So the narrow form has fixed widths.
+// The wide form, which cuts nothing, holds the past rows back until all widths are known; a
+// longer row that comes later widens the rows after it.
 type tableWriter struct {
 	w       io.Writer
 	columns []column
@@ -31,10 +31,10 @@ type tableWriter struct {
 	rows    [][]string
 }
 
-// between are the spaces between two columns.
+// between is the space between two columns.
 const between = "  "
 
-// unbounded is the width of what is never cut.
+// unbounded is the width of a text that is never cut.
 const unbounded = 1 << 20
 
 func (t *tableWriter) Begin() error {
@@ -53,7 +53,7 @@ func (t *tableWriter) Write(e *agent.OOMEvent) error {
 	return t.row(row)
 }
 
-// most returns how many cells a text of a column may take.
+// most returns the greatest number of cells for a text in a column.
 func (t *tableWriter) most(c column) int {
 	if t.grows {
 		return unbounded

@@ -18,14 +18,14 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// odd are names of pods, containers, units and processes as anybody may choose them.
+// odd are unusual names of pods, containers, units and processes.
 var odd = []string{
 	"", "a", "web-7d4b9c8f6-x2x1z", "データベース-サーバー-本番環境-01", "漢字", "데이터베이스", "🔥🔥🔥", "👩‍👩‍👧", "❤️", "🇫🇷",
 	"e\u0301te\u0301", "z" + strings.Repeat("\u0301", 40), "\u0301", "\x1b[2J\x1b[31mred", "a\nb", "a\tb", "\xff\xfe", "\u202eabc", "\u200b", "\x00",
 	"Ａｂｃ", "ｱｲｳ", "한글", "नमस्ते", "…………", strings.Repeat("n", 253), strings.Repeat("界", 253), strings.Repeat("e\u0301", 253), strings.Repeat("\x1b", 253),
 }
 
-// oddEvent has a name everywhere that there is one.
+// oddEvent returns an event with the name in each place for a name.
 func oddEvent(name string, pid uint32) agent.OOMEvent {
 	rss := uint64(pid) * 4096
 	return agent.OOMEvent{
@@ -38,7 +38,8 @@ func oddEvent(name string, pid uint32) agent.OOMEvent {
 	}
 }
 
-// oddEvents are those of odd, with the container's name and without, and in no pod.
+// oddEvents returns events for the names of odd: with a container's name, without one, and in
+// no pod.
 func oddEvents() (list []agent.OOMEvent) {
 	for i, name := range odd {
 		e := oddEvent(name, []uint32{1, 4711, 1 << 22}[i%3])
@@ -79,8 +80,8 @@ func written(t *testing.T, format string, columns int, events []agent.OOMEvent) 
 	return out.String()
 }
 
-// TestAligned: whatever names contain, no line is longer than the terminal, each event
-// has one line, and the time is in the same column of each.
+// TestAligned: for any names, no line is longer than the terminal, each event has one line, and
+// the time is in the same column of each line.
 func TestAligned(t *testing.T) {
 	for _, form := range []struct {
 		format  string
@@ -116,7 +117,7 @@ func TestAligned(t *testing.T) {
 	require.Equal(t, written(t, "text", 32, oddEvents()), written(t, "text", 1, oddEvents()), "narrower than the least")
 }
 
-// TestNamesStayApart: what is cut keeps its end.
+// TestNamesStayApart: a cut name keeps its end.
 func TestNamesStayApart(t *testing.T) {
 	var events []agent.OOMEvent
 	for _, suffix := range []string{"x2x1z", "k8s2p"} {
@@ -132,7 +133,7 @@ func TestNamesStayApart(t *testing.T) {
 	require.Contains(t, written(t, "wide", 80, events), "production/recommendation-engine-7d4b9c8f6-k8s2p/app  ")
 }
 
-// TestGoldenOdd holds the table of odd names still. UPDATE=1 writes it anew.
+// TestGoldenOdd compares the table of odd names with a file. UPDATE=1 writes the file.
 func TestGoldenOdd(t *testing.T) {
 	for _, columns := range []int{80, 60, 40} {
 		golden := filepath.Join("testdata", fmt.Sprintf("odd.%d", columns))
@@ -146,8 +147,8 @@ func TestGoldenOdd(t *testing.T) {
 	}
 }
 
-// TestWideGrows: a row of the wide form that comes live and is longer than those of the
-// past widens the rows after it.
+// TestWideGrows: a later row of the wide form that is longer than the past rows widens the rows
+// after it.
 func TestWideGrows(t *testing.T) {
 	time.Local = time.UTC
 	var out bytes.Buffer

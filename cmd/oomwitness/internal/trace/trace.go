@@ -12,7 +12,7 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// Source returns records as they happen.
+// Source returns records when they happen.
 type Source interface {
 	Read(context.Context) (bpf.Record, error)
 	Close() error
@@ -20,26 +20,26 @@ type Source interface {
 
 // Tracer shows records.
 type Tracer struct {
-	// Names names cgroups and containers, and Agent what is gone; Agent may be nil.
+	// Names names cgroups and containers, Agent names those that are gone; Agent may be nil.
 	Names  *agent.Names
 	Agent  *AgentNames
 	Filter Filter
 	Out    Writer
-	// Warn receives what goes wrong with one record and does not end the trace.
+	// Warn gets errors of one record, which do not end the trace.
 	Warn func(error)
-	// Ahead is how often the tree is walked, so that cgroups have a name when
-	// they are removed; 0 for never.
+	// Ahead is the time between two walks over the tree of cgroups, so that a removed cgroup
+	// has a name; 0 for no walk.
 	Ahead time.Duration
-	// Lost counts the records that the ring had no room for; false where it can't
-	// be known now. It is asked as often as Ahead says; may be nil.
+	// Lost returns the number of records for which the ring had no room. It returns false if
+	// the number is not known. It is called as often as Ahead says; may be nil.
 	Lost func() (uint64, bool)
 
-	lost     uint64 // when it was last asked
-	nameless int    // kills that a filter by pod leaves out since their names are not known
+	lost     uint64 // the last result of Lost
+	nameless int    // kills that a filter by pod leaves out because their names are not known
 }
 
-// Run shows what was recorded already, oldest first, and then what live gives, which has
-// none of the past, until ctx ends, which is no error. live may be nil.
+// Run shows past records, oldest first, and then the records of live, which has none of the
+// past, until ctx ends. The end of ctx is no error. live may be nil.
 func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error {
 	if err := t.Out.Begin(); err != nil {
 		return fmt.Errorf("write output: %w", err)
@@ -70,7 +70,7 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	return t.follow(ctx, live)
 }
 
-// follow shows what the ring gives.
+// follow shows the records of the ring.
 func (t *Tracer) follow(ctx context.Context, live Source) error {
 	records := make(chan read)
 	ctx, cancel := context.WithCancel(ctx)
@@ -106,7 +106,7 @@ func (t *Tracer) follow(ctx context.Context, live Source) error {
 	}
 }
 
-// warnLost warns of what is missing from the trace.
+// warnLost warns of records that are missing from the trace.
 func (t *Tracer) warnLost() {
 	if t.Lost == nil {
 		return
@@ -120,7 +120,7 @@ func (t *Tracer) warnLost() {
 	}
 }
 
-// take shows what was read.
+// take shows the result of a read.
 func (t *Tracer) take(ctx context.Context, r read) error {
 	switch {
 	case errors.Is(r.err, bpf.ErrRecord):
@@ -137,7 +137,7 @@ type read struct {
 	err    error
 }
 
-// pump reads until ctx ends, or an error that does.
+// pump reads until ctx ends, or until an error that ends the trace.
 func pump(ctx context.Context, live Source, to chan<- read) {
 	for {
 		record, err := live.Read(ctx)
@@ -160,7 +160,7 @@ func ticks(every time.Duration) (<-chan time.Time, func()) {
 	return ticker.C, ticker.Stop
 }
 
-// show names one record and writes it, if it is asked for.
+// show names one record, and writes it if the filter selects it.
 func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 	if t.Filter.old(r) {
 		return nil
@@ -185,7 +185,7 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 	return nil
 }
 
-// unnamed reports whether an event lacks names that somebody may know.
+// unnamed reports whether an event lacks names that may be known elsewhere.
 func unnamed(e *agent.OOMEvent) bool {
 	switch v := e.First(); {
 	case v.Pod != nil:

@@ -27,7 +27,7 @@ func comm(name string) (c bpf.Comm) {
 	return c
 }
 
-// victim is a record of a PID, of that many seconds after the boot.
+// victim returns a record of a PID, that number of seconds after the boot.
 func victim(pid uint32, name string) bpf.Record {
 	return bpf.Record{
 		BootNS: uint64(pid) * 1e9, Seq: uint64(pid), TGID: pid, TID: pid, StartTicks: uint64(pid), Comm: comm(name),
@@ -35,10 +35,10 @@ func victim(pid uint32, name string) bpf.Record {
 	}
 }
 
-// fake is a ring: it gives records, then its error or, without one, waits.
+// fake is a ring: it returns records, then its error. Without an error it waits.
 type fake struct {
 	records []bpf.Record
-	bad     int // reads before them that are no record
+	bad     int // the number of bad records before them
 	err     error
 	empty   chan struct{}
 }
@@ -64,7 +64,7 @@ func (f *fake) Read(ctx context.Context) (bpf.Record, error) {
 
 func (f *fake) Close() error { return nil }
 
-// names are the PIDs that a trace has shown, in order.
+// names keeps the PIDs that a trace has shown, in order.
 type names struct{ pids []uint32 }
 
 func (*names) Begin() error { return nil }
@@ -111,7 +111,7 @@ func TestLostRecords(t *testing.T) {
 			Lost: func() (uint64, bool) {
 				asked++
 				if asked < 3 {
-					return 5, true // before this trace
+					return 5, true // from before this trace
 				}
 				return 7, true
 			},
@@ -141,7 +141,7 @@ func TestFilters(t *testing.T) {
 	node := victim(2, "kworker/0:1")
 	node.Flags, node.Constraint = 0, bpf.ConstraintNone
 	past := []bpf.Record{victim(1, "java"), node, victim(3, "javac")}
-	for i := range past { // nobody can wait for a boot time of ours
+	for i := range past { // the test cannot choose the boot time
 		past[i].BootNS += bootNow(t) - 3600e9
 	}
 	for name, test := range map[string]struct {
@@ -167,7 +167,7 @@ func TestFilters(t *testing.T) {
 	require.ErrorContains(t, err, `--cause "host": allowed are container, pod, ancestor, node, cpuset, mempolicy, sysrq, unknown`)
 }
 
-// bootNow is CLOCK_BOOTTIME as /proc has it.
+// bootNow returns CLOCK_BOOTTIME, read from /proc.
 func bootNow(t *testing.T) uint64 {
 	t.Helper()
 	data, err := os.ReadFile("/proc/uptime")
@@ -178,14 +178,14 @@ func bootNow(t *testing.T) uint64 {
 	return uint64(seconds * 1e9)
 }
 
-// with returns an OOM event whose victim is another.
+// with returns an OOM event with a changed victim.
 func with(e agent.OOMEvent, change func(*agent.Victim)) agent.OOMEvent {
 	e.Victims = slices.Clone(e.Victims)
 	change(e.First())
 	return e
 }
 
-// samples are one of each kind, as the writers get them.
+// samples returns one event of each kind, as the writers get them.
 func samples() []agent.OOMEvent {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	rss, part := uint64(64<<20), uint64(32<<20)
@@ -225,7 +225,7 @@ func samples() []agent.OOMEvent {
 	return []agent.OOMEvent{pod, above, node, ctr, gone, lost, inPod}
 }
 
-// TestGolden holds the output still. UPDATE=1 writes it anew.
+// TestGolden compares the output with a file. UPDATE=1 writes the file.
 func TestGolden(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	time.Local = time.UTC
