@@ -45,7 +45,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	return ended(a.Run(cmd.Context()))
 }
 
-// options are what the flags say.
+// options returns the agent's options by the flags.
 func (f *agentFlags) options(log *logrus.Logger) (agent.Options, error) {
 	host, err := os.Hostname()
 	if err != nil {
@@ -73,10 +73,10 @@ func (f *agentFlags) options(log *logrus.Logger) (agent.Options, error) {
 	return o, err
 }
 
-// protected is an oom_score_adj at which the OOM killer takes others first.
+// protected is an oom_score_adj low enough for the OOM killer to choose other processes first.
 const protected = -900
 
-// warnOfScore says where the agent may be the victim itself.
+// warnOfScore warns if the OOM killer may choose the agent.
 func warnOfScore(log *logrus.Logger) {
 	data, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {

@@ -73,7 +73,8 @@ func loads(path string) (warnings []string, err error) {
 	return cfg.Warnings, err
 }
 
-// runCheck prints the report; a failed check is an error that names it.
+// runCheck prints the report. If a check has failed, it returns an error with the names of the
+// failed checks.
 func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) error {
 	if err := why.Usage(errors.Join(checkOutput(output), checkPaths(checker))); err != nil {
 		return err
@@ -94,9 +95,9 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 	return nil
 }
 
-// located fills in which containerd is looked at, and which of its files.
+// located sets the containerd to check, and its files.
 func located(ctx context.Context, c preflight.Checker) preflight.Checker {
-	o, _ := install.Options{ // what is not found is a finding
+	o, _ := install.Options{ // a part that is not found is a finding of its own
 		Root: c.Root, Address: c.Address, MainConfig: c.ContainerdConfig, ConfDir: c.ConfDir,
 		ContainerdVersion: c.ContainerdVersion, Force: true,
 	}.Locate(ctx)

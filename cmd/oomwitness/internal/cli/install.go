@@ -54,7 +54,7 @@ func newInstall() *cobra.Command {
 	return cmd
 }
 
-// checkInstall refuses paths that are not absolute, and flags that go with others alone.
+// checkInstall refuses paths that are not absolute, and flags that need another flag.
 func checkInstall(cmd *cobra.Command, o install.Options) error {
 	for flag, value := range map[string]string{"conf-dir": o.ConfDir, "containerd-config": o.MainConfig, "address": o.Address} {
 		if value != "" {
@@ -66,7 +66,7 @@ func checkInstall(cmd *cobra.Command, o install.Options) error {
 	return checkDocker(cmd, o.Docker)
 }
 
-// unitNotes says what systemd has not done yet.
+// unitNotes returns notes on what systemd has still to do.
 func unitNotes(o install.Options) []string {
 	var out []string
 	if o.Agent || o.AgentOnly {
@@ -91,7 +91,7 @@ func installFlags(cmd *cobra.Command, o *install.Options) {
 		"Go on if --containerd-version contradicts the node, or with --docker if dockerd's version is unknown")
 }
 
-// printSnippet prints the registration for who makes the node's files.
+// printSnippet prints the registration, for people who make a node's files themselves.
 func printSnippet(cmd *cobra.Command, o install.Options, what string) error {
 	text, err := install.Snippet(o, what)
 	if err != nil {
@@ -137,8 +137,8 @@ func newUninstall(k kernel) *cobra.Command {
 	return cmd
 }
 
-// afterUninstall removes the ledger if asked, else says that it stays. In a dry
-// run it only says so.
+// afterUninstall removes the ledger if asked; otherwise it notes that the ledger stays. In a
+// dry run it only adds the note.
 func (k kernel) afterUninstall(result *install.Result, unload, dryRun bool) error {
 	p := pins{dir: bpf.DefaultDir, lockDir: bpf.DefaultLockDir}
 	_, err := k.meta(p.dir)
@@ -159,8 +159,7 @@ func (k kernel) afterUninstall(result *install.Result, unload, dryRun bool) erro
 	return nil
 }
 
-// registrationFlags adds the flags that install and node setup share about what
-// containerd reads.
+// registrationFlags adds the flags of install and node setup that decide what containerd reads.
 func registrationFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.EditConfig, "edit-config", false,
@@ -168,7 +167,7 @@ func registrationFlags(cmd *cobra.Command, o *install.Options) {
 	daemonFlags(cmd, o)
 }
 
-// daemonFlags adds the flags that say which containerd reads the configuration.
+// daemonFlags adds the flags that choose the containerd to register with.
 func daemonFlags(cmd *cobra.Command, o *install.Options) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Address, "address", "", "socket of the containerd to use (default: of kubelet's containerd)")

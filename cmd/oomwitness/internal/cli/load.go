@@ -86,8 +86,8 @@ func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string, ownPIDs 
 	return out.err
 }
 
-// refused adds the tiers before the last, which err names. Where the process may
-// not, one reason is enough.
+// refused adds the reasons for the better tiers, where err has the reason of the last one. If
+// the process lacks a permission, one reason is enough.
 func refused(st bpf.Status, err error) error {
 	if !slices.ContainsFunc(st.Refused, func(r bpf.Refusal) bool { return !errors.Is(r.Err, bpf.ErrPermission) }) {
 		return err
@@ -100,7 +100,7 @@ func refused(st bpf.Status, err error) error {
 	return err
 }
 
-// loaded is what load did. Its JSON form is stable: fields are only added.
+// loaded describes what load did. Its JSON form is stable: fields are only added.
 type loaded struct {
 	Schema  int      `json:"schema"`
 	Action  string   `json:"action"`
@@ -115,7 +115,7 @@ type loaded struct {
 // better is a tier above the one in force.
 type better struct {
 	Tier string `json:"tier"`
-	// Available says that it could be had, but is not what is loaded.
+	// Available says that the kernel supports the tier, but another tier is loaded.
 	Available bool   `json:"available"`
 	Why       string `json:"why,omitempty"`
 }
@@ -131,8 +131,8 @@ func actionOf(st bpf.Status, before error) string {
 	}
 }
 
-// better says of each better tier why it is not in force. Those that the load
-// had no need to try are tried now, for a moment and beside the ledger.
+// better returns for each better tier why it is not in force. It tries tiers that the load did
+// not need to try, for a moment and beside the ledger.
 func (k kernel) better(st bpf.Status) []better {
 	list := []better{}
 	for tier := bpf.TierA; tier < st.Tier; tier++ {
@@ -198,7 +198,7 @@ A second unload is no error. The shim loads the ledger again at the start of the
 	return cmd
 }
 
-// unloaded removes the ledger and says what that took.
+// unloaded removes the ledger and returns a text with the result.
 func (k kernel) unloaded(p pins) (string, error) {
 	_, before := k.meta(p.dir)
 	if err := k.unload(p.dir, p.lockDir); err != nil {

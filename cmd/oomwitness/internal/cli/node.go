@@ -38,14 +38,14 @@ On a node without the chart, as root:
 	return cmd
 }
 
-// nodeFlags are what setup and remove have in common.
+// nodeFlags are the flags that setup and remove share.
 type nodeFlags struct {
 	access
 	name, host, label, restart, settings string
 	startupTaint                         string
 
-	// What setup takes alone; remove takes the flags and does nothing with them, since
-	// the pods that remove have the arguments of those that set up.
+	// Flags of setup alone. remove accepts and ignores them: the pods that remove have the
+	// arguments of the pods that set up.
 	outcome outcome
 	turn    turnFlags
 	leases  cluster.Leases
@@ -95,9 +95,9 @@ func (f *nodeFlags) check() error {
 	return errors.Join(absolute("host", f.host), criconf.CheckHandler(f.install.Handler))
 }
 
-// node goes to the host and gives the node as seen from there. What comes from
-// this process's own tree is read before. If strict is true, and no containerd is there that
-// can be registered with, it returns the node with an UnsupportedError.
+// node changes the root to the host's, and returns the node as seen from there. Files of this
+// process's own tree are read before. If strict is true, and no containerd of the node can be
+// registered with, it also returns an UnsupportedError.
 func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	})
 	n := &node.Node{
 		Install: f.install, Check: checker.Check, Patience: f.patience,
-		// A restarted containerd is another process.
+		// A restarted containerd is another process, which has to be found again.
 		Stale:    func() preflight.Finding { return located(cmd.Context(), checker).Restart() },
 		Handlers: func(ctx context.Context) ([]string, error) { return containerd.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
@@ -144,7 +144,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	return n, unsupported
 }
 
-// mark returns what labels the node, and takes the startup taint with it.
+// mark returns a function that labels the node, and removes the startup taint.
 func (f *nodeFlags) mark(client *apiserver.Client) func(context.Context, bool) error {
 	return func(ctx context.Context, carries bool) error {
 		err := node.Label(ctx, client, f.name, f.label, carries)
@@ -155,7 +155,7 @@ func (f *nodeFlags) mark(client *apiserver.Client) func(context.Context, bool) e
 	}
 }
 
-// readSettings refuses what the shim would refuse, with every container.
+// readSettings refuses settings that the shim would refuse, then for every container.
 func (f *nodeFlags) readSettings() error {
 	text := []byte{}
 	if f.settings != "" {
@@ -172,7 +172,7 @@ func (f *nodeFlags) readSettings() error {
 	return nil
 }
 
-// loaded loads the ledger onto the host, and says what that took.
+// loaded loads the ledger onto the host, and returns a text with the result.
 func (k kernel) loaded() (string, error) {
 	if !node.BPFMounted() {
 		return "", errors.New("the BPF file system is not mounted on /sys/fs/bpf; the shim does that, and loads it with its first container")

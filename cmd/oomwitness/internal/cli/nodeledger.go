@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newNodeLedger is what the chart's DaemonSet runs on nodes without the shim. Its
-// subcommands have the names of the actions of the other pods, so that "oomwitness
-// cluster remove" takes either off.
+// newNodeLedger returns the command that the chart's DaemonSet runs on nodes without the shim.
+// Its subcommands have the names of the other pods' actions: "oomwitness cluster remove" works
+// for both.
 func newNodeLedger(k kernel) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",

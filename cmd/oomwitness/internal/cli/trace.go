@@ -20,7 +20,7 @@ import (
 	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
-// traceFlags are trace's.
+// traceFlags are the flags of trace.
 type traceFlags struct {
 	pins
 	output, container, comm, pod, namespace string
@@ -116,7 +116,7 @@ systemd unit of a removed cgroup, if the agent knows the unit.`,
 	return cmd
 }
 
-// filter checks the flags.
+// filter returns the filter by the flags, which it checks.
 func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 	causes, err := trace.ParseCauses(f.causes)
 	filter := trace.Filter{Causes: causes, Container: f.container, Comm: f.comm, Pod: f.pod, Namespace: f.namespace}
@@ -148,8 +148,8 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 	return filter, errors.Join(errs...)
 }
 
-// agentNames returns what the agent on this node is asked by, nil to do without. An agent
-// that is not where agents are by default is no reason for a warning.
+// agentNames returns a source of names from the agent on this node, nil for none. If no agent
+// is at the default address, there is no warning.
 func (f *traceFlags) agentNames(flags *pflag.FlagSet, warn func(error)) *trace.AgentNames {
 	if f.agent == "" {
 		return nil
@@ -166,7 +166,7 @@ func (f *traceFlags) agentNames(flags *pflag.FlagSet, warn func(error)) *trace.A
 	return names
 }
 
-// ahead is how often trace looks which cgroups there are.
+// ahead is the time between two readings of the node's cgroups.
 const ahead = time.Second
 
 func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
@@ -194,7 +194,7 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	warn := func(err error) { stderr.printf("warning: %v\n", err) }
 	h, err := oom.FindHierarchy()
 	if err != nil {
-		warn(err) // cgroups go by their numbers then
+		warn(err) // cgroups then have numbers instead of names
 	}
 	names, err := agent.NewNames(agent.NamesOptions{
 		Mount: h.Mount, Parent: b.Parent, Kubelet: f.kubelet.options(), Containerd: f.address,
@@ -214,10 +214,10 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	return ended(tracer.Run(cmd.Context(), past, live))
 }
 
-// closing adds the error of a Close to that of the function that defers it.
+// closing adds the error of a Close to the error of the function that defers closing.
 func closing(c io.Closer, err *error) { *err = errors.Join(*err, c.Close()) }
 
-// busy says who may be at the ring.
+// busy adds who may be reading the ring.
 func busy(err error) error {
 	if !errors.Is(err, bpf.ErrBusy) {
 		return err
@@ -226,7 +226,7 @@ func busy(err error) error {
 		"end it, or use --follow=false for what is written down: %w", err)
 }
 
-// ended puts a Read's end in the operator's words.
+// ended returns the error of a Read in the operator's words.
 func ended(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
