@@ -172,7 +172,7 @@ var rows = map[string]row{
 	"5b: gives up, then an orphan is killed":          {1, ledger(died(child, second), died("", -second)), nil, "5b", EndedOOM, child},
 	"8: a child long ago, an orphan after the end":    {1, ledger(died(child, hour), died("", -second)), nil, "8", EndedExited, child},
 	"5b: the reaper's clock was read before the kill": {1, ledger(died(child, -sureAfter)), nil, "5b", EndedOOM, child},
-	"7: counters cannot tell when":                    {1, counters(1, -second), nil, "7", EndedOOM, ""},
+	"7: counters have no times":                       {1, counters(1, -second), nil, "7", EndedOOM, ""},
 
 	// 6: exec'd processes.
 	"6: an exec'd process":      {3, ledger(died(execd, second)), nil, "6", EndedExited, execd},

@@ -96,13 +96,13 @@ func TestTheExitOfADeadShim(t *testing.T) {
 			g.exited(t, 137, time.Now())
 			g.source.set(childOf(time.Hour))
 		}, true, oom.RulePassedOn, 137, false, oom.EndedOOM},
-		"exit known, a leftover process was since": {func(t *testing.T, g *deadBundle) {
+		"exit known, a later kill of an orphan": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now().Add(-2*time.Second))
 			e := child()
 			e.Victims[0].Lineage = oom.LineageUnknown
 			g.source.set(e)
 		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
-		"exit known, stopped, a leftover process was since": {func(t *testing.T, g *deadBundle) {
+		"exit known, stopped, a later kill of an orphan": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 1, time.Now().Add(-2*time.Second))
 			g.rec.Stops = []oom.Stop{{Signal: unix.SIGTERM, At: time.Now().Add(-3 * time.Second)}}
 			g.source.set(child())
