@@ -17,6 +17,8 @@ func newCluster() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Show which nodes of a cluster carry the shim, or remove the shim from a cluster",
+		Example: `  oomwitness cluster status
+  oomwitness cluster remove --namespace oomwitness`,
 	}
 	cmd.AddCommand(newClusterStatus(), newClusterRemove())
 	return cmd

@@ -23,13 +23,13 @@ first sight, and only then.
 
 On a new node:
 
-  oomwitness check                           what this node can do, and what is missing
-  oomwitness install --restart-containerd    put the shim and its registration in place
-  oomwitness load                            the kernel's own record of OOM kills
-  oomwitness check                           everything "ok" now
-  oomwitness trace                           OOM kills, as they happen
-  oomwitness why POD                         why a container has ended
-  oomwitness agent                           the same for log, metrics and Kubernetes
+  oomwitness check                           show what this node can do, and what is missing
+  oomwitness install --restart-containerd    install the shim, and register it with containerd
+  oomwitness load                            load the ledger, the record of OOM kills
+  oomwitness check                           check again: each row is "ok" now
+  oomwitness trace                           show OOM kills, past and live
+  oomwitness why POD                         show why a container has ended
+  oomwitness agent                           report OOM kills to log, metrics and Kubernetes
 
 Pods use the shim through a RuntimeClass with the handler "oomwitness".`,
 		Version:       thisBuild().Version,

@@ -77,6 +77,8 @@ func newVersion() *cobra.Command {
 		Short: "Show the versions in this binary",
 		Long: `Show the version and commit of this binary, the Go version, and the version of containerd's
 shim code in this binary. "oomwitness check" shows the version of the node's containerd.`,
+		Example: `  oomwitness version
+  oomwitness version -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
