@@ -70,6 +70,35 @@ func TestAgentMayLittle(t *testing.T) {
 	require.Equal(t, "system-node-critical", pod.PriorityClassName, "and so oom_score_adj -997")
 }
 
+// TestAgentExport: without an endpoint there is neither a variable nor a volume for it, and
+// with secrets the agent gets their one key each.
+func TestAgentExport(t *testing.T) {
+	set, _, _ := agentObjects(t, nil)
+	require.Contains(t, set.Spec.Template.Spec.Containers[0].Args, "--otlp-endpoint=")
+	for _, env := range set.Spec.Template.Spec.Containers[0].Env {
+		require.NotContains(t, env.Name, "OTEL_")
+	}
+	set, _, _ = agentObjects(t, map[string]string{
+		"agent.otlp.endpoint": `"https://c"`, "agent.otlp.headersSecret": `"heads"`, "agent.otlp.caSecret": `"trust"`,
+	})
+	c := set.Spec.Template.Spec.Containers[0]
+	var file string
+	for _, env := range c.Env {
+		switch env.Name {
+		case "OTEL_EXPORTER_OTLP_CERTIFICATE":
+			file = env.Value
+		case "OTEL_EXPORTER_OTLP_HEADERS":
+			require.Equal(t, "heads", env.ValueFrom.SecretKeyRef.Name)
+		}
+	}
+	mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "otlp" })
+	volume := slices.IndexFunc(set.Spec.Template.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "otlp" })
+	require.True(t, mount >= 0 && volume >= 0 && c.VolumeMounts[mount].ReadOnly)
+	secret := set.Spec.Template.Spec.Volumes[volume].Secret
+	require.Equal(t, "trust", secret.SecretName)
+	require.Equal(t, file, c.VolumeMounts[mount].MountPath+"/"+secret.Items[0].Path)
+}
+
 // TestAgentHasRoom: Go's limit is far enough below the cgroup's.
 func TestAgentHasRoom(t *testing.T) {
 	set, _, _ := agentObjects(t, nil)

@@ -52,7 +52,7 @@ func rules(t *testing.T) (list []rule) {
 		require.NoError(t, err)
 		list = append(list, groups(t, text)...)
 	}
-	require.Len(t, list, 20)
+	require.Len(t, list, 19)
 	return list
 }
 

@@ -59,7 +59,7 @@ type prometheus struct {
 func startPrometheus(t *testing.T, target string) prometheus {
 	t.Helper()
 	dir := t.TempDir()
-	alerts, err := filepath.Abs("chart/files/alerts.yaml")
+	files, err := filepath.Abs("chart/files")
 	require.NoError(t, err)
 	config := fmt.Sprintf(`
 global: {scrape_interval: 1s, evaluation_interval: 1s}
@@ -68,7 +68,7 @@ scrape_configs:
   - job_name: oomwitness
     honor_labels: true
     static_configs: [{targets: [%q]}]
-`, alerts, target)
+`, files+"/*.yaml", target)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600))
 	address := freeAddress(t)
 	ctx, cancel := context.WithCancel(context.Background())
