@@ -134,6 +134,17 @@ $(HELM): .ci/helm/go.mod
 	@mkdir -p $(@D)
 	cd .ci/helm && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(HELM) helm.sh/helm/v4/cmd/helm
 
+OTLP := $(CACHE)/bin/otlp
+
+.PHONY: otlp
+otlp: $(OTLP) ## The agent's log records at the receiver of the OpenTelemetry collector, which takes minutes to build at the first time
+	@$(call say,OpenTelemetry)
+	$(GO) test -count=1 -run TestReceiver -v ./agent/internal/otlp
+
+$(OTLP): .ci/otlp/go.mod .ci/otlp/main.go
+	@mkdir -p $(@D)
+	cd .ci/otlp && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../$(OTLP) .
+
 .PHONY: unit
 unit: ## Run the unit tests with the race detector; as root also the tests on this machine's cgroups
 	@$(call say,unit tests of the project)
