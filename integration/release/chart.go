@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,6 +29,7 @@ var (
 	versionLines = regexp.MustCompile(`(?m)^(version|appVersion): .*$`)
 	imageLines   = regexp.MustCompile(`(?m)^  repository: localhost/oomwitness$`)
 	digestLine   = regexp.MustCompile(`(?m)^  digest: ""$`)
+	notesLine    = regexp.MustCompile(`(?m)^annotations:$`)
 )
 
 // chart returns the chart of this version as Helm packs it, and as an OCI layout. If image, a
@@ -64,7 +66,9 @@ func (s Source) chartFiles(image string) (files []file, err error) {
 		}
 		switch relative {
 		case "Chart.yaml":
-			data, err = replaced(data, versionLines, 2, "$1: "+s.Version)
+			if data, err = replaced(data, versionLines, 2, "$1: "+s.Version); err == nil && image != "" {
+				data, err = replaced(data, notesLine, 1, s.chartNotes(image))
+			}
 		case "values.yaml":
 			if image == "" {
 				break
@@ -77,6 +81,13 @@ func (s Source) chartFiles(image string) (files []file, err error) {
 		return err
 	})
 	return files, err
+}
+
+// chartNotes returns the annotations that a release adds: the image, which Artifact Hub scans
+// (artifacthub.io/docs/topics/annotations/helm), and whether the version is a prerelease.
+func (s Source) chartNotes(image string) string {
+	return fmt.Sprintf("annotations:\n  artifacthub.io/prerelease: %q\n  artifacthub.io/images: |\n    - name: oomwitness\n      image: %s@%s\n      platforms: [linux/amd64, linux/arm64]",
+		fmt.Sprint(strings.Contains(s.Version, "-")), s.Repository, image)
 }
 
 // replaced changes all lines that match. Their number must be want.

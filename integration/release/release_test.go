@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -165,6 +166,18 @@ func TestContents(t *testing.T) {
 
 	chart := gunzipped(t, files["oomwitness-chart_1.2.3.tgz"])
 	require.Contains(t, string(chart["oomwitness/Chart.yaml"]), "\nversion: 1.2.3\nappVersion: 1.2.3\n")
+	var about struct{ Annotations map[string]string }
+	require.NoError(t, yaml.Unmarshal(chart["oomwitness/Chart.yaml"], &about))
+	require.Equal(t, "false", about.Annotations["artifacthub.io/prerelease"])
+	require.Equal(t, "Apache-2.0", about.Annotations["artifacthub.io/license"], "those of the tree are still there")
+	var images []struct {
+		Name, Image string
+		Platforms   []string
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(about.Annotations["artifacthub.io/images"]), &images))
+	require.Len(t, images, 1)
+	require.Regexp(t, `^registry.invalid/oomwitness@sha256:[0-9a-f]{64}$`, images[0].Image)
+	require.Equal(t, []string{"linux/amd64", "linux/arm64"}, images[0].Platforms)
 	require.Contains(t, string(chart["oomwitness/values.yaml"]), "\n  repository: registry.invalid/oomwitness\n")
 	require.Regexp(t, `\n  digest: "sha256:[0-9a-f]{64}"\n`, string(chart["oomwitness/values.yaml"]))
 	require.NotEmpty(t, chart["oomwitness/templates/agent/policy.yaml"])
