@@ -13,6 +13,7 @@ const (
 	applyHog     = "kubectl apply -f runtime-class/examples/" + hogExample
 	tryExample   = "kubectl apply -f runtime-class/examples/NAME.yaml"
 	upgradeChart = "helm upgrade oomwitness runtime-class/chart -n oomwitness --wait --timeout 5m"
+	rollbackTo   = "helm rollback oomwitness 1 -n oomwitness --wait --timeout 5m"
 	uninstall    = "helm uninstall oomwitness -n oomwitness --wait --timeout 5m"
 	drainFirst   = "helm upgrade oomwitness runtime-class/chart -n oomwitness --reuse-values --set uninstall.drain=true"
 )

@@ -45,7 +45,7 @@ func TestServerTakesIt(t *testing.T) {
 
 const class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: NAME}\nhandler: oomwitness\n"
 
-// TestLife is the chart's: installed, used, upgraded, refused its uninstall, and
+// TestLife is the chart's: installed, used, upgraded, rolled back, refused its uninstall, and
 // taken off.
 func TestLife(t *testing.T) {
 	images(t)
@@ -65,6 +65,10 @@ func TestLife(t *testing.T) {
 		}
 		return nil
 	}))
+	log, err := typed(t, setupLog)
+	require.NoError(t, err)
+	require.Contains(t, log, "it is this node's turn: lease oomwitness/oomwitness-turn-")
+	require.Contains(t, run(t, command, "cluster", "status", "--kubeconfig", os.Getenv("KUBECONFIG")), "1 of 1 nodes are ready")
 	run(t, "/usr/local/bin/oomwitness", "check")
 	require.Contains(t, "\n"+run(t, "cat", "/etc/oomwitness/config.toml"), "\ngrace = \"4s\"\n")
 	require.Contains(t, run(t, "/usr/local/bin/oomwitness", "load"), "the ledger is loaded already")
@@ -74,6 +78,7 @@ func TestLife(t *testing.T) {
 	applied(t, sleeper("sleeper", "oomwitness"))
 	kubectl(t, "wait", "--for=condition=Ready", "pod/sleeper", "--timeout=3m")
 	upgrade(t)
+	rollback(t)
 	refused(t, before)
 
 	kubectl(t, "delete", "pod", "sleeper", "--grace-period=1")
@@ -135,6 +140,18 @@ func upgrade(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, files, state(t))
 	require.Equal(t, daemon, containerd(t), "not restarted")
+}
+
+// rollback: the pods of the first revision, and nothing changes on the node.
+func rollback(t *testing.T) {
+	t.Helper()
+	files, daemon := state(t), containerd(t)
+	_, err := typed(t, rollbackTo)
+	require.NoError(t, err)
+	require.Empty(t, kubectl(t, "-n", "oomwitness", "get", "daemonset", "oomwitness", "-o", "jsonpath={.spec.template.metadata.annotations.new}"))
+	require.Equal(t, files, state(t))
+	require.Equal(t, daemon, containerd(t), "not restarted")
+	require.Equal(t, corev1.PodRunning, pod(t, "sleeper").Status.Phase)
 }
 
 // refused names the pod, and leaves the node with the shim.

@@ -15,7 +15,7 @@ import (
 
 // TestDocument: what the document says to type is what the tests here type.
 func TestDocument(t *testing.T) {
-	tested := []string{importImage, installChart, labelled, setupLog, reasonOfHog, tryExample, upgradeChart, uninstall, drainFirst}
+	tested := []string{importImage, installChart, labelled, setupLog, reasonOfHog, tryExample, upgradeChart, rollbackTo, uninstall, drainFirst}
 	slices.Sort(tested)
 	require.Equal(t, tested, commands(t, "kubernetes.md", "$ ", "# "))
 }

@@ -11,13 +11,11 @@ import (
 	"os/exec"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 )
@@ -123,16 +121,10 @@ func nodeToken(t *testing.T, p *controlplane.Plane, node string) kubernetes.Inte
 	if err != nil {
 		t.Fatal(err)
 	}
-	issued, err := p.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), "oomwitness", &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{
-			Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID,
-		}},
-	}, metav1.CreateOptions{})
+	config, err := configOf(t.Context(), p, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := rest.AnonymousClientConfig(p.Config)
-	config.BearerToken, config.QPS = issued.Status.Token, -1
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)

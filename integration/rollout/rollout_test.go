@@ -42,25 +42,38 @@ func TestUnsupportedNode(t *testing.T) {
 	if !strings.Contains(said, "oomwitness cluster status --namespace oomwitness --daemonset oomwitness") {
 		t.Errorf("the notes do not name the command:\n%s", said)
 	}
-	command := filepath.Join(t.TempDir(), "oomwitness")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", command, "./cmd/oomwitness")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
-	}
-	out, err := exec.CommandContext(t.Context(), command, "cluster", "status", "--kubeconfig", p.Kubeconfig).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	out := status(t, p, command(t))
 	t.Logf("\n%s", out)
 	want := "NODE    STATE        WHY\n" +
 		"node-a  ready        \n" +
 		"node-b  unsupported  containerd: 1.5.2 is too old; install 1.6 or later\n" +
 		"node-w  without      daemonSet.nodeSelector asks for kubernetes.io/os=linux\n" +
 		"1 of 3 nodes are ready\n"
-	if string(out) != want {
+	if out != want {
 		t.Errorf("the command says\n%s\nwant\n%s", out, want)
 	}
+}
+
+// command builds the node command.
+func command(t *testing.T) string {
+	t.Helper()
+	command := filepath.Join(t.TempDir(), "oomwitness")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", command, "./cmd/oomwitness")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+	return command
+}
+
+// status is what the command says of the nodes.
+func status(t *testing.T, p *controlplane.Plane, command string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), command, "cluster", "status", "--kubeconfig", p.Kubeconfig).CombinedOutput()
+	if err != nil {
+		t.Fatalf("cluster status: %v\n%s", err, out)
+	}
+	return string(out)
 }
 
 // TestStartupTaint: an autoscaler makes a node from a template with the label and the taint.
