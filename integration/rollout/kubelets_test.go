@@ -95,8 +95,9 @@ func (k *kubelets) run(ctx context.Context, pod *corev1.Pod) error {
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
 	switch pod.Labels[component] {
 	case "node":
-		label := map[string]string{"setup": `"true"`, "remove": "null"}[pod.Annotations["node.oomwitness.io/action"]]
-		return k.label(ctx, pod, label)
+		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "node", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
+		value := map[string]string{"setup": `"true"`, "remove": "null"}[pod.Annotations["node.oomwitness.io/action"]]
+		return k.label(ctx, pod, value)
 	case "uninstall":
 		return k.uninstall(ctx, pod)
 	}
