@@ -44,6 +44,9 @@ type Event struct {
 	// Domain and Trigger are there only with Config.All.
 	Domain  *events.Domain  `json:"domain,omitempty"`
 	Trigger *events.Process `json:"trigger,omitempty"`
+
+	// sized says that sizes of what was full may be shown.
+	sized bool
 }
 
 // shown makes of an event what may be shown of it.
@@ -62,7 +65,7 @@ func shown(e *Entry, all bool) Event {
 			out.Hidden++
 		}
 	}
-	if all || out.Hidden == 0 || ofNode(e.Cause) {
+	if out.sized = all || out.Hidden == 0 || ofNode(e.Cause); out.sized {
 		out.LimitBytes, out.UsageBytes = e.Limit, e.Usage
 		if e.Domain != nil {
 			out.SizeBytes = &e.Domain.Size
@@ -101,6 +104,8 @@ const maxAnswer = 1000
 // selection is the answer to a query.
 type selection struct {
 	events []Event
+	// entries are those of events, in the same order.
+	entries []*Entry
 	// next is the ID from which the next answer goes on, "" at the end.
 	next string
 	// matched are all events that the query asks for, on any page, newest first.
@@ -126,7 +131,7 @@ func (q *query) run(list []*Entry, all bool) (s selection) {
 		default:
 			out := shown(e, all)
 			victims += len(out.Victims)
-			s.events = append(s.events, out)
+			s.events, s.entries = append(s.events, out), append(s.entries, e)
 		}
 	}
 	s.gone = !behind

@@ -141,14 +141,16 @@ func (q *query) match(e *Entry) bool {
 	if len(q.causes) > 0 && !slices.Contains(q.causes, e.Cause) {
 		return false
 	}
-	if !q.since.IsZero() && e.Time.Before(q.since) || !q.until.IsZero() && !e.Time.Before(q.until) {
-		return false
-	}
-	if q.namespace == "" && q.pod == "" && q.container == "" {
-		return true
-	}
-	return slices.ContainsFunc(e.Victims, q.matchVictim)
+	return q.during(e.Time) && (!q.named() || slices.ContainsFunc(e.Victims, q.matchVictim))
 }
+
+// during reports whether a time is asked for.
+func (q *query) during(t time.Time) bool {
+	return (q.since.IsZero() || !t.Before(q.since)) && (q.until.IsZero() || t.Before(q.until))
+}
+
+// named reports whether names of pods are asked for.
+func (q *query) named() bool { return q.namespace != "" || q.pod != "" || q.container != "" }
 
 func (q *query) matchVictim(v events.Victim) bool {
 	if v.Pod == nil || q.namespace != "" && v.Pod.Namespace != q.namespace || q.pod != "" && v.Pod.Name != q.pod {
@@ -159,7 +161,7 @@ func (q *query) matchVictim(v events.Victim) bool {
 
 // filtered reports whether anything but the size of the answer is asked for.
 func (q *query) filtered() bool {
-	return len(q.causes) > 0 || q.namespace != "" || q.pod != "" || q.container != "" || !q.since.IsZero() || !q.until.IsZero()
+	return len(q.causes) > 0 || q.named() || !q.since.IsZero() || !q.until.IsZero()
 }
 
 // with is the query's text with some parameters set, or taken out where they are "".

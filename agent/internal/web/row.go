@@ -1,23 +1,26 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
-	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // maxWho bounds the owners named in a row; all are in the evidence.
 const maxWho = 3
 
-func newRow(q *query, e *Event, now time.Time) row {
+// newRow returns the row of an event. memory is what filled the memory, nil if that is not
+// known.
+func newRow(q *query, e *Event, memory *oom.Memory, now time.Time) row {
+	if !e.sized {
+		memory = nil
+	}
 	r := row{
-		ID: e.ID, Time: e.Time.UTC().Format(timeFormat), Stamp: e.Time.UTC().Format(time.RFC3339), Ago: ago(now.Sub(e.Time)),
-		Cause: e.Cause, Whose: whose[e.Cause], Advice: advice[e.Cause], Facts: facts(e),
+		ID: e.ID, Time: e.Time.UTC().Format(rowTime), Stamp: e.Time.UTC().Format(time.RFC3339), Ago: ago(now.Sub(e.Time)),
+		Cause: e.Cause, Advice: advice[e.Cause], Facts: facts(e), Filled: newFilled(memory, e.Victims),
 	}
 	seen := map[who]bool{}
 	for i := range e.Victims {
@@ -45,7 +48,7 @@ func newRow(q *query, e *Event, now time.Time) row {
 		r.Memory = size(first.Memory.RSS)
 	}
 	if e.Killed > 1 {
-		r.Process += fmt.Sprintf(" and %d more", e.Killed-1)
+		r.Process += fmt.Sprintf(" +%d", e.Killed-1)
 		if len(e.Victims) == 0 {
 			r.Process = "–"
 		}
@@ -137,14 +140,11 @@ func role(v *events.Victim) string {
 
 func facts(e *Event) []fact {
 	list := []fact{
-		{"Event", e.ID}, {"Seen by", "the ledger, " + orElse(tierText[e.Tier], "tier "+e.Tier)},
-		{"What was full", whose[e.Cause] + sizes(e)},
-	}
-	if text := memoryText(e); text != "" {
-		list = append(list, fact{"What filled the memory", text})
+		{"What was full", whose[e.Cause] + sizes(e)}, {"The ledger saw", orElse(tierText[e.Tier], "tier "+events.Clean(e.Tier))},
+		{"Event", e.ID},
 	}
 	if text := candidatesText(e); text != "" {
-		list = append(list, fact{"Largest processes", text})
+		list = append(list, fact{"Largest processes then", text})
 	}
 	if d := e.Domain; d != nil {
 		text := "constraint " + d.Constraint
@@ -165,17 +165,7 @@ func facts(e *Event) []fact {
 	return list
 }
 
-// memoryText is such as "shared memory 20.0 MiB, anonymous 3.1 MiB".
-func memoryText(e *Event) string {
-	kinds := slices.Clone(e.Kinds)
-	slices.SortStableFunc(kinds, func(a, b why.Kind) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	var parts []string
-	for _, k := range kinds {
-		parts = append(parts, k.Name+" "+events.Size(k.Bytes))
-	}
-	return strings.Join(parts, ", ")
-}
-
+// candidatesText names the largest processes that the OOM killer looked at.
 func candidatesText(e *Event) string {
 	var parts []string
 	for _, c := range e.Candidates {

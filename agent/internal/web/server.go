@@ -8,6 +8,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,13 @@ type Config struct {
 	// Loopback says that the listener is bound there: only names of this machine
 	// are then answered to, so that no web page can reach it by a name of its own.
 	Loopback bool
+	// Refresh is how often the page refreshes by itself, DefaultRefresh if 0. A second is
+	// the least.
+	Refresh time.Duration
 }
+
+// DefaultRefresh is how often the page refreshes by itself.
+const DefaultRefresh = 10 * time.Second
 
 // Limits of one answer.
 const (
@@ -57,6 +64,7 @@ type server struct {
 
 // Handler answers GET and HEAD, and nothing else.
 func Handler(c Config) http.Handler {
+	c.Refresh = cmp.Or(c.Refresh, DefaultRefresh)
 	s := &server{Config: c, renders: make(chan struct{}, maxRenders)}
 	mux := s.health()
 	if c.Metrics != nil {
@@ -64,6 +72,8 @@ func Handler(c Config) http.Handler {
 	}
 	if c.Page {
 		mux.HandleFunc("/{$}", s.bounded(s.page))
+		mux.HandleFunc("/page.css", asset("page.css", "text/css; charset=utf-8"))
+		mux.HandleFunc("/page.js", asset("page.js", "text/javascript; charset=utf-8"))
 		mux.HandleFunc("/api/v1/events", s.bounded(s.events))
 		mux.HandleFunc(why.PathWhy, s.bounded(s.why))
 		mux.HandleFunc(why.PathTop, s.bounded(s.top))
@@ -135,7 +145,15 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) {
 		s.show(w, http.StatusGone, "wrong", wrongView{Node: s.Node, Lines: []string{errGone.Error()}})
 		return
 	}
-	s.show(w, http.StatusOK, "page", newView(&s.Config, &q, found, s.Health(), s.History.Extent(), now))
+	s.show(w, http.StatusOK, "page", newView(&s.Config, &q, found, s.ended(), now))
+}
+
+// ended returns the ends of containers that are kept.
+func (s *server) ended() []exits.Exit {
+	if s.Exits == nil {
+		return nil
+	}
+	return s.Exits()
 }
 
 // show makes all of an answer before any of it is sent.

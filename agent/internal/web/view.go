@@ -4,31 +4,39 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
-const timeFormat = "2006-01-02 15:04:05"
+const (
+	timeFormat = "2006-01-02 15:04:05"
+	rowTime    = "Jan 2 15:04:05"
+)
 
 // view is what the template shows: text that is ready, and nothing to work out.
 type view struct {
-	Node, Version, Now string
-	All                bool
-	Notices            []string // of what is not seen, or not here
-	Tiles              []tile
-	Query              form
-	Timeline           timeline
-	Rows               []row
-	Matched, Kept      int
-	Filtered           bool
-	Older, Newest      string // links, "" for none
-	Tier               string
-	TierText           string
-	Dropped            uint64
-	Limit              int
+	Node, Version, Now, Stamp string
+	Refresh                   int // seconds
+	All                       bool
+	State                     state
+	Notices                   []string // of what is not seen, or not here
+	Seen                      string   // heading of the events
+	Tiles                     []tile
+	Query                     form
+	Suggest                   []suggestions
+	Timeline                  timeline
+	Top                       []topRow
+	TopMore                   string
+	Rows                      []row
+	None                      none
+	Learn                     bool // show what the causes mean
+	Signals                   []signalRow
+	SignalsCount              int
+	Matched, Kept             int
+	Filtered                  bool
+	Older, Newest             string // links, "" for none
+	Limit                     int
 }
-
-type tile struct{ Value, Label string }
 
 // form is the filters as they are set.
 type form struct {
@@ -48,10 +56,10 @@ type option struct {
 type row struct {
 	ID, Time, Stamp, Ago string
 	Cause                oom.Cause
-	Whose                string // limit, in words
 	Who                  []who
 	More                 string // how many victims are not among Who
 	Process, Memory, Of  string
+	Filled               *filled // nil if it is not known
 	Facts                []fact
 	Victims              []victimRow
 	Advice               string
@@ -69,36 +77,48 @@ type victimRow struct {
 }
 
 var whose = map[oom.Cause]string{
-	oom.CauseContainer: "limit of the container", oom.CausePod: "limit of the pod", oom.CauseAncestor: "limit above the pod",
-	oom.CauseNode: "memory of the node", oom.CauseCpuset: "memory of a cpuset", oom.CauseMempolicy: "memory of a policy",
-	oom.CauseSysrq: "sysrq f by an operator", oom.CauseUnknown: "not known",
+	oom.CauseContainer: "the container's own limit", oom.CausePod: "the pod's limit", oom.CauseAncestor: "the limit of a cgroup above the pod",
+	oom.CauseNode: "the memory of the node", oom.CauseCpuset: "the memory of the NUMA nodes of a cpuset",
+	oom.CauseMempolicy: "the memory of the NUMA nodes of a memory policy",
+	oom.CauseSysrq:     "nothing: an operator asked for the kill by sysrq f", oom.CauseUnknown: "not known",
 }
 
 var advice = map[oom.Cause]string{
-	oom.CauseContainer: "The container used all that resources.limits.memory allows it. Raise that limit, or find what grew.",
-	oom.CausePod:       "The containers of the pod together used all that the pod may have. The one that was killed need not be the one that grew: look at all of them.",
-	oom.CauseAncestor:  "A cgroup above the pod was full, such as that of all pods. The pod may have been within its own limits: look at what else is in that cgroup, and at requests that are lower than use.",
-	oom.CauseNode:      "The node had no memory left. The pod may have been within its limits: look for use above requests, and at what the node keeps for itself (system-reserved, kube-reserved).",
-	oom.CauseCpuset:    "The NUMA nodes that the cpuset allows had no memory left, though others may have had.",
-	oom.CauseMempolicy: "The NUMA nodes that the memory policy of the process allows had no memory left, though others may have had.",
-	oom.CauseSysrq:     "Somebody asked the kernel to kill by sysrq f. Nothing need have been full.",
-	oom.CauseUnknown:   "The programs of tier C see who was killed, and not whose limit it was. The message of the kernel's log has it.",
+	oom.CauseContainer: "The container used all the memory that resources.limits.memory allows. Raise the limit, or find what grew.",
+	oom.CausePod:       "The containers of the pod together used all the memory that the pod may have. The killed container may not be the one that grew: look at all containers of the pod.",
+	oom.CauseAncestor:  "A cgroup above the pod was full, such as the cgroup of all pods. The pod may have been within its own limits. Look at what else is in that cgroup, and for pods that use more than they request.",
+	oom.CauseNode:      "The node had no memory left. The pod may have been within its limits. Look for pods that use more than they request, and at what the node keeps for itself (system-reserved, kube-reserved).",
+	oom.CauseCpuset:    "The NUMA nodes that the cpuset allows had no memory left. Other NUMA nodes may have had some.",
+	oom.CauseMempolicy: "The NUMA nodes that the memory policy of the process allows had no memory left. Other NUMA nodes may have had some.",
+	oom.CauseSysrq:     "An operator asked the kernel for this kill by sysrq f. Nothing need have been full.",
+	oom.CauseUnknown:   "The kernel showed who was killed, and not whose limit was reached. The kernel's log (dmesg) names the limit.",
 }
 
+// tierText says how much the ledger sees in each tier.
 var tierText = map[string]string{
-	"A": "tier A: every victim, and whose limit fired (fentry)", "B": "tier B: every victim, and whose limit fired (kprobes)",
-	"C": "tier C: every victim, but not whose limit fired (tracepoints alone)",
+	"A": "every kill with the limit that was reached (tier A, by fentry)",
+	"B": "every kill with the limit that was reached (tier B, by kprobes)",
+	"C": "every kill without the limit that was reached (tier C, by tracepoints)",
 }
 
-func newView(c *Config, q *query, s selection, h events.Health, x Extent, now time.Time) view {
+// newView returns what the page shows of a selection. ended are the ends of containers.
+func newView(c *Config, q *query, s selection, ended []exits.Exit, now time.Time) view {
+	h, x := c.Health(), c.History.Extent()
+	signals := q.signals(ended, c.All)
 	v := view{
-		Node: c.Node, Version: c.Version, Now: now.UTC().Format(timeFormat), All: c.All, Notices: notices(h, x),
-		Query: newForm(q), Timeline: newTimeline(q, s.matched, now), Matched: len(s.matched), Kept: x.Events,
-		Filtered: q.filtered(), Tier: h.Tier, TierText: tierText[h.Tier], Dropped: x.Dropped, Limit: MaxEvents,
-		Tiles: tiles(s.matched),
+		Node: c.Node, Version: c.Version, Now: now.UTC().Format(timeFormat), Stamp: now.UTC().Format(time.RFC3339),
+		Refresh: max(1, int(c.Refresh/time.Second)), All: c.All, State: stateOf(h), Notices: notices(h, x), Seen: seen(h),
+		Query: newForm(q), Suggest: suggest(q, c.History.Newest(), ended), Timeline: newTimeline(q, s.matched, now),
+		Matched: len(s.matched), Kept: x.Events, Filtered: q.filtered(), Limit: MaxEvents,
+		None: noneOf(h), Learn: h.Tier != tierC && h.Tier != "",
+		Tiles: tiles(s.matched, len(signals), h, x), SignalsCount: len(signals), Signals: newSignalRows(q, signals, c.All, now),
+	}
+	var others int
+	if v.Top, others = topWorkloads(q, s.matched, ended, now); others > 0 {
+		v.TopMore = fmt.Sprintf("and %d more: api/v1/top has all", others)
 	}
 	for i := range s.events {
-		v.Rows = append(v.Rows, newRow(q, &s.events[i], now))
+		v.Rows = append(v.Rows, newRow(q, &s.events[i], s.entries[i].Memory, now))
 	}
 	if s.next != "" {
 		v.Older = q.with("before", s.next)
@@ -107,57 +127,6 @@ func newView(c *Config, q *query, s selection, h events.Health, x Extent, now ti
 		v.Newest = q.with()
 	}
 	return v
-}
-
-// notices say what the page can't show.
-func notices(h events.Health, x Extent) (list []string) {
-	if h.Tier == "" {
-		list = append(list, "No ledger is in the kernel, so kills are not seen at present. \"oomwitness check\" on the node says why.")
-	} else if !h.Ready {
-		list = append(list, "The agent does not read the ledger at present: kills of now are not here yet.")
-	}
-	if h.Tier == "C" {
-		list = append(list, "The kernel takes the programs of tier C alone: whose limit fired is not known of these kills.")
-	}
-	if h.Lost > 0 {
-		list = append(list, fmt.Sprintf("%s counted and could not be kept: the ledger had no room. This list is not complete.",
-			wereKills(h.Lost)))
-	}
-	if h.Journal != "" {
-		list = append(list, "The agent can't write its journal: after its next start this list may begin anew.")
-	}
-	if x.Dropped > 0 {
-		list = append(list, fmt.Sprintf("The newest %d events are kept. %d older have made room.", x.Events, x.Dropped))
-	}
-	return list
-}
-
-func wereKills(n uint64) string {
-	if n == 1 {
-		return "1 kill was"
-	}
-	return fmt.Sprintf("%d kills were", n)
-}
-
-// tiles are the figures over all that the query asks for.
-func tiles(matched []*Entry) []tile {
-	killed, wide := 0, 0
-	pods := map[events.Pod]bool{}
-	for _, e := range matched {
-		killed += e.Killed
-		if e.Cause != oom.CauseContainer && e.Cause != oom.CausePod && e.Cause != oom.CauseUnknown {
-			wide++
-		}
-		for i := range e.Victims {
-			if p := e.Victims[i].Pod; p != nil {
-				pods[events.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID}] = true
-			}
-		}
-	}
-	return []tile{
-		{fmt.Sprint(len(matched)), "OOM events"}, {fmt.Sprint(killed), "processes killed"},
-		{fmt.Sprint(len(pods)), "pods hit"}, {fmt.Sprint(wide), "not by a limit of the pod"},
-	}
 }
 
 // times are those that the form offers.
@@ -182,7 +151,7 @@ func newForm(q *query) form {
 		f.Since = append(f.Since, t)
 	}
 	if !offered {
-		f.Since = append(f.Since, option{Value: set, Label: "since " + set, Set: true})
+		f.Since = append(f.Since, option{Value: set, Label: "time since " + set, Set: true})
 	}
 	return f
 }

@@ -2,25 +2,12 @@ package plugin
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/why"
-)
-
-// random are the characters that Kubernetes makes names of (k8s.io/apimachinery/pkg/util/rand).
-const random = "[bcdfghjklmnpqrstvwxz2456789]"
-
-// The ends of names that controllers give: a ReplicaSet's, a pod's of a controller, a pod's
-// of a StatefulSet, a Job's of a CronJob.
-var (
-	replicaSetEnd  = regexp.MustCompile("-" + random + "{6,10}$")
-	podEnd         = regexp.MustCompile("-" + random + "{5}$")
-	statefulSetEnd = regexp.MustCompile(`-[0-9]{1,5}$`)
-	cronJobEnd     = regexp.MustCompile(`-[0-9]{8}$`)
 )
 
 // workloadOf returns the name of the workload that a pod belongs to, by its controller.
@@ -30,21 +17,12 @@ func workloadOf(pod *corev1.Pod) string {
 	case owner == nil:
 		return pod.Name
 	case owner.Kind == "ReplicaSet":
-		return replicaSetEnd.ReplaceAllString(owner.Name, "")
+		return why.OfReplicaSet(owner.Name)
 	case owner.Kind == "Job":
-		return cronJobEnd.ReplaceAllString(owner.Name, "")
+		return why.OfJob(owner.Name)
 	default:
 		return owner.Name
 	}
-}
-
-// guessWorkload returns the name of the workload of a pod that is gone, by the ends that
-// controllers give to names.
-func guessWorkload(pod string) string {
-	if bare := podEnd.ReplaceAllString(pod, ""); bare != pod {
-		return cronJobEnd.ReplaceAllString(replicaSetEnd.ReplaceAllString(bare, ""), "")
-	}
-	return statefulSetEnd.ReplaceAllString(pod, "")
 }
 
 // Row is a workload's container in the output of top.
@@ -64,7 +42,7 @@ func byWorkload(counts []why.Count, workloads map[[2]string]string) []Row {
 	for _, c := range counts {
 		workload, ok := workloads[[2]string{c.Namespace, c.Pod}]
 		if !ok {
-			workload = guessWorkload(c.Pod)
+			workload = why.GuessWorkload(c.Pod)
 		}
 		key := [3]string{c.Namespace, workload, c.Container}
 		r := rows[key]

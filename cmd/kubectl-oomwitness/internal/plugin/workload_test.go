@@ -25,7 +25,7 @@ func TestWorkloadOf(t *testing.T) {
 			pod.OwnerReferences = []metav1.OwnerReference{{Kind: tc.kind, Name: tc.owner, Controller: new(true)}}
 		}
 		require.Equal(t, tc.want, workloadOf(pod))
-		require.Equal(t, tc.want, guessWorkload(tc.pod), "of a pod that is gone")
+		require.Equal(t, tc.want, why.GuessWorkload(tc.pod), "of a pod that is gone")
 	}
 }
 
