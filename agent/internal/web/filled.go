@@ -54,7 +54,7 @@ func newFilled(m *oom.Memory, victims []events.Victim) *filled {
 		f.OfProcess = true
 		f.Heading = "The memory of the killed " + nounOf(len(victims), "process", "processes") + ". What filled the rest is not known"
 		f.Text = f.Heading + ": " + f.Text
-		f.Largest += ", killed only"
+		f.Largest = "killed: " + f.Largest
 	}
 	return f
 }

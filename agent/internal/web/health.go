@@ -16,14 +16,14 @@ func HealthHandler(health func() events.Health) http.Handler {
 // health is what is asked by probes.
 func (s *server) health() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("/readyz", s.ready)
 	return mux
 }
 
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.Health == nil {
-		text(w, http.StatusOK, "ok\n")
+		plain(w, http.StatusOK, "ok\n")
 		return
 	}
 	h := s.Health()
@@ -38,5 +38,5 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 			body += "without " + missing.what + ": " + missing.why + "\n"
 		}
 	}
-	text(w, status, body)
+	plain(w, status, body)
 }

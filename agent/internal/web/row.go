@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // maxWho bounds the owners named in a row; all are in the evidence.
@@ -175,17 +176,17 @@ func candidatesText(e *Event) string {
 }
 
 func sizes(e *Event) string {
-	var text string
+	var said string
 	if e.LimitBytes != nil {
-		text += ", limit " + events.Size(*e.LimitBytes)
+		said += ", limit " + events.Size(*e.LimitBytes)
 	}
 	if e.SizeBytes != nil && (e.LimitBytes == nil || *e.LimitBytes != *e.SizeBytes) {
-		text += ", " + events.Size(*e.SizeBytes) + " with swap"
+		said += ", " + events.Size(*e.SizeBytes) + " with swap"
 	}
 	if e.UsageBytes != nil {
-		text += ", at most " + events.Size(*e.UsageBytes) + " used"
+		said += ", at most " + events.Size(*e.UsageBytes) + " used"
 	}
-	return text
+	return said
 }
 
 func size(bytes *uint64) string {
@@ -207,5 +208,5 @@ func ago(d time.Duration) string {
 	if d < time.Second {
 		return "now"
 	}
-	return stepText(d) + " ago"
+	return text.Ago(d) + " ago"
 }

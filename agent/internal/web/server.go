@@ -94,9 +94,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 		switch {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
-			text(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
+			plain(w, http.StatusMethodNotAllowed, "only GET and HEAD\n")
 		case s.Loopback && !localName(r.Host):
-			text(w, http.StatusForbidden, "this listens on loopback: ask for localhost or 127.0.0.1\n")
+			plain(w, http.StatusForbidden, "this listens on loopback: ask for localhost or 127.0.0.1\n")
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -128,7 +128,7 @@ func (s *server) bounded(next http.HandlerFunc) http.HandlerFunc {
 		case <-r.Context().Done():
 		case <-wait.C:
 			w.Header().Set("Retry-After", "5")
-			text(w, http.StatusServiceUnavailable, "too many requests at once\n")
+			plain(w, http.StatusServiceUnavailable, "too many requests at once\n")
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (s *server) ended() []exits.Exit {
 func (s *server) show(w http.ResponseWriter, status int, name string, data any) {
 	var out bytes.Buffer
 	if err := templates.ExecuteTemplate(&out, name, data); err != nil {
-		text(w, http.StatusInternalServerError, "the page could not be made: "+err.Error()+"\n")
+		plain(w, http.StatusInternalServerError, "the page could not be made: "+err.Error()+"\n")
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -228,7 +228,7 @@ func refuse(w http.ResponseWriter, status int, wrong []string) {
 func asJSON(w http.ResponseWriter, status int, body any) {
 	out, err := json.Marshal(body)
 	if err != nil {
-		text(w, http.StatusInternalServerError, fmt.Sprintf("the answer could not be made: %v\n", err))
+		plain(w, http.StatusInternalServerError, fmt.Sprintf("the answer could not be made: %v\n", err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -248,7 +248,7 @@ func lines(err error) (list []string) {
 	return []string{err.Error()}
 }
 
-func text(w http.ResponseWriter, status int, body string) {
+func plain(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // the client is gone, then

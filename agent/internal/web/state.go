@@ -10,6 +10,9 @@ import (
 // state says in words for people what the agent sees at present.
 type state struct{ Class, Text, More string }
 
+// Sees reports whether new OOM kills are seen.
+func (s state) Sees() bool { return s.Class != classOff }
+
 // Classes of a state: everything is seen, a part, nothing.
 const (
 	classOn, classPart, classOff = "on", "part", "off"
@@ -115,14 +118,10 @@ func tiles(matched []*Entry, signals int, h events.Health, x Extent) []tile {
 		}
 	}
 	short := h.Lost > 0 || x.Dropped > 0 // the list is not complete
-	ended := ""
-	if h.Tier == "" {
-		ended = ", up to when the recording stopped"
-	}
 	list := []tile{
-		{figure(len(matched), short), nounOf(len(matched), "OOM event") + ended},
-		{figure(killed, short), nounOf(killed, "process", "processes") + " killed" + ended},
-		{figure(len(pods), short), nounOf(len(pods), "pod") + " hit" + ended},
+		{figure(len(matched), short), nounOf(len(matched), "OOM event")},
+		{figure(killed, short), nounOf(killed, "process", "processes") + " killed"},
+		{figure(len(pods), short), nounOf(len(pods), "pod") + " hit"},
 		{figure(others, short || unknown > 0), "by a full node, or a limit above the pod"},
 	}
 	if len(matched) > 0 && unknown == len(matched) {

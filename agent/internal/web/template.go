@@ -24,7 +24,7 @@ func asset(name, contentType string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		body, err := assets.ReadFile(path.Base(name))
 		if err != nil {
-			text(w, http.StatusNotFound, name+" is not there\n")
+			plain(w, http.StatusNotFound, name+" is not there\n")
 			return
 		}
 		w.Header().Set("Content-Type", contentType)

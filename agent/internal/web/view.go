@@ -131,8 +131,8 @@ func newView(c *Config, q *query, s selection, ended []exits.Exit, now time.Time
 
 // times are those that the form offers.
 var times = []option{
-	{Value: "", Label: "all that is kept"}, {Value: "15m", Label: "15 minutes"}, {Value: "1h", Label: "1 hour"}, {Value: "6h", Label: "6 hours"},
-	{Value: "24h", Label: "1 day"}, {Value: "168h", Label: "1 week"},
+	{Value: "", Label: "all that is kept"}, {Value: "15m", Label: "the last 15 minutes"}, {Value: "1h", Label: "the last hour"}, {Value: "6h", Label: "the last 6 hours"},
+	{Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"},
 }
 
 func newForm(q *query) form {
@@ -151,7 +151,7 @@ func newForm(q *query) form {
 		f.Since = append(f.Since, t)
 	}
 	if !offered {
-		f.Since = append(f.Since, option{Value: set, Label: "time since " + set, Set: true})
+		f.Since = append(f.Since, option{Value: set, Label: "since " + set, Set: true})
 	}
 	return f
 }
