@@ -71,7 +71,7 @@ var shapes = []struct {
 
 const mib = 1 << 20
 
-// event makes the next event up. What filled the memory comes by the end of its container.
+// event makes the next event up.
 func (s *site) event(at time.Time) agenttest.OOMEvent {
 	shape := shapes[s.made%len(shapes)]
 	s.made++
@@ -93,13 +93,14 @@ func (s *site) event(at time.Time) agenttest.OOMEvent {
 	if shape.cause == oom.CauseUnknown {
 		in.Tier, in.Domain, in.Limit, in.Usage = "C", nil, nil, nil
 	}
-	if shape.kinds.Anon > 0 && s.exits.Load() != nil {
-		s.end(at, shape.namespace, shape.pod, shape.container, killed(at, pid, shape.cause, shape.comm, shape.kinds))
+	if shape.kinds.Anon > 0 {
+		in.Memory = memory(shape.kinds)
+		in.Memory.Candidates = []oom.Candidate{{PID: pid, Comm: shape.comm, RSS: rss}, {PID: 1, Comm: "pause", RSS: mib}}
 	}
 	return in
 }
 
-// end adds the end of a container, as a shim reports it.
+// end adds the end of a container by SIGKILL, as a shim reports it.
 func (s *site) end(at time.Time, namespace, pod, container string, v oom.Verdict) {
 	list := append([]exits.Exit{}, *s.exits.Load()...)
 	list = append(list, exits.Exit{
@@ -109,15 +110,11 @@ func (s *site) end(at time.Time, namespace, pod, container string, v oom.Verdict
 	s.exits.Store(&list)
 }
 
-// killed is the verdict of a container that the OOM killer has ended; kinds are in MiB.
-func killed(at time.Time, pid int, cause oom.Cause, comm string, kinds oom.Memory) oom.Verdict {
+// memory is what filled a limit of 128 MiB; kinds are in MiB.
+func memory(kinds oom.Memory) *oom.Memory {
 	kinds.Anon, kinds.File, kinds.Shmem, kinds.Kernel = kinds.Anon*mib, kinds.File*mib, kinds.Shmem*mib, kinds.Kernel*mib
 	kinds.Usage, kinds.Limit = 128*mib, 128*mib
-	kinds.Candidates = []oom.Candidate{{PID: pid, Comm: comm, RSS: kinds.Anon}, {PID: 1, Comm: "pause", RSS: mib}}
-	return oom.Verdict{
-		OOMKilled: true, Ended: oom.EndedOOM, Rule: oom.RuleInitVictim, Cause: cause, Kills: 1, Evidence: "ledger", Tier: "A",
-		Victims: []oom.Victim{{Seq: 1, PID: pid, Comm: comm, At: at, Lineage: oom.LineageInit, Cause: cause}}, Memory: &kinds,
-	}
+	return &kinds
 }
 
 // signalled is the verdict of a container that a SIGKILL has ended.

@@ -114,7 +114,7 @@ func newView(c *Config, q *query, s selection, ended []exits.Exit, now time.Time
 		Tiles: tiles(s.matched, len(signals), h, x), SignalsCount: len(signals), Signals: newSignalRows(q, signals, c.All, now),
 	}
 	var others int
-	if v.Top, others = topWorkloads(q, s.matched, ended, now); others > 0 {
+	if v.Top, others = topWorkloads(q, s.matched, now); others > 0 {
 		v.TopMore = fmt.Sprintf("and %d more: api/v1/top has all", others)
 	}
 	for i := range s.events {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
-	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/collect"
 )
@@ -17,17 +16,17 @@ const maxTop = 5
 
 // topRow is a container of a workload with its killed processes.
 type topRow struct {
-	Namespace, Workload, Container, More, Link, Width string
+	Namespace, Workload, Container, Pods, Link, Width string
 	Kills                                             int
 
-	pods, oom int
-	pod       string // if it is the only one
+	pods int
+	pod  string // if it is the only one
 }
 
 // topWorkloads returns the workloads with the most killed processes, and how many others
-// have some. The counts are those of /api/v1/top over all that matches the query.
-func topWorkloads(q *query, matched []*Entry, ended []exits.Exit, now time.Time) ([]topRow, int) {
-	s := &collect.Sources{Exits: slices.DeleteFunc(slices.Clone(ended), func(e exits.Exit) bool { return !q.matchExit(&e, false) })}
+// have some. The counts are those of /api/v1/top, over the events that match the query.
+func topWorkloads(q *query, matched []*Entry, now time.Time) ([]topRow, int) {
+	s := &collect.Sources{}
 	for _, e := range matched {
 		s.Events = append(s.Events, q.refs(e))
 	}
@@ -38,10 +37,7 @@ func topWorkloads(q *query, matched []*Entry, ended []exits.Exit, now time.Time)
 		r := &rows[i]
 		r.Width = fmt.Sprintf("%.1f", 100*float64(r.Kills)/float64(rows[0].Kills))
 		r.Link = q.with("namespace", r.Namespace, "pod", r.pod, "container", r.Container)
-		r.More = "in " + plural(r.pods, "pod")
-		if r.oom > 0 {
-			r.More += ", " + plural(r.oom, "container") + " ended"
-		}
+		r.Pods = "in " + plural(r.pods, "pod")
 		r.Namespace, r.Workload, r.Container = events.Clean(r.Namespace), events.Clean(r.Workload), events.Clean(r.Container)
 	}
 	return rows, others
@@ -82,7 +78,6 @@ func byWorkload(counts []why.Count) []topRow {
 			r.pod = ""
 		}
 		r.pods++
-		r.oom += c.OOM
 		r.Kills += c.Kills
 	}
 	rows := make([]topRow, 0, len(index))
