@@ -113,9 +113,11 @@ func TestCauses(t *testing.T) {
 // (cmd/screenshot): the page, and what trace prints.
 func (n *node) keepSeen(t *testing.T) {
 	t.Helper()
-	html, err := Get(t.Context(), "/")
-	require.NoError(t, err)
-	faultkit.KeepFile(t, "page.html", []byte(html))
+	for name, path := range map[string]string{"page.html": "/", "page.css": "/page.css"} {
+		body, err := Get(t.Context(), path)
+		require.NoError(t, err)
+		faultkit.KeepFile(t, name, []byte(body))
+	}
 	table, err := exec.CommandContext(t.Context(), faultkit.Command, "trace", "--follow=false").Output()
 	require.NoError(t, err)
 	faultkit.KeepFile(t, "trace.txt", table)

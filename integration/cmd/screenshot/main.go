@@ -1,8 +1,9 @@
 // Command screenshot makes the documentation's pictures out of a real run: of the agent's page
 // as saved from a node, and of the text that a command printed there.
 //
-//	curl -s http://127.0.0.1:8080/ >page.html       on the node
-//	oomwitness trace --follow=false >trace.txt      on the node
+//	curl -s http://127.0.0.1:8080/ >page.html           on the node
+//	curl -s http://127.0.0.1:8080/page.css >page.css    on the node
+//	oomwitness trace --follow=false >trace.txt          on the node
 //	screenshot --page page.html --text trace.txt --out docs/images
 package main
 
@@ -31,7 +32,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("screenshot", flag.ContinueOnError)
-	page := flags.String("page", "", "file with the agent's page")
+	page := flags.String("page", "", "file with the agent's page; page.css is beside the file")
 	text := flags.String("text", "", "file with what a command printed")
 	command := flags.String("command", "oomwitness trace --follow=false", "that command")
 	out := flags.String("out", "", "folder for the pictures")
@@ -76,9 +77,13 @@ func (b browser) page(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	style, err := os.ReadFile(filepath.Join(filepath.Dir(file), "page.css"))
+	if err != nil {
+		return err
+	}
 	// The picture shows the newest event with its details open.
 	opened := strings.Replace(string(text), "<details>", "<details open>", 1)
-	for name, content := range map[string]string{"page.html": string(text), "opened.html": opened, "narrow.html": narrow} {
+	for name, content := range map[string]string{"page.html": string(text), "opened.html": opened, "narrow.html": narrow, "page.css": string(style)} {
 		if err := os.WriteFile(filepath.Join(b.work, name), []byte(content), 0o600); err != nil {
 			return err
 		}
