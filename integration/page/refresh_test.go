@@ -62,7 +62,7 @@ func TestRefreshFromNothing(t *testing.T) {
 	p.until(`document.querySelectorAll(".event").length === 1 && !document.getElementById("empty")`)
 }
 
-// TestRefreshTrouble: an agent that does not answer is told, with the time of what is shown.
+// TestRefreshTrouble: the page reports an agent that does not answer, and the time of its last refresh.
 // Refreshing goes on by itself, and only while the reader wants it.
 func TestRefreshTrouble(t *testing.T) {
 	s := newSite(t, 2, well)
