@@ -38,7 +38,7 @@ func TestReceiver(t *testing.T) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Wait() }) // it is told to end
+	t.Cleanup(func() { _ = cmd.Wait() }) // SIGTERM has ended it
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	require.Equal(t, "listens", lines.Text())
