@@ -97,19 +97,20 @@ type Agent struct {
 // New puts the parts together that the options ask for. An error is of the options:
 // nothing is asked of the node, or of the API server, before Run.
 func New(o Options) (*Agent, error) {
-	if err := cgroups.CheckRoots(o.Kubelet.Roots); err != nil {
+	err := cgroups.CheckRoots(o.Kubelet.Roots)
+	if err != nil {
 		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
 	a := &Agent{o: o, history: &web.History{}}
 	a.exits = store.OpenExits(store.ExitsOptions{
-		Dir: o.StateDir, Spool: exits.DefaultDir, Warn: func(err error) { o.Log.Warn(err) }, Out: a.exited,
+		Dir: o.StateDir, Spool: exits.DefaultDir, Warn: func(err error) { o.Log.Warn(err) }, Out: a.exited, Again: a.reported,
 	})
 	a.metrics = metrics.New(metrics.Options{
 		Version: o.Version, Commit: o.Commit, SeriesTTL: o.SeriesTTL, MaxSeries: o.MaxSeries,
 		Health: a.health, Queues: a.queues,
 	})
 	c := config{
-		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log,
+		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log, exits: a.exits,
 		consumers: []events.Consumer{a.metrics, a.history}, beside: []func(context.Context){a.exits.Run},
 	}
 	var err error
@@ -153,10 +154,19 @@ func exporter(o *Options, count *metrics.Metrics) (*otlp.Exporter, error) {
 	})
 }
 
-// exited exports the end of a container, if the end is not too old to be reported.
+// exited reports the end of a container, and exports the end if it is not too old for that.
 func (a *Agent) exited(e *exits.Exit) {
+	logKilled(a.o.Log, e)
+	a.reported(e)
 	if a.export != nil && time.Since(e.At) <= maxAge {
 		a.export.TakeExit(e)
+	}
+}
+
+// reported has Kubernetes told of the end of a container, which it may have been already.
+func (a *Agent) reported(e *exits.Exit) {
+	if a.kube != nil {
+		a.kube.TakeExit(e)
 	}
 }
 

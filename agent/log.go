@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // logOOMEvent writes one line for the OOM event with all its victims.
@@ -30,6 +31,20 @@ func logOOMEvent(log *logrus.Logger, in *events.OOMEvent) {
 		fields["memory"] = filled{in.Memory}
 	}
 	log.WithFields(fields).Warn(events.LogMessage)
+}
+
+// logKilled writes one line for a container whose init a SIGKILL has ended that neither the
+// OOM killer nor a runtime has sent.
+func logKilled(log *logrus.Logger, e *exits.Exit) {
+	s := e.Verdict.Sender
+	if e.Verdict.Ended != oom.EndedSignal || s == nil {
+		return
+	}
+	fields := logrus.Fields{"container": events.Clean(e.ID), "at": e.At, "pid": e.Pid, "sender": events.Clean(s.String())}
+	if p := e.Pod; p != nil {
+		fields["pod"], fields["name"] = events.Clean(or(p.Namespace+"/"+p.Name, "/", p.UID)), events.Clean(p.Container)
+	}
+	log.WithFields(fields).Warn(events.KilledMessage)
 }
 
 // The fields' types are numbers and objects in JSON, and short in text.

@@ -14,6 +14,7 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/collect"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
+	"github.com/oomwitness/oomwitness/agent/internal/signals"
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -38,6 +39,8 @@ type config struct {
 	// export gets the OOM events that are reported to log and Kubernetes, and none that is
 	// only counted. It may be nil.
 	export events.Consumer
+	// exits are the ends of containers; those that the ledger alone knows are added.
+	exits *store.Exits
 	// beside are run beside, and have ended when the position is closed.
 	beside []func(ctx context.Context)
 	// log receives a line for every OOM event and for what goes wrong.
@@ -66,6 +69,7 @@ type pipeline struct {
 	// unwritten is true while the journal takes nothing: the log says so once.
 	unwritten  bool
 	checkpoint *store.Checkpoint
+	signals    *signals.Reader
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector
@@ -136,45 +140,6 @@ func (p *pipeline) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// resolver returns a watcher and a Resolver that know what runs on the node, and what
-// an earlier agent has checkpointed.
-func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *resolve.Containerd) (*cgroups.Watcher, *resolve.Resolver) {
-	kubelet := p.learn(h.Mount)
-	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: kubelet}
-	var resolver *resolve.Resolver
-	appeared := func(path string) { resolver.Appeared(path) }
-	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	var pods resolve.Pods
-	if p.c.pods != nil {
-		pods = p.c.pods
-	}
-	resolver = resolve.New(watcher, names, pods, kubelet)
-	p.checkpoint = store.OpenCheckpoint(store.CheckpointOptions{
-		Dir: p.c.stateDir, Boot: boot, Cgroups: watcher, Warn: func(err error) { p.c.log.Warn(err) },
-	})
-	if err := watcher.Start(); err != nil {
-		p.c.log.WithError(err).Error("the agent runs without the names of cgroups, and tries again")
-	}
-	return watcher, resolver
-}
-
-// learn finds kubelet's cgroup root, and logs where it is from.
-func (p *pipeline) learn(mount string) *cgroups.Kubelet {
-	roots := p.c.kubelet.learn(mount, func(err error) {
-		p.c.log.WithError(err).Warn("kubelet's cgroup root is not taken from there")
-	})
-	p.c.log.WithFields(logrus.Fields{"cgroup_root": roots.Paths, "source": roots.Source}).
-		Info("pods are looked for below kubepods in kubelet's cgroup root")
-	p.mu.Lock()
-	p.roots = roots
-	p.mu.Unlock()
-	kubelet, err := cgroups.NewKubelet(roots.Paths)
-	if err != nil { // LearnRoots and New have checked them
-		p.c.log.WithError(err).Error("kubelet's cgroup root is the default")
-	}
-	return kubelet
-}
-
 // serve runs the parts until ctx ends, and all have.
 func (p *pipeline) serve(ctx context.Context, j *store.Journal, resolver *resolve.Resolver) {
 	var parts sync.WaitGroup
@@ -183,6 +148,7 @@ func (p *pipeline) serve(ctx context.Context, j *store.Journal, resolver *resolv
 	parts.Go(func() { resolver.Run(ctx) })
 	parts.Go(func() { p.checkpoint.Run(ctx) })
 	parts.Go(func() { p.follow(ctx, j) })
+	parts.Go(func() { p.signals.Run(ctx) })
 	for _, beside := range p.c.beside {
 		parts.Go(func() { beside(ctx) })
 	}

@@ -41,6 +41,8 @@ type (
 const (
 	Schema     = events.Schema
 	LogMessage = events.LogMessage
+	// KilledMessage is the message of the line of a container that was killed otherwise.
+	KilledMessage = events.KilledMessage
 )
 
 // KindInit and the others are kinds of containers.

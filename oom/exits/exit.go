@@ -124,15 +124,11 @@ type Key struct {
 	Unix int64 // of the exit, in nanoseconds
 }
 
-// run is the same for two accounts of one container run, whatever time of the exit each
-// has.
-type run struct {
-	id, boot   string
-	pid        int
-	startTicks uint64
+// SameRun reports whether two exits are accounts of one container run, whatever time of the
+// exit each has.
+func (e *Exit) SameRun(o *Exit) bool {
+	return e.ID == o.ID && e.Boot == o.Boot && e.Pid == o.Pid && e.StartTicks == o.StartTicks
 }
-
-func (e *Exit) run() run { return run{e.ID, e.Boot, e.Pid, e.StartTicks} }
 
 // Key returns what the exit is known by.
 func (e *Exit) Key() Key { return Key{e.ID, e.Boot, e.Pid, e.At.UnixNano()} }

@@ -61,7 +61,7 @@ func has(dir string, e *Exit) (bool, error) {
 			if !bytes.Contains(line, id) {
 				continue
 			}
-			if other, err := parse(line); err == nil && other.run() == e.run() {
+			if other, err := parse(line); err == nil && other.SameRun(e) {
 				return true, nil
 			}
 		}

@@ -80,7 +80,12 @@ func (q *Queue) Take(in events.OOMEvent) {
 	for _, a := range q.order {
 		items = append(items, a.Plan(&in)...)
 	}
-	skipped, ended := q.add(in.ID, items)
+	q.Add(in.ID, items)
+}
+
+// Add queues tasks of one ID, as Take does. Each is of an action of the queue.
+func (q *Queue) Add(id string, items []Item) {
+	skipped, ended := q.add(id, items)
 	for _, item := range skipped {
 		a := q.actions[item.Lane.Action]
 		a.Count(Skipped, QueueFull)

@@ -19,6 +19,9 @@ const Schema = 1
 // LogMessage is the message of the line of an OOM event in the log, and of no other line.
 const LogMessage = "OOM kill"
 
+// KilledMessage is the message of the line of a container that was killed otherwise.
+const KilledMessage = "container killed by SIGKILL"
+
 // OOMEvent is one OOM event: the kernel was out of memory once, and killed one
 // or more processes for it.
 type OOMEvent struct {

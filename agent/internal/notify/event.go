@@ -15,10 +15,12 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
 )
 
-// Reason and Component of all Events.
+// Reasons and Component of the Events. ReasonKilled is of containers that a SIGKILL has
+// ended which neither the OOM killer nor a runtime has sent.
 const (
-	Reason    = "OOMKilling"
-	Component = "oomwitness"
+	Reason       = "OOMKilling"
+	ReasonKilled = "Killed"
+	Component    = "oomwitness"
 )
 
 // maxName is how long an Event's name may be.
@@ -168,7 +170,7 @@ func (r *Reporter) event(namespace, eventName string, object corev1.ObjectRefere
 			Namespace: namespace, Name: eventName,
 			Annotations: map[string]string{annotationReported: reported(nil).with(tasks).String()},
 		},
-		InvolvedObject: object, Reason: Reason, Message: last.Text, Type: corev1.EventTypeWarning,
+		InvolvedObject: object, Reason: r.reason, Message: last.Text, Type: corev1.EventTypeWarning,
 		Source:         corev1.EventSource{Component: Component, Host: r.Node},
 		FirstTimestamp: metav1.NewTime(first.Time), LastTimestamp: metav1.NewTime(last.Time),
 		Count: int32(len(tasks)), ReportingController: Component, ReportingInstance: r.Node,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // workers is how many requests are made at once.
@@ -58,6 +59,7 @@ type Kube struct {
 	Queue *deliver.Queue
 
 	client *deliver.Client
+	killed *Killed
 }
 
 // New checks the options, and asks nothing of the API server yet.
@@ -82,14 +84,23 @@ func New(client *deliver.Client, o Options) (*Kube, error) {
 	}
 	store := resolve.NewPodStore(o.Node)
 	c := Common{Client: client.Core, Pods: store, Node: o.Node, Counter: o.Count, Log: o.Log, DryRun: o.DryRun}
-	actions := []deliver.Action{NewReporter(c)}
+	killed := NewKilled(c)
+	actions := []deliver.Action{NewReporter(c), killed}
 	if annotation != (Pair{}) || label != (Pair{}) {
 		actions = append(actions, NewMarker(c, annotation, label, causes))
 	}
 	if o.Evict {
 		actions = append(actions, NewEvicter(c, causes, o.EvictEvery))
 	}
-	return &Kube{Pods: store, Queue: deliver.NewQueue(o.Log, o.MaxTasks, actions...), client: client}, nil
+	return &Kube{Pods: store, Queue: deliver.NewQueue(o.Log, o.MaxTasks, actions...), client: client, killed: killed}, nil
+}
+
+// TakeExit makes an Event of an exit that was no OOM and no stop: see Killed. It never
+// waits.
+func (k *Kube) TakeExit(e *exits.Exit) {
+	if item, ok := k.killed.plan(e); ok {
+		k.Queue.Add(item.Task.ID, []deliver.Item{item})
+	}
 }
 
 // Run watches the node's pods and works off the queue until ctx ends. Queue.Start

@@ -63,13 +63,14 @@ type Reporter struct {
 	// of a lane looked like when they were last seen. Both are safe for concurrent
 	// use, and what they hold is used by one worker at a time.
 	rates, events *lru.Cache
+	reason        string // of the Events
 }
 
 var _ deliver.Action = (*Reporter)(nil)
 
 // NewReporter returns a Reporter.
 func NewReporter(c Common) *Reporter {
-	return &Reporter{Common: c, rates: lru.New(maxRemembered), events: lru.New(maxRemembered)}
+	return &Reporter{Common: c, rates: lru.New(maxRemembered), events: lru.New(maxRemembered), reason: Reason}
 }
 
 // Name returns "report".
@@ -136,6 +137,16 @@ func boot(id string) string {
 
 // Do creates the lane's Event, or has it count further OOM events.
 func (r *Reporter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task) error {
+	if err := r.do(ctx, lane, tasks); err != nil {
+		return err
+	}
+	for _, task := range tasks {
+		r.Counter.ReportDelay(time.Since(task.Time))
+	}
+	return nil
+}
+
+func (r *Reporter) do(ctx context.Context, lane deliver.Lane, tasks []deliver.Task) error {
 	object, err := r.object(lane, tasks)
 	if err != nil {
 		return err
@@ -151,11 +162,5 @@ func (r *Reporter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Ta
 	if wait := r.wait(lane.Target); wait > 0 {
 		return &deliver.WaitError{After: wait}
 	}
-	if err := r.report(ctx, lane, object, tasks); err != nil {
-		return err
-	}
-	for _, task := range tasks {
-		r.Counter.ReportDelay(time.Since(task.Time))
-	}
-	return nil
+	return r.report(ctx, lane, object, tasks)
 }

@@ -20,8 +20,8 @@ type Containers interface {
 	Lookup(ctx context.Context, id string) (ContainerInfo, bool)
 }
 
-// Resolver resolves the cgroups of records to containers and pods. Resolve is for one
-// goroutine; Appeared and Run may be called concurrently with Resolve.
+// Resolver resolves the cgroups of records to containers and pods. Its methods may be
+// called concurrently.
 type Resolver struct {
 	cgroups    Cgroups
 	containers Containers

@@ -45,6 +45,9 @@ type Exits struct {
 	dropped uint64
 	err     error // why the file can't be written, or the spool not be read
 
+	again func(*spool.Exit)
+	found chan spool.Exit
+
 	file *os.File // Run's own; nil where it could not be opened
 	size int64
 }
@@ -57,13 +60,16 @@ type ExitsOptions struct {
 	Warn func(error)
 	// Out, if not nil, gets each exit that no agent has read before. Out must not block.
 	Out func(*spool.Exit)
+	// Again, if not nil, gets at the start of Run each exit of the last minutes: an agent
+	// before this one may have reported it or not. Again must not block.
+	Again func(*spool.Exit)
 }
 
 // OpenExits returns the Exits that an agent before this one has kept.
 func OpenExits(o ExitsOptions) *Exits {
 	s := &Exits{
 		path: filepath.Join(o.Dir, exitsName), tail: spool.Tail{Dir: o.Spool}, warn: o.Warn, out: o.Out,
-		known: map[spool.Key]bool{}, owners: map[string]int{},
+		known: map[spool.Key]bool{}, owners: map[string]int{}, again: o.Again, found: make(chan spool.Exit, maxFound),
 	}
 	list, damaged, err := s.load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -96,6 +102,11 @@ func (s *Exits) Run(ctx context.Context) {
 			_ = s.file.Close() // each write has said what was wrong
 		}
 	}()
+	if s.again != nil {
+		for _, e := range s.since(time.Now().Add(-unreported)) {
+			s.again(&e)
+		}
+	}
 	for {
 		s.read()
 		select {
@@ -107,11 +118,43 @@ func (s *Exits) Run(ctx context.Context) {
 	}
 }
 
-// read takes what is new in the spool.
+// unreported is how long before the start of an agent an exit may be to be reported.
+const unreported = 10 * time.Minute
+
+// since returns the exits that are kept and no older than a time.
+func (s *Exits) since(at time.Time) []spool.Exit {
+	return slices.DeleteFunc(s.All(), func(e spool.Exit) bool { return e.At.Before(at) })
+}
+
+// maxFound bounds the exits that wait for Run.
+const maxFound = 1024
+
+// Found takes an exit that no shim has spooled. It never waits: where there is no room,
+// the exit is left out, and Found returns false.
+func (s *Exits) Found(e spool.Exit) bool {
+	select {
+	case s.found <- e:
+		return true
+	default:
+		return false
+	}
+}
+
+// Has reports whether an exit of the same container run is kept.
+func (s *Exits) Has(e *spool.Exit) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.exits, func(o spool.Exit) bool { return o.SameRun(e) })
+}
+
+// read takes what is new in the spool, and what was found elsewhere.
 func (s *Exits) read() {
 	list, damaged, err := s.tail.Next()
 	if damaged > 0 {
 		err = errors.Join(err, fmt.Errorf("%d lines in the spool of exits are damaged, or of another version", damaged))
+	}
+	for more := len(s.found); more > 0; more-- {
+		list = append(list, <-s.found)
 	}
 	added := s.add(list)
 	if len(added) > 0 {

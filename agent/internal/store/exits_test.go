@@ -52,6 +52,41 @@ func live(t *testing.T, dir, spool string, f func(*life) bool) *life {
 
 func has(n int) func(*life) bool { return func(l *life) bool { return len(l.All()) == n } }
 
+// TestFound: exits that no shim has spooled are kept as the others are, and each new one is
+// reported once; by the next agent again, as far as an exit is of the last minutes.
+func TestFound(t *testing.T) {
+	dir, spool := t.TempDir(), filepath.Join(t.TempDir(), "exits")
+	fresh, old := exitOf("shop", 1), exitOf("shop", 2)
+	fresh.At, fresh.StartTicks = time.Now().Truncate(0), 7
+	for _, again := range []bool{false, true} {
+		var reported, repeated []string
+		l := store.OpenExits(store.ExitsOptions{
+			Dir: dir, Spool: spool, Warn: func(err error) { t.Error(err) },
+			Out:   func(e *exits.Exit) { reported = append(reported, e.ID) },
+			Again: func(e *exits.Exit) { repeated = append(repeated, e.ID) },
+		})
+		require.Equal(t, again, l.Has(&fresh))
+		require.True(t, l.Found(fresh))
+		require.True(t, l.Found(old))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // it reads once more
+		l.Run(ctx)
+		require.Len(t, l.All(), 2)
+		other := fresh
+		other.At = fresh.At.Add(time.Second)
+		require.True(t, l.Has(&other), "whatever the time of the exit")
+		other.StartTicks++
+		require.False(t, l.Has(&other))
+		if again {
+			require.Empty(t, reported)
+			require.Equal(t, []string{fresh.ID}, repeated)
+		} else {
+			require.Equal(t, []string{fresh.ID, old.ID}, reported)
+			require.Empty(t, repeated)
+		}
+	}
+}
+
 // TestExitsOverRestarts: what an agent has read is there for the next one, also when the
 // spool is gone after a reboot, and once.
 func TestExitsOverRestarts(t *testing.T) {
