@@ -97,8 +97,7 @@ type Agent struct {
 // New puts the parts together that the options ask for. An error is of the options:
 // nothing is asked of the node, or of the API server, before Run.
 func New(o Options) (*Agent, error) {
-	err := cgroups.CheckRoots(o.Kubelet.Roots)
-	if err != nil {
+	if err := cgroups.CheckRoots(o.Kubelet.Roots); err != nil {
 		return nil, fmt.Errorf("kubelet's cgroup root: %w", err)
 	}
 	a := &Agent{o: o, history: &web.History{}}
