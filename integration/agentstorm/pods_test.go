@@ -91,8 +91,20 @@ func (s *podSet) in(t *testing.T, namespace string) *podSet {
 	return &of
 }
 
-// add makes a pod, as API server and kubelet do.
+// add makes a pod, as API server and kubelet do with containerd and the cgroupfs driver.
 func (s *podSet) add(ctx context.Context, name string) (testPod, error) {
+	pod, id, err := s.create(ctx, name, "containerd", nil)
+	if err != nil {
+		return testPod{}, err
+	}
+	p := testPod{name: name, uid: string(pod.UID), dir: filepath.Join(s.kubepods, "pod"+string(pod.UID))}
+	p.container = filepath.Join(p.dir, id)
+	return p, errors.Join(oomtest.NewCgroup(s.hierarchy, p.dir, 0), oomtest.NewCgroup(s.hierarchy, p.container, podLimit))
+}
+
+// create makes a pod with a container of a runtime at the API server, and returns the
+// container's ID. change may change the pod first.
+func (s *podSet) create(ctx context.Context, name, runtime string, change func(*corev1.Pod)) (*corev1.Pod, string, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PodSpec{
@@ -102,19 +114,18 @@ func (s *podSet) add(ctx context.Context, name string) (testPod, error) {
 	if s.owner != nil {
 		pod.OwnerReferences = []metav1.OwnerReference{*s.owner}
 	}
+	if change != nil {
+		change(pod)
+	}
 	pod, err := s.api.Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
-		return testPod{}, err
+		return nil, "", err
 	}
 	sum := sha256.Sum256([]byte(pod.UID))
 	id := hex.EncodeToString(sum[:])
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ContainerID: "containerd://" + id, Image: "i", ImageID: "i"}}
-	if _, err := s.api.UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
-		return testPod{}, err
-	}
-	p := testPod{name: name, uid: string(pod.UID), dir: filepath.Join(s.kubepods, "pod"+string(pod.UID))}
-	p.container = filepath.Join(p.dir, id)
-	return p, errors.Join(oomtest.NewCgroup(s.hierarchy, p.dir, 0), oomtest.NewCgroup(s.hierarchy, p.container, podLimit))
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ContainerID: runtime + "://" + id, Image: "i", ImageID: "i"}}
+	pod, err = s.api.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+	return pod, id, err
 }
 
 // remove removes a pod whose processes have ended.
