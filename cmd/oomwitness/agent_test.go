@@ -2,13 +2,11 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -23,36 +21,26 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/oomtest"
-	whycli "github.com/oomwitness/oomwitness/why/cli"
+	"github.com/oomwitness/oomwitness/why/cli/clitest"
 )
-
-// commandEnv has the test binary be the command.
-const commandEnv = "OOMWITNESS_TEST_COMMAND"
 
 // cgroupEnv has the command enter a cgroup first, by its directory.
 const cgroupEnv = "OOMWITNESS_TEST_CGROUP"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(commandEnv) == "" {
-		os.Exit(m.Run())
-	}
-	if dir := os.Getenv(cgroupEnv); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil { // 0 is the writer
-			fmt.Fprintln(os.Stderr, err)
+	clitest.Main(m, func() {
+		if dir := os.Getenv(cgroupEnv); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil { // 0 is the writer
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(2)
+			}
+		}
+		if caps, ok := os.LookupEnv(capsEnv); ok {
+			fmt.Fprintln(os.Stderr, confined(caps)) // it comes back with an error alone
 			os.Exit(2)
 		}
-	}
-	if caps, ok := os.LookupEnv(capsEnv); ok {
-		fmt.Fprintln(os.Stderr, confined(caps)) // it comes back with an error alone
-		os.Exit(2)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(whycli.Status(err))
+		main()
+	})
 }
 
 // agentProcess is the agent in a process of its own.
@@ -74,7 +62,7 @@ func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
 	cmd := exec.CommandContext(t.Context(), self, append([]string{
 		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
 	}, args...)...)
-	cmd.Env = append(append(os.Environ(), commandEnv+"=1"), env...)
+	cmd.Env = append(append(os.Environ(), clitest.AsProgram+"=1"), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID} // as in a pod
 	out, err := cmd.StderrPipe()
 	require.NoError(t, err)

@@ -16,26 +16,14 @@ import (
 	"github.com/oomwitness/oomwitness/why/text"
 )
 
-// MarkUsage has what cobra finds wrong with a command line end with why.StatusUsage.
-func MarkUsage(root *cobra.Command) {
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return why.Usage(err) })
-	for _, cmd := range root.Commands() {
-		if args := cmd.Args; args != nil {
-			cmd.Args = func(cmd *cobra.Command, list []string) error { return why.Usage(args(cmd, list)) }
-		}
-		MarkUsage(cmd)
-	}
-}
-
-// Status returns the exit status for an error. The errors of cobra that name an unknown
-// command have no type. Those of flags' values begin with the flag, or with what
-// --runtime-name names.
+// Status returns the exit status for an error. The errors of flags' values have no type:
+// their texts begin with the flag, or with what --runtime-name names.
 func Status(err error) int {
 	if err == nil {
 		return 0
 	}
 	said := err.Error()
-	for _, usage := range []string{"unknown command ", "--", "runtime name "} {
+	for _, usage := range []string{"--", "runtime name "} {
 		if strings.HasPrefix(said, usage) {
 			return why.StatusUsage
 		}
@@ -43,11 +31,17 @@ func Status(err error) int {
 	return why.StatusOf(err)
 }
 
-// Print writes an error, unless the output has said all.
+// Print writes an error, unless the output has said all. All that is wrong with a command
+// line is one line.
 func Print(w io.Writer, program string, err error) {
-	if err != nil && err.Error() != "" {
-		fmt.Fprintf(w, "%s: %v\n", program, err)
+	if err == nil || err.Error() == "" {
+		return
 	}
+	said := err.Error()
+	if Status(err) == why.StatusUsage {
+		said = strings.ReplaceAll(said, "\n", "; ")
+	}
+	fmt.Fprintf(w, "%s: %s\n", program, said)
 }
 
 // Columns returns how wide the terminal is that an output goes to, or the default.

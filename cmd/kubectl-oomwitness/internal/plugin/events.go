@@ -39,7 +39,7 @@ kubelet's Events on nodes. The API server keeps an Event for an hour, unless the
 is set up otherwise. -w goes on with new Events until Ctrl-C.`,
 		Example: `  kubectl oomwitness events -A
   kubectl oomwitness events -n shop -w`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
 	cmd.Flags().BoolVarP(&c.watch, "watch", "w", false, "go on with Events as they come")

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli"
 	"github.com/oomwitness/oomwitness/why/text"
 )
 
@@ -44,7 +46,7 @@ agent is ready, and if not why.
 Exit status: 0 if all nodes are ready, 4 if an agent is missing or not ready.`,
 		Example: `  kubectl oomwitness nodes
   kubectl oomwitness nodes -o json | jq '.[] | select(.ready | not)'`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
 	o.addOutput(cmd, false)
@@ -71,6 +73,27 @@ func (c *nodesCommand) run(ctx context.Context) error {
 		return &why.Exit{Status: why.StatusNoAgent}
 	}
 	return nil
+}
+
+// nodeNote says that a node is not ready or gone, which explains an agent that does not
+// answer; "" if the node is ready, or nobody knows.
+func (o *options) nodeNote(ctx context.Context, name string) string {
+	if name == "" {
+		return ""
+	}
+	nodes, err := o.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+	switch {
+	case err != nil:
+		return ""
+	case len(nodes.Items) == 0:
+		return fmt.Sprintf("node %s is not in the cluster any more", name)
+	}
+	for _, c := range nodes.Items[0].Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+			return fmt.Sprintf("node %s is not ready since %s: %s", name, c.LastTransitionTime.UTC().Format("2006-01-02 15:04:05 MST"), c.Message)
+		}
+	}
+	return ""
 }
 
 // statesOf puts nodes and answers together. An agent that answers goes before one that

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +18,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/cli"
@@ -59,12 +63,13 @@ Exit status of all commands:
   1  a failure
   2  a wrong command line
   3  no such pod, container or run
-  4  no agent answered
+  4  no agent answered, or an agent is missing or not ready
   5  why: the container was OOM-killed`,
 		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
   kubectl oomwitness top -A --since 24h
   kubectl oomwitness events -A -w
-  kubectl oomwitness nodes`,
+  kubectl oomwitness nodes
+  source <(kubectl oomwitness completion bash)`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl oomwitness"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -75,7 +80,7 @@ Exit status of all commands:
 	o.config.AddFlags(flags)
 	flags.StringVar(&o.agentSelector, "agent-selector", defaultSelector, "labels of the agents' pods")
 	flags.StringVar(&o.agentNamespace, "agent-namespace", "", "namespace of the agents' pods (default: all)")
-	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o))
+	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o), newVersion(o))
 	cli.MarkUsage(root)
 	return root
 }
@@ -91,6 +96,14 @@ func (o *options) addOutput(cmd *cobra.Command, namespaces bool) {
 
 // complete checks the flags of all commands, and makes the client.
 func (o *options) complete() error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	return o.connect()
+}
+
+// check returns what is wrong with the flags of all commands.
+func (o *options) check() error {
 	errs := []error{cli.OneOf("output", o.output, formats...)}
 	if selector, err := labels.Parse(o.agentSelector); err != nil || selector.Empty() {
 		errs = append(errs, fmt.Errorf("--agent-selector %q: allowed is a selector of labels, such as %s", o.agentSelector, defaultSelector))
@@ -103,10 +116,38 @@ func (o *options) complete() error {
 	if o.allNamespaces && *o.config.Namespace != "" {
 		errs = append(errs, fmt.Errorf("--all-namespaces with --namespace %q: allowed is one of them", *o.config.Namespace))
 	}
-	if err := why.Usage(errors.Join(errs...)); err != nil {
-		return err
+	return why.Usage(errors.Join(append(errs, o.checkConfig()...)...))
+}
+
+// checkConfig returns what is wrong with the flags that name the API server.
+func (o *options) checkConfig() (errs []error) {
+	if file := *o.config.KubeConfig; file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return []error{fmt.Errorf("--kubeconfig %q: %w", file, errors.Unwrap(err))}
+		}
 	}
-	return o.connect()
+	if timeout := *o.config.Timeout; timeout != "" {
+		if _, err := clientcmd.ParseTimeout(timeout); err != nil {
+			errs = append(errs, fmt.Errorf("--request-timeout %q: allowed is a duration, such as 10s or 2m, and 0 for none", timeout))
+		}
+	}
+	config, err := o.config.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return errs // connect says so
+	}
+	return append(errs, oneOfConfig("context", *o.config.Context, config.Contexts), oneOfConfig("cluster", *o.config.ClusterName, config.Clusters),
+		oneOfConfig("user", *o.config.AuthInfoName, config.AuthInfos))
+}
+
+// oneOfConfig returns an error if a flag names what the kubeconfig does not have.
+func oneOfConfig[T any](flag, name string, known map[string]T) error {
+	switch {
+	case name == "":
+		return nil
+	case len(known) == 0:
+		return fmt.Errorf("--%s %q: the kubeconfig has none", flag, name)
+	}
+	return cli.OneOf(flag, name, slices.Sorted(maps.Keys(known))...)
 }
 
 // Limits of the requests to the API server: one command asks each node's agent.
@@ -130,14 +171,6 @@ func (o *options) connect() error {
 	}
 	o.namespace, _, err = o.config.ToRawKubeConfigLoader().Namespace()
 	return err
-}
-
-// noArgs is cobra.NoArgs with the value and what is allowed in its error.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%s %q: allowed are no arguments", cmd.Name(), args[0])
-	}
-	return nil
 }
 
 // background is the context of completion, which has none.

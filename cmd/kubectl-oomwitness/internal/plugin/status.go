@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,29 +32,37 @@ func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
 				d.Runs = append(d.Runs, runOf(d, pod, &status, ended))
 			}
 		}
-		if running := status.State.Running; running != nil && !hasRun(d, status.Name) {
+		id := idOf(status.ContainerID)
+		if running := status.State.Running; running != nil && !slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.Running }) {
 			d.Runs = append(d.Runs, why.Run{
 				Pod:       &why.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)},
-				Container: why.Container{ID: idOf(status.ContainerID), Name: status.Name, Image: status.Image}, Running: true,
+				Container: why.Container{ID: id, Name: status.Name, Image: status.Image}, Running: true,
 			})
 		}
 	}
-	slices.SortStableFunc(d.Runs, func(a, b why.Run) int { return endOf(b).Compare(endOf(a)) })
+	why.Sort(d.Runs)
+	older := 0
 	for i := range d.Runs {
+		if !isOf(&d.Runs[i], pod) {
+			older++
+			d.Runs[i].Lacks("request_bytes", "the pod of this run was deleted")
+			continue
+		}
 		addSpec(&d.Runs[i], pod)
+	}
+	if older > 0 {
+		d.Notes = append(d.Notes, fmt.Sprintf("%d of the runs are of an earlier pod with the same name: -o json has the UID of each pod", older))
 	}
 }
 
-// endOf returns when a run ended, the zero time for one whose end is not known.
-func endOf(r why.Run) time.Time {
-	switch {
-	case r.EndedAt != nil:
-		return *r.EndedAt
-	case r.OOM != nil:
-		return r.OOM.Time
-	default:
-		return time.Time{}
-	}
+// configHash is the annotation with the UID that kubelet gives to the containers of a
+// static pod: the API server's pod has another UID.
+const configHash = "kubernetes.io/config.hash"
+
+// isOf reports whether a run is the pod's, and not that of an earlier pod with the same
+// name. A run whose pod has no UID counts as the pod's.
+func isOf(r *why.Run, pod *corev1.Pod) bool {
+	return r.Pod == nil || r.Pod.UID == "" || r.Pod.UID == string(pod.UID) || r.Pod.UID == pod.Annotations[configHash]
 }
 
 // idOf returns a container's ID without the name of its runtime.
@@ -70,10 +77,6 @@ func idOf(id string) string {
 // its OOM event alone is replaced.
 func knows(d *why.Document, id string) bool {
 	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.Status != nil })
-}
-
-func hasRun(d *why.Document, container string) bool {
-	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.Name == container })
 }
 
 // runOf returns the run of a container that the agent does not know, or knows by its OOM
@@ -94,6 +97,7 @@ func runOf(d *why.Document, pod *corev1.Pod, status *corev1.ContainerStatus, end
 	case oomKilled:
 		r.Verdict = &why.Verdict{Ended: why.EndedOOM, InitVictim: "unknown", Evidence: "status of the pod"}
 		r.Lacks("oom_event", unasked)
+		r.Lacks("cause", unasked)
 	default:
 		r.Lacks("verdict", fmt.Sprintf("the status of the pod says %q, which does not say who ended the container; an agent and the shim know", text.Clean(ended.Reason)))
 	}

@@ -56,7 +56,7 @@ An agent keeps the last 1,000 ends and 1,000 OOM events of its node. If they do 
 reach back to --since, a note says so.`,
 		Example: `  kubectl oomwitness top -A
   kubectl oomwitness top -n shop --since 6h -o wide`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
 	cmd.Flags().DurationVar(&c.since, "since", 24*time.Hour, "how long ago to begin, such as 90m or 24h")

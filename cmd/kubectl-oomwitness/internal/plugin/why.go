@@ -110,6 +110,9 @@ func (c *whyCommand) document(ctx context.Context, pod *corev1.Pod) (d *why.Docu
 	c.addStatus(d, pod)
 	d.Notes = append(d.Notes, fmt.Sprintf("the agent on node %s was not asked or did not answer: %v. "+
 		"What is shown is the status of the pod and its Events alone.", pod.Spec.NodeName, err))
+	if note := c.nodeNote(ctx, pod.Spec.NodeName); note != "" {
+		d.Notes = append(d.Notes, note)
+	}
 	c.addEvents(ctx, d, pod)
 	return d, false
 }

@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	whycli "github.com/oomwitness/oomwitness/why/cli"
+)
 
 func newAgent() *cobra.Command {
 	var f agentFlags
@@ -44,7 +48,7 @@ The agent needs an oom_score_adj near -1000, and a memory limit of its cgroup ab
 		Example: `  oomwitness agent
   oomwitness agent --log-format json --metrics-address '' --kubernetes=false
   oomwitness agent --victim-label example.com/oom=true --mark-causes node --dry-run`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
 	}
 	f.add(cmd.Flags())

@@ -94,7 +94,12 @@ func (f *agentFlags) check() error {
 	if _, err := f.level(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.kubelet.check(),
+	for flag, value := range map[string]string{"metrics-address": f.metricsAddress, "health-address": f.healthAddress} {
+		if value != "" && value != auto {
+			errs = append(errs, hostPort(flag, value, metricsOnNode))
+		}
+	}
+	errs = append(errs, f.kubelet.check(), checkKubeconfig(f.kubeconfig),
 		whycli.OneOf("log-format", f.logFormat, auto, "json", "text"),
 		whycli.OneOf("kubernetes", f.kubernetes, auto, "true", "false"))
 	for _, cause := range f.markCauses {

@@ -18,6 +18,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/shim/config"
 	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newCheck(k kernel) *cobra.Command {
@@ -45,7 +46,7 @@ tree, such as the host's tree as mounted in a container.`,
 		Example: `  oomwitness check
   oomwitness check -o json | jq '.findings[] | select(.status != "ok")'
   oomwitness check --root /host`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runCheck(cmd, checker, output)
 		},

@@ -11,6 +11,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newCluster() *cobra.Command {
@@ -47,7 +48,7 @@ Of Kubernetes remove needs "list" on pods, nodes and runtimeclasses, "get" and "
 the DaemonSet, and for --drain "create" on pods/eviction.`,
 		Example: `  oomwitness cluster remove --namespace oomwitness
   oomwitness cluster remove --namespace oomwitness --drain --timeout 30m`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.Namespace == "" || r.DaemonSet == "" {
 				return errors.New("--namespace and --daemonset: have to name the chart's DaemonSet")

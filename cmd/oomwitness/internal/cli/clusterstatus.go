@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newClusterStatus() *cobra.Command {
@@ -35,7 +36,7 @@ With -o json one object for each node, in a list, whose fields stay:
 Of Kubernetes it needs "get" on the DaemonSet, and "list" on pods of its namespace
 and on nodes.`,
 		Example: `  oomwitness cluster status --kubeconfig ~/.kube/config`,
-		Args:    cobra.NoArgs,
+		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/why"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newInstall() *cobra.Command {
@@ -22,7 +23,7 @@ func newInstall() *cobra.Command {
 		Short:   "Put the shim and its containerd registration in place",
 		Long:    installHelp,
 		Example: installExample,
-		Args:    cobra.NoArgs,
+		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := why.Usage(checkInstall(cmd, o)); err != nil {
 				return err
@@ -56,6 +57,9 @@ func newInstall() *cobra.Command {
 
 // checkInstall refuses paths that are not absolute, and flags that need another flag.
 func checkInstall(cmd *cobra.Command, o install.Options) error {
+	if err := errors.Join(criconf.CheckHandler(o.Handler), absolute("root", string(o.Root))); err != nil {
+		return err
+	}
 	for flag, value := range map[string]string{"conf-dir": o.ConfDir, "containerd-config": o.MainConfig, "address": o.Address} {
 		if value != "" {
 			if err := absolute(flag, value); err != nil {
@@ -113,7 +117,7 @@ func newUninstall(k kernel) *cobra.Command {
 		Long:  uninstallHelp,
 		Example: `  oomwitness uninstall --dry-run
   oomwitness uninstall --restart-containerd`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkInstall(cmd, o); err != nil {
 				return err

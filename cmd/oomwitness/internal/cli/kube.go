@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -17,10 +19,24 @@ func (a *access) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
 }
 
+// checkKubeconfig refuses a file that is not there.
+func checkKubeconfig(file string) error {
+	if file == "" {
+		return nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Errorf("--kubeconfig %q: %w", file, errors.Unwrap(err))
+	}
+	return nil
+}
+
 // client reads all that it needs from files now, so that it works below another
 // root as well. Its token is not read again: it is for commands that end.
 func (a *access) client() (*apiserver.Client, error) {
 	load := rest.InClusterConfig
+	if err := checkKubeconfig(a.kubeconfig); err != nil {
+		return nil, err
+	}
 	if a.kubeconfig != "" {
 		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", a.kubeconfig) }
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newLoad(k kernel) *cobra.Command {
@@ -49,7 +50,7 @@ better lists the better tiers, with the reason of each refusal:
    "better": [{"tier": "A", "available": false, "why": "..."}]}`,
 		Example: `  oomwitness load
   oomwitness load --tier A         # or say why not`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLoad(cmd, k, p, tier, output, ownPIDs)
 		},
@@ -180,7 +181,7 @@ on, and verdicts use the cgroups' counters.
 
 A second unload is no error. The shim loads the ledger again at the start of the next pod. To remove the ledger for good, remove the shim first (oomwitness uninstall).`,
 		Example: `  oomwitness unload`,
-		Args:    cobra.NoArgs,
+		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.check(); err != nil {
 				return err

@@ -20,6 +20,7 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/systemd"
 	"github.com/oomwitness/oomwitness/shim/config"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 func newNode(k kernel) *cobra.Command {
@@ -219,7 +220,7 @@ namespace of the host. Of Kubernetes setup needs "patch" on nodes, with --startu
 "get" too, and with --at-once "get" and "update" on the Leases of the turns.`,
 		Example: `  oomwitness node setup --node worker-1
   oomwitness node setup --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.setUp(cmd, k) },
 	}
 	f.add(cmd)
@@ -257,7 +258,7 @@ handler, remove restarts containerd. At the end remove unloads the ledger, unles
 remove has the flags of setup and needs the same rights. A second remove is no error.`,
 		Example: `  oomwitness node remove --node worker-1 --timeout 10m
   oomwitness node remove --host / --node worker-1 --kubeconfig /etc/kubernetes/admin.conf`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := f.node(cmd, k, false)
 			if err != nil {
@@ -277,7 +278,7 @@ func newNodeStay() *cobra.Command {
 		Long: `Do nothing until SIGTERM or SIGINT. The pods of the DaemonSet run stay after setup, because a
 pod of a DaemonSet must go on running. stay has no rights, and removes nothing at its end:
 an upgrade of the chart ends stay as well.`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			<-cmd.Context().Done()
 			return nil

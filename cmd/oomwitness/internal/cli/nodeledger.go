@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // newNodeLedger returns the command that the chart's DaemonSet runs on nodes without the shim.
@@ -29,7 +31,7 @@ Needed are CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE, and
 
 func ledgerAction(name, short string, do func() (string, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: short, Args: cobra.NoArgs,
+		Use: name, Short: short, Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := do()
 			if err != nil {

@@ -5,7 +5,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net"
 	"path"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +33,15 @@ On a new node:
   oomwitness why POD                         show why a container has ended
   oomwitness agent                           report OOM kills to log, metrics and Kubernetes
 
-Pods use the shim through a RuntimeClass with the handler "oomwitness".`,
+Pods use the shim through a RuntimeClass with the handler "oomwitness".
+
+Exit status of all commands:
+
+  0  success
+  1  a failure, such as a check that found something missing
+  2  a wrong command line
+  3  why: nothing is known of such a container
+  5  why: the container was OOM-killed`,
 		Version:       thisBuild().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -50,6 +60,18 @@ func absolute(flags ...string) error {
 		if !path.IsAbs(flags[i+1]) {
 			return fmt.Errorf("--%s %q: has to be an absolute path", flags[i], flags[i+1])
 		}
+	}
+	return nil
+}
+
+// hostPort refuses an address of a flag that is not a host, which may be empty, and a port.
+func hostPort(flag, value, example string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("--%s %q: has to be host:port, such as %s", flag, value, example)
 	}
 	return nil
 }

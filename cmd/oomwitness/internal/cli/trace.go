@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"time"
 
@@ -94,7 +93,7 @@ systemd unit of a removed cgroup, if the agent knows the unit.`,
 
   # Each kill of the pods of one workload, with everything that is known, as it happens
   oomwitness trace --pod 'web-*' -o wide`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTrace(cmd, f) },
 	}
 	flags := cmd.Flags()
@@ -135,9 +134,7 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 		errs = append(errs, absolute("address", f.address))
 	}
 	if f.agent != "" {
-		if _, port, err := net.SplitHostPort(f.agent); err != nil || port == "" {
-			errs = append(errs, fmt.Errorf("--agent %q: has to be host:port, such as %s", f.agent, metricsOnNode))
-		}
+		errs = append(errs, hostPort("agent", f.agent, metricsOnNode))
 	}
 	if f.wide && f.output == "json" {
 		errs = append(errs, fmt.Errorf("--wide with --output %q: allowed is one of them", f.output))

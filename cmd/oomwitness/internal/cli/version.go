@@ -8,6 +8,8 @@ import (
 	// the same go.mod.
 	containerd "github.com/containerd/containerd/v2/version"
 	"github.com/spf13/cobra"
+
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // version and commit are set at link time where the build information lacks them:
@@ -79,7 +81,7 @@ func newVersion() *cobra.Command {
 shim code in this binary. "oomwitness check" shows the version of the node's containerd.`,
 		Example: `  oomwitness version
   oomwitness version -o json`,
-		Args: cobra.NoArgs,
+		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/why/cli/clitest"
+)
+
+// TestHelp: the help text of each command with exit statuses of its own names them.
+func TestHelp(t *testing.T) {
+	for args, want := range map[string][]string{
+		"":        {"\n  2  a wrong command line\n", "\n  3  no such pod, container or run\n", "\n  4  no agent answered", "\n  5  why: the container was OOM-killed\n"},
+		"why":     {"\n  2  a wrong command line\n", "\n  3  no such pod, container or run\n", "\n  4  no agent answered", "\n  5  a container on the page was OOM-killed\n"},
+		"nodes":   {"Exit status: 0 if all nodes are ready, 4 if"},
+		"version": {"Exit status: 0 if all agents answered, 4 if"},
+	} {
+		out, errs, status := clitest.Run(t, append(strings.Fields(args), "--help")...)
+		require.Zero(t, status)
+		require.Empty(t, errs)
+		for _, text := range want {
+			require.Contains(t, out, text)
+		}
+	}
+}
+
+// TestCompletion: each shell has its script, and a flag's values are completed.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "fish", "powershell", "zsh"} {
+		out, _, status := clitest.Run(t, "completion", shell)
+		require.Zero(t, status)
+		require.Contains(t, out, "oomwitness")
+	}
+	out, _, status := clitest.Run(t, "__complete", "why", "a", "-o", "")
+	require.Zero(t, status)
+	require.Equal(t, "text\nwide\njson\nyaml\n:4\n", out)
+	out, _, _ = clitest.Run(t, "__complete", "")
+	for _, command := range []string{"events", "nodes", "top", "version", "why"} {
+		require.Contains(t, out, command+"\t")
+	}
+}
+
+// TestVersion: the plugin says its own version without a cluster.
+func TestVersion(t *testing.T) {
+	out, _, status := clitest.Run(t, "version", "--client", "-o", "json")
+	require.Zero(t, status)
+	require.JSONEq(t, `{"plugin": "(devel)"}`, out)
+	out, _, status = clitest.Run(t, "version", "--client")
+	require.Zero(t, status)
+	require.Regexp(t, `(?m)^plugin +\(devel\)`, out)
+}

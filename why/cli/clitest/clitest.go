@@ -1,0 +1,71 @@
+// Package clitest runs a command of the project as the program that it is, in the tests
+// of its package main.
+package clitest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/why"
+)
+
+// AsProgram is the variable of the environment that has a test's binary be the program.
+const AsProgram = "OOMWITNESS_TEST_AS_PROGRAM"
+
+// patience bounds a program: one that is not refused may go on for ever.
+const patience = time.Minute
+
+// Main is for TestMain: it runs the tests, or main where Run has started the binary.
+func Main(m *testing.M, main func()) {
+	if os.Getenv(AsProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// Run runs the program, and returns its output and exit status.
+func Run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), AsProgram+"=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// Refused asserts for each row, a part of an error and then a wrong command line: there is
+// no output, one line of error with that part, and the exit status of wrong command lines.
+func Refused(t *testing.T, program string, rows [][]string) {
+	t.Helper()
+	for _, row := range rows {
+		want, args := row[0], row[1:]
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			out, errs, status := Run(t, args...)
+			require.Equal(t, why.StatusUsage, status, errs)
+			require.Empty(t, out)
+			require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+			require.True(t, strings.HasPrefix(errs, program+": "), errs)
+			require.Contains(t, errs, want)
+			for _, word := range []string{"strconv", "parsing", "<nil>", "%!"} {
+				require.NotContains(t, errs, word)
+			}
+		})
+	}
+}
