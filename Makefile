@@ -387,13 +387,14 @@ kube-both: payload ## Run the tests of kube and of kube-agent in one VM, which s
 .PHONY: kube-chart
 kube-chart: FLAVOUR = kube
 kube-chart: ARCHES = $(shell $(GO) env GOARCH)
-kube-chart: $(NODE) $(HELM) image ## Test the Helm chart on a real cluster: install, use, upgrade, a refused uninstall, uninstall
+kube-chart: $(NODE) $(HELM) build image ## Test the Helm chart on a real cluster: install, use, upgrade, a refused uninstall, uninstall
 	@$(call say,the Helm chart on a cluster: $(DRIVER))
 	@mkdir -p $(PAYLOAD)/tests
 	cd integration && CGO_ENABLED=0 $(GO) test -c -o ../$(PAYLOAD)/tests/chart.test ./chart
 	$(NODE) run --flavour kube --timeout $(KUBE_TIME) --append '$(strip node.driver=$(DRIVER) $(APPEND))' \
 	  --file $(PAYLOAD)/tests/chart.test=tests/chart.test --file $(HELM)=bin/helm \
 	  --file $(CACHE)/image/oomwitness.tar=.cache/image/oomwitness.tar --file runtime-class=runtime-class --file docs=docs \
+	  --file bin/kubectl-oomwitness=bin/kubectl-oomwitness --file README.md=README.md \
 	  -- /opt/oomwitness/tests/chart.test -test.v -test.timeout 0 -test.run '$(SCENARIO)'
 DRIVER    ?= systemd
 

@@ -150,6 +150,15 @@ esac
 // images imports what the pods need, as an operator without a registry does.
 func images(t *testing.T) {
 	t.Helper()
+	withoutRegistry(t)
+	_, err := typed(t, importImage)
+	require.NoError(t, err)
+}
+
+// withoutRegistry gives the cluster a network for pods, and the images that the examples
+// would get from a registry.
+func withoutRegistry(t *testing.T) {
+	t.Helper()
 	if os.Getenv("KUBECONFIG") == "" {
 		t.Skip("needs the cluster of the node's guest, and KUBECONFIG: make kube-chart")
 	}
@@ -158,8 +167,6 @@ func images(t *testing.T) {
 	for _, plugin := range []string{"none", "loopback"} {
 		require.NoError(t, os.WriteFile("/opt/cni/bin/"+plugin, []byte(cni), 0o755))
 	}
-	_, err := typed(t, importImage)
-	require.NoError(t, err)
 	shell, err := os.ReadFile(busybox)
 	require.NoError(t, err)
 	img := cri.Image{Programs: map[string][]byte{}, Entrypoint: []string{"sh"}, Folders: []string{"bin", "dev", "etc", "proc", "sys", "tmp"}}

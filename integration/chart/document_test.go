@@ -76,7 +76,3 @@ func TestDocumentedPod(t *testing.T) {
 	require.Equal(t, "apiVersion"+object, shown[0])
 }
 
-// TestReadme: what the README says to type on a cluster is what the tests here type.
-func TestReadme(t *testing.T) {
-	require.Equal(t, []string{importImage, installChart, applyHog, reasonOfHog}, commands(t, "../README.md", "$ ", "# "))
-}

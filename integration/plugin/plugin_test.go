@@ -22,6 +22,14 @@ import (
 	"github.com/oomwitness/oomwitness/why"
 )
 
+func killed() oom.Verdict {
+	return oom.Verdict{
+		OOMKilled: true, Ended: oom.EndedOOM, Cause: oom.CauseContainer, Init: oom.Yes, Kills: 1, Rule: oom.RuleInitVictim, Evidence: "ledger", Tier: "A",
+		Victims: []oom.Victim{{Seq: 1, At: time.Now(), PID: 4711, Comm: "python3", Lineage: oom.LineageInit, Cause: oom.CauseContainer, Anon: 60 << 20}},
+		Memory:  &oom.Memory{Usage: 64 << 20, Limit: 64 << 20, Anon: 60 << 20, Kernel: 4 << 20, Candidates: []oom.Candidate{{PID: 4711, Comm: "python3", RSS: 60 << 20}}},
+	}
+}
+
 // TestPlugin takes a pod through its life: the agent there, the pod deleted, the agent gone.
 func TestPlugin(t *testing.T) {
 	b := newBench(t)

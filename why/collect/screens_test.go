@@ -5,7 +5,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +14,22 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/collect"
-	"github.com/oomwitness/oomwitness/why/text"
+	"github.com/oomwitness/oomwitness/why/collect/collecttest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 // state is what has become of a container since it ended.
 type state struct {
-	sources func(e ending) collect.Sources
+	sources func(e collecttest.Ending) collect.Sources
 	// shown is a line that the page of every ending has.
 	shown string
 }
 
 const newID = "fresh"
+
+// ended is when the containers ended.
+var ended = now.Add(-time.Minute)
 
 var webPod = &why.Pod{Namespace: "shop", Name: "web-7d4b9c-x2x8v", UID: "u"}
 
@@ -35,21 +37,23 @@ var webPod = &why.Pod{Namespace: "shop", Name: "web-7d4b9c-x2x8v", UID: "u"}
 var again = []collect.Running{{Ref: collect.Ref{ID: newID, Name: "app", Pod: webPod}, PID: 5000}}
 
 var states = map[string]state{
-	"gone": {func(e ending) collect.Sources { return collect.Sources{Exits: []exits.Exit{e.exit("a0")}} }, ""},
-	"alive again": {func(e ending) collect.Sources {
-		return collect.Sources{Exits: []exits.Exit{e.exit("a0")}, Running: again}
+	"gone": {func(e collecttest.Ending) collect.Sources {
+		return collect.Sources{Exits: []exits.Exit{e.Exit("a0", collecttest.Pod, ended)}}
+	}, ""},
+	"alive again": {func(e collecttest.Ending) collect.Sources {
+		return collect.Sources{Exits: []exits.Exit{e.Exit("a0", collecttest.Pod, ended)}, Running: again}
 	}, "  now          the container runs again\n"},
-	"restarted five times": {func(e ending) collect.Sources {
+	"restarted five times": {func(e collecttest.Ending) collect.Sources {
 		s := collect.Sources{Running: again}
 		for i, id := range []string{"a5", "a4", "a3", "a2", "a1", "a0"} {
-			x := e.exit(id)
+			x := e.Exit(id, collecttest.Pod, ended)
 			x.At = x.At.Add(-time.Duration(5-i) * time.Hour)
 			s.Exits = append(s.Exits, x)
 		}
 		return s
 	}, "  last 24 h    6 runs of this container ended, "},
-	"without a ledger since": {func(e ending) collect.Sources {
-		return collect.Sources{Exits: []exits.Exit{e.exit("a0")}, NoEvents: "no ledger is loaded (oomwitness load)"}
+	"without a ledger since": {func(e collecttest.Ending) collect.Sources {
+		return collect.Sources{Exits: []exits.Exit{e.Exit("a0", collecttest.Pod, ended)}, NoEvents: "no ledger is loaded (oomwitness load)"}
 	}, ""},
 }
 
@@ -64,53 +68,19 @@ func page(t *testing.T, d *why.Document, o why.Options) string {
 // TestVerdicts: for each verdict, whatever has become of the container since, the page says
 // what ended the run, and each fact is there or has its "not known, because".
 func TestVerdicts(t *testing.T) {
-	for name, e := range endings {
+	for name, e := range collecttest.Endings {
 		for what, state := range states {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				s := state.sources(e)
 				s.Detail = "the ledger's records of victims have no such detail, and the verdict has none"
-				require.Equal(t, e.rule, s.Exits[0].Verdict.Rule)
+				require.Equal(t, e.Rule, s.Exits[0].Verdict.Rule)
 				d := build(collect.Query{Any: webPod.Name}, s)
 				out := page(t, &d, why.Options{})
-				require.Regexp(t, `^shop/web-7d4b9c-x2x8v/app: `+e.says+", 60s ago\n", out)
+				require.Regexp(t, `^shop/web-7d4b9c-x2x8v/app: `+e.Says+", 60s ago\n", out)
 				require.Contains(t, out, state.shown)
-				require.Equal(t, e.says == oomKilledText, d.OOMKilled(false))
-				e.complete(t, out)
+				require.Equal(t, e.Says == collecttest.OOMKilled, d.OOMKilled(false))
+				e.Complete(t, out)
 			})
-		}
-	}
-}
-
-// complete asserts the lines of a page, and that none of them is odd.
-func (e ending) complete(t *testing.T, out string) {
-	t.Helper()
-	labels := []string{"ended by", "exit status", "ended at", "memory", "last 24 h"}
-	switch e.says {
-	case oomKilledText:
-		labels = append(labels, "victim", "what to do")
-		if !strings.Contains(out, "victim       not known, because ") {
-			labels = append(labels, "filled by", "largest")
-		}
-	case stoppedText:
-		labels = append(labels, "asked for", "what to do")
-	case signalText:
-		labels = append(labels, "sent by", "what to do")
-	}
-	for _, label := range labels {
-		require.Regexp(t, `(?m)^  `+label+` +\S`, out)
-	}
-	flat := strings.ReplaceAll(out, "\n               ", " ")
-	for _, fact := range []string{"limit", "request", "peak"} {
-		require.Regexp(t, `(?m)^  memory .*`+fact+` (\d|not known, because )`, flat)
-	}
-	for line := range strings.Lines(out) {
-		require.LessOrEqual(t, text.Cells(strings.TrimSuffix(line, "\n")), text.DefaultColumns, line)
-	}
-	require.NotRegexp(t, regexp.MustCompile(`pid 0\b|\(\)|<nil>|%!|because $`), out)
-	_, flat, _ = strings.Cut(flat, "\n") // without the headline
-	for line := range strings.Lines(flat) {
-		if strings.Contains(line, "not known") && !strings.HasPrefix(line, "  earlier runs") {
-			require.Contains(t, line, "because ", "an unknown fact has its reason")
 		}
 	}
 }
@@ -118,7 +88,7 @@ func (e ending) complete(t *testing.T, out string) {
 // TestScreens compares the page of each ending with its file. A page fits a terminal of 24
 // lines.
 func TestScreens(t *testing.T) {
-	for name, e := range endings {
+	for name, e := range collecttest.Endings {
 		t.Run(name, func(t *testing.T) {
 			d := build(collect.Query{}, states["gone"].sources(e))
 			out := page(t, &d, why.Options{})
@@ -138,7 +108,7 @@ func TestScreens(t *testing.T) {
 // TestRunning: the page of a container that runs has the last run that ended, and
 // --previous the same. An OOM kill that the container survives is there.
 func TestRunning(t *testing.T) {
-	s := states["alive again"].sources(endings["init"])
+	s := states["alive again"].sources(collecttest.Endings["init"])
 	d := build(collect.Query{}, s)
 	require.Contains(t, page(t, &d, why.Options{}), "now          the container runs again\n")
 	require.NotContains(t, page(t, &d, why.Options{Previous: true}), "runs again")

@@ -23,10 +23,7 @@ const (
 // addStatus adds what the status of a pod says: ends that the agent does not know, restarts,
 // requests and limits.
 func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
-		if c.container != "" && status.Name != c.container {
-			continue
-		}
+	for _, status := range c.statuses(pod) {
 		for _, ended := range []*corev1.ContainerStateTerminated{status.LastTerminationState.Terminated, status.State.Terminated} {
 			if ended != nil && !knows(d, idOf(ended.ContainerID)) {
 				d.Runs = append(d.Runs, runOf(d, pod, &status, ended))
@@ -53,6 +50,12 @@ func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
 	if older > 0 {
 		d.Notes = append(d.Notes, fmt.Sprintf("%d of the runs are of an earlier pod with the same name: -o json has the UID of each pod", older))
 	}
+}
+
+// statuses returns the statuses of the containers that are asked for.
+func (c *whyCommand) statuses(pod *corev1.Pod) []corev1.ContainerStatus {
+	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
+	return slices.DeleteFunc(all, func(s corev1.ContainerStatus) bool { return c.container != "" && s.Name != c.container })
 }
 
 // configHash is the annotation with the UID that kubelet gives to the containers of a

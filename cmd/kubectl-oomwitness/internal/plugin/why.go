@@ -101,7 +101,7 @@ func (c *whyCommand) run(ctx context.Context) error {
 // document returns what the agent knows of a pod, with the pod's status; the status and
 // the Events alone where no agent answers.
 func (c *whyCommand) document(ctx context.Context, pod *corev1.Pod) (d *why.Document, answered bool) {
-	d, err := c.fromAgent(ctx, pod.Spec.NodeName)
+	d, err := c.settled(ctx, pod)
 	if err == nil {
 		c.addStatus(d, pod)
 		return d, true
@@ -115,6 +115,43 @@ func (c *whyCommand) document(ctx context.Context, pod *corev1.Pod) (d *why.Docu
 	}
 	c.addEvents(ctx, d, pod)
 	return d, false
+}
+
+// The agent reads the exits of its node each second: a run that has just ended is asked
+// for again.
+const (
+	justEnded = 10 * time.Second
+	askAgain  = time.Second
+	mostAsks  = 4
+)
+
+// settled asks the agent on the node of a pod, until the agent knows the runs that have just
+// ended.
+func (c *whyCommand) settled(ctx context.Context, pod *corev1.Pod) (d *why.Document, err error) {
+	for range mostAsks {
+		if d, err = c.fromAgent(ctx, pod.Spec.NodeName); err != nil || !c.lacksNewest(d, pod) {
+			return d, err
+		}
+		select {
+		case <-ctx.Done():
+			return d, nil
+		case <-time.After(askAgain):
+		}
+	}
+	return d, nil
+}
+
+// lacksNewest reports whether a run has just ended, by the pod's status, that the document
+// does not have.
+func (c *whyCommand) lacksNewest(d *why.Document, pod *corev1.Pod) bool {
+	return slices.ContainsFunc(c.statuses(pod), func(s corev1.ContainerStatus) bool {
+		for _, ended := range []*corev1.ContainerStateTerminated{s.LastTerminationState.Terminated, s.State.Terminated} {
+			if ended != nil && time.Since(ended.FinishedAt.Time) < justEnded && !knows(d, idOf(ended.ContainerID)) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // fromAgent asks the agent on a node.

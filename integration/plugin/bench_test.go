@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -37,6 +36,12 @@ type bench struct {
 	*controlplane.Plane
 	plugin, pod string
 	agent       *corev1.Pod
+
+	// The agent's process, with its program, address, spool and state.
+	process            *exec.Cmd
+	program, ip        string
+	port               int
+	spoolDir, stateDir string
 }
 
 // build builds one of the project's commands.
@@ -66,19 +71,19 @@ func address(t *testing.T) string {
 	return ""
 }
 
-// startAgent starts the real agent, and returns its port.
-func startAgent(t *testing.T, ip string) int {
+// start starts the real agent on the bench's port, or on a free one. The agent's spool of
+// exits is the bench's: other tests of this machine write to the node's.
+func (b *bench) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), build(t, "oomwitness"), "agent", "--kubernetes=false", "--node-name", nodeName, "--address", "",
-		"--state-dir", t.TempDir(), "--metrics-address", net.JoinHostPort(ip, "0"), "--log-format", "json")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log, err := cmd.StderrPipe()
+	const inOwnMounts = `mkdir -p "$2" && mount --bind "$1" "$2" && shift 2 && exec "$@"`
+	b.process = exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", inOwnMounts, "sh", b.spoolDir, exits.DefaultDir,
+		b.program, "agent", "--kubernetes=false", "--node-name", nodeName, "--address", "", "--state-dir", b.stateDir,
+		"--metrics-address", net.JoinHostPort(b.ip, strconv.Itoa(b.port)), "--log-format", "json")
+	b.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := b.process.StderrPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	require.NoError(t, b.process.Start())
+	t.Cleanup(func() { b.kill() })
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
 		var line struct{ Address, Msg string }
@@ -89,13 +94,18 @@ func startAgent(t *testing.T, ip string) int {
 			}()
 			_, port, err := net.SplitHostPort(line.Address)
 			require.NoError(t, err)
-			n, err := strconv.Atoi(port)
+			b.port, err = strconv.Atoi(port)
 			require.NoError(t, err)
-			return n
+			return
 		}
 	}
 	t.Fatal("the agent has ended")
-	return 0
+}
+
+// kill ends the agent by SIGKILL.
+func (b *bench) kill() {
+	_ = b.process.Process.Kill()
+	_ = b.process.Wait()
 }
 
 func newBench(t *testing.T) *bench {
@@ -103,9 +113,11 @@ func newBench(t *testing.T) *bench {
 		t.Skip("needs root: the spool of exits is root's")
 	}
 	ip := address(t)
-	b := &bench{Plane: controlplane.Start(t), plugin: build(t, "kubectl-oomwitness")}
-	b.pod = fmt.Sprintf("web-7d4b9c-%05d", os.Getpid()%100000)
-	port := startAgent(t, ip)
+	b := &bench{
+		Plane: controlplane.Start(t), plugin: build(t, "kubectl-oomwitness"), pod: "web-7d4b9c-20962",
+		program: build(t, "oomwitness"), ip: ip, spoolDir: t.TempDir(), stateDir: t.TempDir(),
+	}
+	b.start(t)
 	ctx := t.Context()
 	_, err := b.Client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -118,7 +130,7 @@ func newBench(t *testing.T) *bench {
 			"app.kubernetes.io/name": "oomwitness", "app.kubernetes.io/component": "agent",
 		}},
 		Spec: corev1.PodSpec{NodeName: nodeName, Containers: []corev1.Container{{
-			Name: "agent", Image: "registry.invalid/oomwitness:1", Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: int32(port)}},
+			Name: "agent", Image: "registry.invalid/oomwitness:1", Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: int32(b.port)}},
 		}}},
 	}
 	b.agent, err = b.Client.CoreV1().Pods("oomwitness").Create(ctx, agent, metav1.CreateOptions{})
@@ -166,17 +178,9 @@ func (b *bench) makePod(t *testing.T, name string, ended corev1.ContainerStateTe
 // spool adds an exit of a pod to the node's spool, as its shim does.
 func (b *bench) spool(t *testing.T, pod, id string, ago time.Duration, v oom.Verdict) {
 	t.Helper()
-	require.NoError(t, exits.Append(exits.DefaultDir, exits.Exit{
+	require.NoError(t, exits.Append(b.spoolDir, exits.Exit{
 		ID: id, Namespace: "k8s.io", Boot: "b", Pid: 4711, At: time.Now().Add(-ago), Status: 137, Reported: 137, Verdict: v,
 		Pod:    &exits.Pod{Namespace: "shop", Name: pod, UID: "u", Container: "app", Image: "registry.invalid/web:1"},
 		Memory: &exits.Memory{Usage: new(uint64(1)), Peak: new(uint64(64 << 20)), Limit: new(uint64(64 << 20))},
 	}))
-}
-
-func killed() oom.Verdict {
-	return oom.Verdict{
-		OOMKilled: true, Ended: oom.EndedOOM, Cause: oom.CauseContainer, Init: oom.Yes, Kills: 1, Rule: oom.RuleInitVictim, Evidence: "ledger", Tier: "A",
-		Victims: []oom.Victim{{Seq: 1, At: time.Now(), PID: 4711, Comm: "python3", Lineage: oom.LineageInit, Cause: oom.CauseContainer, Anon: 60 << 20}},
-		Memory:  &oom.Memory{Usage: 64 << 20, Limit: 64 << 20, Anon: 60 << 20, Kernel: 4 << 20, Candidates: []oom.Candidate{{PID: 4711, Comm: "python3", RSS: 60 << 20}}},
-	}
 }
