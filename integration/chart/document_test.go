@@ -75,4 +75,3 @@ func TestDocumentedPod(t *testing.T) {
 	_, object, _ := strings.Cut(string(example), "apiVersion")
 	require.Equal(t, "apiVersion"+object, shown[0])
 }
-

@@ -176,11 +176,11 @@ func (b *bench) makePod(t *testing.T, name string, ended corev1.ContainerStateTe
 }
 
 // spool adds an exit of a pod to the node's spool, as its shim does.
-func (b *bench) spool(t *testing.T, pod, id string, ago time.Duration, v oom.Verdict) {
+func (b *bench) spool(t *testing.T, pod, uid, id string, ago time.Duration, v oom.Verdict) {
 	t.Helper()
 	require.NoError(t, exits.Append(b.spoolDir, exits.Exit{
 		ID: id, Namespace: "k8s.io", Boot: "b", Pid: 4711, At: time.Now().Add(-ago), Status: 137, Reported: 137, Verdict: v,
-		Pod:    &exits.Pod{Namespace: "shop", Name: pod, UID: "u", Container: "app", Image: "registry.invalid/web:1"},
+		Pod:    &exits.Pod{Namespace: "shop", Name: pod, UID: uid, Container: "app", Image: "registry.invalid/web:1"},
 		Memory: &exits.Memory{Usage: new(uint64(1)), Peak: new(uint64(64 << 20)), Limit: new(uint64(64 << 20))},
 	}))
 }

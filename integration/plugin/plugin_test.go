@@ -34,8 +34,8 @@ func killed() oom.Verdict {
 func TestPlugin(t *testing.T) {
 	b := newBench(t)
 	older := oom.Verdict{Ended: oom.EndedSignal, Rule: oom.RuleSender, Evidence: "ledger", Tier: "A", Sent: oom.Yes, Sender: &oom.Sender{PID: 812, Comm: "watchdog"}}
-	b.spool(t, b.pod, b.pod+"-1", time.Hour, older)
-	b.spool(t, b.pod, b.pod+"-2", time.Minute, killed())
+	b.spool(t, b.pod, "", b.pod+"-1", time.Hour, older)
+	b.spool(t, b.pod, "", b.pod+"-2", time.Minute, killed())
 	b.makePod(t, b.pod, corev1.ContainerStateTerminated{
 		ContainerID: "containerd://" + b.pod + "-2", ExitCode: 137, Reason: "OOMKilled", FinishedAt: metav1.NewTime(time.Now().Add(-time.Minute)),
 	})
@@ -44,6 +44,7 @@ func TestPlugin(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"why", b.why}, {"formats", b.formats}, {"nodes and top", b.nodesAndTop}, {"events", b.events}, {"not found", b.notFound},
+		{"earlier pod", b.earlierPod},
 		{"rights", b.rights}, {"pod deleted", b.podDeleted}, {"agent gone", b.agentGone},
 	} {
 		t.Run(test.name, test.run)
@@ -133,6 +134,19 @@ func (b *bench) events(t *testing.T) {
 	require.Contains(t, lines.Text(), "shop/"+b.pod+"  Killed process java")
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait(), "Ctrl-C is no failure")
+}
+
+// earlierPod: a run of an earlier pod with the same name is not taken for the pod's.
+func (b *bench) earlierPod(t *testing.T) {
+	b.spool(t, "db-0", "earlier", "db-0-1", time.Hour, killed())
+	b.makePod(t, "db-0", corev1.ContainerStateTerminated{ContainerID: "containerd://db-0-2", ExitCode: 3, Reason: "Error", FinishedAt: metav1.Now()})
+	var out string
+	require.Eventually(t, func() bool {
+		out, _, _ = b.run(t, "why", "db-0", "-n", "shop")
+		return strings.Contains(out, "earlier runs")
+	}, patience, 100*time.Millisecond)
+	require.Contains(t, out, "shop/db-0/app: ended with exit status 3")
+	require.Contains(t, out, "note: runs of an earlier pod with the same name: 1")
 }
 
 func (b *bench) notFound(t *testing.T) {

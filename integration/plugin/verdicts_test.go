@@ -42,12 +42,13 @@ var lives = []life{
 type verdicts struct {
 	*bench
 	ended time.Time
+	empty string // a spool without exits
 }
 
 // TestVerdicts: for each verdict, in each life of the container after its end, the plugin
 // is right, or says that a fact is not known and why.
 func TestVerdicts(t *testing.T) {
-	v := &verdicts{bench: newBench(t), ended: time.Now().Add(-time.Minute).Truncate(time.Millisecond)}
+	v := &verdicts{bench: newBench(t), ended: time.Now().Add(-time.Minute).Truncate(time.Millisecond), empty: t.TempDir()}
 	for name, e := range collecttest.Endings {
 		v.create(t, name)
 		require.NoError(t, exits.Append(v.spoolDir, e.Exit(name+"-0", v.podOf(name), v.ended)))
@@ -173,7 +174,7 @@ func (v *verdicts) counted(t *testing.T, name string, e collecttest.Ending) {
 // agentRestarted kills the agent, and empties the spool: the new agent knows what it kept.
 func (v *verdicts) agentRestarted(t *testing.T) {
 	v.kill()
-	v.spoolDir = t.TempDir()
+	v.spoolDir = v.empty
 	v.start(t)
 }
 

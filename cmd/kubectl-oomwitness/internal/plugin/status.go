@@ -48,7 +48,7 @@ func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
 		addSpec(&d.Runs[i], pod)
 	}
 	if older > 0 {
-		d.Notes = append(d.Notes, fmt.Sprintf("%d of the runs are of an earlier pod with the same name: -o json has the UID of each pod", older))
+		d.Notes = append(d.Notes, fmt.Sprintf("runs of an earlier pod with the same name: %d (-o json has the UID of each pod)", older))
 	}
 }
 
@@ -76,10 +76,10 @@ func idOf(id string) string {
 	return id
 }
 
-// knows reports whether a document has a run with an exit status. A run that is known by
-// its OOM event alone is replaced.
+// knows reports whether a document has a run that ended, also if nobody has the status. A
+// run that is known by its OOM event alone is replaced.
 func knows(d *why.Document, id string) bool {
-	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.Status != nil })
+	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.EndedAt != nil })
 }
 
 // runOf returns the run of a container that the agent does not know, or knows by its OOM
