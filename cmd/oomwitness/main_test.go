@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli/clitest"
 )
 
 // execute runs one command line.
@@ -100,4 +103,24 @@ func TestSettingsThatTheShimWouldRefuse(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("\nreport = \"sometimes\"\n"), 0o644))
 	_, err := execute(t, "node", "setup", "--node", "a", "--settings", file)
 	require.ErrorContains(t, err, "--settings "+file+":2: report: ")
+}
+
+// TestWhyByLog: of a container that is known by containerd's log alone, why has the verdict,
+// and says what the log lacks. Without a log why says so.
+func TestWhyByLog(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "containerd.log")
+	require.NoError(t, os.WriteFile(log, []byte(`time="2026-01-02T03:04:05.6Z" level=info msg=verdict acked=true cause=pod cgroup_gone=false container=3f2a5c1d `+
+		"ended=oom evidence=ledger init_victim=yes kills=1 lineage=init oom=true pid=7 rule=1 status=137 tier=A took=1ms\n"), 0o600))
+	alone := []string{"--spool", dir, "--state", dir, "--dir", dir, "--address", ""}
+	out, errs, status := clitest.Run(t, append([]string{"why", "3f2a", "--log", log}, alone...)...)
+	require.Equal(t, why.StatusOOM, status, errs)
+	require.Contains(t, out, "container 3f2a5c1d: OOMKilled, ")
+	require.Contains(t, out, "ended by     the OOM killer: the pod's memory limit\n")
+	require.Contains(t, out, "limit not known, because containerd's log does not have it")
+	require.Contains(t, out, "note: containerd's log ("+log)
+	_, errs, status = clitest.Run(t, append([]string{"why", "3f2a", "--log", dir}, alone...)...)
+	require.Equal(t, why.StatusNotFound, status)
+	require.Contains(t, errs, "containerd's log could not be read: "+dir+": allowed is a regular file")
+	require.Equal(t, 1, strings.Count(errs, "\n"))
 }

@@ -5,6 +5,7 @@ package collect
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -65,8 +66,10 @@ type Sources struct {
 	Node, Source string
 	Notes        []string
 	Exits        []exits.Exit
-	Running      []Running
-	Events       []Event
+	// Logged are exits by their verdicts in containerd's log, which has less of them.
+	Logged  []exits.Exit
+	Running []Running
+	Events  []Event
 	// NoExits and NoEvents say why exits and OOM events are not known at all; "" where
 	// they are.
 	NoExits, NoEvents string
@@ -85,6 +88,7 @@ func Build(q Query, s *Sources, now time.Time) why.Document {
 			d.Runs = append(d.Runs, s.exitRun(e, now))
 		}
 	}
+	d.Runs = append(d.Runs, s.loggedRuns(q, known, now)...)
 	for i := range s.Running {
 		r := &s.Running[i]
 		if q.matches(r.ID, r.Pod, r.Name) {
@@ -118,11 +122,46 @@ func containerName(p *exits.Pod) string {
 	return p.Container
 }
 
-// exitRun returns the run of an exit.
-func (s *Sources) exitRun(e *exits.Exit, now time.Time) why.Run {
+// loggedRuns returns the runs of containers of which nothing better is known than what the
+// log says. The log has no pods: an OOM event may name the container's.
+func (s *Sources) loggedRuns(q Query, known map[string]bool, now time.Time) (runs []why.Run) {
+	const because = "containerd's log does not have it"
+	found := map[string]bool{}
+	for i := range s.Logged {
+		e := s.Logged[i]
+		if of := s.named(e.ID); of != nil && of.Pod != nil {
+			e.Pod = &exits.Pod{Namespace: of.Pod.Namespace, Name: of.Pod.Name, UID: of.Pod.UID, Container: of.Name}
+		}
+		if known[e.ID] || !q.matches(e.ID, podOf(e.Pod), containerName(e.Pod)) {
+			continue
+		}
+		found[e.ID] = true
+		runs = append(runs, s.exitRun(&e, now, why.Missing{Field: "limit_bytes", Because: because}, why.Missing{Field: "peak_bytes", Because: because},
+			why.Missing{Field: "last_day", Because: because}))
+		runs[len(runs)-1].Recent = nil
+	}
+	maps.Copy(known, found)
+	return runs
+}
+
+// named returns the names of a container, nil if no OOM event has them.
+func (s *Sources) named(id string) *Ref {
+	for i := range s.Events {
+		for j := range s.Events[i].Of {
+			if of := &s.Events[i].Of[j]; of.ID == id {
+				return of
+			}
+		}
+	}
+	return nil
+}
+
+// exitRun returns the run of an exit. missing are what is known not to be known.
+func (s *Sources) exitRun(e *exits.Exit, now time.Time, missing ...why.Missing) why.Run {
 	at := e.At.UTC()
 	r := why.Run{
-		Pod: podOf(e.Pod), Container: why.Container{ID: e.ID, Namespace: e.Namespace}, PID: e.Pid,
+		Missing: missing,
+		Pod:     podOf(e.Pod), Container: why.Container{ID: e.ID, Namespace: e.Namespace}, PID: e.Pid,
 		EndedAt: &at, Verdict: verdictOf(e), Memory: memoryOf(e.Memory),
 	}
 	if e.Pod != nil {

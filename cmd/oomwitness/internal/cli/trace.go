@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -192,6 +193,9 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	h, err := oom.FindHierarchy()
 	if err != nil {
 		warn(err) // cgroups then have numbers instead of names
+	}
+	if _, err := os.Stat(f.address); f.address != "" && err != nil {
+		warn(fmt.Errorf("names of containers come from the cgroups' paths alone, without containerd: --address %q: %w", f.address, errors.Unwrap(err)))
 	}
 	names, err := agent.NewNames(agent.NamesOptions{
 		Mount: h.Mount, Parent: b.Parent, Kubelet: f.kubelet.options(), Containerd: f.address,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 type whyFlags struct {
 	pins
 	output, container, namespace string
-	spool, state, address        string
+	spool, state, address, log   string
 	kubelet                      kubeletFlags
 	previous                     bool
 }
@@ -48,7 +49,8 @@ named, with the reason.
 The argument is the beginning of a container's ID, or the name of a pod, also as
 NAMESPACE/POD or NAMESPACE/POD/CONTAINER. why needs root, and no agent. why reads the
 spool of exits, which the shims write, the records in the bundles, and the ledger. The
-exits of a node reach back to its boot, and some 700 to 1,400 exits are kept.
+exits of a node reach back to its boot, and some 700 to 1,400 exits are kept. If all of
+them lack the container, why reads the verdicts in containerd's log, by container ID.
 
 On a cluster "kubectl oomwitness why POD" shows the same from anywhere.
 
@@ -73,6 +75,7 @@ Exit status:
 	flags.StringVar(&f.spool, "spool", exits.DefaultDir, "folder of the spool of exits")
 	flags.StringVar(&f.address, "address", containerd.DefaultAddress, "containerd's socket, for names; empty to do without")
 	flags.StringVar(&f.state, "state", "", "containerd's state directory, with the bundles (default: the folder of --address)")
+	flags.StringVar(&f.log, "log", "", "file with containerd's log (default: the log of the containerd at --address: its file, or the journal of its unit)")
 	f.kubelet.add(flags)
 	f.add(cmd)
 	whycli.CompleteOneOf(cmd, "output", whyFormats)
@@ -91,7 +94,7 @@ func oneName(_ *cobra.Command, args []string) error {
 func (f *whyFlags) query(name string) (collect.Query, error) {
 	q := collect.Query{Namespace: f.namespace, Container: f.container}
 	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), f.kubelet.check(), absolute("spool", f.spool)}
-	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}} {
+	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}, {"log", f.log}} {
 		if one[1] != "" {
 			errs = append(errs, absolute(one[0], one[1]))
 		}
@@ -141,15 +144,39 @@ func runWhy(cmd *cobra.Command, f *whyFlags, name string) error {
 	n := nodewhy.Node{Spool: f.spool, State: state, Kills: f.kills}
 	sources := n.Sources(cmd.Context())
 	d := collect.Build(q, sources, time.Now())
+	if !slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Verdict != nil || r.Running }) {
+		f.addLog(cmd.Context(), sources)
+		d = collect.Build(q, sources, time.Now())
+	}
 	switch {
 	case len(d.Runs) == 0 && sources.NoExits != "":
-		return why.NotFound("nothing is known of %q: %s", name, sources.NoExits)
+		return why.NotFound("nothing is known of %q: %s; %s", name, sources.NoExits, strings.Join(sources.Notes, "; "))
 	case len(d.Runs) == 0:
-		return why.NotFound("nothing is known of %q: no container of this node whose ID begins so, and no pod of that name, has ended since the node's boot or runs under oomwitness", name)
+		return why.NotFound("nothing is known of %q: no container of this node whose ID begins so, and no pod of that name, has ended since the node's boot or runs under oomwitness; %s",
+			name, strings.Join(sources.Notes, "; "))
 	case f.previous && !d.HasPrevious():
 		return why.NotFound("%q has no run before its newest, as far as this node knows", name)
 	}
 	return writeWhy(cmd.OutOrStdout(), &d, f.output, f.previous)
+}
+
+// addLog adds what containerd's log says, where nothing else has a verdict.
+func (f *whyFlags) addLog(ctx context.Context, s *collect.Sources) {
+	log, err := nodewhy.Log{File: f.log}, error(nil)
+	if f.log == "" {
+		located, failed := containerd.Locate(ctx, "/", containerd.Wanted{Address: f.address})
+		if err = failed; err == nil {
+			log, err = nodewhy.FindLog(located.PID, located.Unit)
+		}
+	}
+	if err == nil {
+		s.Logged, err = log.Verdicts(ctx)
+	}
+	if err != nil {
+		s.Notes = append(s.Notes, fmt.Sprintf("containerd's log could not be read: %v", err))
+		return
+	}
+	s.Notes = append(s.Notes, fmt.Sprintf("containerd's log (%s) was read: it has the verdicts of %d exits", log, len(s.Logged)))
 }
 
 // writeWhy writes a document, and returns its exit status as an error that says nothing.
