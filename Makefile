@@ -611,7 +611,7 @@ cluster: payload ## Open a shell in the guest with kubectl, a cluster of one nod
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME
-	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim cmd jobfailure agent | while IFS=: read -r file _ f; do \
+	@grep -rn --include='*_test.go' -o 'func Fuzz[A-Za-z0-9]*' oom bpf shim why cmd jobfailure agent | while IFS=: read -r file _ f; do \
 	  (cd "$$(dirname "$$file")" && $(GO) test . -run '^$$' -fuzz "^$${f#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x) || exit 1; done
 
 # gremlins copies the module: this package is made a module of its own. The explorer runs
