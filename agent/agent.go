@@ -109,8 +109,8 @@ func New(o Options) (*Agent, error) {
 		Health: a.health, Queues: a.queues,
 	})
 	c := config{
-		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log, exits: a.exits,
-		consumers: []events.Consumer{a.metrics, a.history}, beside: []func(context.Context){a.exits.Run},
+		dir: o.Dir, lockDir: o.LockDir, stateDir: o.StateDir, containerd: o.Containerd, kubelet: o.Kubelet, log: o.Log,
+		consumers: []events.Consumer{a.metrics, a.history}, exits: a.exits,
 	}
 	var err error
 	if o.Kubernetes != nil {

@@ -39,7 +39,8 @@ type config struct {
 	// export gets the OOM events that are reported to log and Kubernetes, and none that is
 	// only counted. It may be nil.
 	export events.Consumer
-	// exits are the ends of containers; those that the ledger alone knows are added.
+	// exits are the ends of containers, read first and then followed; those that the ledger
+	// alone knows are added. nil for none.
 	exits *store.Exits
 	// beside are run beside, and have ended when the position is closed.
 	beside []func(ctx context.Context)
@@ -152,10 +153,14 @@ func (p *pipeline) serve(ctx context.Context, j *store.Journal, resolver *resolv
 	for _, beside := range p.c.beside {
 		parts.Go(func() { beside(ctx) })
 	}
+	if p.c.exits != nil {
+		p.c.exits.Start()
+		parts.Go(func() { p.c.exits.Run(ctx) })
+	}
 	p.waitForPods(ctx)
 	p.dropped = j.Dropped()
 	p.resume(j)
-	debug.FreeOSMemory() // what the start and the list of pods have left over
+	debug.FreeOSMemory() // what the start, the list of pods and the spool of exits have left over
 	p.collector.Run(ctx)
 	p.logSilent()
 }

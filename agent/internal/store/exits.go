@@ -60,7 +60,7 @@ type ExitsOptions struct {
 	Warn func(error)
 	// Out, if not nil, gets each exit that no agent has read before. Out must not block.
 	Out func(*spool.Exit)
-	// Again, if not nil, gets at the start of Run each exit of the last minutes: an agent
+	// Again, if not nil, gets at Start each exit of the last minutes: an agent
 	// before this one may have reported it or not. Again must not block.
 	Again func(*spool.Exit)
 }
@@ -93,7 +93,18 @@ func (s *Exits) load() ([]spool.Exit, int, error) {
 	return list, damaged, err
 }
 
-// Run reads the spool until ctx ends.
+// Start reports again the exits that an earlier agent may not have reported, and reads the
+// spool: all of it, which makes some 10 MB of garbage from a full spool.
+func (s *Exits) Start() {
+	if s.again != nil {
+		for _, e := range s.since(time.Now().Add(-unreported)) {
+			s.again(&e)
+		}
+	}
+	s.read()
+}
+
+// Run follows the spool until ctx ends, after Start.
 func (s *Exits) Run(ctx context.Context) {
 	ticker := time.NewTicker(spoolEvery)
 	defer ticker.Stop()
@@ -102,15 +113,10 @@ func (s *Exits) Run(ctx context.Context) {
 			_ = s.file.Close() // each write has said what was wrong
 		}
 	}()
-	if s.again != nil {
-		for _, e := range s.since(time.Now().Add(-unreported)) {
-			s.again(&e)
-		}
-	}
 	for {
-		s.read()
 		select {
 		case <-ticker.C:
+			s.read()
 		case <-ctx.Done():
 			s.read()
 			return

@@ -43,6 +43,7 @@ func live(t *testing.T, dir, spool string, f func(*life) bool) *life {
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
+	l.Start()
 	run.Go(func() { l.Run(ctx) })
 	require.Eventually(t, func() bool { return f(l) }, time.Minute, time.Millisecond)
 	cancel()
@@ -70,6 +71,7 @@ func TestFound(t *testing.T) {
 		require.True(t, l.Found(old))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // it reads once more
+		l.Start()
 		l.Run(ctx)
 		require.Len(t, l.All(), 2)
 		other := fresh
