@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -73,10 +74,7 @@ var kinds = []struct {
 // named by log, Event and metrics.
 func TestKinds(t *testing.T) {
 	n := setUp(t)
-	require.NoError(t, os.MkdirAll(manifests, 0o755))
-	// The other line is withoutEviction's, which may have been before.
-	require.NoError(t, kube.ConfigureKubelet(t.Context(), "staticPodPath: "+manifests+
-		"\nevictionHard: {memory.available: 0%, nodefs.available: 5%}"))
+	require.NoError(t, withStatic(t.Context()))
 	for _, k := range kinds {
 		name := "kind-" + k.kind
 		if k.container == "app" {
@@ -102,6 +100,16 @@ func TestKinds(t *testing.T) {
 			faultkit.Keep(t, fmt.Sprintf("agent kind=%s pod=%s cause=%s ms=%d event=%q", k.kind, pod, k.cause, took(began), event))
 		})
 	}
+}
+
+// withStatic has kubelet run static pods. The other line is withoutEviction's, which may
+// have been before.
+func withStatic(ctx context.Context) error {
+	if err := os.MkdirAll(manifests, 0o755); err != nil {
+		return err
+	}
+	return kube.ConfigureKubelet(ctx, "staticPodPath: "+manifests+
+		"\nevictionHard: {memory.available: 0%, nodefs.available: 5%}")
 }
 
 // sleeping is a pod that does nothing.
