@@ -162,7 +162,8 @@ func (a *Agent) exited(e *exits.Exit) {
 	}
 }
 
-// reported has Kubernetes told of the end of a container, which it may have been already.
+// reported hands the end of a container to Kubernetes again: an earlier agent may have reported
+// the end.
 func (a *Agent) reported(e *exits.Exit) {
 	if a.kube != nil {
 		a.kube.TakeExit(e)

@@ -155,7 +155,7 @@ func images(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// withoutRegistry gives the cluster a network for pods, and the images that the examples
+// withoutRegistry adds to the cluster a network for pods, and the images that the examples
 // would get from a registry.
 func withoutRegistry(t *testing.T) {
 	t.Helper()
