@@ -131,7 +131,7 @@ func TestSetUserID(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	defer cmd.Wait() //nolint:errcheck // ended by the end of its input
+	defer func() { _ = cmd.Wait() }() // the program ends with its input
 	defer stdin.Close()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
