@@ -25,8 +25,8 @@ type kubeletFlags struct {
 
 func (f *kubeletFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.roots, "kubelet-cgroup-root", nil,
-		fmt.Sprintf("kubelet's --cgroup-root (cgroupRoot): pods are looked for below kubepods in it alone; more than one separated by commas "+
-			"(default: by the own pod's cgroup, with $%s; else by --kubelet-config; else %s)", podUIDEnv, strings.Join(agent.DefaultKubeletRoots(), ",")))
+		fmt.Sprintf("kubelet's --cgroup-root (cgroupRoot), below which kubepods is; more than one separated by commas "+
+			"(default: the root of pod $%s, else of --kubelet-config, else %s)", podUIDEnv, strings.Join(agent.DefaultKubeletRoots(), ",")))
 	flags.StringVar(&f.config, "kubelet-config", defaultKubeletConfig, "kubelet's configuration file, for its cgroupRoot, if it is there; empty to do without")
 }
 
