@@ -81,7 +81,7 @@ func TestForgedCgroups(t *testing.T) {
 	own := n.cgroup(t, m)
 	const unit = "oomwitness-forger.service"
 	require.NoError(t, faultkit.Run(t.Context(), "systemd-run", "--unit="+unit, "--collect", "-p", "User=nobody", "-p", "Delegate=yes", "sleep", "1000000"))
-	t.Cleanup(func() { _ = exec.Command("systemctl", "stop", unit).Run() }) //nolint:noctx // the test's context has ended
+	t.Cleanup(func() { _ = exec.Command("systemctl", "stop", unit).Run() })
 	top := filepath.Join(h.Mount, "system.slice", unit)
 	// The kernel wants no process in a cgroup that has controllers for its children.
 	require.NoError(t, os.Mkdir(filepath.Join(top, "own"), 0o755))
