@@ -23,7 +23,9 @@ CLI     := github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli
 LDFLAGS  = -s -w -funcalign=16 -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
 STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Shims use ttrpc alone, so that gRPC is left out: containerd builds its own shim with this tag too.
-SHIM    := -tags no_grpc ./cmd/containerd-shim-oomwitness-v2
+# The shim only reads the ledger: no_loader leaves out what loads it, and the modfile
+# github.com/cilium/ebpf, an eighth of the file (see the package noebpf beside the shim).
+SHIM     = -tags no_grpc,no_loader -modfile=$(CACHE)/shim.mod ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
 # Files for the guest of another architecture are in a folder of their own, beside those for
 # this machine.
@@ -58,8 +60,12 @@ help: ## Show this list
 	@echo
 	@echo "Targets with the VM need root and apt once, and print the packages that they install. make unit needs neither."
 
+$(CACHE)/shim.mod: go.mod go.sum cmd/containerd-shim-oomwitness-v2/modfile.sh
+	@mkdir -p $(@D)
+	@cmd/containerd-shim-oomwitness-v2/modfile.sh $@
+
 .PHONY: build
-build: ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
+build: $(CACHE)/shim.mod ## Build static binaries into bin/, with ARCH=arm64 into .cache/arm64/bin
 	@$(call say,$(BIN)/: containerd-shim-oomwitness-v2 and oomwitness)
 	@mkdir -p $(BIN)
 	$(TARGET) $(STATIC) -o $(BIN)/ $(SHIM)
@@ -72,7 +78,7 @@ programs_into = for arch in $(ARCHES); do for program in "$(SHIM)" ./cmd/oomwitn
 	  GOARCH=$$arch $(STATIC) -buildvcs=false -o $(1)/$$arch/ $$program; done; done
 
 .PHONY: image
-image: ## Make the container image for amd64 and arm64, an OCI archive with bills of materials, in .cache/image
+image: $(CACHE)/shim.mod ## Make the container image for amd64 and arm64, an OCI archive with bills of materials, in .cache/image
 	@$(call say,container image: $(IMAGE))
 	$(call programs_into,$(CACHE)/image)
 	@cd integration && $(GO) build -o ../$(CACHE)/bin/image ./cmd/image
@@ -92,7 +98,7 @@ SEAL = --out $(DIST) --version $(VERSION) --revision $(REVISION) --created $(COM
 release: REVISION := $(shell git rev-parse HEAD)
 release: COMMIT = $(REVISION)
 release: export SOURCE_DATE_EPOCH = $(COMMITTED)
-release: ## Make the files of a release in .cache/release: VERSION=1.2.3, REPOSITORY=host/name, COSIGN_KEY=file
+release: $(CACHE)/shim.mod ## Make the files of a release in .cache/release: VERSION=1.2.3, REPOSITORY=host/name, COSIGN_KEY=file
 	@$(call say,release $(VERSION) of $(REVISION))
 	@[ -z "$$(git status --porcelain)" ] || { echo "make release: the working tree has changes, and a release is of a commit" >&2; exit 1; }
 	@rm -rf $(DIST) $(CACHE)/release/bin
@@ -310,7 +316,7 @@ payload: build $(NODE)
 	@mkdir -p $(PAYLOAD)/bin $(PAYLOAD)/tests $(PAYLOAD)/rootfs/{proc,sys,dev,tmp}
 	@cp $(BIN)/* $(PAYLOAD)/bin/
 	$(if $(FOREIGN),$(NODE) prepare --flavour $(FLAVOUR))
-	$(TARGET) $(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_grpc=no_grpc,faultpoints)
+	$(TARGET) $(STATIC) -o $(PAYLOAD)/bin/containerd-shim-oomwitness-faults-v2 $(SHIM:no_loader=no_loader,faultpoints)
 	$(if $(FOREIGN),aarch64-linux-gnu-)gcc -static -pthread -O2 -Wall -Wextra -o $(PAYLOAD)/rootfs/workload integration/workload/*.c
 	@cp $(PAYLOAD)/rootfs/workload $(PAYLOAD)/bin/oomwitness-workload
 	cd integration && $(TARGET) CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../$(PAYLOAD)/bin/ ./cmd/mix $(if $(FOREIGN),,./cmd/cluster)

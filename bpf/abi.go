@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"structs"
 
-	"github.com/cilium/ebpf"
-
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -41,19 +40,22 @@ func mapNamesOf(abi uint32) []string {
 
 // mapShapes are what the maps are in every ABI.
 var mapShapes = map[string]struct {
-	kind    ebpf.MapType
+	kind    pinned.Kind
 	keySize uint32
 	// leastValue is the part of a value that is the same in every ABI, in bytes.
 	leastValue uint32
 }{
-	mapByTask:   {ebpf.LRUHash, 16, 0},
-	mapByCgroup: {ebpf.LRUHash, 8, 0},
-	mapEvents:   {ebpf.RingBuf, 0, 0},
-	mapMeta:     {ebpf.Array, 4, metaFixed},
-	mapFlights:  {ebpf.Array, 4, 0},
-	mapInits:    {ebpf.Hash, 16, 0},
-	mapMemories: {ebpf.Array, 4, 0},
+	mapByTask:   {pinned.LRUHash, 16, 0},
+	mapByCgroup: {pinned.LRUHash, 8, 0},
+	mapEvents:   {pinned.RingBuf, 0, 0},
+	mapMeta:     {pinned.Array, 4, metaFixed},
+	mapFlights:  {pinned.Array, 4, 0},
+	mapInits:    {pinned.Hash, 16, 0},
+	mapMemories: {pinned.Array, 4, 0},
 }
+
+// maxDepth is MAX_DEPTH of the programs.
+const maxDepth = 32
 
 // metaFixed are the bytes of a metaValue that are the same in every ABI: ABI,
 // state, version and tier.

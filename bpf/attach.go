@@ -1,3 +1,5 @@
+//go:build !no_loader
+
 package bpf
 
 import (
@@ -217,5 +219,22 @@ func markVictimShape(kernel *btf.Spec) (string, error) {
 		return markVictimTask, nil
 	default:
 		return "", fmt.Errorf("arguments of mark_victim: %v is not known", t)
+	}
+}
+
+// scanFunction is what the OOM killer calls for each process that it looks at.
+const scanFunction = "oom_evaluate_task"
+
+// hooks are those of the tier, and where the kernel has the function the one that looks at
+// candidates: without it the rest is as good as ever.
+func (s settings) hooks() []hook {
+	hooks := s.tier.hooks(s.kernel.markVictim)
+	switch {
+	case s.kernel.scan && s.tier == TierA:
+		return append(hooks, hook{"candidate_fentry", hookTracing, scanFunction})
+	case s.kernel.scan && s.tier == TierB:
+		return append(hooks, hook{"candidate_kprobe", hookKprobe, scanFunction})
+	default:
+		return hooks
 	}
 }

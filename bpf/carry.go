@@ -1,3 +1,5 @@
+//go:build !no_loader
+
 package bpf
 
 import (
@@ -63,14 +65,14 @@ func handOver(old *oldLedger, g generation, to map[string]*ebpf.Map, carry *ebpf
 func finish(old *oldLedger, g generation, limit *memlock) (Status, error) {
 	to := map[string]*ebpf.Map{}
 	for _, name := range mapNames {
-		m, err := g.openMap(name, false)
+		m, err := g.loadMap(name)
 		if err != nil {
 			return Status{}, err
 		}
 		defer discard(m)
 		to[name] = m
 	}
-	m, err := about(to[mapMeta])
+	m, err := g.about()
 	if err != nil {
 		return Status{}, err
 	}
@@ -221,9 +223,6 @@ func overlaps(entries map[uint64]cgroupEntry, both []Record) map[uint64]overlap 
 	}
 	return twice
 }
-
-// maxDepth is MAX_DEPTH of the programs.
-const maxDepth = 32
 
 func oldEntry(raw []byte) (cgroupEntry, error) {
 	var e cgroupEntry

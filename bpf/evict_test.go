@@ -44,7 +44,8 @@ func newFull(t *testing.T) *full {
 	require.NoError(t, m[mapMeta].Put(metaAbout, &metaValue{ABI: ABI, Tier: TierC, State: stateActive, Hierarchy: 2}))
 	f.ledger = &Ledger{
 		gen: generation{name: "g0_0_C_1"}, tier: TierC, version: Version, about: metaValue{ABI: ABI, Tier: TierC, Hierarchy: 2},
-		meta: m[mapMeta], byTask: m[mapByTask], byCgroup: m[mapByCgroup], inits: m[mapInits], memories: m[mapMemories],
+		meta: readerOf(t, m[mapMeta]), byTask: readerOf(t, m[mapByTask]), byCgroup: readerOf(t, m[mapByCgroup]),
+		inits: readerOf(t, m[mapInits]), memories: readerOf(t, m[mapMemories]),
 	}
 	f.probe = &probe{
 		source: &Source{}, place: place{cgroup: fullContainer}, family: family{init: TaskKey{TGID: fullInit}},

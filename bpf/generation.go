@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // DefaultDir is where the ledger is pinned.
@@ -31,13 +32,6 @@ const (
 type generation struct {
 	dir  string // the ledger's folder
 	name string
-}
-
-// newGeneration names one. Tier and version are in the name, so that they change
-// in the same step as the link.
-func newGeneration(dir string, tier Tier, version uint32) generation {
-	name := fmt.Sprintf("%s%d_%d_%v_%d", genPrefix, BootNow(), os.Getpid(), tier, version)
-	return generation{dir: dir, name: name}
 }
 
 // programs reads tier and version of a generation's programs from its name.
@@ -72,22 +66,6 @@ func currentGeneration(dir string) (generation, error) {
 		return generation{}, fmt.Errorf("find the OOM ledger: %s leads to %q", currentName, name)
 	}
 	return generation{dir: dir, name: name}, nil
-}
-
-// makeCurrent puts the generation in force.
-func (g generation) makeCurrent() error {
-	next := filepath.Join(g.dir, nextName)
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("switch the OOM ledger: %w", err)
-	}
-	if err := os.Symlink(g.name, next); err != nil {
-		return fmt.Errorf("switch the OOM ledger: %w", err)
-	}
-	step("link made")
-	if err := os.Rename(next, filepath.Join(g.dir, currentName)); err != nil {
-		return fmt.Errorf("switch the OOM ledger: %w", err)
-	}
-	return nil
 }
 
 // whole reports whether the generation is the one in force with all its links:
@@ -130,7 +108,7 @@ func (g generation) links() ([]string, error) {
 // allMaps returns an error if a map's pin is missing or another map's.
 func (g generation) allMaps() error {
 	for _, name := range mapNames {
-		m, err := g.openMap(name, true)
+		m, err := g.openMap(name, pinned.ReadOnly)
 		if err != nil {
 			return err
 		}
@@ -153,16 +131,16 @@ func (g generation) anyLinks() ([]string, error) {
 	return links, nil
 }
 
-func (g generation) openMap(name string, readOnly bool) (*ebpf.Map, error) {
-	m, err := ebpf.LoadPinnedMap(g.path(name), &ebpf.LoadPinOptions{ReadOnly: readOnly})
+func (g generation) openMap(name string, access pinned.Access) (*pinned.Map, error) {
+	m, err := pinned.Open(g.path(name), access)
 	if err != nil {
 		return nil, fmt.Errorf("open the OOM ledger's %s: %w", name, permission(err, capBPF))
 	}
 	shape := mapShapes[name]
-	if m.Type() != shape.kind || m.KeySize() != shape.keySize || m.ValueSize() < shape.leastValue {
+	if m.Kind != shape.kind || m.KeySize != shape.keySize || m.ValueSize < shape.leastValue {
 		discard(m)
-		return nil, fmt.Errorf("%w: %s is a %v with keys of %d bytes and values of %d, not a %v with %d and at least %d",
-			ErrRetired, g.path(name), m.Type(), m.KeySize(), m.ValueSize(), shape.kind, shape.keySize, shape.leastValue)
+		return nil, fmt.Errorf("%w: %s is a map of type %d with keys of %d bytes and values of %d, not of type %d with %d and at least %d",
+			ErrRetired, g.path(name), m.Kind, m.KeySize, m.ValueSize, shape.kind, shape.keySize, shape.leastValue)
 	}
 	return m, nil
 }
@@ -172,12 +150,16 @@ func discard(c io.Closer) { _ = c.Close() }
 
 // about reads what userspace wrote about the generation. Only the first
 // metaFixed bytes are of every ABI: where ABI is not this one the rest may be missing.
-func about(meta *ebpf.Map) (metaValue, error) {
-	raw, err := meta.LookupBytes(metaAbout)
+func about(meta *pinned.Map) (metaValue, error) { return readMeta(meta, metaAbout) }
+
+// about reads that of the generation's own meta.
+func (g generation) about() (metaValue, error) {
+	meta, err := g.openMap(mapMeta, pinned.ReadOnly)
 	if err != nil {
-		return metaValue{}, fmt.Errorf("read the OOM ledger's meta: %w", permission(err, capBPF))
+		return metaValue{}, err
 	}
-	return decodeMeta(raw)
+	defer discard(meta)
+	return about(meta)
 }
 
 // otherGenerations returns all but the one named.
@@ -193,56 +175,4 @@ func otherGenerations(dir, current string) ([]generation, error) {
 		}
 	}
 	return gens, nil
-}
-
-// remove unpins everything: links without a pin detach, maps go when their last
-// reader does.
-func (g generation) remove() error {
-	if err := os.RemoveAll(filepath.Join(g.dir, g.name)); err != nil {
-		return fmt.Errorf("remove a stale generation of the OOM ledger: %w", err)
-	}
-	return nil
-}
-
-// removeStale removes what loaders that died have left: all generations but one.
-func removeStale(dir, keep string) error {
-	gens, err := otherGenerations(dir, keep)
-	if err != nil {
-		return err
-	}
-	for _, g := range gens {
-		if err := g.remove(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ensureBPFFS makes dir on a BPF filesystem, mounting it at its usual place if
-// that is where dir is and nobody has.
-func ensureBPFFS(dir string) error {
-	parent := filepath.Dir(dir)
-	ok, err := onBPFFS(parent)
-	if err != nil {
-		return err
-	}
-	if !ok && parent == filepath.Dir(DefaultDir) {
-		if err := unix.Mount("bpf", parent, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
-			return permission(fmt.Errorf("mount the BPF filesystem on %s: %w", parent, err), capSysAdmin)
-		}
-	} else if !ok {
-		return fmt.Errorf("%s is not on a BPF filesystem", parent)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return permission(fmt.Errorf("make the OOM ledger's folder: %w", err))
-	}
-	return nil
-}
-
-func onBPFFS(dir string) (bool, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return false, fmt.Errorf("look for the BPF filesystem at %s: %w", dir, err)
-	}
-	return uint32(st.Type) == unix.BPF_FS_MAGIC, nil
 }

@@ -17,7 +17,7 @@ func TestInitsFull(t *testing.T) {
 	require.NoError(t, err)
 	self := TaskKey{TGID: uint32(os.Getpid()), StartTicks: ticks}
 	require.NoError(t, f.ledger.watch(self))
-	inits := f.ledger.inits
+	inits := f.coll.Maps[mapInits]
 	var kept, gone []TaskKey
 	for i, e := range []struct {
 		flags senderFlags
@@ -65,7 +65,7 @@ func TestInitsRefused(t *testing.T) {
 	f := newFull(t)
 	require.NoError(t, f.ledger.unwatch(f.probe.family.init))
 	for i := uint32(0); ; i++ {
-		if err := f.ledger.inits.Put(&TaskKey{TGID: 1<<21 + i}, &senderEntry{BootNS: BootNow()}); err != nil {
+		if err := f.coll.Maps[mapInits].Put(&TaskKey{TGID: 1<<21 + i}, &senderEntry{BootNS: BootNow()}); err != nil {
 			break
 		}
 	}
@@ -83,7 +83,7 @@ func TestInitsRefused(t *testing.T) {
 // TestCarryInits hands the watched inits over while both ledgers are attached: what one of
 // them has seen is not lost.
 func TestCarryInits(t *testing.T) {
-	from, to := newFull(t).ledger.inits, newFull(t).ledger.inits
+	from, to := newFull(t).coll.Maps[mapInits], newFull(t).coll.Maps[mapInits]
 	seen := senderEntry{BootNS: 5, TGID: 7, Flags: senderWatched}
 	watched := senderEntry{Flags: senderWatched}
 	for name, c := range map[string]struct {

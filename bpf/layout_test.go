@@ -10,6 +10,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // TestLayout compares Go's side of the ABI with the types of the generated
@@ -102,7 +104,7 @@ func TestMaps(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range mapNames {
 		require.Contains(t, spec.Maps, name)
-		require.Equal(t, mapShapes[name].kind, spec.Maps[name].Type, name)
+		require.Equal(t, mapShapes[name].kind, pinned.Kind(spec.Maps[name].Type), name)
 		require.Equal(t, mapShapes[name].keySize, spec.Maps[name].KeySize, name)
 		require.Zero(t, spec.Maps[name].Flags, "%s must be preallocated", name)
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // Ledger is a pinned ledger, opened for reading. Its methods may be called
@@ -13,11 +15,11 @@ import (
 type Ledger struct {
 	gen      generation
 	links    []string
-	meta     *ebpf.Map
-	byTask   *ebpf.Map
-	byCgroup *ebpf.Map
-	inits    *ebpf.Map
-	memories *ebpf.Map
+	meta     *pinned.Map
+	byTask   *pinned.Map
+	byCgroup *pinned.Map
+	inits    *pinned.Map
+	memories *pinned.Map
 	about    metaValue
 	tier     Tier
 	version  uint32
@@ -63,7 +65,7 @@ func (g generation) open() (*Ledger, error) {
 
 func (l *Ledger) openMaps() error {
 	var err error
-	if l.meta, err = l.gen.openMap(mapMeta, true); err != nil {
+	if l.meta, err = l.gen.openMap(mapMeta, pinned.ReadOnly); err != nil {
 		return err
 	}
 	if l.about, err = about(l.meta); err != nil {
@@ -75,16 +77,16 @@ func (l *Ledger) openMaps() error {
 	if l.tier, l.version, err = l.gen.programs(); err != nil {
 		return err
 	}
-	if l.byTask, err = l.gen.openMap(mapByTask, true); err != nil {
+	if l.byTask, err = l.gen.openMap(mapByTask, pinned.ReadOnly); err != nil {
 		return err
 	}
-	if l.byCgroup, err = l.gen.openMap(mapByCgroup, true); err != nil {
+	if l.byCgroup, err = l.gen.openMap(mapByCgroup, pinned.ReadOnly); err != nil {
 		return err
 	}
-	if l.inits, err = l.gen.openMap(mapInits, false); err != nil {
+	if l.inits, err = l.gen.openMap(mapInits, pinned.ReadWrite); err != nil {
 		return err
 	}
-	if l.memories, err = l.gen.openMap(mapMemories, true); err != nil {
+	if l.memories, err = l.gen.openMap(mapMemories, pinned.ReadOnly); err != nil {
 		return err
 	}
 	if l.links, err = l.gen.links(); err != nil {
@@ -96,7 +98,7 @@ func (l *Ledger) openMaps() error {
 // Close lets go of the maps; the ledger itself goes on.
 func (l *Ledger) Close() error {
 	var errs []error
-	for _, m := range []*ebpf.Map{l.meta, l.byTask, l.byCgroup, l.inits, l.memories} {
+	for _, m := range []*pinned.Map{l.meta, l.byTask, l.byCgroup, l.inits, l.memories} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
@@ -130,8 +132,8 @@ func (l *Ledger) Task(tgid uint32, startTicks uint64) (Record, bool, error) {
 
 func (l *Ledger) task(key TaskKey) (Record, bool, error) {
 	var r Record
-	err := l.byTask.Lookup(&key, &r)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
+	err := pinned.Lookup(l.byTask, &key, &r)
+	if errors.Is(err, unix.ENOENT) {
 		return Record{}, false, nil
 	}
 	if err != nil {
@@ -187,14 +189,14 @@ const maxTorn = 1000
 func (l *Ledger) cgroup(id uint64) (Cgroup, bool, error) {
 	for range maxTorn {
 		var e, again cgroupEntry
-		err := l.byCgroup.Lookup(id, &e)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
+		err := pinned.Lookup(l.byCgroup, &id, &e)
+		if errors.Is(err, unix.ENOENT) {
 			return Cgroup{}, false, nil
 		}
 		if err != nil {
 			return Cgroup{}, false, fmt.Errorf("look a cgroup up in the OOM ledger: %w", permission(err, capBPF))
 		}
-		if err := l.byCgroup.Lookup(id, &again); err == nil && again == e && e.Turn%2 == 0 {
+		if err := pinned.Lookup(l.byCgroup, &id, &again); err == nil && again == e && e.Turn%2 == 0 {
 			return e.answer(id), true, nil
 		}
 	}
@@ -217,16 +219,11 @@ func (e cgroupEntry) answer(id uint64) Cgroup {
 
 // Records returns all victims that the ledger still has, in no order.
 func (l *Ledger) Records() ([]Record, error) {
-	var (
-		key  TaskKey
-		r    Record
-		list []Record
-	)
-	it := l.byTask.Iterate()
-	for it.Next(&key, &r) {
+	var list []Record
+	err := pinned.Each(l.byTask, func(_ TaskKey, r Record) {
 		list = append(list, r)
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list the OOM ledger's victims: %w", permission(err, capBPF))
 	}
 	return list, l.Whole()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"structs"
 
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -75,7 +76,7 @@ func (l *Ledger) Memory(seq uint64) (oom.Memory, bool, error) {
 func (l *Ledger) memory(seq uint64) (oom.Memory, bool, error) {
 	var m, again eventMemory
 	slot := uint32(seq % memorySlots)
-	if err := errors.Join(l.memories.Lookup(slot, &m), l.memories.Lookup(slot, &again)); err != nil {
+	if err := errors.Join(pinned.Lookup(l.memories, &slot, &m), pinned.Lookup(l.memories, &slot, &again)); err != nil {
 		return oom.Memory{}, false, fmt.Errorf("look an event up in the OOM ledger: %w", permission(err, capBPF))
 	}
 	if m.Seq != seq || seq == 0 || m != again {

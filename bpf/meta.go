@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/cilium/ebpf"
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // Meta describes the ledger and counts what it saw.
@@ -59,8 +59,10 @@ func (l *Ledger) counted(a metaValue) (Meta, error) {
 	}, nil
 }
 
-func counts(meta *ebpf.Map) (metaValue, error) {
-	raw, err := meta.LookupBytes(metaCounts)
+func counts(meta *pinned.Map) (metaValue, error) { return readMeta(meta, metaCounts) }
+
+func readMeta(meta *pinned.Map, half uint32) (metaValue, error) {
+	raw, err := meta.LookupBytes(half)
 	if err != nil {
 		return metaValue{}, fmt.Errorf("read the OOM ledger's meta: %w", permission(err, capBPF))
 	}

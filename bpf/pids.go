@@ -61,15 +61,3 @@ func (o Options) checkPIDs(m metaValue) error {
 		return fmt.Errorf("%w: %d is loaded, this is %d; unload it first, or give this node a BPF filesystem of its own", ErrPIDs, has, own)
 	}
 }
-
-// pids returns the PID namespace for a ledger that takes the place of old.
-func (o Options) pids(old *oldLedger) (uint32, error) {
-	switch {
-	case o.OwnPIDs:
-		return ownPIDNamespace()
-	case old != nil:
-		return old.about.pidNS(), nil
-	default:
-		return firstPIDNamespace, nil
-	}
-}

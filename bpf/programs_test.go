@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -72,6 +73,17 @@ func currentTask(t *testing.T) uint64 {
 	})
 }
 
+// readerOf returns a map as a reader of the ledger has it open.
+func readerOf(t *testing.T, m *ebpf.Map) *pinned.Map {
+	t.Helper()
+	fd, err := unix.Dup(m.FD())
+	require.NoError(t, err)
+	r, err := pinned.New(fd)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
+}
+
 func (u *unattached) signal(t *testing.T, sig, info uint64) {
 	t.Helper()
 	_, err := u.coll.Programs["signal_generate"].Run(&ebpf.RunOptions{Context: []uint64{sig, info, u.task, 1, 0}})
@@ -90,7 +102,7 @@ func (u *unattached) marked(t *testing.T, shape string) {
 
 func (u *unattached) counts(t *testing.T) metaValue {
 	t.Helper()
-	m, err := counts(u.coll.Maps[mapMeta])
+	m, err := counts(readerOf(t, u.coll.Maps[mapMeta]))
 	require.NoError(t, err)
 	return m
 }

@@ -1,3 +1,5 @@
+//go:build !no_loader
+
 package bpf
 
 import (
@@ -139,7 +141,7 @@ func (r *Reader) reopen() error {
 		return err
 	}
 	defer discard(l)
-	events, err := l.gen.openMap(mapEvents, false)
+	events, err := l.gen.loadMap(mapEvents)
 	if err != nil {
 		return err
 	}

@@ -1,3 +1,5 @@
+//go:build !no_loader
+
 package bpf
 
 import (
@@ -10,6 +12,8 @@ import (
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // testStep is called between the steps of a load, with their names. It is nil
@@ -55,20 +59,19 @@ func openOld(dir string) (*oldLedger, error) {
 
 // open opens the maps that a ledger of its ABI has.
 func (old *oldLedger) open() (err error) {
-	if old.maps[mapMeta], err = old.openMap(mapMeta, false); err != nil {
+	meta, err := old.openMap(mapMeta, pinned.ReadOnly)
+	if err != nil {
 		return err
 	}
-	if old.about, err = about(old.maps[mapMeta]); err != nil {
+	defer discard(meta)
+	if old.about, err = about(meta); err != nil {
 		return err
 	}
-	if old.counts, err = counts(old.maps[mapMeta]); err != nil {
+	if old.counts, err = counts(meta); err != nil {
 		return err
 	}
 	for _, name := range mapNamesOf(old.about.ABI) {
-		if name == mapMeta {
-			continue
-		}
-		if old.maps[name], err = old.openMap(name, false); err != nil {
+		if old.maps[name], err = old.loadMap(name); err != nil {
 			return err
 		}
 	}
@@ -134,12 +137,7 @@ func (old *oldLedger) heir() (generation, bool) {
 		return generation{}, false
 	}
 	for _, g := range gens {
-		meta, err := g.openMap(mapMeta, true)
-		if err != nil {
-			continue
-		}
-		m, err := about(meta)
-		discard(meta)
+		m, err := g.about()
 		if err == nil && m.Previous == old.about.LoadedNS {
 			return g, true
 		}

@@ -11,9 +11,9 @@ import (
 	"structs"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
@@ -100,39 +100,26 @@ func (l *Ledger) Senders() ([]Sender, error) {
 }
 
 func (l *Ledger) senders() (list []Sender, err error) {
-	var (
-		cursor  ebpf.MapBatchCursor
-		keys    [sendersAtOnce]TaskKey
-		entries [sendersAtOnce]senderEntry
-	)
-	for end := false; !end; {
-		n, err := l.inits.BatchLookup(&cursor, keys[:], entries[:], nil)
-		if end = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !end {
-			return nil, fmt.Errorf("list the senders in the OOM ledger: %w", permission(err, capBPF))
+	err = pinned.Each(l.inits, func(key TaskKey, e senderEntry) {
+		if e.BootNS == 0 {
+			return
 		}
-		for i := range n {
-			e := &entries[i]
-			if e.BootNS == 0 {
-				continue
-			}
-			if _, killed, err := l.task(keys[i]); err == nil && killed && e.Flags&senderKernel != 0 {
-				continue // the OOM killer's, whose mark is yet to come
-			}
-			list = append(list, e.sender(keys[i]))
+		if _, killed, err := l.task(key); err == nil && killed && e.Flags&senderKernel != 0 {
+			return // the OOM killer's, whose mark is yet to come
 		}
+		list = append(list, e.sender(key))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the senders in the OOM ledger: %w", permission(err, capBPF))
 	}
 	return list, nil
 }
 
-// sendersAtOnce is how many inits one call of the kernel returns: more than a bucket of
-// the map holds.
-const sendersAtOnce = 128
-
 // sentTo looks up who sent an init its SIGKILL. ok is false where the ledger does not
 // watch the init.
 func (l *Ledger) sentTo(init TaskKey) (e senderEntry, ok bool, err error) {
-	err = l.inits.Lookup(&init, &e)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
+	err = pinned.Lookup(l.inits, &init, &e)
+	if errors.Is(err, unix.ENOENT) {
 		return senderEntry{}, false, nil
 	}
 	if err != nil {
@@ -144,13 +131,14 @@ func (l *Ledger) sentTo(init TaskKey) (e senderEntry, ok bool, err error) {
 // watch enters an init, so that the sender of a SIGKILL is written down. What the map
 // holds of processes that have ended is removed where it is full.
 func (l *Ledger) watch(init TaskKey) error {
-	err := l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
+	watched := senderEntry{Flags: senderWatched}
+	err := pinned.Insert(l.inits, &init, &watched)
 	if errors.Is(err, unix.E2BIG) {
 		if err = l.sweep(); err == nil {
-			err = l.inits.Update(&init, &senderEntry{Flags: senderWatched}, ebpf.UpdateNoExist)
+			err = pinned.Insert(l.inits, &init, &watched)
 		}
 	}
-	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("watch an init in the OOM ledger: %w", permission(err, capBPF))
 	}
 	return nil
@@ -169,8 +157,8 @@ func (l *Ledger) Forget(init TaskKey) error {
 
 // unwatch removes an init.
 func (l *Ledger) unwatch(init TaskKey) error {
-	err := l.inits.Delete(&init)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	err := pinned.Delete(l.inits, &init)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("forget an init in the OOM ledger: %w", permission(err, capBPF))
 	}
 	return nil
@@ -196,21 +184,16 @@ func (e *senderEntry) kept() bool {
 // sweep forgets inits that have ended: those without a sender, and those whose sender
 // nobody has asked for in time.
 func (l *Ledger) sweep() error {
-	var (
-		key  TaskKey
-		e    senderEntry
-		gone []TaskKey
-	)
-	it := l.inits.Iterate()
-	for it.Next(&key, &e) {
+	var gone []TaskKey
+	err := pinned.Each(l.inits, func(key TaskKey, e senderEntry) {
 		if e.kept() {
-			continue
+			return
 		}
 		if ticks, err := StartTicks(int(key.TGID)); err != nil || ticks != key.StartTicks {
 			gone = append(gone, key)
 		}
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+	})
+	if err != nil {
 		return fmt.Errorf("sweep the inits of the OOM ledger: %w", err)
 	}
 	for _, key := range gone {

@@ -1,3 +1,5 @@
+//go:build !no_loader
+
 package bpf
 
 import (

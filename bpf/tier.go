@@ -88,22 +88,5 @@ func (t Tier) hooks(markVictim string) []hook {
 	}
 }
 
-// scanFunction is what the OOM killer calls for each process that it looks at.
-const scanFunction = "oom_evaluate_task"
-
-// hooks are those of the tier, and where the kernel has the function the one that looks at
-// candidates: without it the rest is as good as ever.
-func (s settings) hooks() []hook {
-	hooks := s.tier.hooks(s.kernel.markVictim)
-	switch {
-	case s.kernel.scan && s.tier == TierA:
-		return append(hooks, hook{"candidate_fentry", hookTracing, scanFunction})
-	case s.kernel.scan && s.tier == TierB:
-		return append(hooks, hook{"candidate_kprobe", hookKprobe, scanFunction})
-	default:
-		return hooks
-	}
-}
-
 // pinName is the name of a hook's link on bpffs, where dots are not allowed.
 func (h hook) pinName() string { return linkPrefix + h.program }

@@ -74,6 +74,30 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
+// FuzzDecodeMeta: a meta of any ABI has the fields that never move, and later ones where
+// there are bytes for them.
+func FuzzDecodeMeta(f *testing.F) {
+	whole, err := binary.Append(nil, binary.NativeEndian, &metaValue{ABI: ABI, Tier: TierA, Outside: 7})
+	require.NoError(f, err)
+	for _, n := range []int{0, metaFixed - 1, metaFixed, metaFixed + 3, len(whole)} {
+		f.Add(whole[:n])
+	}
+	f.Add(append(whole, 1, 2, 3))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := decodeMeta(data)
+		if len(data) < metaFixed {
+			require.ErrorIs(t, err, ErrABI)
+			return
+		}
+		require.NoError(t, err)
+		again, err := binary.Append(nil, binary.NativeEndian, &m)
+		require.NoError(t, err)
+		n := min(len(data), len(again))
+		require.Equal(t, data[:n], again[:n])
+		require.Zero(t, bytes.Trim(again[n:], "\x00"))
+	})
+}
+
 func TestCause(t *testing.T) {
 	const c, pod, pods, root, nested = 10, 9, 8, 1, 11
 	in := place{cgroup: c, above: []uint64{pod, pods, root}, pod: true}

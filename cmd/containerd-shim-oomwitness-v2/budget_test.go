@@ -33,9 +33,18 @@ func budget(t *testing.T) map[string]int64 {
 	return most
 }
 
+// flags returns the flags that make build gives to go, beside those of the linker.
+func flags(t *testing.T) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "shim.mod")
+	out, err := exec.CommandContext(t.Context(), "./modfile.sh", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return []string{"-tags", "no_grpc,no_loader", "-modfile", file}
+}
+
 // TestPackages counts what the shim links.
 func TestPackages(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "no_grpc", ".")
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-deps"}, append(flags(t), ".")...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -49,8 +58,8 @@ func TestPackages(t *testing.T) {
 func build(t *testing.T, arch string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "shim")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false",
-		"-tags", "no_grpc", "-ldflags", "-s -w -funcalign=16", "-o", path, ".")
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -funcalign=16", "-o", path}, flags(t)...)
+	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -30,11 +30,11 @@ type binary struct {
 var (
 	ours = &binary{
 		env: "OOMWITNESS_SHIM", name: "containerd-shim-oomwitness-v2",
-		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=no_grpc"),
+		build: buildOurs("no_grpc,no_loader"),
 	}
 	faults = &binary{
 		env: "OOMWITNESS_SHIM_FAULTS", name: "containerd-shim-oomwitness-faults-v2",
-		build: goBuild("github.com/oomwitness/oomwitness/cmd/containerd-shim-oomwitness-v2", "CGO_ENABLED=0", "-tags=no_grpc,faultpoints"),
+		build: buildOurs("no_grpc,no_loader,faultpoints"),
 	}
 	command = &binary{
 		env: "OOMWITNESS_COMMAND", name: "oomwitness",
@@ -152,11 +152,27 @@ func buildCached(ctx context.Context, name string, build func(context.Context, s
 	return path, os.Rename(path+".new", path)
 }
 
+// buildOurs builds this project's shim as make build does.
+func buildOurs(tags string) func(context.Context, string) error {
+	const shim = "cmd/containerd-shim-oomwitness-v2"
+	return func(ctx context.Context, path string) error {
+		dir, err := buildDir()
+		if err != nil {
+			return err
+		}
+		root, mod := filepath.Join(dir, "../.."), path+".mod"
+		if out, err := exec.CommandContext(ctx, filepath.Join(root, shim, "modfile.sh"), mod).CombinedOutput(); err != nil {
+			return fmt.Errorf("go.mod of %s: %w\n%s", shim, err, out)
+		}
+		return goBuild("./"+shim, "CGO_ENABLED=0", "-C="+root, "-tags="+tags, "-modfile="+mod)(ctx, path)
+	}
+}
+
 // goBuild returns a function that builds a package of this module or of its tools. Arguments
 // without a leading dash go to the environment.
 func goBuild(pkg string, args ...string) func(context.Context, string) error {
 	return func(ctx context.Context, path string) error {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", path)
+		cmd := exec.CommandContext(ctx, "go", "build")
 		cmd.Env = os.Environ()
 		for _, arg := range args {
 			if arg[0] == '-' {
@@ -165,7 +181,7 @@ func goBuild(pkg string, args ...string) func(context.Context, string) error {
 				cmd.Env = append(cmd.Env, arg)
 			}
 		}
-		cmd.Args = append(cmd.Args, pkg)
+		cmd.Args = append(cmd.Args, "-o", path, pkg)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 		}
