@@ -12,5 +12,8 @@ func (o Options) Quick() Options {
 	return o
 }
 
+// Settled reports whether Whole costs one look at the ledger's folder.
+func (l *Ledger) Settled() bool { return l.folder != folder{} }
+
 // EachStep has f called between the steps of a load, with their names.
 func EachStep(f func(name string)) { testStep = f }

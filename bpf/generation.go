@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,6 +88,30 @@ func (g generation) whole(links []string) error {
 	}
 	return nil
 }
+
+// folder is what changes of a generation's folder when a pin is made or removed
+// (simple_unlink and simple_rename of fs/libfs.c, bpf_dentry_finalize of
+// kernel/bpf/inode.c).
+type folder struct {
+	device, inode uint64
+	changed       unix.Timespec
+}
+
+// folderOf looks at the folder at a path, which may be the link to the generation in force.
+func folderOf(path string) (folder, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return folder{}, err
+	}
+	return folder{device: st.Dev, inode: st.Ino, changed: st.Mtim}, nil
+}
+
+// coarse is more than the steps of the clock that files are stamped with: one tick of the
+// kernel, 10 ms at most.
+const coarse = 20 * time.Millisecond
+
+// settled reports whether the next change will have another time than the last.
+func (f folder) settled() bool { return time.Since(time.Unix(f.changed.Unix())) > coarse }
 
 // links names the pinned links, ErrRetired if they are not all there.
 func (g generation) links() ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -13,8 +14,11 @@ import (
 // Ledger is a pinned ledger, opened for reading. Its methods may be called
 // concurrently, but not with or after Close.
 type Ledger struct {
-	gen      generation
-	links    []string
+	gen   generation
+	links []string
+	// folder is the generation's, from before the links were listed; the zero folder if it
+	// had only just changed.
+	folder   folder
 	meta     *pinned.Map
 	byTask   *pinned.Map
 	byCgroup *pinned.Map
@@ -89,6 +93,13 @@ func (l *Ledger) openMaps() error {
 	if l.memories, err = l.gen.openMap(mapMemories, pinned.ReadOnly); err != nil {
 		return err
 	}
+	f, err := folderOf(l.gen.path(""))
+	if err != nil {
+		return err
+	}
+	if f.settled() {
+		l.folder = f
+	}
 	if l.links, err = l.gen.links(); err != nil {
 		return err
 	}
@@ -115,6 +126,15 @@ func (l *Ledger) Whole() error {
 	}
 	if m.State != stateActive {
 		return fmt.Errorf("%w: state %d", ErrRetired, m.State)
+	}
+	return l.stillWhole()
+}
+
+// stillWhole is generation.whole, at the cost of one call where nothing has changed since
+// the ledger was opened: the link leads to the same folder, and no pin was removed.
+func (l *Ledger) stillWhole() error {
+	if now, err := folderOf(filepath.Join(l.gen.dir, currentName)); err == nil && now == l.folder {
+		return nil
 	}
 	return l.gen.whole(l.links)
 }

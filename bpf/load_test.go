@@ -89,14 +89,25 @@ func TestLoadersAtOnce(t *testing.T) {
 	require.NoError(t, b.open(t).Whole())
 }
 
-// TestUnpinned takes pins away under a reader's hands.
+// settled opens the ledger, once the last change of its folder is long enough ago.
+func (b *bench) settled(t *testing.T) (l *bpf.Ledger) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		l = b.open(t)
+		return l.Settled()
+	}, time.Minute, time.Millisecond)
+	return l
+}
+
+// TestUnpinned takes pins away under a reader's hands: one that has just opened the ledger
+// and looks at each pin, and one that looks at the folder alone.
 func TestUnpinned(t *testing.T) {
 	for _, what := range []string{"current", "current/link_signal_generate", "."} {
 		t.Run(what, func(t *testing.T) {
 			c := newContainer(t)
 			p, err := c.source.Arm(c.Target())
 			require.NoError(t, err)
-			l := c.open(t)
+			l := c.settled(t)
 			require.NoError(t, l.Whole())
 			path := filepath.Join(c.opts.Dir, what)
 			if what == "." {
