@@ -259,6 +259,7 @@ func (c *container) close() error {
 	if endGroup != nil {
 		endGroup()
 	}
+	c.recorder.Close()
 	var errs []error
 	for _, p := range probes {
 		errs = append(errs, p.Close())

@@ -81,3 +81,47 @@ func TestATornLineIsIgnored(t *testing.T) {
 	full.name = "/dev/full"
 	require.ErrorIs(t, full.Write(Record{ID: "c", Pid: 7}), unix.ENOSPC)
 }
+
+// TestTheFileStaysOpen between the exit and the verdict alone, and not after Close.
+func TestTheFileStaysOpen(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, RecordFile)
+	opened := func() (n int) {
+		fds, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		for _, fd := range fds {
+			if path, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && path == name {
+				n++
+			}
+		}
+		return n
+	}
+	rec := Record{ID: "c", Boot: "b", Pid: 7}
+	ended := rec.Ended(oom.Exit{Pid: 7, Status: 3, At: time.Unix(1, 0).UTC()})
+	decided := ended
+	decided.Verdict = &oom.Verdict{Rule: "4"}
+
+	r := NewRecorder(dir)
+	for _, step := range []struct {
+		rec  Record
+		open int
+	}{{rec, 0}, {ended, 1}, {ended, 1}, {decided, 0}, {ended, 1}} {
+		require.NoError(t, r.Write(step.rec))
+		require.Equal(t, step.open, opened())
+		got, err := ReadRecord(dir)
+		require.NoError(t, err)
+		require.Equal(t, step.rec.Verdict, got.Verdict)
+	}
+	for range 2 * maxRecord / 100 { // also where the file is replaced
+		require.NoError(t, r.Write(ended))
+		require.LessOrEqual(t, opened(), 1)
+	}
+	got, err := ReadRecord(dir)
+	require.NoError(t, err)
+	require.NotNil(t, got.Status)
+	r.Close()
+	r.Close()
+	require.Zero(t, opened())
+	require.NoError(t, r.Write(ended))
+	require.Zero(t, opened(), "of a container that is gone")
+}
