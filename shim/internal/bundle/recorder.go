@@ -19,8 +19,8 @@ import (
 const maxRecord = 64 << 10
 
 // Recorder writes the record of a bundle, by three system calls for each checkpoint: an
-// exit waits for it. The file stays open from the exit to the verdict, which an exit waits
-// for as well. Write must not be called concurrently. A Recorder does not wait for
+// exit waits for it. From the exit on the file stays open until Close: an exit waits
+// for the verdict's line as well. Write must not be called concurrently. A Recorder does not wait for
 // the disk, which on a node in trouble is slow: the page cache outlives the shim, and
 // after a loss of power the bundle is of no use.
 type Recorder struct {
@@ -94,7 +94,7 @@ func (r *Recorder) Write(rec Record) error {
 			r.size = 0
 		}
 	} else {
-		err = r.add(fd, line, rec.Status != nil && rec.Verdict == nil)
+		err = r.add(fd, line, rec.Status != nil)
 	}
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", rec.ID, err)
@@ -117,7 +117,7 @@ func (r *Recorder) open() (int, error) {
 	return fd, nil
 }
 
-// add appends a line to the file, and keeps the file open if another line is to follow.
+// add appends a line to the file, and keeps the file open if another line may follow.
 func (r *Recorder) add(fd int, line []byte, more bool) (err error) {
 	if fd == noFile {
 		if fd, err = r.open(); err != nil {

@@ -82,7 +82,7 @@ func TestATornLineIsIgnored(t *testing.T) {
 	require.ErrorIs(t, full.Write(Record{ID: "c", Pid: 7}), unix.ENOSPC)
 }
 
-// TestTheFileStaysOpen between the exit and the verdict alone, and not after Close.
+// TestTheFileStaysOpen from the exit on, and not after Close.
 func TestTheFileStaysOpen(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, RecordFile)
@@ -105,7 +105,7 @@ func TestTheFileStaysOpen(t *testing.T) {
 	for _, step := range []struct {
 		rec  Record
 		open int
-	}{{rec, 0}, {ended, 1}, {ended, 1}, {decided, 0}, {ended, 1}} {
+	}{{rec, 0}, {ended, 1}, {ended, 1}, {decided, 1}, {ended, 1}} {
 		require.NoError(t, r.Write(step.rec))
 		require.Equal(t, step.open, opened())
 		got, err := ReadRecord(dir)
