@@ -9,7 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,56 +19,52 @@ import (
 const maxRecord = 64 << 10
 
 // Recorder writes the record of a bundle, by three system calls for each checkpoint: an
-// exit waits for it. From the exit on the file stays open until Close: an exit waits
-// for the verdict's line as well. Write must not be called concurrently. A Recorder does not wait for
-// the disk, which on a node in trouble is slow: the page cache outlives the shim, and
-// after a loss of power the bundle is of no use.
+// exit waits for it. From the exit on the file stays open until Close: an exit waits for the
+// verdict's line as well. Write must not be called concurrently, but Close may be. A Recorder
+// does not wait for the disk, which on a node in trouble is slow: the page cache outlives the
+// shim, and after a loss of power the bundle is of no use.
 type Recorder struct {
 	name   string
 	size   int64                      // 0 before the first line
 	probes map[string]json.RawMessage // those that the file has
 
-	// mu guards what follows. It is never held over a system call on the file.
-	mu     sync.Mutex
-	fd     int // of the open file, noFile where it is closed
-	closed bool
+	fd atomic.Int64 // of the open file, or one of these:
 }
 
-// noFile is no descriptor.
-const noFile = -1
+const (
+	noFile   = -1 // the file is not open
+	lastFile = -2 // nor is it kept open any more
+)
 
 // NewRecorder returns the recorder of a bundle, which begins a new record.
 func NewRecorder(dir string) *Recorder {
-	return &Recorder{name: filepath.Join(dir, RecordFile), fd: noFile}
+	r := &Recorder{name: filepath.Join(dir, RecordFile)}
+	r.fd.Store(noFile)
+	return r
 }
 
-// Close closes the file where it is open. Write opens the file again.
-func (r *Recorder) Close() { closeFile(r.swap(noFile, true)) }
+// Close closes the file where it is open. A later Write opens and closes the file.
+func (r *Recorder) Close() { closeFile(int(r.fd.Swap(lastFile))) }
 
-// swap puts a descriptor in the place of the one that is kept, and returns that.
-func (r *Recorder) swap(fd int, closed bool) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = r.closed || closed
-	kept := r.fd
-	r.fd = fd
-	return kept
+// take returns the descriptor that is kept, for its caller alone, or noFile.
+func (r *Recorder) take() int {
+	fd := r.fd.Load()
+	if fd < 0 || !r.fd.CompareAndSwap(fd, noFile) { // or Close has it
+		return noFile
+	}
+	return int(fd)
 }
 
 // keep keeps the descriptor until the next Write, unless the recorder was closed meanwhile.
 func (r *Recorder) keep(fd int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		defer closeFile(fd)
-		return
+	if !r.fd.CompareAndSwap(noFile, int64(fd)) {
+		closeFile(fd)
 	}
-	r.fd = fd
 }
 
 // closeFile closes a descriptor, if it is one. What was written is in the page cache.
 func closeFile(fd int) {
-	if fd != noFile {
+	if fd >= 0 {
 		_ = unix.Close(fd)
 	}
 }
@@ -83,7 +79,7 @@ func (r *Recorder) Write(rec Record) error {
 	if err != nil {
 		return err
 	}
-	fd := r.swap(noFile, false)
+	fd := r.take()
 	if r.size+int64(len(line)) > maxRecord {
 		closeFile(fd)
 		rec.Probes = probes
