@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +198,15 @@ func TestProgramOfAnotherArchitecture(t *testing.T) {
 	s.Bins["arm64"] = t.TempDir()
 	_, err = s.Write(io.Discard)
 	require.ErrorContains(t, err, "image for arm64: open ")
+}
+
+// TestModules: a module that a folder replaces is of the project, and any other replacement is
+// what the program has.
+func TestModules(t *testing.T) {
+	list := Modules(&debug.BuildInfo{Deps: []*debug.Module{
+		{Path: "example.org/a", Version: "v1.0.0"},
+		{Path: "example.org/b", Version: "v1.0.0", Replace: &debug.Module{Path: "./b", Version: "(devel)"}},
+		{Path: "example.org/c", Version: "v1.0.0", Replace: &debug.Module{Path: "example.org/fork", Version: "v2.0.0"}},
+	}})
+	require.Equal(t, []*debug.Module{{Path: "example.org/a", Version: "v1.0.0"}, {Path: "example.org/fork", Version: "v2.0.0"}}, list)
 }

@@ -43,10 +43,7 @@ func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 			Licenses: root.Licenses,
 		}
 		linked := []string{add(modules, "std", info.GoVersion[len("go"):])}
-		for _, dep := range info.Deps {
-			if dep.Replace != nil {
-				dep = dep.Replace
-			}
+		for _, dep := range Modules(info) {
 			linked = append(linked, add(modules, dep.Path, dep.Version))
 		}
 		slices.Sort(linked)
@@ -61,6 +58,20 @@ func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 	var out bytes.Buffer
 	err := cyclonedx.NewBOMEncoder(&out, cyclonedx.BOMFileFormatJSON).SetPretty(true).Encode(bom)
 	return out.Bytes(), err
+}
+
+// Modules returns the modules that a program is linked from, beside its own. A module that
+// a folder of this repository replaces is of this project.
+func Modules(info *debug.BuildInfo) (list []*debug.Module) {
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		if !strings.HasPrefix(dep.Path, "./") {
+			list = append(list, dep)
+		}
+	}
+	return list
 }
 
 // add records a module and returns its reference.

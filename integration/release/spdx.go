@@ -16,6 +16,8 @@ import (
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/oomwitness/oomwitness/integration/image"
 )
 
 // notInID matches characters that an SPDX identifier may not have.
@@ -55,10 +57,7 @@ func (s Source) spdx(arch string) ([]byte, error) {
 			doc.Relationships = append(doc.Relationships, relation(program.PackageSPDXIdentifier, "STATIC_LINK", m.PackageSPDXIdentifier))
 		}
 		add("std", strings.TrimPrefix(info.GoVersion, "go"))
-		for _, dep := range info.Deps {
-			if dep.Replace != nil {
-				dep = dep.Replace
-			}
+		for _, dep := range image.Modules(info) {
 			add(dep.Path, dep.Version)
 		}
 	}
