@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -16,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/oomwitness/oomwitness/agent"
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -41,70 +37,6 @@ func TestMain(m *testing.M) {
 		}
 		main()
 	})
-}
-
-// agentProcess is the agent in a process of its own.
-type agentProcess struct {
-	cmd *exec.Cmd
-	log *bufio.Scanner
-}
-
-func startAgent(t *testing.T, args ...string) *agentProcess {
-	t.Helper()
-	return startAgentIn(t, nil, args...)
-}
-
-// startAgentIn starts it with more environment variables.
-func startAgentIn(t *testing.T, env []string, args ...string) *agentProcess {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, append([]string{
-		"agent", "--kubernetes=false", "--metrics-address", "", "--address", "", "--log-format", "json",
-	}, args...)...)
-	cmd.Env = append(append(os.Environ(), clitest.AsProgram+"=1"), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID} // as in a pod
-	out, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	return &agentProcess{cmd: cmd, log: bufio.NewScanner(out)}
-}
-
-// logLine is what the tests read of the agent's log.
-type logLine struct {
-	Msg, Cause, Tier, ID string
-	Victims              []agent.Victim
-}
-
-// next returns the next OOM event of the log, false at the log's end.
-func (a *agentProcess) next(t *testing.T) (logLine, bool) {
-	t.Helper()
-	for a.log.Scan() {
-		var line logLine
-		require.NoError(t, json.Unmarshal(a.log.Bytes(), &line), "%s", a.log.Bytes())
-		if line.Msg == agenttest.LogMessage {
-			return line, true
-		}
-	}
-	return logLine{}, false
-}
-
-// end ends it by a signal, reads its log to the end and waits.
-func (a *agentProcess) end(t *testing.T, s syscall.Signal) (rest []logLine) {
-	t.Helper()
-	require.NoError(t, a.cmd.Process.Signal(s))
-	for {
-		line, ok := a.next(t)
-		if !ok {
-			break
-		}
-		rest = append(rest, line)
-	}
-	err := a.cmd.Wait()
-	if s == syscall.SIGTERM {
-		require.NoError(t, err)
-	}
-	return rest
 }
 
 // loaded returns the flags of a ledger of the test's own, loaded.

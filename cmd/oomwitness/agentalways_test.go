@@ -142,7 +142,7 @@ func TestAgentBesideCgroupsItCannotRead(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, unix.Rmdir(dir)) })
 	}
 	require.NoError(t, os.Chown(shut, 65534, 65534))
-	a := startAgentIn(t, []string{capsEnv + "=" + strconv.Itoa(unix.CAP_BPF)}, append(pins,
+	a := startAgentIn(t, &syscall.SysProcAttr{}, []string{capsEnv + "=" + strconv.Itoa(unix.CAP_BPF)}, append(pins,
 		"--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root, "--metrics-address", "127.0.0.1:0")...)
 	address := fmt.Sprint(a.nextLine(t, "serves metrics")["address"])
 	pid := s.kill(t)

@@ -52,7 +52,7 @@ func TestAgentCapabilities(t *testing.T) {
 	for _, caps := range []string{strconv.Itoa(unix.CAP_BPF), ""} {
 		t.Run("caps "+caps, func(t *testing.T) {
 			s := newScene(t)
-			a := startAgentIn(t, []string{capsEnv + "=" + caps}, append(args, "--state-dir", filepath.Join(t.TempDir(), "state"))...)
+			a := startAgentIn(t, &syscall.SysProcAttr{}, []string{capsEnv + "=" + caps}, append(args, "--state-dir", filepath.Join(t.TempDir(), "state"))...)
 			pid := s.kill(t)
 			reported := func() bool {
 				for {

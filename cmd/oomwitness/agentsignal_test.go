@@ -37,7 +37,8 @@ func TestAgentNamesSender(t *testing.T) {
 	}
 	require.NoError(t, init.Process.Kill())
 	_ = init.Wait()
-	for a.log.Scan() {
+	said := false
+	for !said && a.log.Scan() {
 		var line struct {
 			Msg, Container, Sender string
 			Pid                    int
@@ -49,8 +50,9 @@ func TestAgentNamesSender(t *testing.T) {
 		t.Logf("%s", a.log.Bytes())
 		require.Equal(t, s.id, line.Container)
 		require.Contains(t, line.Sender, filepath.Base(os.Args[0])[:10])
-		break
+		said = true
 	}
+	require.True(t, said, "the log has ended")
 	l, err := bpf.Open(pins[1])
 	require.NoError(t, err)
 	defer l.Close()

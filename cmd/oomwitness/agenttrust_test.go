@@ -72,7 +72,7 @@ func TestAgentLearnsRoot(t *testing.T) {
 			if name == "configuration for everybody" {
 				require.NoError(t, os.Chmod(c.flags[1], 0o666)) // beside the umask
 			}
-			a := startAgentIn(t, c.env, append(append(pins, "--state-dir", filepath.Join(t.TempDir(), "state"),
+			a := startAgentIn(t, asInPod, c.env, append(append(pins, "--state-dir", filepath.Join(t.TempDir(), "state"),
 				"--metrics-address", "127.0.0.1:0"), c.flags...)...)
 			address := fmt.Sprint(a.nextLine(t, "serves metrics")["address"])
 			if c.warning != "" {
