@@ -4,6 +4,7 @@ package deadshim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,9 +60,9 @@ func (r *Removal) await(ctx context.Context, p *publication, begun time.Time) {
 	if err == nil {
 		return
 	}
-	if err := r.Defer(p.Envelope); err != nil {
-		r.log(ctx).WithError(err).Error("dead shim: containerd did not ack the TaskOOM, and no deferred publisher could be started")
+	if derr := r.Defer(p.Envelope); derr != nil {
+		r.log(ctx).WithError(errors.Join(err, derr)).Error("dead shim: containerd did not ack the TaskOOM, and no deferred publisher could be started")
 		return
 	}
-	r.log(ctx).Warn("dead shim: containerd did not ack the TaskOOM yet: a deferred publisher waits for it")
+	r.log(ctx).WithError(err).Warn("dead shim: containerd did not ack the TaskOOM yet: a deferred publisher waits for it")
 }

@@ -27,7 +27,23 @@ const AnyInstance Instance = 0
 // the one that the event is for.
 var ErrOtherInstance = errors.New("another containerd instance runs than the event is for")
 
-const dialTimeout = 200 * time.Millisecond
+const (
+	dialTimeout = 200 * time.Millisecond
+	// reachTime is longer than a node with too much work needs to connect. Where nobody
+	// listens the kernel refuses at once.
+	reachTime = time.Second
+)
+
+// Reachable reports whether a containerd accepts connections at the path of a socket, within
+// a second.
+func Reachable(address string) bool {
+	conn, err := net.DialTimeout("unix", address, reachTime)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was sent
+	return true
+}
 
 // Client hands events to containerd. Its methods may be called concurrently.
 type Client interface {
