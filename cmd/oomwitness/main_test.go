@@ -44,6 +44,8 @@ func TestInstallOutput(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(out, "remove    /etc/containerd/conf.d/oomwitness.toml\n"+
 		"remove    /usr/local/bin/containerd-shim-oomwitness-v2\n"+
+		"remove    /usr/local/bin/oomwitness\n"+
+		"remove    /usr/local/bin/oomwitness.installed\n"+
 		"note: not checked by \"containerd config dump\": "), out)
 }
 

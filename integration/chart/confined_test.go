@@ -174,8 +174,8 @@ func (a *theAgent) withinMemory(t *testing.T, pid int, anon string) {
 	require.Less(t, most, limit)
 	kB, err := strconv.ParseInt(strings.TrimSuffix(anon, " kB"), 10, 64)
 	require.NoError(t, err)
-	require.Contains(t, c.Args, "--memory-limit=20Mi")
-	require.Less(t, kB<<10, int64(20<<20), "RssAnon")
+	require.Contains(t, c.Args, "--memory-limit=23Mi")
+	require.Less(t, kB<<10, int64(23<<20), "RssAnon")
 }
 
 // withoutCapability: without its only one the agent is not ready, and says why.
