@@ -654,7 +654,7 @@ LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 prose: ## Check the sentences of README, docs/ and help texts; compare links, commands, flags, names and words with the code
 	@$(call say,prose)
 	@$(VALE) README.md CONTRIBUTING.md docs
-	cd integration && VALE="$(VALE)" READER_SENTENCES=200 $(GO) test -count=1 ./documents
+	cd integration && VALE="$(VALE)" READER_SENTENCES=100000 $(GO) test -count=1 ./documents
 .PHONY: reader
 reader: ## SENTENCES=20 sentences of README and docs/ at random, for a reader, and what is wrong with each; SEED repeats a draw
 	@cd integration && READER_SENTENCES=$(SENTENCES) READER_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestReader$$' ./documents
