@@ -95,7 +95,7 @@ func requireFlags(t *testing.T, args []string) {
 	}
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "API server: stat /nowhere", "%v", args)
+	require.Contains(t, string(out), `--kubeconfig "/nowhere": no such file or directory`, "%v", args)
 }
 
 var built string
