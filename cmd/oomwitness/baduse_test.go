@@ -84,7 +84,7 @@ var badUse = [][]string{
 	{`--kubelet-cgroup-root: "x": has to be an absolute path`, "agent", "--kubelet-cgroup-root", "x"},
 	{`unknown command "bogus" for "oomwitness node": allowed are ledger`, "node", "bogus"},
 	{`setup "x": allowed are no arguments`, "node", "setup", "x"},
-	{"--node: has to name this Node", "node", "setup", "--node", ""},
+	{`--node ""`, "node", "setup", "--node", ""},
 	{`--restart "maybe": allowed are systemd and none`, "node", "setup", "--node", "a", "--restart", "maybe"},
 	{"--timeout 0s: has to be more than nothing", "node", "remove", "--node", "a", "--timeout", "0s"},
 	{`--host "host": has to be an absolute path`, "node", "remove", "--node", "a", "--host", "host"},

@@ -41,6 +41,9 @@ func (a *access) client() (*apiserver.Client, error) {
 		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", a.kubeconfig) }
 	}
 	config, err := load()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("--kubeconfig is not given, and this is no pod of a cluster: name a file, such as --kubeconfig ~/.kube/config")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}

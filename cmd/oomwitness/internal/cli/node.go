@@ -82,7 +82,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 func (f *nodeFlags) check() error {
 	switch {
 	case f.name == "":
-		return errors.New("--node: has to name this Node, as $NODE_NAME may")
+		return errors.New(`--node "": give the name of this node as kubectl get nodes shows it, or set NODE_NAME`)
 	case f.restart != "systemd" && f.restart != "none":
 		return fmt.Errorf("--restart %q: allowed are systemd and none", f.restart)
 	case f.patience <= 0:
