@@ -70,7 +70,7 @@ func (m Manager) Stop(ctx context.Context, id string) (upstream.StopStatus, erro
 		Sources: func() []oom.Source { return Sources(ctx) }, Client: delivery.NewClient(address),
 		Count:     new(counters).add,
 		Spool:     exits.DefaultDir,
-		Reachable: func() bool { return delivery.Reachable(address) },
+		Reachable: func() bool { return delivery.Reachable(ctx, address) },
 		Defer:     deadshim.StartPublisher,
 	}
 	return r.Run(ctx, m.Shim.Stop)

@@ -36,8 +36,8 @@ const (
 
 // Reachable reports whether a containerd accepts connections at the path of a socket, within
 // a second.
-func Reachable(address string) bool {
-	conn, err := net.DialTimeout("unix", address, reachTime)
+func Reachable(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: reachTime}).DialContext(ctx, "unix", address)
 	if err != nil {
 		return false
 	}

@@ -14,12 +14,12 @@ import (
 // not an abstract one.
 func TestReachable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	require.False(t, Reachable(path), "no socket")
+	require.False(t, Reachable(t.Context(), path), "no socket")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
-	require.True(t, Reachable(path))
+	require.True(t, Reachable(t.Context(), path))
 	require.NoError(t, l.Close())
 	require.FileExists(t, path)
-	require.False(t, Reachable(path), "nobody listens")
+	require.False(t, Reachable(t.Context(), path), "nobody listens")
 }
