@@ -79,7 +79,7 @@ Exit status of all commands:
 	flags := root.PersistentFlags()
 	o.config.AddFlags(flags)
 	flags.StringVar(&o.agentSelector, "agent-selector", defaultSelector, "labels of the agents' pods")
-	flags.StringVar(&o.agentNamespace, "agent-namespace", "", "namespace of the agents' pods (default: all)")
+	flags.StringVar(&o.agentNamespace, "agent-namespace", "oomwitness", "namespace of the agents' pods; only the owners of the nodes may create pods there")
 	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o), newVersion(o))
 	cli.MarkUsage(root)
 	return root
