@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Variables of the OpenTelemetry specification that decide whether records are sent, and
@@ -17,6 +20,8 @@ const (
 	envProtocol     = "OTEL_EXPORTER_OTLP_PROTOCOL"
 	envExporter     = "OTEL_LOGS_EXPORTER"
 	envDisabled     = "OTEL_SDK_DISABLED"
+	envLogsHeaders  = "OTEL_EXPORTER_OTLP_LOGS_HEADERS"
+	envHeaders      = "OTEL_EXPORTER_OTLP_HEADERS"
 
 	logsPath = "/v1/logs"
 	protocol = "http/protobuf"
@@ -56,10 +61,13 @@ func parseEndpoint(name, value string, base bool) (string, error) {
 			return "", fmt.Errorf("$%s %q: allowed is %s", env, p, protocol)
 		}
 	}
+	if err := checkHeaders(); err != nil {
+		return "", err
+	}
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%s %q: allowed is a URL of http or https without user and query, such as http://collector:4318", name, value)
+		return "", fmt.Errorf("%s %s: allowed is a URL of http or https without user and query, such as http://collector:4318", name, shown(value))
 	}
 	if base && !strings.HasSuffix(u.Path, logsPath) {
 		u = u.JoinPath(logsPath)
@@ -68,4 +76,27 @@ func parseEndpoint(name, value string, base bool) (string, error) {
 		u.Path = "/"
 	}
 	return u.String(), nil
+}
+
+// shown quotes a value for an error, unless a user or a query in it may be a secret.
+func shown(value string) string {
+	if strings.ContainsAny(value, "@?") {
+		return "(not shown: it may have a secret)"
+	}
+	return strconv.Quote(value)
+}
+
+// checkHeaders checks the variables that the exporter reads: the exporter would log what is
+// wrong with its value (convHeaders of otlploghttp v0.23.0), which may be a secret.
+func checkHeaders() error {
+	for _, env := range []string{envLogsHeaders, envHeaders} {
+		for pair := range strings.SplitSeq(os.Getenv(env), ",") {
+			name, value, found := strings.Cut(pair, "=")
+			_, err := url.PathUnescape(value)
+			if pair != "" && (!found || err != nil || !httpguts.ValidHeaderFieldName(strings.TrimSpace(name))) {
+				return fmt.Errorf("$%s (not shown: it may have a secret): allowed are pairs NAME=VALUE with commas between, the values URL-encoded", env)
+			}
+		}
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 func TestEndpoint(t *testing.T) {
 	const base, logs, exporter = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER"
+	const headers, logHeaders = "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_LOGS_HEADERS"
 	for _, c := range []struct {
 		flag string
 		env  map[string]string
@@ -34,6 +35,12 @@ func TestEndpoint(t *testing.T) {
 		{"", map[string]string{logs: "unix:///run/c.sock"}, "!$OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"},
 		{"collector", nil, `!--otlp-endpoint "collector": allowed is a URL`},
 		{"http://", nil, "!--otlp-endpoint"}, {"http://:4318", nil, "!--otlp-endpoint"}, {"ftp://c", nil, "!--otlp-endpoint"},
+		{"http://u:secret@c", nil, "!--otlp-endpoint (not shown"}, {"http://c?token=secret", nil, "!--otlp-endpoint (not shown"},
+		{"http://u:secret@c:port", nil, "!--otlp-endpoint (not shown"},
+		{"http://c", map[string]string{headers: "Authorization: Bearer secret"}, "!$" + headers + " (not shown"},
+		{"http://c", map[string]string{logHeaders: "a=1,b=%zzsecret"}, "!$" + logHeaders + " (not shown"},
+		{"http://c", map[string]string{headers: "a b=secret"}, "!$" + headers + " (not shown"},
+		{"http://c", map[string]string{headers: "api-key=secret, b=%20c"}, "http://c/v1/logs"},
 		{"http://u:p@c", nil, "!--otlp-endpoint"}, {"http://c?x=1", nil, "!--otlp-endpoint"}, {"http://c:port", nil, "!--otlp-endpoint"},
 	} {
 		t.Run(c.flag, func(t *testing.T) {
@@ -43,6 +50,10 @@ func TestEndpoint(t *testing.T) {
 			got, err := otlp.Endpoint(c.flag)
 			if c.want != "" && c.want[0] == '!' {
 				require.ErrorContains(t, err, c.want[1:])
+				require.NotContains(t, err.Error(), "secret@")
+				require.NotContains(t, err.Error(), "=secret")
+				require.NotContains(t, err.Error(), "Bearer")
+				require.NotContains(t, err.Error(), "zzsecret")
 				return
 			}
 			require.NoError(t, err)

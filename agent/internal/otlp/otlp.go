@@ -5,7 +5,10 @@ package otlp
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/sirupsen/logrus"
@@ -63,13 +66,26 @@ func New(o Options) (*Exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("$OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	exporter, err := otlploghttp.New(context.Background(), otlploghttp.WithEndpointURL(o.Endpoint), otlploghttp.WithMaxResponseSize(maxAnswer))
+	exporter, err := otlploghttp.New(context.Background(), otlploghttp.WithEndpointURL(o.Endpoint),
+		otlploghttp.WithMaxResponseSize(maxAnswer), otlploghttp.WithProxy(only(o.Endpoint)))
 	if err != nil {
 		return nil, fmt.Errorf("OpenTelemetry: %w", err)
 	}
 	q := newQueue(exporter, o.Count, o.Log.WithField("endpoint", o.Endpoint))
 	provider := sdk.NewLoggerProvider(sdk.WithResource(res), sdk.WithProcessor(q))
 	return &Exporter{queue: q, logger: provider.Logger("github.com/oomwitness/oomwitness/agent", log.WithInstrumentationVersion(o.Version))}, nil
+}
+
+// only returns the proxy of a request to the endpoint, as the environment names it. A request
+// elsewhere is one that a collector's answer redirects: that request would have the
+// collector's headers, and it is not sent.
+func only(endpoint string) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		if r.Method != http.MethodPost || r.URL.String() != endpoint {
+			return nil, errors.New("the collector redirects to another URL, which is not followed")
+		}
+		return http.ProxyFromEnvironment(r)
+	}
 }
 
 // logTo has the SDK's own messages, such as those of a variable that is wrong, come to a

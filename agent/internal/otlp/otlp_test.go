@@ -203,3 +203,22 @@ func TestEnvironment(t *testing.T) {
 	_, err := otlp.New(otlp.Options{Endpoint: r.URL, Log: log, Count: newCounts().count})
 	require.ErrorContains(t, err, "$OTEL_RESOURCE_ATTRIBUTES")
 }
+
+// TestRedirect: an answer that redirects is not followed, so that no other host gets the
+// headers of the collector, and no record counts as reported.
+func TestRedirect(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=secret")
+	for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
+		other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
+		t.Cleanup(other.Close)
+		r := newReceiver(t, (*httptest.Server).Start)
+		r.answer = func(w http.ResponseWriter, request *http.Request) bool {
+			http.Redirect(w, request, other.URL, status)
+			return true
+		}
+		e, c, log := start(t, r.URL)
+		e.Take(kill())
+		require.Contains(t, log.next(t), "the collector does not take records")
+		require.Zero(t, c.get(deliver.None))
+	}
+}
