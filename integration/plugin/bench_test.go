@@ -4,9 +4,7 @@ package plugin
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +22,7 @@ import (
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
+	"github.com/oomwitness/oomwitness/why/cli/clitest"
 )
 
 const nodeName = "node-a"
@@ -144,15 +143,7 @@ func newBench(t *testing.T) *bench {
 // run runs the plugin, and returns its output and exit status.
 func (b *bench) run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), b.plugin, append(args, "--kubeconfig", b.Kubeconfig)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var ended *exec.ExitError
-	if err != nil && !errors.As(err, &ended) {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	return clitest.Output(t, exec.CommandContext(t.Context(), b.plugin, append(args, "--kubeconfig", b.Kubeconfig)...))
 }
 
 // makePod makes a pod of the namespace shop with a container, whose newest run ended so.

@@ -39,6 +39,12 @@ func Run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), AsProgram+"=1")
+	return Output(t, cmd)
+}
+
+// Output runs a command to its end, and returns its output and exit status.
+func Output(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, status int) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
