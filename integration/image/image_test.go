@@ -200,13 +200,16 @@ func TestProgramOfAnotherArchitecture(t *testing.T) {
 	require.ErrorContains(t, err, "image for arm64: open ")
 }
 
-// TestModules: a module that a folder replaces is of the project, and any other replacement is
-// what the program has.
+// TestModules: what replaces a module is what the program has. A folder has no package URL.
 func TestModules(t *testing.T) {
 	list := Modules(&debug.BuildInfo{Deps: []*debug.Module{
-		{Path: "example.org/a", Version: "v1.0.0"},
+		{Path: "example.org/a", Version: "v1.0.0+x"},
 		{Path: "example.org/b", Version: "v1.0.0", Replace: &debug.Module{Path: "./b", Version: "(devel)"}},
 		{Path: "example.org/c", Version: "v1.0.0", Replace: &debug.Module{Path: "example.org/fork", Version: "v2.0.0"}},
 	}})
-	require.Equal(t, []*debug.Module{{Path: "example.org/a", Version: "v1.0.0"}, {Path: "example.org/fork", Version: "v2.0.0"}}, list)
+	var urls []string
+	for _, m := range list {
+		urls = append(urls, PackageURL(m.Path, m.Version))
+	}
+	require.Equal(t, []string{"pkg:golang/example.org/a@v1.0.0%2Bx", "", "pkg:golang/example.org/fork@v2.0.0"}, urls)
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -60,27 +61,35 @@ func (s Source) sbom(arch string, programs map[string][]byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// Modules returns the modules that a program is linked from, beside its own. A module that
-// a folder of this repository replaces is of this project.
+// Modules returns the modules that a program is linked from, beside its own: a replaced one
+// by what replaces it.
 func Modules(info *debug.BuildInfo) (list []*debug.Module) {
 	for _, dep := range info.Deps {
 		if dep.Replace != nil {
 			dep = dep.Replace
 		}
-		if !strings.HasPrefix(dep.Path, "./") {
-			list = append(list, dep)
-		}
+		list = append(list, dep)
 	}
 	return list
 }
 
+// PackageURL returns the purl of a module. It is "" for a folder that replaces one: no
+// registry has the folder.
+func PackageURL(path, version string) string {
+	if strings.HasPrefix(path, "./") {
+		return ""
+	}
+	return "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B") // a purl must have + escaped
+}
+
 // add records a module and returns its reference.
 func add(modules map[string]cyclonedx.Component, name, version string) string {
-	purl := "pkg:golang/" + name + "@" + strings.ReplaceAll(version, "+", "%2B") // a purl must have + escaped
-	modules[purl] = cyclonedx.Component{
-		BOMRef: purl, Type: cyclonedx.ComponentTypeLibrary, Name: name, Version: version, PackageURL: purl,
+	purl := PackageURL(name, version)
+	ref := cmp.Or(purl, "folder:"+name)
+	modules[ref] = cyclonedx.Component{
+		BOMRef: ref, Type: cyclonedx.ComponentTypeLibrary, Name: name, Version: version, PackageURL: purl,
 	}
-	return purl
+	return ref
 }
 
 func setting(info *debug.BuildInfo, key string) string {

@@ -81,15 +81,17 @@ func (s Source) program(name string, data []byte) *v2_3.Package {
 const noAssertion = "NOASSERTION"
 
 func module(path, version string) *v2_3.Package {
-	return &v2_3.Package{
+	m := &v2_3.Package{
 		PackageName: path, PackageVersion: version, PackageDownloadLocation: noAssertion,
 		PackageSPDXIdentifier:   common.ElementID("Module-" + notInID.ReplaceAllString(path+"-"+version, "-")),
 		PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion, PackageCopyrightText: noAssertion,
-		PackageExternalReferences: []*v2_3.PackageExternalReference{{
-			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL,
-			Locator: "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B"),
-		}},
 	}
+	if purl := image.PackageURL(path, version); purl != "" {
+		m.PackageExternalReferences = []*v2_3.PackageExternalReference{{
+			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: purl,
+		}}
+	}
+	return m
 }
 
 func relation(from common.ElementID, what string, to common.ElementID) *v2_3.Relationship {
