@@ -220,7 +220,7 @@ func (a *theAgent) capabilities(t *testing.T, add []corev1.Capability) {
 	kubectl(t, "-n", namespace, "patch", "daemonset", agentName, "--type=json", "-p", string(patch))
 }
 
-// gone: taken off, nothing of the agent is left but its journal and locks.
+// gone: taken off, nothing of the agent is left but its state and locks, and nothing of the shims.
 func (a *theAgent) gone(t *testing.T) {
 	t.Helper()
 	require.NoError(t, faultkit.Until(t.Context(), "the agent's pod to be gone", func() error {
@@ -234,5 +234,8 @@ func (a *theAgent) gone(t *testing.T) {
 		"-l", "app.kubernetes.io/name=oomwitness", "-o", "name")))
 	left := strings.Fields(run(t, "find", "/var/lib/oomwitness", "/run/oomwitness", "-type", "f"))
 	t.Logf("chart agent left=%q", left)
-	require.ElementsMatch(t, []string{stateDir + "/journal", stateDir + "/lock", "/run/oomwitness/ring.lock", "/run/oomwitness/ledger.lock"}, left)
+	require.ElementsMatch(t, []string{
+		stateDir + "/journal", stateDir + "/checkpoint", stateDir + "/exits", stateDir + "/lock",
+		"/run/oomwitness/ring.lock", "/run/oomwitness/ledger.lock",
+	}, left)
 }

@@ -21,6 +21,11 @@ const (
 	previousFile = "previous"
 )
 
+// Files returns the files that a spool in dir can have.
+func Files(dir string) []string {
+	return []string{filepath.Join(dir, previousFile), filepath.Join(dir, currentFile)}
+}
+
 // Append adds an exit to the spool in dir, which is made if need be. A file that is full
 // becomes the previous one, and the exits of the file before it are gone. Append may be
 // called by many processes at once: the kernel adds each line whole.

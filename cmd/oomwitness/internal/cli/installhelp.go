@@ -85,10 +85,12 @@ const installExample = `  oomwitness install --dry-run
   oomwitness install --root /mnt/arm --containerd-version 2.2
   oomwitness install --print nodeconfig       # for EKS: what the node's user data has to have`
 
-const uninstallHelp = `Remove the files of install, and nothing else. The files are the drop-in or the addition of
+const uninstallHelp = `Remove the files of install and of the shims, and nothing else. The files of install are the drop-in or the addition of
 --edit-config, the shim, the runtime in dockerd's daemon.json, the systemd units and this
 command. A file of yours that nobody has changed since is byte for byte as before. A command
 of yours that install replaced is there again. A command that install did not write stays.
+
+The verdicts that shims have left in /run/oomwitness/exits go with the shim.
 
 A running agent goes on until somebody stops the agent. The journal stays in
 ` + defaultStateDir + `. Use the same directories as for install. A second uninstall is no

@@ -10,7 +10,12 @@ import (
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
+
+// shimState is what shims leave on the node until the next boot: the spool of exits, and the
+// reason of a refused ledger (shim/ledger.go).
+var shimState = append(exits.Files(exits.DefaultDir), "/run/oomwitness/refused")
 
 // Uninstall takes what install added to containerd's configuration out of it,
 // removes the drop-in and the shim, in this order, and then the units, the command and the
@@ -63,7 +68,7 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 	if err := o.removeCommand(result); err != nil {
 		return err
 	}
-	if err := o.removeSettings(result); err != nil || o.Docker.Wanted {
+	if err := errors.Join(o.removeSettings(result), o.removeShimState(result)); err != nil || o.Docker.Wanted {
 		return err
 	}
 	return o.finish(ctx, result, false)
@@ -110,6 +115,19 @@ func otherShim(data []byte, handler, path string) string {
 		return shim
 	}
 	return ""
+}
+
+// removeShimState removes the files that shims have left. Few nodes have all of the files.
+func (o Options) removeShimState(result *Result) error {
+	for _, name := range shimState {
+		if _, err := os.Lstat(o.Root.Entry(name)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := o.remove(result, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove takes one file away and records it.

@@ -1,6 +1,7 @@
 package install_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 const (
@@ -150,6 +152,27 @@ func TestUninstallWithoutContainerd(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, result.Notes[0], "not checked by \"containerd config dump\": containerd's version is unknown")
 	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
+}
+
+// TestUninstallRemovesTheSpool: what shims have written goes with the shim, and what is not
+// there is not named.
+func TestUninstallRemovesTheSpool(t *testing.T) {
+	o := legacy(t, "2.2.1", legacyMain)
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	spool := exits.Files(exits.DefaultDir)
+	const refused, lock = "/run/oomwitness/refused", "/run/oomwitness/ledger.lock"
+	for _, name := range []string{spool[1], refused, lock} {
+		put(t, o.Root, name, "{}\n")
+	}
+	result, err := install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	for _, name := range []string{spool[1], refused} {
+		require.Contains(t, result.Actions, install.Action{Verb: "remove", Path: name})
+		require.NoFileExists(t, o.Root.Path(name))
+	}
+	require.NotContains(t, fmt.Sprint(result.Actions), spool[0])
+	require.FileExists(t, o.Root.Path(lock), "the ledger stays, and so does its lock")
 }
 
 // TestUninstallOfAnotherName: the registration under another name stays.
