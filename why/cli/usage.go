@@ -101,7 +101,7 @@ func exclusive(cmd *cobra.Command) error {
 // allowed says by a flag's type which values the flag takes.
 var allowed = map[string]string{
 	"bool":     "allowed are true and false",
-	"duration": "allowed is a duration, such as 90s, 30m or 24h",
+	"duration": "allowed is a duration, such as 90s, 30m, 24h or 1d",
 	"int":      "allowed is a whole number",
 	"float32":  "allowed is a number",
 }

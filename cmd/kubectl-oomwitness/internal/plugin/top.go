@@ -59,7 +59,7 @@ reach back to --since, a note says so.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
-	cmd.Flags().DurationVar(&c.since, "since", 24*time.Hour, "how long ago to begin, such as 90m or 24h")
+	cli.DurationVar(cmd.Flags(), &c.since, "since", 24*time.Hour, "how long ago to begin, such as 90m or 24h")
 	cmd.Flags().IntVar(&c.limit, "limit", 20, "rows at most, 0 for all")
 	o.addOutput(cmd, true)
 	return cmd

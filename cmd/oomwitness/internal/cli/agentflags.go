@@ -69,7 +69,7 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.label, "victim-label", "", "label key=value that marks the victim's pod, for a descheduler's selector; empty for none")
 	flags.StringSliceVar(&f.markCauses, "mark-causes", []string{"node", "pod", "ancestor"}, "mark and evict the pods of victims with these causes, separated by commas")
 	flags.BoolVar(&f.evict, "evict", false, "evict the victim's pod, if disruption budgets allow")
-	flags.DurationVar(&f.evictEvery, "evict-every", agent.DefaultEvictEvery, "least time between two evictions")
+	whycli.DurationVar(flags, &f.evictEvery, "evict-every", agent.DefaultEvictEvery, "least time between two evictions")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "log the Events, marks and evictions, and make none")
 
 	flags.StringVar(&f.metricsAddress, "metrics-address", auto,
@@ -80,7 +80,7 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 		"URL of an OpenTelemetry collector, such as http://collector:4318, which gets OOM kills and ends of containers as log records (default: $OTEL_EXPORTER_OTLP_ENDPOINT; without both, none)")
 	flags.BoolVar(&f.page, "page", true, "serve the page and the API beside the metrics")
 	flags.BoolVar(&f.pageAll, "page-all", false, "show the node's processes and paths on page and API")
-	flags.DurationVar(&f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long a container's series of the metrics is kept after its last kill")
+	whycli.DurationVar(flags, &f.seriesTTL, "series-ttl", agent.DefaultSeriesTTL, "how long a container's series of the metrics is kept after its last kill")
 	flags.IntVar(&f.maxSeries, "max-series", agent.DefaultMaxSeries, "containers with a series of their own in the metrics; more containers are counted together")
 	f.addTo(flags)
 }

@@ -77,6 +77,6 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler; empty if the nodes have the ledger alone")
 	flags.StringVar(&r.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
 	flags.BoolVar(&r.Drain, "drain", false, "evict the pods that use the handler")
-	flags.DurationVar(&r.Patience, "timeout", 10*time.Minute, "time for all steps together")
+	whycli.DurationVar(flags, &r.Patience, "timeout", 10*time.Minute, "time for all steps together")
 	return cmd
 }

@@ -69,7 +69,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	f.outcome.add(flags)
 	f.turn.add(flags)
 	registrationFlags(cmd, &f.install)
-	flags.DurationVar(&f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
+	whycli.DurationVar(flags, &f.patience, "timeout", 5*time.Minute, "how long each wait may take: for containerd to be restarted, for shims to end")
 	flags.StringVar(&f.install.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim on the host")
 	fileFlags(cmd, &f.install)
 	flags.StringVar(&f.install.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, for RuntimeClass")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // turnFlags limit the number of nodes that are set up at the same time.
@@ -22,7 +23,7 @@ type turnFlags struct {
 
 func (f *turnFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&f.most, "at-once", 0, "setup: how many nodes of the cluster are set up at once; 0 for no bound")
-	flags.DurationVar(&f.lasts, "turn-lasts", 15*time.Minute, "setup: when the turn of a node expires whose set-up fails")
+	whycli.DurationVar(flags, &f.lasts, "turn-lasts", 15*time.Minute, "setup: when the turn of a node expires whose set-up fails")
 	flags.StringVar(&f.namespace, "namespace", "oomwitness", "setup: namespace of the Leases of --at-once")
 	flags.StringVar(&f.name, "turns", "oomwitness-turn", "setup: what the names of these Leases begin with: NAME-0 and on")
 }

@@ -120,7 +120,7 @@ systemd unit of a removed cgroup, if the agent knows the unit.`,
 func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 	causes, err := trace.ParseCauses(f.causes)
 	filter := trace.Filter{Causes: causes, Container: f.container, Comm: f.comm, Pod: f.pod, Namespace: f.namespace}
-	after, failed := trace.ParseSince(f.since, time.Now())
+	after, failed := whycli.ParseSince(f.since, time.Now())
 	filter.After = after
 	if failed != nil {
 		failed = fmt.Errorf("--since %q: %w", f.since, failed)
