@@ -27,7 +27,8 @@ const (
 type Document struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`
-	// Node is the name of the node, Source where the answer comes from.
+	// Node is the name of the node, or of the nodes that have answered, with commas. Source is
+	// where the answer comes from.
 	Node   string `json:"node,omitempty"`
 	Source string `json:"source"`
 	// Notes are sentences on the whole document, such as why no agent was asked.
@@ -40,6 +41,8 @@ type Document struct {
 // Run is one run of a container. A pointer is null, and a text empty, where it is not
 // known: then Missing has the field's name with the reason.
 type Run struct {
+	// Node is the name of the run's node, in the merged answer of several nodes alone.
+	Node      string    `json:"node,omitempty"`
 	Pod       *Pod      `json:"pod,omitempty"`
 	Container Container `json:"container"`
 	Running   bool      `json:"running,omitempty"`

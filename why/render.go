@@ -3,6 +3,7 @@ package why
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -183,8 +184,16 @@ func (p *page) ended(r *Run) {
 		p.unknown(r, "exit status", "exit_status")
 	}
 	if r.EndedAt != nil {
-		p.say("ended at", "%s", r.EndedAt.In(p.Location).Format("2006-01-02 15:04:05 MST"))
+		p.say("ended at", "%s%s", r.EndedAt.In(p.Location).Format("2006-01-02 15:04:05 MST"), onNode(r))
 	}
+}
+
+// onNode names the node of a run in a document of several nodes.
+func onNode(r *Run) string {
+	if r.Node == "" {
+		return ""
+	}
+	return " on node " + r.Node
 }
 
 func statusText(r *Run) string {
@@ -251,18 +260,22 @@ func (p *page) earlier(runs []*Run) {
 		if r.Status != nil {
 			status = "status " + statusText(r)
 		}
-		p.say(name, "%s  %s, %s", when, ended(r), status)
+		p.say(name, "%s  %s, %s%s", when, ended(r), status, onNode(r))
 		name = ""
 	}
 }
 
 // notes writes what is to be said of the whole document.
 func (p *page) notes(d *Document) {
-	if len(d.Notes) == 0 {
+	notes := d.Notes
+	if d.Omitted > 0 {
+		notes = append(slices.Clone(notes), count(d.Omitted, "older run")+" not shown: an answer has at most "+count(MaxRuns, "run"))
+	}
+	if len(notes) == 0 {
 		return
 	}
 	p.line("")
-	for _, note := range d.Notes {
+	for _, note := range notes {
 		for i, line := range text.Wrap(text.Plain(note), p.Columns-len("note: ")) {
 			p.line([]string{"note: ", "      "}[min(i, 1)] + line)
 		}

@@ -49,10 +49,7 @@ func (d *Document) byContainer() [][]*Run {
 	byName := map[string][]*Run{}
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		key := r.Container.ID
-		if r.Pod != nil {
-			key = r.Pod.Namespace + "/" + r.Pod.Name + "/" + r.Container.Name
-		}
+		key := r.key()
 		if byName[key] == nil {
 			order = append(order, key)
 		}
@@ -63,6 +60,14 @@ func (d *Document) byContainer() [][]*Run {
 		all = append(all, byName[key])
 	}
 	return all
+}
+
+// key is the same for all runs of one container in its pod.
+func (r *Run) key() string {
+	if r.Pod != nil {
+		return r.Pod.Namespace + "/" + r.Pod.Name + "/" + r.Container.Name
+	}
+	return r.Container.ID
 }
 
 // Sort puts the newest runs first: those that go on, then by the end.

@@ -47,6 +47,21 @@ var badUse = [][]string{
 	{`unknown flag: --nope: allowed are the flags of`, "--nope"},
 	{`--output "x": allowed are text, wide, json, yaml; --agent-namespace "A": allowed are`, "top", "-o", "x", "--agent-namespace", "A"},
 	{"--output: has no value", "why", "a", "-o"},
+	{`--request-timeout "-5s": allowed is a duration`, "why", "a", "--request-timeout", "-5s"},
+	{`--kubeconfig "/": is a directory`, "why", "a", "--kubeconfig", "/"},
+	{`--kubeconfig "/proc/self/exe": this file is no kubeconfig`, "nodes", "--kubeconfig", "/proc/self/exe"},
+	{`pod "a/b/c/d": allowed are lower-case letters`, "why", "a/b/c/d"},
+	{`pod "/a": allowed are lower-case letters`, "why", "/a"},
+	{`pod "a/": allowed are lower-case letters`, "why", "a/"},
+	{`pod "A_/b": allowed are lower-case letters`, "why", "A_/b"},
+	{`pod "a.b/c": allowed are lower-case letters`, "why", "a.b/c"},
+	{`pod "a/b/C_": allowed are lower-case letters`, "why", "a/b/C_"},
+	{`if sts is a namespace: -n sts db-0`, "why", "sts/db-0"},
+	{`--namespace "b" with "a/x": allowed is one namespace`, "why", "a/x", "-n", "b"},
+	{`--container "d" with "a/x/c": allowed is one container`, "why", "a/x/c", "-c", "d"},
+	{`--since "3661d": allowed is a duration, such as 90s, 30m, 24h or 1d`, "top", "--since", "3661d"},
+	{"--since 8808h0m0s: allowed are 1s to 8784h0m0s", "top", "--since", "367d"},
+	{"--since -24h0m0s: allowed are 1s to", "top", "--since", "-24h"},
 }
 
 // TestBadUse runs the program with each wrong command line.

@@ -42,6 +42,18 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestKubectlCompletes: by the name that kubectl looks for, the program completes a command
+// line of kubectl, as kubectl gives the words behind the plugin's name.
+func TestKubectlCompletes(t *testing.T) {
+	for _, name := range []string{"kubectl_complete-oomwitness", "/usr/local/bin/kubectl_complete-oomwitness", "kubectl_complete-oomwitness.exe"} {
+		cmd := clitest.Command(t, "why", "a", "-o", "")
+		cmd.Args[0] = name
+		out, _, status := clitest.Output(t, cmd)
+		require.Zero(t, status)
+		require.Equal(t, "text\nwide\njson\nyaml\n:4\n", out)
+	}
+}
+
 // TestVersion: the plugin says its own version without a cluster.
 func TestVersion(t *testing.T) {
 	out, _, status := clitest.Run(t, "version", "--client", "-o", "json")

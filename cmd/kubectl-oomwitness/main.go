@@ -22,6 +22,7 @@ func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	command := plugin.New(streams)
 	command.Version = version
+	command.SetArgs(plugin.Args(os.Args))
 	err := command.ExecuteContext(ctx)
 	stop()
 	cli.Print(os.Stderr, "kubectl oomwitness", err)

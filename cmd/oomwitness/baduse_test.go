@@ -26,6 +26,8 @@ var badUse = [][]string{
 	{`--address "x": has to be an absolute path`, "why", "x", "--address", "x"},
 	{`--kubelet-cgroup-root: "x": has to be an absolute path`, "why", "x", "--kubelet-cgroup-root", "x"},
 	{`--dir "x": has to be an absolute path`, "why", "x", "--dir", "x"},
+	{`"deploy/x": allowed are the beginning of a container's ID, POD, pod/POD`, "why", "deploy/x"},
+	{`"a//x": allowed are the beginning of a container`, "why", "a//x"},
 	{`trace "x": allowed are no arguments`, "trace", "x"},
 	{`--output "yaml": allowed are text`, "trace", "-o", "yaml"},
 	{`--cause "host": allowed are container`, "trace", "--cause", "host"},

@@ -35,11 +35,17 @@ func Main(m *testing.M, main func()) {
 // Run runs the program, and returns its output and exit status.
 func Run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
+	return Output(t, Command(t, args...))
+}
+
+// Command returns the program as a command that a test can change. It is killed after a while.
+func Command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), AsProgram+"=1")
-	return Output(t, cmd)
+	return cmd
 }
 
 // Output runs a command to its end, and returns its output and exit status.

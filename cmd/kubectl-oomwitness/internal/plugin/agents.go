@@ -23,9 +23,10 @@ const (
 	// port has that name.
 	portName    = "metrics"
 	defaultPort = 8080
-	// askTimeout limits the question to one agent. atOnce is the number of agents that are
-	// asked at the same time.
+	// askTimeout limits the question to one agent, allTimeout the questions to all agents.
+	// atOnce is the number of agents that are asked at the same time.
 	askTimeout = 10 * time.Second
+	allTimeout = 2 * time.Minute
 	atOnce     = 16
 )
 
@@ -106,8 +107,13 @@ type answer[T any] struct {
 	err   error
 }
 
-// askAll asks all agents at once, and decodes their answers.
+// errNotAsked reports that many agents have not answered in time.
+var errNotAsked = fmt.Errorf("the agent was not asked: the questions to all agents took %v already", allTimeout)
+
+// askAll asks all agents, atOnce at the same time, and decodes their answers.
 func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string) []answer[T] {
+	ctx, cancel := context.WithTimeout(ctx, allTimeout)
+	defer cancel()
 	answers := make([]answer[T], len(agents))
 	room := make(chan struct{}, atOnce)
 	var asking sync.WaitGroup
@@ -117,7 +123,10 @@ func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path st
 			defer func() { <-room }()
 			a := answer[T]{agent: &agents[i]}
 			var body []byte
-			if body, a.err = o.ask(ctx, a.agent, path, query); a.err == nil {
+			switch body, a.err = o.ask(ctx, a.agent, path, query); {
+			case errors.Is(ctx.Err(), context.DeadlineExceeded):
+				a.err = errNotAsked
+			case a.err == nil:
 				a.err = decode(body, &a.value)
 			}
 			answers[i] = a

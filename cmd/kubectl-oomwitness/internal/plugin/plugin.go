@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,8 +15,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/cli"
@@ -37,6 +33,8 @@ type options struct {
 	// Set by complete.
 	client    kubernetes.Interface
 	namespace string // "" for all
+
+	documents int // of YAML that were written
 }
 
 // defaultSelector selects the agents' pods, as the Helm chart labels them.
@@ -69,7 +67,9 @@ Exit status of all commands:
   kubectl oomwitness top -A --since 24h
   kubectl oomwitness events -A -w
   kubectl oomwitness nodes
-  source <(kubectl oomwitness completion bash)`,
+
+  # kubectl completes "kubectl oomwitness <TAB>" by a second name of the plugin on the PATH
+  ln -s "$(command -v kubectl-oomwitness)" ~/.local/bin/kubectl_complete-oomwitness`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl oomwitness"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -83,6 +83,23 @@ Exit status of all commands:
 	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o), newVersion(o))
 	cli.MarkUsage(root)
 	return root
+}
+
+// completer is the name of the program that kubectl asks to complete the command line of the
+// plugin (k8s.io/kubectl/pkg/cmd/plugin_completion.go).
+const completer = "kubectl_complete-oomwitness"
+
+// Args returns the arguments of a command line, of which the first is the program's name. If
+// kubectl asks for completion, they are those of cobra's hidden command for it.
+func Args(line []string) []string {
+	if len(line) == 0 {
+		return []string{}
+	}
+	name := strings.TrimSuffix(filepath.Base(line[0]), ".exe")
+	if name == completer {
+		return append([]string{cobra.ShellCompRequestCmd}, line[1:]...)
+	}
+	return line[1:]
 }
 
 // addOutput adds -o, and -A where a command has it.
@@ -117,60 +134,6 @@ func (o *options) check() error {
 		errs = append(errs, fmt.Errorf("--all-namespaces with --namespace %q: allowed is one of them", *o.config.Namespace))
 	}
 	return why.Usage(errors.Join(append(errs, o.checkConfig()...)...))
-}
-
-// checkConfig returns what is wrong with the flags that name the API server.
-func (o *options) checkConfig() (errs []error) {
-	if file := *o.config.KubeConfig; file != "" {
-		if _, err := os.Stat(file); err != nil {
-			return []error{fmt.Errorf("--kubeconfig %q: %w", file, errors.Unwrap(err))}
-		}
-	}
-	if timeout := *o.config.Timeout; timeout != "" {
-		if _, err := clientcmd.ParseTimeout(timeout); err != nil {
-			errs = append(errs, fmt.Errorf("--request-timeout %q: allowed is a duration, such as 10s or 2m, and 0 for none", timeout))
-		}
-	}
-	config, err := o.config.ToRawKubeConfigLoader().RawConfig()
-	if err != nil {
-		return errs // connect says so
-	}
-	return append(errs, oneOfConfig("context", *o.config.Context, config.Contexts), oneOfConfig("cluster", *o.config.ClusterName, config.Clusters),
-		oneOfConfig("user", *o.config.AuthInfoName, config.AuthInfos))
-}
-
-// oneOfConfig returns an error if a flag names what the kubeconfig does not have.
-func oneOfConfig[T any](flag, name string, known map[string]T) error {
-	switch {
-	case name == "":
-		return nil
-	case len(known) == 0:
-		return fmt.Errorf("--%s %q: the kubeconfig has none", flag, name)
-	}
-	return cli.OneOf(flag, name, slices.Sorted(maps.Keys(known))...)
-}
-
-// Limits of the requests to the API server: one command asks each node's agent.
-const (
-	qps   = 50
-	burst = 100
-)
-
-func (o *options) connect() error {
-	config, err := o.config.ToRESTConfig()
-	if err != nil {
-		return fmt.Errorf("the API server is not known: %w", err)
-	}
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst, config.UserAgent = qps, burst, "kubectl-oomwitness"
-	if o.client, err = kubernetes.NewForConfig(config); err != nil {
-		return fmt.Errorf("the API server is not known: %w", err)
-	}
-	if o.allNamespaces {
-		return nil
-	}
-	o.namespace, _, err = o.config.ToRawKubeConfigLoader().Namespace()
-	return err
 }
 
 // background is the context of completion, which has none.

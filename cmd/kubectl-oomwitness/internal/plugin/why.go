@@ -21,19 +21,22 @@ import (
 // whyCommand is "kubectl oomwitness why".
 type whyCommand struct {
 	*options
-	pod, container string
+	pod, container string // container is "" for all
 	previous       bool
 }
 
 func newWhy(o *options) *cobra.Command {
 	c := &whyCommand{options: o}
 	cmd := &cobra.Command{
-		Use:   "why POD [-c CONTAINER] [--previous]",
+		Use:   "why [NAMESPACE/]POD [-c CONTAINER] [--previous]",
 		Short: "Say why the containers of a pod have died",
 		Long: `For each container of a pod, show what ended the newest run: by whose limit, or by whose
 signal. The page has the victim of the OOM killer with its sizes, the contents of the memory,
 the largest processes, limit, request and peak. The page also has the number of OOM kills in
 the last day, and what to do. Each unknown fact is named, with the reason.
+
+The argument is POD, pod/POD, NAMESPACE/POD or NAMESPACE/POD/CONTAINER. pod/POD is always the
+pod POD, as for kubectl: for a namespace of the name pod, use -n pod POD.
 
 why asks all agents for a deleted pod. An agent keeps the last ends of its node.
 
@@ -46,11 +49,14 @@ Exit status:
   4  no agent answered, and the pod's status does not say OOMKilled
   5  a container on the page was OOM-killed`,
 		Example: `  kubectl oomwitness why web-7d4b9c-x2x8v
+  kubectl oomwitness why shop/web-7d4b9c-x2x8v
   kubectl oomwitness why web-7d4b9c-x2x8v -c app --previous
   kubectl oomwitness why web-7d4b9c-x2x8v -o json | jq '.runs[0].verdict'`,
 		Args: onePod,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.pod = strings.TrimPrefix(args[0], "pod/")
+			if err := why.Usage(c.names(args[0])); err != nil {
+				return err
+			}
 			return c.run(cmd.Context())
 		},
 		ValidArgsFunction: c.completePods,
@@ -61,20 +67,41 @@ Exit status:
 	return cmd
 }
 
+// onePod wants one argument that can name a pod.
 func onePod(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("%d arguments: allowed is one, the name of a pod", len(args))
 	}
-	if name := strings.TrimPrefix(args[0], "pod/"); len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return fmt.Errorf("pod %q: allowed are lower-case letters, digits, - and ., at most 253", args[0])
+	name, err := cli.ParsePodName(args[0])
+	wrong := len(validation.IsDNS1123Subdomain(name.Pod)) > 0 || name.Namespace != "" && len(validation.IsDNS1123Label(name.Namespace)) > 0 ||
+		name.Container != "" && len(validation.IsDNS1123Label(name.Container)) > 0
+	if err == nil && !wrong {
+		return nil
 	}
+	said := fmt.Sprintf("pod %q: allowed are lower-case letters, digits, - and ., at most 253, as %s", args[0], cli.PodForms)
+	if err != nil {
+		said += "; " + err.Error()
+	}
+	return errors.New(said)
+}
+
+// names sets what the argument and the flags name.
+func (c *whyCommand) names(argument string) error {
+	if c.container != "" && len(validation.IsDNS1123Label(c.container)) > 0 {
+		return fmt.Errorf("--container %q: allowed are lower-case letters, digits and -, at most 63", c.container)
+	}
+	name, err := cli.ParsePodName(argument)
+	if err != nil {
+		return err
+	}
+	if name, err = name.Flags(argument, *c.config.Namespace, c.container); err != nil {
+		return err
+	}
+	c.pod, c.container, *c.config.Namespace = name.Pod, name.Container, name.Namespace
 	return nil
 }
 
 func (c *whyCommand) run(ctx context.Context) error {
-	if c.container != "" && len(validation.IsDNS1123Label(c.container)) > 0 {
-		return why.Usage(fmt.Errorf("--container %q: allowed are lower-case letters, digits and -, at most 63", c.container))
-	}
 	if err := c.complete(); err != nil {
 		return err
 	}
@@ -176,35 +203,6 @@ func (c *whyCommand) query() map[string]string {
 		q["container"] = c.container
 	}
 	return q
-}
-
-// deleted asks all agents for a pod that the API server does not have.
-func (c *whyCommand) deleted(ctx context.Context) error {
-	agents, err := c.agents(ctx, "")
-	if err != nil {
-		return err
-	}
-	var found *why.Document
-	var silent []string
-	for _, a := range askAll[why.Document](ctx, c.options, agents, why.PathWhy, c.query()) {
-		switch {
-		case a.err != nil:
-			silent = append(silent, a.agent.Spec.NodeName+": "+a.err.Error())
-		case len(a.value.Runs) > 0 && found == nil:
-			found = &a.value
-		}
-	}
-	switch {
-	case found != nil:
-		found.Notes = append(found.Notes, "the pod was deleted: there is no status of the pod any more")
-		return c.show(ctx, found)
-	case len(silent) > 0:
-		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("pod %q is not in namespace %q, and %d of %d agents did not answer: %s",
-			c.pod, c.namespace, len(silent), len(agents), silent[0])}
-	case len(agents) == 0:
-		return why.NotFound("pod %q is not in namespace %q, and there are no agents that could know a deleted pod", c.pod, c.namespace)
-	}
-	return why.NotFound("pod %q is not in namespace %q, and none of the %d agents knows a deleted pod of that name", c.pod, c.namespace, len(agents))
 }
 
 // hasContainer returns an error if the pod has no container of the name that is asked for.

@@ -46,8 +46,9 @@ the victim of the OOM killer with its sizes, the contents of the memory, limit a
 page also has the number of OOM kills in the last day, and what to do. Each unknown fact is
 named, with the reason.
 
-The argument is the beginning of a container's ID, or the name of a pod, also as
-NAMESPACE/POD or NAMESPACE/POD/CONTAINER. why needs root, and no agent. why reads the
+The argument is the beginning of a container's ID, or the name of a pod, also as pod/POD,
+NAMESPACE/POD or NAMESPACE/POD/CONTAINER. pod/POD is always the pod POD, as for kubectl: for
+a namespace of the name pod, use -n pod POD. why needs root, and no agent. why reads the
 spool of exits, which the shims write, the records in the bundles, and the ledger. The
 exits of a node reach back to its boot, and some 700 to 1,400 exits are kept. If all of
 them lack the container, why reads the verdicts in containerd's log, by container ID.
@@ -92,31 +93,26 @@ func oneName(_ *cobra.Command, args []string) error {
 
 // query reads the argument and the flags.
 func (f *whyFlags) query(name string) (collect.Query, error) {
-	q := collect.Query{Namespace: f.namespace, Container: f.container}
 	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), f.kubelet.check(), absolute("spool", f.spool)}
 	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}, {"log", f.log}} {
 		if one[1] != "" {
 			errs = append(errs, absolute(one[0], one[1]))
 		}
 	}
-	parts := strings.Split(name, "/")
-	switch {
-	case len(parts) == 1:
-		q.Any = name
-	case len(parts) <= 3 && f.namespace != "" && f.namespace != parts[0]:
-		errs = append(errs, fmt.Errorf("--namespace %q with %q: allowed is one namespace", f.namespace, name))
-	case len(parts) == 3 && f.container != "" && f.container != parts[2]:
-		errs = append(errs, fmt.Errorf("--container %q with %q: allowed is one container", f.container, name))
-	case len(parts) == 2:
-		q.Namespace, q.Pod = parts[0], parts[1]
-	case len(parts) == 3:
-		q.Namespace, q.Pod, q.Container = parts[0], parts[1], parts[2]
-	}
-	for _, part := range parts {
-		if len(parts) > 3 || !isName(part) {
-			errs = append(errs, fmt.Errorf("%q: allowed are the beginning of a container's ID, POD, NAMESPACE/POD and NAMESPACE/POD/CONTAINER", name))
-			break
+	pod, err := whycli.ParsePodName(name)
+	for _, part := range strings.Split(name, "/") {
+		if err == nil && !isName(part) {
+			err = errors.New("a name has other letters")
 		}
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("%q: allowed are the beginning of a container's ID, %s; %w", name, whycli.PodForms, err))
+	} else if pod, err = pod.Flags(name, f.namespace, f.container); err != nil {
+		errs = append(errs, err)
+	}
+	q := collect.Query{Namespace: pod.Namespace, Pod: pod.Pod, Container: pod.Container}
+	if !strings.Contains(name, "/") { // the beginning of an ID, too
+		q.Any, q.Pod = q.Pod, ""
 	}
 	for flag, value := range map[string]string{"namespace": f.namespace, "container": f.container} {
 		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {

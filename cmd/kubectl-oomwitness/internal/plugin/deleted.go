@@ -1,0 +1,45 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oomwitness/oomwitness/why"
+)
+
+// deleted asks all agents for a pod that the API server does not have. A pod of that name may
+// have run on several nodes, such as that of a StatefulSet.
+func (c *whyCommand) deleted(ctx context.Context) error {
+	agents, err := c.agents(ctx, "")
+	if err != nil {
+		return err
+	}
+	var found []*why.Document
+	var silent []string
+	for _, a := range askAll[why.Document](ctx, c.options, agents, why.PathWhy, c.query()) {
+		switch {
+		case a.err != nil:
+			silent = append(silent, a.agent.Spec.NodeName+": "+a.err.Error())
+		case len(a.value.Runs) > 0:
+			found = append(found, &a.value)
+		}
+	}
+	missing := ""
+	if len(silent) > 0 {
+		missing = fmt.Sprintf("%d of %d agents did not answer: %s", len(silent), len(agents), silent[0])
+	}
+	switch {
+	case len(found) > 0:
+		d := why.Merge(found)
+		d.Notes = append(d.Notes, "the pod was deleted: there is no status of the pod any more")
+		if missing != "" {
+			d.Notes = append(d.Notes, "newer runs may be missing here: "+missing)
+		}
+		return c.show(ctx, d)
+	case missing != "":
+		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("pod %q is not in namespace %q, and %s", c.pod, c.namespace, missing)}
+	case len(agents) == 0:
+		return why.NotFound("pod %q is not in namespace %q, and there are no agents that could know a deleted pod", c.pod, c.namespace)
+	}
+	return why.NotFound("pod %q is not in namespace %q, and none of the %d agents knows a deleted pod of that name", c.pod, c.namespace, len(agents))
+}
