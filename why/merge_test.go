@@ -53,7 +53,7 @@ func TestMerge(t *testing.T) {
 func TestMergeIsBounded(t *testing.T) {
 	var documents []*why.Document
 	for n := range 3 {
-		d := answerOf(string(rune('a'+n)))
+		d := answerOf(string(rune('a' + n)))
 		for i := range why.MaxRuns {
 			d.Runs = append(d.Runs, ended(strings.Repeat("x", 3*i+n+1), 3*i+n))
 		}
