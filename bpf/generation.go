@@ -195,8 +195,12 @@ func otherGenerations(dir, current string) ([]generation, error) {
 	}
 	var gens []generation
 	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), genPrefix) && e.Name() != current {
-			gens = append(gens, generation{dir: dir, name: e.Name()})
+		g := generation{dir: dir, name: e.Name()}
+		if !e.IsDir() || e.Name() == current || !strings.HasPrefix(e.Name(), genPrefix) {
+			continue
+		}
+		if _, _, err := g.programs(); err == nil { // else somebody else's folder
+			gens = append(gens, g)
 		}
 	}
 	return gens, nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
@@ -259,10 +260,20 @@ func setState(meta *ebpf.Map, state uint32) error {
 	return nil
 }
 
-// unload removes everything.
+// unload removes the ledger in dir, and dir if nothing else is in dir. dir may be anybody's
+// folder: unload removes links and generations alone, and those on a BPF file system alone.
 //
 // Preconditions: the lock is held.
 func unload(dir string) error {
+	ok, err := onBPFFS(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("%s is not on a BPF filesystem", dir)
+	}
 	old, err := openOld(dir)
 	if err != nil {
 		return err
@@ -274,12 +285,23 @@ func unload(dir string) error {
 		}
 	}
 	for _, name := range []string{currentName, nextName} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeLink(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := removeStale(dir, ""); err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
 		return err
 	}
 	return nil
+}
+
+// removeLink removes a symbolic link, if there is one of that name.
+func removeLink(path string) error {
+	if _, err := os.Readlink(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return os.Remove(path)
 }
