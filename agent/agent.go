@@ -210,7 +210,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) error {
 	errors := a.o.Log.WriterLevel(logrus.WarnLevel)
 	defer func() { _ = errors.Close() }() // nothing is held back in it
 	return web.Serve(ctx, listener, web.Handler(web.Config{
-		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Exits: a.exits.All, Health: a.health,
+		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Exits: a.exits.All, ExitsMissing: a.exits.Missing, Health: a.health,
 		Metrics: a.metrics.Handler(errors), All: a.o.PageAll, Loopback: web.IsLoopback(listener.Addr()),
 	}))
 }

@@ -40,6 +40,9 @@ type Restorer interface {
 type Totals struct {
 	// Since is when that was.
 	Since time.Time
+	// Dropped is the time of the newest OOM event that a Restorer does not get, because it
+	// had to make room; zero where none had to.
+	Dropped time.Time
 	// OOMEvents, and Victims by cause (an oom.Cause).
 	OOMEvents uint64
 	Victims   map[string]uint64

@@ -52,7 +52,9 @@ func TestFlood(t *testing.T) {
 		}
 		require.Equal(t, one(3099).ID, list[most-1].ID)
 	}
+	dropped := in(100+3000-480-1, "evil", 4).Time
 	for range 2 {
+		require.Equal(t, dropped, j.Totals().Dropped)
 		check(j.Past(), 500)
 		check(j.Open(), 1000)
 		j = again(t, dir, boot, j)

@@ -42,8 +42,8 @@ type Exits struct {
 	exits   []spool.Exit // oldest first, by when they were read
 	known   map[spool.Key]bool
 	owners  map[string]int
-	dropped uint64
-	err     error // why the file can't be written, or the spool not be read
+	missing time.Time // see Missing
+	err     error     // why the file can't be written, or the spool not be read
 
 	again func(*spool.Exit)
 	found chan spool.Exit
@@ -79,6 +79,9 @@ func OpenExits(o ExitsOptions) *Exits {
 		s.warn(fmt.Errorf("%s: %d lines are damaged, and left out", s.path, damaged))
 	}
 	s.add(list)
+	if len(s.exits) == MaxExits {
+		s.missing = later(s.missing, s.madeRoom())
+	}
 	return s
 }
 
@@ -184,59 +187,6 @@ func (s *Exits) trouble(err error) {
 		s.warn(err)
 	}
 }
-
-// add keeps exits that are not known, and returns them.
-func (s *Exits) add(list []spool.Exit) (added []spool.Exit) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range list {
-		if s.known[e.Key()] {
-			continue
-		}
-		s.known[e.Key()] = true
-		s.owners[owner(&e)]++
-		s.exits = append(s.exits, e)
-		added = append(added, e)
-		if len(s.exits) > MaxExits {
-			s.dropLocked()
-		}
-	}
-	return added
-}
-
-// owner is whose an exit is: that of a Kubernetes namespace, or "" for the others.
-func owner(e *spool.Exit) string {
-	if e.Pod == nil {
-		return ""
-	}
-	return e.Pod.Namespace
-}
-
-// dropLocked drops the oldest exit of the owner with the most. Its key stays known while
-// the spool may have it still.
-func (s *Exits) dropLocked() {
-	heaviest, most := "", -1
-	for name, n := range s.owners {
-		if n > most || n == most && name < heaviest {
-			heaviest, most = name, n
-		}
-	}
-	i := slices.IndexFunc(s.exits, func(e spool.Exit) bool { return owner(&e) == heaviest })
-	if s.owners[heaviest]--; s.owners[heaviest] == 0 {
-		delete(s.owners, heaviest)
-	}
-	s.exits = slices.Delete(s.exits, i, i+1)
-	s.dropped++
-	if len(s.known) > maxKnownExits {
-		s.known = make(map[spool.Key]bool, len(s.exits))
-		for i := range s.exits {
-			s.known[s.exits[i].Key()] = true
-		}
-	}
-}
-
-// maxKnownExits is more than a spool can hold beside what is kept.
-const maxKnownExits = 16 * MaxExits
 
 // All returns the exits that are kept, in the order in which they were read.
 func (s *Exits) All() []spool.Exit {

@@ -116,8 +116,12 @@ func TestExitsBounded(t *testing.T) {
 	l := live(t, dir, spool, has(store.MaxExits))
 	require.Equal(t, fmt.Sprintf("loud-%d", n-1), l.All()[store.MaxExits-1].ID)
 	require.Equal(t, "quiet-0", l.All()[0].ID)
+	dropped := exitOf("loud", n-store.MaxExits).At // of those that are loud, MaxExits-1 are kept
+	require.WithinDuration(t, dropped, l.Missing(), 0)
 	again := live(t, dir, t.TempDir(), func(*life) bool { return true })
 	require.LessOrEqual(t, len(again.All()), store.MaxExits)
+	require.False(t, again.Missing().Before(dropped), "the next agent knows that some are missing")
+	require.False(t, again.Missing().After(dropped.Add(time.Second)))
 	require.True(t, slices.ContainsFunc(again.All(), func(e exits.Exit) bool { return e.ID == "quiet-0" }))
 }
 
@@ -152,4 +156,12 @@ func TestDamagedExits(t *testing.T) {
 	l := live(t, dir, t.TempDir(), func(*life) bool { return true })
 	require.Len(t, l.said, 1)
 	require.Contains(t, l.said[0], "1 lines are damaged")
+}
+
+// TestExitsNotMissing: where there is room for all, none is missing.
+func TestExitsNotMissing(t *testing.T) {
+	dir, spool := t.TempDir(), t.TempDir()
+	require.NoError(t, exits.Append(spool, exitOf("shop", 1)))
+	require.Zero(t, live(t, dir, spool, has(1)).Missing())
+	require.Zero(t, live(t, dir, spool, has(1)).Missing())
 }

@@ -35,7 +35,7 @@ type line struct {
 	Kind     string           `json:"kind"`
 	Boot     string           `json:"boot,omitempty"`
 	Since    *time.Time       `json:"since,omitempty"`
-	Last     *time.Time       `json:"last,omitempty"`
+	Last     *time.Time       `json:"last,omitempty"` // of a series; in the head of the OOM events that made room
 	Count    uint64           `json:"n,omitempty"`
 	Horizon  uint64           `json:"horizon,omitempty"`
 	Dropped  uint64           `json:"dropped,omitempty"`
@@ -100,6 +100,9 @@ func (s *state) take(l *line, same *bool) bool {
 		if l.Since != nil {
 			s.totals.Since = *l.Since
 		}
+		if l.Last != nil {
+			s.totals.Dropped = *l.Last
+		}
 		s.totals.OOMEvents, s.dropped = l.Count, l.Dropped
 		if *same {
 			s.seen.horizon = l.Horizon
@@ -155,10 +158,14 @@ func oneOfCauses(cause string) bool { return slices.Contains(events.CauseNames()
 // writeTo writes all lines of the state.
 func (s *state) writeTo(w io.Writer) (int64, error) {
 	out := &counting{w: bufio.NewWriter(w)}
-	out.line(line{
+	head := line{
 		Kind: kindHead, Boot: s.boot, Since: &s.totals.Since, Count: s.totals.OOMEvents,
 		Horizon: s.seen.horizon, Dropped: s.dropped,
-	})
+	}
+	if !s.totals.Dropped.IsZero() {
+		head.Last = &s.totals.Dropped
+	}
+	out.line(head)
 	for _, cause := range slices.Sorted(maps.Keys(s.totals.Victims)) {
 		out.line(line{Kind: kindVictims, ID: cause, Count: s.totals.Victims[cause]})
 	}

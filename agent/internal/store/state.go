@@ -57,6 +57,7 @@ func (s *state) keep(in events.OOMEvent, open bool) {
 	s.pastVictims.Add(events.OwnerOf(&in), len(in.Victims))
 	for len(s.past) > maxPast || len(s.past) > 1 && s.pastVictims.All() > maxVictims {
 		i := s.pastVictims.Drop(len(s.past), func(i int) events.Owner { return events.OwnerOf(&s.past[i]) })
+		s.totals.Dropped = later(s.totals.Dropped, s.past[i].Time)
 		s.pastVictims.Add(events.OwnerOf(&s.past[i]), -len(s.past[i].Victims))
 		if i == 0 { // as a storm has it: nothing is moved
 			s.past[0] = events.OOMEvent{} // what is cut off holds no memory
@@ -68,6 +69,14 @@ func (s *state) keep(in events.OOMEvent, open bool) {
 	if open {
 		s.opened(in)
 	}
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func (s *state) opened(in events.OOMEvent) {

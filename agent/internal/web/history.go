@@ -35,10 +35,17 @@ type History struct {
 	entries []*Entry    // oldest first, by time and then by ID
 	victims events.Room // of all entries
 	dropped uint64
+	// complete is the time since which no event and no victim is missing, zero where that
+	// is not known.
+	complete time.Time
 }
 
 // Restore takes the events that an agent before this one has reported.
-func (h *History) Restore(_ events.Totals, past []events.OOMEvent) {
+func (h *History) Restore(totals events.Totals, past []events.OOMEvent) {
+	h.mu.Lock()
+	h.complete = totals.Since
+	h.missingLocked(totals.Dropped)
+	h.mu.Unlock()
 	for _, in := range past {
 		h.add(in)
 	}
@@ -55,13 +62,24 @@ func (h *History) add(in events.OOMEvent) {
 	at, _ := slices.BinarySearchFunc(h.entries, e, older)
 	h.entries = slices.Insert(h.entries, at, e)
 	h.victims.Add(events.OwnerOf(&e.OOMEvent), len(e.Victims))
+	if e.Killed > len(e.Victims) {
+		h.missingLocked(e.Time)
+	}
 	for len(h.entries) > MaxEvents || h.victims.All() > MaxVictims {
 		h.removeLocked(h.victims.Drop(len(h.entries), func(i int) events.Owner { return events.OwnerOf(&h.entries[i].OOMEvent) }))
 		h.dropped++
 	}
 }
 
+// missingLocked says that something of a time is missing.
+func (h *History) missingLocked(at time.Time) {
+	if at.After(h.complete) && !h.complete.IsZero() {
+		h.complete = at
+	}
+}
+
 func (h *History) removeLocked(i int) {
+	h.missingLocked(h.entries[i].Time)
 	h.victims.Add(events.OwnerOf(&h.entries[i].OOMEvent), -len(h.entries[i].Victims))
 	if i == 0 { // as a storm has it: nothing is moved
 		h.entries[0] = nil
@@ -102,13 +120,16 @@ type Extent struct {
 	Oldest time.Time
 	// Dropped counts events that had to make room.
 	Dropped uint64
+	// Complete is the time since which no event and no victim is missing, zero where that
+	// is not known.
+	Complete time.Time
 }
 
 // Extent of the history now.
 func (h *History) Extent() Extent {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	x := Extent{Events: len(h.entries), Dropped: h.dropped}
+	x := Extent{Events: len(h.entries), Dropped: h.dropped, Complete: h.complete}
 	if len(h.entries) > 0 {
 		x.Oldest = h.entries[0].Time
 	}

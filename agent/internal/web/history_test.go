@@ -45,6 +45,27 @@ func TestRestore(t *testing.T) {
 	require.Equal(t, []string{"b-0003", "b-0002", "b-0001"}, keptIDs(&h))
 }
 
+// TestComplete: since when nothing is missing, whatever had to make room, and when.
+func TestComplete(t *testing.T) {
+	var h web.History
+	h.Take(kept(1, 1))
+	require.Zero(t, h.Extent().Complete, "nobody has said since when events are kept")
+
+	h = web.History{}
+	h.Restore(events.Totals{Since: start}, []events.OOMEvent{kept(2, 1)})
+	require.Equal(t, start, h.Extent().Complete)
+	h.Take(kept(7, web.MaxEventVictims+1))
+	require.Equal(t, start.Add(7*time.Second), h.Extent().Complete, "victims are missing")
+	for n := range web.MaxEvents + 5 {
+		h.Take(kept(10+n, 1))
+	}
+	require.Equal(t, start.Add(14*time.Second), h.Extent().Complete, "7 events had to make room")
+
+	h = web.History{}
+	h.Restore(events.Totals{Since: start, Dropped: start.Add(time.Hour)}, nil)
+	require.Equal(t, start.Add(time.Hour), h.Extent().Complete, "of an agent before this one")
+}
+
 func TestBounds(t *testing.T) {
 	var h web.History
 	for n := range web.MaxEvents + 5 {

@@ -147,7 +147,7 @@ func TestJSON(t *testing.T) {
 	delete(a, "time")
 	text, err := json.Marshal(a)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"schema":1,"node":"node-1","all":false,"tier":"A","lost":0,"kept":1,"dropped":0,"matched":1,"next":"","events":[
+	require.JSONEq(t, `{"schema":1,"node":"node-1","all":false,"tier":"A","lost":0,"kept":1,"complete_since":null,"dropped":0,"matched":1,"next":"","events":[
 		{"id":"b-0001","time":"2026-01-02T03:05:05Z","cause":"pod","tier":"A","size_bytes":134217728,"limit_bytes":67108864,"usage_bytes":67108864,
 		"killed":1,"hidden":0,"omitted":0,"victims":[{"index":0,"comm":"java","init":true,"shared_memory":false,"oom_group":false,"oom_score_adj":980,
 		"memory":{"rss_bytes":104857600,"anon_bytes":94371840,"file_bytes":null,"shmem_bytes":null,"page_tables_bytes":0,"total_vm_bytes":0},

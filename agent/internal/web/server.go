@@ -30,6 +30,8 @@ type Config struct {
 	History *History
 	// Exits returns the ends of containers that are kept; nil for none.
 	Exits func() []exits.Exit
+	// ExitsMissing returns the time of the newest exit that had to make room, zero for none.
+	ExitsMissing func() time.Time
 	// Health is asked at each request, and must not block.
 	Health func() events.Health
 	// Metrics serves /metrics; nil for none.
@@ -182,8 +184,11 @@ type Answer struct {
 	// are in no event.
 	Lost uint64 `json:"lost"`
 	// Kept are the events of the history, Dropped those that made room for them.
-	Kept    int    `json:"kept"`
-	Dropped uint64 `json:"dropped"`
+	// CompleteSince is the time since which no event is missing that the agent has seen,
+	// null where that is not known.
+	Kept          int        `json:"kept"`
+	Dropped       uint64     `json:"dropped"`
+	CompleteSince *time.Time `json:"complete_since"`
 	// Matched are those that the query asks for; Events one page of them, newest
 	// first. Next is the value of before for the next page, "" at the end.
 	Matched int     `json:"matched"`
@@ -211,7 +216,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	h, x := s.Health(), s.History.Extent()
 	answer := Answer{
 		Schema: Schema, Node: s.Node, Time: now.UTC().Truncate(time.Millisecond), All: s.All, Tier: h.Tier, Lost: h.Lost,
-		Kept: x.Events, Dropped: x.Dropped, Matched: len(found.matched), Events: found.events, Next: found.next,
+		Kept: x.Events, Dropped: x.Dropped, CompleteSince: known(x.Complete), Matched: len(found.matched), Events: found.events, Next: found.next,
 	}
 	if answer.Events == nil {
 		answer.Events = []Event{}

@@ -110,7 +110,27 @@ func (s *server) top(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, lines(err))
 		return
 	}
-	asJSON(w, http.StatusOK, collect.Top(s.sources(), since, now))
+	top := collect.Top(s.sources(), since, now)
+	top.CompleteSince, top.Lost = s.completeSince(), s.Health().Lost
+	asJSON(w, http.StatusOK, top)
+}
+
+// completeSince returns the time since which no OOM event and no exit is missing, nil where
+// that is not known.
+func (s *server) completeSince() *time.Time {
+	since := s.History.Extent().Complete
+	if s.ExitsMissing != nil && !since.IsZero() && s.ExitsMissing().After(since) {
+		since = s.ExitsMissing()
+	}
+	return known(since)
+}
+
+// known returns a time, nil for the zero time.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(t.UTC())
 }
 
 // status answers with the state of the agent.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/web"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -97,6 +98,30 @@ func TestTop(t *testing.T) {
 	r = get(t, whyConfig(false), why.PathTop+"?since=1s")
 	require.NoError(t, json.Unmarshal(r.Body.Bytes(), &top))
 	require.Empty(t, top.Rows)
+}
+
+// TestTopComplete: the answer has the time since which nothing is missing.
+func TestTopComplete(t *testing.T) {
+	ask := func(c web.Config) (top why.Top) {
+		t.Helper()
+		r := get(t, c, why.PathTop+"?since=24h")
+		require.NoError(t, json.Unmarshal(r.Body.Bytes(), &top))
+		var list web.Answer
+		require.NoError(t, json.Unmarshal(get(t, c, "/api/v1/events").Body.Bytes(), &list))
+		if c.ExitsMissing == nil {
+			require.Equal(t, top.CompleteSince, list.CompleteSince)
+		}
+		return top
+	}
+	c := whyConfig(false)
+	require.Nil(t, ask(c).CompleteSince)
+	c.History = &web.History{}
+	c.History.Restore(events.Totals{Since: start}, nil)
+	require.Equal(t, start, *ask(c).CompleteSince)
+	c.ExitsMissing = func() time.Time { return start.Add(time.Hour) }
+	require.Equal(t, start.Add(time.Hour), *ask(c).CompleteSince)
+	c.Health = func() events.Health { return events.Health{Lost: 3} }
+	require.EqualValues(t, 3, ask(c).Lost)
 }
 
 func TestStatus(t *testing.T) {
