@@ -221,7 +221,9 @@ func (s *Sources) eventRuns(q Query, known map[string]bool) (runs []why.Run) {
 			for _, field := range []string{"exit_status", "limit_bytes", "request_bytes", "peak_bytes", "last_day"} {
 				r.Lacks(field, "without the shim only the kernel's record of the OOM event is known")
 			}
-			s.addEvent(&r, time.Time{})
+			newest := *s // no event after this one has the container
+			newest.Events = s.Events[i : i+1]
+			newest.addEvent(&r, time.Time{})
 			runs = append(runs, r)
 		}
 	}

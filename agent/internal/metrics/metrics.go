@@ -127,17 +127,12 @@ func buildInfo(o Options) prometheus.Collector {
 // Registry has all of the metrics, and nothing else.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Bounds of a scrape.
-const (
-	maxScrapes    = 4
-	scrapeTimeout = 10 * time.Second
-)
-
-// Handler serves them. What goes wrong is written to errors, a line each.
+// Handler serves them: its caller bounds how many scrapes there are at once. What goes wrong
+// is written to errors, a line each.
 func (m *Metrics) Handler(errors io.Writer) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog: log.New(errors, "metrics: ", 0), ErrorHandling: promhttp.ContinueOnError,
-		MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout, EnableOpenMetrics: true,
+		EnableOpenMetrics: true,
 	})
 }
 

@@ -97,9 +97,30 @@ func (out *Event) addMemory(e *Entry, all bool) {
 // ofNode reports whether what was full is everybody's.
 func ofNode(cause oom.Cause) bool { return cause == oom.CauseNode || cause == oom.CauseSysrq }
 
-// maxAnswer bounds the victims of one answer: it ends behind the event that passes
-// it, and the next answer goes on from there.
-const maxAnswer = 1000
+// maxAnswer bounds the victims of one answer, and maxText their weight: an answer ends
+// behind the event that passes a bound, and the next answer goes on from there. Names that
+// are as long as they can be make three times as much text as the usual ones.
+const (
+	maxAnswer = 1000
+	maxText   = maxBody / 2
+)
+
+// weight returns about how many bytes an event takes in an answer.
+func (e *Event) weight() int {
+	const fields, fieldsOfVictim = 512, 512
+	n := fields + 128*len(e.Candidates)
+	for i := range e.Victims {
+		v := &e.Victims[i]
+		n += fieldsOfVictim + len(v.Cgroup.Path) + len(v.Cgroup.Ancestor) + len(v.Unit)
+		if v.Pod != nil {
+			n += len(v.Pod.Namespace) + len(v.Pod.Name)
+		}
+		if v.Container != nil {
+			n += len(v.Container.ID) + len(v.Container.Name) + len(v.Container.Image)
+		}
+	}
+	return n
+}
 
 // selection is the answer to a query.
 type selection struct {
@@ -116,7 +137,7 @@ type selection struct {
 
 func (q *query) run(list []*Entry, all bool) (s selection) {
 	behind := q.before == ""
-	victims := 0
+	victims, text := 0, 0
 	for _, e := range list {
 		ok := q.match(e)
 		if ok {
@@ -126,11 +147,11 @@ func (q *query) run(list []*Entry, all bool) (s selection) {
 		case e.ID == q.before:
 			behind = true
 		case !ok || !behind || s.next != "":
-		case len(s.events) == q.limit || victims >= maxAnswer:
+		case len(s.events) == q.limit || victims >= maxAnswer || text >= maxText:
 			s.next = s.events[len(s.events)-1].ID
 		default:
 			out := shown(e, all)
-			victims += len(out.Victims)
+			victims, text = victims+len(out.Victims), text+out.weight()
 			s.events, s.entries = append(s.events, out), append(s.entries, e)
 		}
 	}

@@ -7,22 +7,36 @@ import (
 	"sync"
 )
 
-// Limit returns a listener with at most most connections open at once, and perPeer of
-// one peer, an address or the network of an IPv6 one. It never has a new connection
-// wait: that peer's oldest is closed for it, or where all together are too many, the
-// oldest of the peer with the most. So whoever holds connections open holds up nobody.
-func Limit(listener net.Listener, most, perPeer int) net.Listener {
-	return &limited{Listener: listener, most: most, perPeer: perPeer, peers: map[netip.Prefix][]*conn{}}
+// Bounds of a listener: of all its connections, and of those of one peer, an address or the
+// network of an IPv6 one.
+type Bounds struct {
+	// Connections are open at once.
+	Connections, ConnectionsOfPeer int
+	// Held are the bytes of the answers that are sent at once.
+	Held, HeldOfPeer int
+}
+
+// Limit returns a listener whose connections keep to bounds. A new connection or answer
+// never waits for a client: the oldest connection of the same peer is closed for it, or where
+// all together are too many, the oldest of the peer with the most. So whoever holds
+// connections open, or reads slowly, holds up nobody.
+func Limit(listener net.Listener, b Bounds) net.Listener {
+	l := &limited{Listener: listener, bounds: b, peers: map[netip.Prefix][]*conn{}}
+	l.released.L = &l.mu
+	return l
 }
 
 type limited struct {
 	net.Listener
-	most, perPeer int
+	bounds Bounds
 
 	mu    sync.Mutex // guards what follows
 	peers map[netip.Prefix][]*conn
 	open  int
 	n     uint64 // of the newest
+	held  int    // bytes, also of connections that are closed
+	// released is signalled when held falls, and when a connection is removed.
+	released sync.Cond
 }
 
 // conn is one that is open.
@@ -31,6 +45,10 @@ type conn struct {
 	of   *limited
 	peer netip.Prefix
 	n    uint64 // how many came before
+
+	// Guarded by of.mu.
+	held    int  // bytes of the answer that is sent
+	removed bool // from of.peers
 }
 
 // Accept returns the next connection.
@@ -38,6 +56,10 @@ func (l *limited) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := accepted.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(kernelBuffer) // what the kernel has for it counts as the agent's memory
+		_ = tcp.SetWriteBuffer(kernelBuffer)
 	}
 	c := &conn{Conn: accepted, of: l, peer: peerOf(accepted.RemoteAddr())}
 	if old := l.add(c); old != nil {
@@ -61,9 +83,9 @@ func (l *limited) add(c *conn) (old *conn) {
 	l.peers[c.peer] = append(l.peers[c.peer], c)
 	l.open++
 	switch {
-	case len(l.peers[c.peer]) > l.perPeer:
+	case len(l.peers[c.peer]) > l.bounds.ConnectionsOfPeer:
 		return l.peers[c.peer][0]
-	case l.open > l.most:
+	case l.open > l.bounds.Connections:
 		var heaviest []*conn
 		for _, list := range l.peers {
 			if len(list) > len(heaviest) || len(list) == len(heaviest) && list[0].n < heaviest[0].n {
@@ -78,10 +100,16 @@ func (l *limited) add(c *conn) (old *conn) {
 func (l *limited) remove(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.removeLocked(c)
+}
+
+func (l *limited) removeLocked(c *conn) {
 	i := slices.Index(l.peers[c.peer], c)
 	if i < 0 {
 		return // it was closed before
 	}
+	c.removed = true
+	l.released.Broadcast()
 	l.open--
 	if l.peers[c.peer] = slices.Delete(l.peers[c.peer], i, i+1); len(l.peers[c.peer]) == 0 {
 		delete(l.peers, c.peer)
@@ -94,7 +122,11 @@ func peerOf(addr net.Addr) netip.Prefix {
 	if !ok {
 		return netip.Prefix{}
 	}
-	ip := tcp.AddrPort().Addr().Unmap()
+	return peerOfIP(tcp.AddrPort().Addr())
+}
+
+func peerOfIP(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap()
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64

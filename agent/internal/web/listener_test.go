@@ -103,7 +103,7 @@ func TestIdleConnections(t *testing.T) {
 func TestLimit(t *testing.T) {
 	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := web.Limit(inner, 4, 3)
+	l := web.Limit(inner, web.Bounds{Connections: 4, ConnectionsOfPeer: 3})
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	var here, there []net.Conn
 	connect := func(from string) {

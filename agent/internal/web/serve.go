@@ -10,9 +10,13 @@ import (
 
 // Bounds of a connection.
 const (
-	maxConnections  = 64
-	maxOfPeer       = 16
-	maxHeader       = 8 << 10
+	maxConnections = 64
+	maxOfPeer      = 16
+	maxHeader      = 8 << 10
+	// kernelBuffer is what the kernel may keep of a connection in each direction: Linux
+	// doubles the number for its own structures (socket(7)), and charges the agent's cgroup,
+	// 4 MiB for all connections. Small, so that sendTimeout sees that a client reads.
+	kernelBuffer    = 16 << 10
 	headerTimeout   = 5 * time.Second
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 30 * time.Second
@@ -25,7 +29,7 @@ const (
 func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ConnContext: withConn,
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -36,7 +40,9 @@ func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 			_ = srv.Close() // somebody reads slowly
 		}
 	})
-	err := srv.Serve(Limit(listener, maxConnections, maxOfPeer))
+	err := srv.Serve(Limit(listener, Bounds{
+		Connections: maxConnections, ConnectionsOfPeer: maxOfPeer, Held: maxHeld, HeldOfPeer: maxHeldOfPeer,
+	}))
 	if !stop() {
 		<-ended
 	}

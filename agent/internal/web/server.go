@@ -7,11 +7,9 @@
 package web
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -53,33 +51,29 @@ const DefaultRefresh = 10 * time.Second
 const (
 	pageLimit, maxPageLimit = 50, 200
 	apiLimit, maxAPILimit   = 100, 500
-	// maxRenders are made at once, each in memory; others wait, and are sent away
-	// after renderWait.
-	maxRenders = 2
-	renderWait = 5 * time.Second
 )
 
 type server struct {
 	Config
-	renders chan struct{}
+	slots slots
 }
 
 // Handler answers GET and HEAD, and nothing else.
 func Handler(c Config) http.Handler {
 	c.Refresh = cmp.Or(c.Refresh, DefaultRefresh)
-	s := &server{Config: c, renders: make(chan struct{}, maxRenders)}
+	s := &server{Config: c}
 	mux := s.health()
 	if c.Metrics != nil {
-		mux.Handle("/metrics", c.Metrics)
+		mux.Handle("/metrics", s.rendered(func(b *body, r *http.Request) { c.Metrics.ServeHTTP(b, r) }))
 	}
 	if c.Page {
-		mux.HandleFunc("/{$}", s.bounded(s.page))
+		mux.HandleFunc("/{$}", s.rendered(s.page))
 		mux.HandleFunc("/page.css", asset("page.css", "text/css; charset=utf-8"))
 		mux.HandleFunc("/page.js", asset("page.js", "text/javascript; charset=utf-8"))
-		mux.HandleFunc("/api/v1/events", s.bounded(s.events))
-		mux.HandleFunc(why.PathWhy, s.bounded(s.why))
-		mux.HandleFunc(why.PathTop, s.bounded(s.top))
-		mux.HandleFunc(why.PathStatus, s.bounded(s.status))
+		mux.HandleFunc("/api/v1/events", s.rendered(s.events))
+		mux.HandleFunc(why.PathWhy, s.rendered(s.why))
+		mux.HandleFunc(why.PathTop, s.rendered(s.top))
+		mux.HandleFunc(why.PathStatus, s.rendered(s.status))
 	}
 	return s.guard(mux)
 }
@@ -118,36 +112,19 @@ func localName(host string) bool {
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// bounded has few requests in hand at a time.
-func (s *server) bounded(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		wait := time.NewTimer(renderWait)
-		defer wait.Stop()
-		select {
-		case s.renders <- struct{}{}:
-			defer func() { <-s.renders }()
-			next(w, r)
-		case <-r.Context().Done():
-		case <-wait.C:
-			w.Header().Set("Retry-After", "5")
-			plain(w, http.StatusServiceUnavailable, "too many requests at once\n")
-		}
-	}
-}
-
-func (s *server) page(w http.ResponseWriter, r *http.Request) {
+func (s *server) page(b *body, r *http.Request) {
 	now := time.Now()
 	q, err := parseQuery(r.URL.RawQuery, now, pageLimit, maxPageLimit)
 	if err != nil {
-		s.show(w, http.StatusBadRequest, "wrong", wrongView{Node: s.Node, Lines: lines(err)})
+		show(b, http.StatusBadRequest, "wrong", wrongView{Node: s.Node, Lines: lines(err)})
 		return
 	}
 	found := q.run(s.History.Newest(), s.All)
 	if found.gone {
-		s.show(w, http.StatusGone, "wrong", wrongView{Node: s.Node, Lines: []string{errGone.Error()}})
+		show(b, http.StatusGone, "wrong", wrongView{Node: s.Node, Lines: []string{errGone.Error()}})
 		return
 	}
-	s.show(w, http.StatusOK, "page", newView(&s.Config, &q, found, s.ended(), now))
+	show(b, http.StatusOK, "page", newView(&s.Config, &q, found, s.ended(), now))
 }
 
 // ended returns the ends of containers that are kept.
@@ -158,16 +135,11 @@ func (s *server) ended() []exits.Exit {
 	return s.Exits()
 }
 
-// show makes all of an answer before any of it is sent.
-func (s *server) show(w http.ResponseWriter, status int, name string, data any) {
-	var out bytes.Buffer
-	if err := templates.ExecuteTemplate(&out, name, data); err != nil {
-		plain(w, http.StatusInternalServerError, "the page could not be made: "+err.Error()+"\n")
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(out.Bytes()) // the client is gone, then
+// show makes a page of a template.
+func show(b *body, status int, name string, data any) {
+	b.Header().Set("Content-Type", "text/html; charset=utf-8")
+	b.WriteHeader(status)
+	b.fail(templates.ExecuteTemplate(b, name, data))
 }
 
 // Answer is the body of /api/v1/events. Its JSON form is stable: fields are added,
@@ -201,16 +173,16 @@ const Schema = 1
 
 var errGone = errors.New("before: no such event is kept; begin again without it")
 
-func (s *server) events(w http.ResponseWriter, r *http.Request) {
+func (s *server) events(b *body, r *http.Request) {
 	now := time.Now()
 	q, err := parseQuery(r.URL.RawQuery, now, apiLimit, maxAPILimit)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, lines(err))
+		refuse(b, http.StatusBadRequest, lines(err))
 		return
 	}
 	found := q.run(s.History.Newest(), s.All)
 	if found.gone {
-		refuse(w, http.StatusGone, []string{errGone.Error()})
+		refuse(b, http.StatusGone, []string{errGone.Error()})
 		return
 	}
 	h, x := s.Health(), s.History.Extent()
@@ -221,24 +193,19 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	if answer.Events == nil {
 		answer.Events = []Event{}
 	}
-	asJSON(w, http.StatusOK, answer)
+	asJSON(b, http.StatusOK, answer)
 }
 
-func refuse(w http.ResponseWriter, status int, wrong []string) {
-	asJSON(w, status, struct {
+func refuse(b *body, status int, wrong []string) {
+	asJSON(b, status, struct {
 		Errors []string `json:"errors"`
 	}{wrong})
 }
 
-func asJSON(w http.ResponseWriter, status int, body any) {
-	out, err := json.Marshal(body)
-	if err != nil {
-		plain(w, http.StatusInternalServerError, fmt.Sprintf("the answer could not be made: %v\n", err))
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(out, '\n')) // the client is gone, then
+func asJSON(b *body, status int, answer any) {
+	b.Header().Set("Content-Type", "application/json")
+	b.WriteHeader(status)
+	b.fail(json.NewEncoder(b).Encode(answer))
 }
 
 // lines are the errors of a joined one.

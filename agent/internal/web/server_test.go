@@ -153,10 +153,15 @@ func (p *pipes) dial() net.Conn {
 
 func serve(t *testing.T) (*pipes, func()) {
 	t.Helper()
+	return serveHandler(t, web.Handler(config()))
+}
+
+func serveHandler(t *testing.T, h http.Handler) (*pipes, func()) {
+	t.Helper()
 	listener := newPipes()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(ctx, listener, web.Handler(config())) }()
+	go func() { ended <- web.Serve(ctx, listener, h) }()
 	return listener, func() {
 		cancel()
 		require.NoError(t, <-ended)

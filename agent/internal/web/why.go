@@ -38,17 +38,17 @@ func (s *server) sources() *collect.Sources {
 }
 
 // why answers with the document of what is asked for.
-func (s *server) why(w http.ResponseWriter, r *http.Request) {
+func (s *server) why(b *body, r *http.Request) {
 	q, err := parseWhy(r.URL.RawQuery)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, lines(err))
+		refuse(b, http.StatusBadRequest, lines(err))
 		return
 	}
 	d := collect.Build(q, s.sources(), time.Now())
 	if !s.All {
 		forOwner(&d)
 	}
-	asJSON(w, http.StatusOK, d)
+	asJSON(b, http.StatusOK, d)
 }
 
 // parseWhy reads the parameters of /api/v1/why.
@@ -99,7 +99,7 @@ func forOwner(d *why.Document) {
 }
 
 // top answers with counts by container.
-func (s *server) top(w http.ResponseWriter, r *http.Request) {
+func (s *server) top(b *body, r *http.Request) {
 	now := time.Now()
 	since := now.Add(-defaultTop)
 	err := parseParameters(r.URL.RawQuery, []string{"since"}, func(_, value string) (err error) {
@@ -107,12 +107,12 @@ func (s *server) top(w http.ResponseWriter, r *http.Request) {
 		return err
 	})
 	if err != nil {
-		refuse(w, http.StatusBadRequest, lines(err))
+		refuse(b, http.StatusBadRequest, lines(err))
 		return
 	}
 	top := collect.Top(s.sources(), since, now)
 	top.CompleteSince, top.Lost = s.completeSince(), s.Health().Lost
-	asJSON(w, http.StatusOK, top)
+	asJSON(b, http.StatusOK, top)
 }
 
 // completeSince returns the time since which no OOM event and no exit is missing, nil where
@@ -134,7 +134,7 @@ func known(t time.Time) *time.Time {
 }
 
 // status answers with the state of the agent.
-func (s *server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *server) status(b *body, _ *http.Request) {
 	h := s.Health()
 	status := why.Status{
 		Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: s.Node, Version: s.Version,
@@ -151,5 +151,5 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 			status.Without = append(status.Without, missing.what+": "+strings.TrimSpace(missing.why))
 		}
 	}
-	asJSON(w, http.StatusOK, status)
+	asJSON(b, http.StatusOK, status)
 }

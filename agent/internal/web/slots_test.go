@@ -1,0 +1,72 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func peer(n int) netip.Prefix { return peerOfText(fmt.Sprintf("10.0.0.%d:1", n)) }
+
+// TestSlotsFair: a peer with many requests does not keep a slot from a peer with one.
+func TestSlotsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slots
+		order := make(chan string, 20)
+		release := make(chan struct{})
+		ask := func(n int) {
+			go func() {
+				if !s.take(t.Context(), peer(n)) {
+					order <- "refused"
+					return
+				}
+				order <- fmt.Sprint(n)
+				<-release
+				s.giveBack(peer(n))
+			}()
+			synctest.Wait()
+		}
+		for range 10 {
+			ask(1)
+		}
+		ask(2)
+		require.Equal(t, "1 1", <-order+" "+<-order)
+		release <- struct{}{}
+		require.Equal(t, "2", <-order, "the eleventh request")
+		release <- struct{}{}
+		release <- struct{}{}
+		require.Equal(t, "1 1", <-order+" "+<-order)
+		time.Sleep(renderWait)
+		synctest.Wait()
+		for range 6 {
+			require.Equal(t, "refused", <-order)
+		}
+		release <- struct{}{}
+		release <- struct{}{}
+		synctest.Wait()
+		require.Zero(t, s.taken)
+		require.Empty(t, s.of)
+		require.Empty(t, s.waiting)
+	})
+}
+
+// TestSlotsGone: a client that has gone takes no slot.
+func TestSlotsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slots
+		for range maxRenders {
+			require.True(t, s.take(t.Context(), peer(1)))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		require.False(t, s.take(ctx, peer(2)))
+		require.Zero(t, time.Since(began))
+		require.Empty(t, s.waiting)
+	})
+}
