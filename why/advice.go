@@ -133,11 +133,11 @@ func (r *Run) adviseStopped() []string {
 }
 
 func (r *Run) adviseSignal() []string {
-	if r.Sender != nil && r.Sender.PID == 0 {
+	if r.Sender != nil && r.Sender.Kernel {
 		return []string{"The kernel itself sent SIGKILL: read the kernel's log on the node (journalctl -k)."}
 	}
 	if r.Sender != nil {
-		return []string{fmt.Sprintf("Find out why %s (pid %d) sends signals to containers.", text.Clean(r.Sender.Comm), r.Sender.PID)}
+		return []string{fmt.Sprintf("Find out why %s sends signals to containers.", process(text.Clean(r.Sender.Comm), r.Sender.PID))}
 	}
 	if r.Status != nil && *r.Status != statusKilled {
 		return []string{"The program ended itself by a signal, such as a crash: read its log (" + readLog + ")."}

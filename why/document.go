@@ -115,9 +115,11 @@ type Verdict struct {
 	Acked bool `json:"acked,omitempty"`
 }
 
-// Process is a process of the node.
+// Process is a process of the node, or the kernel itself. PID and UID are not there, and
+// Cgroup is empty, where the agent may not show them.
 type Process struct {
-	PID    int        `json:"pid"`
+	Kernel bool       `json:"kernel,omitempty"`
+	PID    int        `json:"pid,omitempty"`
 	Comm   string     `json:"comm"`
 	UID    *uint32    `json:"uid,omitempty"`
 	Cgroup string     `json:"cgroup,omitempty"`

@@ -223,14 +223,13 @@ func (p *page) signals(r *Run) {
 		p.say("asked for", "%s, by containerd's client (kubelet in a cluster)", strings.Join(r.Signals, ", then "))
 	}
 	switch s := r.Sender; {
-	case s != nil && s.PID == 0:
+	case s != nil && s.Kernel:
 		p.say("sent by", "the kernel itself")
 	case s != nil:
-		said := fmt.Sprintf("%s (pid %d", s.Comm, s.PID)
-		if s.UID != nil {
-			said += fmt.Sprintf(", uid %d", *s.UID)
+		said := process(s.Comm, s.PID)
+		if s.PID != 0 && s.UID != nil {
+			said = fmt.Sprintf("%s (pid %d, uid %d)", s.Comm, s.PID, *s.UID)
 		}
-		said += ")"
 		if s.Cgroup != "" {
 			said += " in " + s.Cgroup
 		}

@@ -45,7 +45,7 @@ func sender(r *why.Run, e *exits.Exit) {
 		s := v.Sender
 		r.Sender = &why.Process{PID: s.PID, Comm: s.Comm, UID: &s.UID, Cgroup: s.CgroupPath, At: &s.At}
 		if s.PID == 0 {
-			r.Sender.Comm, r.Sender.UID = "the kernel", nil
+			r.Sender.Kernel, r.Sender.Comm, r.Sender.UID = true, "the kernel", nil
 		}
 	case v.Ended != oom.EndedSignal:
 	case e.Status != 128+9:

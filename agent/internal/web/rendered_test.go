@@ -102,11 +102,11 @@ func silent(t *testing.T, from, to, route string) {
 // answer from anybody else, and the answers that wait for them are bounded.
 func TestSilentReaders(t *testing.T) {
 	c := crowded()
-	for name, peers := range map[string]int{"one peer": 1, "many peers": 60} {
+	for name, peers := range map[string]int{"one peer": 1, "many peers": 20} {
 		t.Run(name, func(t *testing.T) {
 			address := served(t, web.Handler(c))
 			before := heap()
-			for i := range 60 {
+			for i := range 20 {
 				silent(t, fmt.Sprintf("127.0.1.%d", 1+i%peers), address, "/api/v1/events")
 			}
 			require.Less(t, heap(), before+8<<20, "4 MiB of answers, and the connections")
@@ -178,10 +178,10 @@ func TestStoppedReader(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	address := served(t, web.Handler(crowded()))
 	var clients sync.WaitGroup
-	for i := range 40 {
+	for i := range 12 {
 		from := &net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(1+i))}
 		clients.Go(func() {
-			for range 3 {
+			for range 2 {
 				c, err := (&net.Dialer{LocalAddr: from}).DialContext(t.Context(), "tcp", address)
 				if err != nil {
 					t.Error(err)

@@ -62,40 +62,46 @@ func parseWhy(raw string) (q collect.Query, err error) {
 }
 
 // forOwner leaves in a document what the owner of a pod may know. Runs in no pod are the
-// node's own. Processes that the OOM killer looked at outside of the pod are others'.
+// node's own. Processes that the OOM killer looked at outside of the pod are others'. Of the
+// sender of a signal the owner may know the name, as the Event on the pod has it.
 func forOwner(d *why.Document) {
 	d.Runs = slices.DeleteFunc(d.Runs, func(r why.Run) bool { return r.Pod == nil })
 	for i := range d.Runs {
 		r := &d.Runs[i]
 		r.PID = 0
 		if r.Sender != nil {
-			sender := *r.Sender
-			sender.Cgroup = ""
-			r.Sender = &sender
+			r.Sender = &why.Process{Kernel: r.Sender.Kernel, Comm: r.Sender.Comm, At: r.Sender.At}
+			r.Advise() // the advice names the sender
 		}
-		if r.OOM == nil {
-			continue
+		if r.OOM != nil {
+			r.OOM = forOwnerOf(r)
 		}
-		e := *r.OOM
-		if e.LimitOf != "" {
-			r.Lacks("cause", "the agent names a cgroup outside of the pod with --page-all alone")
-			e.LimitOf = ""
-		}
-		e.Victims = slices.Clone(e.Victims)
-		for j := range e.Victims {
-			v := &e.Victims[j]
-			v.Init = v.Init || v.Lineage == "init"
-			v.PID = 0
-		}
-		if e.Cause != "container" && e.Cause != "pod" && len(e.Candidates) > 0 {
-			e.Candidates = nil
-			r.Lacks("candidates", "the agent shows processes outside of the pod with --page-all alone")
-		}
-		for j := range e.Candidates {
-			e.Candidates[j].PID = 0
-		}
-		r.OOM = &e
 	}
+}
+
+// forOwnerOf returns the OOM event of a run as forOwner leaves it, and adds to the run what
+// is not shown.
+func forOwnerOf(r *why.Run) *why.OOMEvent {
+	e := *r.OOM
+	if e.LimitOf != "" {
+		r.Lacks("cause", "the agent names a cgroup outside of the pod with --page-all alone")
+		e.LimitOf = ""
+	}
+	e.Victims = slices.Clone(e.Victims)
+	for j := range e.Victims {
+		v := &e.Victims[j]
+		v.Init = v.Init || v.Lineage == "init"
+		v.PID = 0
+	}
+	if e.Cause != "container" && e.Cause != "pod" && len(e.Candidates) > 0 {
+		e.Candidates = nil
+		r.Lacks("candidates", "the agent shows processes outside of the pod with --page-all alone")
+	}
+	e.Candidates = slices.Clone(e.Candidates) // other documents have the same
+	for j := range e.Candidates {
+		e.Candidates[j].PID = 0
+	}
+	return &e
 }
 
 // top answers with counts by container.
