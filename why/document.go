@@ -33,7 +33,8 @@ type Document struct {
 	Source string `json:"source"`
 	// Notes are sentences on the whole document, such as why no agent was asked.
 	Notes []string `json:"notes,omitempty"`
-	// Runs are those that were asked for, newest first. Omitted counts the older ones.
+	// Runs are those that were asked for, newest first, at most MaxRuns: see Bound. Omitted
+	// counts the others.
 	Runs    []Run `json:"runs"`
 	Omitted int   `json:"omitted,omitempty"`
 }

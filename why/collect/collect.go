@@ -23,6 +23,8 @@ type Query struct {
 	ID string
 	// Any is the beginning of a container's ID, or the name of a pod.
 	Any string
+	// InPods leaves out containers in no pod.
+	InPods bool
 }
 
 // matches reports whether a container is asked for.
@@ -30,7 +32,7 @@ func (q *Query) matches(id string, pod *why.Pod, name string) bool {
 	if q.Any != "" && !strings.HasPrefix(id, q.Any) && (pod == nil || pod.Name != q.Any) {
 		return false
 	}
-	if !strings.HasPrefix(id, q.ID) {
+	if !strings.HasPrefix(id, q.ID) || q.InPods && pod == nil {
 		return false
 	}
 	if q.Namespace == "" && q.Pod == "" && q.Container == "" {
@@ -98,10 +100,7 @@ func Build(q Query, s *Sources, now time.Time) why.Document {
 	}
 	d.Runs = append(d.Runs, s.eventRuns(q, known)...)
 	why.Sort(d.Runs)
-	if len(d.Runs) > why.MaxRuns {
-		d.Omitted = len(d.Runs) - why.MaxRuns
-		d.Runs = d.Runs[:why.MaxRuns]
-	}
+	d.Runs, d.Omitted = why.Bound(d.Runs)
 	for i := range d.Runs {
 		d.Runs[i].Advise()
 	}

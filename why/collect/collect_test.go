@@ -172,3 +172,21 @@ func TestBounded(t *testing.T) {
 	require.Equal(t, why.MaxRuns, d.Omitted)
 	require.Equal(t, now, *d.Runs[0].EndedAt)
 }
+
+// TestBoundedFairly: a container that ends all the time does not take the room of the run of
+// another, nor of its own newest ones.
+func TestBoundedFairly(t *testing.T) {
+	s := collect.Sources{Exits: []exits.Exit{exit("old", "app", 23*time.Hour, killed), exit("older", "app", 24*time.Hour, killed)}}
+	for i := range 2 * why.MaxRuns {
+		s.Exits = append(s.Exits, exit("sidecar", "sidecar", time.Duration(i)*time.Second, killed), exits.Exit{ID: "in no pod", At: now})
+	}
+	d := build(collect.Query{Pod: "web-1"}, s)
+	require.Len(t, d.Runs, why.MaxRuns)
+	require.Equal(t, why.MaxRuns+2, d.Omitted)
+	require.Equal(t, "older", d.Runs[why.MaxRuns-1].Container.ID)
+	require.Equal(t, "old", d.Runs[why.MaxRuns-2].Container.ID)
+	require.Equal(t, now, *d.Runs[0].EndedAt)
+	require.Equal(t, now.Add(-(why.MaxRuns-3)*time.Second), *d.Runs[why.MaxRuns-3].EndedAt, "the newest of the sidecar")
+	require.Len(t, build(collect.Query{Pod: "web-1", Container: "app"}, s).Runs, 2)
+	require.Equal(t, why.MaxRuns+2, build(collect.Query{InPods: true}, s).Omitted, "nothing of a container in no pod")
+}

@@ -44,6 +44,7 @@ func (s *server) why(b *body, r *http.Request) {
 		refuse(b, http.StatusBadRequest, lines(err))
 		return
 	}
+	q.InPods = !s.All
 	d := collect.Build(q, s.sources(), time.Now())
 	if !s.All {
 		forOwner(&d)
@@ -61,11 +62,9 @@ func parseWhy(raw string) (q collect.Query, err error) {
 	return q, err
 }
 
-// forOwner leaves in a document what the owner of a pod may know. Runs in no pod are the
-// node's own. Processes that the OOM killer looked at outside of the pod are others'. Of the
+// forOwner leaves in a document of runs in pods what the owner of a pod may know. Processes that the OOM killer looked at outside of the pod are others'. Of the
 // sender of a signal the owner may know the name, as the Event on the pod has it.
 func forOwner(d *why.Document) {
-	d.Runs = slices.DeleteFunc(d.Runs, func(r why.Run) bool { return r.Pod == nil })
 	for i := range d.Runs {
 		r := &d.Runs[i]
 		r.PID = 0

@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,4 +174,24 @@ func FuzzWhyQuery(f *testing.F) {
 			require.Contains(t, []int{200, 400}, get(t, c, u.String()).Code)
 		}
 	})
+}
+
+// TestWhyBounded: neither a container that ends all the time nor what is the node's own
+// takes the room of a run that is asked for, and the answer says that there are more.
+func TestWhyBounded(t *testing.T) {
+	c := whyConfig(false)
+	list := ended()
+	for i := range 200 {
+		loud := list[1]
+		loud.ID, loud.At = fmt.Sprint("loud", i), list[0].At.Add(time.Duration(i)*time.Millisecond)
+		own := list[2]
+		own.ID, own.At = fmt.Sprint("own", i), loud.At
+		list = append(list, loud, own)
+	}
+	c.Exits = func() []exits.Exit { return list }
+	d := document(t, c, "")
+	require.Len(t, d.Runs, why.MaxRuns)
+	require.Equal(t, 202-why.MaxRuns, d.Omitted)
+	require.True(t, slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == "a1" }), "the only run of web-1")
+	require.Len(t, document(t, c, "pod=web-1&container=app").Runs, 1)
 }
