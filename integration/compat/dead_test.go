@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,7 +95,7 @@ func (n node) die(t *testing.T, d death) (bad []string) {
 		o.OOMs = 1 // the TaskOOM was acked, and the shim died before it could record the ack
 	}
 	if bad = d.Faults(o); len(bad) > 0 {
-		bad = append(bad, fmt.Sprintf("%+v", o), strings.Join(faultkit.LogOf(o.ID), "\n"))
+		bad = append(bad, fmt.Sprintf("%+v", o), faultkit.LogEnd(o.ID))
 	}
 	err = faultkit.Until(t.Context(), "nothing to be left of "+o.ID, func() error {
 		if _, err := os.Stat(filepath.Join(tasks, "oomw", o.ID)); err == nil {

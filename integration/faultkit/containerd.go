@@ -68,14 +68,29 @@ func Release(context.Context) error { return os.Remove(holdFile) }
 
 // RestartKilled kills containerd, also a containerd that is still starting. A new one starts at
 // once.
-func RestartKilled(ctx context.Context) error {
+func (p *Plan) RestartKilled(ctx context.Context) error {
 	if err := Until(ctx, "containerd to be there", func() error { _, err := ContainerdPid(); return err }); err != nil {
 		return err
 	}
-	if err := KillContainerd(ctx); err != nil {
+	if err := p.kill(ctx); err != nil {
 		return err
 	}
 	return Release(ctx)
+}
+
+func (p *Plan) kill(ctx context.Context) error {
+	if err := KillContainerd(ctx); err != nil {
+		return err
+	}
+	p.Gone()
+	return nil
+}
+
+// Gone calls Away.
+func (p *Plan) Gone() {
+	if p.Away != nil {
+		p.Away()
+	}
 }
 
 // SignalContainerd returns a function that sends containerd a signal.

@@ -38,7 +38,7 @@ func none(context.Context) error { return nil }
 func (p *Plan) ContainerdKilled(back time.Duration) Fault {
 	return Fault{
 		Label:  fmt.Sprintf("containerd-killed back=%s", back),
-		Strike: KillContainerd, Lasts: back, Heal: Release, Around: 2 * time.Second,
+		Strike: p.kill, Lasts: back, Heal: Release, Around: 2 * time.Second,
 	}
 }
 
@@ -74,7 +74,7 @@ func (p *Plan) ContainerdRestarts() Fault {
 		Label: fmt.Sprintf("containerd-restarts=%d storm", restarts),
 		Strike: func(ctx context.Context) error {
 			for range restarts {
-				if err := RestartKilled(ctx); err != nil {
+				if err := p.RestartKilled(ctx); err != nil {
 					return err
 				}
 				if err := Pause(ctx, p.Within(0, p.Lead)); err != nil {

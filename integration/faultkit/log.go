@@ -8,8 +8,18 @@ import (
 	"strings"
 )
 
-// evidenceLines limits the log lines that are printed for a wrong verdict.
-const evidenceLines = 30
+// shownLines and shownBytes bound what is printed of the log for a wrong verdict.
+const shownLines, shownBytes = 30, 600
+
+// LogEnd returns the last lines about a container, for the message of a failed test.
+func LogEnd(id string) string {
+	lines := LogOf(id)
+	lines = lines[max(0, len(lines)-shownLines):]
+	for i, line := range lines {
+		lines[i] = line[:min(len(line), shownBytes)]
+	}
+	return strings.Join(lines, "\n  ")
+}
 
 // LogOf returns the lines about a container in the log of containerd and of the shims.
 func LogOf(id string) (lines []string) {
@@ -22,11 +32,8 @@ func LogOf(id string) (lines []string) {
 	scan.Buffer(nil, 1<<20)
 	for scan.Scan() {
 		if line := scan.Text(); strings.Contains(line, id) && telling(line) {
-			lines = append(lines, line[:min(len(line), 600)])
+			lines = append(lines, line)
 		}
-	}
-	if len(lines) > evidenceLines {
-		lines = lines[len(lines)-evidenceLines:]
 	}
 	return lines
 }

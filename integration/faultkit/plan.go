@@ -23,6 +23,9 @@ type Plan struct {
 	Full bool
 	// Lead is the time before a fault and after its end in which containers end too.
 	Lead time.Duration
+	// Away is called when a fault has ended containerd, before the next containerd starts; nil
+	// for nothing.
+	Away func()
 
 	mu   sync.Mutex // guards what follows
 	draw *rand.Rand

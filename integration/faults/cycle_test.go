@@ -78,6 +78,8 @@ func (fl *fleet) play(ctx context.Context, f fault) (err error) {
 	for i, m := range fl.members {
 		actors[i] = faultkit.Actor{When: m.when, End: func(ctx context.Context) error { return fl.fire(ctx, m) }}
 	}
+	fl.n.Away = fl.note
+	defer func() { fl.n.Away = nil }()
 	fl.Played, err = fl.n.Play(ctx, f.Fault, fl.n.ready, actors)
 	return err
 }

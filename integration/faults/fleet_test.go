@@ -45,6 +45,7 @@ type member struct {
 	shown   time.Time   // when the shim answered Wait
 	edge    bool        // the container ended as the fault began or ended
 	broke   time.Time   // when the shim was killed, which broke CRI's Wait off
+	away    []sight     // what was there each time that containerd had ended
 }
 
 // fleet is the containers of one run of a fault.

@@ -113,7 +113,7 @@ func (s summary) add(fl *fleet, f fault, m *member) {
 	case last == "":
 		c.right++
 		c.off = max(c.off, m.off(m.last))
-	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(faultkit.LogOf(m.id), gaveUp), m.lost():
+	case f.excuse != nil && f.excuse(fl, m), slices.ContainsFunc(faultkit.LogOf(m.id), gaveUp), fl.lost(m):
 		c.excused++
 		fl.n.t.Logf("%s %s excused: CRI says %s", m.Name, m.id, last)
 		if m.last == nil && fl.n.shim != "stock" {
@@ -163,7 +163,7 @@ func (s summary) add(fl *fleet, f fault, m *member) {
 	if len(faults) > 0 {
 		*s.wrongs = append(*s.wrongs, fmt.Sprintf("%s %s, want %s %d, ended %s at %s: %s\n  events %v\n  %s",
 			m.Name, m.id, m.Reason, m.Code, m.when, m.end.Format(time.StampMilli), strings.Join(faults, "; "),
-			n.events.of(m.id), strings.Join(faultkit.LogOf(m.id), "\n  ")))
+			n.events.of(m.id), faultkit.LogEnd(m.id)))
 	}
 }
 
@@ -197,28 +197,6 @@ func (s summary) report(t *testing.T, n *node, f fault) {
 // gone reports whether a shim decided without the cgroup.
 func gone(line string) bool {
 	return strings.Contains(line, "msg=verdict") && strings.Contains(line, "cgroup_gone=true")
-}
-
-// lost reports whether containerd died between the removal of the bundle and CRI's record of
-// the exit. The next containerd then finds no shim to ask. If the shim is dead as well, the
-// deferred publisher still reports the exit.
-func (m *member) lost() bool {
-	if m.last == nil || m.last.Reason != "Unknown" || m.Lost {
-		return false
-	}
-	last := func(text string) (at int) {
-		at = -1
-		for i, line := range faultkit.LogOf(m.id) {
-			if strings.Contains(line, text) {
-				at = i
-			}
-		}
-		return at
-	}
-	// CRI had the exit, and the shim's program had run with "delete", which is before the
-	// removal of the bundle. If the bundle is there, the next containerd connects to the shim.
-	had, ran := last("received container exit event"), last("cleaning up dead shim")
-	return last("connecting to shim") < had && had < ran
 }
 
 // gaveUp reports whether CRI's recovery took longer than its 10 s. CRI then never asks again,

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +66,7 @@ func (n *node) killShims(t *testing.T, f fault, now size, sum summary, restarted
 	ctx, cancel := context.WithTimeout(t.Context(), 2*faultkit.Patience)
 	defer cancel()
 	if restarted {
-		require.NoError(t, faultkit.RestartKilled(ctx))
+		require.NoError(t, n.RestartKilled(ctx))
 		require.NoError(t, n.ready(ctx))
 	}
 	require.NoError(t, n.events.sync(ctx))
@@ -118,7 +117,7 @@ func (fl *fleet) allOver(ctx context.Context) error {
 		select {
 		case <-m.over:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the end of %s %s: %w\n%s", m.Name, m.id, ctx.Err(), strings.Join(faultkit.LogOf(m.id), "\n"))
+			return fmt.Errorf("wait for the end of %s %s: %w\n%s", m.Name, m.id, ctx.Err(), faultkit.LogEnd(m.id))
 		}
 	}
 	return nil

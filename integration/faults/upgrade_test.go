@@ -50,9 +50,13 @@ func (n *node) replaced(t *testing.T, from, to string) {
 	})
 	n.runFault(t, fault{
 		Fault: faultkit.Fault{
-			Label:  fmt.Sprintf("containerd-replaced from=%s to=%s", from, to),
-			Strike: func(ctx context.Context) error { return faultkit.Run(ctx, "node-containerd", "stop") },
-			Lasts:  n.Lead,
+			Label: fmt.Sprintf("containerd-replaced from=%s to=%s", from, to),
+			Strike: func(ctx context.Context) error {
+				err := faultkit.Run(ctx, "node-containerd", "stop")
+				n.Gone()
+				return err
+			},
+			Lasts: n.Lead,
 			Heal: func(ctx context.Context) error {
 				if err := faultkit.PutContainerd(to); err != nil {
 					return err
