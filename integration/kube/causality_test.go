@@ -3,9 +3,7 @@
 package kube
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // TestGroupKill has kubelet's default end all of a container when the kernel kills one of
@@ -25,13 +24,11 @@ func TestGroupKill(t *testing.T) {
 	}
 	s.endAll(t, "group-kill", all)
 	for _, m := range all {
-		s.wantEnded(t, m, "oom")
+		s.wantEnded(t, m, oom.EndedOOM)
 		log := strings.Join(faultkit.LogOf(s.Pods()[m.pod].ID(m.container)), "\n")
 		require.NotContains(t, log, "the sources of evidence disagree")
 	}
 }
-
-var filledBy = regexp.MustCompile(`msg=verdict .*\bmemory="[^"]*: shared memory ([0-9.]+) MiB`)
 
 // TestMemoryEmptyDir has a container reach its limit by a file in an emptyDir of medium
 // Memory. The verdict names shared memory as what filled the container's memory.
@@ -56,7 +53,7 @@ func TestMemoryEmptyDir(t *testing.T) {
 	}
 	_, err := s.Until(t.Context(), startTime(len(all)), "the limit", func(pods map[string]*Sight) error {
 		for _, m := range all {
-			if pods[m.pod].End(m.container) == nil {
+			if len(pods[m.pod].Ends[m.container]) == 0 {
 				return fmt.Errorf("%s of %s runs", m.container, m.pod)
 			}
 		}
@@ -72,14 +69,9 @@ func TestMemoryEmptyDir(t *testing.T) {
 		return
 	}
 	for _, m := range all {
-		id := s.Pods()[m.pod].ID(m.container)
-		require.NoError(t, faultkit.Until(t.Context(), "what filled the memory of "+id, func() error {
-			log := strings.Join(faultkit.LogOf(id), "\n")
-			if !filledBy.MatchString(log) {
-				return errors.New(log)
-			}
-			return nil
-		}))
+		memory := s.exit(t, m).Verdict.Memory
+		require.NotNil(t, memory)
+		require.Regexp(t, ": shared memory [0-9.]+ MiB", memory.String())
 	}
 }
 
@@ -103,6 +95,6 @@ func TestExecedProcess(t *testing.T) {
 	}
 	s.endAll(t, "execed-process", all)
 	for _, m := range all {
-		s.wantEnded(t, m, "exited")
+		s.wantEnded(t, m, oom.EndedExited)
 	}
 }

@@ -4,12 +4,9 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 var (
@@ -46,7 +44,7 @@ func TestInitContainer(t *testing.T) {
 	}
 	require.NoError(t, s.over(t.Context(), startTime(len(ends)), ends))
 	for _, m := range ends {
-		require.Len(t, s.Pods()[m.pod].First, 1, "containers that ended")
+		require.Len(t, s.Pods()[m.pod].Ends, 1, "containers that ended")
 		require.Equal(t, corev1.PodFailed, s.Pods()[m.pod].Pod.Status.Phase)
 	}
 	s.judge(t, "init-container", ends)
@@ -156,7 +154,7 @@ func TestNodeAllocatable(t *testing.T) {
 
 // withoutLimit has the containers of pods without a limit end, each when the one
 // before it has, and wants their cause. Ready is called when one stands.
-func (s *suite) withoutLimit(t *testing.T, kind faultkit.Kind, cause string, ready func()) (ends []*subject) {
+func (s *suite) withoutLimit(t *testing.T, kind faultkit.Kind, cause oom.Cause, ready func()) (ends []*subject) {
 	t.Helper()
 	for range s.Runs {
 		m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
@@ -185,7 +183,7 @@ func TestWhoseLimit(t *testing.T) {
 	for _, c := range []struct {
 		label, class string
 		change       func(*corev1.Pod)
-		cause        string
+		cause        oom.Cause
 	}{
 		{"limit-overhead", Class, asShipped, "container"},
 		{"limit-bare", bare.Name, asShipped, "pod"},
@@ -215,25 +213,13 @@ func limitPodAlone(pod *corev1.Pod) {
 	}
 }
 
-var causeOf = regexp.MustCompile(`msg=verdict .*\bcause=(\S+)`)
-
 // wantCause wants our shim's verdict of an OOM to name whose limit fired.
-func (s *suite) wantCause(t *testing.T, m *subject, cause string) {
+func (s *suite) wantCause(t *testing.T, m *subject, cause oom.Cause) {
 	t.Helper()
 	if s.shim == "stock" {
 		return
 	}
-	id := s.Pods()[m.pod].ID(m.container)
-	require.NoError(t, faultkit.Until(t.Context(), "a verdict of "+id, func() error {
-		found := causeOf.FindStringSubmatch(strings.Join(faultkit.LogOf(id), "\n"))
-		switch {
-		case found == nil:
-			return errors.New("none in the log")
-		case found[1] != cause:
-			require.Equal(t, cause, found[1], "cause of the OOM of %s", id)
-		}
-		return nil
-	}))
+	require.Equal(t, cause, s.exit(t, m).Verdict.Cause, "%s in %s", m.container, m.pod)
 }
 
 // TestKubeletRestarted takes kubelet away while containers end.

@@ -91,7 +91,7 @@ func TestOOMGroupFalse(t *testing.T) {
 	control := s.annotated(t, "", map[string]string{groupAnnotation: "false"}, kindWorkers)[0]
 	require.NoError(t, s.end(t.Context(), control))
 	require.NoError(t, s.over(t.Context(), startTime(1), []*subject{control}))
-	require.Equal(t, "OOMKilled 137", words(s.Pods()[control.pod].End(control.container)))
+	require.Equal(t, []string{"OOMKilled 137"}, s.Pods()[control.pod].Ends[control.container])
 }
 
 // TestOOMGroupTrue ends all of a container, with a kubelet that would not.
@@ -103,7 +103,7 @@ func TestOOMGroupTrue(t *testing.T) {
 	control := s.annotated(t, "", map[string]string{groupAnnotation: "true"}, kindWorkers)[0]
 	require.NoError(t, s.end(t.Context(), control))
 	s.killed(t, s.Pods()[control.pod].ID(control.container))
-	require.Nil(t, s.Pods()[control.pod].End(control.container), "the control lives on")
+	require.Empty(t, s.Pods()[control.pod].Ends[control.container], "the control lives on")
 }
 
 // TestOOMGroupOfOne holds for the container that it names alone.
@@ -114,7 +114,7 @@ func TestOOMGroupOfOne(t *testing.T) {
 		require.NoError(t, s.end(t.Context(), m))
 	}
 	_, err := s.Until(t.Context(), startTime(1), "the other's end", func(pods map[string]*Sight) error {
-		if pods[both[1].pod].End(both[1].container) == nil {
+		if len(pods[both[1].pod].Ends[both[1].container]) == 0 {
 			return errors.New("it runs")
 		}
 		return nil

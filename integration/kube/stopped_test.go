@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -19,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/integration/faultkit"
+	"github.com/oomwitness/oomwitness/oom"
+	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
 // Each has lost a child to the OOM killer before it is stopped: one ends at SIGTERM, the
@@ -31,36 +32,42 @@ var (
 // stopGrace is how long kubelet waits between SIGTERM and SIGKILL, in seconds.
 const stopGrace = 2
 
+// stopping is a reason that kubelet has to stop a pod.
+type stopping struct {
+	name  string
+	kinds []faultkit.Kind
+	// ready makes the node ready for the pod, and returns how the pod is changed.
+	ready   func(*testing.T) func(*corev1.Pod)
+	stop    func(t *testing.T, pod string)
+	reason  string // of the pod's status, "" for any
+	evicted bool
+}
+
 // TestStoppedByKubelet has kubelet stop containers that have lost a child to the OOM killer,
-// for each reason that kubelet has. No stop is an OOM.
+// for each reason that kubelet has. No stop is an OOM, by the shim's verdict and in all that
+// the API shows.
 func TestStoppedByKubelet(t *testing.T) {
 	s := setUp(t)
-	asIs := func(*corev1.Pod) {}
-	for _, c := range []struct {
-		name   string
-		change func(*corev1.Pod)
-		stop   func(t *testing.T, pod string)
-		reason string // of the pod's status, "" for any
-	}{
-		{"kubectl-delete", asIs, func(t *testing.T, pod string) {
-			t.Helper()
-			require.NoError(t, s.Delete(t.Context(), pod, stopGrace))
-		}, ""},
-		{"liveness", probed(t), failProbes, ""},
-		{"preemption", takesCPU(t, s), s.preempt, ""},
-		{"node-shutdown", asIs, s.shutDown, "Terminated"},
-		{"eviction", asIs, s.pressure, "Evicted"},
+	asIs := func(*testing.T) func(*corev1.Pod) { return func(*corev1.Pod) {} }
+	both := []faultkit.Kind{kindAtTerm, kindAtKill}
+	for _, c := range []stopping{
+		{"kubectl-delete", both, asIs, s.deleteByClient, "", false},
+		{"liveness", both, probed, failProbes, "", false},
+		{"preemption", both, s.takesCPU, s.preempt, "", false},
+		{"node-shutdown", both, s.delaysShutdown, s.shutDown, "Terminated", false},
+		{"eviction-soft", both, asIs, s.pressure(softEviction), "Evicted", true},
+		// kubelet gives one second, which is too short for an answer to SIGTERM on an
+		// emulated machine.
+		{"eviction-hard", both[1:], asIs, s.pressure(hardEviction), "Evicted", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var all []*subject
 			for run := range s.Runs { // each puts the node back as it was
-				t.Run(fmt.Sprint(run), func(t *testing.T) {
-					all = append(all, s.stopOne(t, c.change, c.stop, c.reason)...)
-				})
+				t.Run(fmt.Sprint(run), func(t *testing.T) { all = append(all, s.stopOne(t, c)...) })
 			}
 			s.judge(t, "stopped-by-"+c.name, all)
 			for _, m := range all {
-				s.wantEnded(t, m, "stopped")
+				s.wantEnded(t, m, oom.EndedStopped)
 			}
 		})
 	}
@@ -68,13 +75,14 @@ func TestStoppedByKubelet(t *testing.T) {
 
 // stopOne makes a pod with a container of each kind, and has the pod stopped when each has
 // lost its child.
-func (s *suite) stopOne(t *testing.T, change func(*corev1.Pod), stop func(*testing.T, string), reason string) []*subject {
+func (s *suite) stopOne(t *testing.T, c stopping) []*subject {
 	t.Helper()
+	change := c.ready(t)
 	m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{groupAnnotation: "false"} // else kubelet has the kernel end all of a container
 		pod.Spec.TerminationGracePeriodSeconds = new(int64(stopGrace))
 		change(pod)
-	}, kindAtTerm, kindAtKill)
+	}, c.kinds...)
 	_, err := s.Until(t.Context(), startTime(1), "the pod to run", func(pods map[string]*Sight) error {
 		if sight := pods[m[0].pod]; sight == nil || sight.Pod.Status.Phase != corev1.PodRunning {
 			return fmt.Errorf("pod %s does not run", m[0].pod)
@@ -83,35 +91,41 @@ func (s *suite) stopOne(t *testing.T, change func(*corev1.Pod), stop func(*testi
 	})
 	require.NoError(t, err)
 	for _, one := range m {
+		one.evicted = c.evicted
 		s.killed(t, s.Pods()[one.pod].ID(one.container))
 	}
-	stop(t, m[0].pod)
+	c.stop(t, m[0].pod)
 	require.NoError(t, s.over(t.Context(), startTime(1), m))
-	if reason != "" {
-		require.Equal(t, reason, s.Pods()[m[0].pod].Pod.Status.Reason)
+	if c.reason != "" {
+		require.Equal(t, c.reason, s.Pods()[m[0].pod].Pod.Status.Reason)
 	}
 	return m
 }
 
-var endedOf = regexp.MustCompile(`msg=verdict .*\bended=(\S+)`)
+// exit returns what our shim has decided of a container.
+func (s *suite) exit(t *testing.T, m *subject) exits.Exit {
+	t.Helper()
+	e, err := faultkit.Exit(t.Context(), s.Pods()[m.pod].ID(m.container))
+	require.NoError(t, err, "%s in %s", m.container, m.pod)
+	return e
+}
 
-// wantEnded wants our shim's verdict to say what has ended a container.
-func (s *suite) wantEnded(t *testing.T, m *subject, ended string) {
+// wantEnded wants our shim's verdict to say what has ended a container, and the status.
+func (s *suite) wantEnded(t *testing.T, m *subject, ended oom.Ended) {
 	t.Helper()
 	if s.shim == "stock" {
 		return
 	}
-	id := s.Pods()[m.pod].ID(m.container)
-	require.NoError(t, faultkit.Until(t.Context(), "a verdict of "+id, func() error {
-		found := endedOf.FindStringSubmatch(strings.Join(faultkit.LogOf(id), "\n"))
-		switch {
-		case found == nil:
-			return errors.New("none in the log")
-		case found[1] != ended:
-			require.Equal(t, ended, found[1], "what ended %s in %s", m.container, m.pod)
-		}
-		return nil
-	}))
+	e := s.exit(t, m)
+	require.Equal(t, ended, e.Verdict.Ended, "%s in %s: %+v", m.container, m.pod, e)
+	require.Equal(t, ended == oom.EndedOOM, e.Verdict.OOMKilled)
+	require.EqualValues(t, m.Code, e.Reported)
+}
+
+// deleteByClient deletes a pod, as kubectl delete does.
+func (s *suite) deleteByClient(t *testing.T, pod string) {
+	t.Helper()
+	require.NoError(t, s.Delete(t.Context(), pod, stopGrace))
 }
 
 // failFile in the folder of a pod's control makes its probes fail.
@@ -154,7 +168,7 @@ func mostCPU(t *testing.T, s *suite) corev1.ResourceList {
 }
 
 // takesCPU returns a change that has a pod ask for most of the node's CPU time.
-func takesCPU(t *testing.T, s *suite) func(*corev1.Pod) {
+func (s *suite) takesCPU(t *testing.T) func(*corev1.Pod) {
 	t.Helper()
 	cpu := mostCPU(t, s)
 	return func(pod *corev1.Pod) {
@@ -170,7 +184,7 @@ func (s *suite) preempt(t *testing.T, victim string) {
 	t.Helper()
 	name := victim + "-preemptor"
 	pod := NewPod(name, s.class(), NewContainer("app", faultkit.Limit, faultkit.KindStop.Before...))
-	takesCPU(t, s)(pod)
+	s.takesCPU(t)(pod)
 	pod.Spec.PriorityClassName = "system-cluster-critical" // which each cluster has
 	require.NoError(t, s.Create(t.Context(), pod))
 	t.Cleanup(func() {
@@ -186,21 +200,20 @@ func (s *suite) preempt(t *testing.T, victim string) {
 	})
 }
 
-// shutDown has systemd's logind say that the node is about to shut down, and then that it
-// is not: kubelet ends all pods. The guest has masked logind, without which kubelet does not
-// look for that.
-func (s *suite) shutDown(t *testing.T, _ string) {
+// delaysShutdown has kubelet delay a shutdown of the node, until the test's end. The guest
+// has masked logind, without which kubelet looks for no shutdown. A pod that kubelet admits
+// after the signal would be rejected: the pod is made by a kubelet that is ready.
+func (s *suite) delaysShutdown(t *testing.T) func(*corev1.Pod) {
 	t.Helper()
 	const mask = "/etc/systemd/system/systemd-logind.service"
-	if err := os.Remove(mask); err == nil {
-		require.NoError(t, faultkit.Run(t.Context(), "systemctl", "daemon-reload"))
-		t.Cleanup(func() {
-			ctx := context.WithoutCancel(t.Context())
-			require.NoError(t, faultkit.Run(ctx, "systemctl", "stop", "systemd-logind.service"))
-			require.NoError(t, os.Symlink("/dev/null", mask))
-			require.NoError(t, faultkit.Run(ctx, "systemctl", "daemon-reload"))
-		})
-	}
+	require.NoError(t, os.Remove(mask))
+	require.NoError(t, faultkit.Run(t.Context(), "systemctl", "daemon-reload"))
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		require.NoError(t, faultkit.Run(ctx, "systemctl", "stop", "systemd-logind.service"))
+		require.NoError(t, os.Symlink("/dev/null", mask))
+		require.NoError(t, faultkit.Run(ctx, "systemctl", "daemon-reload"))
+	})
 	require.NoError(t, faultkit.Run(t.Context(), "systemctl", "start", "systemd-logind.service"))
 	// logind delays a shutdown by five seconds at the most, unless kubelet changes that.
 	s.setKubelet(t, "shutdownGracePeriod: 5s\nshutdownGracePeriodCriticalPods: 1s")
@@ -211,6 +224,13 @@ func (s *suite) shutDown(t *testing.T, _ string) {
 		}
 		return nil
 	}))
+	return func(*corev1.Pod) {}
+}
+
+// shutDown has systemd's logind say that the node is about to shut down, and at the test's
+// end that the node is not: kubelet ends all pods.
+func (s *suite) shutDown(t *testing.T, _ string) {
+	t.Helper()
 	s.prepareForShutdown(t.Context(), t, "true")
 	t.Cleanup(func() { s.prepareForShutdown(context.WithoutCancel(t.Context()), t, "false") })
 }
@@ -223,23 +243,32 @@ func (*suite) prepareForShutdown(ctx context.Context, t *testing.T, begins strin
 		"org.freedesktop.login1.Manager", "PrepareForShutdown", "b", begins))
 }
 
-// pressure has kubelet take the node for one whose memory is short, until the test's end.
-func (s *suite) pressure(t *testing.T, _ string) {
-	t.Helper()
-	t.Cleanup(func() {
-		ctx := context.WithoutCancel(t.Context())
-		require.NoError(t, faultkit.Until(ctx, "the pressure to end", func() error {
-			node, err := s.core.Nodes().Get(ctx, nodeName, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			for _, taint := range node.Spec.Taints {
-				if taint.Key == corev1.TaintNodeMemoryPressure {
-					return errors.New("the node has the taint")
+// The two ways of kubelet to evict: after the pod's own grace, and after a second.
+const (
+	softEviction = "evictionSoft: {memory.available: 90%}\nevictionSoftGracePeriod: {memory.available: 1s}\nevictionMaxPodGracePeriod: 60"
+	hardEviction = "evictionHard: {memory.available: 90%, nodefs.available: 5%}"
+)
+
+// pressure returns a stop: by its lines of configuration kubelet takes the node for one
+// whose memory is short, until the test's end.
+func (s *suite) pressure(lines string) func(*testing.T, string) {
+	return func(t *testing.T, _ string) {
+		t.Helper()
+		t.Cleanup(func() {
+			ctx := context.WithoutCancel(t.Context())
+			require.NoError(t, faultkit.Until(ctx, "the pressure to end", func() error {
+				node, err := s.core.Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+				if err != nil {
+					return err
 				}
-			}
-			return nil
-		}))
-	})
-	s.setKubelet(t, "evictionHard: {memory.available: 90%, nodefs.available: 5%}\nevictionPressureTransitionPeriod: 1s")
+				for _, taint := range node.Spec.Taints {
+					if taint.Key == corev1.TaintNodeMemoryPressure {
+						return errors.New("the node has the taint")
+					}
+				}
+				return nil
+			}))
+		})
+		s.setKubelet(t, lines+"\nevictionPressureTransitionPeriod: 1s")
+	}
 }

@@ -23,18 +23,28 @@ import (
 type Sight struct {
 	Pod  *corev1.Pod // as it was shown last
 	Gone bool
-	// First is the first end ever shown of each container.
-	First map[string]corev1.ContainerStateTerminated
+	// Ends are the ends that were shown of each container, as reason and status, oldest
+	// first. An end that was shown again is there once.
+	Ends map[string][]string
+
+	ids map[string]string // of the containers
 }
 
-// End is the end of a container as it was shown last, nil for none.
-func (s *Sight) End(container string) *corev1.ContainerStateTerminated {
+// add takes in the statuses of the pod.
+func (s *Sight) add() {
 	for _, status := range statuses(s.Pod) {
-		if status.Name == container {
-			return ended(status)
+		if id := strings.TrimPrefix(status.ContainerID, "containerd://"); id != "" {
+			s.ids[status.Name] = id
+		}
+		end := ended(status)
+		if end == nil {
+			continue
+		}
+		all, text := s.Ends[status.Name], fmt.Sprintf("%s %d", end.Reason, end.ExitCode)
+		if len(all) == 0 || all[len(all)-1] != text {
+			s.Ends[status.Name] = append(slices.Clone(all), text)
 		}
 	}
-	return nil
 }
 
 // ended is the end that a status shows: that of the run before, once the
@@ -51,15 +61,9 @@ func (s *Sight) Over() bool {
 	return s.Gone || s.Pod.Status.Phase == corev1.PodSucceeded || s.Pod.Status.Phase == corev1.PodFailed
 }
 
-// ID is the runtime's name of a container, empty while it has none.
-func (s *Sight) ID(container string) string {
-	for _, status := range statuses(s.Pod) {
-		if status.Name == container {
-			return strings.TrimPrefix(status.ContainerID, "containerd://")
-		}
-	}
-	return ""
-}
+// ID is the runtime's last name of a container, empty while the container has none. A
+// status that kubelet has made up has no name.
+func (s *Sight) ID(container string) string { return s.ids[container] }
 
 func statuses(pod *corev1.Pod) []corev1.ContainerStatus {
 	return slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
@@ -112,17 +116,12 @@ func (w *Watch) take(event watch.Event) {
 		return
 	}
 	old := w.pods[pod.Name]
-	sight := &Sight{Pod: pod, Gone: event.Type == watch.Deleted, First: map[string]corev1.ContainerStateTerminated{}}
+	sight := &Sight{Pod: pod, Gone: event.Type == watch.Deleted, Ends: map[string][]string{}, ids: map[string]string{}}
 	if old != nil && old.Pod.UID == pod.UID {
-		maps.Copy(sight.First, old.First)
+		maps.Copy(sight.Ends, old.Ends)
+		maps.Copy(sight.ids, old.ids)
 	}
-	for _, status := range statuses(pod) {
-		if end := ended(status); end != nil {
-			if _, known := sight.First[status.Name]; !known {
-				sight.First[status.Name] = *end
-			}
-		}
-	}
+	sight.add()
 	w.pods[pod.Name] = sight
 }
 
