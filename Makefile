@@ -382,13 +382,13 @@ KUBE_TIME ?= 60m
 kube-agent: FLAVOUR = kube
 kube-agent: payload ## Test the agent's report of each cause on a node of a real cluster; AGENT_FULL=1 for the full counts, an hour
 	@$(call say,the agent on a node of a cluster: $(DRIVER))
-	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),agent-$(DRIVER),$(SUPERVISORS) $(if $(AGENT_FULL),--env AGENT_FULL=1),agent)
 
 .PHONY: kube-both
 kube-both: FLAVOUR = kube
 kube-both: payload ## Run the tests of kube and of kube-agent in one VM, which saves one start
 	@$(call say,the real kubelet and the agent on its node: $(DRIVER))
-	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),both-$(DRIVER),$(if $(AGENT_FULL),--env AGENT_FULL=1),kube agent)
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),both-$(DRIVER),$(SUPERVISORS) $(if $(AGENT_FULL),--env AGENT_FULL=1),kube agent)
 
 .PHONY: kube-chart
 kube-chart: FLAVOUR = kube

@@ -230,12 +230,18 @@ func withLimit(c corev1.Container, bytes int64) corev1.Container {
 	return c
 }
 
-// event waits for the Event of a pod's kill.
+// event waits for the Event of a pod's OOM kill.
 func (n *node) event(t *testing.T, pod string, texts ...string) string {
+	t.Helper()
+	return n.eventOf(t, pod, "OOMKilling", texts...)
+}
+
+// eventOf waits for an Event of a reason about a pod, with all the texts.
+func (n *node) eventOf(t *testing.T, pod, reason string, texts ...string) string {
 	t.Helper()
 	var found string
 	require.NoError(t, faultkit.Until(t.Context(), "an Event of "+pod, func() error {
-		messages, err := n.Messages(t.Context(), pod, "OOMKilling")
+		messages, err := n.Messages(t.Context(), pod, reason)
 		if err != nil {
 			return err
 		}

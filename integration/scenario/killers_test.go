@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -26,16 +26,13 @@ func TestEarlyOOM(t *testing.T) {
 	if hierarchy(t).Version < 2 {
 		t.Skip("needs a guest: earlyoom would look at all processes of this machine")
 	}
-	total, available := meminfo(t, "MemTotal"), meminfo(t, "MemAvailable")
 	const hold = 512 * mix.MiB
-	least := 100 * (available - hold/2) / total // percent: reached by half of what init holds
 	c := mix.Case{
 		Name:      "earlyoom",
 		Container: mix.Container{Args: []string{"gulp", strconv.Itoa(hold / mix.MiB)}, Score: 1000},
 		Want:      mix.Want{Status: 137, Init: oom.No},
 	}
-	chrooted(t, root, "/usr/bin/earlyoom", "-r", "0", "-s", "100,100",
-		"-m", strconv.FormatInt(least+1, 10)+","+strconv.FormatInt(least, 10))
+	faultkit.EarlyOOM(t, root, hold)
 	killedBy(t, r, c, "earlyoom")
 }
 
@@ -92,44 +89,4 @@ func TestSystemdOOMD(t *testing.T) {
 		},
 		Want: mix.Want{Status: 137, Init: oom.No},
 	}, "systemd-oomd")
-}
-
-// chrooted starts a program in a root file system, with the node's processes, until the
-// test's end.
-func chrooted(t *testing.T, root, program string, args ...string) {
-	t.Helper()
-	started(t, "unshare", append([]string{
-		"--mount", "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, root, program,
-	}, args...)...)
-}
-
-// started starts a program that runs until the test's end. What it prints is in the log of
-// the test.
-func started(t *testing.T, program string, args ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		t.Log(program, out.String())
-	})
-}
-
-// meminfo reads a line of /proc/meminfo, in bytes.
-func meminfo(t *testing.T, name string) int64 {
-	t.Helper()
-	data, err := os.ReadFile("/proc/meminfo")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name+":" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			require.NoError(t, err)
-			return kib << 10
-		}
-	}
-	t.Fatalf("/proc/meminfo has no %s", name)
-	return 0
 }

@@ -11,25 +11,16 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 	"github.com/oomwitness/oomwitness/oom"
 )
 
-// debianFolder has Debian's packages of supervisors, and of earlyoom.
-const debianFolder = "/opt/oomwitness/debian"
-
 // debian returns a root file system with Debian's supervisors and the workload.
 func debian(t *testing.T) string {
 	t.Helper()
-	if _, err := os.Stat(debianFolder); err != nil {
-		t.Skip("needs Debian's supervisors in " + debianFolder + ", which make guest brings along for amd64")
-	}
-	root := filepath.Join(t.TempDir(), "debian")
-	output(t, "cp", "-a", debianFolder, root)
+	root := faultkit.DebianRoot(t)
 	output(t, "cp", filepath.Join(guestRootfs, "workload"), root)
-	for _, dir := range []string{"proc", "dev", "sys", "tmp", "run"} {
-		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
-	}
 	put(t, root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
 	return root
 }
