@@ -129,9 +129,14 @@ func (k Kind) Stands(pid int) error {
 	if k.Before[1] != KindStopTainted.Before[1] {
 		return nil
 	}
+	return Killed(pid)
+}
+
+// Killed returns nil if the OOM killer has ended a process in the cgroup of a process.
+func Killed(pid int) error {
 	kills, err := kills(pid)
 	if err == nil && kills == 0 {
-		err = errors.New("its child has not been killed yet")
+		err = errors.New("the OOM killer has ended no process yet")
 	}
 	return err
 }

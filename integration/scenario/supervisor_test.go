@@ -71,6 +71,21 @@ read -r _
 `
 )
 
+// supervised is a container with a supervisor as process 1.
+type supervised struct {
+	program string
+	args    []string
+	limit   int64
+	status  uint32
+	oom     bool
+	rule    oom.Rule
+}
+
+// shell is a container whose process 1 is a shell.
+func shell(script string, status uint32, rule oom.Rule) supervised {
+	return supervised{"/bin/busybox", []string{"sh", "-c", script}, limit, status, status != 0, rule}
+}
+
 // TestSupervisors has the child of a supervisor OOM-killed. The supervisor is process 1,
 // and Debian's.
 func TestSupervisors(t *testing.T) {
@@ -82,20 +97,23 @@ func TestSupervisors(t *testing.T) {
 	put(t, root, "services/.s6-svscan/finish", s6Exit)
 	put(t, root, "etc/supervisord.conf", supervisordConf)
 	put(t, root, "listener", supervisordListener)
-	for name, c := range map[string]struct {
-		program string
-		args    []string
-		limit   int64
-		status  uint32
-		oom     bool
-		rule    oom.Rule
-	}{
+	for name, c := range map[string]supervised{
 		"tini":      {"/usr/bin/tini", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
 		"dumb-init": {"/usr/bin/dumb-init", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
 		"s6":        {"/usr/bin/s6-svscan", []string{"/services"}, 2 * limit, 137, true, oom.RulePassedOn},
 		"supervisord": {"/bin/busybox", []string{"sh", "-c", "supervisord -n -c /etc/supervisord.conf; exit 1"},
 			4 * limit, 1, true, oom.RuleWithinGrace},
 		"supervisord-alone": {"/usr/bin/supervisord", []string{"-n", "-c", "/etc/supervisord.conf"}, 4 * limit, 0, false, oom.RuleExitedZero},
+		"python": {"/usr/bin/python3", []string{"-c", "import subprocess, sys; sys.exit(-subprocess.call(['/workload', 'hog']))"},
+			4 * limit, 9, true, oom.RuleWithinGrace},
+		"sh":       shell("/workload hog; exit $?", 137, oom.RulePassedOn),
+		"sh-in-sh": shell(`/bin/busybox sh -c '/bin/busybox sh -c "/workload hog; exit \$?"; exit $?'; exit $?`, 137, oom.RulePassedOn),
+		"sh-e":     shell("set -e; /workload hog; true", 137, oom.RulePassedOn),
+		"sh-wait":  shell("/workload hog & wait $!", 137, oom.RulePassedOn),
+		"sh-trap":  shell("trap 'exit 4' EXIT; /workload hog", 4, oom.RuleWithinGrace),
+		"sh-xargs": shell("/bin/busybox true | /bin/busybox xargs /workload hog", 125, oom.RuleWithinGrace),
+		"sh-true":  shell("/workload hog || true", 0, oom.RuleExitedZero),
+		"sh-pipe":  shell("/workload hog | /bin/busybox cat", 0, oom.RuleExitedZero),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range runs(t) {

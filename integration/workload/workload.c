@@ -203,6 +203,8 @@ static const struct {
 	{ "term-child-oom", term_child_oom },
 	{ "fill", fill },
 	{ "cat", cat },
+	{ "shape", shape },
+	{ "left", left },
 };
 
 int main(int argc, char **argv)
