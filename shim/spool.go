@@ -67,14 +67,18 @@ func memoryAtEnd(stats typeurl.Any) *exits.Memory {
 	}
 }
 
-// memoryOf returns the memory by what the files of the cgroup said. The libraries return
-// 0 for a file that is not there, as memory.peak before Linux 5.19.
+// memoryOf returns the memory by what the files of the cgroup said, or nil if the cgroup was
+// removed meanwhile. The libraries return 0 for a file that is not there: memory.peak before
+// Linux 5.19, and each file of a removed cgroup. A limit is never 0.
 func memoryOf(usage, peak, limit, unlimited uint64) *exits.Memory {
+	if limit == 0 {
+		return nil
+	}
 	m := &exits.Memory{Usage: &usage, Unlimited: limit >= unlimited}
 	if peak > 0 {
 		m.Peak = &peak
 	}
-	if limit > 0 && !m.Unlimited {
+	if !m.Unlimited {
 		m.Limit = &limit
 	}
 	return m

@@ -83,6 +83,8 @@ func TestMemoryAtEnd(t *testing.T) {
 		"v1, no limit":      {v1(0x7ffffffffffff000), &exits.Memory{Usage: new(uint64(1)), Peak: new(uint64(2)), Unlimited: true}},
 		"v2, no limit":      {&cgroup2.Metrics{Memory: &cgroup2.MemoryStat{Usage: 1, MaxUsage: 2, UsageLimit: math.MaxUint64}}, &exits.Memory{Usage: new(uint64(1)), Peak: new(uint64(2)), Unlimited: true}},
 		"v2 before 5.19":    {&cgroup2.Metrics{Memory: &cgroup2.MemoryStat{Usage: 1, UsageLimit: 3}}, &exits.Memory{Usage: new(uint64(1)), Limit: new(uint64(3))}},
+		"v2, removed":       {&cgroup2.Metrics{Memory: &cgroup2.MemoryStat{}}, nil},
+		"v1, removed":       {v1(0), nil},
 		"other":             {&cgroup2.CPUStat{}, nil},
 		"no memory of v1":   {&cgroup1.Metrics{}, nil},
 		"no metrics at all": {nil, nil},

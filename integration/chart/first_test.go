@@ -76,6 +76,7 @@ func TestNewUser(t *testing.T) {
 // run outside of the guest. Helm gets flags for a cluster without kube-proxy.
 func TestFirstAnswer(t *testing.T) {
 	withoutRegistry(t)
+	require.NoError(t, os.RemoveAll(stateDir)) // a new node: no run of another test's hog
 	t.Cleanup(func() {
 		logs(t)
 		_, _ = try(t, "", "kubectl", "-n", namespace, "logs", "daemonset/"+agentName, "--tail=30")

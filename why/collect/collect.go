@@ -191,7 +191,7 @@ func (s *Sources) exitRun(e *exits.Exit, now time.Time, missing ...why.Missing) 
 		r.Lacks("limit_bytes", "the cgroup was gone before its metrics were read")
 		r.Lacks("peak_bytes", "the cgroup was gone before its metrics were read")
 	case e.Memory.Peak == nil:
-		r.Lacks("peak_bytes", "the kernel has no memory.peak (Linux 5.19 and later have one)")
+		r.Lacks("peak_bytes", "memory.peak was not there (Linux before 5.19 has none, and a removed cgroup has none)")
 	}
 	r.Lacks("request_bytes", "the API server was not asked")
 	return r
