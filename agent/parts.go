@@ -26,11 +26,13 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 		inits.Appeared(path)
 	}
 	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
+	inits.All = watcher.All
 	var pods resolve.Pods
 	if p.c.pods != nil {
 		pods = p.c.pods
 	}
 	resolver = resolve.New(watcher, names, pods, kubelet)
+	p.inits = inits
 	p.signals = signals.New(signals.Options{
 		Ledger: l, Inits: inits, Resolver: resolver, Hierarchy: h, Boot: boot,
 		Has: p.c.exits.Has, Out: p.killed, Warn: func(err error) { p.c.log.Warn(err) },

@@ -71,6 +71,7 @@ type pipeline struct {
 	unwritten  bool
 	checkpoint *store.Checkpoint
 	signals    *signals.Reader
+	inits      *signals.Inits
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,8 @@ import (
 )
 
 const (
-	// maxFresh bounds the containers that have just appeared, maxKnown the inits that are
-	// remembered.
+	// maxFresh bounds the containers that have just appeared, and those that are looked for;
+	// maxKnown the inits that are remembered, and the containers that were looked for.
 	maxFresh, maxKnown = 1024, 4096
 	// patience is how long the init of a container that has appeared is looked for.
 	patience = time.Minute
@@ -44,9 +45,16 @@ type Inits struct {
 	// Kubelet says which cgroups are containers'; nil for its default.
 	Kubelet *cgroups.Kubelet
 
+	// All returns the cgroups that are known, to find again what had no room; nil for none.
+	All func() []cgroups.Known
+
 	fresh   chan place
+	wake    chan struct{} // there is something in fresh
 	pending []place
 	known   *lru.Cache // origin by PID
+	done    *lru.Cache // IDs of containers that are not looked for any more
+	missed  atomic.Uint64
+	again   atomic.Bool // some are to be found again
 }
 
 // place is a container that has appeared, and whose init is not known yet.
@@ -69,34 +77,8 @@ type origin struct {
 func NewInits(mount, state string, kubelet *cgroups.Kubelet) *Inits {
 	return &Inits{
 		Mount: mount, State: state, Kubelet: kubelet,
-		fresh: make(chan place, maxFresh), known: lru.New(maxKnown),
+		fresh: make(chan place, maxFresh), wake: make(chan struct{}, 1), known: lru.New(maxKnown), done: lru.New(maxKnown),
 	}
-}
-
-// Appeared receives the path of a new cgroup. It never waits.
-func (i *Inits) Appeared(path string) {
-	at := i.Kubelet.Locate(path)
-	if at.Container == "" || at.Path != path {
-		return
-	}
-	select {
-	case i.fresh <- place{path: path, container: at.Container, until: time.Now().Add(patience)}:
-	default: // too many at once
-	}
-}
-
-// look looks for the inits of the containers that have appeared. It is for one goroutine.
-func (i *Inits) look() {
-	for more := len(i.fresh); more > 0; more-- {
-		i.pending = append(i.pending, <-i.fresh)
-	}
-	waiting := i.pending[:0]
-	for _, p := range i.pending {
-		if !i.find(&p) && time.Now().Before(p.until) && len(waiting) < maxFresh {
-			waiting = append(waiting, p)
-		}
-	}
-	i.pending = waiting
 }
 
 // find reports whether nothing more is to be found out of a container.

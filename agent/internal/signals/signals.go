@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/utils/lru"
@@ -71,6 +72,11 @@ type Reader struct {
 	o       Options
 	handled *lru.Cache // bpf.TaskKeys
 	warned  string
+
+	saidMissed bool
+
+	mu    sync.Mutex // guards what follows
+	blind string     // see Blind
 }
 
 // New returns a Reader that is not running: see Run.
@@ -82,21 +88,23 @@ func (r *Reader) Run(ctx context.Context) {
 	defer read.Stop()
 	defer sweep.Stop()
 	defer look.Stop()
+	r.see()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case p := <-r.o.Inits.fresh:
-			r.o.Inits.pending = append(r.o.Inits.pending, p)
+		case <-r.o.Inits.wake:
 			look.Reset(0)
 		case <-look.C:
-			if r.o.Inits.look(); len(r.o.Inits.pending) > 0 {
+			if r.o.Inits.look() {
 				look.Reset(lookEvery)
 			}
+			r.sayMissed()
 		case <-read.C:
 			r.warn(r.read(ctx))
 		case <-sweep.C:
 			r.warn(r.o.Ledger.Sweep())
+			r.see()
 		}
 	}
 }

@@ -31,12 +31,13 @@ type fakeLedger struct {
 	gone   []bpf.TaskKey
 	sweeps int
 	err    error
+	meta   bpf.Meta
 }
 
 func (l *fakeLedger) Senders() ([]bpf.Sender, error) { return l.list, l.err }
 func (l *fakeLedger) Forget(init bpf.TaskKey) error  { l.gone = append(l.gone, init); return nil }
 func (l *fakeLedger) Sweep() error                   { l.sweeps++; return nil }
-func (l *fakeLedger) Meta() (bpf.Meta, error)        { return bpf.Meta{Tier: bpf.TierA}, nil }
+func (l *fakeLedger) Meta() (bpf.Meta, error)        { return l.meta, nil }
 
 // fakeResolver names every cgroup as one of the same pod.
 type fakeResolver struct{ cgroup uint64 }
@@ -61,7 +62,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{ledger: &fakeLedger{}, resolver: &fakeResolver{}}
+	r := &rig{ledger: &fakeLedger{meta: bpf.Meta{Tier: bpf.TierA}}, resolver: &fakeResolver{}}
 	mount := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(mount, podPath, containerID), 0o755))
 	r.Reader = New(Options{

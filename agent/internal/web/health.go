@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
@@ -31,12 +32,21 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if !h.Ready {
 		status, body = http.StatusServiceUnavailable, "not ready: "+h.Why+"\n"
 	}
-	for _, missing := range []struct{ what, why string }{
-		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
-	} {
-		if missing.why != "" {
-			body += "without " + missing.what + ": " + missing.why + "\n"
-		}
+	for _, missing := range without(&h) {
+		body += "without " + missing + "\n"
 	}
 	plain(w, status, body)
+}
+
+// without names what the agent goes without, with the reason.
+func without(h *events.Health) (list []string) {
+	for _, missing := range []struct{ what, why string }{
+		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
+		{"exits of the shims", h.Exits}, {"senders of SIGKILL outside of the shim", h.Signals},
+	} {
+		if missing.why != "" {
+			list = append(list, missing.what+": "+strings.TrimSpace(missing.why))
+		}
+	}
+	return list
 }

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/why"
@@ -145,16 +144,10 @@ func (s *server) status(b *body, _ *http.Request) {
 		Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: s.Node, Version: s.Version,
 		KubeletCgroupRoot: h.Roots.Paths, KubeletCgroupRootSource: string(h.Roots.Source),
 		Ready: h.Ready, Why: h.Why, Tier: h.Tier, Lost: h.Lost, Events: s.History.Extent().Events,
+		Without: without(&h),
 	}
 	if s.Exits != nil {
 		status.Exits = len(s.Exits())
-	}
-	for _, missing := range []struct{ what, why string }{
-		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd}, {"exits of the shims", h.Exits},
-	} {
-		if missing.why != "" {
-			status.Without = append(status.Without, missing.what+": "+strings.TrimSpace(missing.why))
-		}
 	}
 	asJSON(b, http.StatusOK, status)
 }
