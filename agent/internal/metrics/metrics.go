@@ -133,6 +133,8 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog: log.New(errors, "metrics: ", 0), ErrorHandling: promhttp.ContinueOnError,
 		EnableOpenMetrics: true,
+		// An encoder for zstd takes megabytes for each scrape.
+		OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
 	})
 }
 

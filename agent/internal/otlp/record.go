@@ -140,7 +140,11 @@ func exitRecord(x *exits.Exit) log.Record {
 	as.own("tier", v.Tier)
 	as.own("init_victim", v.Init.String())
 	if s := v.Sender; s != nil {
-		as.add(attribute.Int(own+"sender.pid", s.PID), attribute.Int(own+"sender.uid", int(s.UID)))
+		if s.PID == 0 {
+			as.add(attribute.Bool(own+"sender.kernel", true))
+		} else {
+			as.add(attribute.Int(own+"sender.pid", s.PID), attribute.Int(own+"sender.uid", int(s.UID)))
+		}
 		as.own("sender.comm", s.Comm)
 		as.own("sender.cgroup", s.CgroupPath)
 	}

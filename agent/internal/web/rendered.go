@@ -39,7 +39,8 @@ func (s *server) rendered(next render) http.HandlerFunc {
 		}
 		answer, c := &body{header: http.Header{}}, connOf(r)
 		func() {
-			defer s.slots.giveBack(peer)
+			began := time.Now()
+			defer func() { s.slots.rest(peer, time.Since(began)) }()
 			next(answer, r)
 			c.hold(answer.size)
 		}()

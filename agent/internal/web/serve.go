@@ -30,6 +30,7 @@ func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ConnContext: withConn,
+		DisableGeneralOptionsHandler: true,
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

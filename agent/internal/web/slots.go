@@ -13,6 +13,10 @@ const (
 	// refused after renderWait.
 	maxRenders = 2
 	renderWait = 5 * time.Second
+	// restFactor is how much longer than its use a slot rests, up to maxRest: whoever asks all
+	// the time has maxRenders/(1+restFactor), half a core.
+	restFactor = 3
+	maxRest    = time.Second
 )
 
 // slots bound the answers that are made at once. A slot that is given back goes to the peer
@@ -58,6 +62,11 @@ func (s *slots) enter(peer netip.Prefix) *waiter {
 	s.waiting = append(s.waiting, w)
 	s.grantLocked()
 	return w
+}
+
+// rest gives back the slot of a peer after the rest that its use takes.
+func (s *slots) rest(peer netip.Prefix, use time.Duration) {
+	time.AfterFunc(min(restFactor*use, maxRest), func() { s.giveBack(peer) })
 }
 
 // giveBack gives back the slot of a peer.

@@ -70,3 +70,21 @@ func TestSlotsGone(t *testing.T) {
 		require.Empty(t, s.waiting)
 	})
 }
+
+// TestSlotsRest: whoever asks all the time has a part of the processor.
+func TestSlotsRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slots
+		for use, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 300 * time.Millisecond, time.Minute: time.Second, 0: 0} {
+			for range maxRenders {
+				require.True(t, s.take(t.Context(), peer(1)))
+				s.rest(peer(1), use)
+			}
+			began := time.Now()
+			require.True(t, s.take(t.Context(), peer(2)))
+			require.Equal(t, want, time.Since(began))
+			s.giveBack(peer(2))
+			time.Sleep(time.Second)
+		}
+	})
+}
