@@ -31,6 +31,9 @@ func newInstall() *cobra.Command {
 			if print != "" {
 				return printSnippet(cmd, o, print)
 			}
+			if err := writable(o); err != nil {
+				return err
+			}
 			run := install.Install
 			if o.Docker.Wanted {
 				run = install.InstallDocker
@@ -124,6 +127,9 @@ func newUninstall(k kernel) *cobra.Command {
 			}
 			if unload && !o.Root.Running() {
 				return fmt.Errorf("--unload cannot be used with --root %s: the kernel that runs here is not that tree's", o.Root)
+			}
+			if err := writable(o); err != nil {
+				return err
 			}
 			result, err := install.Uninstall(cmd.Context(), o)
 			if err == nil && o.Root.Running() {

@@ -50,7 +50,12 @@ systemd unit or the cgroup. CAUSE is whose limit was exceeded:
   sysrq       an operator's sysrq f
   unknown     the ledger has tier C, which does not see the limit
 
-VICTIM is the process with its PID, MEMORY the memory that the process had.
+VICTIM is the process with its PID, MEMORY the memory that the process had. The title of TIME
+has the time zone, which is this machine's; TZ=UTC in the environment selects another.
+
+--since takes how long ago, such as 90s, 12h, 1d or 1d12h, a time such as
+2026-01-02T15:04:05Z or 2026-01-02T15:04:05+02:00, and 0 for all. If the flags leave out all
+past kills, a line on the standard error says so.
 
 The table fits the terminal, and 80 columns if the output is no terminal. A long name loses
 its middle, and … stands there: select pods by --pod, not by grep. -o wide cuts nothing, and
@@ -208,6 +213,9 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		Names: names, Filter: filter,
 		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, whycli.Columns(cmd.OutOrStdout())),
 		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
+	}
+	if !f.follow || f.output != "json" {
+		tracer.Note = func(text string) { stderr.printf("%s\n", text) }
 	}
 	if m, err := b.Meta(); err == nil && f.follow && f.output != "json" {
 		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/oomwitness/oomwitness/agent"
@@ -93,12 +95,7 @@ func oneName(_ *cobra.Command, args []string) error {
 
 // query reads the argument and the flags.
 func (f *whyFlags) query(name string) (collect.Query, error) {
-	errs := []error{whycli.OneOf("output", f.output, whyFormats...), f.check(), f.kubelet.check(), absolute("spool", f.spool)}
-	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}, {"log", f.log}} {
-		if one[1] != "" {
-			errs = append(errs, absolute(one[0], one[1]))
-		}
-	}
+	errs := append([]error{whycli.OneOf("output", f.output, whyFormats...)}, append(f.files(), f.kubelet.check())...)
 	pod, err := whycli.ParsePodName(name)
 	for _, part := range strings.Split(name, "/") {
 		if err == nil && !isName(part) {
@@ -122,6 +119,20 @@ func (f *whyFlags) query(name string) (collect.Query, error) {
 	return q, why.Usage(errors.Join(errs...))
 }
 
+// files returns what is wrong with the flags that name files.
+func (f *whyFlags) files() []error {
+	errs := []error{f.check(), absolute("spool", f.spool)}
+	for _, one := range [][2]string{{"address", f.address}, {"state", f.state}, {"log", f.log}} {
+		if one[1] != "" {
+			errs = append(errs, absolute(one[0], one[1]))
+		}
+	}
+	if _, err := os.Stat(f.log); path.IsAbs(f.log) && err != nil {
+		errs = append(errs, fmt.Errorf("--log %q: %w", f.log, errors.Unwrap(err)))
+	}
+	return errs
+}
+
 // isName reports whether a text can be a name of Kubernetes or the ID of a container.
 func isName(text string) bool {
 	const most = 253
@@ -138,22 +149,49 @@ func runWhy(cmd *cobra.Command, f *whyFlags, name string) error {
 		state = path.Dir(f.address)
 	}
 	n := nodewhy.Node{Spool: f.spool, State: state, Kills: f.kills}
-	sources := n.Sources(cmd.Context())
+	sources, denied := n.Sources(cmd.Context())
+	absent := f.absent(cmd.Flags())
+	sources.Notes = append(sources.Notes, absent...)
 	d := collect.Build(q, sources, time.Now())
 	if !slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Verdict != nil || r.Running }) {
 		f.addLog(cmd.Context(), sources)
 		d = collect.Build(q, sources, time.Now())
 	}
 	switch {
-	case len(d.Runs) == 0 && sources.NoExits != "":
-		return why.NotFound("nothing is known of %q: %s; %s", name, sources.NoExits, strings.Join(sources.Notes, "; "))
+	case len(d.Runs) == 0 && denied != nil:
+		return asRoot(denied)
 	case len(d.Runs) == 0:
-		return why.NotFound("nothing is known of %q: no container of this node whose ID begins so, and no pod of that name, has ended since the node's boot or runs under oomwitness; %s",
-			name, strings.Join(sources.Notes, "; "))
+		return nothingKnown(name, sources, absent)
 	case f.previous && !d.HasPrevious():
 		return why.NotFound("%q has no run before its newest, as far as this node knows", name)
 	}
 	return writeWhy(cmd.OutOrStdout(), &d, f.output, f.previous)
+}
+
+// nothingKnown says why there is no run. What is absent explains it better than any note.
+func nothingKnown(name string, s *collect.Sources, absent []string) error {
+	reasons := s.Notes
+	if len(absent) > 0 {
+		reasons = absent
+	}
+	switch {
+	case s.NoExits != "":
+		reasons = append([]string{s.NoExits}, reasons...)
+	case len(absent) == 0:
+		const none = "no container of this node whose ID begins so, and no pod of that name, has ended since the node's boot or runs under oomwitness"
+		reasons = append([]string{none}, reasons...)
+	}
+	return why.NotFound("nothing is known of %q: %s", name, strings.Join(reasons, "; "))
+}
+
+// absent says which folders that flags name are not there.
+func (f *whyFlags) absent(flags *pflag.FlagSet) (notes []string) {
+	for _, one := range [][2]string{{"spool", f.spool}, {"state", f.state}, {"dir", f.dir}} {
+		if _, err := os.Stat(one[1]); err != nil && flags.Changed(one[0]) && one[1] != "" {
+			notes = append(notes, fmt.Sprintf("--%s %q: %v", one[0], one[1], errors.Unwrap(err)))
+		}
+	}
+	return notes
 }
 
 // addLog adds what containerd's log says, where nothing else has a verdict.

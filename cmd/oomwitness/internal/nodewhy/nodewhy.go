@@ -29,11 +29,12 @@ type Node struct {
 	Kills func(ctx context.Context) ([]agent.OOMEvent, error)
 }
 
-// Sources reads everything that the node has. The document reports what cannot be read.
-func (n *Node) Sources(ctx context.Context) *collect.Sources {
-	s := &collect.Sources{Source: why.SourceNode}
+// Sources reads everything that the node has. The document reports what cannot be read. denied
+// is the first error for want of rights, nil for none.
+func (n *Node) Sources(ctx context.Context) (s *collect.Sources, denied error) {
+	s = &collect.Sources{Source: why.SourceNode}
 	s.Node, _ = os.Hostname()
-	n.addExits(s)
+	failed := n.addExits(s)
 	kills, err := n.Kills(ctx)
 	switch {
 	case errors.Is(err, bpf.ErrAbsent):
@@ -43,11 +44,17 @@ func (n *Node) Sources(ctx context.Context) *collect.Sources {
 	}
 	s.Events = eventsOf(kills)
 	s.Detail = "the ledger's records of victims have no such detail, and the verdict has none"
-	return s
+	for _, one := range append(failed, err) {
+		if errors.Is(one, fs.ErrPermission) {
+			return s, one
+		}
+	}
+	return s, nil
 }
 
-// addExits reads the spool and the bundles. An exit that is in both is added once.
-func (n *Node) addExits(s *collect.Sources) {
+// addExits reads the spool and the bundles, and returns an error for each that cannot be read.
+// An exit that is in both is added once.
+func (n *Node) addExits(s *collect.Sources) (failed []error) {
 	spooled, damaged, err := exits.Read(n.Spool)
 	recorded, live, bad, berr := exits.Bundles(n.State)
 	if err != nil && berr != nil {
@@ -80,6 +87,7 @@ func (n *Node) addExits(s *collect.Sources) {
 		}
 		s.Running = append(s.Running, r)
 	}
+	return []error{err, berr}
 }
 
 // eventsOf groups the victims of one OOM event, the oldest event first. Each of kills has one

@@ -77,8 +77,13 @@ var (
 	memoryColumn = column{title: "MEMORY", width: 6, number: true, text: func(e *agent.OOMEvent, _ int) string { return sizeOf(e.First().Memory.RSS) }}
 )
 
+// timeColumn has the time in the zone of this machine, which the title names if there is room.
 func timeColumn(layout string) column {
-	return column{title: "TIME", width: len(layout), text: func(e *agent.OOMEvent, _ int) string { return e.Time.In(time.Local).Format(layout) }}
+	title := "TIME " + time.Now().In(time.Local).Format("MST")
+	if len(title) > len(layout) {
+		title = "TIME"
+	}
+	return column{title: title, width: len(layout), text: func(e *agent.OOMEvent, _ int) string { return e.Time.In(time.Local).Format(layout) }}
 }
 
 // victimColumn has the process's name and its PID. The PID is never cut.

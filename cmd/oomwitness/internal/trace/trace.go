@@ -27,6 +27,8 @@ type Tracer struct {
 	Out    Writer
 	// Warn gets errors of one record, which do not end the trace.
 	Warn func(error)
+	// Note gets what the output does not say: that no past kill is shown. It may be nil.
+	Note func(string)
 	// Ahead is the time between two walks over the tree of cgroups, so that a removed cgroup
 	// has a name; 0 for no walk.
 	Ahead time.Duration
@@ -35,6 +37,7 @@ type Tracer struct {
 	Lost func() (uint64, bool)
 
 	lost     uint64 // the last result of Lost
+	shown    int    // kills that were written
 	nameless int    // kills that a filter by pod leaves out because their names are not known
 }
 
@@ -64,10 +67,24 @@ func (t *Tracer) Run(ctx context.Context, past []bpf.Record, live Source) error 
 	if t.nameless > 0 {
 		t.Warn(fmt.Errorf("kills that are left out, since the names of their pods are not known: %d", t.nameless))
 	}
+	if t.shown == 0 && t.Note != nil {
+		t.Note(none(len(past)))
+	}
 	if live == nil {
 		return nil
 	}
 	return t.follow(ctx, live)
+}
+
+// none says why no past kill is shown.
+func none(past int) string {
+	switch past {
+	case 0:
+		return "the ledger has no OOM kill"
+	case 1:
+		return "the flags leave out the one OOM kill in the ledger"
+	}
+	return fmt.Sprintf("the flags leave out all %d OOM kills in the ledger", past)
 }
 
 // follow shows the records of the ring.
@@ -179,6 +196,7 @@ func (t *Tracer) show(ctx context.Context, r *bpf.Record) error {
 		}
 		return nil
 	}
+	t.shown++
 	if err := t.Out.Write(&e); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}

@@ -133,6 +133,23 @@ func TestEndOfTheRing(t *testing.T) {
 	require.ErrorIs(t, tracer.Run(t.Context(), []bpf.Record{victim(1, "a")}, nil), full)
 }
 
+// TestNothingShown: if no past kill is shown, the tracer says why, and else says nothing.
+func TestNothingShown(t *testing.T) {
+	for want, past := range map[string][]bpf.Record{
+		"the ledger has no OOM kill":                         nil,
+		"the flags leave out the one OOM kill in the ledger": {victim(1, "a")},
+		"the flags leave out all 2 OOM kills in the ledger":  {victim(1, "a"), victim(2, "b")},
+		"": {victim(1, "a"), victim(3, "c")},
+	} {
+		var said string
+		tracer := trace.Tracer{
+			Names: &agent.Names{}, Out: &names{}, Filter: trace.Filter{Comm: "c"}, Warn: func(error) {}, Note: func(text string) { said += text },
+		}
+		require.NoError(t, tracer.Run(t.Context(), past, nil))
+		require.Equal(t, want, said)
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/cli/clitest"
+)
+
+// asNobody returns a function that runs the program as a user without rights.
+func asNobody(t *testing.T) func(args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	dir, err := os.MkdirTemp("", "oomwitness-nobody-") // other users enter no folder of t.TempDir
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	program := filepath.Join(dir, "oomwitness")
+	from, err := os.Open("/proc/self/exe")
+	require.NoError(t, err)
+	defer from.Close()
+	to, err := os.OpenFile(program, os.O_CREATE|os.O_WRONLY, 0o755)
+	require.NoError(t, err)
+	_, err = io.Copy(to, from)
+	require.NoError(t, err)
+	require.NoError(t, to.Close())
+	return func(args ...string) (string, string, int) {
+		cmd := clitest.Command(t, args...)
+		cmd.Path, cmd.Dir = program, "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		return clitest.Output(t, cmd)
+	}
+}
+
+// TestAsRoot: without the rights of root a command says in one line to run it as root, and what
+// could not be opened.
+func TestAsRoot(t *testing.T) {
+	run := asNobody(t)
+	dir := t.TempDir()
+	for _, row := range [][]string{
+		{"stat " + dir + "/exits: permission denied", "why", "x", "--spool", dir + "/exits", "--state", dir, "--address", ""},
+		{"write to /usr/local/bin: permission denied", "install"},
+		{"write to /usr/local: permission denied", "install", "--dry-run", "--bin-dir", "/usr/local/none/bin"},
+		{"write to /usr/bin: permission denied", "uninstall", "--bin-dir", "/usr/bin"},
+		{"write to " + dir + "/usr/bin: permission denied", "uninstall", "--dry-run", "--root", dir, "--bin-dir", "/usr/bin"},
+		{"mkdir " + dir + ": permission denied", "unload", "--lock-dir", dir},
+		{"mkdir " + dir + ": permission denied", "trace", "--lock-dir", dir},
+		{"mkdir /sys/fs/bpf/oomwitness-nobody: permission denied", "load", "--dir", "/sys/fs/bpf/oomwitness-nobody"},
+		{"readlink " + dir + "/current: permission denied", "trace", "--follow=false", "--dir", dir},
+	} {
+		want := row[0]
+		out, errs, status := run(row[1:]...)
+		require.Equal(t, why.StatusError, status, errs)
+		require.Empty(t, out)
+		require.Contains(t, errs, want)
+		require.Contains(t, errs, "run this as root")
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	}
+}
+
+// TestWithoutRoot: what needs no rights is done without.
+func TestWithoutRoot(t *testing.T) {
+	run := asNobody(t)
+	out, errs, status := run("install", "--print", "toml")
+	require.Zero(t, status, errs)
+	require.NotEmpty(t, out)
+	_, errs, status = run("install", "--root", "x")
+	require.Equal(t, why.StatusUsage, status, errs)
+}
+
+// TestWhyAbsent: the error names the flag whose file is not there, and the file.
+func TestWhyAbsent(t *testing.T) {
+	dir := t.TempDir()
+	for flag, status := range map[string]int{"--log": why.StatusUsage, "--spool": why.StatusNotFound, "--state": why.StatusNotFound, "--dir": why.StatusNotFound} {
+		out, errs, got := clitest.Run(t, "why", "x", "--address", "", "--spool", dir, "--dir", dir, flag, dir+"/none")
+		require.Equal(t, status, got, errs)
+		require.Empty(t, out)
+		require.True(t, strings.HasSuffix(errs, flag+" \""+dir+"/none\": no such file or directory\n"), errs)
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	}
+}
