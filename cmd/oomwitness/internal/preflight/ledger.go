@@ -31,12 +31,14 @@ func ledger(meta bpf.Meta, err error) Finding {
 		meta.Since().Round(time.Second), meta.Tier, meta.ABI, meta.Version, meta.Hierarchy, meta.Victims)
 	if meta.LostTask+meta.LostCgroup > 0 {
 		return bad(Warn, name, "report this: the maps ought to take every record",
-			"%s, lost %d by process and %d by cgroup", text, meta.LostTask, meta.LostCgroup)
+			"%s, lost %d by process and %d by cgroup\nthe verdicts of these victims come from the counters", text, meta.LostTask, meta.LostCgroup)
 	}
+	recorded := fmt.Sprintf("victims of the OOM killer since the load: %d, all on record", meta.Victims)
 	if meta.LostRing > 0 {
-		return ok(name, "%s, lost none; %d found the ring full, which only trace and the agent read", text, meta.LostRing)
+		return ok(name, "%s, lost none; %d found the ring full\n%s\nthe ring is for trace and the agent alone: %d victims came while neither read the ring fast enough",
+			text, meta.LostRing, recorded, meta.LostRing)
 	}
-	return ok(name, "%s, lost none", text)
+	return ok(name, "%s, lost none\n%s", text, recorded)
 }
 
 // offer is what the kernel offers for each tier, judged by the names of its functions.

@@ -33,6 +33,8 @@ func TestLedger(t *testing.T) {
 	}{
 		"whole":          {func(*node) {}, ok, "tier A, ABI 1, version 1, cgroup v2; seen 12, lost none", ""},
 		"nobody reads":   {func(n *node) { n.ledger.LostRing = 7 }, ok, "lost none; 7 found the ring full", ""},
+		"in words":       {func(n *node) { n.ledger.LostRing = 7 }, ok, "victims of the OOM killer since the load: 12, all on record\nthe ring is for trace and the agent alone: 7 victims came", ""},
+		"lost in words":  {func(n *node) { n.ledger.LostTask = 3 }, warn, "the verdicts of these victims come from the counters", "report this"},
 		"lost":           {func(n *node) { n.ledger.LostTask, n.ledger.LostCgroup = 3, 4 }, warn, "lost 3 by process and 4 by cgroup", "report this"},
 		"not loaded":     {func(n *node) { n.unread = bpf.ErrAbsent }, warn, "not loaded", "oomwitness load"},
 		"another ABI":    {func(n *node) { n.unread = fmt.Errorf("%w: 2 is loaded, this is 1", bpf.ErrABI) }, warn, "2 is loaded", "oomwitness unload"},

@@ -1,6 +1,8 @@
 package preflight
 
 import (
+	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,10 +22,12 @@ const (
 // if none is loaded.
 func (c Checker) namespaces(meta bpf.Meta, err error) Finding {
 	const name = "namespaces"
-	pid, cgroup := c.namespace("pid"), c.namespace("cgroup")
+	pid, failed := c.namespace("pid")
+	cgroup, failed2 := c.namespace("cgroup")
 	switch {
-	case pid == 0 || cgroup == 0:
-		return bad(Warn, name, "mount /proc, and run this command as root", "cannot read the namespaces of process 1")
+	case failed != nil || failed2 != nil:
+		return bad(Warn, name, "mount /proc, and run this command as root, with CAP_SYS_PTRACE",
+			"cannot read the namespaces of process 1: %v", cmp.Or(failed, failed2))
 	case pid == firstPIDNamespace && cgroup == firstCgroupNamespace:
 		return ok(name, "PIDs and cgroup IDs are the kernel's own")
 	case pid == firstPIDNamespace:
@@ -37,16 +41,16 @@ func (c Checker) namespaces(meta bpf.Meta, err error) Finding {
 		"the node is a container, in PID namespace %d; the ledger has the PIDs and cgroups of another, %d: verdicts come from the counters", pid, meta.PIDNS)
 }
 
-// namespace returns the inode of a namespace of process 1, 0 if it cannot be read.
-func (c Checker) namespace(kind string) uint32 {
+// namespace returns the inode of a namespace of process 1.
+func (c Checker) namespace(kind string) (uint32, error) {
 	text, err := os.Readlink(filepath.Join(c.Root.Path("/proc/1/ns"), kind))
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	number := strings.TrimSuffix(strings.TrimPrefix(text, kind+":["), "]")
 	inode, err := strconv.ParseUint(number, 10, 32)
-	if err != nil {
-		return 0
+	if err != nil || inode == 0 {
+		return 0, fmt.Errorf("/proc/1/ns/%s leads to %q", kind, text)
 	}
-	return uint32(inode)
+	return uint32(inode), nil
 }

@@ -27,6 +27,9 @@ func TestNamespaces(t *testing.T) {
 		"kind, the machine's":      {own, ownCgroup, 4026531836, nil, warn, "another, 4026531836: verdicts come from the counters", "oomwitness unload"},
 		"kind, another node's":     {own, ownCgroup, 4026532501, nil, warn, "another, 4026532501", "no other node shares"},
 		"no answer":                {"", firstCgroup, 4026531836, nil, warn, "cannot read", "as root"},
+		"no file":                  {"", firstCgroup, 4026531836, nil, warn, "process 1: readlink ", "CAP_SYS_PTRACE"},
+		"no cgroup namespaces":     {first, "", 4026531836, nil, warn, "/proc/1/ns/cgroup: no such file", "as root"},
+		"other words":              {"pid:(1)", firstCgroup, 4026531836, nil, warn, `/proc/1/ns/pid leads to "pid:(1)"`, "as root"},
 		"an answer of other words": {"pid:(1)", firstCgroup, 4026531836, nil, warn, "cannot read", "as root"},
 	} {
 		n := newNode(t)
