@@ -8,8 +8,7 @@ import (
 
 // Merge returns one document of the answers of several nodes to the same question, the newest
 // run first. Each run has the name of its node. A run that is in two answers is taken once: two
-// agents are on a node while their DaemonSet is updated. The oldest runs beyond MaxRuns are
-// left out and counted.
+// agents are on a node while their DaemonSet is updated. Bound bounds the runs.
 func Merge(documents []*Document) *Document {
 	if len(documents) == 1 {
 		return documents[0]
@@ -40,10 +39,8 @@ func Merge(documents []*Document) *Document {
 	all.Node = strings.Join(slices.Sorted(maps.Keys(nodes)), ", ")
 	addRecent(all.Runs)
 	Sort(all.Runs)
-	if more := len(all.Runs) - MaxRuns; more > 0 {
-		all.Omitted += more
-		all.Runs = all.Runs[:MaxRuns]
-	}
+	bounded, omitted := Bound(all.Runs)
+	all.Runs, all.Omitted = bounded, all.Omitted+omitted
 	return all
 }
 

@@ -53,7 +53,7 @@ nodes.
   PEAK   the largest memory.peak of a run, beside LIMIT for right-sizing
 
 An agent keeps the last 1,000 ends and 1,000 OOM events of its node. If they do not
-reach back to --since, a note says so.`,
+reach back to --since, or an answer leaves containers out, a note says so.`,
 		Example: `  kubectl oomwitness top -A
   kubectl oomwitness top -n shop --since 6h -o wide`,
 		Args: cli.NoArgs,
@@ -96,8 +96,8 @@ func (c *topCommand) run(ctx context.Context) error {
 			continue
 		}
 		counts = append(counts, c.own(a.value.Rows)...)
-		if kept := a.value.Kept; kept != nil && kept.After(answer.Since) && len(a.value.Rows) >= maxKept {
-			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: nothing from before %s is kept", a.agent.Spec.NodeName, kept.Format(time.RFC3339)))
+		for _, gap := range gaps(&a.value, answer.Since) {
+			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %s", a.agent.Spec.NodeName, gap))
 		}
 	}
 	answer.Rows = byWorkload(counts, c.workloads(ctx))
@@ -114,8 +114,22 @@ func (c *topCommand) run(ctx context.Context) error {
 	return nil
 }
 
-// maxKept is how many ends an agent keeps: with fewer, nothing was dropped.
-const maxKept = 1000
+// gaps says what is missing from an agent's counts since a time.
+func gaps(top *why.Top, since time.Time) (gaps []string) {
+	switch at := top.CompleteSince; {
+	case at == nil:
+		gaps = append(gaps, "since when the counts are complete is not known, because the agent does not say so")
+	case at.After(since):
+		gaps = append(gaps, fmt.Sprintf("the counts do not reach back: they are complete since %s (%s ago)", at.UTC().Format(time.RFC3339), text.Ago(top.Time.Sub(*at))))
+	}
+	if top.Lost > 0 {
+		gaps = append(gaps, fmt.Sprintf("%d victims are in no row: the ledger counted them and has no record of them", top.Lost))
+	}
+	if top.Omitted > 0 {
+		gaps = append(gaps, fmt.Sprintf("%d more containers are in no row: an agent answers with %d at most, those with the most OOM kills", top.Omitted, why.MaxRows))
+	}
+	return gaps
+}
 
 // own returns the rows of the namespace that is asked for.
 func (c *topCommand) own(rows []why.Count) []why.Count {
