@@ -34,6 +34,7 @@ const patience = 2 * time.Minute
 type bench struct {
 	*controlplane.Plane
 	plugin, pod string
+	node        string
 	agent       *corev1.Pod
 
 	// The agent's process, with its program, address, spool and state.
@@ -76,7 +77,7 @@ func (b *bench) start(t *testing.T) {
 	t.Helper()
 	const inOwnMounts = `mkdir -p "$2" && mount --bind "$1" "$2" && shift 2 && exec "$@"`
 	b.process = exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", inOwnMounts, "sh", b.spoolDir, exits.DefaultDir,
-		b.program, "agent", "--kubernetes=false", "--node-name", nodeName, "--address", "", "--state-dir", b.stateDir,
+		b.program, "agent", "--kubernetes=false", "--node-name", b.node, "--address", "", "--state-dir", b.stateDir,
 		"--metrics-address", net.JoinHostPort(b.ip, strconv.Itoa(b.port)), "--log-format", "json")
 	b.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := b.process.StderrPipe()
@@ -113,31 +114,47 @@ func newBench(t *testing.T) *bench {
 	}
 	ip := address(t)
 	b := &bench{
-		Plane: controlplane.Start(t), plugin: build(t, "kubectl-oomwitness"), pod: "web-7d4b9c-20962",
+		Plane: controlplane.Start(t), plugin: build(t, "kubectl-oomwitness"), pod: "web-7d4b9c-20962", node: nodeName,
 		program: build(t, "oomwitness"), ip: ip, spoolDir: t.TempDir(), stateDir: t.TempDir(),
 	}
-	b.start(t)
-	ctx := t.Context()
-	_, err := b.Client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}, metav1.CreateOptions{})
-	require.NoError(t, err)
 	for _, name := range []string{"shop", "oomwitness"} {
-		_, err := b.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		_, err := b.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		require.NoError(t, err)
 	}
+	b.join(t)
+	return b
+}
+
+// beside returns a bench with another node, and the agent of that node, in the same cluster.
+func (b *bench) beside(t *testing.T, node string) *bench {
+	t.Helper()
+	other := &bench{
+		Plane: b.Plane, plugin: b.plugin, pod: b.pod, node: node, program: b.program, ip: b.ip, spoolDir: t.TempDir(), stateDir: t.TempDir(),
+	}
+	other.join(t)
+	return other
+}
+
+// join starts the agent of the bench's node, and makes the node and the agent's pod.
+func (b *bench) join(t *testing.T) {
+	t.Helper()
+	b.start(t)
+	ctx := t.Context()
+	_, err := b.Client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: b.node}}, metav1.CreateOptions{})
+	require.NoError(t, err)
 	agent := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: "oomwitness-agent-x", Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: "oomwitness-agent-" + b.node, Labels: map[string]string{
 			"app.kubernetes.io/name": "oomwitness", "app.kubernetes.io/component": "agent",
 		}},
-		Spec: corev1.PodSpec{NodeName: nodeName, Containers: []corev1.Container{{
+		Spec: corev1.PodSpec{NodeName: b.node, Containers: []corev1.Container{{
 			Name: "agent", Image: "registry.invalid/oomwitness:1", Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: int32(b.port)}},
 		}}},
 	}
 	b.agent, err = b.Client.CoreV1().Pods("oomwitness").Create(ctx, agent, metav1.CreateOptions{})
 	require.NoError(t, err)
-	b.agent.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}}
+	b.agent.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: b.ip, PodIPs: []corev1.PodIP{{IP: b.ip}}}
 	b.agent, err = b.Client.CoreV1().Pods("oomwitness").UpdateStatus(ctx, b.agent, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	return b
 }
 
 // run runs the plugin, and returns its output and exit status.
