@@ -3,8 +3,16 @@
 package faults
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 )
 
 // size is the number of pods of a cycle, and the number of containers of each kind in each pod.
@@ -63,6 +71,44 @@ func TestContainerdKilled(t *testing.T) {
 			n.runFault(t, fault{Fault: n.ContainerdKilled(back)})
 		})
 	}
+}
+
+// TestContainerdKilledAtBundle kills containerd when containerd has removed the bundle of a
+// container, mostly ahead of CRI's record: then containerd has lost the exit, see [fleet.lost].
+func TestContainerdKilledAtBundle(t *testing.T) {
+	n := setUp(t)
+	f := n.ContainerdKilled(0)
+	f.Label = "containerd-killed at=bundle"
+	kill := f.Strike
+	f.Strike = func(ctx context.Context) error {
+		pid, err := faultkit.ContainerdPid()
+		if err != nil {
+			return err
+		}
+		if err := bundleRemoved(ctx); err != nil {
+			return err
+		}
+		return errors.Join(unix.Kill(pid, unix.SIGSTOP), kill(ctx)) // stopped at once, the kill takes longer
+	}
+	n.runFault(t, fault{Fault: f})
+}
+
+// bundleRemoved waits until containerd removes a bundle: containerd renames the bundle first.
+func bundleRemoved(ctx context.Context) error {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("inotify: %w", err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	defer events.Close()
+	if _, err := unix.InotifyAddWatch(fd, faultkit.TasksDir, unix.IN_MOVED_FROM); err != nil {
+		return fmt.Errorf("watch %s: %w", faultkit.TasksDir, err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })()
+	if _, err := events.Read(make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)); err != nil {
+		return fmt.Errorf("wait for the removal of a bundle: %w", err)
+	}
+	return nil
 }
 
 // TestContainerdStopped stops containerd with SIGSTOP. Nothing can take the shims' events, and
