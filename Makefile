@@ -160,6 +160,9 @@ unit: ## Run the unit tests with the race detector; as root also the tests on th
 	cd jobfailure && $(GO) test -race ./...
 	@$(call say,unit tests of the node VM)
 	cd integration && $(GO) test -race ./node/... ./guest/... ./mix/... ./cri/... ./compat/... ./image/... ./documents/... ./release/...
+	cd integration && $(GO) test -race -run '$(JUDGE_UNIT)' ./faults
+# The judge of the faults, in made-up worlds.
+JUDGE_UNIT := TestLost|TestGivenBy|TestRecorded
 
 # The ledger's tests that make no kills. Every ledger sees all kills of its machine, so that
 # the other tests need the machine for themselves: make ledger.

@@ -85,7 +85,13 @@ func (c *Cluster) SetUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.CreateClass(ctx, class); err != nil && !apierrors.IsAlreadyExists(err) {
+	// An API server that has just started may be too slow for a TLS handshake.
+	if err := faultkit.Until(ctx, "RuntimeClass "+class.Name, func() error {
+		if err := c.CreateClass(ctx, class); !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
 	labels, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": class.Scheduling.NodeSelector}})
