@@ -340,12 +340,13 @@ GUEST_TIME ?= 35m
 # Tests that are left out in one guest, since another place runs them. The plain guest leaves
 # out those of "make root" that depend on no cgroup version (the protocol of the shim, the
 # delivery of its events, bad input), and the rare cases of the OOM killer. The systemd guest
-# leaves out the plain guest's tests of the ledger and of the node command, and the faults by
-# CRI that "make compat" has for each containerd. The full tests run everything in both guests.
+# leaves out the plain guest's tests of the ledger and of the node command, victims at each
+# place of the tree of processes, and the faults by CRI that "make compat" has for each
+# containerd. The full tests run everything in both guests.
 SKIP_DELIVERY := TestContainerdRestarts|TestExitWithoutContainerd|TestShimDiesOnTheWay|TestEndpointFailsAtRandom|TestTheEndpointOfADeadShim|TestAnsweredLate|TestNeverAnswered|TestDelayed|TestDeletedAtOnce|TestDeleteInTheMoment|TestSubscriberOnly|TestOthersPass
 SKIP_INPUT    := TestLoaderBeside|TestBadBundle|TestBadAnnotation|TestBadConfig|TestBadRuntime|TestNoSpec|TestReport
 GUEST_SKIP_plain   ?= TestCausality|TestSupervisors|TestNoKill|TestEvictedEntry|TestCorners|TestTooManyEvents|TestGrowth|TestQueries|TestProtocols|TestCoreScheduling|TestGenericOptions|$(SKIP_DELIVERY)|$(SKIP_INPUT)
-GUEST_SKIP_systemd ?= TestRingFull|TestLoad|TestInstall|TestTrace|TestOptions|TestPIDReuse|TestExitCode|^TestFirstSight$$|^TestPolicy$$|TestShimKilled
+GUEST_SKIP_systemd ?= TestShapes|TestShells|TestRingFull|TestLoad|TestInstall|TestTrace|TestOptions|TestPIDReuse|TestExitCode|^TestFirstSight$$|^TestPolicy$$|TestShimKilled
 
 # $(1) time, $(2) tests, $(3) more flags of the node
 FAULTS = rm -rf $(CACHE)/figures/faults-$(FLAVOUR); status=0; \

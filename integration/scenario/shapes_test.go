@@ -73,26 +73,23 @@ func shapes() []causal {
 // execShapes have a process killed that an exec has started, and init exit by a SIGTERM that
 // containerd was not asked for.
 func execShapes() (all []causal) {
-	killed := uint32(137)
 	for name, c := range map[string]struct {
-		status string // of init
 		exec   act
+		status uint32 // of init
 	}{
-		"exec-chain":             {"3", mix.ExecEnds(killed, "shape", "chain", "137", "3")},
-		"exec-pid-namespace":     {"3", mix.ExecEnds(1, "shape", "pid-namespace", "1")},
-		"exec-session":           {"1", mix.ExecEnds(1, "shape", "session", "1")},
-		"exec-then-137":          {"137", mix.ExecKilled},
-		"exec-then-255":          {"255", mix.ExecKilled},
-		"exec-orphan-with-mates": {"3", mix.ExecEnds(killed, "shape", "subreaper", "137")},
+		"exec-chain":         {mix.ExecEnds(137, "shape", "chain", "137", "3"), 3},
+		"exec-subreaper":     {mix.ExecEnds(137, "shape", "subreaper", "137"), 3},
+		"exec-pid-namespace": {mix.ExecEnds(1, "shape", "pid-namespace", "1"), 3},
+		"exec-session":       {mix.ExecEnds(1, "shape", "session", "1"), 1},
+		"exec-then-137":      {mix.ExecKilled, 137},
+		"exec-then-255":      {mix.ExecKilled, 255},
 	} {
-		var status uint32
-		_, _ = fmt.Sscan(c.status, &status)
 		all = append(all, causal{
 			Case: mix.Case{
 				Name:      name,
-				Container: mix.Container{Args: []string{"trap-term", c.status}, Limit: limit, Output: true},
+				Container: mix.Container{Args: []string{"trap-term", fmt.Sprint(c.status)}, Limit: limit, Output: true},
 				Act:       mix.Then(c.exec, mix.KillFromHost(syscall.SIGTERM)),
-				Want:      mix.Want{Status: status, Init: oom.No, Kills: 1},
+				Want:      mix.Want{Status: c.status, Init: oom.No, Kills: 1},
 			},
 			rule: oom.RuleExec, ended: oom.EndedExited, lineage: execd,
 		})

@@ -77,13 +77,12 @@ type supervised struct {
 	args    []string
 	limit   int64
 	status  uint32
-	oom     bool
 	rule    oom.Rule
 }
 
 // shell is a container whose process 1 is a shell.
 func shell(script string, status uint32, rule oom.Rule) supervised {
-	return supervised{"/bin/busybox", []string{"sh", "-c", script}, limit, status, status != 0, rule}
+	return supervised{"/bin/busybox", []string{"sh", "-c", script}, limit, status, rule}
 }
 
 // TestSupervisors has the child of a supervisor OOM-killed. The supervisor is process 1,
@@ -98,14 +97,30 @@ func TestSupervisors(t *testing.T) {
 	put(t, root, "etc/supervisord.conf", supervisordConf)
 	put(t, root, "listener", supervisordListener)
 	for name, c := range map[string]supervised{
-		"tini":      {"/usr/bin/tini", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
-		"dumb-init": {"/usr/bin/dumb-init", []string{"--", "/workload", "hog"}, limit, 137, true, oom.RulePassedOn},
-		"s6":        {"/usr/bin/s6-svscan", []string{"/services"}, 2 * limit, 137, true, oom.RulePassedOn},
+		"tini":      {"/usr/bin/tini", []string{"--", "/workload", "hog"}, limit, 137, oom.RulePassedOn},
+		"dumb-init": {"/usr/bin/dumb-init", []string{"--", "/workload", "hog"}, limit, 137, oom.RulePassedOn},
+		"s6":        {"/usr/bin/s6-svscan", []string{"/services"}, 2 * limit, 137, oom.RulePassedOn},
 		"supervisord": {"/bin/busybox", []string{"sh", "-c", "supervisord -n -c /etc/supervisord.conf; exit 1"},
-			4 * limit, 1, true, oom.RuleWithinGrace},
-		"supervisord-alone": {"/usr/bin/supervisord", []string{"-n", "-c", "/etc/supervisord.conf"}, 4 * limit, 0, false, oom.RuleExitedZero},
+			4 * limit, 1, oom.RuleWithinGrace},
+		"supervisord-alone": {"/usr/bin/supervisord", []string{"-n", "-c", "/etc/supervisord.conf"}, 4 * limit, 0, oom.RuleExitedZero},
 		"python": {"/usr/bin/python3", []string{"-c", "import subprocess, sys; sys.exit(-subprocess.call(['/workload', 'hog']))"},
-			4 * limit, 9, true, oom.RuleWithinGrace},
+			4 * limit, 9, oom.RuleWithinGrace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range runs(t) {
+				c.run(t, r, root, name)
+			}
+		})
+	}
+}
+
+// TestShells has a process below a shell OOM-killed. The shell is process 1, and waits in one
+// of the ways that scripts have.
+func TestShells(t *testing.T) {
+	r := runner(t)
+	freshLedger(t)
+	root := debian(t)
+	for name, c := range map[string]supervised{
 		"sh":       shell("/workload hog; exit $?", 137, oom.RulePassedOn),
 		"sh-in-sh": shell(`/bin/busybox sh -c '/bin/busybox sh -c "/workload hog; exit \$?"; exit $?'; exit $?`, 137, oom.RulePassedOn),
 		"sh-e":     shell("set -e; /workload hog; true", 137, oom.RulePassedOn),
@@ -115,24 +130,17 @@ func TestSupervisors(t *testing.T) {
 		"sh-true":  shell("/workload hog || true", 0, oom.RuleExitedZero),
 		"sh-pipe":  shell("/workload hog | /bin/busybox cat", 0, oom.RuleExitedZero),
 	} {
-		t.Run(name, func(t *testing.T) {
-			for range runs(t) {
-				one := causal{
-					Case: mix.Case{
-						Name: "by-" + name,
-						Container: mix.Container{
-							Binary: c.program, Args: c.args, Limit: c.limit, Rootfs: root, Writable: true,
-							Path:   "/usr/bin:/bin",
-							Mounts: []specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}},
-						},
-						Want: mix.Want{OOM: c.oom, Status: c.status, Init: oom.No, Kills: 1},
-					},
-					rule: c.rule, ended: map[bool]oom.Ended{true: oom.EndedOOM, false: oom.EndedExited}[c.oom], lineage: descendant,
-				}
-				o, err := r.Run(t.Context(), mix.Ours, one.Case, mix.ByWait)
-				require.NoError(t, err)
-				checkCausal(t, one, o)
-			}
-		})
+		t.Run(name, func(t *testing.T) { c.run(t, r, root, name) })
 	}
+}
+
+// run runs the container once.
+func (c supervised) run(t *testing.T, r *mix.Runner, root, name string) {
+	t.Helper()
+	one := worker("by-"+name, c.status, c.rule, c.args...)
+	one.Binary, one.Limit, one.Rootfs, one.Writable, one.Path = c.program, c.limit, root, true, "/usr/bin:/bin"
+	one.Mounts = []specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}}
+	o, err := r.Run(t.Context(), mix.Ours, one.Case, mix.ByWait)
+	require.NoError(t, err)
+	checkCausal(t, one, o)
 }
