@@ -109,21 +109,6 @@ func (o Options) replace() (Status, error) {
 	return st, handOver(old, g, a.coll.Maps, a.coll.Programs[carryProgram])
 }
 
-// Unload takes the ledger away, at once for its readers. Kills from then on are
-// known by the cgroups' counters alone. It is no error if there was none.
-func Unload(dir, lockDir string) error {
-	o := Options{Dir: dir, LockDir: lockDir}.withDefaults()
-	lock, err := takeLock(o.LockDir, lockName, o.Wait)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := unload(o.Dir); err != nil {
-		return fmt.Errorf("unload the OOM ledger: %w", permission(err))
-	}
-	return nil
-}
-
 // settings returns the settings of a ledger that takes the place of old.
 func (o Options) settings(old *oldLedger, limit *memlock) (settings, error) {
 	h, err := oom.FindHierarchy()
