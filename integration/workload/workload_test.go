@@ -32,6 +32,8 @@ func TestModes(t *testing.T) {
 		{args: []string{"cat"}, stdout: "to be copied"},
 		{args: []string{"exit", "many"}, status: 99},
 		{args: []string{"no-such"}, status: 99},
+		{args: []string{"shape", "no-such"}, status: 99},
+		{args: []string{"left"}, status: 99},
 		{status: 99},
 	} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(rootfs, Path), test.args...)
