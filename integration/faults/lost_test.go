@@ -193,7 +193,7 @@ func TestLost(t *testing.T) {
 		runs    = sight{shim: true, bundle: true}
 		kept    = sight{over: true, given: 1, shim: true, bundle: true} // ahead of the removal of the bundle
 		removed = sight{over: true, given: 1, shim: true}               // after the removal, ahead of the record
-		unheard = sight{over: true, shim: true}                         // removed, and CRI has received nothing
+		unasked = sight{over: true, shim: true}                         // removed, and CRI has received nothing
 	)
 	broken := func(m *member) { m.broke = time.Unix(1, 0) }
 	for name, c := range map[string]struct {
@@ -206,10 +206,10 @@ func TestLost(t *testing.T) {
 		"nobody killed containerd":                         {},
 		"the bundle is there: the shim's answer is wrong":  {away: []sight{kept}},
 		"init runs, and the next one removes the bundle":   {away: []sight{runs}},
-		"no bundle, and CRI has received nothing":          {away: []sight{unheard}},
-		"the shim does not know of its task after a death": {away: []sight{runs, unheard}},
+		"no bundle, and CRI has received nothing":          {away: []sight{unasked}},
+		"the shim does not know of its task after a death": {away: []sight{runs, unasked}},
 		"the same, and CRI had the exit before that death": {away: []sight{kept, removed}},
-		"a later death, and the bundle went before":        {away: []sight{unheard, removed}},
+		"a later death, and the bundle went before":        {away: []sight{unasked, removed}},
 		"the end was recorded, and is forgotten":           {away: []sight{{over: true, given: 1, shim: true, recorded: true}}},
 		"the shim has died by itself":                      {away: []sight{{over: true, given: 1}}},
 		"the shim shows an exit while init runs":           {away: []sight{{given: 1, shim: true}}},

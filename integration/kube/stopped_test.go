@@ -56,7 +56,7 @@ func TestStoppedByKubelet(t *testing.T) {
 		{"preemption", both, s.takesCPU, s.preempt, "", false},
 		{"node-shutdown", both, s.delaysShutdown, s.shutDown, "Terminated", false},
 		{"eviction-soft", both, asIs, s.pressure(softEviction), "Evicted", true},
-		// kubelet gives one second, which is too short for an answer to SIGTERM on an
+		// kubelet waits for one second, which is too short for an answer to SIGTERM on an
 		// emulated machine.
 		{"eviction-hard", both[1:], asIs, s.pressure(hardEviction), "Evicted", true},
 	} {
