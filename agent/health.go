@@ -39,9 +39,10 @@ func (p *pipeline) follow(ctx context.Context, j *store.Journal) {
 			return
 		case <-tick.C:
 		}
+		between := j.Err() != nil // since the last try: whoever wrote has said so
 		err := j.Retry()
 		switch {
-		case err == nil && failed:
+		case err == nil && (failed || between):
 			p.c.log.Info("the journal is written again")
 		case err != nil && !failed:
 			p.c.log.WithError(err).Error("the agent goes on without its journal, and tries again: kills may be counted and reported again after a restart")

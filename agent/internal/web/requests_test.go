@@ -30,6 +30,7 @@ func on(t *testing.T, address, request string, n int) (statuses []int, bodies []
 		}
 		body, err := io.ReadAll(answer.Body)
 		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
 		statuses, bodies = append(statuses, answer.StatusCode), append(bodies, string(body))
 	}
 	return statuses, bodies
