@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/oomwitness/oomwitness/why/cli/clitest"
@@ -62,6 +63,32 @@ var badUse = [][]string{
 	{`--since "3661d": allowed is a duration, such as 90s, 30m, 24h or 1d`, "top", "--since", "3661d"},
 	{"--since 8808h0m0s: allowed are 1s to 8784h0m0s", "top", "--since", "367d"},
 	{"--since -24h0m0s: allowed are 1s to", "top", "--since", "-24h"},
+	{`--since "": allowed is a duration`, "top", "--since", ""},
+	{`--since "1d\n": allowed is a duration`, "top", "--since", "1d\n"},
+	{`--limit "99999999999999999999": allowed is a whole number`, "top", "--limit", "99999999999999999999"},
+	{`--limit "": allowed is a whole number`, "top", "--limit", ""},
+	{`--output "x\ny": allowed are text`, "top", "-o", "x\ny"},
+	{`unknown command "why" for "kubectl oomwitness": allowed are`, "--", "why"},
+	{`pod "-x": allowed are lower-case letters`, "why", "--", "-x"},
+	{`pod "a\x1b[31mb": allowed are`, "why", "a\x1b[31mb"},
+	{`pod "\xff": allowed are`, "why", "\xff"},
+	{`unknown command "bo\ngus" for`, "bo\ngus"},
+	{`unknown flag: --no\u000ape: allowed are the flags of`, "--no\npe"},
+	{`unknown shorthand flag: '\x1b' in -\u001b: allowed are the flags of`, "-\x1b"},
+	{`unknown shorthand flag: 'A' in -A: allowed are the flags of "kubectl oomwitness nodes --help"`, "nodes", "-A"},
+	{`unknown command "extra" for "kubectl oomwitness why": allowed are no commands there`, "help", "why", "extra"},
+	{`bash "x": allowed are no arguments`, "completion", "bash", "x"},
+	{`--no-descriptions "maybe": allowed are true and false`, "completion", "bash", "--no-descriptions=maybe"},
+	{`--namespace " ": allowed are lower-case letters`, "why", "a", "-n", " "},
+	{`--agent-namespace "": allowed are lower-case letters`, "nodes", "--agent-namespace", ""},
+	{`--server "not a url": allowed is an address of http or https`, "nodes", "--server", "not a url"},
+	{`--server "ftp://x": allowed is an address of http or https`, "nodes", "--server", "ftp://x"},
+	{`--server "http://a\nb": allowed is an address`, "nodes", "--server", "http://a\nb"},
+	{`--server "http://[::1": allowed is an address`, "nodes", "--server", "http://[::1"},
+	{`--certificate-authority "/nope": no such file`, "nodes", "--server", "https://127.0.0.1:1", "--certificate-authority", "/nope"},
+	{`--client-key "/": is a directory`, "nodes", "--server", "https://127.0.0.1:1", "--client-key", "/"},
+	{"--as-uid and --as-group: have a meaning with --as alone", "nodes", "--server", "http://127.0.0.1:1", "--as-uid", "x"},
+	{`--cluster "x": the kubeconfig has none`, "nodes", "--kubeconfig", os.DevNull, "--cluster", "x"},
 }
 
 // TestBadUse runs the program with each wrong command line.

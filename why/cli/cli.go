@@ -3,8 +3,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -32,7 +34,7 @@ func Status(err error) int {
 }
 
 // Print writes an error, unless the output has said all. All that is wrong with a command
-// line is one line.
+// line is one line. A terminal shows each line as it stands, whatever names an error has.
 func Print(w io.Writer, program string, err error) {
 	if err == nil || err.Error() == "" {
 		return
@@ -41,7 +43,12 @@ func Print(w io.Writer, program string, err error) {
 	if Status(err) == why.StatusUsage {
 		said = strings.ReplaceAll(said, "\n", "; ")
 	}
-	fmt.Fprintf(w, "%s: %s\n", program, said)
+	for i, line := range strings.Split(said, "\n") {
+		if i == 0 {
+			line = program + ": " + line
+		}
+		fmt.Fprintln(w, text.Clean(line))
+	}
 }
 
 // Columns returns how wide the terminal is that an output goes to, or the default.
@@ -60,6 +67,19 @@ func OneOf(flag, value string, allowed ...string) error {
 		return nil
 	}
 	return fmt.Errorf("--%s %q: allowed are %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// Unreadable returns in a few words why a file is not what it should be. err is the error of
+// whoever has read and parsed the file.
+func Unreadable(err error, what string) error {
+	var failed *fs.PathError
+	switch {
+	case !errors.As(err, &failed):
+		return fmt.Errorf("this file is no %s", what)
+	case failed.Op == "read": // such as of a folder
+		return fmt.Errorf("%w: allowed is a file", failed.Err)
+	}
+	return failed.Err
 }
 
 // CompleteOneOf has the shell complete a flag's values.

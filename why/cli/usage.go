@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oomwitness/oomwitness/why"
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // MarkUsage has each wrong command line end with why.StatusUsage, and with one line that
@@ -18,10 +19,23 @@ func MarkUsage(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return why.Usage(flagError(cmd, err)) })
+	ofCompletion(root)
 	mark(root)
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "help" {
 			cmd.Args = helpTopic
+		}
+	}
+}
+
+// ofCompletion gives cobra's commands for completion the project's error for arguments.
+func ofCompletion(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		for _, shell := range cmd.Commands() {
+			shell.Args = NoArgs
 		}
 	}
 }
@@ -53,6 +67,9 @@ func unknown(cmd *cobra.Command, name string) error {
 		if below.IsAvailableCommand() {
 			names = append(names, below.Name())
 		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("unknown command %q for %q: allowed are no commands there", name, cmd.CommandPath())
 	}
 	return fmt.Errorf("unknown command %q for %q: allowed are %s", name, cmd.CommandPath(), strings.Join(names, ", "))
 }
@@ -121,7 +138,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &empty):
 		return fmt.Errorf("--%s: has no value, and needs one", empty.GetFlag().Name)
 	case errors.As(err, &missing):
-		return fmt.Errorf("%w: allowed are the flags of %q", err, cmd.CommandPath()+" --help")
+		return fmt.Errorf("%s: allowed are the flags of %q", text.Clean(err.Error()), cmd.CommandPath()+" --help")
 	}
 	return err
 }

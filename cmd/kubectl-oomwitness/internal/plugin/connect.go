@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,7 +22,7 @@ import (
 func (o *options) checkConfig() (errs []error) {
 	if file := *o.config.KubeConfig; file != "" {
 		if _, err := clientcmd.LoadFromFile(file); err != nil {
-			return []error{fmt.Errorf("--kubeconfig %q: %w", file, unreadable(err))}
+			return []error{fmt.Errorf("--kubeconfig %q: %w", file, cli.Unreadable(err, "kubeconfig"))}
 		}
 	}
 	if text := *o.config.Timeout; text != "" {
@@ -34,6 +35,7 @@ func (o *options) checkConfig() (errs []error) {
 		}
 		*o.config.Timeout = timeout.String()
 	}
+	errs = append(errs, o.checkServer()...)
 	config, err := o.config.ToRawKubeConfigLoader().RawConfig()
 	if err != nil {
 		return errs // connect says so
@@ -42,16 +44,26 @@ func (o *options) checkConfig() (errs []error) {
 		oneOfConfig("user", *o.config.AuthInfoName, config.AuthInfos))
 }
 
-// unreadable returns in one line why a file is no kubeconfig.
-func unreadable(err error) error {
-	var failed *os.PathError
-	switch {
-	case !errors.As(err, &failed):
-		return errors.New("this file is no kubeconfig")
-	case failed.Op == "read": // such as of a folder
-		return fmt.Errorf("%w: allowed is a file", failed.Err)
+// checkServer returns what is wrong with the flags that say how to reach the API server, and as
+// whom.
+func (o *options) checkServer() (errs []error) {
+	if server := *o.config.APIServer; server != "" {
+		address, _, err := rest.DefaultServerURL(server, "", schema.GroupVersion{}, true)
+		if err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http" {
+			errs = append(errs, fmt.Errorf("--server %q: allowed is an address of http or https, such as https://192.0.2.1:6443", server))
+		}
 	}
-	return failed.Err
+	for flag, file := range map[string]string{
+		"certificate-authority": *o.config.CAFile, "client-certificate": *o.config.CertFile, "client-key": *o.config.KeyFile,
+	} {
+		if _, err := os.ReadFile(file); file != "" && err != nil {
+			errs = append(errs, fmt.Errorf("--%s %q: %w", flag, file, cli.Unreadable(err, "")))
+		}
+	}
+	if *o.config.Impersonate == "" && (*o.config.ImpersonateUID != "" || len(*o.config.ImpersonateGroup) > 0) {
+		errs = append(errs, errors.New("--as-uid and --as-group: have a meaning with --as alone"))
+	}
+	return errs
 }
 
 // oneOfConfig returns an error if a flag names what the kubeconfig does not have.
@@ -121,7 +133,7 @@ func files(loader clientcmd.ClientConfig) []string {
 func badFile(loader clientcmd.ClientConfig, err error) error {
 	for _, file := range files(loader) {
 		if _, failed := clientcmd.LoadFromFile(file); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
-			return fmt.Errorf("the kubeconfig %s: %w", file, unreadable(failed))
+			return fmt.Errorf("the kubeconfig %s: %w", file, cli.Unreadable(failed, "kubeconfig"))
 		}
 	}
 	return err

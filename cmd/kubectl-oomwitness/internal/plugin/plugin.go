@@ -126,7 +126,7 @@ func (o *options) check() error {
 		errs = append(errs, fmt.Errorf("--agent-selector %q: allowed is a selector of labels, such as %s", o.agentSelector, defaultSelector))
 	}
 	for flag, value := range map[string]string{"agent-namespace": o.agentNamespace, "namespace": *o.config.Namespace} {
-		if value != "" && len(validation.IsDNS1123Label(value)) > 0 {
+		if (value != "" || flag == "agent-namespace") && len(validation.IsDNS1123Label(value)) > 0 {
 			errs = append(errs, fmt.Errorf("--%s %q: allowed are lower-case letters, digits and -, at most 63", flag, value))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -111,7 +112,7 @@ func (f *agentFlags) check() error {
 	if _, err := agent.OTLPEndpoint(f.otlpEndpoint); err != nil {
 		errs = append(errs, err)
 	}
-	if f.qps <= 0 || f.burst <= 0 {
+	if !(f.qps > 0 && f.qps <= math.MaxFloat32) || f.burst <= 0 { // NaN is not above 0
 		errs = append(errs, fmt.Errorf("--kube-api-qps %v, --kube-api-burst %d: have to be above 0", f.qps, f.burst))
 	}
 	if f.evictEvery <= 0 {

@@ -117,7 +117,7 @@ func checkPaths(c preflight.Checker) error {
 	if err := absolute("bin-dir", c.BinDir, "docker-config", c.DockerConfig, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
 		return err
 	}
-	if !c.Root.Exists("/") {
+	if fi, err := os.Stat(c.Root.Path("/")); err != nil || !fi.IsDir() {
 		return fmt.Errorf("--root %q: no such directory", c.Root)
 	}
 	if c.ContainerdVersion != "" {

@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -60,8 +62,14 @@ func newInstall() *cobra.Command {
 
 // checkInstall refuses paths that are not absolute, and flags that need another flag.
 func checkInstall(cmd *cobra.Command, o install.Options) error {
-	if err := errors.Join(criconf.CheckHandler(o.Handler), absolute("root", string(o.Root))); err != nil {
+	if err := errors.Join(criconf.CheckHandler(o.Handler), absolute("root", string(o.Root), "bin-dir", o.BinDir)); err != nil {
 		return err
+	}
+	if err := folders(o); err != nil {
+		return err
+	}
+	if flag := cmd.Flags().Lookup("print"); flag != nil && flag.Changed && flag.Value.String() == "" {
+		return fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", "")
 	}
 	for flag, value := range map[string]string{"conf-dir": o.ConfDir, "containerd-config": o.MainConfig, "address": o.Address} {
 		if value != "" {
@@ -71,6 +79,17 @@ func checkInstall(cmd *cobra.Command, o install.Options) error {
 		}
 	}
 	return checkDocker(cmd, o.Docker)
+}
+
+// folders returns an error for a root or a folder of the shim that is no folder.
+func folders(o install.Options) error {
+	if _, err := os.ReadDir(o.Root.Path("/")); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("--root: %w", err)
+	}
+	if fi, err := os.Stat(o.Root.Path(o.BinDir)); err == nil && !fi.IsDir() {
+		return fmt.Errorf("--bin-dir %q: is no directory", o.BinDir)
+	}
+	return nil
 }
 
 // unitNotes returns notes on what systemd has still to do.

@@ -3,13 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/apiserver"
+	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
 // access is how the API server is reached.
@@ -19,13 +19,13 @@ func (a *access) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as a pod of the cluster)")
 }
 
-// checkKubeconfig refuses a file that is not there.
+// checkKubeconfig refuses a file that is no kubeconfig.
 func checkKubeconfig(file string) error {
 	if file == "" {
 		return nil
 	}
-	if _, err := os.Stat(file); err != nil {
-		return fmt.Errorf("--kubeconfig %q: %w", file, errors.Unwrap(err))
+	if _, err := clientcmd.LoadFromFile(file); err != nil {
+		return fmt.Errorf("--kubeconfig %q: %w", file, whycli.Unreadable(err, "kubeconfig"))
 	}
 	return nil
 }

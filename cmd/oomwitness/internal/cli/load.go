@@ -67,13 +67,13 @@ func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string, ownPIDs 
 		return err
 	}
 	want, err := bpf.ParseTier(tier)
-	if err != nil {
+	if err != nil || tier == "" {
 		return fmt.Errorf("--tier %q: allowed are auto, A, B and C", tier)
 	}
 	_, before := k.meta(p.dir)
 	st, err := k.load(bpf.Options{Dir: p.dir, LockDir: p.lockDir, Tier: want, OwnPIDs: ownPIDs})
 	if err != nil {
-		return withAdvice(refused(st, err))
+		return p.misplaced(withAdvice(refused(st, err)))
 	}
 	l := loaded{
 		Schema: 1, Action: actionOf(st, before), Tier: st.Tier.String(), ABI: st.ABI, Version: st.Version,
@@ -203,7 +203,7 @@ A second unload is no error. The shim loads the ledger again at the start of the
 func (k kernel) unloaded(p pins) (string, error) {
 	_, before := k.meta(p.dir)
 	if err := k.unload(p.dir, p.lockDir); err != nil {
-		return "", withAdvice(err)
+		return "", p.misplaced(withAdvice(err))
 	}
 	if errors.Is(before, bpf.ErrAbsent) {
 		return "no ledger was loaded in " + p.dir, nil

@@ -131,10 +131,16 @@ func (f *traceFlags) filter(flags *pflag.FlagSet) (trace.Filter, error) {
 		failed = fmt.Errorf("--since %q: %w", f.since, failed)
 	}
 	errs := []error{err, failed, filter.Check(), whycli.OneOf("output", f.output, trace.Formats...), f.check(), f.kubelet.check()}
-	for _, name := range []string{"pod", "namespace", "since"} {
+	for _, name := range []string{"pod", "namespace", "since", "container", "comm"} {
 		if flag := flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
 			errs = append(errs, fmt.Errorf("--%s %q: is empty; leave the flag out for all", name, ""))
 		}
+	}
+	if flag := flags.Lookup("cause"); flag.Changed && len(f.causes) == 0 {
+		errs = append(errs, whycli.OneOf("cause", "", agent.CauseNames()...))
+	}
+	if f.container != "" && !isName(f.container) {
+		errs = append(errs, fmt.Errorf("--container %q: allowed is the beginning of a container's ID", f.container))
 	}
 	if f.address != "" {
 		errs = append(errs, absolute("address", f.address))

@@ -99,7 +99,7 @@ func (f *whyFlags) query(name string) (collect.Query, error) {
 	pod, err := whycli.ParsePodName(name)
 	for _, part := range strings.Split(name, "/") {
 		if err == nil && !isName(part) {
-			err = errors.New("a name has other letters")
+			err = fmt.Errorf("%q is no name", part)
 		}
 	}
 	if err != nil {
@@ -136,7 +136,7 @@ func (f *whyFlags) files() []error {
 // isName reports whether a text can be a name of Kubernetes or the ID of a container.
 func isName(text string) bool {
 	const most = 253
-	return strings.Trim(text, "-._") != "" && len(text) <= most && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
+	return strings.TrimLeft(text, "-._") == text && text != "" && len(text) <= most && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
 }
 
 func runWhy(cmd *cobra.Command, f *whyFlags, name string) error {

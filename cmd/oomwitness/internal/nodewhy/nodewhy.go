@@ -58,7 +58,7 @@ func (n *Node) addExits(s *collect.Sources) (failed []error) {
 	spooled, damaged, err := exits.Read(n.Spool)
 	recorded, live, bad, berr := exits.Bundles(n.State)
 	if err != nil && berr != nil {
-		s.NoExits = fmt.Sprintf("neither the spool of exits (%s) nor the bundles of a containerd (%s) can be read", n.Spool, n.State)
+		s.NoExits = fmt.Sprintf("neither the spool of exits (%s) nor the bundles of a containerd (%s) can be read", n.Spool, cmp.Or(n.State, "no folder is given"))
 	}
 	for _, one := range []error{err, berr} {
 		if one != nil && !errors.Is(one, fs.ErrNotExist) {
