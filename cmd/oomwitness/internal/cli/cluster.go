@@ -53,6 +53,9 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 			if r.Namespace == "" || r.DaemonSet == "" {
 				return errors.New("--namespace and --daemonset: have to name the chart's DaemonSet")
 			}
+			if err := errors.Join(checkName("namespace", r.Namespace), checkName("daemonset", r.DaemonSet)); err != nil {
+				return err
+			}
 			if r.Patience <= 0 {
 				return fmt.Errorf("--timeout %s: has to be more than nothing", r.Patience)
 			}

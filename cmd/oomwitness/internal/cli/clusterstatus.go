@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -38,7 +39,7 @@ and on nodes.`,
 		Example: `  oomwitness cluster status --kubeconfig ~/.kube/config`,
 		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := errors.Join(checkOutput(output), checkName("namespace", s.Namespace), checkName("daemonset", s.DaemonSet)); err != nil {
 				return err
 			}
 			client, err := a.client()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -30,6 +31,14 @@ func checkKubeconfig(file string) error {
 	return nil
 }
 
+// checkName refuses what no object of Kubernetes has as its name.
+func checkName(flag, value string) error {
+	if len(validation.IsDNS1123Subdomain(value)) > 0 {
+		return fmt.Errorf("--%s %q: allowed are lower-case letters, digits, - and ., at most 253", flag, value)
+	}
+	return nil
+}
+
 // client reads all that it needs from files now, so that it works below another
 // root as well. Its token is not read again: it is for commands that end.
 func (a *access) client() (*apiserver.Client, error) {
@@ -43,6 +52,9 @@ func (a *access) client() (*apiserver.Client, error) {
 	config, err := load()
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("--kubeconfig is not given, and this is no pod of a cluster: name a file, such as --kubeconfig ~/.kube/config")
+	}
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("--kubeconfig %q: names no API server", a.kubeconfig)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)

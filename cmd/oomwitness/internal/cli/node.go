@@ -83,6 +83,8 @@ func (f *nodeFlags) check() error {
 	switch {
 	case f.name == "":
 		return errors.New(`--node "": give the name of this node as kubectl get nodes shows it, or set NODE_NAME`)
+	case checkName("node", f.name) != nil:
+		return checkName("node", f.name)
 	case f.restart != "systemd" && f.restart != "none":
 		return fmt.Errorf("--restart %q: allowed are systemd and none", f.restart)
 	case f.patience <= 0:

@@ -231,30 +231,31 @@ func (o Options) systemd() bool {
 
 // shimSource returns the path of the binary to copy, and checks that it is a program.
 func (o Options) shimSource() (string, error) {
-	source, advice := o.Shim, ""
+	source, named, advice := o.Shim, fmt.Sprintf("--shim %q", o.Shim), ""
 	if source == "" {
 		self, err := os.Executable()
 		if err != nil {
 			return "", fmt.Errorf("find the shim beside this command: %w", err)
 		}
 		source = filepath.Join(filepath.Dir(self), criconf.ShimName)
+		named = "shim " + source
 		advice = "; name the binary with --shim PATH"
 	}
 	info, err := os.Stat(source)
 	if err != nil {
-		return "", fmt.Errorf("shim: %w%s", err, advice)
+		return "", fmt.Errorf("%s: %w%s", named, errors.Unwrap(err), advice)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("shim %s: has to be a file%s", source, advice)
+		return "", fmt.Errorf("%s: has to be a file%s", named, advice)
 	}
 	head := make([]byte, 4)
 	file, err := os.Open(source)
 	if err != nil {
-		return "", fmt.Errorf("shim: %w", err)
+		return "", fmt.Errorf("%s: %w", named, errors.Unwrap(err))
 	}
 	defer file.Close()
 	if n, _ := file.Read(head); string(head[:n]) != "\x7fELF" {
-		return "", fmt.Errorf("shim %s: is not an ELF executable", source)
+		return "", fmt.Errorf("%s: is not an ELF executable", named)
 	}
 	return source, nil
 }
