@@ -163,6 +163,20 @@ func (b *bench) run(t *testing.T, args ...string) (stdout, stderr string, status
 	return clitest.Output(t, exec.CommandContext(t.Context(), b.plugin, append(args, "--kubeconfig", b.Kubeconfig)...))
 }
 
+// begin starts the plugin, and returns the lines of its output. The plugin is killed after a
+// while.
+func (b *bench) begin(t *testing.T, args ...string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), b.plugin, append(args, "--kubeconfig", b.Kubeconfig)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	pipe, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() { late.Stop() })
+	return cmd, bufio.NewScanner(pipe)
+}
+
 // makePod makes a pod of the namespace shop with a container, whose newest run ended so.
 func (b *bench) makePod(t *testing.T, name string, ended corev1.ContainerStateTerminated) {
 	t.Helper()

@@ -3,12 +3,10 @@
 package plugin
 
 import (
-	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -123,15 +121,9 @@ func (b *bench) yamlDocuments(t *testing.T) {
 	}
 	add("a")
 	add("b")
-	cmd := exec.CommandContext(t.Context(), b.plugin, "events", "-n", "shop", "-w", "-o", "yaml", "--kubeconfig", b.Kubeconfig)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	pipe, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer late.Stop()
+	cmd, lines := b.begin(t, "events", "-n", "shop", "-w", "-o", "yaml")
 	var text strings.Builder
-	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+	for lines.Scan() {
 		text.WriteString(lines.Text() + "\n")
 		switch {
 		case strings.HasPrefix(lines.Text(), "message: Killed process b"):

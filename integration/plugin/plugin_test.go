@@ -6,11 +6,8 @@
 package plugin
 
 import (
-	"bufio"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,14 +115,7 @@ func (b *bench) events(t *testing.T) {
 	require.Zero(t, status)
 	require.Contains(t, out, "3  "+b.pod+"  Killed process python3\n")
 
-	cmd := exec.CommandContext(t.Context(), b.plugin, "events", "-A", "-w", "--kubeconfig", b.Kubeconfig)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	pipe, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer late.Stop()
-	lines := bufio.NewScanner(pipe)
+	cmd, lines := b.begin(t, "events", "-A", "-w")
 	require.True(t, lines.Scan(), "the titles")
 	require.True(t, lines.Scan(), "the Event that is there")
 	_, err = events.Create(t.Context(), event("b", "Killed process java"), metav1.CreateOptions{})
