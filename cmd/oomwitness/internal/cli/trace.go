@@ -220,13 +220,20 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, whycli.Columns(cmd.OutOrStdout())),
 		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
 	}
-	if !f.follow || f.output != "json" {
-		tracer.Note = func(text string) { stderr.printf("%s\n", text) }
+	f.announce(&tracer, b, &stderr)
+	return ended(tracer.Run(cmd.Context(), past, live))
+}
+
+// announce says beside the output what trace waits for, and has the tracer say that no past
+// kill is shown. A program that follows the JSON form gets neither.
+func (f *traceFlags) announce(tracer *trace.Tracer, b *bpf.Handle, stderr *sticky) {
+	if f.follow && f.output == "json" {
+		return
 	}
-	if m, err := b.Meta(); err == nil && f.follow && f.output != "json" {
+	tracer.Note = func(text string) { stderr.printf("%s\n", text) }
+	if m, err := b.Meta(); err == nil && f.follow {
 		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
 	}
-	return ended(tracer.Run(cmd.Context(), past, live))
 }
 
 // closing adds the error of a Close to the error of the function that defers closing.
