@@ -215,6 +215,7 @@ func TestLost(t *testing.T) {
 		"the shim shows an exit while init runs":           {away: []sight{{given: 1, shim: true}}},
 		"an OOM that nobody reported":                      {away: []sight{removed}, change: func(m *member) { m.Kind = faultkit.KindOOM }},
 		"the test has killed the shim":                     {away: []sight{removed}, change: broken},
+		"the test lets CRI make the end up":                {away: []sight{removed}, change: func(m *member) { m.Lost = true }},
 		"not unknown, but wrong":                           {away: []sight{removed}, change: func(m *member) { m.last = &cri.Status{Code: 1, Reason: "Error"} }},
 		"CRI shows no end at all":                          {away: []sight{removed}, change: func(m *member) { m.last = nil }},
 	} {
