@@ -43,7 +43,7 @@ func (s *Source) KilledBelow(shim int, since time.Time) (list []oom.Killed, err 
 	if err != nil {
 		return nil, fmt.Errorf("kills below process %d: %w", shim, err)
 	}
-	slices.SortFunc(list, func(a, b oom.Killed) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(list, func(a, b oom.Killed) int { return a.At.Compare(b.At) })
 	return list, nil
 }
 
