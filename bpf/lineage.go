@@ -30,13 +30,13 @@ type family struct {
 // familyOf reads the family of an init that runs. A parent that cannot be read is one that
 // is not known.
 func familyOf(pid int) (family, error) {
-	parent, ticks, err := readStat(pid)
+	s, err := readStat(pid)
 	if err != nil {
 		return family{}, err
 	}
-	f := family{init: TaskKey{TGID: uint32(pid), StartTicks: ticks}}
-	if began, err := StartTicks(parent); err == nil {
-		f.shim = TaskKey{TGID: uint32(parent), StartTicks: began}
+	f := family{init: TaskKey{TGID: uint32(pid), StartTicks: s.ticks}}
+	if began, err := StartTicks(s.parent); err == nil {
+		f.shim = TaskKey{TGID: uint32(s.parent), StartTicks: began}
 	}
 	own, err := ownPIDNamespace()
 	if err != nil {

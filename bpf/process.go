@@ -10,46 +10,62 @@ import (
 	"syscall"
 )
 
+// stat is the part of /proc/PID/stat (proc(5)) that the package reads.
+type stat struct {
+	state  byte // Z of a process that has ended and waits to be reaped
+	parent int
+	ticks  uint64 // when the process began, in clock ticks since boot
+}
+
 // StartTicks reads when a process began, in clock ticks since boot, from
 // /proc/PID/stat.
 func StartTicks(pid int) (uint64, error) {
-	_, ticks, err := readStat(pid)
-	return ticks, err
+	s, err := readStat(pid)
+	return s.ticks, err
 }
 
-// readStat reads the parent of a process, and when it began, in clock ticks since boot,
-// from /proc/PID/stat.
-func readStat(pid int) (parent int, ticks uint64, err error) {
+// Running reports whether the process with that pid and start time runs. startTicks is as
+// StartTicks returns it; with 0 any process with that pid counts. A zombie does not run.
+func Running(pid int, startTicks uint64) bool {
+	s, err := readStat(pid)
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	return (startTicks == 0 || s.ticks == startTicks) && s.state != 'Z' && s.state != 'X'
+}
+
+func readStat(pid int) (s stat, err error) {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err == nil {
-		parent, ticks, err = parseStat(data)
+		s, err = parseStat(data)
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("start time of pid %d: %w", pid, err)
+		return stat{}, fmt.Errorf("start time of pid %d: %w", pid, err)
 	}
-	return parent, ticks, nil
+	return s, nil
 }
 
-// parseStat finds fields 4 and 22 of proc(5)'s stat. The name before may hold spaces
+// parseStat finds fields 3, 4 and 22 of proc(5)'s stat. The name before may hold spaces
 // and brackets.
-func parseStat(stat []byte) (parent int, ticks uint64, err error) {
+func parseStat(data []byte) (s stat, err error) {
 	// The first field after the name is the third.
-	const parentPID, startTime = 4 - 3, 22 - 3
-	end := bytes.LastIndexByte(stat, ')')
+	const state, parentPID, startTime = 3 - 3, 4 - 3, 22 - 3
+	end := bytes.LastIndexByte(data, ')')
 	if end < 0 {
-		return 0, 0, errors.New("malformed stat: no name")
+		return stat{}, errors.New("malformed stat: no name")
 	}
-	fields := bytes.Fields(stat[end+1:])
+	fields := bytes.Fields(data[end+1:])
 	if len(fields) <= startTime {
-		return 0, 0, fmt.Errorf("malformed stat: %d fields after the name", len(fields))
+		return stat{}, fmt.Errorf("malformed stat: %d fields after the name", len(fields))
 	}
-	if parent, err = strconv.Atoi(string(fields[parentPID])); err != nil {
-		return 0, 0, fmt.Errorf("malformed stat: %w", err)
+	s.state = fields[state][0]
+	if s.parent, err = strconv.Atoi(string(fields[parentPID])); err != nil {
+		return stat{}, fmt.Errorf("malformed stat: %w", err)
 	}
-	if ticks, err = strconv.ParseUint(string(fields[startTime]), 10, 64); err != nil {
-		return 0, 0, fmt.Errorf("malformed stat: %w", err)
+	if s.ticks, err = strconv.ParseUint(string(fields[startTime]), 10, 64); err != nil {
+		return stat{}, fmt.Errorf("malformed stat: %w", err)
 	}
-	return parent, ticks, nil
+	return s, nil
 }
 
 // CgroupID is a cgroup's ID, as records have it: the inode number of its folder.

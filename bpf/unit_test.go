@@ -130,19 +130,18 @@ func TestCause(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	parent, ticks, err := parseStat([]byte("7 (a) b) c) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
+	s, err := parseStat([]byte("7 (a) b) c) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
 	require.NoError(t, err)
-	require.EqualValues(t, 4711, ticks)
-	require.Equal(t, 6, parent)
+	require.Equal(t, stat{state: 'S', parent: 6, ticks: 4711}, s)
 	for _, bad := range []string{"", "7 (a", "7 (a) S 1", "7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 x 8 9"} {
-		_, _, err := parseStat([]byte(bad))
+		_, err := parseStat([]byte(bad))
 		require.Error(t, err, bad)
 	}
 }
 
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9\n"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _, _ = parseStat(data) })
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseStat(data) })
 }
 
 func TestTierNames(t *testing.T) {

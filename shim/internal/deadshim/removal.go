@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -26,7 +27,6 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
 	"github.com/oomwitness/oomwitness/shim/internal/faultpoint"
 	"github.com/oomwitness/oomwitness/shim/internal/policy"
-	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 const (
@@ -197,7 +197,7 @@ func (l *last) recordedExit(dir string) (recorded bool) {
 func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 	rec := l.rec
 	boot := rec.OfThisBoot()
-	alive := boot && process.Running(rec.Pid, rec.StartTicks)
+	alive := boot && bpf.Running(rec.Pid, rec.StartTicks)
 	c := oom.Case{Exit: l.exit, Stops: rec.Stops, Grace: r.Config.Grace}
 	if rec.Grace != nil {
 		c.Grace = *rec.Grace

@@ -17,9 +17,9 @@ import (
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
-	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // answerTime is how long a running shim may need for an answer.
@@ -88,7 +88,7 @@ func endInit(rec bundle.Record) error {
 		return fmt.Errorf("open process %d: %w", rec.Pid, err)
 	}
 	defer func() { _ = unix.Close(pidfd) }()
-	if !process.Running(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
+	if !bpf.Running(rec.Pid, rec.StartTicks) { // else it is this process that pidfd is of
 		return nil
 	}
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {

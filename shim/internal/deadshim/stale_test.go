@@ -14,10 +14,10 @@ import (
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
-	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // A dead shim's socket goes, one that is answered on stays, and so does all that
@@ -92,9 +92,9 @@ func TestAContainerEndsBeforeItIsRemoved(t *testing.T) {
 			require.NoError(t, bundle.WriteRecord(g.Bundle, g.rec))
 			_, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) {
 				if tc.ends {
-					require.Eventually(t, func() bool { return !process.Running(pid, ticks) }, time.Minute, time.Millisecond)
+					require.Eventually(t, func() bool { return !bpf.Running(pid, ticks) }, time.Minute, time.Millisecond)
 				} else {
-					require.True(t, process.Running(pid, ticks))
+					require.True(t, bpf.Running(pid, ticks))
 				}
 				return g.removed, nil
 			})

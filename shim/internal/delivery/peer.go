@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/shim/internal/process"
 )
 
 // peer is the process at the other end of a connection. Equal ones are the same
@@ -25,7 +24,7 @@ type peer struct {
 // alive reports whether the process still runs. It returns false for a process whose start
 // time is not known.
 func (p peer) alive() bool {
-	return p.pid != 0 && p.startTicks != 0 && process.Running(int(p.pid), p.startTicks)
+	return p.pid != 0 && p.startTicks != 0 && bpf.Running(int(p.pid), p.startTicks)
 }
 
 func peerOf(conn net.Conn, path string) (p peer) {

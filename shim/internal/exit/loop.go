@@ -78,6 +78,16 @@ type waiting struct {
 	gone    <-chan struct{}
 }
 
+// left reports whether nobody waits any more.
+func (w *waiting) left() bool {
+	select {
+	case <-w.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // NewLoop starts the loop of a container. hold is the hold timeout. Close ends the
 // loop.
 func NewLoop(s State, hold time.Duration, effects Effects) *Loop {
@@ -191,10 +201,8 @@ func (l *Loop) checkpoint() {
 func (l *Loop) answer() (calls bool) {
 	rest := l.waiting[:0]
 	for _, w := range l.waiting {
-		select {
-		case <-w.gone:
+		if w.left() {
 			continue
-		default:
 		}
 		if w.holds(&l.s) {
 			close(w.done)
@@ -219,14 +227,7 @@ func (l *Loop) answer() (calls bool) {
 
 // waits reports whether a call of an instance waits.
 func (l *Loop) waits(by Instance) bool {
-	return slices.ContainsFunc(l.waiting, func(w *waiting) bool {
-		select {
-		case <-w.gone:
-			return false
-		default:
-			return w.by == by
-		}
-	})
+	return slices.ContainsFunc(l.waiting, func(w *waiting) bool { return w.by == by && !w.left() })
 }
 
 // deletes reports whether a Delete waits.
