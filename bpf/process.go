@@ -49,7 +49,7 @@ func readStat(pid int) (s stat, err error) {
 // and brackets.
 func parseStat(data []byte) (s stat, err error) {
 	// The first field after the name is the third.
-	const state, parentPID, startTime = 3 - 3, 4 - 3, 22 - 3
+	const state, parentPID, startTime = 0, 4 - 3, 22 - 3
 	end := bytes.LastIndexByte(data, ')')
 	if end < 0 {
 		return stat{}, errors.New("malformed stat: no name")
