@@ -37,9 +37,29 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// deadline fails the test if the copy does not end.
-func deadline(t *testing.T, copied <-chan error) {
+// start copies as upstream's shim does, and returns the end of the copy.
+func start(w io.WriteCloser, r io.Reader) <-chan error {
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(w, r, make([]byte, 1))
+		w.Close()
+		copied <- err
+	}()
+	return copied
+}
+
+// through writes to one end more than a pipe, a FIFO and a buffer hold, and requires that
+// all comes out at the other end and that the copy in between ends.
+func through(t *testing.T, in io.WriteCloser, copied <-chan error, out io.Reader) {
 	t.Helper()
+	large := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	go func() {
+		_, _ = in.Write(large)
+		in.Close()
+	}()
+	got, err := io.ReadAll(out)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(large, got), "%d bytes of %d", len(got), len(large))
 	select {
 	case err := <-copied:
 		require.NoError(t, err)
@@ -48,67 +68,32 @@ func deadline(t *testing.T, copied <-chan error) {
 	}
 }
 
-// large is more than a pipe, a FIFO and a buffer hold.
-var large = bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
-
-// TestCopyFromPipe copies as upstream's shim copies the output of a container.
+// TestCopyFromPipe copies the output of a container.
 func TestCopyFromPipe(t *testing.T) {
 	shim, client := open(t)
 	r, w := pipe(t)
-	copied := make(chan error, 1)
-	go func() {
-		n, err := io.CopyBuffer(shim, r, make([]byte, 1))
-		if err == nil && n != int64(len(large)) {
-			err = io.ErrShortWrite
-		}
-		shim.Close()
-		copied <- err
-	}()
-	go func() {
-		_, _ = w.Write(large)
-		w.Close()
-	}()
-	got, err := io.ReadAll(client)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(large, got), "%d bytes of %d", len(got), len(large))
-	deadline(t, copied)
+	through(t, w, start(shim, r), client)
 }
 
-// TestCopyToPipe copies as upstream's shim copies the input of a container: the copy begins
-// before somebody has opened the other end.
+// TestCopyToPipe copies the input of a container: the copy begins before somebody has
+// opened the other end.
 func TestCopyToPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	in, err := OpenFifo(t.Context(), path, syscall.O_RDONLY|syscall.O_CREAT|syscall.O_NONBLOCK, 0o600)
 	require.NoError(t, err)
 	defer in.Close()
 	r, w := pipe(t)
-	copied := make(chan error, 1)
-	go func() {
-		_, err := io.CopyBuffer(w, in, make([]byte, 1))
-		w.Close()
-		copied <- err
-	}()
+	copied := start(w, in)
 	client, err := OpenFifo(t.Context(), path, syscall.O_WRONLY, 0)
 	require.NoError(t, err)
-	go func() {
-		_, _ = client.Write(large)
-		client.Close()
-	}()
-	got, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(large, got), "%d bytes of %d", len(got), len(large))
-	deadline(t, copied)
+	through(t, client, copied, r)
 }
 
 // TestClose ends a copy that waits for data, as the deletion of a container does.
 func TestClose(t *testing.T) {
 	shim, _ := open(t)
 	r, w := pipe(t)
-	copied := make(chan error, 1)
-	go func() {
-		_, err := io.CopyBuffer(shim, r, nil)
-		copied <- err
-	}()
+	copied := start(shim, r)
 	_, err := w.WriteString("x") // the copy goes on until here, and then waits
 	require.NoError(t, err)
 	r.Close()
@@ -131,10 +116,7 @@ func TestNobodyReads(t *testing.T) {
 // TestConsole copies from what is no file.
 func TestConsole(t *testing.T) {
 	shim, client := open(t)
-	go func() {
-		_, _ = io.CopyBuffer(shim, struct{ io.Reader }{strings.NewReader("text")}, nil)
-		shim.Close()
-	}()
+	start(shim, struct{ io.Reader }{strings.NewReader("text")})
 	got, err := io.ReadAll(client)
 	require.NoError(t, err)
 	require.Equal(t, "text", string(got))
