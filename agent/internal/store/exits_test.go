@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -164,4 +165,20 @@ func TestExitsNotMissing(t *testing.T) {
 	require.NoError(t, exits.Append(spool, exitOf("shop", 1)))
 	require.Zero(t, live(t, dir, spool, has(1)).Missing())
 	require.Zero(t, live(t, dir, spool, has(1)).Missing())
+}
+
+// TestExitsOnFullDisk: a file of exits that does not fit leaves nothing of itself on the disk,
+// where the journal needs the room.
+func TestExitsOnFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount a disk")
+	}
+	disk, spool := agenttest.Disk(t), t.TempDir()
+	for n := range 1400 {
+		require.NoError(t, exits.Append(spool, exitOf("shop", n)))
+	}
+	heal := agenttest.Fill(t, disk)
+	live(t, disk, spool, has(store.MaxExits))
+	require.NoFileExists(t, filepath.Join(disk, "exits.next"))
+	heal()
 }

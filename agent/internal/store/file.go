@@ -44,7 +44,8 @@ func renewFile(path, next string, fill func(*os.File) (size int64, err error)) (
 		err = os.Rename(next, path)
 	}
 	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+		// A part of a file would take the last room on a full disk from another file.
+		return nil, 0, errors.Join(err, f.Close(), os.Remove(next))
 	}
 	return f, size, nil
 }
