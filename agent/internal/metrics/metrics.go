@@ -134,7 +134,7 @@ func (m *Metrics) Handler(errors io.Writer) http.Handler {
 		ErrorLog: log.New(errors, "metrics: ", 0), ErrorHandling: promhttp.ContinueOnError,
 		EnableOpenMetrics: true,
 		// An encoder for zstd takes megabytes for each scrape.
-		OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
+		OfferedCompressions: []promhttp.Compression{promhttp.Gzip},
 	})
 }
 

@@ -60,8 +60,8 @@ func (s *Exits) dropLocked() {
 // maxKnownExits is more than a spool can hold beside what is kept.
 const maxKnownExits = 16 * MaxExits
 
-// madeRoom returns the time up to which exits have made room, as far as those that are kept
-// tell: the file does not say what was dropped. From the first drop on the number of exits
+// madeRoom returns the time up to which exits have made room, by those that are kept: the
+// file does not say what was dropped. From the first drop on the number of exits
 // of the owner with the most can't rise, so that whoever had to make room has as many, or
 // one less.
 func (s *Exits) madeRoom() (until time.Time) {

@@ -64,12 +64,12 @@ func (s *slots) enter(peer netip.Prefix) *waiter {
 	return w
 }
 
-// rest gives back the slot of a peer after the rest that its use takes.
+// rest frees the slot of a peer after the slot has rested.
 func (s *slots) rest(peer netip.Prefix, use time.Duration) {
 	time.AfterFunc(min(restFactor*use, maxRest), func() { s.giveBack(peer) })
 }
 
-// giveBack gives back the slot of a peer.
+// giveBack frees the slot of a peer.
 func (s *slots) giveBack(peer netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *slots) giveBack(peer netip.Prefix) {
 	s.grantLocked()
 }
 
-// grantLocked gives what is free to those that wait.
+// grantLocked hands free slots to those that wait.
 func (s *slots) grantLocked() {
 	if s.of == nil {
 		s.of = map[netip.Prefix]int{}
