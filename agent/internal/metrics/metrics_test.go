@@ -258,3 +258,15 @@ func TestCap(t *testing.T) {
 		require.Equal(t, strings.Join([]string{over(5), series("b", 1)}, "\n"), read(t, m, kills), "another process")
 	})
 }
+
+// TestEncodings: a scrape is compressed by gzip alone.
+func TestEncodings(t *testing.T) {
+	for accept, want := range map[string]string{"gzip": "gzip", "zstd": "", "zstd, gzip": "gzip", "br;q=1, *;q=0.1": "gzip", "": ""} {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		full(t).Handler(io.Discard).ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, want, w.Header().Get("Content-Encoding"), accept)
+	}
+}

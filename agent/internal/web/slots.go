@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -14,18 +15,24 @@ const (
 	maxRenders = 2
 	renderWait = 5 * time.Second
 	// restFactor is how much longer than its use a slot rests, up to maxRest: whoever asks all
-	// the time has maxRenders/(1+restFactor), half a core.
+	// the time has maxRenders/(1+restFactor), half a core. On a busy node the use is longer
+	// than the time on the processor.
 	restFactor = 3
-	maxRest    = time.Second
+	maxRest    = 200 * time.Millisecond
+	// maxServed bounds the peers that are remembered.
+	maxServed = 1024
 )
 
-// slots bound the answers that are made at once. A slot that is given back goes to the peer
-// with the fewest slots, so that a peer with many requests does not shut the others out.
+// slots bound the answers that are made at once. A free slot goes to the peer with the fewest
+// slots, and of those to the peer that was served the longest ago: many requests of a peer,
+// or of some, do not shut another out.
 type slots struct {
 	mu      sync.Mutex // guards what follows
 	taken   int
 	of      map[netip.Prefix]int // taken, by peer
 	waiting []*waiter            // oldest first
+	grants  uint64
+	served  map[netip.Prefix]uint64 // the newest grant, by peer
 }
 
 type waiter struct {
@@ -85,10 +92,13 @@ func (s *slots) grantLocked() {
 	if s.of == nil {
 		s.of = map[netip.Prefix]int{}
 	}
+	if s.served == nil || len(s.served) > maxServed {
+		s.served = map[netip.Prefix]uint64{}
+	}
 	for s.taken < maxRenders && len(s.waiting) > 0 {
 		next := 0
 		for i, w := range s.waiting {
-			if s.of[w.peer] < s.of[s.waiting[next].peer] {
+			if s.before(w.peer, s.waiting[next].peer) {
 				next = i
 			}
 		}
@@ -96,6 +106,13 @@ func (s *slots) grantLocked() {
 		s.waiting = slices.Delete(s.waiting, next, next+1)
 		s.taken++
 		s.of[w.peer]++
+		s.grants++
+		s.served[w.peer] = s.grants
 		close(w.ready)
 	}
+}
+
+// before reports whether a peer is to have a slot before another.
+func (s *slots) before(peer, other netip.Prefix) bool {
+	return cmp.Or(cmp.Compare(s.of[peer], s.of[other]), cmp.Compare(s.served[peer], s.served[other])) < 0
 }

@@ -75,7 +75,7 @@ func TestSlotsGone(t *testing.T) {
 func TestSlotsRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s slots
-		for use, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 300 * time.Millisecond, time.Minute: time.Second, 0: 0} {
+		for use, want := range map[time.Duration]time.Duration{50 * time.Millisecond: 150 * time.Millisecond, time.Minute: maxRest, 0: 0} {
 			for range maxRenders {
 				require.True(t, s.take(t.Context(), peer(1)))
 				s.rest(peer(1), use)
@@ -87,4 +87,47 @@ func TestSlotsRest(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 	})
+}
+
+// TestSlotsInTurn: a peer that has not been served comes before all further requests of those
+// that have.
+func TestSlotsInTurn(t *testing.T) {
+	var s slots
+	var waiting []*waiter
+	for range 4 {
+		for n := range 10 {
+			waiting = append(waiting, s.enter(peer(n)))
+		}
+	}
+	late := s.enter(peer(99))
+	for n := range 10 - maxRenders {
+		s.giveBack(peer(n))
+	}
+	served := 0
+	for _, w := range waiting[:10] {
+		select {
+		case <-w.ready:
+			served++
+		default:
+		}
+	}
+	require.Equal(t, 10, served, "each once")
+	s.giveBack(peer(10 - maxRenders))
+	select {
+	case <-late.ready:
+	default:
+		require.Fail(t, "somebody was served twice before")
+	}
+}
+
+// TestSlotsForget: no number of peers makes the agent remember more.
+func TestSlotsForget(t *testing.T) {
+	var s slots
+	for n := range 5 * maxServed {
+		p := peerOfText(fmt.Sprintf("10.%d.%d.1:1", n/250, n%250))
+		require.True(t, s.take(t.Context(), p))
+		s.giveBack(p)
+		require.LessOrEqual(t, len(s.served), maxServed+1)
+	}
+	require.Empty(t, s.of)
 }
