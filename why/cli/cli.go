@@ -47,7 +47,11 @@ func Print(w io.Writer, program string, err error) {
 		if i == 0 {
 			line = program + ": " + line
 		}
-		fmt.Fprintln(w, text.Clean(line))
+		cells := strings.Split(line, "\t") // which a terminal shows as they stand
+		for i := range cells {
+			cells[i] = text.Clean(cells[i])
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 }
 

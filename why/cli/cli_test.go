@@ -2,12 +2,15 @@ package cli_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/cli"
 )
 
@@ -27,4 +30,28 @@ func TestColumns(t *testing.T) {
 		require.NoError(t, unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
 		require.Equal(t, want, cli.Columns(terminal))
 	}
+}
+
+// TestPrint: what is wrong with a command line is one line; another error keeps its lines and
+// its tabs. Neither has a character that a terminal takes as an order.
+func TestPrint(t *testing.T) {
+	for want, err := range map[string]error{
+		"":                                   nil,
+		"oomwitness: a; b\n":                 why.Usage(errors.Join(errors.New("a"), errors.New("b"))),
+		"oomwitness: a\n\tb\n":               errors.New("a\n\tb"),
+		"oomwitness: a\\u001b[31m \\xff é\n": errors.New("a\x1b[31m \xff é"),
+	} {
+		var out bytes.Buffer
+		cli.Print(&out, "oomwitness", err)
+		require.Equal(t, want, out.String())
+	}
+}
+
+// TestUnreadable: the words say what is wrong with a file, without its name.
+func TestUnreadable(t *testing.T) {
+	for path, want := range map[string]string{"/": "is a directory: allowed is a file", "/nowhere": "no such file or directory"} {
+		_, err := os.ReadFile(path)
+		require.EqualError(t, cli.Unreadable(fmt.Errorf("read: %w", err), "list"), want)
+	}
+	require.EqualError(t, cli.Unreadable(errors.New("yaml: line 1"), "list"), "this file is no list")
 }
