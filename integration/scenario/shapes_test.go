@@ -114,6 +114,7 @@ func TestShapes(t *testing.T) {
 	freshLedger(t)
 	for _, c := range append(append(statuses(), shapes()...), execShapes()...) {
 		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
 			o, err := r.Run(t.Context(), mix.Ours, c.Case, mix.ByWait)
 			require.NoError(t, err)
 			checkCausal(t, c, o)

@@ -130,7 +130,10 @@ func TestShells(t *testing.T) {
 		"sh-true":  shell("/workload hog || true", 0, oom.RuleExitedZero),
 		"sh-pipe":  shell("/workload hog | /bin/busybox cat", 0, oom.RuleExitedZero),
 	} {
-		t.Run(name, func(t *testing.T) { c.run(t, r, root, name) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, r, root, name)
+		})
 	}
 }
 
