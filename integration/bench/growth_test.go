@@ -34,7 +34,7 @@ func TestByContainers(t *testing.T) {
 		pods := map[string]*shimtest.Shim{}
 		for _, s := range sides(t) {
 			n.SetShim(s.path)
-			pods[s.name] = fill(t, n, s, 0, containers)
+			pods[s.name] = fill(t, n, s, 0, size{metric: fmt.Sprintf("growth-%d", containers), containers: containers})
 		}
 		for i := range runs {
 			for _, s := range sides(t) {

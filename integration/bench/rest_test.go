@@ -5,6 +5,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,9 +29,24 @@ func TestSize(t *testing.T) {
 // resting is a pod that does nothing.
 type resting struct {
 	side
+	size
+	shim *shimtest.Shim
+	cpu  time.Duration
+}
+
+// size is a kind of pod: how many containers, and whether each has written before it rests.
+type size struct {
+	metric     string
 	containers int
-	shim       *shimtest.Shim
-	cpu        time.Duration
+	written    bool
+	wanted     float64
+}
+
+var sizes = []size{
+	{"private-memory-of-1", 1, false, 0.75},
+	{"private-memory-of-5", 5, false, 0.78},
+	{"private-memory-of-20", 20, false, 0.80},
+	{"private-memory-of-20-written", 20, true, 0.80},
 }
 
 // TestAtRest has pods of 1, 5 and 20 containers do nothing for BENCH_IDLE seconds, BENCH_PODS
@@ -39,10 +55,10 @@ func TestAtRest(t *testing.T) {
 	n := node(t)
 	var pods []*resting
 	for i := range counts.FromEnv(t, "BENCH_PODS", 3) {
-		for _, containers := range []int{1, 5, 20} {
+		for _, size := range sizes {
 			for _, s := range sides(t) {
 				n.SetShim(s.path)
-				pods = append(pods, &resting{side: s, containers: containers, shim: fill(t, n, s, i, containers)})
+				pods = append(pods, &resting{side: s, size: size, shim: fill(t, n, s, i, size)})
 			}
 		}
 	}
@@ -53,30 +69,43 @@ func TestAtRest(t *testing.T) {
 	<-time.After(idle)
 
 	file, cpu := samples{}, samples{}
-	anon := map[int]samples{1: {}, 5: {}, 20: {}}
+	anon := map[string]samples{}
 	for _, p := range pods {
 		cpu.took(p.side, shimtest.CPUTime(t, p.shim.Pid())-p.cpu)
 	}
 	for _, p := range pods {
 		m := memoryOf(t, p.shim)
-		anon[p.containers].add(p.side, float64(m.anon))
+		if anon[p.metric] == nil {
+			anon[p.metric] = samples{}
+		}
+		anon[p.metric].add(p.side, float64(m.anon))
 		file.add(p.side, float64(m.fileResident))
 	}
-	wanted := map[int]float64{1: 0.75, 5: 0.78, 20: 0.80}
-	for _, containers := range []int{1, 5, 20} {
-		report(t, fmt.Sprintf("private-memory-of-%d", containers), "KiB", wanted[containers], anon[containers])
+	for _, size := range sizes {
+		report(t, size.metric, "KiB", size.wanted, anon[size.metric])
 	}
 	report(t, "resident-file-pages", "KiB", 0.95, file)
 	report(t, fmt.Sprintf("cpu-idle-%v", idle), "ms", 1.00, cpu)
 }
 
-// fill makes a pod of containers that sleep.
-func fill(t *testing.T, n *shimtest.Node, s side, i, containers int) *shimtest.Shim {
+// stream is what a container writes before it rests, in bytes: more than one buffer.
+const stream = 60 << 10
+
+// fill makes a pod of containers that sleep, or that have copied a stream and wait for more.
+func fill(t *testing.T, n *shimtest.Node, s side, i int, of size) *shimtest.Shim {
 	t.Helper()
-	id := name(s, fmt.Sprintf("rest-%d", containers), i)
+	id := name(s, of.metric, i)
 	sandbox := n.Run(id, shimtest.Sandbox(id))
-	for k := 1; k < containers; k++ {
-		n.RunIn(sandbox.Shim, fmt.Sprintf("%s-%d", id, k))
+	for k := 1; k < of.containers; k++ {
+		id := fmt.Sprintf("%s-%d", id, k)
+		if !of.written {
+			n.RunIn(sandbox.Shim, id)
+			continue
+		}
+		c := n.RunIn(sandbox.Shim, id, shimtest.Args("cat"))
+		text := strings.Repeat("x", stream)
+		require.NoError(t, c.Stdio.Write(text))
+		require.NoError(t, c.Stdio.WaitOutput(deadline(t), text))
 	}
 	return sandbox.Shim
 }
