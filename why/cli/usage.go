@@ -28,7 +28,7 @@ func MarkUsage(root *cobra.Command) {
 	}
 }
 
-// ofCompletion gives cobra's commands for completion the project's error for arguments.
+// ofCompletion sets the project's error for arguments of the commands for completion, which are cobra's.
 func ofCompletion(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
 		if cmd.Name() != "completion" {

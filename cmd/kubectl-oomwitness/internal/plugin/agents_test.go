@@ -27,7 +27,7 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestAskAllIsBounded: agents that do not answer take two minutes together, however many there
-// are. The error of each agent says whether the agent was asked.
+// are. An agent that was not asked has an error of its own.
 func TestAskAllIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api.invalid", Transport: silent{}, QPS: qps, Burst: burst})
