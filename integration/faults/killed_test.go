@@ -73,9 +73,9 @@ func TestContainerdKilled(t *testing.T) {
 	}
 }
 
-// TestContainerdKilledAtBundle kills containerd when containerd has removed the bundle of a
+// TestBundleRemoved kills containerd when containerd has removed the bundle of a
 // container, mostly ahead of CRI's record: then containerd has lost the exit, see [fleet.lost].
-func TestContainerdKilledAtBundle(t *testing.T) {
+func TestBundleRemoved(t *testing.T) {
 	n := setUp(t)
 	f := n.ContainerdKilled(0)
 	f.Label = "containerd-killed at=bundle"
