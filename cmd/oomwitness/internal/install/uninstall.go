@@ -13,9 +13,8 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
-// shimState is what shims leave on the node until the next boot: the spool of exits, and the
-// reason of a refused ledger (shim/ledger.go).
-var shimState = append(exits.Files(exits.DefaultDir), "/run/oomwitness/refused")
+// refusedFile is where a shim notes why the ledger could not be loaded (shim/ledger.go).
+const refusedFile = "/run/oomwitness/refused"
 
 // Uninstall takes what install added to containerd's configuration out of it,
 // removes the drop-in and the shim, in this order, and then the units, the command and the
@@ -117,17 +116,27 @@ func otherShim(data []byte, handler, path string) string {
 	return ""
 }
 
-// removeShimState removes the files that shims have left. Few nodes have all of the files.
+// removeShimState removes what shims leave on the node until the next boot: the spool of
+// exits, which is one action, and the reason of a refused ledger. Few nodes have both.
 func (o Options) removeShimState(result *Result) error {
-	for _, name := range shimState {
-		if _, err := os.Lstat(o.Root.Entry(name)); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := o.remove(result, name); err != nil {
+	var spool Result
+	for _, name := range exits.Files(exits.DefaultDir) {
+		if err := o.removePresent(&spool, name); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(spool.Actions) > 0 {
+		result.did("remove", exits.DefaultDir+"/*")
+	}
+	return o.removePresent(result, refusedFile)
+}
+
+// removePresent takes a file away and records it if it is there.
+func (o Options) removePresent(result *Result, name string) error {
+	if _, err := os.Lstat(o.Root.Entry(name)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return o.remove(result, name)
 }
 
 // remove takes one file away and records it.
