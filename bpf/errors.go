@@ -32,6 +32,8 @@ var (
 	// ErrPermission means that the process may not load or read the ledger. It
 	// wraps fs.ErrPermission.
 	ErrPermission = fmt.Errorf("OOM ledger: %w", fs.ErrPermission)
+	// ErrNotBPFFS means that a folder cannot have a ledger, and stands behind its name.
+	ErrNotBPFFS = errors.New("is not on a BPF filesystem")
 	// ErrBusy means that another process is loading, or reading the ring.
 	ErrBusy = errors.New("OOM ledger is held by another process")
 )

@@ -87,7 +87,7 @@ func ensureBPFFS(dir string) error {
 			return permission(fmt.Errorf("mount the BPF filesystem on %s: %w", parent, err), capSysAdmin)
 		}
 	} else if !ok {
-		return fmt.Errorf("%s is not on a BPF filesystem", parent)
+		return fmt.Errorf("%s %w", parent, ErrNotBPFFS)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return permission(fmt.Errorf("make the OOM ledger's folder: %w", err))

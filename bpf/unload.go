@@ -39,7 +39,7 @@ func unload(dir string) error {
 	case err != nil:
 		return err
 	case !ok:
-		return fmt.Errorf("%s is not on a BPF filesystem", dir)
+		return fmt.Errorf("%s %w", dir, ErrNotBPFFS)
 	}
 	old, err := openOld(dir)
 	if err != nil {

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -55,18 +53,8 @@ func (p *pins) check() error {
 
 // misplaced returns err, and of a folder that cannot have a ledger an error that says so.
 func (p *pins) misplaced(err error) error {
-	if err == nil || errors.Is(err, bpf.ErrPermission) || p.dir == bpf.DefaultDir {
-		return err
-	}
-	for _, dir := range []string{p.dir, filepath.Dir(p.dir)} {
-		var fs unix.Statfs_t
-		if unix.Statfs(dir, &fs) != nil {
-			continue
-		}
-		if uint32(fs.Type) != unix.BPF_FS_MAGIC {
-			return fmt.Errorf("--dir %q: has to be on a BPF file system, such as below /sys/fs/bpf", p.dir)
-		}
-		break
+	if errors.Is(err, bpf.ErrNotBPFFS) && p.dir != bpf.DefaultDir {
+		return fmt.Errorf("--dir %q: has to be on a BPF file system, such as below /sys/fs/bpf", p.dir)
 	}
 	return err
 }
