@@ -220,9 +220,8 @@ func (s *Sources) eventRuns(q Query, known map[string]bool) (runs []why.Run) {
 			for _, field := range []string{"exit_status", "limit_bytes", "request_bytes", "peak_bytes", "last_day"} {
 				r.Lacks(field, "without the shim only the kernel's record of the OOM event is known")
 			}
-			newest := *s // no event after this one has the container
-			newest.Events = s.Events[i : i+1]
-			newest.addEvent(&r, time.Time{})
+			takeEvent(&r, e, time.Time{}) // no event after this one has the container
+			s.lacksEvent(&r)
 			runs = append(runs, r)
 		}
 	}

@@ -69,17 +69,32 @@ func (s *Sources) addEvent(r *why.Run, end time.Time) {
 		if !end.IsZero() && e.Time.After(end.Add(clockSlack)) {
 			continue
 		}
-		if victims := victimsOf(e, r, end); len(victims) > 0 {
-			one := e.OOMEvent
-			one.Victims = victims
-			if r.OOM == nil {
-				r.OOM = &one
-			} else if near(r.OOM.Time, one.Time) {
-				complete(r.OOM, &one)
-			}
+		if takeEvent(r, e, end) {
 			break
 		}
 	}
+	s.lacksEvent(r)
+}
+
+// takeEvent has the run take what an OOM event says of the run's container, and reports
+// whether the event has a victim there.
+func takeEvent(r *why.Run, e *Event, end time.Time) bool {
+	victims := victimsOf(e, r, end)
+	if len(victims) == 0 {
+		return false
+	}
+	one := e.OOMEvent
+	one.Victims = victims
+	if r.OOM == nil {
+		r.OOM = &one
+	} else if near(r.OOM.Time, one.Time) {
+		complete(r.OOM, &one)
+	}
+	return true
+}
+
+// lacksEvent says what is not known of the OOM event of a run.
+func (s *Sources) lacksEvent(r *why.Run) {
 	killed := r.Verdict != nil && r.Verdict.Kills > 0
 	switch {
 	case r.OOM == nil && (killed || r.OOMKilled()):
