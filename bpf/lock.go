@@ -14,6 +14,9 @@ import (
 // BPF filesystem has no files of its own.
 const DefaultLockDir = "/run/oomwitness"
 
+// RefusedFile is where a shim notes why the ledger could not be loaded.
+const RefusedFile = DefaultLockDir + "/refused"
+
 const lockPoll = 5 * time.Millisecond
 
 // takeLock takes an exclusive file lock, which ends with the process, and waits

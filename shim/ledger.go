@@ -30,7 +30,7 @@ const (
 )
 
 // refusedFile remembers why the ledger could not be loaded.
-var refusedFile = filepath.Join(bpf.DefaultLockDir, "refused")
+var refusedFile = bpf.RefusedFile
 
 // Sources returns the sources of evidence on this node, best first. A node without
 // a memory controller still runs containers.

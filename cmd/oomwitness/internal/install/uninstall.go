@@ -9,12 +9,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
-
-// refusedFile is where a shim notes why the ledger could not be loaded (shim/ledger.go).
-const refusedFile = "/run/oomwitness/refused"
 
 // Uninstall takes what install added to containerd's configuration out of it,
 // removes the drop-in and the shim, in this order, and then the units, the command and the
@@ -128,7 +126,7 @@ func (o Options) removeShimState(result *Result) error {
 	if len(spool.Actions) > 0 {
 		result.did("remove", exits.DefaultDir+"/*")
 	}
-	return o.removePresent(result, refusedFile)
+	return o.removePresent(result, bpf.RefusedFile)
 }
 
 // removePresent takes a file away and records it if it is there.
