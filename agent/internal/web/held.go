@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 )
 
 type connKey struct{}
@@ -18,6 +19,14 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 func connOf(r *http.Request) *conn {
 	c, _ := r.Context().Value(connKey{}).(*conn)
 	return c
+}
+
+// owner returns the peer of a connection, that of no address for nil.
+func (c *conn) owner() netip.Prefix {
+	if c == nil {
+		return netip.Prefix{}
+	}
+	return c.peer
 }
 
 // hold counts the bytes of an answer until release. Connections that send answers are closed

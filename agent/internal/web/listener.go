@@ -122,11 +122,7 @@ func peerOf(addr net.Addr) netip.Prefix {
 	if !ok {
 		return netip.Prefix{}
 	}
-	return peerOfIP(tcp.AddrPort().Addr())
-}
-
-func peerOfIP(ip netip.Addr) netip.Prefix {
-	ip = ip.Unmap()
+	ip := tcp.AddrPort().Addr().Unmap()
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64

@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 )
@@ -31,13 +30,14 @@ type render func(*body, *http.Request)
 // the answer after the slot was given back: whoever reads slowly keeps nobody waiting.
 func (s *server) rendered(next render) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		peer := peerOfText(r.RemoteAddr)
+		c := connOf(r)
+		peer := c.owner()
 		if !s.slots.take(r.Context(), peer) {
 			w.Header().Set("Retry-After", "5")
 			plain(w, http.StatusServiceUnavailable, "too many requests at once\n")
 			return
 		}
-		answer, c := &body{header: http.Header{}}, connOf(r)
+		answer := &body{header: http.Header{}}
 		func() {
 			began := time.Now()
 			defer func() { s.slots.rest(peer, time.Since(began)) }()
@@ -47,15 +47,6 @@ func (s *server) rendered(next render) http.HandlerFunc {
 		defer c.release()
 		answer.send(w, r.Method)
 	}
-}
-
-// peerOfText is peerOf of the address of a request.
-func peerOfText(addr string) netip.Prefix {
-	ip, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return peerOfIP(ip.Addr())
 }
 
 // body is an answer that is made in memory.

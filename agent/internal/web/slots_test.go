@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func peer(n int) netip.Prefix { return peerOfText(fmt.Sprintf("10.0.0.%d:1", n)) }
+func peer(n int) netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf("10.0.0.%d/32", n)) }
 
 // TestSlotsFair: a peer with many requests does not keep a slot from a peer with one.
 func TestSlotsFair(t *testing.T) {
@@ -124,7 +124,7 @@ func TestSlotsInTurn(t *testing.T) {
 func TestSlotsForget(t *testing.T) {
 	var s slots
 	for n := range 5 * maxServed {
-		p := peerOfText(fmt.Sprintf("10.%d.%d.1:1", n/250, n%250))
+		p := netip.MustParsePrefix(fmt.Sprintf("10.%d.%d.1/32", n/250, n%250))
 		require.True(t, s.take(t.Context(), p))
 		s.giveBack(p)
 		require.LessOrEqual(t, len(s.served), maxServed+1)
