@@ -67,32 +67,37 @@ Exit status:
 	return cmd
 }
 
-// onePod wants one argument that can name a pod.
+// onePod wants one argument: names checks what it names.
 func onePod(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("%d arguments: allowed is one, the name of a pod", len(args))
 	}
-	name, err := cli.ParsePodName(args[0])
+	return nil
+}
+
+// podName reads an argument that names a pod, and checks its names.
+func podName(argument string) (cli.PodName, error) {
+	name, err := cli.ParsePodName(argument)
 	wrong := len(validation.IsDNS1123Subdomain(name.Pod)) > 0 || name.Namespace != "" && len(validation.IsDNS1123Label(name.Namespace)) > 0 ||
 		name.Container != "" && len(validation.IsDNS1123Label(name.Container)) > 0
 	if err == nil && !wrong {
-		return nil
+		return name, nil
 	}
-	said := fmt.Sprintf("pod %q: allowed are lower-case letters, digits, - and ., at most 253, as %s", args[0], cli.PodForms)
+	said := fmt.Sprintf("pod %q: allowed are lower-case letters, digits, - and ., at most 253, as %s", argument, cli.PodForms)
 	if err != nil {
 		said += "; " + err.Error()
 	}
-	return errors.New(said)
+	return cli.PodName{}, errors.New(said)
 }
 
 // names sets what the argument and the flags name.
 func (c *whyCommand) names(argument string) error {
-	if c.container != "" && len(validation.IsDNS1123Label(c.container)) > 0 {
-		return fmt.Errorf("--container %q: allowed are lower-case letters, digits and -, at most 63", c.container)
-	}
-	name, err := cli.ParsePodName(argument)
+	name, err := podName(argument)
 	if err != nil {
 		return err
+	}
+	if c.container != "" && len(validation.IsDNS1123Label(c.container)) > 0 {
+		return fmt.Errorf("--container %q: allowed are lower-case letters, digits and -, at most 63", c.container)
 	}
 	if name, err = name.Flags(argument, *c.config.Namespace, c.container); err != nil {
 		return err

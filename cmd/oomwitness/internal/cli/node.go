@@ -83,12 +83,13 @@ func (f *nodeFlags) check() error {
 	switch {
 	case f.name == "":
 		return errors.New(`--node "": give the name of this node as kubectl get nodes shows it, or set NODE_NAME`)
-	case checkName("node", f.name) != nil:
-		return checkName("node", f.name)
 	case f.restart != "systemd" && f.restart != "none":
 		return fmt.Errorf("--restart %q: allowed are systemd and none", f.restart)
 	case f.patience <= 0:
 		return fmt.Errorf("--timeout %s: has to be more than nothing", f.patience)
+	}
+	if err := checkName("node", f.name); err != nil {
+		return err
 	}
 	if f.install.Address != "" {
 		if err := absolute("address", f.install.Address); err != nil {
