@@ -69,5 +69,8 @@ func NoteBinary(dir string) error {
 		return err
 	}
 	_, err = f.WriteString(program)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(f.Name()) // a part of a path names no program, and would stay
+	}
+	return err
 }
