@@ -30,7 +30,7 @@ func TestEarlyOOM(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := n.pod(t, "earlyoom-"+name, change)
-			n.init(t, m) // it runs, also by the API
+			n.init(t, m) // the container runs, also by the API
 			faultkit.EarlyOOM(t, root, hold)
 			began := time.Now()
 			m.run(t, fmt.Sprintf("gulp %d", hold>>20))
