@@ -77,9 +77,19 @@ func appendLine(dir string, line []byte) error {
 	}
 	n, err := unix.Write(fd, line)
 	if err == nil && n < len(line) {
-		err = unix.ENOSPC
+		err = errors.Join(unix.ENOSPC, takeBack(fd, st.Size, n))
 	}
 	return err
+}
+
+// takeBack removes a part of a line, which was written at an offset to a full disk: the next
+// line would begin in that part, and be damaged too. If others have written since, the part stays.
+func takeBack(fd int, offset int64, written int) error {
+	var now unix.Stat_t
+	if err := unix.Fstat(fd, &now); err != nil || now.Size != offset+int64(written) {
+		return err
+	}
+	return unix.Ftruncate(fd, offset)
 }
 
 // again appends to the new file.
