@@ -11,7 +11,6 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
 	"github.com/containerd/containerd/v2/pkg/stdio"
 	"github.com/containerd/typeurl/v2"
@@ -58,8 +57,6 @@ type container struct {
 	notified      bool        // there is one that it has not followed up
 	stats         typeurl.Any // the newest reading of the cgroup's metrics, at statsAt
 	statsAt       time.Time
-	taskExit      ending // as upstream has published it
-	taskDelete    ending
 	answer        *taskAPI.DeleteResponse // upstream's, nil before the removal
 
 	stopsUnanswered sync.WaitGroup // stops that the runtime has not answered yet
@@ -81,9 +78,6 @@ type stop struct {
 	oom.Stop
 	sent bool
 }
-
-// ending makes the envelope of an event with an exit status: TaskExit or TaskDelete.
-type ending func(oomStatus bool) (*types.Envelope, error)
 
 // newContainer returns a container that the current containerd instance creates.
 func (s *Service) newContainer(id, dir string, p policy.Policy) *container {
@@ -236,17 +230,6 @@ func (c *container) ended(oomStatus bool) (status uint32, at *timestamppb.Timest
 		return answer.ExitStatus, answer.ExitedAt
 	}
 	return c.status(uint32(e.Status), oomStatus), protobuf.ToTimestamp(e.At)
-}
-
-// endedAt returns the time to report of init's end for upstream's: that of its reaping,
-// on every API path the same. Upstream notes the moment in which it comes to it, which
-// on a busy node is seconds later, and none of a container that was never started.
-func (c *container) endedAt(upstream *timestamppb.Timestamp) *timestamppb.Timestamp {
-	e := c.exitKnown()
-	if e == nil || upstream.AsTime().IsZero() {
-		return upstream
-	}
-	return protobuf.ToTimestamp(e.At)
 }
 
 // close releases the probes, and ends the oom.group enforcement. A verdict that still

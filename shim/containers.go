@@ -158,34 +158,6 @@ func exitOf(e runc.Exit) oom.Exit {
 	return oom.Exit{Pid: e.Pid, Status: e.Status, At: e.Timestamp}
 }
 
-// owe notes that upstream is about to publish a TaskDelete.
-func (s *Service) owe(c *container) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owed[c.id] = append(s.owed[c.id], c)
-}
-
-// pay notes that upstream has published the TaskDelete of a container, or will not.
-func (s *Service) pay(c *container) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owed[c.id] = slices.DeleteFunc(s.owed[c.id], func(o *container) bool { return o == c })
-	if len(s.owed[c.id]) == 0 {
-		delete(s.owed, c.id)
-	}
-}
-
-// deleting returns the container whose TaskDelete upstream publishes next under an ID,
-// or nil. It may have been deleted by now, and the ID be another's.
-func (s *Service) deleting(id string) *container {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.owed[id]) == 0 {
-		return nil
-	}
-	return s.owed[id][0]
-}
-
 // opened reports whether a channel is closed.
 func opened(c <-chan struct{}) bool {
 	select {

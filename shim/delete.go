@@ -94,10 +94,8 @@ func (s *Service) carryOut(asked context.Context, a *asking, d *deletion, since 
 	if stopped { // the last metrics are read while there is a cgroup
 		c.awaitSettled(ctx)
 	}
-	s.owe(c)
 	resp, err := s.TTRPCTaskService.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
 	if err != nil {
-		s.pay(c)
 		c.loop.Do(func(st *exit.State) { st.EndDelete(false, 0) })
 		d.end(err)
 		return

@@ -3,10 +3,8 @@
 package shim
 
 import (
-	"time"
-
 	eventsapi "github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/events"
 	"github.com/containerd/containerd/v2/core/runtime"
 	"github.com/containerd/log"
 
@@ -25,7 +23,8 @@ func (e effects) Instance() exit.Instance { return e.c.s.instance() }
 func (e effects) Send(event exit.Event, to exit.Instance, oomStatus bool) <-chan error {
 	c := e.c
 	done := make(chan error, 1)
-	env, err := c.envelope(event, oomStatus)
+	what := c.event(event, oomStatus)
+	env, err := delivery.NewEnvelope(c.s.ctx, runtime.GetTopic(what), what)
 	if err != nil {
 		c.trouble("event not encoded", err)
 		done <- nil // nobody can send it
@@ -43,18 +42,21 @@ func (e effects) Send(event exit.Event, to exit.Instance, oomStatus bool) <-chan
 // Withdraw takes the event under way back.
 func (e effects) Withdraw() bool { return e.c.s.queue.Withdraw(e.c.id, e.c.sending) }
 
-// envelope returns the event to send.
-func (c *container) envelope(event exit.Event, oomStatus bool) (*types.Envelope, error) {
-	c.mu.Lock()
-	taskExit, taskDelete := c.taskExit, c.taskDelete
-	c.mu.Unlock()
+// event returns the event to send, with what the calls answer that show the exit.
+func (c *container) event(event exit.Event, oomStatus bool) events.Event {
 	switch event {
 	case exit.TaskExit:
-		return taskExit(oomStatus)
+		e := c.exitKnown()
+		_, at := c.ended(oomStatus)
+		return &eventsapi.TaskExit{
+			ContainerID: c.id, ID: c.id, Pid: uint32(e.Pid),
+			ExitStatus: c.status(uint32(e.Status), oomStatus), ExitedAt: at, // none before a Start, as upstream's
+		}
 	case exit.TaskDelete:
-		return taskDelete(oomStatus)
+		removed := c.removedAnswer(oomStatus)
+		return &eventsapi.TaskDelete{ContainerID: c.id, Pid: removed.Pid, ExitStatus: removed.ExitStatus, ExitedAt: removed.ExitedAt}
 	default:
-		return delivery.NewEnvelope(c.s.ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: c.id}, time.Now())
+		return &eventsapi.TaskOOM{ContainerID: c.id}
 	}
 }
 

@@ -4,10 +4,8 @@ package shim
 
 import (
 	"context"
-	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/events"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -33,7 +31,7 @@ func (p *publisher) Publish(ctx context.Context, topic string, event events.Even
 	case *eventsapi.TaskExit:
 		return p.exit(ctx, topic, e)
 	case *eventsapi.TaskDelete:
-		return p.delete(ctx, topic, e)
+		return nil // the container's loop publishes it, in order with the exit
 	case interface{ GetContainerID() string }:
 		return p.push(ctx, topic, e.GetContainerID(), event)
 	default:
@@ -51,48 +49,12 @@ func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExi
 		return p.push(ctx, topic, e.ContainerID, e)
 	}
 	c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: e.ExitedAt.AsTime()})
-	e.ExitedAt = c.endedAt(e.ExitedAt)
-	made := c.ending(ctx, topic, e, &e.ExitStatus)
-	c.mu.Lock()
-	c.taskExit = made
-	c.mu.Unlock()
 	c.loop.Do((*exit.State).ExitPublished)
 	return nil
 }
 
-// delete leaves a TaskDelete to the container's loop, which has it wait for the
-// TaskExit: upstream carries out a delete as soon as it has noted the exit, and may
-// publish the TaskDelete before the TaskExit.
-func (p *publisher) delete(ctx context.Context, topic string, e *eventsapi.TaskDelete) error {
-	c := p.s.deleting(e.ContainerID)
-	if c == nil {
-		return p.push(ctx, topic, e.ContainerID, e)
-	}
-	defer p.s.pay(c)
-	if at := e.ExitedAt.AsTime(); !at.IsZero() {
-		c.exited(oom.Exit{Pid: int(e.Pid), Status: int(e.ExitStatus), At: at})
-	}
-	e.ExitedAt = c.endedAt(e.ExitedAt)
-	made := c.ending(ctx, topic, e, &e.ExitStatus)
-	c.mu.Lock()
-	c.taskDelete = made
-	c.mu.Unlock()
-	c.loop.Do((*exit.State).DeletePublished)
-	return nil
-}
-
-// ending returns what makes the envelope of an event that has happened now. status is in
-// the event: the reported status takes its place when the event is sent.
-func (c *container) ending(ctx context.Context, topic string, event events.Event, status *uint32) ending {
-	now := time.Now()
-	return func(oomStatus bool) (*types.Envelope, error) {
-		*status = c.status(*status, oomStatus)
-		return delivery.NewEnvelope(ctx, topic, event, now)
-	}
-}
-
 func (p *publisher) push(ctx context.Context, topic, id string, event events.Event) error {
-	env, err := delivery.NewEnvelope(ctx, topic, event, time.Now())
+	env, err := delivery.NewEnvelope(ctx, topic, event)
 	if err != nil {
 		return err
 	}

@@ -90,9 +90,8 @@ type Service struct {
 	containers map[string]*container   // tombstones included
 	loops      map[*container]struct{} // whose loops may still run
 	byPid      map[int]*container
-	spawning   int                     // Creates and Starts under way
-	early      map[int]runc.Exit       // exits seen while some are
-	owed       map[string][]*container // whose TaskDeletes upstream has yet to publish, by ID
+	spawning   int               // Creates and Starts under way
+	early      map[int]runc.Exit // exits seen while some are
 }
 
 // NewService builds the decorated service and starts it.
@@ -108,7 +107,6 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 		loops:      make(map[*container]struct{}),
 		byPid:      make(map[int]*container),
 		early:      make(map[int]runc.Exit),
-		owed:       make(map[string][]*container),
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 func message(t testing.TB) *types.Envelope {
 	t.Helper()
-	env, err := delivery.NewEnvelope(inTest, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"}, time.Now())
+	env, err := delivery.NewEnvelope(inTest, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: "c"})
 	require.NoError(t, err)
 	return env
 }

@@ -26,7 +26,7 @@ type publication struct {
 
 // publish begins to publish the TaskOOM.
 func (r *Removal) publish(ctx context.Context) (*publication, error) {
-	env, err := delivery.NewEnvelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.ID}, time.Now())
+	env, err := delivery.NewEnvelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.ID})
 	if err != nil {
 		return nil, fmt.Errorf("encode TaskOOM: %w", err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/containerd/typeurl/v2"
 )
 
-// NewEnvelope encodes an event with the time of its happening: a containerd that is away
+// NewEnvelope encodes an event with the time of the call: a containerd that is away
 // may get it much later. ctx carries the namespace.
-func NewEnvelope(ctx context.Context, topic string, event events.Event, at time.Time) (*types.Envelope, error) {
+func NewEnvelope(ctx context.Context, topic string, event events.Event) (*types.Envelope, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return nil, err
@@ -24,5 +24,5 @@ func NewEnvelope(ctx context.Context, topic string, event events.Event, at time.
 	if err != nil {
 		return nil, err
 	}
-	return &types.Envelope{Timestamp: protobuf.ToTimestamp(at), Namespace: ns, Topic: topic, Event: body}, nil
+	return &types.Envelope{Timestamp: protobuf.ToTimestamp(time.Now()), Namespace: ns, Topic: topic, Event: body}, nil
 }

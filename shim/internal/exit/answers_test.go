@@ -70,12 +70,6 @@ func (w *world) removed(rules) bool {
 	return ok
 }
 
-func (w *world) publishDelete(rules) bool {
-	ok := w.s.deletion == Deleted && !w.s.deleteDue
-	w.s.DeletePublished()
-	return ok
-}
-
 // read is the moment in which the client sees the answer.
 func (w *world) read(r rules, i int) bool {
 	c := w.calls[i]

@@ -14,9 +14,6 @@ const (
 // ExitPublished notes that upstream has published the TaskExit of init.
 func (s *State) ExitPublished() { s.exitDue = true }
 
-// DeletePublished notes that upstream has published the TaskDelete.
-func (s *State) DeletePublished() { s.deleteDue = true }
-
 // ExitOver notes that nobody waits for the ack of the TaskExit any more.
 func (s *State) ExitOver() { s.exitOver = true }
 
@@ -25,7 +22,7 @@ func (s *State) InFlight() Event { return s.inFlight }
 
 // Due reports whether Next may return an event.
 func (s *State) Due() bool {
-	return s.inFlight == NoEvent && (s.pending || s.exitDue && !s.exitAcked && s.visible || s.deleteDue && !s.deleteSent)
+	return s.inFlight == NoEvent && (s.pending || s.exitDue && !s.exitAcked && s.visible || s.deletion == Deleted && !s.deleteSent)
 }
 
 // Drained reports whether no event is due or under way, or will be by itself.
@@ -52,7 +49,7 @@ func (s *State) Next(cur Instance) Event {
 		s.StatusDeadline()
 		return s.send(TaskExit, cur)
 	}
-	if s.deleteDue && !s.deleteSent && (s.exitAcked || s.exitOver || !s.exited) {
+	if s.deletion == Deleted && !s.deleteSent && (s.exitAcked || s.exitOver || !s.exited) {
 		return s.send(TaskDelete, cur)
 	}
 	return NoEvent

@@ -255,7 +255,6 @@ func TestLoopRetires(t *testing.T) {
 		tests.Equal(t, []Event{TaskExit}, f.events())
 		f.ends(nil)
 		settle()
-		l.Do((*State).DeletePublished)
 		tests.Equal(t, []Event{TaskExit, TaskDelete}, f.events())
 		f.ends(nil)
 		<-l.Ended()

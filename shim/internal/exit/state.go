@@ -36,7 +36,7 @@ type State struct {
 	inFlight  Event  // was handed to delivery, with to and subscribed
 	to        Instance
 	subscribed,
-	exitDue, exitAcked, exitOver, deleteDue, deleteSent bool
+	exitDue, exitAcked, exitOver, deleteSent bool
 	acked     Instance // acked the newest TaskOOM
 	delivered Instance // acked the newest TaskOOM and was subscribed
 

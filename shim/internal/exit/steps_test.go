@@ -22,7 +22,7 @@ func (w world) next(r rules, emit func(world)) (internal bool) {
 	}
 	for _, f := range []func(*world, rules) bool{
 		(*world).publishEarly, (*world).reap, (*world).decide, (*world).checkpoint, (*world).written,
-		(*world).publishExit, (*world).hand, (*world).arrive, (*world).ack, (*world).removed, (*world).publishDelete,
+		(*world).publishExit, (*world).hand, (*world).arrive, (*world).ack, (*world).removed,
 	} {
 		internal = try(func(n *world) bool { return f(n, r) }) || internal
 	}
