@@ -9,15 +9,10 @@ import (
 
 	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
-	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 )
-
-// maxEarly bounds the exits that are remembered while containers are being
-// created. Beyond it an exit is learned from upstream's service instead.
-const maxEarly = 1024
 
 // container returns the container with that ID, tombstones included, or nil.
 func (s *Service) container(id string) *container {
@@ -83,24 +78,7 @@ func (s *Service) forget(c *container) {
 	c.loop.Retire()
 }
 
-// spawn notes that an init may be about to be born, and returns the function that
-// ends this. Exits in between may be of an init whose pid is not known
-// yet.
-func (s *Service) spawn() (done func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.spawning++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.spawning--; s.spawning == 0 {
-			clear(s.early)
-		}
-	}
-}
-
-// adopt arms a container whose init has just been born. An init that was already reaped
-// has exited at once.
+// adopt arms a container whose init has just been born.
 func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 	if err := c.arm(pid, s.sources); err != nil {
 		total := s.counts.add("evidence not armed")
@@ -125,16 +103,8 @@ func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 	c.loop.Checkpoint(ctx)
 	c.reach("armed")
 	s.mu.Lock()
-	e, dead := s.early[pid]
-	// A process that is there now had the same pid as the one that exited.
-	dead = dead && unix.Kill(pid, 0) == unix.ESRCH
-	if !dead {
-		s.byPid[pid] = c
-	}
-	s.mu.Unlock()
-	if dead {
-		c.exited(exitOf(e))
-	}
+	defer s.mu.Unlock()
+	s.byPid[pid] = c // of an init that was reaped already upstream says the end
 }
 
 // reaped notes the exit of an init in the moment in which it was reaped, before upstream
@@ -144,18 +114,11 @@ func (s *Service) reaped(exits <-chan runc.Exit) {
 		s.mu.Lock()
 		c := s.byPid[e.Pid]
 		delete(s.byPid, e.Pid)
-		if c == nil && s.spawning > 0 && len(s.early) < maxEarly {
-			s.early[e.Pid] = e
-		}
 		s.mu.Unlock()
 		if c != nil {
-			c.exited(exitOf(e))
+			c.exited(oom.Exit{Pid: e.Pid, Status: e.Status, At: e.Timestamp})
 		}
 	}
-}
-
-func exitOf(e runc.Exit) oom.Exit {
-	return oom.Exit{Pid: e.Pid, Status: e.Status, At: e.Timestamp}
 }
 
 // opened reports whether a channel is closed.

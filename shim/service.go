@@ -90,8 +90,6 @@ type Service struct {
 	containers map[string]*container   // tombstones included
 	loops      map[*container]struct{} // whose loops may still run
 	byPid      map[int]*container
-	spawning   int               // Creates and Starts under way
-	early      map[int]runc.Exit // exits seen while some are
 }
 
 // NewService builds the decorated service and starts it.
@@ -106,7 +104,6 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 		containers: make(map[string]*container),
 		loops:      make(map[*container]struct{}),
 		byPid:      make(map[int]*container),
-		early:      make(map[int]runc.Exit),
 	}
 	inner, err := o.Upstream(ctx, &publisher{s}, o.Shutdown)
 	if err != nil {
@@ -138,7 +135,6 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 	c.pod = exits.PodOf(sp.Annotations)
 	c.stdio = stdio.Stdio{Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr, Terminal: req.Terminal}
 	old := s.enter(c)
-	defer s.spawn()()
 	began := time.Now()
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
 	if err != nil {
@@ -168,10 +164,7 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 	began, pid := time.Now(), 0
 	c := s.container(req.ID)
 	restored := req.ExecID == "" && c != nil && !c.deleted.Load() && c.initPid() == 0
-	switch {
-	case restored:
-		defer s.spawn()()
-	case req.ExecID == "" && c != nil: // its init is there since Create
+	if req.ExecID == "" && c != nil && !restored { // its init is there since Create
 		began, pid = time.Time{}, c.initPid()
 	}
 	resp, err := s.TTRPCTaskService.Start(ctx, req)
