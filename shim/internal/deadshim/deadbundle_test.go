@@ -39,6 +39,8 @@ type deadBundle struct {
 	seen    []string
 	// left is what was left to a deferred publisher.
 	left []*types.Envelope
+	// leftFirst is how many were left before upstream's part.
+	leftFirst int
 }
 
 // inTest is the context of the program.
@@ -55,7 +57,7 @@ func newDeadBundle(t *testing.T) *deadBundle {
 		source:  &fakeSource{},
 		removed: upstream.StopStatus{Pid: 1, ExitStatus: statusUnknown, ExitedAt: time.Now().Add(time.Hour)},
 		rec: bundle.Record{
-			ID: "c", Boot: bootID(t), Pid: gone, StartTicks: 1,
+			ID: "c", Boot: bootID(t), Pid: gone, StartTicks: 1, Grace: config.Default().Grace,
 			Probes: map[string]json.RawMessage{"fake": json.RawMessage(`"c"`)},
 		},
 	}
@@ -78,7 +80,7 @@ func (g *deadBundle) stopOnce(t *testing.T) upstream.StopStatus {
 	t.Helper()
 	status, err := g.Run(inTest, func(context.Context, string) (upstream.StopStatus, error) {
 		synctest.Wait()
-		g.seen = g.events.all()
+		g.seen, g.leftFirst = g.events.all(), len(g.left)
 		return g.removed, nil
 	})
 	require.NoError(t, err)

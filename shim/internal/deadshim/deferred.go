@@ -24,7 +24,7 @@ import (
 // that is due then is left to a process of its own, the deferred publisher, in this order:
 //
 //  1. delete decides the verdict, and finds that no containerd accepts events;
-//  2. it starts the deferred publisher, answers and ends;
+//  2. it starts the deferred publisher, removes the container, answers and ends;
 //  3. containerd goes on, CRI subscribes, and the events endpoint begins to
 //     listen; the deferred publisher hands the TaskOOM over;
 //  4. if CRI subscribed after the endpoint began to listen, CRI has missed the

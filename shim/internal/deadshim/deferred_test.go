@@ -37,6 +37,7 @@ func TestADeadShimOfAStartingContainerd(t *testing.T) {
 		require.Equal(t, 137, g.remove(t).ExitStatus)
 		require.Zero(t, time.Since(start))
 		require.Len(t, g.left, 1)
+		require.Equal(t, 1, g.leftFirst, "containerd may end the process that removes the container")
 		event := &eventsapi.TaskOOM{}
 		require.NoError(t, proto.Unmarshal(g.left[0].Event.Value, event))
 		require.Equal(t, "c", event.ContainerID)

@@ -24,11 +24,17 @@ type publication struct {
 	queue *delivery.Queue
 }
 
-// publish begins to publish the TaskOOM.
+// publish begins to publish the TaskOOM. Where no containerd accepts events, a deferred
+// publisher has the TaskOOM at once: on a busy node containerd's 5 s may end this process
+// before the removal is done. Then publish returns nil.
 func (r *Removal) publish(ctx context.Context) (*publication, error) {
 	env, err := delivery.NewEnvelope(ctx, runtime.TaskOOMEventTopic, &eventsapi.TaskOOM{ContainerID: r.ID})
 	if err != nil {
 		return nil, fmt.Errorf("encode TaskOOM: %w", err)
+	}
+	if !r.Reachable() {
+		r.handOver(ctx, env, errUnreachable)
+		return nil, nil
 	}
 	p := &publication{
 		Item:  &delivery.Item{Envelope: env, Done: make(chan error, 1)},
@@ -38,18 +44,15 @@ func (r *Removal) publish(ctx context.Context) (*publication, error) {
 	return p, nil
 }
 
+var errUnreachable = errors.New("no containerd accepts events")
+
 // await waits until containerd has the TaskOOM, within what is left of the time that
-// containerd gives. A containerd that is starting accepts no event before this process
-// has ended.
+// containerd gives.
 func (r *Removal) await(ctx context.Context, p *publication, begun time.Time) {
-	left := time.Duration(0)
-	if r.Reachable() {
-		left = min(r.Config.HoldTimeout, timeout) - time.Since(begun)
-	}
 	var err error
 	select {
 	case err = <-p.Done:
-	case <-time.After(left):
+	case <-time.After(min(r.Config.HoldTimeout, timeout) - time.Since(begun)):
 		err = context.DeadlineExceeded
 	}
 	_ = p.queue.Close()
@@ -57,10 +60,15 @@ func (r *Removal) await(ctx context.Context, p *publication, begun time.Time) {
 	case err = <-p.Done: // at the last moment
 	default:
 	}
-	if err == nil {
-		return
+	if err != nil {
+		r.handOver(ctx, p.Envelope, err)
 	}
-	if derr := r.Defer(p.Envelope); derr != nil {
+}
+
+// handOver leaves the TaskOOM to a deferred publisher. err is why containerd has not acked
+// the TaskOOM.
+func (r *Removal) handOver(ctx context.Context, env *types.Envelope, err error) {
+	if derr := r.Defer(env); derr != nil {
 		r.log(ctx).WithError(errors.Join(err, derr)).Error("dead shim: containerd did not ack the TaskOOM, and no deferred publisher could be started")
 		return
 	}
