@@ -23,29 +23,13 @@ const (
 	RuleNothingKnown Rule = "8"  // none of these
 )
 
-// oldRules are the rules of a record of version 2, by their numbers there.
-var oldRules = map[int]Rule{
-	1: RuleInitVictim, 2: RuleStopped, 3: RuleExitedZero,
-	4: RuleWithinGrace, 5: RuleCounters, 6: RuleNothingKnown,
-}
-
 var rules = []Rule{
 	RuleInitVictim, RuleSender, RuleStopped, RuleExitedZero, RulePassedOn,
 	RuleWithinGrace, RuleExec, RuleCounters, RuleNothingKnown,
 }
 
-// UnmarshalJSON reads a rule. A number is the rule of a record of version 2, which meant
-// another one by it.
+// UnmarshalJSON reads a rule, and refuses what is none.
 func (r *Rule) UnmarshalJSON(data []byte) error {
-	var old int
-	if json.Unmarshal(data, &old) == nil {
-		rule, ok := oldRules[old]
-		if !ok {
-			return fmt.Errorf("rule %d; allowed: 1 to %d", old, len(oldRules))
-		}
-		*r = rule
-		return nil
-	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
 		return fmt.Errorf("rule: %w", err)

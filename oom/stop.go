@@ -28,8 +28,8 @@ type Stop struct {
 	Signal unix.Signal
 	// Kills is what the best evidence counted when the signal was asked for.
 	Kills uint64
-	// At is when the signal was asked for. It is zero where that is not known: in a
-	// record of version 2, and where a dead shim's init is removed.
+	// At is when the signal was asked for. It is zero where a dead shim's init is
+	// removed.
 	At time.Time
 	// Declared is true if the image or the pod has chosen the signal to stop the
 	// container.

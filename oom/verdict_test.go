@@ -24,16 +24,8 @@ func TestVerdictInJSON(t *testing.T) {
 	require.Equal(t, Unknown, back.Init)
 }
 
-// A record of version 2 numbers its rules in another way.
-func TestRulesOfAnOldRecord(t *testing.T) {
-	for old, want := range map[string]Rule{
-		"1": RuleInitVictim, "2": RuleStopped, "3": RuleExitedZero, "4": RuleWithinGrace, "5": RuleCounters, "6": RuleNothingKnown,
-	} {
-		var v Verdict
-		require.NoError(t, json.Unmarshal([]byte(`{"rule":`+old+`}`), &v))
-		require.Equal(t, want, v.Rule)
-	}
-	for _, bad := range []string{"0", "7", "-1", `""`, `"5"`, `"9"`, `"5c"`, "[]", "1.5"} {
+func TestRefusedRules(t *testing.T) {
+	for _, bad := range []string{"0", "1", "7", "-1", `""`, `"5"`, `"9"`, `"5c"`, "[]", "1.5"} {
 		var v Verdict
 		require.ErrorContains(t, json.Unmarshal([]byte(`{"rule":`+bad+`}`), &v), "rule")
 	}

@@ -93,7 +93,7 @@ func (c *container) record(state exit.Record) bundle.Record {
 		ID: c.id, Boot: boot, Probes: c.checkpoints,
 		Pid: c.pid, StartTicks: c.startTicks, Delivered: state.Acked,
 		OOMExitCode: c.policy.ExitCode, TrueStatus: state.TrueOnly, Stops: c.stopsLocked(),
-		Grace: &c.policy.Grace,
+		Grace: c.policy.Grace,
 	}
 	if c.exit != nil {
 		rec = rec.Ended(*c.exit)

@@ -110,13 +110,10 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 	return e, nil, nil
 }
 
-// newest returns the last whole line of a record, which says all. A record of version 2 is
-// one line, without a newline.
+// newest returns the last whole line of a record, which says all: nothing where no line
+// is whole.
 func newest(text []byte) []byte {
-	end := bytes.LastIndexByte(text, '\n')
-	if end < 0 {
-		return text
-	}
+	end := max(bytes.LastIndexByte(text, '\n'), 0)
 	return text[bytes.LastIndexByte(text[:end], '\n')+1 : end]
 }
 

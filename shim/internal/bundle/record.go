@@ -19,14 +19,9 @@ const (
 	// containerd removes it with the bundle.
 	RecordFile = "oomwitness.json"
 
-	// recordVersion is raised when a reader of the old form would misread the new.
-	// 2: it is there from Create on, when there is no verdict yet.
-	// 3: it has a line for each checkpoint, the rules have other numbers, and stops their
-	// time.
-	recordVersion = 3
-	// oldestVersion is of a record that is still read: a shim that runs while oomwitness
-	// is upgraded goes on to write its own version.
-	oldestVersion = 2
+	// recordVersion is raised when a reader of the old form would misread the new. A shim
+	// that runs while oomwitness is upgraded goes on to write its own version.
+	recordVersion = 1
 
 	// MaxStatus is the largest exit status that a process can have.
 	MaxStatus = 255
@@ -60,8 +55,8 @@ type Record struct {
 	OOMExitCode int  `json:"oomExitCode,omitempty"`
 	TrueStatus  bool `json:"asIs,omitempty"`
 
-	// Grace is the container's; nil in a record of version 2, where it is the node's.
-	Grace *time.Duration `json:"graceNs,omitempty"`
+	// Grace is the container's.
+	Grace time.Duration `json:"graceNs"`
 }
 
 // OfThisBoot reports whether the record is of the node's boot of now, to which its pids
@@ -89,16 +84,13 @@ func (rec Record) Ended(e oom.Exit) Record {
 var errNoRecord = fmt.Errorf("no whole line: %w", fs.ErrNotExist)
 
 // parseRecord reads the lines of a record. What follows the last newline is what a
-// shim did not come to write; version 2 had one line, and no newline.
+// shim did not come to write.
 func parseRecord(data []byte) (rec Record, err error) {
 	lines := bytes.Split(data, []byte("\n"))
-	if len(lines) > 1 {
-		lines = lines[:len(lines)-1]
-	}
-	if len(data) == 0 {
+	if len(lines) == 1 {
 		return Record{}, errNoRecord
 	}
-	for i, line := range lines {
+	for i, line := range lines[:len(lines)-1] {
 		before := rec
 		rec = Record{}
 		if err := json.Unmarshal(line, &rec); err != nil {
@@ -119,8 +111,8 @@ func parseRecord(data []byte) (rec Record, err error) {
 
 // check refuses a record that this version can't have written.
 func (rec Record) check() error {
-	if rec.Version < oldestVersion || rec.Version > recordVersion {
-		return fmt.Errorf("version %d, allowed: %d to %d", rec.Version, oldestVersion, recordVersion)
+	if rec.Version != recordVersion {
+		return fmt.Errorf("version %d, allowed: %d", rec.Version, recordVersion)
 	}
 	if rec.ID == "" || rec.Pid <= 0 {
 		return fmt.Errorf("container %q with pid %d", rec.ID, rec.Pid)
@@ -138,8 +130,8 @@ func (rec Record) check() error {
 		return fmt.Errorf("exit code %d of an OOM, allowed: 0 to %d", rec.OOMExitCode, MaxStatus)
 	case rec.Verdict != nil && rec.Verdict.Rule == "":
 		return errors.New("verdict without a rule")
-	case rec.Grace != nil && *rec.Grace < 0:
-		return fmt.Errorf("grace %v, allowed: 0 and more", *rec.Grace)
+	case rec.Grace < 0:
+		return fmt.Errorf("grace %v, allowed: 0 and more", rec.Grace)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,24 +17,16 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
-// A shim that was started before an upgrade writes the old form for as long as its pod
-// lives. Its removal is by the new program.
-func TestARecordOfVersion2(t *testing.T) {
-	const old = `{"version":2,"id":"c","boot":"b","pid":7,"startTicks":8,"probes":{"ledger":{"tgid":7}},"stops":[{"Signal":15,"Kills":1,"At":"0001-01-01T00:00:00Z"}],"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"oomKilled":true,"cause":"container","initVictim":"no","kills":1,"ended":"oom","rule":4,"evidence":"ledger","tier":"A"},"acknowledged":true}`
-	rec, err := parseRecord([]byte(old))
-	require.NoError(t, err)
-	require.Equal(t, []oom.Stop{{Signal: unix.SIGTERM, Kills: 1}}, rec.Stops)
-	require.Nil(t, rec.Grace)
-	require.Equal(t, oom.Verdict{
-		OOMKilled: true, Cause: oom.CauseContainer, Init: oom.No, Kills: 1, Ended: oom.EndedOOM, Rule: oom.RuleWithinGrace,
-		Evidence: "ledger", Tier: "A",
-	}, *rec.Verdict)
+func TestRefusedRecords(t *testing.T) {
+	_, err := parseRecord([]byte(`{"version":1,"id":"c","pid":7}`))
+	require.ErrorIs(t, err, fs.ErrNotExist, "no newline")
 	for _, bad := range []string{
-		`{"version":1,"id":"c","pid":7}`, `{"version":4,"id":"c","pid":7}`, `{"version":3,"id":"c","pid":7,"graceNs":-1}`,
-		`{"version":3,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"rule":"5"}}`,
-		`{"version":3,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{}}`,
+		`{"version":0,"id":"c","pid":7}`, `{"version":2,"id":"c","pid":7}`, `{"version":1,"id":"c","pid":7,"graceNs":-1}`,
+		`{"version":1,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"rule":"5"}}`,
+		`{"version":1,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{"rule":5}}`,
+		`{"version":1,"id":"c","pid":7,"exitStatus":1,"exitedAt":"2026-01-02T03:04:05Z","verdict":{}}`,
 	} {
-		_, err := parseRecord([]byte(bad))
+		_, err := parseRecord([]byte(bad + "\n"))
 		require.Error(t, err, bad)
 	}
 }
@@ -46,16 +39,14 @@ func FuzzParseRecord(f *testing.F) {
 	decided.Verdict = &oom.Verdict{OOMKilled: true, Rule: oom.RuleWithinGrace}
 	own := decided
 	own.OOMExitCode, own.TrueStatus = 217, true
-	grace := time.Minute
-	own.Grace = &grace
+	own.Grace = time.Minute
 	for _, r := range []Record{rec, ended, decided, own} {
 		data, err := json.Marshal(r)
 		require.NoError(f, err)
-		f.Add(data)
 		f.Add(append(data, '\n'))
 	}
-	f.Add([]byte("{\"version\":3,\"id\":\"c\",\"pid\":7,\"probes\":{\"a\":1}}\n{\"version\":3,\"id\":\"c\",\"pid\":7}\n{\"vers"))
-	f.Add([]byte(`{"version":2,"id":"c","pid":7,"probes":{"ledger":{}},"exitStatus":256}`))
+	f.Add([]byte("{\"version\":1,\"id\":\"c\",\"pid\":7,\"probes\":{\"a\":1}}\n{\"version\":1,\"id\":\"c\",\"pid\":7}\n{\"vers"))
+	f.Add([]byte(`{"version":1,"id":"c","pid":7,"probes":{"ledger":{}},"exitStatus":256}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rec, err := parseRecord(data)
 		if err != nil {
@@ -67,7 +58,7 @@ func FuzzParseRecord(f *testing.F) {
 		require.True(t, rec.OOMExitCode >= 0 && rec.OOMExitCode <= MaxStatus, "%q", data)
 		again, err := json.Marshal(rec)
 		require.NoError(t, err)
-		_, err = parseRecord(again)
+		_, err = parseRecord(append(again, '\n'))
 		require.NoError(t, err, "%q written as %q", data, again)
 	})
 }

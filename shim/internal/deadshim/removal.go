@@ -198,10 +198,7 @@ func (r *Removal) decide(ctx context.Context, l *last, recorded bool) {
 	rec := l.rec
 	boot := rec.OfThisBoot()
 	alive := boot && bpf.Running(rec.Pid, rec.StartTicks)
-	c := oom.Case{Exit: l.exit, Stops: rec.Stops, Grace: r.Config.Grace}
-	if rec.Grace != nil {
-		c.Grace = *rec.Grace
-	}
+	c := oom.Case{Exit: l.exit, Stops: rec.Stops, Grace: rec.Grace}
 	if boot { // else pids and cgroups are others' by now
 		c.Evidence = r.collect(ctx, rec)
 	}

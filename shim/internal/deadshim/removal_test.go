@@ -88,8 +88,7 @@ func TestTheExitOfADeadShim(t *testing.T) {
 		}, false, oom.RuleNothingKnown, 3, false, oom.EndedExited},
 		"exit known, a child was within the container's grace": {func(t *testing.T, g *deadBundle) {
 			g.exited(t, 3, time.Now().Add(time.Minute))
-			grace := 2 * time.Minute
-			g.rec.Grace = &grace
+			g.rec.Grace = 2 * time.Minute
 			g.source.set(child())
 		}, true, oom.RuleWithinGrace, 3, false, oom.EndedOOM},
 		"exit known, a child's was passed on": {func(t *testing.T, g *deadBundle) {
@@ -251,10 +250,10 @@ func TestADeadShimWithoutARecord(t *testing.T) {
 	for name, arrange := range map[string]func(t *testing.T, g *deadBundle){
 		"none":         func(*testing.T, *deadBundle) {},
 		"empty":        func(t *testing.T, g *deadBundle) { put(t, g, "") },
-		"torn":         func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c"`) },
+		"torn":         func(t *testing.T, g *deadBundle) { put(t, g, `{"version":1,"id":"c"`) },
 		"of the past":  func(t *testing.T, g *deadBundle) { put(t, g, `{"version":1,"id":"c","pid":7,"exitStatus":3}`) },
-		"of another":   func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"d","pid":7}`) },
-		"half an exit": func(t *testing.T, g *deadBundle) { put(t, g, `{"version":2,"id":"c","pid":7,"exitStatus":3}`) },
+		"of another":   func(t *testing.T, g *deadBundle) { put(t, g, `{"version":1,"id":"d","pid":7}`+"\n") },
+		"half an exit": func(t *testing.T, g *deadBundle) { put(t, g, `{"version":1,"id":"c","pid":7,"exitStatus":3}`+"\n") },
 		"a folder": func(t *testing.T, g *deadBundle) {
 			require.NoError(t, os.Mkdir(filepath.Join(g.Bundle, bundle.RecordFile), 0o700))
 		},

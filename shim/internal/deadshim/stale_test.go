@@ -56,12 +56,12 @@ func testSocketIsRemoved(t *testing.T, name, text string) {
 // Whatever stands in a dead shim's bundle, its container is removed, and has a
 // status and a time.
 func FuzzDeadShimsBundle(f *testing.F) {
-	record := `{"version":2,"id":"c","boot":"` + bootID(f) + `","pid":4194311,"probes":{"fake":"c"}`
+	record := `{"version":1,"id":"c","boot":"` + bootID(f) + `","pid":4194311,"probes":{"fake":"c"}`
 	socket := []byte(`{"address":"unix:///nowhere/s"}`)
-	f.Add([]byte(record+`}`), socket, []byte(`{"Pid":4194311,"Status":137,"Timestamp":"2026-01-01T00:00:00Z"}`))
-	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
-	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"0001-01-01T00:00:00Z"}`), []byte(`{}`), []byte(``))
-	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`), []byte(``), []byte(`{`))
+	f.Add([]byte(record+"}\n"), socket, []byte(`{"Pid":4194311,"Status":137,"Timestamp":"2026-01-01T00:00:00Z"}`))
+	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"2026-01-01T00:00:00Z"}`+"\n"), []byte(`{}`), []byte(``))
+	f.Add([]byte(record+`,"exitStatus":3,"exitedAt":"0001-01-01T00:00:00Z"}`+"\n"), []byte(`{}`), []byte(``))
+	f.Add([]byte(record+`,"stops":[{"Signal":9}]}`+"\n"), []byte(``), []byte(`{`))
 	f.Fuzz(func(t *testing.T, record, result, exit []byte) {
 		g := newDeadBundle(t)
 		g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
