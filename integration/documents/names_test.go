@@ -72,3 +72,34 @@ func TestNames(t *testing.T) {
 	}
 	require.Positive(t, seen["file"])
 }
+
+// namedFunction matches a function of our code as the pages on the inside name it: by its type or
+// package. File names and functions of Go's library have that form too.
+var (
+	namedFunction = regexp.MustCompile(`^([A-Za-z]+)\.([A-Za-z]+)$`)
+	notOurs       = regexp.MustCompile(`\.(go|json|toml|yaml|yml|md|txt)$|^(io|slices)\.|^k8s\.io$|^cgroup\.|^memory\.`)
+)
+
+// TestFunctions: each function that the pages on the inside of the program name exists, in that
+// package or with that receiver.
+func TestFunctions(t *testing.T) {
+	code := sources(t)
+	seen := 0
+	for _, p := range pages(t) {
+		if p.Name != "CONTRIBUTING.md" && p.Name != "docs/reliability.md" {
+			continue
+		}
+		for _, span := range p.Spans() {
+			name := namedFunction.FindStringSubmatch(span)
+			if name == nil || notOurs.MatchString(span) {
+				continue
+			}
+			seen++
+			method := regexp.MustCompile(`(?m)^func \(\w* ?\*?` + name[1] + `\) ` + name[2] + `\(`)
+			function := regexp.MustCompile(`(?m)^func ` + name[2] + `\(`)
+			assert.True(t, method.MatchString(code) || function.MatchString(code) && strings.Contains(code, "package "+name[1]+"\n"),
+				"%s: function `%s`", p.Name, span)
+		}
+	}
+	require.Greater(t, seen, 10)
+}
