@@ -23,10 +23,10 @@ CLI     := github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cli
 LDFLAGS  = -s -w -funcalign=16 -X $(CLI).version=$(SELF) -X $(CLI).commit=$(COMMIT) -X main.version=$(SELF) -X main.commit=$(COMMIT)
 STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Shims use ttrpc alone, so that gRPC is left out: containerd builds its own shim with this tag too.
-# The shim only reads the ledger: no_loader leaves out what loads it, and the modfile
-# github.com/cilium/ebpf, an eighth of the file (see the package noebpf beside the shim). By
-# the modfile a container's streams also keep no buffers at rest (see the package streams).
-SHIM     = -tags no_grpc,no_loader -modfile=$(CACHE)/shim.mod ./cmd/containerd-shim-oomwitness-v2
+# The shim only reads the ledger: no_loader leaves out what loads it. By purego Go's
+# cryptography is linked without its code for each kind of CPU: a shim hashes the address of
+# its socket once. The modfile puts modules beside the shim in the place of others.
+SHIM     = -tags no_grpc,purego,no_loader -modfile=$(CACHE)/shim.mod ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
 # Files for the guest of another architecture are in a folder of their own, beside those for
 # this machine.

@@ -39,7 +39,7 @@ func flags(t *testing.T) []string {
 	file := filepath.Join(t.TempDir(), "shim.mod")
 	out, err := exec.CommandContext(t.Context(), "./modfile.sh", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	return []string{"-tags", "no_grpc,no_loader", "-modfile", file}
+	return []string{"-tags", "no_grpc,purego,no_loader", "-modfile", file}
 }
 
 // TestPackages counts what the shim links.

@@ -30,11 +30,11 @@ type binary struct {
 var (
 	ours = &binary{
 		env: "OOMWITNESS_SHIM", name: "containerd-shim-oomwitness-v2",
-		build: buildOurs("no_grpc,no_loader"),
+		build: buildOurs("no_grpc,purego,no_loader"),
 	}
 	faults = &binary{
 		env: "OOMWITNESS_SHIM_FAULTS", name: "containerd-shim-oomwitness-faults-v2",
-		build: buildOurs("no_grpc,no_loader,faultpoints"),
+		build: buildOurs("no_grpc,purego,no_loader,faultpoints"),
 	}
 	command = &binary{
 		env: "OOMWITNESS_COMMAND", name: "oomwitness",

@@ -1,0 +1,1 @@
+// Without a file in assembler Go takes no function without a body.

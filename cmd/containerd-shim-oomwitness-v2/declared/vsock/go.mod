@@ -1,0 +1,3 @@
+module github.com/mdlayher/vsock
+
+go 1.26
