@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -43,7 +44,7 @@ func (s *Source) KilledBelow(shim int, since time.Time) (list []oom.Killed, err 
 	if err != nil {
 		return nil, fmt.Errorf("kills below process %d: %w", shim, err)
 	}
-	slices.SortStableFunc(list, func(a, b oom.Killed) int { return a.At.Compare(b.At) })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].At.Before(list[j].At) })
 	return list, nil
 }
 

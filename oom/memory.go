@@ -1,9 +1,9 @@
 package oom
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -47,7 +47,7 @@ func (m Memory) kinds() []kind {
 		{"swap", m.Swap},
 	}
 	all = slices.DeleteFunc(all, func(k kind) bool { return k.bytes == 0 })
-	slices.SortStableFunc(all, func(a, b kind) int { return cmp.Compare(b.bytes, a.bytes) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].bytes > all[j].bytes })
 	return all
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Reading is the result of a probe's Read.
@@ -28,7 +29,7 @@ type Reading struct {
 // kill first: else a kill in between would look like one missed.
 func Rank(readings []Reading) (all []Evidence, dispute string) {
 	readings = slices.Clone(readings)
-	slices.SortStableFunc(readings, func(a, b Reading) int { return a.rank() - b.rank() })
+	sort.SliceStable(readings, func(i, j int) bool { return readings[i].rank() < readings[j].rank() })
 	for _, r := range readings {
 		all = append(all, r.Evidence)
 	}
