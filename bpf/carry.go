@@ -3,12 +3,12 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 
 	"github.com/cilium/ebpf"
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 )
 
 // handOver carries what old knows into g, which has been recording beside it
@@ -96,11 +96,8 @@ func carryTasks(from, to *ebpf.Map) ([]Record, error) {
 	)
 	it := from.Iterate()
 	for it.Next(&key, &raw) {
-		r, err := oldRecord(raw)
-		if err != nil {
-			return nil, err
-		}
-		err = to.Update(&key, &r, ebpf.UpdateNoExist)
+		r := oldRecord(raw)
+		err := to.Update(&key, &r, ebpf.UpdateNoExist)
 		if errors.Is(err, ebpf.ErrKeyExist) {
 			var there Record
 			if to.Lookup(&key, &there) == nil && there.Flags&FlagCarried == 0 {
@@ -128,10 +125,8 @@ func carryInits(from, to *ebpf.Map) error {
 	)
 	it := from.Iterate()
 	for it.Next(&key, &raw) {
-		var e, there senderEntry
-		if err := decodeOld(raw, &e); err != nil {
-			return err
-		}
+		e := pinned.Decode[senderEntry](raw)
+		var there senderEntry
 		if to.Lookup(&key, &there) == nil && (there.BootNS != 0 || e.BootNS == 0) {
 			continue
 		}
@@ -142,23 +137,12 @@ func carryInits(from, to *ebpf.Map) error {
 	return it.Err()
 }
 
-// decodeOld decodes a value of another ABI: later ABIs append.
-func decodeOld(raw []byte, v any) error {
-	whole := make([]byte, max(len(raw), binary.Size(v)))
-	copy(whole, raw)
-	_, err := binary.Decode(whole, binary.NativeEndian, v)
-	return err
-}
-
 // oldRecord takes a value of another ABI for this one's: later ABIs append.
-func oldRecord(raw []byte) (Record, error) {
-	var r Record
-	if err := decodeOld(raw, &r); err != nil {
-		return r, err
-	}
+func oldRecord(raw []byte) Record {
+	r := pinned.Decode[Record](raw)
 	r.ABI, r.Size = ABI, recordSize
 	r.Flags |= FlagCarried
-	return r, nil
+	return r
 }
 
 // overlap is what both ledgers have counted in one cgroup.
@@ -177,11 +161,7 @@ func carryCgroups(from, to *ebpf.Map, both []Record, carry *ebpf.Program) error 
 	)
 	it := from.Iterate()
 	for it.Next(&id, &raw) {
-		e, err := oldEntry(raw)
-		if err != nil {
-			return err
-		}
-		entries[id] = e
+		entries[id] = pinned.Decode[cgroupEntry](raw)
 	}
 	if err := it.Err(); err != nil {
 		return err
@@ -222,12 +202,6 @@ func overlaps(entries map[uint64]cgroupEntry, both []Record) map[uint64]overlap 
 		}
 	}
 	return twice
-}
-
-func oldEntry(raw []byte) (cgroupEntry, error) {
-	var e cgroupEntry
-	err := decodeOld(raw, &e)
-	return e, err
 }
 
 // carryEntry hands one cgroup over. Where the new ledger has it, a program adds

@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
@@ -72,14 +71,8 @@ func readMeta(meta *pinned.Map, half uint32) (metaValue, error) {
 // decodeMeta reads a meta of any ABI, which has at least the fields that never
 // move.
 func decodeMeta(raw []byte) (metaValue, error) {
-	var m metaValue
 	if len(raw) < metaFixed {
-		return m, fmt.Errorf("%w: meta of %d bytes", ErrABI, len(raw))
+		return metaValue{}, fmt.Errorf("%w: meta of %d bytes", ErrABI, len(raw))
 	}
-	whole := make([]byte, max(len(raw), binary.Size(m)))
-	copy(whole, raw)
-	if _, err := binary.Decode(whole, binary.NativeEndian, &m); err != nil {
-		return m, fmt.Errorf("read the OOM ledger's meta: %w", err)
-	}
-	return m, nil
+	return pinned.Decode[metaValue](raw), nil
 }

@@ -1,11 +1,11 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/oomwitness/oomwitness/bpf/internal/pinned"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,13 +18,10 @@ var ErrRecord = errors.New("not an OOM record")
 // DecodeRecord reads a record of the ring. It takes exactly what the programs of
 // this ABI write; anything else is an error that wraps ErrRecord.
 func DecodeRecord(b []byte) (Record, error) {
-	var r Record
 	if len(b) != recordSize {
-		return r, fmt.Errorf("%w: %d bytes, want %d", ErrRecord, len(b), recordSize)
+		return Record{}, fmt.Errorf("%w: %d bytes, want %d", ErrRecord, len(b), recordSize)
 	}
-	if _, err := binary.Decode(b, binary.NativeEndian, &r); err != nil {
-		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
-	}
+	r := pinned.Decode[Record](b)
 	if err := r.check(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}

@@ -166,6 +166,14 @@ func (m *Map) LookupBytes(index uint32) ([]byte, error) {
 	return value, err
 }
 
+// Decode returns the value whose bytes raw has: V must have the layout of the programs'
+// type, structs.HostLayout. raw may be shorter or longer, since later ABIs append fields:
+// fields that are not there are 0.
+func Decode[V any](raw []byte) (value V) {
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&value)), unsafe.Sizeof(value)), raw)
+	return value
+}
+
 // Insert enters a key that is not there. The error is unix.EEXIST where it is, and
 // unix.E2BIG where the map is full.
 func Insert[K, V any](m *Map, key *K, value *V) error {

@@ -142,3 +142,17 @@ func TestOpen(t *testing.T) {
 	_, err = pinned.Open("a\x00b", pinned.ReadOnly)
 	require.ErrorContains(t, err, `"a\x00b"`)
 }
+
+// TestDecode compares values with encoding/binary's, for whole, shorter and longer bytes.
+func TestDecode(t *testing.T) {
+	for _, size := range []int{0, 1, 8, 20, 24, 40} {
+		raw := make([]byte, size)
+		for i := range raw {
+			raw[i] = byte(i + 1)
+		}
+		var want value
+		_, err := binary.Decode(append(raw, make([]byte, 24)...), binary.NativeEndian, &want)
+		require.NoError(t, err)
+		require.Equal(t, want, pinned.Decode[value](raw), "%d bytes", size)
+	}
+}

@@ -3,7 +3,6 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -119,10 +118,9 @@ func (e *Enforcer) watch(events *os.File) {
 			return
 		}
 		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			var event unix.InotifyEvent // of a file, and so without a name
-			_ = binary.Read(bytes.NewReader(b), binary.NativeEndian, &event)
-			b = b[unix.SizeofInotifyEvent+int(event.Len):]
-			e.changed(event.Wd)
+			wd, name := binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[12:]) // of struct inotify_event
+			b = b[unix.SizeofInotifyEvent+int(name):]
+			e.changed(int32(wd))
 		}
 	}
 }
