@@ -3,13 +3,12 @@
 package shim
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
+	"google.golang.org/grpc/status"
 
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -33,7 +32,8 @@ func (s *Service) bornDead(err error, pid int, began time.Time) error {
 	}
 	log.G(s.ctx).WithField("total", s.counts.add("init OOM-killed before its start")).
 		Warnf("runc's init was OOM-killed before it ran the container's program: %s", killed)
-	return errgrpc.ToGRPC(fmt.Errorf("%w: runc's init was OOM-killed before it ran the container's program: %s", errgrpc.ToNative(err), killed))
+	st := status.Convert(err)
+	return status.Errorf(st.Code(), "%s: runc's init was OOM-killed before it ran the container's program: %s", st.Message(), killed)
 }
 
 // lastKilled returns the newest kill of a process of runc's which this shim has started.

@@ -11,7 +11,6 @@ import (
 	cgroup1 "github.com/containerd/cgroups/v3/cgroup1/stats"
 	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 
@@ -34,7 +33,7 @@ func (s *Service) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAP
 		resp, err := s.TTRPCTaskService.Stats(ctx, req)
 		if err == nil {
 			last = resp.Stats
-		} else if last, v = c.lastStats(s.instance()); last == nil || !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		} else if last, v = c.lastStats(s.instance()); last == nil || !isNotFound(err) {
 			return nil, err // else a Delete has taken the task away
 		}
 	}

@@ -12,10 +12,10 @@ import (
 
 	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
-	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
@@ -43,7 +43,7 @@ func shimAnswers(dir string) bool {
 	defer func() { _ = client.Close() }()
 	// No shim has this service, and each returns NotImplemented.
 	err = client.Call(ctx, "oomwitness.Ping", "Ping", &ptypes.Empty{}, &ptypes.Empty{})
-	return err == nil || errdefs.IsNotImplemented(errgrpc.ToNative(err))
+	return err == nil || status.Code(err) == codes.Unimplemented
 }
 
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
