@@ -119,16 +119,23 @@ func (d Dir) Exists(p string) bool {
 // Glob lists the paths inside d that match the absolute pattern, sorted, in
 // the syntax of [path.Match].
 func (d Dir) Glob(pattern string) ([]string, error) {
-	root := string(d)
-	if d.Running() {
-		root = "/"
-	}
-	matches, err := fs.Glob(os.DirFS(root), strings.TrimPrefix(path.Clean(pattern), "/"))
+	matches, err := fs.Glob(inside{d}, strings.TrimPrefix(path.Clean(pattern), "/"))
 	for i := range matches {
 		matches[i] = "/" + matches[i]
 	}
 	return matches, err
 }
+
+// inside is a Dir as a file system. Unlike with [os.DirFS], links stay inside of the Dir.
+type inside struct{ dir Dir }
+
+// Open implements [fs.FS]. [fs.Glob] opens folders alone.
+func (i inside) Open(name string) (fs.File, error) {
+	return os.OpenFile(i.dir.Path(name), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+}
+
+// Stat implements [fs.StatFS].
+func (i inside) Stat(name string) (fs.FileInfo, error) { return os.Stat(i.dir.Path(name)) }
 
 // IsExecutable reports whether p is a regular file inside d that somebody may execute.
 func (d Dir) IsExecutable(p string) bool {

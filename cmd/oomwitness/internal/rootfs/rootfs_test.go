@@ -74,6 +74,25 @@ func TestGlobIsAbsoluteInside(t *testing.T) {
 	require.Equal(t, []string{"/etc/conf.d/a.toml", "/etc/conf.d/b.toml"}, matches)
 }
 
+// TestGlobKeepsLinksInsideTheRoot: a folder that is an absolute link is the tree's, and not
+// that of the machine.
+func TestGlobKeepsLinksInsideTheRoot(t *testing.T) {
+	root, outside := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "machine.toml"), nil, 0o644))
+	inTree := filepath.Join(root, outside)
+	require.NoError(t, os.MkdirAll(inTree, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(inTree, "tree.toml"), nil, 0o644))
+	require.NoError(t, os.Symlink(outside, filepath.Join(root, "conf.d")))
+	for _, pattern := range []string{"/conf.d/*.toml", "/c*/*.toml", "/conf.d/tree.toml"} {
+		matches, err := rootfs.Dir(root).Glob(pattern)
+		require.NoError(t, err)
+		require.Equal(t, []string{"/conf.d/tree.toml"}, matches, pattern)
+	}
+	matches, err := rootfs.Dir(root).Glob("/conf.d/machine.toml")
+	require.NoError(t, err)
+	require.Empty(t, matches)
+}
+
 // TestReadFile: a file that would block its reader, or has no end, is refused.
 func TestReadFile(t *testing.T) {
 	dir := t.TempDir()
