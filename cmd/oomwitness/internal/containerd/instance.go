@@ -76,7 +76,7 @@ func running(root rootfs.Dir) (found []Instance, passedOver []string, err error)
 func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	words := strings.Split(strings.TrimSuffix(root.Text(dir+"/cmdline"), "\x00"), "\x00")
-	flags, command := parseFlags(words)
+	flags, command := parseFlags(words, inside(root, dir+"/cwd"))
 	if command != "" {
 		return instance, fmt.Sprintf("runs the command %q, and is no daemon", command)
 	}
@@ -94,14 +94,20 @@ func fromProcess(root rootfs.Dir, pid int) (instance Instance, why string) {
 	return instance, ""
 }
 
+// inside returns the target of a process's link as seen from inside the root: the link shows
+// the path as this process would see it (d_path in the kernel).
+func inside(root rootfs.Dir, link string) string {
+	target := root.Link(link)
+	if rest, found := strings.CutPrefix(target, string(root)+"/"); found && !root.Running() {
+		return "/" + rest
+	}
+	return target
+}
+
 // program returns the program of a process, to be run as the process was: k3s has containerd
 // and more in one file, and chooses by argv[0].
 func program(root rootfs.Dir, dir, name string, env map[string]string) rootfs.Program {
-	exe := root.Link(dir + "/exe")
-	exe = strings.TrimSuffix(exe, " (deleted)") // the file was replaced: the new file will read the configuration
-	if inside, found := strings.CutPrefix(exe, string(root)+"/"); found && !root.Running() {
-		exe = "/" + inside // the link shows the path as this process would see it (d_path in the kernel)
-	}
+	exe := strings.TrimSuffix(inside(root, dir+"/exe"), " (deleted)") // the file was replaced: the new file will read the configuration
 	if !path.IsAbs(exe) || !root.IsExecutable(exe) {
 		return rootfs.Program{}
 	}
@@ -132,8 +138,9 @@ func (i *Instance) fill(root rootfs.Dir) {
 
 // parseFlags returns the values of containerd's flags by their long names, and the first word
 // that is neither a flag nor a flag's value: a command. It knows the flags of 1.6 to 2.4 (App
-// in cmd/containerd/command/main.go). It drops relative paths, since nobody can resolve them.
-func parseFlags(words []string) (flags map[string]string, command string) {
+// in cmd/containerd/command/main.go). A relative path is below the working directory of the
+// process; it is dropped if that directory is not known.
+func parseFlags(words []string, directory string) (flags map[string]string, command string) {
 	flags = map[string]string{}
 	long := map[string]string{"c": "config", "a": "address", "l": "log-level"}
 	for n := 1; n < len(words); n++ {
@@ -154,7 +161,10 @@ func parseFlags(words []string) (flags map[string]string, command string) {
 			value = words[n]
 		}
 		value = strings.TrimPrefix(value, "unix://")
-		if path.IsAbs(value) {
+		if value != "" && !path.IsAbs(value) {
+			value = path.Join(directory, value)
+		}
+		if path.IsAbs(value) && name != "log-level" {
 			flags[name] = path.Clean(value)
 		}
 	}

@@ -24,21 +24,24 @@ func TestParseFlags(t *testing.T) {
 		"containerd -a unix:///run/x.sock":          {map[string]string{"address": "/run/x.sock"}, ""},
 		"containerd --config":                       {map[string]string{}, ""},
 		"-c /a.toml":                                {map[string]string{}, "/a.toml"},
-		"containerd -c relative.toml":               {map[string]string{}, ""},
+		"containerd -c ./a.toml":                    {map[string]string{"config": "/work/a.toml"}, ""},
+		"containerd --config=../a --root=":          {map[string]string{"config": "/a"}, ""},
 		"containerd --config /a.toml config dump":   {map[string]string{"config": "/a.toml"}, "config"},
 		"containerd --new-switch --state=/s config": {map[string]string{"state": "/s"}, "config"},
 	} {
-		flags, command := parseFlags(strings.Split(line, " "))
+		flags, command := parseFlags(strings.Split(line, " "), "/work")
 		require.Equal(t, want.flags, flags, line)
 		require.Equal(t, want.command, command, line)
 	}
+	flags, _ := parseFlags([]string{"containerd", "-c", "a.toml"}, "")
+	require.Empty(t, flags, "the working directory is not known")
 }
 
 // FuzzProcess: any user of the node can choose the content of these files.
 func FuzzProcess(f *testing.F) {
 	f.Add("containerd\x00--config\x00/a", "0::/system.slice/containerd.service\n", "PATH=/bin\x00A")
 	f.Fuzz(func(t *testing.T, cmdline, cgroup, environ string) {
-		flags, _ := parseFlags(strings.Split(cmdline, "\x00"))
+		flags, _ := parseFlags(strings.Split(cmdline, "\x00"), "/")
 		for name, value := range flags {
 			require.True(t, strings.HasPrefix(value, "/"), name)
 		}
@@ -164,6 +167,20 @@ func TestLocateKubelets(t *testing.T) {
 	n.put("/proc/4/status", "Uid:\t1\t1\t1\t1\n")
 	_, err = n.locate(Wanted{})
 	require.ErrorContains(t, err, "more than one containerd runs", "a user's kubelet decides nothing")
+}
+
+// TestLocateRelative: a relative path is below the working directory of the process.
+func TestLocateRelative(t *testing.T) {
+	n := newNode(t)
+	n.put("/srv/containerd/own.toml", "version = 2\nimports = ['/etc/x/*.toml']\n[grpc]\naddress = '/run/own.sock'\n")
+	n.process(2, "containerd", "0", "containerd -c own.toml", "/system.slice/containerd.service")
+	for _, target := range []string{"/srv/containerd", n.root.Entry("/srv/containerd")} {
+		require.NoError(t, os.Symlink(target, n.root.Entry("/proc/2/cwd")))
+		got, err := n.locate(Wanted{})
+		require.NoError(t, err)
+		require.Equal(t, "pid 2, unit containerd.service, --config /srv/containerd/own.toml, --address /run/own.sock, CRI enabled", got.String())
+		require.NoError(t, os.Remove(n.root.Entry("/proc/2/cwd")))
+	}
 }
 
 // TestConfigVariable: Flatcar's unit names the configuration by a variable.

@@ -18,8 +18,8 @@ import (
 // Any user can run a process with any name, and so can a container; what is
 // learned of a daemon, such as its program and its PATH, is run as root later. So a
 // process counts only if all its user IDs are root's, not by a set-user-ID program, and
-// its mount and PID namespaces are those of process 1. A process that has ended meanwhile
-// is in neither list.
+// its mount and PID namespaces are those of process 1. A process that has ended, be it a
+// zombie or gone meanwhile, is in neither list.
 func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -81,14 +81,17 @@ func gained(dir string) bool {
 }
 
 // userIDs returns the real, effective, saved and file system user IDs of a process
-// (proc_pid_status(5)), nil where the process has ended. The owner of the folder
-// in /proc is no substitute: it is root for any process that cannot be dumped.
+// (proc_pid_status(5)), nil where the process has ended, also as a zombie. The owner of the
+// folder in /proc is no substitute: it is root for any process that cannot be dumped.
 func userIDs(dir string) []string {
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
 		return nil
 	}
 	for line := range strings.Lines(string(status)) {
+		if state, found := strings.CutPrefix(line, "State:"); found && strings.HasPrefix(strings.TrimSpace(state), "Z") {
+			return nil
+		}
 		if ids, found := strings.CutPrefix(line, "Uid:"); found {
 			return strings.Fields(ids)
 		}

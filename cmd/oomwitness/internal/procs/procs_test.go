@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestDaemons(t *testing.T) {
@@ -91,6 +92,21 @@ func TestDaemonsOfThisMachine(t *testing.T) {
 	if os.Geteuid() == 0 && err1 == nil && err2 == nil {
 		require.Equal(t, mine == first, slices.Contains(pids, os.Getpid()))
 	}
+}
+
+// TestZombie: a daemon that has ended, and that its parent has not waited for, is no daemon.
+func TestZombie(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "zombie-of-test")
+	require.NoError(t, os.Symlink("/bin/true", program))
+	cmd := exec.CommandContext(t.Context(), program)
+	require.NoError(t, cmd.Start())
+	defer func() { require.NoError(t, cmd.Wait()) }()
+	var info unix.Siginfo
+	require.NoError(t, unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil))
+	pids, passedOver, err := Daemons("/proc", "zombie-of-test")
+	require.NoError(t, err)
+	require.Empty(t, pids)
+	require.Empty(t, passedOver)
 }
 
 // setUserID makes this process a set-user-ID program that takes all user IDs of root.
