@@ -109,9 +109,21 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 		return err
 	}
 	if err := os.Rename(temp.Name(), target); err != nil {
-		return err
+		return notReplaced(target, err)
 	}
 	return syncDir(dir)
+}
+
+// notReplaced adds to the error of a rename why a file in a folder that can be written cannot
+// be replaced.
+func notReplaced(target string, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%s is a mount of its own, and is edited where it comes from: %w", target, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s is immutable (chattr -i takes the attribute away): %w", target, err)
+	}
+	return err
 }
 
 // sweep removes what a killed install has left beside the files that install and uninstall

@@ -5,15 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
+
+// lockPause is the time between two tries to get the lock.
+const lockPause = 100 * time.Millisecond
 
 // locked runs one change of the node: no other install runs at the same time, and what an
 // error leaves half done is undone.
 func (o Options) locked(ctx context.Context, change func(Options, context.Context, *Result) error) (Result, error) {
 	var result Result
-	unlock, err := o.lock()
+	unlock, err := o.lock(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -34,8 +39,9 @@ func (o Options) locked(ctx context.Context, change func(Options, context.Contex
 	return result, nil
 }
 
-// lock waits until no other install works in the root.
-func (o Options) lock() (unlock func(), err error) {
+// lock waits until no other install works in the root. A wait for the kernel could not be
+// interrupted.
+func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 	if o.DryRun {
 		return func() {}, nil
 	}
@@ -43,7 +49,17 @@ func (o Options) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root: %w", err)
 	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+	err = wait.PollUntilContextCancel(ctx, lockPause, true, func(context.Context) (bool, error) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if ctx.Err() != nil {
+		err = fmt.Errorf("another install or uninstall works there: %w", ctx.Err())
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir.Name(), err), dir.Close())
 	}
 	return func() { _ = dir.Close() }, nil

@@ -5,6 +5,7 @@ package rootfs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -75,7 +76,7 @@ func (d Dir) Entry(p string) string {
 	return filepath.Join(d.Path(path.Dir(p)), path.Base(p))
 }
 
-// maxFile limits what is read of a file, in bytes.
+// maxFile limits what is read of a file, or of the output of a program, in bytes.
 const maxFile = 16 << 20
 
 // ReadFile returns the content of the regular file p inside d. Another kind of file is an
@@ -174,8 +175,8 @@ type Program struct {
 	Env []string
 }
 
-// Run runs a program in the directory / and returns its standard output. The error ends
-// with the last line that the program wrote to its standard error.
+// Run runs a program in the directory / and returns its standard output, for 30 s and 16 MiB at
+// most. The error ends with the last line that the program wrote to its standard error.
 func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
@@ -186,14 +187,36 @@ func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, 
 	if !d.Running() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(d)}
 	}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	var out, stderr limited
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
 	text := strings.TrimSpace(stderr.String())
-	if text = text[strings.LastIndex(text, "\n")+1:]; err != nil && text != "" {
+	text = text[strings.LastIndex(text, "\n")+1:]
+	switch {
+	case out.full || stderr.full:
+		err = fmt.Errorf("it printed more than %d bytes", maxFile)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("it did not end within %s", runLimit)
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case err != nil && text != "":
 		err = fmt.Errorf("%w: %s", err, text)
 	}
-	return string(out), err
+	return out.String(), err
+}
+
+// limited is a text of maxFile bytes at most. A program that writes more is ended by SIGPIPE.
+type limited struct {
+	strings.Builder
+	full bool
+}
+
+func (l *limited) Write(text []byte) (int, error) {
+	if l.Len()+len(text) > maxFile {
+		l.full = true
+		return 0, io.ErrShortWrite
+	}
+	return l.Builder.Write(text)
 }
 
 // Link returns the target of the symbolic link p inside d, "" if p is no link.

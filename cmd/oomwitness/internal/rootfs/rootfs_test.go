@@ -1,10 +1,12 @@
 package rootfs_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -110,4 +112,26 @@ func TestReadFile(t *testing.T) {
 	}
 	_, err = root.ReadFile("/none")
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestRun: a program that prints without end, or does not end, is ended.
+func TestRun(t *testing.T) {
+	run := func(ctx context.Context, script string) (string, error) {
+		return rootfs.Dir("/").Run(ctx, rootfs.Program{Path: "/bin/sh"}, "-c", script)
+	}
+	out, err := run(t.Context(), "echo text; echo other >&2")
+	require.NoError(t, err)
+	require.Equal(t, "text\n", out)
+	_, err = run(t.Context(), "echo first >&2; echo last >&2; exit 3")
+	require.EqualError(t, err, "exit status 3: last")
+	for _, script := range []string{"exec yes", "exec yes >&2"} {
+		out, err = run(t.Context(), script)
+		require.EqualError(t, err, "it printed more than 16777216 bytes", script)
+		require.LessOrEqual(t, len(out), 16<<20)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	time.AfterFunc(10*time.Millisecond, cancel)
+	_, err = run(ctx, "exec sleep 1000")
+	require.ErrorIs(t, err, context.Canceled)
 }
