@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -89,3 +91,38 @@ func (s *fakeSystemd) Restart(_ context.Context, unit string) error {
 }
 
 func (s *fakeSystemd) Stop(context.Context, string) error { return nil }
+
+// hanging is a service manager whose restarts do not end by themselves.
+type hanging struct{ fakeSystemd }
+
+func (h *hanging) Restart(ctx context.Context, unit string) error {
+	h.asked = append(h.asked, "restart "+unit)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestRestartHangs: a restart of the unit that does not end is given up, and undone.
+func TestRestartHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := tree(t)
+		dir := string(o.Root)
+		o.Root, o.BinDir, o.ConfDir, o.MainConfig = "/", dir+"/bin", dir+"/conf.d", dir+"/config.toml"
+		o.UnitDir, o.SystemdUnit, o.Restart, o.Booted, o.Unit = dir+"/units", "false", true, dir, "k3s.service"
+		find := o.Find
+		o.Find = func(ctx context.Context) (containerd.Daemon, error) {
+			d, err := find(ctx)
+			d.Dump = nil // the fake dump knows the default folder alone
+			return d, err
+		}
+		require.NoError(t, os.WriteFile(o.MainConfig, []byte("imports = ['conf.d/*.toml']\n"), 0o644))
+		before := files(t, rootfs.Dir(dir))
+		systemd := &hanging{}
+		o.Systemd = systemd
+		began := time.Now()
+		_, err := install.Install(t.Context(), o)
+		require.ErrorContains(t, err, "containerd did not come back with the new configuration, which was undone: context deadline exceeded; see: journalctl -u k3s.service")
+		require.Equal(t, []string{"restart k3s.service", "restart k3s.service"}, systemd.asked)
+		require.Equal(t, before, files(t, rootfs.Dir(dir)))
+		require.Equal(t, 4*time.Minute, time.Since(began))
+	})
+}
