@@ -140,8 +140,11 @@ func importsList(text []byte) (at int, found bool, err error) {
 			break // the first table ends the top level
 		}
 		key := node.Key()
-		if !key.Next() || string(key.Node().Data) != "imports" || !key.IsLast() {
+		if !key.Next() || !strings.EqualFold(string(key.Node().Data), "imports") || !key.IsLast() {
 			continue
+		}
+		if name := string(key.Node().Data); name != "imports" { // containerd takes any case, and the last one counts
+			return 0, false, fmt.Errorf("the key imports is written %s: write it in small letters", name)
 		}
 		after := int(key.Node().Raw.Offset + key.Node().Raw.Length)
 		between := openList.Find(text[after:])

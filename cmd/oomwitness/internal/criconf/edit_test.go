@@ -58,6 +58,7 @@ func TestAddImport(t *testing.T) {
 	}
 	for main, want := range map[string]string{
 		"imports = 'x'":             "imports is not a list",
+		"Imports = []\n":            "the key imports is written Imports: write it in small letters",
 		"\xef\xbb\xbfversion = 3\n": "byte order mark",
 		"imports = [\n":             "array is incomplete",
 	} {
