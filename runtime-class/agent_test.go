@@ -35,7 +35,7 @@ func agentObjects(t *testing.T, values map[string]string) (set *appsv1.DaemonSet
 				set = o
 			}
 		case *rbacv1.ClusterRole:
-			if o.Name == namespace+"-"+agentName {
+			if o.Name == namespace+"."+agentName {
 				role = o
 			}
 		}

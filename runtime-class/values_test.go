@@ -254,6 +254,9 @@ func TestRefusedValues(t *testing.T) {
 		"agent.port": `"8080"`, "agent.logLevel": `"trace"`, "agent.mark.label": `"noequals"`, "agent.mark.causes": `["galaxy"]`,
 		"agent.seriesTTL": `"soon"`, "agent.maxSeries": `0`, "agent.memoryLimit": `"lots"`, "agent.unknown": `1`,
 		"agent.otlp.endpoint": `"collector:4317"`, "agent.otlp.caSecret": `"A b"`,
+		"commonLabels": `{"a b":"x"}`, "daemonSet.podLabels": `{"app.kubernetes.io/name":"other"}`, "agent.podLabels": `{"a":"b c"}`,
+		"imagePullSecrets": `["name"]`, "image.tag": `"a b"`, "daemonSet.tolerations": `[{}]`, "daemonSet.affinity": `{"nodes":{}}`,
+		"daemonSet.resources": `{"limits":{"memory":"lots"}}`, "runtimeClass.overhead": `{"memory":"lots"}`, "node.containerdUnit": `"a b"`,
 	} {
 		t.Run(path, func(t *testing.T) {
 			_, err := helm(t, templateArgs(map[string]string{path: value})...)

@@ -2,21 +2,26 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* The name of what the release has in its namespace. Room is left for "-uninstall". */}}
+{{- /* A name of 50 bytes at most: room is left for "-uninstall". Long names that begin alike stay apart. */}}
+{{- define "oomwitness.short" -}}
+{{- if gt (len .) 50 }}{{ printf "%s-%s" (trunc 41 . | trimSuffix "-" | trimSuffix ".") (sha256sum . | trunc 8) }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
+{{- /* The name of what the release has in its namespace. A Service's name may have no dot. */}}
 {{- define "oomwitness.fullname" -}}
 {{- $name := include "oomwitness.name" . }}
 {{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
-{{- .Values.fullnameOverride | default $both | trunc 50 | trimSuffix "-" }}
+{{- include "oomwitness.short" (.Values.fullnameOverride | default $both | replace "." "-") }}
 {{- end }}
 
-{{- /* Names of cluster-wide objects: two releases do not share them. */}}
+{{- /* Names of cluster-wide objects. Neither part has a dot: two releases do not share a name. */}}
 {{- define "oomwitness.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "oomwitness.fullname" .) | trunc 50 | trimSuffix "-" }}
+{{- include "oomwitness.short" (printf "%s.%s" .Release.Namespace (include "oomwitness.fullname" .)) }}
 {{- end }}
 
 {{- define "oomwitness.labels" -}}
-app.kubernetes.io/name: {{ include "oomwitness.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "oomwitness.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -26,14 +31,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "oomwitness.selector" -}}
-app.kubernetes.io/name: {{ include "oomwitness.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "oomwitness.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: node
 {{- end }}
 
 {{- define "oomwitness.agentSelector" -}}
-app.kubernetes.io/name: {{ include "oomwitness.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "oomwitness.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 app.kubernetes.io/component: agent
 {{- end }}
 
@@ -59,14 +64,15 @@ app.kubernetes.io/component: agent
 
 {{- /* Folders of the host that the init step writes to, as JSON: each once, and none below another. */}}
 {{- define "oomwitness.writable" -}}
+{{- $more := .Values.node.writable | default list }}
 {{- $dirs := list "/etc" .Values.node.binDir .Values.node.confDir | compact }}
 {{- if and .Values.node.editConfig .Values.node.containerdConfig }}
 {{- $dirs = append $dirs (dir .Values.node.containerdConfig) }}
 {{- end }}
 {{- $kept := list }}
-{{- range $dir := concat $dirs .Values.node.writable | uniq }}
+{{- range $dir := concat $dirs $more | uniq }}
 {{- $below := false }}
-{{- range concat $dirs $.Values.node.writable }}
+{{- range concat $dirs $more }}
 {{- if hasPrefix (printf "%s/" .) $dir }}{{ $below = true }}{{ end }}
 {{- end }}
 {{- if not $below }}{{ $kept = append $kept $dir }}{{ end }}
@@ -107,6 +113,27 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 
 {{- define "oomwitness.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "oomwitness.fullname" .) }}
+{{- end }}
+
+{{- /* Labels of a pod beside those by which it is found. */}}
+{{- define "oomwitness.podLabels" -}}
+{{- with merge dict (.labels | default dict) (.top.Values.commonLabels | default dict) }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Variables of the owner's, which Helm and the API server merge by their names. */}}
+{{- define "oomwitness.extraEnv" -}}
+{{- $names := list }}
+{{- range concat (.chart | fromYamlArray) (.env | default list) }}
+{{- if has .name $names }}
+{{- fail (printf "%s.extraEnv: %s is set twice, or by the chart itself" $.of .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- with .env }}
+{{- toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "oomwitness.apiEnv" -}}
