@@ -166,7 +166,7 @@ func odd() []shape {
 			"plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.runtime_type = \"io.containerd.runc.v2\"\n",
 			starts: always, refused: merged},
 		{name: "plugins inline", main: "version = 2\nplugins = {\"io.containerd.grpc.v1.cri\" = {sandbox_image = \"x/pause:1\"}}\n",
-			starts: always, refused: merged},
+			starts: always, refused: on(1, "write runtimes and the tables above it as tables with headers")},
 		{name: "a list of tables", main: "version = 2\n[[unknown.thing]]\na = 1\n[[unknown.thing]]\na = 2\n" + settings2,
 			starts: always, refused: merged},
 		{name: "indented", main: "version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    sandbox_image = \"x/pause:1\"\n",

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -63,7 +65,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		logger.Info(err.Error())
 		return ctrl.Result{}, nil
 	}
-	if err := r.Create(ctx, next); err != nil && !apierrors.IsAlreadyExists(err) {
+	err = r.Create(ctx, next)
+	if apierrors.IsAlreadyExists(err) { // made by an earlier call
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
 		return ctrl.Result{}, err
 	}
 	logger.Info("the Job is tried again with more memory", "next", next.Name)
@@ -80,22 +86,35 @@ func exitCode(job *batchv1.Job) int32 {
 }
 
 // tried matches the end of the name of a Job that is a retry.
-var tried = regexp.MustCompile(`^(.*)-retry-([1-9][0-9]*)$`)
+var tried = regexp.MustCompile(`^(.*)-retry-([1-9][0-9]{0,8})$`)
+
+// maxName is the length of the longest name of a Job, which is the value of a label of its pods.
+const maxName = 63
+
+// nextName returns the name of the retry of a Job. A long name is cut, and gets a checksum.
+func nextName(name string) string {
+	n := 1
+	if m := tried.FindStringSubmatch(name); m != nil {
+		before, err := strconv.Atoi(m[2])
+		if err == nil {
+			name, n = m[1], before+1
+		}
+	}
+	end := fmt.Sprintf("-retry-%d", n)
+	if len(name)+len(end) > maxName {
+		sum := sha256.Sum256([]byte(name))
+		end = fmt.Sprintf("-%x%s", sum[:4], end)
+		name = strings.TrimRight(name[:maxName-len(end)], "-.")
+	}
+	return name + end
+}
 
 // retry returns a copy of a Job with a name of its own, in which the container has twice the
-// memory, but not more than most.
+// memory, but not more than most. The container may be an init container.
 func retry(job *batchv1.Job, container string, most resource.Quantity) (*batchv1.Job, error) {
-	name, n := job.Name, 1
-	if m := tried.FindStringSubmatch(job.Name); m != nil {
-		before, err := strconv.Atoi(m[2])
-		if err != nil {
-			return nil, err
-		}
-		name, n = m[1], before+1
-	}
 	next := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: fmt.Sprintf("%s-retry-%d", name, n), Labels: job.Labels,
+			Namespace: job.Namespace, Name: nextName(job.Name), Labels: job.Labels,
 			Annotations: map[string]string{maxMemory: job.Annotations[maxMemory]}, OwnerReferences: job.OwnerReferences,
 		},
 		Spec: *job.Spec.DeepCopy(),
@@ -105,30 +124,33 @@ func retry(job *batchv1.Job, container string, most resource.Quantity) (*batchv1
 	for _, label := range []string{"controller-uid", "job-name", batchv1.ControllerUidLabel, batchv1.JobNameLabel} {
 		delete(next.Spec.Template.Labels, label)
 	}
-	for i := range next.Spec.Template.Spec.Containers {
-		if c := &next.Spec.Template.Spec.Containers[i]; c.Name == container {
-			return next, double(c, most)
+	pod := &next.Spec.Template.Spec
+	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
+		for i := range containers {
+			if containers[i].Name == container {
+				return next, double(&containers[i], most)
+			}
 		}
 	}
 	return nil, fmt.Errorf("the Job has no container %q", container)
 }
 
-// double doubles a container's memory.
+// double doubles a container's memory. A limit of 0 is none.
 func double(c *corev1.Container, most resource.Quantity) error {
-	limit, ok := c.Resources.Limits[corev1.ResourceMemory]
-	if !ok {
+	limit := c.Resources.Limits[corev1.ResourceMemory]
+	if limit.Sign() <= 0 {
 		return fmt.Errorf("container %q has no memory limit to raise", c.Name)
 	}
 	if limit.Cmp(most) >= 0 {
 		return fmt.Errorf("container %q has %s of memory, and may have no more than %s", c.Name, limit.String(), most.String())
 	}
-	more := resource.NewQuantity(2*limit.Value(), limit.Format)
-	if more.Cmp(most) > 0 {
-		more = &most
+	more := most
+	if limit.Value() < most.Value()-limit.Value() { // twice the limit may be no number
+		more = *resource.NewQuantity(2*limit.Value(), limit.Format)
 	}
-	c.Resources.Limits[corev1.ResourceMemory] = *more
+	c.Resources.Limits[corev1.ResourceMemory] = more
 	if _, ok := c.Resources.Requests[corev1.ResourceMemory]; ok {
-		c.Resources.Requests[corev1.ResourceMemory] = *more
+		c.Resources.Requests[corev1.ResourceMemory] = more
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -101,4 +102,69 @@ func TestOtherFailures(t *testing.T) {
 		require.Len(t, list.Items, 1, job.Name)
 	}
 	reconciled(t, &reconciler{fake.NewClientBuilder().Build()}, "gone")
+}
+
+// TestNames: the name of a retry is a label's value too, which has 63 bytes at most, and names
+// that begin alike stay apart.
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 54)
+	seen := map[string]bool{}
+	for name, want := range map[string]string{
+		"train": "train-retry-1", "train-retry-9": "train-retry-10", "train-retry-0": "train-retry-0-retry-1",
+		"a-retry-99999999999999999999": "a-retry-99999999999999999999-retry-1", long + "-bcdefgh": "", long + "-ijklmno": "", long: long + "-retry-1",
+	} {
+		next := nextName(name)
+		require.LessOrEqual(t, len(next), maxName)
+		require.Regexp(t, `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`, next)
+		require.False(t, seen[next], next)
+		seen[next] = true
+		if want != "" {
+			require.Equal(t, want, next)
+		}
+	}
+	name := long + "-bcdefgh"
+	for range 100 { // each retry has the name of the one before
+		before := name
+		name = nextName(before)
+		require.NotEqual(t, before, name)
+		require.LessOrEqual(t, len(name), maxName)
+	}
+	require.True(t, strings.HasSuffix(name, "-retry-100"), name)
+}
+
+// TestGrowth: the memory of a container grows to the most permitted, and never beyond it.
+func TestGrowth(t *testing.T) {
+	for name, c := range map[string]struct{ limit, most, want string }{
+		"twice": {"64Mi", "1Gi", "128Mi"}, "up to the most": {"600Mi", "1Gi", "1Gi"}, "exactly twice": {"512Mi", "1Gi", "1Gi"},
+		"at the most": {"1Gi", "1Gi", ""}, "above the most": {"2Gi", "1Gi", ""}, "no limit": {"0", "1Gi", ""}, "below nothing": {"64Mi", "-1Gi", ""},
+		"nothing": {"64Mi", "0", ""}, "more than a number": {"5Ei", "7Ei", "7Ei"}, "decimal": {"3G", "10G", "6G"}, "parts of bytes": {"1500m", "10", "4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := failedJob("train", outOfMemory)
+			job.Spec.Template.Spec.Containers[1].Resources = corev1.ResourceRequirements{
+				Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(c.limit)},
+			}
+			next, err := retry(job, "main", resource.MustParse(c.most))
+			if c.want == "" {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, next.Spec.Template.Spec.Containers[1].Resources.Limits.Memory().String())
+			require.Equal(t, c.limit, job.Spec.Template.Spec.Containers[1].Resources.Limits.Memory().String(), "the Job that failed stays as it is")
+			require.Empty(t, next.Spec.Template.Spec.Containers[1].Resources.Requests)
+		})
+	}
+}
+
+// TestInitContainer: a rule on exit codes matches init containers too.
+func TestInitContainer(t *testing.T) {
+	job := failedJob("train", strings.Replace(outOfMemory, "main", "fetch", 1))
+	memory := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+	job.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "fetch", Resources: corev1.ResourceRequirements{Limits: memory}}}
+	r := &reconciler{fake.NewClientBuilder().WithObjects(job).Build()}
+	reconciled(t, r, "train")
+	pod := get(t, r, "train-retry-1").Spec.Template.Spec
+	require.Equal(t, "128Mi", pod.InitContainers[0].Resources.Limits.Memory().String())
+	require.Equal(t, "64Mi", pod.Containers[1].Resources.Limits.Memory().String())
 }
