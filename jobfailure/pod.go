@@ -102,17 +102,20 @@ func byPodReason(pod *corev1.Pod) (PodFailure, bool) {
 
 // firstFailed returns the container that ended first of those that failed. If two ended in the
 // same second, it returns the OOM-killed one. Sidecars, which are init containers that are
-// always restarted, do not fail a pod.
+// always restarted, do not fail a pod. Kubelet takes an init container with the reason OOMKilled
+// for failed at exit code 0 too (isInitContainerFailed in pkg/kubelet/kuberuntime of Kubernetes);
+// a shim that reports the OOM kill of a child leads to that.
 func firstFailed(pod *corev1.Pod) (name string, first *corev1.ContainerStateTerminated) {
 	sidecars := map[string]bool{}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
 		sidecars[c.Name] = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 	}
-	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+	for n, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		isInit := n == 0
 		for i := range list {
 			end := list[i].State.Terminated
-			if end == nil || end.ExitCode == 0 || sidecars[list[i].Name] {
+			if end == nil || sidecars[list[i].Name] || end.ExitCode == 0 && (!isInit || end.Reason != reasonOOMKilled) {
 				continue
 			}
 			same := first != nil && end.FinishedAt.Equal(&first.FinishedAt)

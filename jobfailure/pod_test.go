@@ -53,6 +53,28 @@ func withInit() *corev1.Pod {
 	return pod
 }
 
+func withInitOOM(code int32) *corev1.Pod {
+	pod := failedPod()
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{end("fetch", code, "OOMKilled", 1)}
+	return pod
+}
+
+// argo returns a pod as Argo Workflows makes it: main beside wait, which ends after main, and
+// an init container.
+func argo(main corev1.ContainerStatus) *corev1.Pod {
+	pod := failedPod(end("wait", 0, "Completed", 9), main)
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{end("init", 0, "Completed", 0)}
+	return pod
+}
+
+// lostNode returns a pod whose node is gone: the collector of pods failed it, and nobody knows
+// how the containers ended.
+func lostNode() *corev1.Pod {
+	pod := disrupted(failedPod(corev1.ContainerStatus{Name: "main", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}), 60)
+	pod.Status.Conditions[0].Reason = "DeletionByPodGC"
+	return pod
+}
+
 func TestClassifyPod(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pod     *corev1.Pod
@@ -78,6 +100,11 @@ func TestClassifyPod(t *testing.T) {
 		"none failed":                           {failedPod(end("a", 0, "Completed", 0)), oomCode, jobfailure.Unknown, false, ""},
 		"no container":                          {failedPod(), oomCode, jobfailure.Unknown, false, ""},
 		"an init container":                     {withInit(), oomCode, jobfailure.OutOfMemory, true, "fetch"},
+		"an init container at exit code 0":      {withInitOOM(0), oomCode, jobfailure.OutOfMemory, false, "fetch"},
+		"Argo's main":                           {argo(end("main", oomCode, "OOMKilled", 5)), oomCode, jobfailure.OutOfMemory, true, "main"},
+		"Argo's main, its own failure":          {argo(end("main", 64, "Error", 5)), oomCode, jobfailure.Application, true, "main"},
+		"Airflow's base beside its sidecar":     {failedPod(end("airflow-xcom-sidecar", 143, "Error", 35), end("base", oomCode, "OOMKilled", 5)), oomCode, jobfailure.OutOfMemory, true, "base"},
+		"a lost node":                           {lostNode(), oomCode, jobfailure.Infrastructure, true, ""},
 		"a sidecar's OOM":                       {withSidecar(), oomCode, jobfailure.Application, true, "main"},
 		"disrupted, then stopped":               {disrupted(failedPod(end("main", 143, "Error", 5)), 1), oomCode, jobfailure.Infrastructure, true, ""},
 		"disrupted, then killed":                {disrupted(failedPod(end("main", 137, "Error", 31)), 1), oomCode, jobfailure.Infrastructure, true, ""},
