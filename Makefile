@@ -642,7 +642,7 @@ generate: ## Generate BPF objects and bindings again, with the pinned clang-14
 	$(GO) generate ./bpf
 
 .PHONY: lint
-lint: ## Run gofmt, go vet and golangci-lint
+lint: ## Run gofmt, go vet, golangci-lint, and actionlint on the workflows
 	@$(call say,lint)
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
@@ -651,6 +651,8 @@ lint: ## Run gofmt, go vet and golangci-lint
 	cd jobfailure/operator && $(GO) vet ./... && $(LINTER) run --config ../../.golangci.yml ./...
 	$(LINTER) run ./...
 	cd integration && $(LINTER) run --config ../.golangci.yml ./...
+	$(GO) tool -modfile=.ci/actionlint/go.mod actionlint
+	@! grep -Hn 'uses:' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$$' || { echo "an action of a workflow has to be named by its commit" >&2; exit 1; }
 LINTER := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 
 # vale reads the pages, and each help text as Markdown. The tests compare the pages with

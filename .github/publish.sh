@@ -1,9 +1,10 @@
 #!/bin/sh
-# Signs a release that "make release" made, and pushes image and chart: publish.sh
+# Signs a release that "make release" made, and pushes image and chart: publish.sh FOLDER
 # VERSION. The commands are those of docs/release.md.
 set -eu
-version=$1
-cd ".cache/release/$version"
+version=$2
+cd "$1"
+sha256sum --check --quiet SHA256SUMS
 for file in SHA256SUMS provenance.intoto.json; do
 	cosign sign-blob --yes --bundle "$file.sigstore.json" "$file"
 done

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the release of HEAD twice, from clones in folders of different names and
-# depths, and compares every file; then looks into the first: twice.sh DIR VERSION.
-# The second one is signed with a key that is made here, by fake/cosign.
+# Builds the release of HEAD twice, from clones in folders of different names and depths, the
+# second with another umask, time zone, language and home, and compares every file; then looks
+# into the first: twice.sh DIR VERSION. The second one is signed with a key that is made here,
+# by fake/cosign.
 set -eu
 dir=$1
 version=$2
@@ -18,7 +19,14 @@ release() { # clone [variable of make]...
 		{ cat "$dir/log"; exit 1; }
 }
 release a
-release b/deeper COSIGN_KEY="$dir/cosign.key"
+GOMODCACHE=$(go env GOMODCACHE) GOCACHE=$(go env GOCACHE)
+export GOMODCACHE GOCACHE
+(
+	umask 077
+	mkdir "$dir/home"
+	export TZ=Asia/Kathmandu LC_ALL=C.UTF-8 HOME="$dir/home" USER=somebody
+	release b/deeper COSIGN_KEY="$dir/cosign.key"
+)
 first=$dir/a/.cache/release/$version
 second=$dir/b/deeper/.cache/release/$version
 cmp "$first/SHA256SUMS" "$second/SHA256SUMS"
@@ -53,6 +61,24 @@ say deb
 dpkg-deb --field "oomwitness_${version}_linux_amd64.deb" Package Version Architecture
 dpkg-deb -x "oomwitness_${version}_linux_amd64.deb" "$dir/deb"
 cmp "$dir/deb/usr/bin/oomwitness" "$dir/oomwitness-$version/oomwitness"
+# An older version is installed, this one in its place, and then none: nothing is left.
+apt() { dpkg --root="$dir/node" --force-not-root --log=/dev/null "$@" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }; }
+mkdir -p "$dir/node/var/lib/dpkg/info" "$dir/node/var/lib/dpkg/updates"
+touch "$dir/node/var/lib/dpkg/status"
+dpkg-deb -R "oomwitness_${version}_linux_amd64.deb" "$dir/older"
+sed -i 's/^Version:.*/Version: 0.0.1/' "$dir/older/DEBIAN/control"
+rm "$dir/older/usr/bin/kubectl-oomwitness"
+touch "$dir/older/usr/bin/gone"
+dpkg-deb --root-owner-group -b "$dir/older" "$dir/older.deb" >"$dir/log"
+apt --install "$dir/older.deb"
+apt --install "oomwitness_${version}_linux_amd64.deb"
+"$dir/node/usr/bin/kubectl_complete-oomwitness" --version | grep -F "v$version"
+[ ! -e "$dir/node/usr/bin/gone" ]
+apt --remove oomwitness
+apt --purge oomwitness
+left=$(find "$dir/node" -path "$dir/node/var/lib/dpkg" -prune -o ! -type d -print)
+[ -z "$left" ] || { echo "left by the package: $left" >&2; exit 1; }
+echo "installed, upgraded, removed"
 say rpm
 if command -v rpm >/dev/null; then
 	rpm -qp --queryformat '%{NAME} %{VERSION} %{RELEASE} %{ARCH}\n' "oomwitness_${version}_linux_arm64.rpm"
