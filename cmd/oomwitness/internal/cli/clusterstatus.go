@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
@@ -62,7 +61,7 @@ and on nodes.`,
 	flags := cmd.Flags()
 	flags.StringVar(&s.Namespace, "namespace", "oomwitness", "namespace of the DaemonSet")
 	flags.StringVar(&s.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
-	flags.StringVar(&s.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")
+	flags.StringVar(&s.Label, "label", "", "label of the nodes that carry the shim; without it the label that the DaemonSet sets")
 	return cmd
 }
 

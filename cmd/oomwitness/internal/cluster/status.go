@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -44,9 +45,13 @@ type NodeStatus struct {
 // Status reads the state of each node's setup.
 type Status struct {
 	API API
-	// Namespace and DaemonSet are the chart's; Label is the label of its nodes.
+	// Namespace and DaemonSet are the chart's. Label is the label of its nodes, "" for the one that
+	// the DaemonSet's init step sets.
 	Namespace, DaemonSet, Label string
 }
+
+// initStep is the name of the init container that sets a node up.
+const initStep = "node"
 
 // Nodes returns the status of all nodes of the cluster, sorted by name.
 func (s *Status) Nodes(ctx context.Context) ([]NodeStatus, error) {
@@ -61,23 +66,53 @@ func (s *Status) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	on := map[string]*corev1.Pod{}
 	for i := range pods.Items {
 		if pod := &pods.Items[i]; pod.DeletionTimestamp == nil {
-			on[pod.Spec.NodeName] = pod
+			on[nodeOf(pod)] = pod
 		}
 	}
 	nodes, err := s.API.Nodes(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
-	var out []NodeStatus
+	label := cmp.Or(s.Label, labelOf(set))
+	out := []NodeStatus{}
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		out = append(out, s.node(node, on[node.Name], set))
+		out = append(out, status(node, on[node.Name], set, label))
 	}
 	slices.SortFunc(out, func(a, b NodeStatus) int { return strings.Compare(a.Node, b.Node) })
 	return out, nil
 }
 
-func (s *Status) node(node *corev1.Node, pod *corev1.Pod, set *appsv1.DaemonSet) NodeStatus {
+// nodeOf returns the node of a DaemonSet's pod. A pod that is not scheduled yet has an affinity to
+// its node (ReplaceDaemonSetPodNodeNameNodeAffinity in pkg/controller/daemon/util of Kubernetes).
+func nodeOf(pod *corev1.Pod) string {
+	affinity := pod.Spec.Affinity
+	if pod.Spec.NodeName != "" || affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return pod.Spec.NodeName
+	}
+	for _, term := range affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		for _, field := range term.MatchFields {
+			if field.Key == metav1.ObjectNameField && len(field.Values) == 1 {
+				return field.Values[0]
+			}
+		}
+	}
+	return ""
+}
+
+// labelOf returns the label that the init step sets, "" if the init step loads the ledger alone.
+func labelOf(set *appsv1.DaemonSet) string {
+	for _, c := range set.Spec.Template.Spec.InitContainers {
+		for _, arg := range c.Args {
+			if label, found := strings.CutPrefix(arg, "--label="); found && c.Name == initStep {
+				return label
+			}
+		}
+	}
+	return ""
+}
+
+func status(node *corev1.Node, pod *corev1.Pod, set *appsv1.DaemonSet, label string) NodeStatus {
 	n := NodeStatus{Node: node.Name}
 	if pod == nil {
 		n.State, n.Why = Without, without(node, set)
@@ -85,8 +120,8 @@ func (s *Status) node(node *corev1.Node, pod *corev1.Pod, set *appsv1.DaemonSet)
 	}
 	n.Pod = pod.Name
 	n.State, n.Why = setUp(pod)
-	if n.State == Ready && node.Labels[s.Label] != "true" {
-		n.State, n.Why = Failed, "the node has lost its label "+s.Label+": delete the pod, and the node is set up again"
+	if n.State == Ready && label != "" && node.Labels[label] != "true" {
+		n.State, n.Why = Failed, "the node has lost its label "+label+": delete the pod, and the node is set up again"
 	}
 	return n
 }
@@ -103,10 +138,12 @@ func without(node *corev1.Node, set *appsv1.DaemonSet) string {
 
 // setUp returns the state of a pod's init step, with its message.
 func setUp(pod *corev1.Pod) (State, string) {
-	if len(pod.Status.InitContainerStatuses) == 0 {
-		return Working, cmp.Or(pod.Status.Message, "kubelet has not started the pod")
+	// An admission webhook may have added other init containers.
+	at := slices.IndexFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == initStep })
+	if at < 0 {
+		return Working, cmp.Or(oneLine(pod.Status.Message), unscheduled(pod), "kubelet has not started the pod")
 	}
-	status := pod.Status.InitContainerStatuses[0]
+	status := pod.Status.InitContainerStatuses[at]
 	if end := status.State.Terminated; end != nil && end.ExitCode == 0 {
 		if why, unsupported := strings.CutPrefix(end.Message, UnsupportedPrefix); unsupported {
 			return Unsupported, oneLine(why)
@@ -124,5 +161,24 @@ func setUp(pod *corev1.Pod) (State, string) {
 	return Working, ""
 }
 
-// oneLine returns a message on one line, for a table.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// unscheduled returns the scheduler's reason why a pod is on no node, "" for none.
+func unscheduled(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return oneLine(c.Message)
+		}
+	}
+	return ""
+}
+
+// oneLine returns a message on one line, for a table. Control characters would change the
+// terminal.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}

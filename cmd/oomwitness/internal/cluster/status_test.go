@@ -1,11 +1,16 @@
 package cluster_test
 
 import (
+	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 )
@@ -19,7 +24,9 @@ func initPod(node string, now, last corev1.ContainerState) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "sys", Name: "pod-" + node, Labels: map[string]string{"app": "oomwitness"}},
 		Spec:       corev1.PodSpec{NodeName: node},
-		Status:     corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{State: now, LastTerminationState: last}}},
+		Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{
+			{Name: "istio-init", State: ended(0, "")}, {Name: "node", State: now, LastTerminationState: last},
+		}},
 	}
 }
 
@@ -71,6 +78,51 @@ func TestStatus(t *testing.T) {
 	s.DaemonSet = "other"
 	_, err = s.Nodes(t.Context())
 	require.ErrorContains(t, err, "daemonset sys/other: ")
+}
+
+// TestStatusOfOtherClusters: a cluster without nodes, a pod that no node has room for, another
+// label, a message that would change the terminal, and nodes with the ledger alone.
+func TestStatusOfOtherClusters(t *testing.T) {
+	pending := initPod("", corev1.ContainerState{}, corev1.ContainerState{})
+	pending.Name, pending.Status.InitContainerStatuses = "pod-full", nil
+	pending.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available: 1 Insufficient memory."}}
+	pending.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"full"}}}}},
+	}}}
+	ready := labelled("ready", "")
+	ready.Labels["example.org/own"] = "true"
+	w := newWorld(ready, initPod("ready", ended(0, ""), corev1.ContainerState{}), labelled("full", ""), pending,
+		labelled("odd", ""), initPod("odd", ended(1, "\x1b[2Jgone"), corev1.ContainerState{}))
+	s := cluster.Status{API: w.API, Namespace: "sys", DaemonSet: "oomwitness"}
+	with := func(args ...string) []cluster.NodeStatus {
+		set, err := w.API.DaemonSet(t.Context(), "sys", "oomwitness")
+		require.NoError(t, err)
+		set.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "node", Args: args}}
+		_, err = w.client.AppsV1().DaemonSets("sys").Update(t.Context(), set, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		nodes, err := s.Nodes(t.Context())
+		require.NoError(t, err)
+		return nodes
+	}
+	for _, args := range [][]string{{"node", "setup", "--label=example.org/own"}, {"node", "ledger", "setup"}} {
+		require.Equal(t, []cluster.NodeStatus{
+			{Node: "full", State: cluster.Working, Pod: "pod-full", Why: "0/3 nodes are available: 1 Insufficient memory."},
+			{Node: "odd", State: cluster.Failed, Pod: "pod-odd", Why: "\ufffd[2Jgone"},
+			{Node: "ready", State: cluster.Ready, Pod: "pod-ready"},
+		}, with(args...), "%v", args)
+	}
+	require.Equal(t, cluster.Failed, with("node", "setup", "--label=other")[2].State)
+	for _, name := range []string{"ready", "full", "odd"} {
+		require.NoError(t, w.client.CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}))
+	}
+	out, err := json.Marshal(with("node", "setup", "--label=x"))
+	require.NoError(t, err)
+	require.Equal(t, "[]", string(out))
+	w.client.PrependReactor("list", "nodes", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "", errors.New("no"))
+	})
+	_, err = s.Nodes(t.Context())
+	require.EqualError(t, err, "list nodes: nodes is forbidden: no")
 }
 
 func TestUntaint(t *testing.T) {
