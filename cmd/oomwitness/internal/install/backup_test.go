@@ -52,6 +52,19 @@ func TestEarlierBackupStays(t *testing.T) {
 	require.Equal(t, legacyMain, get(t, o.Root, backupPath))
 }
 
+// TestBackupGone: uninstall restores the file without its backup.
+func TestBackupGone(t *testing.T) {
+	o := legacy(t, "1.7.35", legacyMain)
+	o.EditConfig = true
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(o.Root.Entry(backupPath)))
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, legacyMain, get(t, o.Root, criconf.DefaultPath))
+	require.Equal(t, []string{criconf.DefaultPath}, files(t, o.Root))
+}
+
 // TestDockerBackupOfSomebodyElse is the same for dockerd's configuration, also if install makes
 // that file.
 func TestDockerBackupOfSomebodyElse(t *testing.T) {

@@ -132,7 +132,7 @@ func layouts() []layout {
 		rancher("k3s", "k3s-agent.service", "2.2", "imports = [\"/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/*.toml\"]\n"),
 		rancher("RKE2", "rke2-server.service", "2.0", ""),
 		rancher("RKE2", "rke2-agent.service", "2.3", "imports = [\"/var/lib/rancher/rke2/agent/etc/containerd/config-v3.toml.d/*.toml\"]\n"),
-		withTemplate(rancher("k3s", "k3s.service", "1.7", "")),
+		withTemplate(rancher("k3s", "k3s.service", "1.7", "")), withWholeTemplate(rancher("RKE2", "rke2-server.service", "2.2", "")),
 		k0s("1.7"), k0s("2.0"),
 		microK8s("1.7"),
 	}
@@ -173,6 +173,15 @@ func withTemplate(l layout) layout {
 	l.name += " with a template"
 	l.files = map[string]string{filepath.Dir(l.made[0]) + "/config.toml.tmpl": "{{ template \"base\" . }}\n" +
 		"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.mine]\n  runtime_type = \"io.containerd.mine.v2\"\n"}
+	l.edit = true
+	return l
+}
+
+// withWholeTemplate returns a node whose owner has a template that does not include the
+// generator's: the file that is made of it does not say who made it.
+func withWholeTemplate(l layout) layout {
+	l.name += " with a whole template"
+	l.files = map[string]string{filepath.Dir(l.made[0]) + "/config-v3.toml.tmpl": "version = 3\n{{ if true }}# the owner's{{ end }}\n" + conf3}
 	l.edit = true
 	return l
 }

@@ -2,7 +2,10 @@ package install
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,4 +31,33 @@ func TestRemoveStale(t *testing.T) {
 		_, err := os.Stat(file)
 		require.Equal(t, stays, err == nil, name)
 	}
+}
+
+// TestShimReplacedWhileItRuns: install replaces the file of a shim that runs, forwards and back.
+// The process goes on with its old file, and uninstall refuses while the process runs.
+func TestShimReplacedWhileItRuns(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "shim")
+	sleep, err := exec.LookPath("sleep")
+	require.NoError(t, err)
+	require.NoError(t, replace(target, fileSource(sleep), 0o755))
+	cmd := exec.CommandContext(t.Context(), target, "1000")
+	require.NoError(t, cmd.Start())
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	pid := strconv.Itoa(cmd.Process.Pid)
+	o := Options{Root: "/", BinDir: dir}
+	require.NoError(t, os.Rename(target, o.shimPath()))
+	pids, err := o.running()
+	require.NoError(t, err)
+	require.Equal(t, []string{pid}, pids)
+	for _, text := range []string{"\x7fELF newer", "\x7fELF older"} {
+		require.NoError(t, replace(o.shimPath(), bytesSource([]byte(text)), 0o755), "no ETXTBSY")
+		pids, err = o.running()
+		require.NoError(t, err)
+		require.Equal(t, []string{pid}, pids, "also of a file that was replaced")
+		require.NoError(t, syscall.Kill(cmd.Process.Pid, 0))
+	}
+	err = o.refuseRunning()
+	require.EqualError(t, err, "1 shim runs (pid "+pid+") from "+o.shimPath()+": delete the pods first; "+
+		"--force removes the binary all the same, and containerd then cannot clean up after them")
 }
