@@ -477,7 +477,7 @@ configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/
 nodes: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install on nodes as each distribution lays them out, with a real containerd; root; NODE_KILLS=34 for the full count of kills, NODE_SEED for the same moments
 	@[ "$$(id -u)" = 0 ] || { echo "make nodes: needs root, for namespaces and mounts" >&2; exit 1; }
 	@$(call say,the nodes of each distribution)
-	CONTAINERDS=$(CURDIR)/$(CACHE)/containerd $(GO) test -count=1 -timeout 20m -v -run 'TestNodes|TestKills|TestFullDisk|TestOtherContainerds|TestOddFiles' ./cmd/oomwitness/internal/install | awk '/node=|NODE_SEED|FAIL|Error|panic|^ok/'
+	CONTAINERDS=$(CURDIR)/$(CACHE)/containerd $(GO) test -count=1 -timeout 20m -v -run 'TestNodes|TestKills|TestFullDisk|TestOtherContainerds|TestOddFiles|TestSnippetOnEKS' ./cmd/oomwitness/internal/install | awk '/node=|NODE_SEED|FAIL|Error|panic|^ok/'
 
 $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	@mkdir -p $(@D)

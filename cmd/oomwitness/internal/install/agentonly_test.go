@@ -59,25 +59,3 @@ func TestAgentOnlyBesideContainerd(t *testing.T) {
 	require.ErrorContains(t, err, "--agent-only: the agent is started by systemd")
 	require.Empty(t, files(t, o.Root))
 }
-
-func TestSnippet(t *testing.T) {
-	o := tree(t)
-	text, err := install.Snippet(o, "nodeconfig")
-	require.NoError(t, err)
-	require.Contains(t, text, "kind: NodeConfig\nspec:\n  containerd:\n    config: |\n      #")
-	require.Contains(t, text, "\n      [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.oomwitness]\n      runtime_type = 'io.containerd.runc.v2'\n"+
-		"      runtime_path = '"+shimPath+"'\n")
-	o.ContainerdVersion = "1.7"
-	text, err = install.Snippet(o, "toml")
-	require.NoError(t, err)
-	require.Contains(t, text, "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.oomwitness.options]\nSystemdCgroup = true\n")
-	text, err = install.Snippet(o, "cloud-init")
-	require.NoError(t, err)
-	require.Contains(t, text, "#cloud-config\n")
-	require.Contains(t, text, "- [/usr/local/bin/oomwitness, install, --edit-config, --restart-containerd,")
-	_, err = install.Snippet(o, "butane")
-	require.ErrorContains(t, err, `--print "butane": allowed are toml, nodeconfig and cloud-init`)
-	o.ContainerdVersion = "1.5"
-	_, err = install.Snippet(o, "toml")
-	require.ErrorContains(t, err, "containerd 1.5 cannot be served")
-}

@@ -142,13 +142,21 @@ func (o Options) shimPath() string { return path.Join(o.BinDir, criconf.ShimName
 // dropinPath returns the path for the drop-in, as seen from inside the root.
 func (o Options) dropinPath() string { return path.Join(o.ConfDir, criconf.DropinName) }
 
+// checkPath refuses a path that cannot be used.
+func checkPath(flag, value string) error {
+	if !path.IsAbs(value) || strings.ContainsAny(value, "\n\x00") {
+		return fmt.Errorf("%s %q: has to be an absolute path", flag, value)
+	}
+	return nil
+}
+
 // checkPaths refuses paths that cannot be used, and a root that is no directory.
 func (o Options) checkPaths() error {
 	for _, dir := range []struct{ flag, value string }{
 		{"--bin-dir", o.BinDir}, {"--conf-dir", o.ConfDir}, {"--containerd-config", o.MainConfig},
 	} {
-		if !path.IsAbs(dir.value) || strings.ContainsAny(dir.value, "\n\x00") {
-			return fmt.Errorf("%s %q: has to be an absolute path", dir.flag, dir.value)
+		if err := checkPath(dir.flag, dir.value); err != nil {
+			return err
 		}
 	}
 	if o.Root.Running() {

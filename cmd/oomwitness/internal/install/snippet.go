@@ -2,8 +2,10 @@ package install
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -21,7 +23,7 @@ func Snippet(o Options, what string) (string, error) {
 	if o.SystemdCgroup == "auto" {
 		o.SystemdCgroup = "true"
 	}
-	if err := errors.Join(version.Refused(), criconf.CheckHandler(o.Handler)); err != nil {
+	if err := errors.Join(version.Refused(), criconf.CheckHandler(o.Handler), checkPath("--bin-dir", o.BinDir)); err != nil {
 		return "", err
 	}
 	dropin := criconf.Dropin{
@@ -50,10 +52,22 @@ spec:
 		return fmt.Sprintf(`#cloud-config
 # The image has the two programs of oomwitness in %[1]s.
 runcmd:
-  - [%[1]s/%[2]s, install, --edit-config, --restart-containerd, --bin-dir, %[1]s, --runtime-name, %[3]s]
-`, o.BinDir, CommandName, o.Handler), nil
+  - [%[2]s, install, --edit-config, --restart-containerd, --bin-dir, %[3]s, --runtime-name, %[4]s]
+`, o.BinDir, yamlWord(o.commandPath()), yamlWord(o.BinDir), yamlWord(o.Handler)), nil
 	}
 	return "", fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", what)
+}
+
+// plainWord matches a word that is a string in YAML without quotes.
+var plainWord = regexp.MustCompile(`^[a-z/][a-zA-Z0-9/._+-]*[a-zA-Z][a-zA-Z0-9/._+-]*$`)
+
+// yamlWord returns a word for a list in YAML, in quotes if it needs them.
+func yamlWord(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	quoted, _ := json.Marshal(word) // a string can be marshaled
+	return string(quoted)
 }
 
 // indented adds spaces to the begin of every line that is not empty.
