@@ -21,6 +21,15 @@ import (
 // unitName matches the name of a systemd service (systemd.unit(5)).
 var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 
+// CheckUnit refuses a name that no systemd service has: the name is part of paths and of unit
+// files.
+func CheckUnit(name string) error {
+	if !unitName.MatchString(name) {
+		return fmt.Errorf("--containerd-unit %q: has to be the name of a systemd unit, such as containerd.service", name)
+	}
+	return nil
+}
+
 // Wanted selects a containerd of the node. Empty fields select any.
 type Wanted struct {
 	// Address is the socket, Config the main configuration file.

@@ -143,6 +143,8 @@ func TestBadInput(t *testing.T) {
 		"handler":          {func(o *install.Options) { o.Handler = "Bad_Name" }, `runtime name "Bad_Name"`},
 		"version":          {func(o *install.Options) { o.ConfigVersion = "4" }, "allowed are auto, 2 and 3"},
 		"unit":             {func(o *install.Options) { o.SystemdUnit = "" }, `--systemd-unit ""`},
+		"containerd unit":  {func(o *install.Options) { o.Unit = "a.service\nExecStart=/x" }, `--containerd-unit "a.service\nExecStart=/x"`},
+		"a unit elsewhere": {func(o *install.Options) { o.Unit = "../x" }, `--containerd-unit "../x": has to be the name of a systemd unit`},
 		"cgroup":           {func(o *install.Options) { o.SystemdCgroup = "yes" }, `--systemd-cgroup "yes"`},
 		"no shim":          {func(o *install.Options) { o.Shim = "/nowhere/shim" }, "/nowhere/shim"},
 		"no shim beside":   {func(o *install.Options) { o.Shim = "" }, "--shim PATH"},

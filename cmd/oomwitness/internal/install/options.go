@@ -159,6 +159,11 @@ func (o Options) checkPaths() error {
 			return err
 		}
 	}
+	if o.Unit != "" {
+		if err := containerd.CheckUnit(o.Unit); err != nil {
+			return err
+		}
+	}
 	if o.Root.Running() {
 		return nil
 	}
