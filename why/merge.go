@@ -8,20 +8,22 @@ import (
 
 // Merge returns one document of the answers of several nodes to the same question, the newest
 // run first. Each run has the name of its node. A run that is in two answers is taken once: two
-// agents are on a node while their DaemonSet is updated. Bound bounds the runs.
+// agents are on a node while their DaemonSet is updated. The source is that of the first
+// document. Bound bounds the runs.
 func Merge(documents []*Document) *Document {
 	if len(documents) == 1 {
 		return documents[0]
 	}
-	all := &Document{Schema: Schema}
+	all := &Document{Schema: Schema, Source: documents[0].Source}
 	nodes := map[string]bool{}
 	known := map[sameRun]bool{}
 	for _, d := range documents {
 		if d.Time.After(all.Time) {
 			all.Time = d.Time
 		}
-		all.Source = d.Source
-		nodes[d.Node] = true
+		if d.Node != "" {
+			nodes[d.Node] = true
+		}
 		for _, note := range d.Notes {
 			all.Notes = append(all.Notes, "node "+d.Node+": "+note)
 		}

@@ -185,6 +185,8 @@ func (p *page) ended(r *Run) {
 	}
 	if r.EndedAt != nil {
 		p.say("ended at", "%s%s", r.EndedAt.In(p.Location).Format("2006-01-02 15:04:05 MST"), onNode(r))
+	} else {
+		p.unknown(r, "ended at", "ended_at")
 	}
 }
 

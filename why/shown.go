@@ -75,17 +75,24 @@ func Sort(runs []Run) {
 	slices.SortStableFunc(runs, func(a, b Run) int { return b.end().Compare(a.end()) })
 }
 
-// end returns when a run ended: the zero time if that is not known.
+// Times of runs without a time of their end: those that go on are newer than all others, and
+// then come those of which the status of the pod says that they ended.
+var (
+	goesOn      = time.Unix(1<<61, 0)
+	endsUnknown = time.Unix(1<<60, 0)
+)
+
+// end returns when a run ended.
 func (r *Run) end() time.Time {
 	switch {
 	case r.Running:
-		return time.Unix(1<<62, 0)
+		return goesOn
 	case r.EndedAt != nil:
 		return *r.EndedAt
 	case r.OOM != nil:
 		return r.OOM.Time
 	default:
-		return time.Time{}
+		return endsUnknown
 	}
 }
 

@@ -32,6 +32,7 @@ func TestNodes(t *testing.T) {
 	}{
 		{"deleted on two nodes", func(t *testing.T) { deletedOnTwoNodes(t, b, other) }},
 		{"top does not reach back", b.topReach}, {"names of pods", b.podNames}, {"YAML", b.yamlDocuments}, {"kubectl completes", b.completed},
+		{"on another node again", func(t *testing.T) { onAnotherNode(t, b, other) }},
 		{"one agent silent", func(t *testing.T) { oneSilent(t, b, other) }},
 	} {
 		t.Run(test.name, test.run)
@@ -64,12 +65,32 @@ func deletedOnTwoNodes(t *testing.T, b, other *bench) {
 	}
 }
 
+// onAnotherNode: a pod is there, and an earlier pod of its name ran on another node.
+func onAnotherNode(t *testing.T, b, other *bench) {
+	other.spool(t, "db-2", "u1", "db-2-1", time.Hour, killed())
+	b.makePod(t, "db-2", corev1.ContainerStateTerminated{ContainerID: "containerd://db-2-2", ExitCode: 3, Reason: "Error", FinishedAt: metav1.Now()})
+	var out string
+	require.Eventually(t, func() bool { // the agents read the spool each second
+		out, _, _ = b.run(t, "why", "shop/db-2")
+		return strings.Contains(out, "OOMKilled, status 137 (SIGKILL) on node "+other.node+"\n")
+	}, patience, 100*time.Millisecond, "%s", out)
+	require.True(t, strings.HasPrefix(out, "shop/db-2/app: ended with exit status 3, "), out)
+	require.Regexp(t, `(?m)^  ended at .* on node `+b.node+`$`, out)
+	require.Contains(t, out, "note: runs of an earlier pod with the same name: 1")
+	out, _, status := b.run(t, "why", "shop/db-2", "--previous")
+	require.Equal(t, why.StatusOOM, status)
+	require.True(t, strings.HasPrefix(out, "shop/db-2/app: OOMKilled, "), out)
+}
+
 // oneSilent: an answer without an agent's is said to be so.
 func oneSilent(t *testing.T, b, other *bench) {
 	other.kill()
 	out, _, status := b.run(t, "why", "db-1", "-n", "shop")
 	require.Equal(t, why.StatusOOM, status)
 	require.Contains(t, strings.Join(strings.Fields(out), " "), "note: newer runs may be missing here: 1 of 2 agents did not answer: node-b: ")
+	out, _, status = b.run(t, "why", "db-2", "-n", "shop")
+	require.Zero(t, status, "the agent on the pod's node has answered")
+	require.Contains(t, strings.Join(strings.Fields(out), " "), "note: earlier runs on other nodes may be missing here: 1 of 1 agents did not answer: node-b: ")
 	_, errs, status := b.run(t, "why", "nobody", "-n", "shop")
 	require.Equal(t, why.StatusNoAgent, status)
 	require.Contains(t, errs, "1 of 2 agents did not answer: node-b: ")

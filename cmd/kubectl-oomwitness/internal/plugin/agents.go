@@ -23,7 +23,8 @@ const (
 	// port has that name.
 	portName    = "metrics"
 	defaultPort = 8080
-	// askTimeout limits the question to one agent, allTimeout the questions to all agents.
+	// askTimeout limits the question to one agent, allTimeout the questions to all agents
+	// together.
 	// atOnce is the number of agents that are asked at the same time.
 	askTimeout = 10 * time.Second
 	allTimeout = 2 * time.Minute
@@ -107,12 +108,14 @@ type answer[T any] struct {
 	err   error
 }
 
-// errNotAsked reports that many agents have not answered in time.
-var errNotAsked = fmt.Errorf("the agent was not asked: the questions to all agents took %v already", allTimeout)
+// errLate reports that the time for all agents was over before one of them answered, or was
+// asked.
+var errLate = errors.New("no answer in the time for all agents")
 
-// askAll asks all agents, atOnce at the same time, and decodes their answers.
-func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string) []answer[T] {
-	ctx, cancel := context.WithTimeout(ctx, allTimeout)
+// askAll asks all agents, atOnce at the same time, and decodes their answers. timeout limits
+// the questions together.
+func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string, timeout time.Duration) []answer[T] {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make([]answer[T], len(agents))
 	room := make(chan struct{}, atOnce)
@@ -124,10 +127,10 @@ func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path st
 			a := answer[T]{agent: &agents[i]}
 			var body []byte
 			switch body, a.err = o.ask(ctx, a.agent, path, query); {
-			case errors.Is(ctx.Err(), context.DeadlineExceeded):
-				a.err = errNotAsked
 			case a.err == nil:
 				a.err = decode(body, &a.value)
+			case errors.Is(ctx.Err(), context.DeadlineExceeded):
+				a.err = fmt.Errorf("%w, %v", errLate, timeout)
 			}
 			answers[i] = a
 		})

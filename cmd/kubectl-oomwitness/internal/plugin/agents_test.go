@@ -37,13 +37,13 @@ func TestAskAllIsBounded(t *testing.T) {
 			agents[i] = corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: fmt.Sprintf("agent-%d", i)}}
 		}
 		began := time.Now()
-		answers := askAll[why.Document](context.Background(), &options{client: client}, agents, why.PathWhy, nil)
+		answers := askAll[why.Document](context.Background(), &options{client: client}, agents, why.PathWhy, nil, allTimeout)
 		require.LessOrEqual(t, time.Since(began), allTimeout)
 		require.Len(t, answers, len(agents))
 		asked := 0
 		for _, a := range answers {
 			require.Error(t, a.err)
-			if !errors.Is(a.err, errNotAsked) {
+			if !errors.Is(a.err, errLate) {
 				asked++
 				require.ErrorContains(t, a.err, "the agent does not answer")
 			}

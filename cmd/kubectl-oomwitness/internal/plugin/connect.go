@@ -77,10 +77,11 @@ func oneOfConfig[T any](flag, name string, known map[string]T) error {
 	return cli.OneOf(flag, name, slices.Sorted(maps.Keys(known))...)
 }
 
-// Limits of the requests to the API server: one command asks each node's agent.
+// Limits of the requests to the API server. One command asks the agent of each node, atOnce at the
+// same time.
 const (
-	qps   = 50
-	burst = 100
+	qps   = 200
+	burst = 600
 )
 
 // connect makes the client.

@@ -14,20 +14,7 @@ func (c *whyCommand) deleted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var found []*why.Document
-	var silent []string
-	for _, a := range askAll[why.Document](ctx, c.options, agents, why.PathWhy, c.query()) {
-		switch {
-		case a.err != nil:
-			silent = append(silent, a.agent.Spec.NodeName+": "+a.err.Error())
-		case len(a.value.Runs) > 0:
-			found = append(found, &a.value)
-		}
-	}
-	missing := ""
-	if len(silent) > 0 {
-		missing = fmt.Sprintf("%d of %d agents did not answer: %s", len(silent), len(agents), silent[0])
-	}
+	found, missing := c.documents(ctx, agents, allTimeout)
 	switch {
 	case len(found) > 0:
 		d := why.Merge(found)

@@ -65,7 +65,7 @@ func (c *nodesCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	states := statesOf(nodes.Items, askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil))
+	states := statesOf(nodes.Items, askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil, allTimeout))
 	if err := c.write(states, func() error { return c.table(states) }); err != nil {
 		return err
 	}

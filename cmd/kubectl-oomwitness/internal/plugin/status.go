@@ -38,8 +38,12 @@ func (c *whyCommand) addStatus(d *why.Document, pod *corev1.Pod) {
 		}
 	}
 	why.Sort(d.Runs)
+	merged := slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Node != "" })
 	older := 0
 	for i := range d.Runs {
+		if merged && d.Runs[i].Node == "" {
+			d.Runs[i].Node = pod.Spec.NodeName
+		}
 		if !isOf(&d.Runs[i], pod) {
 			older++
 			d.Runs[i].Lacks("request_bytes", "the pod of this run was deleted")

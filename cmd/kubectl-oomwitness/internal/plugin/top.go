@@ -89,7 +89,7 @@ func (c *topCommand) run(ctx context.Context) error {
 	answer := topAnswer{Schema: why.Schema, Since: time.Now().Add(-c.since).UTC().Truncate(time.Second)}
 	var counts []why.Count
 	silent := 0
-	for _, a := range askAll[why.Top](ctx, c.options, agents, why.PathTop, map[string]string{"since": c.since.String()}) {
+	for _, a := range askAll[why.Top](ctx, c.options, agents, why.PathTop, map[string]string{"since": c.since.String()}, allTimeout) {
 		if a.err != nil {
 			silent++
 			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %v", a.agent.Spec.NodeName, a.err))

@@ -72,7 +72,7 @@ func (c *versionCommand) run(ctx context.Context, plugin string) error {
 	if err != nil {
 		return err
 	}
-	v.add(askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil))
+	v.add(askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil, allTimeout))
 	if err := c.write(v, func() error { return c.text(&v) }); err != nil {
 		return err
 	}

@@ -38,7 +38,10 @@ the last day, and what to do. Each unknown fact is named, with the reason.
 The argument is POD, pod/POD, NAMESPACE/POD or NAMESPACE/POD/CONTAINER. pod/POD is always the
 pod POD, as for kubectl: for a namespace of the name pod, use -n pod POD.
 
-why asks all agents for a deleted pod. An agent keeps the last ends of its node.
+why asks the agent on the pod's node. why also asks the other agents, for 5 seconds at most,
+if an earlier pod may have had the same name, such as a pod of a StatefulSet. For a deleted
+pod, or with --previous, why asks all agents in two minutes at most. An agent keeps the last
+ends of its node.
 
 Exit status:
 
@@ -110,6 +113,11 @@ func (c *whyCommand) run(ctx context.Context) error {
 	if err := c.complete(); err != nil {
 		return err
 	}
+	return c.answer(ctx)
+}
+
+// answer asks for the pod, and shows what is known.
+func (c *whyCommand) answer(ctx context.Context) error {
 	pod, err := c.client.CoreV1().Pods(c.namespace).Get(ctx, c.pod, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -130,23 +138,40 @@ func (c *whyCommand) run(ctx context.Context) error {
 	return nil
 }
 
-// document returns what the agent knows of a pod, with the pod's status; the status and
-// the Events alone where no agent answers.
+// document returns what the agents know of a pod, with the pod's status. answered is false if
+// the agent on the pod's node has not answered.
 func (c *whyCommand) document(ctx context.Context, pod *corev1.Pod) (d *why.Document, answered bool) {
 	d, err := c.settled(ctx, pod)
-	if err == nil {
-		c.addStatus(d, pod)
-		return d, true
+	if err != nil {
+		d = &why.Document{Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: pod.Spec.NodeName, Source: why.SourceKubernetes}
 	}
-	d = &why.Document{Schema: why.Schema, Time: time.Now().UTC().Truncate(time.Second), Node: pod.Spec.NodeName, Source: why.SourceKubernetes}
+	var notes []string
+	if comesAgain(pod) {
+		d, notes = c.earlierPods(ctx, d, pod)
+	}
 	c.addStatus(d, pod)
-	d.Notes = append(d.Notes, fmt.Sprintf("the agent on node %s was not asked or did not answer: %v. "+
-		"What is shown is the status of the pod and its Events alone.", pod.Spec.NodeName, err))
-	if note := c.nodeNote(ctx, pod.Spec.NodeName); note != "" {
-		d.Notes = append(d.Notes, note)
+	if err != nil {
+		d.Notes = append(d.Notes, c.noAgent(ctx, pod.Spec.NodeName, err)...)
+		c.addEvents(ctx, d, pod)
 	}
-	c.addEvents(ctx, d, pod)
-	return d, false
+	d.Notes = append(d.Notes, notes...)
+	return d, err == nil
+}
+
+// errNoNode reports that a pod was not scheduled.
+var errNoNode = errors.New("the pod is on no node yet")
+
+// noAgent says why the page lacks what the agent on a pod's node knows.
+func (c *whyCommand) noAgent(ctx context.Context, node string, err error) []string {
+	if errors.Is(err, errNoNode) {
+		return []string{"no agent was asked for this pod: " + err.Error()}
+	}
+	notes := []string{fmt.Sprintf("the agent on node %s was not asked or did not answer: %v. "+
+		"Of this node the page has the status of the pod and its Events alone.", node, err)}
+	if note := c.nodeNote(ctx, node); note != "" {
+		notes = append(notes, note)
+	}
+	return notes
 }
 
 // The agent reads the exits of its node each second: a run that has just ended is asked
@@ -189,7 +214,7 @@ func (c *whyCommand) lacksNewest(d *why.Document, pod *corev1.Pod) bool {
 // fromAgent asks the agent on a node.
 func (c *whyCommand) fromAgent(ctx context.Context, node string) (*why.Document, error) {
 	if node == "" {
-		return nil, errors.New("the pod is on no node yet")
+		return nil, errNoNode
 	}
 	agent, err := c.agentOn(ctx, node)
 	if err != nil {
