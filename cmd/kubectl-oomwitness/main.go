@@ -4,9 +4,8 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -18,13 +17,10 @@ import (
 var version = "(devel)"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	command := plugin.New(streams)
-	command.Version = version
-	command.SetArgs(plugin.Args(os.Args))
-	err := command.ExecuteContext(ctx)
-	stop()
-	cli.Print(os.Stderr, "kubectl oomwitness", err)
-	os.Exit(cli.Status(err))
+	cli.Main("kubectl oomwitness", func(ctx context.Context, stdout io.Writer) error {
+		command := plugin.New(genericiooptions.IOStreams{In: os.Stdin, Out: stdout, ErrOut: os.Stderr})
+		command.Version = version
+		command.SetArgs(plugin.Args(os.Args))
+		return command.ExecuteContext(ctx)
+	})
 }

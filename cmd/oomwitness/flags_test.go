@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -21,7 +22,7 @@ func TestAgentFlagsAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| (?:`([^`]*)`|) ?\\| ").FindAllStringSubmatch(string(doc), -1) {
 		documented[row[1]] = row[2]
 	}
-	agent, _, err := cli.New().Find([]string{"agent"})
+	agent, _, err := cli.New(io.Discard, io.Discard).Find([]string{"agent"})
 	require.NoError(t, err)
 	require.Equal(t, "agent", agent.Name())
 	there := map[string]string{}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -57,7 +56,7 @@ func Print(w io.Writer, program string, err error) {
 
 // Columns returns how wide the terminal is that an output goes to, or the default.
 func Columns(out io.Writer) int {
-	if file, ok := out.(*os.File); ok {
+	if file, ok := out.(interface{ Fd() uintptr }); ok {
 		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
 			return columns
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,4 +81,42 @@ func Refused(t *testing.T, program string, rows [][]string) {
 			}
 		})
 	}
+}
+
+// Unwritable asserts for each command line that an output without room is one line of error and
+// the status of a failure, and that a reader who has gone is no error: SIGPIPE ends the program,
+// as head expects.
+func Unwritable(t *testing.T, program string, rows [][]string) {
+	t.Helper()
+	for _, args := range rows {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+			require.NoError(t, err)
+			defer full.Close()
+			errs, ended := into(t, full, args)
+			require.Equal(t, program+": standard output: no space left on device\n", errs)
+			require.Equal(t, why.StatusError, ended.ExitCode())
+
+			reader, writer, err := os.Pipe()
+			require.NoError(t, err)
+			defer writer.Close()
+			require.NoError(t, reader.Close())
+			errs, ended = into(t, writer, args)
+			require.Empty(t, errs)
+			require.Equal(t, syscall.SIGPIPE, ended.Sys().(syscall.WaitStatus).Signal(), ended)
+		})
+	}
+}
+
+// into runs the program with an output, and returns its errors and its end.
+func into(t *testing.T, stdout *os.File, args []string) (stderr string, ended *os.ProcessState) {
+	t.Helper()
+	var errs bytes.Buffer
+	cmd := Command(t, args...)
+	cmd.Stdout, cmd.Stderr = stdout, &errs
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return errs.String(), cmd.ProcessState
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"sigs.k8s.io/yaml"
 )
@@ -27,8 +26,5 @@ func (o *options) write(value any, text func() error) error {
 	if err == nil {
 		_, err = o.Out.Write(out)
 	}
-	if err != nil {
-		return fmt.Errorf("write output: %w", err)
-	}
-	return nil
+	return err
 }

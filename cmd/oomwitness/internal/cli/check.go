@@ -88,7 +88,7 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 		write = report.WriteJSON
 	}
 	if err := write(cmd.OutOrStdout()); err != nil {
-		return fmt.Errorf("write output: %w", err)
+		return err
 	}
 	if !report.OK {
 		return fmt.Errorf("check failed: %s", strings.Join(report.Failed(), ", "))

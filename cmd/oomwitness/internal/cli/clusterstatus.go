@@ -67,17 +67,13 @@ and on nodes.`,
 
 func writeStatus(cmd *cobra.Command, nodes []cluster.NodeStatus) error {
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	out := sticky{w: table}
-	out.printf("NODE\tSTATE\tWHY\n")
+	fmt.Fprintln(table, "NODE\tSTATE\tWHY")
 	ready := 0
 	for _, n := range nodes {
-		out.printf("%s\t%s\t%s\n", n.Node, n.State, n.Why)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", n.Node, n.State, n.Why)
 		if n.State == cluster.Ready {
 			ready++
 		}
-	}
-	if out.err != nil {
-		return out.err
 	}
 	if err := table.Flush(); err != nil {
 		return err

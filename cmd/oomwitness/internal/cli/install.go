@@ -123,9 +123,8 @@ func printSnippet(cmd *cobra.Command, o install.Options, what string) error {
 	if err != nil {
 		return err
 	}
-	out := sticky{w: cmd.OutOrStdout()}
-	out.printf("%s", text)
-	return out.err
+	_, err = fmt.Fprint(cmd.OutOrStdout(), text)
+	return err
 }
 
 func newUninstall(k kernel) *cobra.Command {
@@ -229,18 +228,12 @@ func report(cmd *cobra.Command, result install.Result, dryRun bool, err error) e
 	if dryRun {
 		suffix = " (dry run)"
 	}
-	out := sticky{w: cmd.OutOrStdout()}
+	out := cmd.OutOrStdout()
 	for _, action := range result.Actions {
-		out.printf("%-9s %s%s\n", action.Verb, action.Path, suffix)
+		fmt.Fprintf(out, "%-9s %s%s\n", action.Verb, action.Path, suffix)
 	}
 	for _, note := range result.Notes {
-		out.printf("note: %s\n", note)
+		fmt.Fprintf(out, "note: %s\n", note)
 	}
-	if err != nil {
-		return err
-	}
-	if out.err != nil {
-		return fmt.Errorf("write output: %w", out.err)
-	}
-	return nil
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -82,9 +83,8 @@ func runLoad(cmd *cobra.Command, k kernel, p pins, tier, output string, ownPIDs 
 	if output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 	}
-	out := sticky{w: cmd.OutOrStdout()}
-	l.write(&out)
-	return out.err
+	l.write(cmd.OutOrStdout())
+	return nil
 }
 
 // refused adds the reasons for the better tiers, where err has the reason of the last one. If
@@ -153,21 +153,21 @@ func (k kernel) better(st bpf.Status) []better {
 	return list
 }
 
-func (l loaded) write(out *sticky) {
+func (l loaded) write(out io.Writer) {
 	verb := map[string]string{
 		"loaded": "loaded the ledger", "replaced": "replaced the ledger",
 		"unchanged": "the ledger is loaded already",
 	}[l.Action]
-	out.printf("%s: tier %s, ABI %d, version %d, cgroup v%d\npinned in %s\n", verb, l.Tier, l.ABI, l.Version, l.Cgroup, l.Dir)
+	fmt.Fprintf(out, "%s: tier %s, ABI %d, version %d, cgroup v%d\npinned in %s\n", verb, l.Tier, l.ABI, l.Version, l.Cgroup, l.Dir)
 	for _, b := range l.Better {
 		if b.Available {
-			out.printf("tier %s can be had: oomwitness load --tier %s\n", b.Tier, b.Tier)
+			fmt.Fprintf(out, "tier %s can be had: oomwitness load --tier %s\n", b.Tier, b.Tier)
 			continue
 		}
-		out.printf("not tier %s: %s\n", b.Tier, b.Why)
+		fmt.Fprintf(out, "not tier %s: %s\n", b.Tier, b.Why)
 	}
 	if l.Tier == bpf.TierC.String() {
-		out.printf("tier C sees every victim, but not whose limit fired: causes come from the counters, or are unknown\n")
+		fmt.Fprintf(out, "tier C sees every victim, but not whose limit fired: causes come from the counters, or are unknown\n")
 	}
 }
 
@@ -190,9 +190,8 @@ A second unload is no error. The shim loads the ledger again at the start of the
 			if err != nil {
 				return err
 			}
-			out := sticky{w: cmd.OutOrStdout()}
-			out.printf("%s\n", text)
-			return out.err
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			return err
 		},
 	}
 	p.add(cmd)

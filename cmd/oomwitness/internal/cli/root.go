@@ -14,9 +14,9 @@ import (
 	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
-// New makes the command tree. Errors are returned from Execute and printed by
-// the caller, once.
-func New() *cobra.Command {
+// New makes the command tree with its outputs. Errors are returned from Execute and printed by
+// the caller, once. An error of stdout is the caller's, too.
+func New(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "oomwitness",
 		Short: "Report OOM kills of containers reliably",
@@ -46,6 +46,8 @@ Exit status of all commands:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	k := realKernel()
 	root.AddCommand(newCheck(k), newLoad(k), newUnload(k), newTrace(), newWhy(), newAgent(), newInstall(), newUninstall(k), newNode(k), newCluster(), newVersion())
@@ -87,17 +89,4 @@ func checkOutput(value string) error {
 		return fmt.Errorf("--output %q: allowed are text and json", value)
 	}
 	return nil
-}
-
-// sticky remembers the first write error, so that a full disk or a closed
-// pipe is an error of the command.
-type sticky struct {
-	w   io.Writer
-	err error
-}
-
-func (s *sticky) printf(format string, args ...any) {
-	if s.err == nil {
-		_, s.err = fmt.Fprintf(s.w, format, args...)
-	}
 }

@@ -199,8 +199,8 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 	if err != nil {
 		return withAdvice(err)
 	}
-	stderr := sticky{w: cmd.ErrOrStderr()}
-	warn := func(err error) { stderr.printf("warning: %v\n", err) }
+	stderr := cmd.ErrOrStderr()
+	warn := func(err error) { fmt.Fprintf(stderr, "warning: %v\n", err) }
 	h, err := oom.FindHierarchy()
 	if err != nil {
 		warn(err) // cgroups then have numbers instead of names
@@ -220,19 +220,19 @@ func runTrace(cmd *cobra.Command, f traceFlags) (err error) {
 		Agent: f.agentNames(cmd.Flags(), warn), Out: trace.NewWriter(cmd.OutOrStdout(), f.output, whycli.Columns(cmd.OutOrStdout())),
 		Ahead: ahead, Lost: func() (uint64, bool) { m, err := b.Meta(); return m.LostRing, err == nil }, Warn: warn,
 	}
-	f.announce(&tracer, b, &stderr)
+	f.announce(&tracer, b, stderr)
 	return ended(tracer.Run(cmd.Context(), past, live))
 }
 
 // announce says beside the output what trace waits for, and has the tracer say that no past
 // kill is shown. A program that follows the JSON form gets neither.
-func (f *traceFlags) announce(tracer *trace.Tracer, b *bpf.Handle, stderr *sticky) {
+func (f *traceFlags) announce(tracer *trace.Tracer, b *bpf.Handle, stderr io.Writer) {
 	if f.follow && f.output == "json" {
 		return
 	}
-	tracer.Note = func(text string) { stderr.printf("%s\n", text) }
+	tracer.Note = func(text string) { fmt.Fprintln(stderr, text) }
 	if m, err := b.Meta(); err == nil && f.follow {
-		stderr.printf("tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
+		fmt.Fprintf(stderr, "tier %v in force; kills follow as they happen, Ctrl-C ends\n", m.Tier)
 	}
 }
 

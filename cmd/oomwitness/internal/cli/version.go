@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"runtime/debug"
 
 	// Linked so that the build information names it: the shim is built from
@@ -90,10 +91,9 @@ shim code in this binary. "oomwitness check" shows the version of the node's con
 			if output == "json" {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
 			}
-			out := sticky{w: cmd.OutOrStdout()}
-			out.printf("oomwitness  %s\ncommit      %s\ngo          %s\ncontainerd  %s (linked)\n",
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "oomwitness  %s\ncommit      %s\ngo          %s\ncontainerd  %s (linked)\n",
 				b.Version, b.Commit, b.Go, b.Containerd)
-			return out.err
+			return err
 		},
 	}
 	outputFlag(cmd, &output)

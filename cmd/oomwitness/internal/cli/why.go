@@ -225,7 +225,7 @@ func writeWhy(out io.Writer, d *why.Document, format string, previous bool) erro
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("write output: %w", err)
+		return err
 	case d.OOMKilled(previous):
 		return &why.Exit{Status: why.StatusOOM}
 	}
