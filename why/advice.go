@@ -15,9 +15,10 @@ const (
 	KindSwap   = "swap"
 )
 
-// Advise sets what is to be done about a run.
+// Advise sets what follows from the rest of a run: what is to be done, and what the container
+// used at its OOM kill.
 func (r *Run) Advise() {
-	r.Advice = nil
+	r.Advice, r.Memory.UsedAtOOM = nil, r.usedAtOOM()
 	switch {
 	case r.Running:
 		return

@@ -135,7 +135,8 @@ type OOMEvent struct {
 	Tier  string    `json:"tier,omitempty"`
 	// LimitOf names the cgroup whose limit was exceeded, where the agent may show it.
 	LimitOf string `json:"limit_of,omitempty"`
-	// LimitBytes is the memory limit without swap, UsageBytes the most that was used.
+	// LimitBytes is the memory limit without swap. UsageBytes is what was used when the OOM
+	// killer chose; of an event without Kinds the most that was used, as read after the kill.
 	LimitBytes *uint64 `json:"limit_bytes"`
 	UsageBytes *uint64 `json:"usage_bytes"`
 	// Killed counts all victims; Victims are those in the run's container.
@@ -180,6 +181,9 @@ type Candidate struct {
 
 // Memory is a container's memory in bytes.
 type Memory struct {
+	// UsedAtOOM is what the container used when the OOM killer ended the run, if Peak is not
+	// known: see usedAtOOM. It is no peak.
+	UsedAtOOM *uint64 `json:"used_at_oom_bytes,omitempty"`
 	Peak      *uint64 `json:"peak_bytes"`
 	Limit     *uint64 `json:"limit_bytes"`
 	Unlimited bool    `json:"unlimited,omitempty"`

@@ -43,3 +43,19 @@ func limitText(r *Run, cause string) string {
 	}
 	return said
 }
+
+// usedAtOOM returns what a container used when it exceeded its own limit, and the OOM killer
+// ended it; nil if the peak is known, or if that use is not. The OOM event may be of a cgroup
+// nested in the container, which used less than the container. If both limits are the same,
+// so is the use: the container used no less than the nested cgroup, and no more than the limit.
+// An event without kinds may have a usage that was read after the kill.
+func (r *Run) usedAtOOM() *uint64 {
+	e, limit := r.OOM, r.Memory.Limit
+	if r.Memory.Peak != nil || !r.OOMKilled() || r.cause() != "container" || limit == nil || e == nil || e.Cause != "container" {
+		return nil
+	}
+	if e.LimitBytes == nil || *e.LimitBytes != *limit || len(e.Kinds) == 0 {
+		return nil
+	}
+	return e.UsageBytes
+}

@@ -143,11 +143,9 @@ func (p *page) memory(r *Run) {
 		said = append(said, "request "+text.Size(*m.Request))
 	}
 	if m.Peak != nil {
-		peak := "peak " + text.Size(*m.Peak)
-		if m.Limit != nil && *m.Limit > 0 {
-			peak += fmt.Sprintf(" (%.0f%% of the limit)", 100*float64(*m.Peak)/float64(*m.Limit))
-		}
-		said = append(said, peak)
+		said = append(said, "peak "+ofLimit(*m.Peak, m.Limit))
+	} else if m.UsedAtOOM != nil {
+		said = append(said, ofLimit(*m.UsedAtOOM, m.Limit)+" in use at the OOM kill")
 	}
 	name := "memory"
 	if len(said) > 0 {
@@ -160,6 +158,15 @@ func (p *page) memory(r *Run) {
 			name = ""
 		}
 	}
+}
+
+// ofLimit returns a size, with its share of the limit if there is one.
+func ofLimit(bytes uint64, limit *uint64) string {
+	said := text.Size(bytes)
+	if limit != nil && *limit > 0 {
+		said += fmt.Sprintf(" (%.0f%% of the limit)", 100*float64(bytes)/float64(*limit))
+	}
+	return said
 }
 
 // often says how often the container ended in the last day.

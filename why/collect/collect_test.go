@@ -190,3 +190,15 @@ func TestBoundedFairly(t *testing.T) {
 	require.Len(t, build(collect.Query{Pod: "web-1", Container: "app"}, s).Runs, 2)
 	require.Equal(t, why.MaxRuns+2, build(collect.Query{InPods: true}, s).Omitted, "nothing of a container in no pod")
 }
+
+// TestAddMemory: what the ledger did not see is not known, and never 0.
+func TestAddMemory(t *testing.T) {
+	read := why.OOMEvent{LimitBytes: new(uint64(64 << 20)), UsageBytes: new(uint64(5 << 20))} // after the kill
+	collect.AddMemory(&read, &oom.Memory{Usage: 64 << 20, Limit: 64 << 20, Anon: 60 << 20})
+	require.EqualValues(t, 64<<20, *read.UsageBytes)
+	require.Equal(t, []why.Kind{{Name: why.KindAnon, Bytes: 60 << 20}}, read.Kinds)
+
+	var unseen why.OOMEvent
+	collect.AddMemory(&unseen, &oom.Memory{Unknown: []string{"limiting cgroup", "usage", "swap", "kinds", "kernel", "candidates"}})
+	require.Equal(t, why.OOMEvent{}, unseen)
+}

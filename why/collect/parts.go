@@ -221,13 +221,7 @@ func eventOf(x *exits.Exit) *why.OOMEvent {
 		})
 	}
 	e.Killed = len(e.Victims)
-	if m := v.Memory; m != nil {
-		AddMemory(e, m)
-		if m.Limit > 0 {
-			e.LimitBytes = &m.Limit
-		}
-		e.UsageBytes = &m.Usage
-	}
+	AddMemory(e, v.Memory)
 	return e
 }
 
@@ -255,10 +249,19 @@ func complete(e, more *why.OOMEvent) {
 	}
 }
 
-// AddMemory adds what filled the memory.
+// unknownUsage is how oom.Memory names a usage that the ledger did not see.
+const unknownUsage = "usage"
+
+// AddMemory adds what filled the memory, with the usage and the limit of that moment.
 func AddMemory(e *why.OOMEvent, m *oom.Memory) {
 	if m == nil {
 		return
+	}
+	if m.Limit > 0 {
+		e.LimitBytes = &m.Limit
+	}
+	if !slices.Contains(m.Unknown, unknownUsage) {
+		e.UsageBytes = &m.Usage
 	}
 	for _, k := range []why.Kind{
 		{Name: why.KindAnon, Bytes: m.Anon}, {Name: why.KindFile, Bytes: m.File},
