@@ -180,6 +180,9 @@ func (k kernel) afterUninstall(result *install.Result, unload, dryRun bool) erro
 			return err
 		}
 		result.Actions = append(result.Actions, install.Action{Verb: "unload", Path: p.dir})
+		if stays := k.stays(p.dir); stays != "" {
+			result.Notes = append(result.Notes, stays)
+		}
 	default:
 		result.Notes = append(result.Notes,
 			"the ledger stays loaded until oomwitness unload or a reboot; uninstall --unload removes it too")

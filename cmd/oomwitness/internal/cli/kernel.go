@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/why/text"
 )
 
 // kernel has the functions of package bpf that the commands use.
@@ -18,10 +19,34 @@ type kernel struct {
 	unload func(dir, lockDir string) error
 	trial  func(bpf.Tier) error
 	meta   func(dir string) (bpf.Meta, error)
+	others func(dir string) []string
 }
 
 func realKernel() kernel {
-	return kernel{load: bpf.Load, unload: bpf.Unload, trial: bpf.Trial, meta: readMeta}
+	return kernel{load: bpf.Load, unload: bpf.Unload, trial: bpf.Trial, meta: readMeta, others: namesIn}
+}
+
+// namesIn returns the names in a folder, none if there is no folder.
+func namesIn(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// stays says that unload has left a folder in which others have pinned something, "" if not.
+func (k kernel) stays(dir string) string {
+	const most = 3
+	names := k.others(dir)
+	if _, err := k.meta(dir); len(names) == 0 || !errors.Is(err, bpf.ErrAbsent) {
+		return "" // also if a shim has loaded the ledger again
+	}
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return fmt.Sprintf("the folder %s stays: others have %s%s there", dir, text.Clean(strings.Join(names, ", ")), more)
 }
 
 // readMeta returns the metadata of the ledger pinned in dir.

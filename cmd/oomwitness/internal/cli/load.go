@@ -179,7 +179,10 @@ func newUnload(k kernel) *cobra.Command {
 		Long: `Remove the ledger from the kernel: its programs end, and its record is gone. Containers go
 on, and verdicts use the cgroups' counters.
 
-A second unload is no error. The shim loads the ledger again at the start of the next pod. To remove the ledger for good, remove the shim first (oomwitness uninstall).`,
+A second unload is no error. unload removes nothing of others: a folder in which others have
+pinned something stays, and the output names what is there. The shim loads the ledger again
+at the start of the next pod. To remove the ledger for good, remove the shim first (oomwitness
+uninstall).`,
 		Example: `  oomwitness unload`,
 		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -204,8 +207,12 @@ func (k kernel) unloaded(p pins) (string, error) {
 	if err := k.unload(p.dir, p.lockDir); err != nil {
 		return "", p.misplaced(withAdvice(err))
 	}
+	said := "removed the ledger from " + p.dir
 	if errors.Is(before, bpf.ErrAbsent) {
-		return "no ledger was loaded in " + p.dir, nil
+		said = "no ledger was loaded in " + p.dir
 	}
-	return "removed the ledger from " + p.dir, nil
+	if stays := k.stays(p.dir); stays != "" {
+		said += "\n" + stays
+	}
+	return said, nil
 }

@@ -21,6 +21,7 @@ type fakeKernel struct {
 	trials  map[bpf.Tier]error
 	options bpf.Options
 	removed int
+	others  []string // in the ledger's folder
 }
 
 func (f *fakeKernel) kernel() kernel {
@@ -31,7 +32,13 @@ func (f *fakeKernel) kernel() kernel {
 		},
 		unload: func(string, string) error { f.removed++; return f.err },
 		trial:  func(t bpf.Tier) error { return f.trials[t] },
-		meta:   func(string) (bpf.Meta, error) { return bpf.Meta{}, f.before },
+		meta: func(string) (bpf.Meta, error) {
+			if f.removed > 0 {
+				return bpf.Meta{}, bpf.ErrAbsent
+			}
+			return bpf.Meta{}, f.before
+		},
+		others: func(string) []string { return f.others },
 	}
 }
 
@@ -118,6 +125,15 @@ func TestUnload(t *testing.T) {
 	fake.err = bpf.ErrBusy
 	_, err = runCommand(t, newUnload(fake.kernel()))
 	require.ErrorIs(t, err, bpf.ErrBusy)
+
+	fake = fakeKernel{others: []string{"globals"}}
+	out, err = runCommand(t, newUnload(fake.kernel()))
+	require.NoError(t, err)
+	require.Equal(t, "removed the ledger from /sys/fs/bpf/oomwitness\nthe folder /sys/fs/bpf/oomwitness stays: others have globals there\n", out)
+	fake = fakeKernel{before: bpf.ErrAbsent, others: []string{"a", "b\x1b", "c", "d", "e"}}
+	out, err = runCommand(t, newUnload(fake.kernel()), "--dir", "/sys/fs/bpf")
+	require.NoError(t, err)
+	require.Equal(t, "no ledger was loaded in /sys/fs/bpf\nthe folder /sys/fs/bpf stays: others have a, b\\u001b, c and 2 more there\n", out)
 }
 
 func TestAfterUninstall(t *testing.T) {
@@ -135,6 +151,11 @@ func TestAfterUninstall(t *testing.T) {
 	require.Equal(t, 1, fake.removed)
 	unload := install.Action{Verb: "unload", Path: bpf.DefaultDir}
 	require.Equal(t, []install.Action{unload, unload}, result.Actions)
+
+	fake = fakeKernel{others: []string{"globals"}}
+	result = install.Result{}
+	require.NoError(t, fake.kernel().afterUninstall(&result, true, false))
+	require.Equal(t, []string{"the folder " + bpf.DefaultDir + " stays: others have globals there"}, result.Notes)
 
 	_, err := runCommand(t, newUninstall(fake.kernel()), "--root", t.TempDir(), "--unload")
 	require.ErrorContains(t, err, "--unload cannot be used with --root")
