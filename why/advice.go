@@ -71,7 +71,10 @@ func (r *Run) adviseOOM() (all []string) {
 		if p, l := r.Memory.Peak, r.Memory.Limit; p != nil && l != nil && *p >= *l/100*99 {
 			all = append(all, "The peak was at the container's own limit, so most likely that limit was reached. "+r.adviseLimit())
 		}
-		if v := r.Verdict; v == nil || v.Evidence != "ledger" || v.Tier == "C" {
+		switch v := r.Verdict; {
+		case v != nil && v.Evidence == EvidenceStatus:
+			all = append(all, "The status of a pod does not say whose limit was exceeded. An agent with a ledger on the node does (kubectl oomwitness nodes says what is missing).")
+		case v == nil || v.Evidence != "ledger" || v.Tier == "C":
 			all = append(all, "Load a ledger of tier A or B: such a ledger records whose limit was exceeded (oomwitness check says what is missing).")
 		}
 	}

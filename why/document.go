@@ -95,6 +95,9 @@ const (
 	EndedExited  = "exited"
 )
 
+// EvidenceStatus is the Evidence of a verdict by the status of the pod alone.
+const EvidenceStatus = "status of the pod"
+
 // Verdict is what ended a run, as the shim has decided.
 type Verdict struct {
 	Ended string `json:"ended"`
@@ -105,7 +108,7 @@ type Verdict struct {
 	InitVictim string `json:"init_victim"`
 	// Kills counts the container's processes that the OOM killer ended in its whole life.
 	Kills uint64 `json:"kills"`
-	// Rule is the number of the rule that decided (docs/why.md), Evidence the source,
+	// Rule is the number of the rule that decided (docs/result.md), Evidence the source,
 	// Tier the ledger's.
 	Rule     string `json:"rule"`
 	Evidence string `json:"evidence"`

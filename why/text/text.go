@@ -9,14 +9,33 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/bidi"
 )
 
 // DefaultColumns is how wide output is that goes to no terminal.
 const DefaultColumns = 80
 
-// odd reports whether a rune is not printed. RuneError also stands for a byte that is
-// not UTF-8.
-func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+// odd reports whether a rune is not shown as it stands. RuneError also stands for a byte that
+// is not UTF-8.
+func odd(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) || fromRight(r) }
+
+// fromRight reports whether a rune is of a script that is written from the right. A terminal
+// that knows such scripts moves the numbers beside the rune, such as those of the next column.
+func fromRight(r rune) bool {
+	if r < firstFromRight {
+		return false
+	}
+	properties, _ := bidi.LookupRune(r)
+	switch properties.Class() {
+	case bidi.R, bidi.AL, bidi.AN:
+		return true
+	}
+	return false
+}
+
+// firstFromRight is the first rune that fromRight can be true for: Hebrew begins there.
+const firstFromRight = '\u0590'
 
 // Clean returns text of others as one line that a terminal shows as it stands. Clean of
 // what Clean has returned is the same.
@@ -29,13 +48,21 @@ func Clean(s string) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
 			fmt.Fprintf(&out, `\x%02x`, s[i])
-		case !unicode.IsPrint(r):
-			fmt.Fprintf(&out, `\u%04x`, r)
+		case odd(r) && r != utf8.RuneError:
+			out.WriteString(escaped(r))
 		default:
 			out.WriteRune(r)
 		}
 	}
 	return out.String()
+}
+
+// escaped returns a rune as Go's and JSON's texts have it.
+func escaped(r rune) string {
+	if r > 0xffff {
+		return fmt.Sprintf(`\U%08x`, r)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
 }
 
 // Size returns a number of bytes as Kubernetes writes quantities, such as 64.0Mi.

@@ -44,6 +44,18 @@ func TestTable(t *testing.T) {
 	require.Contains(t, out.String(), "shop/web-7d4b9c-x2x8v")
 }
 
+// TestClean: what could change other text of a terminal's line is escaped.
+func TestClean(t *testing.T) {
+	for s, want := range map[string]string{
+		"java": "java", "漢字": "漢字", "e\u0301": "e\u0301", "\ufffd": "\ufffd",
+		"a\nb\tc\x1b[2J\x00\x7f": `a\u000ab\u0009c\u001b[2J\u0000\u007f`, "\xff\xc3": `\xff\xc3`,
+		"\u202eevil\u2066\u200b\u200e": `\u202eevil\u2066\u200b\u200e`, // controls of direction
+		"אבג 12":                       `\u05d0\u05d1\u05d2 12`, "عربي": `\u0639\u0631\u0628\u064a`, "\u0661": `\u0661`, "\U00010800": `\U00010800`,
+	} {
+		require.Equal(t, want, text.Clean(s))
+	}
+}
+
 func FuzzText(f *testing.F) {
 	f.Add("shop/web", 5)
 	f.Add("\x1b[2J\xff漢字 e\u0301", 12)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,4 +120,33 @@ func into(t *testing.T, stdout *os.File, args []string) (stderr string, ended *o
 		t.Fatal(err)
 	}
 	return errs.String(), cmd.ProcessState
+}
+
+// Documented asserts that a page names each field of the JSON form of values, as `field`.
+func Documented(t *testing.T, page string, values ...any) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	seen := map[reflect.Type]bool{}
+	for _, v := range values {
+		documented(t, string(text), reflect.TypeOf(v), seen)
+	}
+}
+
+func documented(t *testing.T, page string, of reflect.Type, seen map[reflect.Type]bool) {
+	t.Helper()
+	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct || of == reflect.TypeFor[time.Time]() || seen[of] {
+		return
+	}
+	seen[of] = true
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != "" && name != "-" && !strings.Contains(page, "`"+name+"`") {
+			t.Errorf("no page has the field %s of %v", name, of)
+		}
+		documented(t, page, field.Type, seen)
+	}
 }

@@ -12,7 +12,7 @@ import (
 func (c *whyCommand) deleted(ctx context.Context) error {
 	agents, err := c.agents(ctx, "")
 	if err != nil {
-		return err
+		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("pod %q is not in namespace %q, and no agent was asked for a deleted pod: %w", c.pod, c.namespace, err)}
 	}
 	found, missing := c.documents(ctx, agents, allTimeout)
 	switch {

@@ -47,6 +47,8 @@ is set up otherwise. -w goes on with new Events until Ctrl-C.`,
 	return cmd
 }
 
+var eventKind = corev1.SchemeGroupVersion.WithKind("Event")
+
 var selectOOM = fields.OneTermEqualSelector("reason", reasonOOM).String()
 
 func (c *eventsCommand) run(ctx context.Context) error {
@@ -57,6 +59,9 @@ func (c *eventsCommand) run(ctx context.Context) error {
 	list, err := events.List(ctx, metav1.ListOptions{FieldSelector: selectOOM})
 	if err != nil {
 		return fmt.Errorf("list the Events: %w", err)
+	}
+	for i := range list.Items {
+		list.Items[i].SetGroupVersionKind(eventKind) // which a list leaves out
 	}
 	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return cmp.Compare(seen(&a).UnixNano(), seen(&b).UnixNano()) })
 	if err := c.past(list); err != nil || !c.watch {
@@ -109,6 +114,7 @@ func (c *eventsCommand) follow(ctx context.Context, watcher watch.Interface) err
 			if !isEvent || came.Type != watch.Added && came.Type != watch.Modified {
 				continue
 			}
+			event.SetGroupVersionKind(eventKind)
 			if err := c.write(event, func() error { return c.line(event) }); err != nil {
 				return err
 			}
@@ -137,7 +143,7 @@ func (c *eventsCommand) line(e *corev1.Event) error {
 
 func (c *eventsCommand) newTable() *text.Table {
 	return &text.Table{Columns: []text.Column{
-		{Title: "TIME"}, {Title: "COUNT", Number: true}, {Title: "OBJECT", Least: 16}, {Title: "MESSAGE", Least: 30},
+		{Title: "TIME " + time.Now().Local().Format("MST")}, {Title: "COUNT", Number: true}, {Title: "OBJECT", Least: 16}, {Title: "MESSAGE", Least: 30},
 	}}
 }
 

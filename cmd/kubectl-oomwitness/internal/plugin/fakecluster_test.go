@@ -110,6 +110,12 @@ func respond(what any) (*http.Response, error) {
 // why runs the command, and returns its page as one line, and the exit status.
 func (f *fakeCluster) why(t *testing.T, change func(*whyCommand)) (page string, status int) {
 	t.Helper()
+	return ask(t, f, change)
+}
+
+// ask does what why does, by any transport.
+func ask(t *testing.T, f http.RoundTripper, change func(*whyCommand)) (page string, status int) {
+	t.Helper()
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api.invalid", Transport: f, QPS: qps, Burst: burst})
 	require.NoError(t, err)
 	var out bytes.Buffer

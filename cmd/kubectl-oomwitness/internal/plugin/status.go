@@ -83,8 +83,11 @@ func idOf(id string) string {
 // knows reports whether a document has a run that ended, also if nobody has the status. A
 // run that is known by its OOM event alone is replaced.
 func knows(d *why.Document, id string) bool {
-	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return r.Container.ID == id && r.EndedAt != nil })
+	return slices.ContainsFunc(d.Runs, func(r why.Run) bool { return isSame(&r, id) && r.EndedAt != nil })
 }
+
+// isSame reports whether a run is of a container by its ID. kubelet may have no ID.
+func isSame(r *why.Run, id string) bool { return id != "" && r.Container.ID == id }
 
 // runOf returns the run of a container that the agent does not know, or knows by its OOM
 // event alone, by the pod's status.
@@ -92,17 +95,22 @@ func runOf(d *why.Document, pod *corev1.Pod, status *corev1.ContainerStatus, end
 	r := why.Run{
 		Pod:       &why.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)},
 		Container: why.Container{ID: idOf(ended.ContainerID), Name: status.Name, Image: status.Image},
-		EndedAt:   new(ended.FinishedAt.UTC()), Status: new(int(ended.ExitCode)),
+		Status:    new(int(ended.ExitCode)),
 	}
-	if i := slices.IndexFunc(d.Runs, func(o why.Run) bool { return o.Container.ID == r.Container.ID }); i >= 0 {
-		r.OOM, r.Missing = d.Runs[i].OOM, d.Runs[i].Missing
+	if ended.FinishedAt.IsZero() { // kubelet found no container (ContainerStatusUnknown)
+		r.Lacks("ended_at", "the status of the pod has no time")
+	} else {
+		r.EndedAt = new(ended.FinishedAt.UTC())
+	}
+	if i := slices.IndexFunc(d.Runs, func(o why.Run) bool { return isSame(&o, r.Container.ID) }); i >= 0 {
+		r.OOM, r.Missing = d.Runs[i].OOM, append(r.Missing, d.Runs[i].Missing...)
 		r.Missing = slices.DeleteFunc(slices.Clone(r.Missing), func(m why.Missing) bool { return m.Field == "exit_status" })
 		d.Runs = slices.Delete(d.Runs, i, i+1)
 	}
 	const unasked = "the status of a pod does not say it, and the agent does not know this run"
 	switch ended.Reason {
 	case oomKilled:
-		r.Verdict = &why.Verdict{Ended: why.EndedOOM, InitVictim: "unknown", Evidence: "status of the pod"}
+		r.Verdict = &why.Verdict{Ended: why.EndedOOM, InitVictim: "unknown", Evidence: why.EvidenceStatus}
 		r.Lacks("oom_event", unasked)
 		r.Lacks("cause", unasked)
 	default:
