@@ -3,9 +3,12 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,26 +19,54 @@ import (
 	"github.com/oomwitness/oomwitness/why"
 )
 
-// TestEarlyOOM has Debian's earlyoom kill the container of a pod. earlyoom is named as the
-// sender by the pod's Event and by /api/v1/why: by the verdict of our shim, and by the ledger
-// where the stock shim runs the container. Neither kubelet nor the agent takes the kill for
-// one of the OOM killer.
+// TestEarlyOOM has Debian's earlyoom kill the container of a pod.
 func TestEarlyOOM(t *testing.T) {
 	n := setUp(t)
 	root := faultkit.DebianRoot(t)
 	const hold = 512 << 20
+	n.killedBy(t, "earlyoom", fmt.Sprintf("gulp %d", hold>>20), func(t *testing.T, _ *container) {
+		t.Helper()
+		faultkit.EarlyOOM(t, root, hold)
+	})
+}
+
+// TestSystemdOOMD has Debian's systemd-oomd kill the container of a pod. The administrator has
+// it watch all pods, and the container reclaims memory all the time.
+func TestSystemdOOMD(t *testing.T) {
+	n := setUp(t)
+	if _, err := os.Stat("/sys/fs/cgroup/kubepods.slice"); err != nil {
+		t.Skip("needs cgroups that systemd manages, DRIVER=systemd: ", err)
+	}
+	faultkit.SystemdOOMD(t, faultkit.DebianRoot(t))
+	set := func(unit string, properties ...string) {
+		require.NoError(t, faultkit.Run(context.WithoutCancel(t.Context()), "systemctl", append([]string{"set-property", "--runtime", unit}, properties...)...))
+	}
+	t.Cleanup(func() { set("kubepods.slice", "ManagedOOMMemoryPressure=auto") })
+	set("kubepods.slice", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=1%")
+	n.killedBy(t, "systemd-oomd", "hog", func(t *testing.T, m *container) {
+		t.Helper()
+		set(filepath.Base(n.cgroup(t, m)), "MemoryHigh=24M", "MemorySwapMax=infinity")
+	})
+}
+
+// killedBy has somebody on the node kill the container of a pod, which runs a mode after it was
+// made ready. The killer is named as the sender by the pod's Event and by /api/v1/why: by the
+// verdict of our shim, and by the ledger where the stock shim runs the container. Neither
+// kubelet nor the agent takes the kill for one of the OOM killer.
+func (n *node) killedBy(t *testing.T, comm, mode string, ready func(*testing.T, *container)) {
+	t.Helper()
 	for name, change := range map[string]func(*corev1.Pod){
 		"ours":  bestEffort,
 		"stock": func(pod *corev1.Pod) { bestEffort(pod); pod.Spec.RuntimeClassName = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := n.pod(t, "earlyoom-"+name, change)
+			m := n.pod(t, comm+"-"+name, change)
 			n.init(t, m) // the container runs, also by the API
-			faultkit.EarlyOOM(t, root, hold)
+			ready(t, m)
 			began := time.Now()
-			m.run(t, fmt.Sprintf("gulp %d", hold>>20))
-			event := n.eventOf(t, m.pod, "Killed", "Process earlyoom (pid ", "sent SIGKILL to process 1 of the container")
-			faultkit.Keep(t, fmt.Sprintf("agent killer=earlyoom shim=%s ms=%d event=%q", name, took(began), event))
+			m.run(t, mode)
+			event := n.eventOf(t, m.pod, "Killed", "Process "+comm+" (pid ", "sent SIGKILL to process 1 of the container")
+			faultkit.Keep(t, fmt.Sprintf("agent killer=%s shim=%s ms=%d event=%q", comm, name, took(began), event))
 			require.Equal(t, "Error 137", n.ended(t, m))
 			kills, err := n.Messages(t.Context(), m.pod, "OOMKilling")
 			require.NoError(t, err)
@@ -43,7 +74,7 @@ func TestEarlyOOM(t *testing.T) {
 			run := n.why(t, m)
 			require.Equal(t, why.EndedSignal, run.Verdict.Ended)
 			require.NotNil(t, run.Sender)
-			require.Equal(t, "earlyoom", run.Sender.Comm)
+			require.Equal(t, comm, run.Sender.Comm)
 		})
 	}
 }

@@ -4,9 +4,7 @@ package scenario
 
 import (
 	"context"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -52,34 +50,14 @@ func killedBy(t *testing.T, r *mix.Runner, c mix.Case, comm string) {
 }
 
 // TestSystemdOOMD has Debian's systemd-oomd kill a container, whose memory is under
-// pressure, and which is watched since its unit says so. systemd answers a systemd-oomd of
-// that unit alone (src/core/core-varlink.c).
+// pressure, and which is watched since its unit says so.
 func TestSystemdOOMD(t *testing.T) {
 	r := runner(t)
 	if mix.DriverHere() != mix.Systemd {
 		t.Skip("needs systemd as init: FLAVOUR=systemd")
 	}
-	if _, err := os.Stat("/proc/pressure/memory"); err != nil {
-		t.Skip("needs a kernel that counts the pressure of memory: ", err)
-	}
 	freshLedger(t)
-	root := debian(t)
-	swapOn(t, 256*mix.MiB)
-	for _, name := range []string{
-		"lib/systemd/systemd-oomd", "lib/systemd/system/systemd-oomd.service", "lib/systemd/system/systemd-oomd.socket",
-		"usr/lib/sysusers.d/systemd-oom.conf", "usr/share/dbus-1/system.d/org.freedesktop.oom1.conf",
-	} {
-		output(t, "cp", filepath.Join(root, name), filepath.Join("/", name))
-	}
-	put(t, "/", "etc/systemd/oomd.conf", "[OOM]\nDefaultMemoryPressureDurationSec=2s\n")
-	output(t, "systemd-sysusers")
-	output(t, "systemctl", "daemon-reload")
-	output(t, "systemctl", "reload", "dbus.service")
-	t.Cleanup(func() {
-		t.Log(output(t, "journalctl", "-u", "systemd-oomd", "--no-pager"))
-		output(t, "systemctl", "stop", "systemd-oomd.socket", "systemd-oomd.service")
-	})
-	output(t, "systemctl", "start", "systemd-oomd.service")
+	faultkit.SystemdOOMD(t, debian(t))
 	killedBy(t, r, mix.Case{
 		Name:      "oomd",
 		Container: mix.Container{Args: []string{"hog"}, Unified: map[string]string{"memory.high": strconv.Itoa(limit)}},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/integration/counts"
+	"github.com/oomwitness/oomwitness/integration/faultkit"
 	"github.com/oomwitness/oomwitness/integration/mix"
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -215,7 +215,7 @@ func TestSwappedVictim(t *testing.T) {
 	r := runner(t)
 	needV2(t)
 	freshLedger(t)
-	swapOn(t, 512*mix.MiB)
+	faultkit.SwapOn(t, 512*mix.MiB)
 	c := mix.Case{
 		Name:      "swapped",
 		Container: mix.Container{Args: []string{"hog"}, Limit: 64 * mix.MiB, Swap: 256 * mix.MiB},
@@ -226,21 +226,4 @@ func TestSwappedVictim(t *testing.T) {
 	checkWhole(t, c, o)
 	require.Len(t, o.Verdict.Victims, 1)
 	require.Greater(t, o.Verdict.Victims[0].Swap, uint64(200*mix.MiB), "%+v", o.Verdict.Victims[0])
-}
-
-// swapOn adds a swap file to the node until the test's end. The file is on the node's disk:
-// the kernel swaps to no file on tmpfs.
-func swapOn(t *testing.T, size int64) {
-	t.Helper()
-	f, err := os.CreateTemp("/var/lib", "swap")
-	require.NoError(t, err)
-	file := f.Name()
-	t.Cleanup(func() { require.NoError(t, os.Remove(file)) })
-	require.NoError(t, syscall.Fallocate(int(f.Fd()), 0, 0, size))
-	require.NoError(t, f.Close())
-	out, err := exec.CommandContext(t.Context(), "mkswap", file).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	out, err = exec.CommandContext(t.Context(), "swapon", file).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Cleanup(func() { output(t, "swapoff", file) })
 }
