@@ -76,17 +76,16 @@ func (p *probe) senderLocked(r reading) {
 	}
 }
 
-// initLocked answers whether init was killed, which stays true once it is. The kernel
-// ignores the OOM killer's SIGKILL where another one has come first, and the other way
-// round: whose SIGKILL is on record has ended init.
+// initLocked answers whether the OOM killer has ended init, which stays true once it has. The
+// kernel drops the OOM killer's SIGKILL where init is ending already, by another SIGKILL or
+// by itself, and another's SIGKILL where the OOM killer's has come first.
 func (p *probe) initLocked(r reading) {
-	sent := p.last.Sent == oom.Yes
 	switch {
-	case r.killed && (!sent || r.init.Flags&FlagDying == 0):
+	case r.killed && r.init.Flags&FlagDying == 0:
 		p.last.Init, p.last.Sent, p.last.Sender = oom.Yes, oom.No, nil
 		p.addInitLocked(r)
 	case p.last.Init == oom.Yes:
-	case sent, p.last.Kills == 0, r.all, r.meta.Victims-p.tasks <= sureTasks:
+	case p.last.Sent == oom.Yes, r.killed, p.last.Kills == 0, r.all, r.meta.Victims-p.tasks <= sureTasks:
 		p.last.Init = oom.No
 		p.tasks = r.meta.Victims
 	default:

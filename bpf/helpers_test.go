@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	if os.Getenv(helperEnv) == "leaderless" {
+	if name := os.Getenv(helperEnv); name == "leaderless" || name == "ending" {
 		runtime.LockOSThread() // the main goroutine stays on the main thread
 	}
 }
@@ -31,6 +31,11 @@ func runHelper(name string, args []string) int {
 		go vforkAndWait()
 		waitForStdin()
 		eat()
+	case "ending":
+		waitForByte()
+		go vforkAndWait()
+		waitForStdin()
+		os.Exit(3)
 	case "leaderless":
 		waitForByte()
 		go func() {

@@ -35,7 +35,7 @@ func (d *dice) evidence() Evidence {
 	at := end.Add(-20 * time.Second)
 	for range d.roll(6) {
 		at = at.Add(time.Duration(d.roll(40)) * 100 * time.Millisecond)
-		v := Victim{At: at, Lineage: pick(d, LineageUnknown, LineageDescendant, LineageExec), Cause: CausePod}
+		v := Victim{Seq: e.Kills / 2, At: at, Lineage: pick(d, LineageUnknown, LineageDescendant, LineageExec), Cause: CausePod}
 		e.Victims, e.Last, e.Kills = append(e.Victims, v), at, e.Kills+1
 	}
 	if n := d.roll(3); n > 0 {
@@ -45,9 +45,9 @@ func (d *dice) evidence() Evidence {
 	if e.Sent == Yes {
 		e.Sender = &Sender{At: d.before(), PID: 4, Comm: "x"}
 	}
-	if d.roll(8) == 7 {
-		e.Init, e.Kills, e.Last = Yes, e.Kills+1, end
-		e.Victims = append(e.Victims, Victim{At: end, Lineage: LineageInit, Cause: CauseNode})
+	if d.roll(8) == 7 { // No: init was ending
+		e.Init, e.Kills, e.Last = pick(d, Yes, No), e.Kills+1, end
+		e.Victims = append(e.Victims, Victim{Seq: 2, At: end, Lineage: LineageInit, Cause: CauseNode})
 	}
 	return e
 }
@@ -92,14 +92,53 @@ func FuzzDecide(f *testing.F) {
 		if v.Sent == Yes && c.Exit.Status == statusSIGKILL && best(c).Init != Yes {
 			require.False(t, v.OOMKilled, "the sender is known: %+v", c)
 		}
-		if c.Exit.Status == 0 && best(c).Init != Yes {
+		if c.Exit.Status == 0 {
 			require.False(t, v.OOMKilled, "status 0: %+v", c)
 		}
+		if c.Exit.Status == statusSIGKILL && best(c).Init == Yes {
+			require.True(t, v.OOMKilled, "init was killed: %+v", c)
+		}
+		unknownIsNotNo(t, c, v)
+		endingIsNoCause(t, c, v)
 		execIsNoCause(t, c, v)
 		laterIsNoCause(t, c, v)
 		graceAddsOnly(t, c, v)
 		survivesTheRecord(t, c, v)
 	})
+}
+
+// unknownIsNotNo: where init may be a victim and may have died of that, and nothing else
+// explains the exit, there is an OOM, however old the kill is.
+func unknownIsNotNo(t *testing.T, c Case, v Verdict) {
+	e := best(c)
+	if e.Init == Unknown && v.Sent == Unknown && e.Kills > uint64(len(e.Victims)) && len(c.Stops) == 0 && c.Exit.Status == statusSIGKILL {
+		require.True(t, v.OOMKilled, "%+v", c)
+	}
+}
+
+// endingIsNoCause adds the kill of an init that was ending, with others of its group, to a
+// ledger that names all its kills: that changes nothing.
+func endingIsNoCause(t *testing.T, c Case, v Verdict) {
+	e := best(c)
+	if e.Kills != uint64(len(e.Victims)) || e.initVictim() != nil || len(c.Evidence) == 0 {
+		return
+	}
+	e.Victims = append(e.Victims[:len(e.Victims):len(e.Victims)],
+		Victim{Seq: 9, At: end, Lineage: LineageDescendant, Cause: CauseCpuset}, Victim{Seq: 9, At: end, Lineage: LineageInit, Cause: CauseCpuset})
+	e.Kills, e.Last, e.Cause = e.Kills+2, end, CauseCpuset
+	sameWith(t, c, e, v)
+	if c.Exit.Status != statusSIGKILL {
+		e.Init = Yes // the ledger did not see that init was ending
+		sameWith(t, c, e, v)
+	}
+}
+
+// sameWith decides with other evidence, and wants the same verdict.
+func sameWith(t *testing.T, c Case, e Evidence, v Verdict) {
+	t.Helper()
+	c.Evidence = append([]Evidence{e}, c.Evidence[1:]...)
+	got := Decide(c)
+	require.Equal(t, []any{v.Ended, v.Rule, v.Cause, v.Lineage}, []any{got.Ended, got.Rule, got.Cause, got.Lineage}, "%+v", c)
 }
 
 // execIsNoCause adds an exec'd victim to a ledger that names all its kills: that is never
@@ -131,10 +170,7 @@ func laterIsNoCause(t *testing.T, c Case, v Verdict) {
 	late := Victim{At: end.Add(2 * sureAfter), Lineage: LineageUnknown, Cause: CauseCpuset}
 	e.Victims = append(e.Victims[:len(e.Victims):len(e.Victims)], late)
 	e.Kills, e.Last, e.Cause = e.Kills+1, late.At, CauseCpuset
-	with := c
-	with.Evidence = append([]Evidence{e}, c.Evidence[1:]...)
-	got := Decide(with)
-	require.Equal(t, []any{v.Ended, v.Rule, v.Cause, v.Lineage}, []any{got.Ended, got.Rule, got.Cause, got.Lineage}, "%+v", with)
+	sameWith(t, c, e, v)
 }
 
 // graceAddsOnly: with a longer grace an OOM stays one.

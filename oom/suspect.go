@@ -19,7 +19,7 @@ func (e Exit) outlived(kill time.Time) bool {
 
 // suspect is the newest kill that may have ended init: of a descendant of init, or of a
 // process whose lineage is not known. The kills of exec'd processes are none, and those
-// of processes that have outlived init.
+// of processes that have outlived init, or were killed when it was ending.
 type suspect struct {
 	victim *Victim   // nil if the kill was counted without a name
 	at     time.Time // no earlier than the kill
@@ -29,13 +29,18 @@ type suspect struct {
 // suspectOf returns the newest suspect, false if there is none. exec reports whether an
 // exec'd process was killed before init's end.
 //
+// An init that is a victim, though the OOM killer has not ended it, had called exit or was
+// dumping its core at that OOM event: a group kill takes such a process too, and the kernel
+// drops the SIGKILL (kernel/signal.c, prepare_signal).
+//
 // Victims are the newest kills. So the kills without a name are older, unless the newest
 // kill is no named victim's.
 func suspectOf(e Evidence, end Exit) (s suspect, found, exec bool) {
 	named := uint64(len(e.Victims))
+	init := e.initVictim()
 	for i := range e.Victims {
 		v := &e.Victims[i]
-		if end.outlived(v.At) {
+		if end.outlived(v.At) || e.Init != Yes && init != nil && v.Seq >= init.Seq {
 			continue
 		}
 		if v.Lineage == LineageExec {

@@ -29,6 +29,29 @@ func TestCorners(t *testing.T) {
 	require.Zero(t, r.Strangers(), "TaskOOM for a container that nobody made")
 }
 
+// TestEndingInit has the kernel kill all of a container when init is exiting by itself: init
+// is among the victims, and keeps its own status.
+func TestEndingInit(t *testing.T) {
+	r := runner(t)
+	needV2(t)
+	freshLedger(t)
+	c := causal{
+		Case: mix.Case{
+			Name:      "ending",
+			Container: mix.Container{Args: []string{"ending", "3"}, Limit: limit, Unified: map[string]string{"memory.oom.group": "1"}},
+			Want:      mix.Want{Status: 3, Init: oom.No, Kills: 2},
+		},
+		rule: oom.RuleNothingKnown, ended: oom.EndedExited,
+	}
+	for range runs(t) {
+		o, err := r.Run(t.Context(), mix.Ours, c.Case, mix.ByWait)
+		require.NoError(t, err)
+		checkCausal(t, c, o)
+		last := o.Verdict.Victims[len(o.Verdict.Victims)-1]
+		require.Equal(t, oom.LineageInit, last.Lineage, "the control: init was killed")
+	}
+}
+
 // checkRecords looks at the ledger's records of a case. No other is under way.
 func checkRecords(t *testing.T, c mix.Case, o mix.Outcome, before bpf.Meta) {
 	t.Helper()

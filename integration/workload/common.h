@@ -186,6 +186,9 @@ int bind_node(int argc, char **argv);
 int fill_until(int argc, char **argv);
 int gulp(int argc, char **argv);
 
+// The mode of ending.c.
+int ending(int argc, char **argv);
+
 // The modes of shapes.c.
 int shape(int argc, char **argv);
 int left(int argc, char **argv);

@@ -193,6 +193,7 @@ static const struct {
 	{ "sharer-child", sharer_child },
 	{ "leaderless", leaderless },
 	{ "dying", dying },
+	{ "ending", ending },
 	{ "storm", storm },
 	{ "bind-node", bind_node },
 	{ "fill-until", fill_until },

@@ -16,6 +16,7 @@
 //	sharer-child [N]             wait for a child that shares the memory of the one that hogs, then exit N (1)
 //	leaderless                   the first thread ends, another hogs
 //	dying [N [MiB]]              reach the limit while the process to be killed is dying already, then exit N (1)
+//	ending [N]                   a child hogs when init is exiting N (1)
 //	storm [COUNT [N]]            so many children hog one after the other (200), then exit N (1)
 //	bind-node [NODE]             hog the memory of one NUMA node (1), by a memory policy
 //	gulp [MiB]                   hog by huge pages, which is faster
