@@ -16,7 +16,7 @@ const maxNested = 256
 
 // v1Meter reads oom_kill of memory.oom_control. Unlike cgroup v2 it counts only
 // the cgroup's own processes, so nested cgroups are added up. One that was
-// removed takes its count with it.
+// removed takes its count with it: the probe keeps what it has read of that.
 //
 // The file's eventfd is no evidence: an OOM at an ancestor's limit notifies
 // every cgroup below (mm/memcontrol.c, mem_cgroup_oom_notify).

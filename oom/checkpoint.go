@@ -40,6 +40,7 @@ type checkpointedCounters struct {
 	Pod       bool                   `json:"pod,omitempty"`
 	Base      Counters               `json:"base"`
 	Mark      Counters               `json:"mark"`
+	Lost      uint64                 `json:"lost,omitempty"`
 	Ancestors []checkpointedAncestor `json:"ancestors,omitempty"`
 	Last      Evidence               `json:"last"`
 }
@@ -55,7 +56,7 @@ func (p *counterProbe) Checkpoint() ([]byte, error) {
 		return nil, ErrReading
 	}
 	defer p.mu.Unlock()
-	k := checkpointedCounters{Cgroup: p.below, Inode: p.inode, Base: p.base, Mark: p.mark, Last: p.last}
+	k := checkpointedCounters{Cgroup: p.below, Inode: p.inode, Base: p.base, Mark: p.mark, Lost: p.lost, Last: p.last}
 	if m, ok := p.meter.(*v2Meter); ok {
 		k.Pod = m.pod
 		for _, a := range m.ancestors {
@@ -86,6 +87,6 @@ func (s *counterSource) Resume(checkpoint []byte) (Probe, error) {
 	k.Last.Source = s.name
 	return &counterProbe{
 		dir: filepath.Join(s.h.Mount, k.Cgroup), below: k.Cgroup, inode: k.Inode,
-		meter: m, base: k.Base, mark: k.Mark, last: k.Last,
+		meter: m, base: k.Base, mark: k.Mark, lost: k.Lost, last: k.Last,
 	}, nil
 }

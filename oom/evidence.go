@@ -103,7 +103,7 @@ type Evidence struct {
 	// Last is a time no earlier than the newest kill and as near to it as the
 	// source can say. It is zero where there was none.
 	Last time.Time
-	// Init reports whether the container's init was among the victims.
+	// Init reports whether the container's init died of the OOM killer's SIGKILL.
 	Init Known
 	// Cause is that of the newest kill.
 	Cause Cause

@@ -96,6 +96,7 @@ type counterProbe struct {
 	meter meter
 	base  Counters // at Arm
 	mark  Counters // when kills last rose: oom rises a moment before oom_kill
+	lost  uint64   // kills of nested cgroups that took their count with them (cgroup v1)
 	last  Evidence // of the newest good reading
 }
 
@@ -113,6 +114,8 @@ func (p *counterProbe) Read() (Evidence, error) {
 	if err != nil {
 		return p.missedLocked(err)
 	}
+	p.lost = max(p.lost, p.mark.OOMKill-min(now.OOMKill, p.mark.OOMKill))
+	now.OOMKill += p.lost
 	if rise := now.sub(p.mark); rise.Victims() > 0 {
 		p.mark = now
 		why, seen := p.meter.explain(rise), time.Now()

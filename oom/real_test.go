@@ -25,6 +25,31 @@ func TestCountersConformForReal(t *testing.T) {
 	oomtest.Run(t, func(t *testing.T) oomtest.Fixture { return newReal(t, h) })
 }
 
+// TestNestedGoneForReal has a cgroup nested in a container's removed after a kill in it, as a
+// Docker in a container does.
+func TestNestedGoneForReal(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to make cgroups")
+	}
+	h, err := oom.FindHierarchy()
+	require.NoError(t, err)
+	if h.Version != 1 {
+		t.Skip("needs cgroup v1: on v2 the container's own counters have those of removed cgroups")
+	}
+	f := newReal(t, h)
+	p, err := f.Source().Arm(f.Target())
+	require.NoError(t, err)
+	nested := filepath.Join(f.dir, "nested")
+	oomtest.MakeCgroup(t, h, nested, oomtest.RealLimit)
+	oomtest.KillIn(t, nested, nil)
+	for range 2 {
+		ev, err := p.Read()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, ev.Kills)
+		oomtest.RemoveCgroup(t, nested)
+	}
+}
+
 // real is a container as the kernel sees it: a limited cgroup with an idle init,
 // and a sibling beside it.
 type real struct {

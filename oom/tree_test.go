@@ -176,6 +176,24 @@ func TestNestedOnV1(t *testing.T) {
 	ev, err := p.Read()
 	require.NoError(t, err)
 	require.EqualValues(t, 2, ev.Kills)
+
+	// One that is removed takes its count with it.
+	require.NoError(t, os.RemoveAll(f.dir("/pod/c/in")))
+	ev, err = p.Read()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, ev.Kills)
+	checkpoint, err := p.(oom.Checkpointer).Checkpoint()
+	require.NoError(t, err)
+	f.raise(t, "/pod/c", oom.Counters{OOMKill: 1})
+	before := ev.Last
+	resumed, err := f.Source().(oom.Resumer).Resume(checkpoint)
+	require.NoError(t, err)
+	for _, p := range []oom.Probe{p, resumed} {
+		ev, err = p.Read()
+		require.NoError(t, err)
+		require.EqualValues(t, 3, ev.Kills)
+		require.True(t, ev.Last.After(before))
+	}
 }
 
 // A cgroup that was removed and made again is another one.

@@ -29,7 +29,7 @@ type Verdict struct {
 	OOMKilled bool `json:"oomKilled"`
 	// Cause is whose limit fired, for an OOM verdict only.
 	Cause Cause `json:"cause,omitempty"`
-	// Init reports whether init itself was a victim.
+	// Init reports whether init died of the OOM killer's SIGKILL.
 	Init Known `json:"initVictim"`
 	// Kills counts the container's processes killed in its whole life.
 	Kills uint64 `json:"kills"`
