@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/oomwitness/oomwitness/oom"
 )
@@ -12,7 +13,11 @@ import (
 func (p *probe) killsLocked(r reading) {
 	p.last.Kills = r.kills
 	p.victimsLocked(r.victims)
-	if now := (position{r.cgroup.Last.Seq, r.cgroup.Last.BootNS}); r.kills > 0 && now != p.newest {
+	if r.kills == 0 {
+		return
+	}
+	p.last.Last = asSetNow(p.last.Last, wallTime(r.cgroup.Last.BootNS))
+	if now := (position{r.cgroup.Last.Seq, r.cgroup.Last.BootNS}); now != p.newest {
 		p.newest = now
 		p.newestLocked(r.cgroup.Last)
 		p.memoryLocked(r)
@@ -22,8 +27,16 @@ func (p *probe) killsLocked(r reading) {
 	}
 }
 
-// victimsLocked takes the victims. One that was known keeps its time, which is read from
-// two clocks.
+// asSetNow returns the time of a kill: as it was known, but for a clock that was set since.
+// Then the time is by the clock as it is set now, which the time of the exit is by too.
+func asSetNow(known, now time.Time) time.Time {
+	if known.Round(0).Sub(now.Round(0)).Abs() < sameMoment { // without the monotonic reading
+		return known
+	}
+	return now
+}
+
+// victimsLocked takes the victims. One that was known keeps time and cause.
 func (p *probe) victimsLocked(records []Record) {
 	known := p.last.Victims
 	p.last.Victims = nil
@@ -33,16 +46,15 @@ func (p *probe) victimsLocked(records []Record) {
 			return k.Seq == v.Seq && k.PID == v.PID && k.StartTicks == v.StartTicks
 		})
 		if was >= 0 {
-			v.At, v.Cause = known[was].At, known[was].Cause
+			v.At, v.Cause = asSetNow(known[was].At, v.At), known[was].Cause
 		}
 		p.last.Victims = append(p.last.Victims, v)
 	}
 }
 
-// newestLocked takes time and cause of the newest kill. Counters of a cgroup that is
-// gone have the cause as far as they had been read.
+// newestLocked takes the cause of the newest kill. Counters of a cgroup that is gone have the
+// cause as far as they had been read.
 func (p *probe) newestLocked(k Last) {
-	p.last.Last = wallTime(k.BootNS)
 	p.last.Cause = p.place.cause(k.Constraint, k.Order, k.Domain)
 	if p.last.Cause != oom.CauseUnknown || p.limits == nil {
 		return

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,4 +24,21 @@ func TestEntryMadeAmidAReading(t *testing.T) {
 
 	anew := Cgroup{Victims: 1, made: 7}
 	require.EqualValues(t, 2, anew.Victims-p.baseOf(anew))
+}
+
+// The clock is set back by an hour after the first reading. The next reading has the times of
+// the kills by the clock as it is set then: a kill is not after the exit that followed it.
+func TestClockSetBetweenReadings(t *testing.T) {
+	p := &probe{last: oom.Evidence{Init: oom.No}}
+	victim := Record{Seq: 1, BootNS: BootNow(), TGID: 7, Constraint: oom.ConstraintUnknown}
+	r := reading{
+		kills: 1, victims: []Record{victim}, all: true,
+		cgroup: Cgroup{Victims: 1, Last: Last{Seq: 1, BootNS: victim.BootNS, Constraint: oom.ConstraintUnknown}},
+	}
+	require.NoError(t, p.takeLocked(r))
+	p.last.Last = p.last.Last.Add(time.Hour)
+	p.last.Victims[0].At = p.last.Last
+	require.NoError(t, p.takeLocked(r))
+	require.WithinDuration(t, time.Now(), p.last.Victims[0].At, time.Minute)
+	require.WithinDuration(t, time.Now(), p.last.Last, time.Minute)
 }

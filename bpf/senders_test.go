@@ -123,6 +123,22 @@ func TestFirstSender(t *testing.T) {
 	require.Equal(t, "sh", ev.Sender.Comm)
 }
 
+// TestKernelSends: a SIGKILL by the kernel itself has no sender's PID.
+func TestKernelSends(t *testing.T) {
+	k := newKin(t)
+	init := k.run(t, "while :; do :; done", unix.CLONE_NEWPID)
+	probe := k.arm(t, init)
+	second := unix.Rlimit{Cur: 1, Max: 1}
+	require.NoError(t, unix.Prlimit(init.pid(), unix.RLIMIT_CPU, &second, nil))
+	init.step(t)
+	init.killed(t)
+	ev := k.evidence(t, probe)
+	require.Equal(t, oom.Yes, ev.Sent)
+	require.Zero(t, ev.Sender.PID)
+	require.Equal(t, "kernel", ev.Sender.String())
+	require.Equal(t, oom.No, ev.Init)
+}
+
 // TestVictimHasNoSender: the OOM killer is not one, in any tier.
 func TestVictimHasNoSender(t *testing.T) {
 	k := newKin(t)
