@@ -20,7 +20,7 @@ import (
 func TestEarlyOOM(t *testing.T) {
 	r := runner(t)
 	freshLedger(t)
-	root := debian(t)
+	root := faultkit.DebianRoot(t)
 	if hierarchy(t).Version < 2 {
 		t.Skip("needs a guest: earlyoom would look at all processes of this machine")
 	}
@@ -57,7 +57,7 @@ func TestSystemdOOMD(t *testing.T) {
 		t.Skip("needs systemd as init: FLAVOUR=systemd")
 	}
 	freshLedger(t)
-	faultkit.SystemdOOMD(t, debian(t))
+	faultkit.SystemdOOMD(t, faultkit.DebianRoot(t))
 	killedBy(t, r, mix.Case{
 		Name:      "oomd",
 		Container: mix.Container{Args: []string{"hog"}, Unified: map[string]string{"memory.high": strconv.Itoa(limit)}},

@@ -1,0 +1,209 @@
+//go:build linux
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/oomwitness/oomwitness/integration/faultkit"
+	"github.com/oomwitness/oomwitness/oom"
+)
+
+const graceAnnotation = "oomwitness.io/grace"
+
+// shape is a container that loses a process to the OOM killer, and how the container ends.
+type shape struct {
+	faultkit.Kind
+	rule   oom.Rule
+	ended  oom.Ended
+	change func(*testing.T, *corev1.Pod) // may be nil
+	// act is done when the process was killed; nil for a container that ends by itself.
+	act func(*testing.T, *suite, *subject)
+}
+
+// TestShapes has kubelet run a pod for each way from a process's kill to the container's end.
+// kubelet leaves the other processes alone.
+func TestShapes(t *testing.T) {
+	s := setUp(t)
+	var all []*subject
+	shapes := append(append(passedOn(), supervised(t)...), acted()...)
+	rules := map[*subject]shape{}
+	for range s.Runs {
+		for _, c := range shapes {
+			m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
+				pod.Annotations = map[string]string{groupAnnotation: "false"}
+				if c.change != nil {
+					c.change(t, pod)
+				}
+			}, c.Kind)[0]
+			all, rules[m] = append(all, m), c
+		}
+	}
+	for _, m := range all {
+		if act := rules[m].act; act != nil {
+			s.killed(t, s.idOf(t, m))
+			act(t, s, m)
+		}
+	}
+	require.NoError(t, s.over(t.Context(), startTime(len(all)), all))
+	s.judge(t, "shapes", all)
+	for _, m := range all {
+		s.wantEnded(t, m, rules[m].ended)
+		if s.shim != "stock" {
+			require.Equal(t, rules[m].rule, s.exit(t, m).Verdict.Rule, "%s in %s", m.container, m.pod)
+		}
+	}
+}
+
+// idOf waits for the ID of a container.
+func (s *suite) idOf(t *testing.T, m *subject) (id string) {
+	t.Helper()
+	_, err := s.Until(t.Context(), startTime(1), "a container of "+m.pod, func(pods map[string]*Sight) error {
+		if sight := pods[m.pod]; sight != nil {
+			id = sight.ID(m.container)
+		}
+		if id == "" {
+			return errors.New("it has no ID")
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return id
+}
+
+// passedOn are parents that clean up for a while after the kill of a worker.
+func passedOn() (all []shape) {
+	for _, c := range []struct {
+		name, grace string
+		code        int32
+		clean       time.Duration
+		rule        oom.Rule
+	}{
+		{"after-1s", "", 137, time.Second, oom.RulePassedOn},
+		{"after-8s", "", 137, 8 * time.Second, oom.RulePassedOn},
+		{"after-60s", "", 137, time.Minute, oom.RulePassedOn},
+		{"within", "", 1, 3 * time.Second, oom.RuleWithinGrace},
+		{"beyond", "", 1, 13 * time.Second, oom.RuleNothingKnown},
+		{"within-its-own", "30s", 1, 13 * time.Second, oom.RuleWithinGrace},
+		{"beyond-its-own", "1s", 1, 3 * time.Second, oom.RuleNothingKnown},
+	} {
+		one := shape{rule: c.rule, ended: oom.EndedOOM, Kind: faultkit.Kind{
+			Name: c.name, Code: c.code, Reason: faultkit.OOMKilled,
+			Before: []string{"/workload", "child-oom-exit", fmt.Sprint(c.code), fmt.Sprint(c.clean.Milliseconds())},
+		}}
+		if c.rule == oom.RuleNothingKnown {
+			one.ended, one.Reason = oom.EndedExited, "Error"
+		}
+		if c.grace != "" {
+			one.change = func(_ *testing.T, pod *corev1.Pod) { pod.Annotations[graceAnnotation] = c.grace }
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// supervised are Debian's supervisors, in a root file system of the node's.
+func supervised(t *testing.T) (all []shape) {
+	t.Helper()
+	for name, c := range faultkit.Supervisors {
+		one := shape{rule: c.Rule, ended: oom.EndedOOM, Kind: faultkit.Kind{
+			Name: name, Code: int32(c.Status), Reason: faultkit.OOMKilled,
+			Before: append([]string{"/bin/busybox", "chroot", "/debian"}, c.Args...),
+		}}
+		if c.Rule == oom.RuleExitedZero {
+			one.ended, one.Reason = oom.EndedExited, "Completed"
+		}
+		one.change = func(t *testing.T, pod *corev1.Pod) {
+			t.Helper()
+			inDebian(pod, faultkit.SupervisorRoot(t), c.Limit)
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b shape) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// inDebian gives a pod's container a root of the node's at /debian, and so much memory, in
+// bytes.
+func inDebian(pod *corev1.Pod, root string, limit int64) {
+	first := &pod.Spec.Containers[0]
+	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
+	first.Resources = corev1.ResourceRequirements{Limits: memory, Requests: memory}
+	first.Env = []corev1.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}}
+	for name, dir := range map[string]string{"root": root, "dev": "/dev"} {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
+			Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
+		})
+	}
+	first.VolumeMounts = []corev1.VolumeMount{
+		{Name: "root", MountPath: "/debian"}, {Name: "dev", MountPath: "/debian/dev"},
+	}
+}
+
+// acted are containers that somebody ends when they have lost a process.
+func acted() []shape {
+	killed := func(name string, kill func(pid int) error) shape {
+		return shape{
+			Kind: faultkit.Kind{Name: name, Code: 137, Reason: "Error", Before: kindAtKill.Before},
+			rule: oom.RuleSender, ended: oom.EndedSignal,
+			act: func(t *testing.T, s *suite, m *subject) {
+				t.Helper()
+				pid, err := faultkit.InitPid(s.idOf(t, m))
+				require.NoError(t, err)
+				require.NoError(t, faultkit.Pause(t.Context(), time.Second))
+				require.NoError(t, kill(pid))
+			},
+		}
+	}
+	return []shape{
+		killed("killed-by-pid", func(pid int) error { return unix.Kill(pid, unix.SIGKILL) }),
+		killed("killed-by-cgroup", func(pid int) error {
+			path, err := oom.Hierarchy{Version: 2}.PathOf(pid)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join("/sys/fs/cgroup", path, "cgroup.kill"), []byte("1"), 0)
+		}),
+		{
+			// One child is killed before the stop, and one by the stop.
+			Kind: faultkit.Kind{Name: "stop-too-large", Code: 1, Reason: faultkit.OOMKilled, Before: []string{"/workload", "term-child-oom", "1", "1"}},
+			rule: oom.RuleStopped, ended: oom.EndedOOM,
+			act: func(t *testing.T, s *suite, m *subject) {
+				t.Helper()
+				pid, err := faultkit.InitPid(s.idOf(t, m))
+				require.NoError(t, err)
+				require.NoError(t, faultkit.Until(t.Context(), m.container+" to wait for SIGTERM", func() error { return waitsForTerm(pid) }))
+				require.NoError(t, s.Delete(context.WithoutCancel(t.Context()), m.pod, int64(faultkit.Patience.Seconds())))
+			},
+		},
+	}
+}
+
+// waitsForTerm returns nil if a process has blocked SIGTERM, for which it then waits.
+func waitsForTerm(pid int) error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	_, blocked, _ := strings.Cut(string(text), "SigBlk:")
+	blocked, _, _ = strings.Cut(blocked, "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(blocked), 16, 64)
+	if err == nil && mask&(1<<(unix.SIGTERM-1)) == 0 {
+		err = errors.New("SIGTERM is not blocked yet")
+	}
+	return err
+}
