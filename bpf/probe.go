@@ -119,12 +119,21 @@ func (p *probe) Read() (oom.Evidence, error) {
 		err = p.takeLocked(r)
 	}
 	if err != nil {
-		if p.last.Sent == oom.No {
-			p.last.Sent = oom.Unknown
-		}
+		p.lostLocked()
 		return p.last, fmt.Errorf("read %s: %w", SourceName, err)
 	}
 	return p.last, nil
+}
+
+// lostLocked is for a reading that failed: what had not happened by the last good reading may
+// have happened since.
+func (p *probe) lostLocked() {
+	if p.last.Sent == oom.No {
+		p.last.Sent = oom.Unknown
+	}
+	if p.last.Init == oom.No {
+		p.last.Init = oom.Unknown
+	}
 }
 
 // readLocked asks the ledger for all that a reading needs.

@@ -42,3 +42,15 @@ func TestClockSetBetweenReadings(t *testing.T) {
 	require.WithinDuration(t, time.Now(), p.last.Victims[0].At, time.Minute)
 	require.WithinDuration(t, time.Now(), p.last.Last, time.Minute)
 }
+
+// What had not happened by the last good reading may have happened by one that fails. What had
+// happened stays.
+func TestLostReading(t *testing.T) {
+	p := &probe{last: oom.Evidence{Init: oom.No, Sent: oom.No, Kills: 1}}
+	p.lostLocked()
+	require.Equal(t, oom.Evidence{Kills: 1}, p.last)
+	seen := oom.Evidence{Init: oom.Yes, Sent: oom.Yes}
+	p.last = seen
+	p.lostLocked()
+	require.Equal(t, seen, p.last)
+}

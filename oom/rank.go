@@ -1,6 +1,7 @@
 package oom
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,7 +19,8 @@ type Reading struct {
 //
 // The readings come best source first. One that has named init a victim stands
 // ahead of all: that stays true, whatever becomes of its source. A good one stands
-// ahead of one whose cgroup was gone, and that ahead of one that failed. A source
+// ahead of those that were taken before the source or its cgroup was lost. Of those the one
+// that knows of more kills is first: what it has seen stays true too. A source
 // that knows its victims by name must know of every kill that a counter has
 // counted. Where it does not, it has missed one, which may have been init: then the
 // counter is the better evidence, unless init is named. A kill that the counter may have
@@ -29,7 +31,7 @@ type Reading struct {
 // kill first: else a kill in between would look like one missed.
 func Rank(readings []Reading) (all []Evidence, dispute string) {
 	readings = slices.Clone(readings)
-	sort.SliceStable(readings, func(i, j int) bool { return readings[i].rank() < readings[j].rank() })
+	sort.SliceStable(readings, func(i, j int) bool { return compare(readings[i], readings[j]) < 0 })
 	for _, r := range readings {
 		all = append(all, r.Evidence)
 	}
@@ -67,6 +69,14 @@ func (e Evidence) leastKills() uint64 {
 		return 0
 	}
 	return e.Kills - min(e.Twice, e.Kills-1)
+}
+
+// compare returns a number below 0 if a stands ahead of b.
+func compare(a, b Reading) int {
+	if a.rank() > 0 && b.rank() > 0 {
+		return cmp.Or(cmp.Compare(b.Evidence.leastKills(), a.Evidence.leastKills()), a.rank()-b.rank())
+	}
+	return a.rank() - b.rank()
 }
 
 func (r Reading) rank() int {

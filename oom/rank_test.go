@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func (r Reading) lost(err error) Reading { r.Err = err; return r }
+
 func TestRank(t *testing.T) {
 	ledger := func(kills uint64, init Known, err error) Reading {
 		return Reading{Evidence{Source: "ledger", Kills: kills, Init: init}, err}
@@ -31,6 +33,9 @@ func TestRank(t *testing.T) {
 		"gone, and init is named":     {[]Reading{ledger(1, Yes, broken), counter(1, nil)}, "ledger", ""},
 		"missed, init is named":       {[]Reading{ledger(1, Yes, nil), counter(2, nil)}, "ledger", "memory.events counts 2 kills, ledger knows of 1"},
 		"ledger and cgroup gone":      {[]Reading{ledger(0, No, broken), counter(1, gone)}, "memory.events", ""},
+		"both lost, the ledger knew":  {[]Reading{ledger(1, Unknown, broken), counter(0, gone)}, "ledger", ""},
+		"both lost, both knew":        {[]Reading{ledger(1, Unknown, broken), counter(1, gone)}, "memory.events", ""},
+		"both lost, a group above":    {[]Reading{ledger(2, Unknown, broken), twice(3, 1).lost(gone)}, "memory.events", ""},
 		"sharers are not counted":     {[]Reading{ledger(2, No, nil), counter(1, nil)}, "ledger", ""},
 		"the ledger missed one":       {[]Reading{ledger(0, No, nil), counter(1, nil)}, "memory.events", "memory.events counts 1 kills, ledger knows of 0"},
 		"a group above":               {[]Reading{ledger(4, No, nil), twice(5, 1)}, "ledger", ""},

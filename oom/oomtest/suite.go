@@ -133,7 +133,8 @@ func testSpoilt(t *testing.T, f Fixture) {
 	require.Error(t, err)
 	require.False(t, errors.Is(err, oom.ErrGone))
 	require.NotEqual(t, oom.No, ev.Sent, "a signal after the last good reading is not known")
-	before.Sent = ev.Sent
+	require.NotEqual(t, oom.No, ev.Init, "nor is a kill")
+	before.Sent, before.Init = ev.Sent, ev.Init
 	require.Equal(t, before, ev)
 	_, err = f.Source().Arm(f.Target())
 	require.Error(t, err, "what can't be read can't be armed")
