@@ -43,6 +43,10 @@ type floods struct {
 	tenants []testPod
 	of      []*podSet
 	forged  []string
+	// churned are containers without a limit, one of each tenant. In one with podLimit the
+	// kernel refuses a cgroup (ENOMEM) where it is slow to let go of those that were removed:
+	// 412 of them are 4 MiB (Linux 6.18, two CPUs).
+	churned []string
 	alive   chan churned
 	// What was done.
 	kills, made, replaced, calls atomic.Int64
@@ -62,7 +66,9 @@ func newFloods(t *testing.T, pods *podSet, bystanders []testPod) *floods {
 		of := pods.in(t, fmt.Sprintf("tenant-%02d", i))
 		p, err := of.add(t.Context(), "app")
 		require.NoError(t, err)
-		f.tenants, f.of = append(f.tenants, p), append(f.of, of)
+		sidecar := filepath.Join(p.dir, fmt.Sprintf("%064x", i))
+		require.NoError(t, oomtest.NewCgroup(pods.hierarchy, sidecar, 0))
+		f.tenants, f.of, f.churned = append(f.tenants, p), append(f.of, of), append(f.churned, sidecar)
 	}
 	user := filepath.Join(filepath.Dir(pods.kubepods), "user")
 	require.NoError(t, oomtest.NewCgroup(pods.hierarchy, user, 0))
@@ -130,12 +136,12 @@ func (f *floods) kill(t *testing.T, n int) {
 
 // churn makes cgroups and removes them: half of them are one tenant's.
 func (f *floods) churn(t *testing.T, n int) {
-	of := f.tenants[0]
+	of := 0
 	if n%2 == 0 {
-		of = f.tenants[n/2%tenants]
+		of = n / 2 % tenants
 	}
-	top := filepath.Join(of.container, fmt.Sprint("churn-", n))
-	dirs := []string{top, filepath.Join(top, "kubepods"), filepath.Join(top, "kubepods", filepath.Base(of.dir))}
+	top := filepath.Join(f.churned[of], fmt.Sprint("churn-", n))
+	dirs := []string{top, filepath.Join(top, "kubepods"), filepath.Join(top, "kubepods", filepath.Base(f.tenants[of].dir))}
 	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Error(err)
