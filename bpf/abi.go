@@ -9,11 +9,11 @@ import (
 )
 
 // ABI numbers the layout of what the pinned maps hold (kernel/abi.h).
-const ABI = 2
+const ABI = 3
 
 // Version numbers the programs within one ABI. Raise it with every change of
 // what they do: a loader replaces programs of a lower version.
-const Version = 3
+const Version = 1
 
 // Names of the pins, in the ledger's folder below its generation.
 const (

@@ -188,6 +188,7 @@ type ledgerSender struct {
 	Comm       [16]int8
 	Flags      uint32
 	Pad        uint32
+	InitCgroup uint64
 }
 
 type ledgerTaskKey struct {

@@ -40,12 +40,15 @@ type senderEntry struct {
 	Comm       Comm
 	Flags      senderFlags
 	_          uint32
+	InitCgroup uint64
 }
 
 // Sender is who sent a SIGKILL that ended a container's init, the OOM killer apart.
 type Sender struct {
-	// Init is the process that was killed.
-	Init TaskKey
+	// Init is the process that was killed, InitCgroup the ID of its cgroup on the hierarchy
+	// that memory is on; 0 for a signal that a ledger before ABI 3 has seen.
+	Init       TaskKey
+	InitCgroup uint64
 	// BootNS is CLOCK_BOOTTIME at the signal, ns.
 	BootNS uint64
 	// TGID is the sender's in the node's PID namespace, 0 for one outside of it, and
@@ -67,7 +70,7 @@ type Sender struct {
 
 func (e *senderEntry) sender(init TaskKey) Sender {
 	return Sender{
-		Init: init, BootNS: e.BootNS, TGID: e.TGID, StartTicks: e.StartTicks, Comm: e.Comm,
+		Init: init, InitCgroup: e.InitCgroup, BootNS: e.BootNS, TGID: e.TGID, StartTicks: e.StartTicks, Comm: e.Comm,
 		UID: e.UID, Cgroup: e.Cgroup, Kernel: e.Flags&senderKernel != 0,
 		Outside: e.Flags&senderOutside != 0, Watched: e.Flags&senderWatched != 0,
 	}

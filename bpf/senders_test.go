@@ -197,6 +197,9 @@ func TestUnwatched(t *testing.T) {
 			mine++
 			require.Equal(t, k.key(init), s.Init)
 			require.False(t, s.Kernel)
+			id, err := bpf.CgroupID(k.dir)
+			require.NoError(t, err)
+			require.Equal(t, id, s.InitCgroup)
 		}
 	}
 	require.Equal(t, 1, mine, "%+v", list)

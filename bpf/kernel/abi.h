@@ -2,7 +2,7 @@
 /*
  * What the pinned maps hold: the ledger's ABI. Go's side is ../abi.go, and
  * TestLayout compares the two. Any change here is a new ABI number there.
- * A later ABI may only append to the structs of by_task, by_cgroup and meta;
+ * A later ABI may only append to the structs of by_task, by_cgroup, inits and meta;
  * the first 16 bytes of meta never change. The size of the maps is of the ABI as
  * well; the map of flights is not.
  */
@@ -124,6 +124,8 @@ struct sender {
 	char comm[COMM_LEN];
 	__u32 flags;
 	__u32 pad;
+	/* From ABI 3 on. */
+	__u64 init_cgroup; /* of the init, at the signal */
 };
 
 enum memory_known {

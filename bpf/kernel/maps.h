@@ -22,7 +22,7 @@
 /* Set by the loader. */
 const volatile __u32 tier = TIER_C;
 const volatile __u32 hierarchy = 2;
-const volatile __u32 abi = 2;
+const volatile __u32 abi = 3;
 /* The inode of the PID namespace whose PIDs are the node's. */
 const volatile __u32 pid_ns = FIRST_PID_NS;
 const volatile __u64 page_size = 4096;

@@ -78,6 +78,7 @@ static __noinline int write_sender(struct task_struct *task, __u32 flags)
 	cred = READ(self, real_cred);
 	e->uid = cred ? READ(cred, uid.val) : 0;
 	e->cgroup = cgroup_id(memory_cgroup(self));
+	e->init_cgroup = cgroup_id(memory_cgroup(task));
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 	e->flags |= flags;
 	e->boot_ns = bpf_ktime_get_boot_ns();
