@@ -23,7 +23,6 @@ func (p *pipeline) health() events.Health {
 	h.Open, h.Roots = j.OpenCount(), roots
 	h.Cgroups, h.Watched = watcher.Size()
 	h.Skipped = watcher.Skipped()
-	h.Signals, h.InitsMissed = p.signals.Blind(), p.inits.Missed()
 	h.Journal, h.Tree, h.Containerd = textOf(j.Err()), textOf(watcher.Err()), textOf(names.Err())
 	return h
 }

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"path/filepath"
-
 	"github.com/sirupsen/logrus"
 
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
@@ -20,21 +18,14 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 	kubelet := p.learn(h.Mount)
 	tree := &cgroups.Tree{Mount: h.Mount, Parent: l.Parent, Kubelet: kubelet}
 	var resolver *resolve.Resolver
-	inits := signals.NewInits(h.Mount, stateOf(p.c.containerd), kubelet)
-	appeared := func(path string) {
-		resolver.Appeared(path)
-		inits.Appeared(path)
-	}
-	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: appeared})
-	inits.All = watcher.All
+	watcher := cgroups.NewWatcher(tree, cgroups.WatchOptions{Appeared: func(path string) { resolver.Appeared(path) }})
 	var pods resolve.Pods
 	if p.c.pods != nil {
 		pods = p.c.pods
 	}
 	resolver = resolve.New(watcher, names, pods, kubelet)
-	p.inits = inits
 	p.signals = signals.New(signals.Options{
-		Ledger: l, Inits: inits, Resolver: resolver, Hierarchy: h, Boot: boot,
+		Ledger: l, Cgroups: watcher, Resolver: resolver, Mount: h.Mount, Boot: boot,
 		Has: p.c.exits.Has, Out: p.killed, Warn: func(err error) { p.c.log.Warn(err) },
 	})
 	p.checkpoint = store.OpenCheckpoint(store.CheckpointOptions{
@@ -61,15 +52,6 @@ func (p *pipeline) learn(mount string) *cgroups.Kubelet {
 		p.c.log.WithError(err).Error("kubelet's cgroup root is the default")
 	}
 	return kubelet
-}
-
-// stateOf returns the state directory of the containerd at a socket: the socket is in it
-// by default. "" for none.
-func stateOf(socket string) string {
-	if socket == "" {
-		return ""
-	}
-	return filepath.Dir(socket)
 }
 
 // killed takes the end of a container by a SIGKILL that no shim has reported.

@@ -71,7 +71,6 @@ type pipeline struct {
 	unwritten  bool
 	checkpoint *store.Checkpoint
 	signals    *signals.Reader
-	inits      *signals.Inits
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector

@@ -81,11 +81,6 @@ type Health struct {
 	Journal, Tree, Containerd string
 	// Exits is why the ends of containers are not known or not kept, "" where all is well.
 	Exits string
-	// Signals is why senders of SIGKILL are known for containers of our shim alone, "" if they
-	// are known for others too. InitsMissed counts containers whose init was not looked for at
-	// once.
-	Signals     string
-	InitsMissed uint64
 	// Roots are kubelet's cgroup roots, as found at the start.
 	Roots cgroups.Roots
 	// Open are the OOM events that a Tracked consumer has not done with.

@@ -43,7 +43,6 @@ var (
 	cgroupsDesc  = desc("cgroups", "Cgroups that the agent knows.")
 	watchedDesc  = desc("cgroups_watched", "Cgroups that the agent watches.")
 	skippedDesc  = desc("cgroups_skipped", "Cgroups that the agent could not read.")
-	initsDesc    = desc("inits_missed_total", "Containers whose init was not looked for at once, as too many had appeared; they are looked for again.")
 	lengthDesc   = desc("queue_length", "What waits in a queue of the agent.", "queue")
 	roomDesc     = desc("queue_capacity", "What the queue has room for.", "queue")
 	seriesDesc   = desc("oom_kills_series", "Containers that have a series of their own in oomwitness_oom_kills_total.")
@@ -53,7 +52,7 @@ var (
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		eventsDesc, markedDesc, recordsDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
-		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, skippedDesc, initsDesc, lengthDesc, roomDesc,
+		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, skippedDesc, lengthDesc, roomDesc,
 	} {
 		to <- d
 	}
@@ -82,7 +81,6 @@ func health(to chan<- prometheus.Metric, h events.Health) {
 	to <- gauge(cgroupsDesc, float64(h.Cgroups))
 	to <- gauge(watchedDesc, float64(h.Watched))
 	to <- gauge(skippedDesc, float64(h.Skipped))
-	to <- counter(initsDesc, h.InitsMissed)
 	tier := h.Tier
 	if tier == "" {
 		tier = "D"

@@ -67,7 +67,7 @@ func full(t *testing.T) *metrics.Metrics {
 		Health: func() events.Health {
 			return events.Health{
 				Ready: true, Tier: "A", Seen: 9, Lost: 1, RingFull: 2, Lag: 50 * time.Millisecond,
-				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20, Skipped: 3, InitsMissed: 6,
+				Journal: "read-only", Open: 4, Cgroups: 30, Watched: 20, Skipped: 3,
 			}
 		},
 		Queues: func() []metrics.Queue { return []metrics.Queue{{Name: "events", Length: 1, Capacity: 10}} },
@@ -112,7 +112,6 @@ func TestEveryMetric(t *testing.T) {
 		"oomwitness_cgroups":                     "30",
 		"oomwitness_cgroups_watched":             "20",
 		"oomwitness_cgroups_skipped":             "3",
-		"oomwitness_inits_missed_total":          "6",
 		"oomwitness_queue_length":                `{queue="events"} 1`,
 		"oomwitness_queue_capacity":              `{queue="events"} 10`,
 		"oomwitness_kill_to_event_seconds_count": "1",

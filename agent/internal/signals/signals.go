@@ -1,3 +1,6 @@
+// Package signals finds the containers whose init a SIGKILL has ended that neither the OOM
+// killer nor a runtime has sent, where no shim of ours does: it makes the exits that such
+// a shim would have spooled.
 package signals
 
 import (
@@ -5,12 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"k8s.io/utils/lru"
 
+	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
 	"github.com/oomwitness/oomwitness/bpf"
@@ -31,13 +36,18 @@ type Resolver interface {
 	Resolve(context.Context, *bpf.Record) (events.OOMEvent, error)
 }
 
+// Cgroups names cgroups by their ID: a cgroups.Watcher.
+type Cgroups interface {
+	Name(id uint64, at time.Time) (cgroups.Name, error)
+}
+
 // Options of a Reader. All are needed.
 type Options struct {
 	Ledger   Ledger
-	Inits    *Inits
+	Cgroups  Cgroups
 	Resolver Resolver
-	// Hierarchy is the one that memory is on, for the paths of the senders' cgroups.
-	Hierarchy oom.Hierarchy
+	// Mount is where the hierarchy that memory is on is mounted.
+	Mount string
 	// Boot is the boot's ID.
 	Boot string
 	// Has reports whether the exit of a container run is known.
@@ -49,10 +59,8 @@ type Options struct {
 }
 
 const (
-	// every is how often the ledger is asked, lookEvery how often the inits of containers
-	// are looked for that have just appeared.
-	every     = 2 * time.Second
-	lookEvery = 500 * time.Millisecond
+	// every is how often the ledger is asked.
+	every = 2 * time.Second
 	// settle is how old a signal has to be: the OOM killer's mark, and the names of a
 	// container that has just begun, may be yet to come.
 	settle = time.Second
@@ -72,11 +80,6 @@ type Reader struct {
 	o       Options
 	handled *lru.Cache // bpf.TaskKeys
 	warned  string
-
-	saidMissed bool
-
-	mu    sync.Mutex // guards what follows
-	blind string     // see Blind
 }
 
 // New returns a Reader that is not running: see Run.
@@ -84,27 +87,17 @@ func New(o Options) *Reader { return &Reader{o: o, handled: lru.New(maxHandled)}
 
 // Run reads until ctx ends.
 func (r *Reader) Run(ctx context.Context) {
-	read, sweep, look := time.NewTicker(every), time.NewTicker(sweepEvery), time.NewTimer(0)
+	read, sweep := time.NewTicker(every), time.NewTicker(sweepEvery)
 	defer read.Stop()
 	defer sweep.Stop()
-	defer look.Stop()
-	r.see()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.o.Inits.wake:
-			look.Reset(0)
-		case <-look.C:
-			if r.o.Inits.look() {
-				look.Reset(lookEvery)
-			}
-			r.sayMissed()
 		case <-read.C:
 			r.warn(r.read(ctx))
 		case <-sweep.C:
 			r.warn(r.o.Ledger.Sweep())
-			r.see()
 		}
 	}
 }
@@ -145,32 +138,53 @@ func (r *Reader) take(ctx context.Context, s *bpf.Sender) (done bool) {
 	if age < settle {
 		return false
 	}
-	sender := s.Evidence(r.o.Hierarchy)
-	if r.ofRuntime(sender) {
+	from, err := r.name(s.Cgroup, s)
+	r.warn(err)
+	if ofRuntime(s, from) {
 		return true
 	}
-	at, ok := r.o.Inits.of(s.Init)
-	if !ok {
-		return age > nameless // no container, or one that was not seen
+	init, err := r.name(s.InitCgroup, s)
+	r.warn(err)
+	at := init.Place()
+	if at.Container == "" || r.outlived(init.Path, at.Path) {
+		return age > nameless
 	}
-	e := r.exit(ctx, s, sender, at)
+	sender := s.Evidence(oom.Hierarchy{}) // the path is known here, whatever this process may ask the kernel
+	sender.CgroupPath = from.Path
+	e := r.exit(ctx, s, sender, at.Container)
 	if !r.o.Has(&e) {
 		r.o.Out(e)
 	}
 	return true
 }
 
+func (r *Reader) name(id uint64, s *bpf.Sender) (cgroups.Name, error) {
+	return r.o.Cgroups.Name(id, (&bpf.Record{BootNS: s.BootNS}).Time())
+}
+
+// outlived reports whether the container of an init in a cgroup below the container's own
+// is still there. The init is then not the container's, but the one of a container in it.
+func (r *Reader) outlived(init, container string) bool {
+	if init == container {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(r.o.Mount, container))
+	return err == nil
+}
+
 // runtimes are the programs by which containers are stopped, by comm. A comm has 15 bytes.
 var runtimes = []string{"runc", "crun", "youki", "runsc", "conmon", "crio", "podman", "containerd-shim"}
 
 // ofRuntime reports whether a runtime has sent the signal: somebody has asked for the stop.
-// A process in a pod is none, whatever it calls itself.
-func (r *Reader) ofRuntime(s *oom.Sender) bool {
-	if s.UID != 0 || r.o.Inits.Kubelet.Locate(s.CgroupPath).PodUID != "" {
+// A runtime is root's, and in a cgroup that is known and no pod's. A process that no cgroup
+// is known of is none, whatever it calls itself.
+func ofRuntime(s *bpf.Sender, from cgroups.Name) bool {
+	if s.UID != 0 || from.Path == "" || from.Place().PodUID != "" {
 		return false
 	}
+	comm := s.Comm.String()
 	for _, name := range runtimes {
-		if s.Comm == name || name == "containerd-shim" && strings.HasPrefix(s.Comm, name) {
+		if comm == name || name == "containerd-shim" && strings.HasPrefix(comm, name) {
 			return true
 		}
 	}
@@ -179,14 +193,14 @@ func (r *Reader) ofRuntime(s *oom.Sender) bool {
 
 // exit returns the exit as a shim would have decided it, by rule 2. A process that gets a
 // SIGKILL ends by it.
-func (r *Reader) exit(ctx context.Context, s *bpf.Sender, sender *oom.Sender, at origin) exits.Exit {
+func (r *Reader) exit(ctx context.Context, s *bpf.Sender, sender *oom.Sender, container string) exits.Exit {
 	in, err := r.o.Resolver.Resolve(ctx, &bpf.Record{
-		BootNS: s.BootNS, TGID: s.Init.TGID, StartTicks: s.Init.StartTicks, Cgroup: at.cgroup, Domain: at.cgroup,
+		BootNS: s.BootNS, TGID: s.Init.TGID, StartTicks: s.Init.StartTicks, Cgroup: s.InitCgroup, Domain: s.InitCgroup,
 	})
 	r.warn(err)
 	v := in.First()
 	e := exits.Exit{
-		ID: at.container, Boot: r.o.Boot, Pid: int(s.Init.TGID), StartTicks: s.Init.StartTicks,
+		ID: container, Boot: r.o.Boot, Pid: int(s.Init.TGID), StartTicks: s.Init.StartTicks,
 		At: sender.At, Status: statusSIGKILL, Reported: statusSIGKILL,
 		Verdict: oom.Verdict{
 			Init: oom.No, Ended: oom.EndedSignal, Rule: oom.RuleSender, Sent: oom.Yes, Sender: sender, Evidence: bpf.SourceName,

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +18,9 @@ import (
 )
 
 const (
-	podPath     = "/kubepods/burstable/pod0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
-	containerID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	podPath      = "/kubepods/burstable/pod0d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
+	otherPodPath = "/kubepods/burstable/pod1d1a2b3c-4d5e-4f60-8a1b-2c3d4e5f6071"
+	containerID  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 )
 
 // fakeLedger has the signals that a test writes.
@@ -50,11 +48,28 @@ func (f *fakeResolver) Resolve(_ context.Context, r *bpf.Record) (events.OOMEven
 	return in, nil
 }
 
+// IDs of the cgroups on a made-up node.
+const (
+	podCgroup = iota + 1
+	containerCgroup
+	nestedCgroup
+	runtimeCgroup
+	otherPodCgroup
+)
+
+// fakeCgroups has the paths of those that are known.
+type fakeCgroups map[uint64]string
+
+func (f fakeCgroups) Name(id uint64, _ time.Time) (cgroups.Name, error) {
+	return cgroups.Name{ID: id, Path: f[id]}, nil
+}
+
 // rig is a Reader of a made-up node.
 type rig struct {
 	*Reader
 	ledger   *fakeLedger
 	resolver *fakeResolver
+	paths    fakeCgroups
 	out      []exits.Exit
 	warned   []error
 	known    bool // every exit is
@@ -62,161 +77,95 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{ledger: &fakeLedger{meta: bpf.Meta{Tier: bpf.TierA}}, resolver: &fakeResolver{}}
-	mount := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(mount, podPath, containerID), 0o755))
+	r := &rig{ledger: &fakeLedger{meta: bpf.Meta{Tier: bpf.TierA}}, resolver: &fakeResolver{}, paths: fakeCgroups{
+		podCgroup: podPath, containerCgroup: podPath + "/" + containerID, nestedCgroup: podPath + "/" + containerID + "/init.scope",
+		runtimeCgroup: "/system.slice/containerd.service", otherPodCgroup: otherPodPath + "/" + containerID,
+	}}
 	r.Reader = New(Options{
-		Ledger: r.ledger, Inits: NewInits(mount, t.TempDir(), nil), Resolver: r.resolver,
-		Hierarchy: oom.Hierarchy{Version: 2, Mount: mount}, Boot: "boot",
+		Ledger: r.ledger, Cgroups: r.paths, Resolver: r.resolver, Mount: t.TempDir(), Boot: "boot",
 		Has: func(*exits.Exit) bool { return r.known }, Out: func(e exits.Exit) { r.out = append(r.out, e) },
 		Warn: func(err error) { r.warned = append(r.warned, err) },
 	})
 	return r
 }
 
-// self is this process's key.
-func self(t *testing.T) bpf.TaskKey {
-	t.Helper()
-	ticks, err := bpf.StartTicks(os.Getpid())
-	require.NoError(t, err)
-	return bpf.TaskKey{TGID: uint32(os.Getpid()), StartTicks: ticks}
-}
-
-// bundle has the shim of the container write the PID of its init.
-func (r *rig) bundle(t *testing.T, pid uint32) {
-	t.Helper()
-	dir := filepath.Join(r.o.Inits.State, bundlesDir, "k8s.io", containerID)
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, pidFile), []byte(strconv.Itoa(int(pid))), 0o600))
-}
-
-// appeared has the container's cgroup appear, and be looked at.
-func (r *rig) appeared() {
-	r.o.Inits.Appeared(podPath)
-	r.o.Inits.Appeared(podPath + "/" + containerID)
-	r.o.Inits.look()
-}
-
-// sent is a signal to an init of some time ago.
-func sent(init bpf.TaskKey, comm string, ago time.Duration) bpf.Sender {
-	s := bpf.Sender{Init: init, BootNS: bpf.BootNow() - uint64(ago), TGID: 812, UID: 0}
+// sent is a signal to the container's init of some time ago, by a root process of the node.
+func sent(comm string, ago time.Duration) bpf.Sender {
+	s := bpf.Sender{
+		Init: bpf.TaskKey{TGID: 4711, StartTicks: 5}, InitCgroup: containerCgroup,
+		BootNS: bpf.BootNow() - uint64(ago), TGID: 812, Cgroup: runtimeCgroup,
+	}
 	copy(s.Comm[:], comm)
 	return s
 }
 
-// TestKilled: the container of an init that somebody has killed is known by the file that
-// its shim has left, and the ledger is to forget the signal.
+// TestKilled: the container of an init that somebody has killed is the one of the init's
+// cgroup, and the ledger is to forget the signal.
 func TestKilled(t *testing.T) {
 	r := newRig(t)
-	r.appeared()
-	require.Len(t, r.o.Inits.pending, 1, "the pod's cgroup is no container's")
-	init := self(t)
-	r.bundle(t, init.TGID)
-	// The file is as old as its process.
-	began := time.Now().Add(time.Duration(init.StartTicks)*10*time.Millisecond - time.Duration(bpf.BootNow()))
-	require.NoError(t, os.Chtimes(filepath.Join(r.o.Inits.State, bundlesDir, "k8s.io", containerID, pidFile), began, began))
-	r.o.Inits.look()
-	require.Empty(t, r.o.Inits.pending)
-
-	r.ledger.list = []bpf.Sender{sent(init, "earlyoom", 0)}
+	r.ledger.list = []bpf.Sender{sent("earlyoom", 0)}
 	require.NoError(t, r.read(t.Context()))
 	require.Empty(t, r.out, "the OOM killer's mark may be yet to come")
 
-	r.ledger.list = []bpf.Sender{sent(init, "earlyoom", 2*settle)}
+	r.ledger.list = []bpf.Sender{sent("earlyoom", 2*settle)}
 	require.NoError(t, r.read(t.Context()))
 	require.NoError(t, r.read(t.Context()))
 	require.Len(t, r.out, 1)
-	e := r.out[0]
+	e, init := r.out[0], r.ledger.list[0].Init
 	e.Version = exits.Version
 	require.NoError(t, e.Check())
 	require.Equal(t, containerID, e.ID)
 	require.Equal(t, &exits.Pod{Namespace: "shop", Name: "web-1", UID: "u", Container: "app"}, e.Pod)
 	require.Equal(t, oom.EndedSignal, e.Verdict.Ended)
 	require.Equal(t, "earlyoom", e.Verdict.Sender.Comm)
+	require.Equal(t, "/system.slice/containerd.service", e.Verdict.Sender.CgroupPath)
 	require.Equal(t, 137, e.Status)
-	id, err := bpf.CgroupID(filepath.Join(r.o.Inits.Mount, podPath, containerID))
-	require.NoError(t, err)
-	require.Equal(t, id, r.resolver.cgroup)
+	require.EqualValues(t, containerCgroup, r.resolver.cgroup)
 	require.Equal(t, []bpf.TaskKey{init, init}, r.ledger.gone)
 }
 
-// TestNotReported: signals that are a shim's to report, a runtime's, of another process of
-// the same PID, of nobody's container, or known.
-func TestNotReported(t *testing.T) {
-	later := func(init bpf.TaskKey) bpf.TaskKey { init.StartTicks += 1e6; return init }
+// TestReported: whose signal is reported, and whose a shim or a runtime answers for.
+func TestReported(t *testing.T) {
+	const unknownCgroup = 99
+	named := func(comm string) func(*rig, *bpf.Sender) {
+		return func(_ *rig, s *bpf.Sender) { s.Comm = bpf.Comm{}; copy(s.Comm[:], comm) }
+	}
+	runcIn := func(cgroup uint64) func(*rig, *bpf.Sender) {
+		return func(r *rig, s *bpf.Sender) { named("runc")(r, s); s.Cgroup = cgroup }
+	}
 	for name, tc := range map[string]struct {
-		change func(r *rig, s *bpf.Sender)
-		stays  bool
+		change        func(r *rig, s *bpf.Sender)
+		reported, end bool // end: nothing more is to be done
 	}{
-		"watched":         {func(_ *rig, s *bpf.Sender) { s.Watched = true }, true},
-		"runc":            {func(_ *rig, s *bpf.Sender) { copy(s.Comm[:], "runc\x00") }, false},
-		"a shim":          {func(_ *rig, s *bpf.Sender) { copy(s.Comm[:], "containerd-shim") }, false},
-		"another process": {func(_ *rig, s *bpf.Sender) { s.Init = later(s.Init) }, true},
-		"no container":    {func(_ *rig, s *bpf.Sender) { s.Init.TGID++; s.BootNS -= uint64(nameless) }, false},
-		"known":           {func(r *rig, _ *bpf.Sender) { r.known = true }, false},
+		"earlyoom":               {func(*rig, *bpf.Sender) {}, true, true},
+		"watched by a shim":      {func(_ *rig, s *bpf.Sender) { s.Watched = true }, false, false},
+		"runc":                   {named("runc"), false, true},
+		"a shim":                 {named("containerd-shim"), false, true},
+		"runc of a user":         {func(r *rig, s *bpf.Sender) { named("runc")(r, s); s.UID = 1000 }, true, true},
+		"runc in a pod":          {runcIn(otherPodCgroup), true, true},
+		"runc of no known place": {runcIn(unknownCgroup), true, true},
+		"a pod's cgroup":         {func(_ *rig, s *bpf.Sender) { s.InitCgroup = podCgroup }, false, false},
+		"unknown":                {func(_ *rig, s *bpf.Sender) { s.InitCgroup = unknownCgroup }, false, false},
+		"unknown for long":       {func(_ *rig, s *bpf.Sender) { s.InitCgroup = unknownCgroup; s.BootNS -= uint64(nameless) }, false, true},
+		"of a ledger before":     {func(_ *rig, s *bpf.Sender) { s.InitCgroup = 0; s.BootNS -= uint64(nameless) }, false, true},
+		"known":                  {func(r *rig, _ *bpf.Sender) { r.known = true }, false, true},
+		"an init that has moved": {func(_ *rig, s *bpf.Sender) { s.InitCgroup = nestedCgroup }, true, true},
+		"a container in the container": {func(r *rig, s *bpf.Sender) {
+			s.InitCgroup = nestedCgroup
+			require.NoError(t, os.MkdirAll(filepath.Join(r.o.Mount, podPath, containerID), 0o755))
+		}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			init := self(t)
-			r.o.Inits.known.Add(init.TGID, origin{container: containerID, ticks: init.StartTicks})
-			s := sent(init, "earlyoom", 2*settle)
+			s := sent("earlyoom", 2*settle)
 			tc.change(r, &s)
 			r.ledger.list = []bpf.Sender{s}
 			require.NoError(t, r.read(t.Context()))
-			require.Empty(t, r.out)
-			require.Equal(t, tc.stays, len(r.ledger.gone) == 0)
+			require.Equal(t, tc.reported, len(r.out) == 1)
+			require.Equal(t, tc.end, len(r.ledger.gone) == 1)
+			require.Empty(t, r.warned)
 		})
 	}
-	t.Run("a user's process named runc", func(t *testing.T) {
-		r := newRig(t)
-		init := self(t)
-		r.o.Inits.known.Add(init.TGID, origin{container: containerID, ticks: init.StartTicks})
-		s := sent(init, "runc", 2*settle)
-		s.UID = 1000
-		r.ledger.list = []bpf.Sender{s}
-		require.NoError(t, r.read(t.Context()))
-		require.Len(t, r.out, 1)
-	})
-}
-
-// TestByProcs: without containerd the init is the process 1 of a PID namespace in the
-// cgroup.
-func TestByProcs(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for a PID namespace")
-	}
-	cmd := exec.Command("sleep", "600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	r := newRig(t)
-	procs := strconv.Itoa(os.Getpid()) + "\n" + strconv.Itoa(cmd.Process.Pid) + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(r.o.Inits.Mount, podPath, containerID, "cgroup.procs"), []byte(procs), 0o600))
-	r.appeared()
-	ticks, err := bpf.StartTicks(cmd.Process.Pid)
-	require.NoError(t, err)
-	o, ok := r.o.Inits.of(bpf.TaskKey{TGID: uint32(cmd.Process.Pid), StartTicks: ticks})
-	require.True(t, ok)
-	require.Equal(t, containerID, o.container)
-	_, ok = r.o.Inits.of(bpf.TaskKey{TGID: uint32(cmd.Process.Pid), StartTicks: ticks + 1})
-	require.False(t, ok)
-}
-
-// TestPending: a container that ends unseen, or never has an init, is not looked for any
-// more.
-func TestPending(t *testing.T) {
-	r := newRig(t)
-	r.appeared()
-	require.Len(t, r.o.Inits.pending, 1)
-	r.o.Inits.pending[0].until = time.Now()
-	r.o.Inits.look()
-	require.Empty(t, r.o.Inits.pending)
-	require.NoError(t, os.RemoveAll(filepath.Join(r.o.Inits.Mount, podPath)))
-	r.appeared()
-	require.Empty(t, r.o.Inits.pending)
 }
 
 // TestTrouble is said once; that there is no ledger is said elsewhere.
