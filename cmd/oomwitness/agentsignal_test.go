@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent/agenttest"
 	"github.com/oomwitness/oomwitness/bpf"
@@ -17,8 +19,15 @@ import (
 )
 
 // TestAgentNamesSender: of a container that no shim of ours has, the agent says who has
-// killed its init, and the ledger forgets the signal.
+// killed its init, and the ledger forgets the signal. The agent needs for that neither the
+// node's PIDs, nor containerd's socket, nor any capability but CAP_BPF.
 func TestAgentNamesSender(t *testing.T) {
+	t.Run("on the node", func(t *testing.T) { namesSender(t, &syscall.SysProcAttr{}) })
+	t.Run("in a pod", func(t *testing.T) { namesSender(t, asInPod, capsEnv+"="+strconv.Itoa(unix.CAP_BPF)) })
+}
+
+func namesSender(t *testing.T, attr *syscall.SysProcAttr, env ...string) {
+	t.Helper()
 	s := newScene(t)
 	pins := loaded(t)
 	init := exec.Command("sleep", "600")
@@ -26,7 +35,7 @@ func TestAgentNamesSender(t *testing.T) {
 	require.NoError(t, init.Start())
 	t.Cleanup(func() { _ = init.Process.Kill() })
 	oomtest.Join(t, s.container, init.Process.Pid)
-	a := startAgent(t, append(pins, "--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root)...)
+	a := startAgentIn(t, attr, env, append(pins, "--state-dir", filepath.Join(t.TempDir(), "state"), "--kubelet-cgroup-root", s.root)...)
 	pid := s.kill(t) // of another process: the agent is at work
 	for {
 		line, ok := a.next(t)
