@@ -43,9 +43,9 @@ type Top struct {
 	// Kept is the time of the oldest exit or OOM event that the agent still has: before
 	// that nothing is counted.
 	Kept *time.Time `json:"kept_since"`
-	// CompleteSince is the time since which every exit and OOM event that the agent has seen
-	// is counted; null where that is not known. What came before is counted as far as it is
-	// kept: the agent did not run yet, or newer ones have taken the room.
+	// CompleteSince is the time since which no exit and no OOM event is known to be missing;
+	// null where that is not known. What came before is counted as far as it is kept: the
+	// agent did not run, or newer ones have taken the room.
 	CompleteSince *time.Time `json:"complete_since"`
 	// Lost are victims that the ledger counted and has no record of, so that they are in no
 	// row.

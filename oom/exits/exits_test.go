@@ -124,28 +124,64 @@ func TestBounded(t *testing.T) {
 func TestTail(t *testing.T) {
 	dir := t.TempDir()
 	tail := Tail{Dir: dir}
-	list, damaged, err := tail.Next()
+	list, damaged, gap, err := tail.Next()
 	require.NoError(t, err)
 	require.Zero(t, damaged)
+	require.False(t, gap)
 	require.Empty(t, list)
 	const n = 3000
 	var got []string
 	for i := range n {
 		require.NoError(t, Append(dir, exitAt(i)))
 		if i%7 == 0 {
-			list, damaged, err := tail.Next()
+			list, damaged, gap, err := tail.Next()
 			require.NoError(t, err)
 			require.Zero(t, damaged)
+			require.False(t, gap)
 			got = append(got, ids(list)...)
 		}
 	}
-	list, _, err = tail.Next()
+	list, _, gap, err = tail.Next()
 	require.NoError(t, err)
+	require.False(t, gap)
 	got = append(got, ids(list)...)
 	require.Len(t, got, n)
 	for i, id := range got {
 		require.Equal(t, fmt.Sprintf("c%d", i), id)
 	}
+}
+
+// TestTailGap: a reader that comes too late, or too seldom, learns that exits are missing.
+func TestTailGap(t *testing.T) {
+	dir := t.TempDir()
+	first, n := Tail{Dir: dir}, 0
+	fill := func(changes int) (last string) {
+		for files := 0; files < changes; n++ {
+			before, _ := os.Stat(filepath.Join(dir, currentFile))
+			require.NoError(t, Append(dir, exitAt(n)))
+			after, err := os.Stat(filepath.Join(dir, currentFile))
+			require.NoError(t, err)
+			if before != nil && !os.SameFile(before, after) {
+				files++
+			}
+			last = exitAt(n).ID
+		}
+		return last
+	}
+	read := func(tail *Tail, last string) (gap bool) {
+		list, damaged, gap, err := tail.Next()
+		require.NoError(t, err)
+		require.Zero(t, damaged)
+		require.Equal(t, last, list[len(list)-1].ID)
+		return gap
+	}
+	require.NoError(t, Append(dir, exitAt(0)))
+	require.False(t, read(&first, "c0"), "all were there")
+	n++
+	require.False(t, read(&first, fill(1)))
+	last := fill(2)
+	require.True(t, read(&first, last))
+	require.True(t, read(&Tail{Dir: dir}, last), "one that comes now")
 }
 
 // TestTornLine: a line that a full disk has cut costs no other.

@@ -78,52 +78,53 @@ type Tail struct {
 }
 
 // Next returns the exits that were added since the last call, and at the first call all.
-// Where the spool had been written over twice in between, the oldest of them are missing.
-func (t *Tail) Next() (list []Exit, damaged int, err error) {
+// gap is true if exits before the first of them may be missing: the spool was written over
+// twice since the last call, or once before the first.
+func (t *Tail) Next() (list []Exit, damaged int, gap bool, err error) {
 	current := filepath.Join(t.Dir, currentFile)
 	var st unix.Stat_t
 	switch err := unix.Lstat(current, &st); {
 	case errors.Is(err, unix.ENOENT):
-		return nil, 0, nil // between two files, or there was no exit yet
+		return nil, 0, false, nil // between two files, or there was no exit yet
 	case err != nil:
-		return nil, 0, fmt.Errorf("read the spool of exits: %s: %w", current, err)
+		return nil, 0, false, fmt.Errorf("read the spool of exits: %s: %w", current, err)
 	case st.Ino == t.ino && st.Size == t.offset:
-		return nil, 0, nil
+		return nil, 0, false, nil
 	}
 	var text []byte
 	if st.Ino != t.ino {
-		if text, err = t.rest(); err != nil {
-			return nil, 0, err
+		if text, gap, err = t.rest(); err != nil {
+			return nil, 0, false, err
 		}
 		t.ino, t.offset = st.Ino, 0
 	}
 	added, err := readFrom(current, t.offset)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("read the spool of exits: %w", err)
+		return nil, 0, gap, fmt.Errorf("read the spool of exits: %w", err)
 	}
 	whole := bytes.LastIndexByte(added, '\n') + 1
 	t.offset += int64(whole)
 	list, damaged = ParseAll(append(text, added[:whole]...))
-	return list, damaged, nil
+	return list, damaged, gap, nil
 }
 
 // rest returns what was added to the file that is now the previous one, all of that file
-// if it is not the one that was read.
-func (t *Tail) rest() ([]byte, error) {
+// with a gap if it is not the one that was read.
+func (t *Tail) rest() (text []byte, gap bool, err error) {
 	path := filepath.Join(t.Dir, previousFile)
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
-		return nil, nil //nolint:nilerr // there is none yet
+		return nil, false, nil //nolint:nilerr // there is none yet
 	}
 	from := int64(0)
 	if st.Ino == t.ino {
 		from = t.offset
 	}
-	text, err := readFrom(path, from)
+	text, err = readFrom(path, from)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the spool of exits: %w", err)
+		return nil, false, fmt.Errorf("read the spool of exits: %w", err)
 	}
-	return append(text, '\n'), nil
+	return append(text, '\n'), st.Ino != t.ino, nil
 }
 
 func readFrom(path string, offset int64) ([]byte, error) {

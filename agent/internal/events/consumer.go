@@ -40,8 +40,8 @@ type Restorer interface {
 type Totals struct {
 	// Since is when that was.
 	Since time.Time
-	// Dropped is the time of the newest OOM event that a Restorer does not get, because it
-	// had to make room; zero where none had to.
+	// Dropped is the time of the newest OOM event that a Restorer does not get: the event had
+	// to make room, or may have come before a reboot, unread. Zero where there is none.
 	Dropped time.Time
 	// OOMEvents, and Victims by cause (an oom.Cause).
 	OOMEvents uint64

@@ -48,8 +48,9 @@ type Exits struct {
 	again func(*spool.Exit)
 	found chan spool.Exit
 
-	file *os.File // Run's own; nil where it could not be opened
-	size int64
+	file   *os.File // Run's own; nil where it could not be opened
+	size   int64
+	marked time.Time // the newest mark in the file
 }
 
 // ExitsOptions are those of OpenExits.
@@ -79,9 +80,6 @@ func OpenExits(o ExitsOptions) *Exits {
 		s.warn(fmt.Errorf("%s: %d lines are damaged, and left out", s.path, damaged))
 	}
 	s.add(list)
-	if len(s.exits) == MaxExits {
-		s.missing = later(s.missing, s.madeRoom())
-	}
 	return s
 }
 
@@ -92,7 +90,7 @@ func (s *Exits) load() ([]spool.Exit, int, error) {
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, 2*maxExitsFile))
-	list, damaged := spool.ParseAll(text)
+	list, damaged := spool.ParseAll(s.takeMarks(text))
 	return list, damaged, err
 }
 
@@ -158,7 +156,10 @@ func (s *Exits) Has(e *spool.Exit) bool {
 
 // read takes what is new in the spool, and what was found elsewhere.
 func (s *Exits) read() {
-	list, damaged, err := s.tail.Next()
+	list, damaged, gap, err := s.tail.Next()
+	if gap {
+		s.missed(list)
+	}
 	if damaged > 0 {
 		err = errors.Join(err, fmt.Errorf("%d lines in the spool of exits are damaged, or of another version", damaged))
 	}
@@ -207,16 +208,25 @@ func (s *Exits) write(added []spool.Exit) error {
 	if s.file == nil || s.size > maxExitsFile {
 		return s.renew()
 	}
-	for i := range added {
-		n, err := added[i].WriteTo(s.file)
-		s.size += n
-		if err != nil {
-			err = errors.Join(err, s.file.Close())
-			s.file = nil // the next write is of the file anew
-			return fmt.Errorf("keep the exits: %w", err)
-		}
+	n, err := s.writeTo(s.file, added)
+	s.size += n
+	if err != nil {
+		err = errors.Join(err, s.file.Close())
+		s.file = nil // the next write is of the file anew
+		return fmt.Errorf("keep the exits: %w", err)
 	}
 	return nil
+}
+
+// writeTo writes exits, and before them the mark.
+func (s *Exits) writeTo(w io.Writer, list []spool.Exit) (size int64, err error) {
+	size, err = s.writeMark(w)
+	for i := 0; i < len(list) && err == nil; i++ {
+		var n int64
+		n, err = list[i].WriteTo(w)
+		size += n
+	}
+	return size, err
 }
 
 // renew writes what is kept to a new file, in the place of the old one.
@@ -225,16 +235,11 @@ func (s *Exits) renew() error {
 		_ = s.file.Close() // it is replaced
 		s.file = nil
 	}
-	f, size, err := renewFile(s.path, s.path+".next", func(f *os.File) (size int64, _ error) {
+	s.marked = time.Time{}
+	f, size, err := renewFile(s.path, s.path+".next", func(f *os.File) (int64, error) {
 		out := bufio.NewWriter(f)
-		for _, e := range s.All() {
-			n, err := e.WriteTo(out)
-			size += n
-			if err != nil {
-				return size, err
-			}
-		}
-		return size, out.Flush()
+		size, err := s.writeTo(out, s.All())
+		return size, errors.Join(err, out.Flush())
 	})
 	if err != nil {
 		return fmt.Errorf("keep the exits: %w", err)

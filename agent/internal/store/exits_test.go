@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -165,6 +166,42 @@ func TestExitsNotMissing(t *testing.T) {
 	require.NoError(t, exits.Append(spool, exitOf("shop", 1)))
 	require.Zero(t, live(t, dir, spool, has(1)).Missing())
 	require.Zero(t, live(t, dir, spool, has(1)).Missing())
+}
+
+// TestExitsGap: more exits than a spool holds, while no agent runs, are missing: for this
+// agent, and for those after it.
+func TestExitsGap(t *testing.T) {
+	dir, spool, n := t.TempDir(), t.TempDir(), 0
+	add := func(more int) {
+		for ; more > 0; more-- {
+			e := exitOf(fmt.Sprint("ns-", n), n)
+			e.Verdict.Tier = strings.Repeat("A", 2000) // some 230 exits in a file
+			require.NoError(t, exits.Append(spool, e))
+			n++
+		}
+	}
+	last := func(n int) func(*life) bool {
+		return func(l *life) bool {
+			return len(l.All()) > 0 && l.All()[len(l.All())-1].At.Equal(time.Unix(int64(n-1), 0))
+		}
+	}
+	add(100)
+	require.Zero(t, live(t, dir, spool, last(n)).Missing())
+	add(200)
+	l := live(t, dir, spool, last(n))
+	require.Len(t, l.All(), 300)
+	require.Zero(t, l.Missing(), "the spool had all")
+	add(700)
+	l = live(t, dir, spool, last(n))
+	require.Less(t, len(l.All()), store.MaxExits)
+	require.Equal(t, l.All()[300].At, l.Missing())
+	require.True(t, l.Missing().After(time.Unix(300, 0)))
+	for range 2 {
+		add(1)
+		require.WithinDuration(t, l.Missing(), live(t, dir, spool, last(n)).Missing(), 0)
+	}
+	require.NoError(t, os.RemoveAll(spool))
+	require.WithinDuration(t, l.Missing(), live(t, dir, spool, last(n)).Missing(), 0)
 }
 
 // TestExitsOnFullDisk: a file of exits that does not fit leaves nothing of itself on the disk,

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"slices"
 	"time"
 
@@ -60,28 +63,55 @@ func (s *Exits) dropLocked() {
 // maxKnownExits is more than a spool can hold beside what is kept.
 const maxKnownExits = 16 * MaxExits
 
-// madeRoom returns the time up to which exits have made room, by those that are kept: the
-// file does not say what was dropped. From the first drop on the number of exits
-// of the owner with the most can't rise, so that whoever had to make room has as many, or
-// one less.
-func (s *Exits) madeRoom() (until time.Time) {
-	most := 0
-	for _, n := range s.owners {
-		most = max(most, n)
+// missed notes that exits before the first of list may be missing, unless the first is known:
+// what an agent before this one has read.
+func (s *Exits) missed(list []spool.Exit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := time.Now()
+	if len(list) > 0 {
+		until = list[0].At
 	}
-	oldest := map[string]bool{}
-	for i := range s.exits {
-		name := owner(&s.exits[i])
-		if !oldest[name] && s.owners[name] >= most-1 {
-			oldest[name] = true
-			until = later(until, s.exits[i].At)
-		}
+	if len(list) == 0 || !s.known[list[0].Key()] {
+		s.missing = later(s.missing, until)
 	}
-	return until
 }
 
-// Missing returns the time of the newest exit that had to make room; zero where none had
-// to.
+// mark is a line of the file beside the exits: Missing at that time, for the next agent.
+type mark struct {
+	Missing time.Time `json:"missing"`
+}
+
+// takeMarks takes the marks out of the text of the file.
+func (s *Exits) takeMarks(text []byte) (exits []byte) {
+	for line := range bytes.Lines(text) {
+		var m mark
+		if !bytes.HasPrefix(line, []byte(`{"missing":`)) || json.Unmarshal(line, &m) != nil {
+			exits = append(exits, line...)
+			continue
+		}
+		s.missing = later(s.missing, m.Missing)
+	}
+	return exits
+}
+
+// writeMark writes the mark where it is newer than the one in the file.
+func (s *Exits) writeMark(w io.Writer) (size int64, err error) {
+	m := mark{s.Missing()}
+	if m.Missing.IsZero() || m.Missing.Equal(s.marked) {
+		return 0, nil
+	}
+	line, err := json.Marshal(m)
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(append(line, '\n'))
+	s.marked = m.Missing
+	return int64(n), err
+}
+
+// Missing returns the time of the newest exit that is missing, as far as that is known: the
+// exit had to make room, or was gone from the spool before it was read. Zero for none.
 func (s *Exits) Missing() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -100,6 +100,7 @@ func TestAnotherBoot(t *testing.T) {
 	require.False(t, j.Has(record(1)))
 	require.Len(t, j.Open(), 1)
 	require.EqualValues(t, 1, j.Totals().OOMEvents)
+	require.WithinDuration(t, began, j.Totals().Dropped, 0, "what came before the reboot, unread")
 	j = again(t, dir, "other", j)
 	require.False(t, j.Has(record(1)))
 	require.EqualValues(t, 1, j.Totals().Victims["pod"])

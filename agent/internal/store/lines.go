@@ -97,6 +97,7 @@ func (s *state) take(l *line, same *bool) bool {
 	switch l.Kind {
 	case kindHead:
 		*same = l.Boot == s.boot
+		began := s.totals.Since
 		if l.Since != nil {
 			s.totals.Since = *l.Since
 		}
@@ -106,6 +107,8 @@ func (s *state) take(l *line, same *bool) bool {
 		s.totals.OOMEvents, s.dropped = l.Count, l.Dropped
 		if *same {
 			s.seen.horizon = l.Horizon
+		} else { // what came between the last agent's end and the reboot, nobody has read
+			s.totals.Dropped = later(s.totals.Dropped, began)
 		}
 	case kindVictims:
 		if !oneOfCauses(l.ID) {

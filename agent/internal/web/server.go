@@ -156,8 +156,8 @@ type Answer struct {
 	// are in no event.
 	Lost uint64 `json:"lost"`
 	// Kept are the events of the history, Dropped those that made room for them.
-	// CompleteSince is the time since which no event is missing that the agent has seen,
-	// null where that is not known.
+	// CompleteSince is the time since which no event is known to be missing, null where that
+	// is not known.
 	Kept          int        `json:"kept"`
 	Dropped       uint64     `json:"dropped"`
 	CompleteSince *time.Time `json:"complete_since"`
