@@ -212,12 +212,12 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener) error {
 	return web.Serve(ctx, listener, web.Handler(web.Config{
 		Node: a.o.Node, Version: a.o.Version, Page: a.o.Page, History: a.history, Exits: a.exits.All, ExitsMissing: a.exits.Missing, Health: a.health,
 		Metrics: a.metrics.Handler(errors), All: a.o.PageAll, Loopback: web.IsLoopback(listener.Addr()),
-	}))
+	}), func(why web.Reason) { a.metrics.Closed("metrics", string(why)) })
 }
 
 // serveHealth answers probes until ctx ends.
 func (a *Agent) serveHealth(ctx context.Context, listener net.Listener) error {
-	return web.Serve(ctx, listener, web.HealthHandler(a.health))
+	return web.Serve(ctx, listener, web.HealthHandler(a.health), func(why web.Reason) { a.metrics.Closed("health", string(why)) })
 }
 
 func (a *Agent) health() events.Health {

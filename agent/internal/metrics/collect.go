@@ -29,6 +29,7 @@ var (
 	eventsDesc  = desc("events_total", "OOM events by how far they came on their way to Kubernetes, and why no further.", "stage", "reason")
 	markedDesc  = desc("marked_victims_total", "Pods to be marked or evicted after an OOM event, by what became of it.", "stage", "reason")
 	recordsDesc = desc("otlp_records_total", "Log records for an OpenTelemetry collector, by what became of them.", "stage", "reason")
+	closedDesc  = desc("connections_closed_total", "Connections that were closed to make room for others, by listener and by what there was too much of.", "listener", "reason")
 	killsDesc   = desc("oom_kills_total", "Processes that the OOM killer ended, by whose limit fired and the container; see the documentation for how long a series is kept.", "cause", "namespace", "pod", "container")
 	victimsDesc = desc("oom_victims_total", "Processes that the OOM killer ended, by whose limit fired.", "cause")
 
@@ -51,7 +52,7 @@ var (
 // Describe sends the descriptions of all metrics.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		eventsDesc, markedDesc, recordsDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
+		eventsDesc, markedDesc, recordsDesc, closedDesc, killsDesc, victimsDesc, seriesDesc, readyDesc, tierDesc, seenDesc, lostDesc, ringFullDesc,
 		lagDesc, journalDesc, openDesc, cgroupsDesc, watchedDesc, skippedDesc, lengthDesc, roomDesc,
 	} {
 		to <- d
@@ -121,6 +122,9 @@ func (c collector) counters() (list []prometheus.Metric) {
 	}
 	for key, n := range m.records {
 		list = append(list, counter(recordsDesc, n, string(key.stage), string(key.reason)))
+	}
+	for key, n := range m.closed {
+		list = append(list, counter(closedDesc, n, key.listener, key.reason))
 	}
 	shown := 0
 	m.kills.each(now, func(key killKey, s series) {

@@ -61,8 +61,12 @@ type Metrics struct {
 	events  map[outcomeKey]uint64
 	marked  map[outcomeKey]uint64
 	records map[outcomeKey]uint64 // for OpenTelemetry
+	closed  map[closedKey]uint64
 	kills   kills
 }
+
+// closedKey says which connections were closed: words of the program.
+type closedKey struct{ listener, reason string }
 
 type outcomeKey struct {
 	stage  deliver.Stage
@@ -86,7 +90,8 @@ func New(o Options) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewPedanticRegistry(), o: o,
 		victims: map[oom.Cause]uint64{}, events: map[outcomeKey]uint64{}, marked: map[outcomeKey]uint64{}, records: map[outcomeKey]uint64{},
-		kills: newKills(o.SeriesTTL, o.MaxSeries, now),
+		closed: map[closedKey]uint64{{"metrics", "connections"}: 0, {"metrics", "answers"}: 0, {"health", "connections"}: 0},
+		kills:  newKills(o.SeriesTTL, o.MaxSeries, now),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "oomwitness_kill_to_event_seconds",
 			Help:    "Time from a kill until the API server had an Event of it.",
@@ -196,6 +201,14 @@ func (m *Metrics) Records(stage deliver.Stage, reason deliver.Reason, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.records[outcomeKey{stage, reason}] += uint64(n) //nolint:gosec // a number of records is not below 0
+}
+
+// Closed counts a connection to a listener that was closed to make room for another. Both
+// are words of the program.
+func (m *Metrics) Closed(listener, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed[closedKey{listener, reason}]++
 }
 
 // ReportDelay is the time from a kill to the Event that has it. A clock that was set

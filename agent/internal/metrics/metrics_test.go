@@ -76,6 +76,7 @@ func full(t *testing.T) *metrics.Metrics {
 	m.Event(deliver.Skipped, deliver.PodGone)
 	m.Mark(deliver.Skipped, deliver.Forbidden)
 	m.ReportDelay(time.Second)
+	m.Closed("health", "connections")
 	return m
 }
 
@@ -99,19 +100,21 @@ func TestEveryMetric(t *testing.T) {
 		require.Contains(t, marked, want)
 	}
 	for name, want := range map[string]string{
-		kills:                                    over(0) + "\n" + series("web-1", 1),
-		"oomwitness_oom_kills_series":            "1",
-		"oomwitness_ledger_tier":                 `{tier="A"} 1` + "\n" + `{tier="B"} 0` + "\n" + `{tier="C"} 0` + "\n" + `{tier="D"} 0`,
-		"oomwitness_ready":                       "1",
-		"oomwitness_ledger_victims_total":        "9",
-		"oomwitness_ledger_lost_total":           "1",
-		"oomwitness_ledger_ring_full_total":      "2",
-		"oomwitness_ledger_lag_seconds":          "0.05",
-		"oomwitness_journal_up":                  "0",
-		"oomwitness_oom_events_open":             "4",
-		"oomwitness_cgroups":                     "30",
-		"oomwitness_cgroups_watched":             "20",
-		"oomwitness_cgroups_skipped":             "3",
+		kills:                               over(0) + "\n" + series("web-1", 1),
+		"oomwitness_oom_kills_series":       "1",
+		"oomwitness_ledger_tier":            `{tier="A"} 1` + "\n" + `{tier="B"} 0` + "\n" + `{tier="C"} 0` + "\n" + `{tier="D"} 0`,
+		"oomwitness_ready":                  "1",
+		"oomwitness_ledger_victims_total":   "9",
+		"oomwitness_ledger_lost_total":      "1",
+		"oomwitness_ledger_ring_full_total": "2",
+		"oomwitness_ledger_lag_seconds":     "0.05",
+		"oomwitness_journal_up":             "0",
+		"oomwitness_oom_events_open":        "4",
+		"oomwitness_cgroups":                "30",
+		"oomwitness_cgroups_watched":        "20",
+		"oomwitness_cgroups_skipped":        "3",
+		"oomwitness_connections_closed_total": `{listener="health",reason="connections"} 1` + "\n" +
+			`{listener="metrics",reason="answers"} 0` + "\n" + `{listener="metrics",reason="connections"} 0`,
 		"oomwitness_queue_length":                `{queue="events"} 1`,
 		"oomwitness_queue_capacity":              `{queue="events"} 10`,
 		"oomwitness_kill_to_event_seconds_count": "1",

@@ -37,7 +37,7 @@ func (c *conn) hold(bytes int) {
 		return
 	}
 	for _, old := range c.of.hold(c, bytes) {
-		_ = old.Close() // nobody waits for what it says
+		old.closeFor(TooManyAnswers)
 	}
 	c.of.waitForRoom(c)
 }

@@ -14,7 +14,20 @@ type Bounds struct {
 	Connections, ConnectionsOfPeer int
 	// Held are the bytes of the answers that are sent at once.
 	Held, HeldOfPeer int
+	// Closed is called for each connection that is closed for room; nil for nobody. It must
+	// not wait.
+	Closed func(Reason)
 }
+
+// Reason is why a connection was closed for room.
+type Reason string
+
+const (
+	// TooManyConnections were open.
+	TooManyConnections Reason = "connections"
+	// TooManyAnswers were being sent, in bytes.
+	TooManyAnswers Reason = "answers"
+)
 
 // Limit returns a listener whose connections keep to bounds. A new connection or answer
 // never waits for a client: the oldest connection of the same peer is closed for it, or where
@@ -63,7 +76,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 	c := &conn{Conn: accepted, of: l, peer: peerOf(accepted.RemoteAddr())}
 	if old := l.add(c); old != nil {
-		_ = old.Close() // nobody waits for what it says
+		old.closeFor(TooManyConnections)
 	}
 	return c, nil
 }
@@ -72,6 +85,14 @@ func (l *limited) Accept() (net.Conn, error) {
 func (c *conn) Close() error {
 	c.of.remove(c)
 	return c.Conn.Close()
+}
+
+// closeFor closes a connection for room.
+func (c *conn) closeFor(why Reason) {
+	_ = c.Close() // nobody waits for what it says
+	if c.of.bounds.Closed != nil {
+		c.of.bounds.Closed(why)
+	}
 }
 
 // add takes a connection, and returns one that has to go.

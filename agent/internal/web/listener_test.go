@@ -21,11 +21,17 @@ import (
 // served serves a handler on loopback, and returns the address.
 func served(t *testing.T, h http.Handler) string {
 	t.Helper()
+	return servedCounting(t, h, nil)
+}
+
+// servedCounting is served with a function that is called for connections that are closed.
+func servedCounting(t *testing.T, h http.Handler, closed func(web.Reason)) string {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(ctx, listener, h) }()
+	go func() { ended <- web.Serve(ctx, listener, h, closed) }()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)
@@ -103,7 +109,8 @@ func TestIdleConnections(t *testing.T) {
 func TestLimit(t *testing.T) {
 	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := web.Limit(inner, web.Bounds{Connections: 4, ConnectionsOfPeer: 3})
+	var closed []web.Reason
+	l := web.Limit(inner, web.Bounds{Connections: 4, ConnectionsOfPeer: 3, Closed: func(why web.Reason) { closed = append(closed, why) }})
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	var here, there []net.Conn
 	connect := func(from string) {
@@ -132,6 +139,7 @@ func TestLimit(t *testing.T) {
 	require.Error(t, here[2].Close(), "twice")
 	connect("127.0.0.4")
 	require.Equal(t, []int{3, 4, 5, 6}, open())
+	require.Equal(t, []web.Reason{web.TooManyConnections, web.TooManyConnections}, closed, "by the listener, and not by their clients")
 }
 
 // TestHealthAlone: nothing else is answered there.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,7 +105,12 @@ func TestSilentReaders(t *testing.T) {
 	c := crowded()
 	for name, peers := range map[string]int{"one peer": 1, "many peers": 20} {
 		t.Run(name, func(t *testing.T) {
-			address := served(t, web.Handler(c))
+			var closed atomic.Int32
+			address := servedCounting(t, web.Handler(c), func(why web.Reason) {
+				if why == web.TooManyAnswers {
+					closed.Add(1)
+				}
+			})
 			before := heap()
 			for i := range 20 {
 				silent(t, fmt.Sprintf("127.0.1.%d", 1+i%peers), address, []string{"/metrics", "/api/v1/events"}[i%2])
@@ -118,6 +124,7 @@ func TestSilentReaders(t *testing.T) {
 				require.NoError(t, err, route)
 				require.Equal(t, http.StatusOK, status, route)
 			}
+			require.Positive(t, closed.Load(), "each is counted")
 		})
 	}
 }

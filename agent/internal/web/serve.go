@@ -25,8 +25,8 @@ const (
 )
 
 // Serve answers on the listener until ctx ends, and closes it. Of many connections the
-// oldest are closed: see Limit.
-func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
+// oldest are closed: see Limit, and Bounds for closed.
+func Serve(ctx context.Context, listener net.Listener, h http.Handler, closed func(Reason)) error {
 	srv := &http.Server{
 		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ConnContext: withConn,
@@ -42,7 +42,7 @@ func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 		}
 	})
 	err := srv.Serve(Limit(listener, Bounds{
-		Connections: maxConnections, ConnectionsOfPeer: maxOfPeer, Held: maxHeld, HeldOfPeer: maxHeldOfPeer,
+		Connections: maxConnections, ConnectionsOfPeer: maxOfPeer, Held: maxHeld, HeldOfPeer: maxHeldOfPeer, Closed: closed,
 	}))
 	if !stop() {
 		<-ended

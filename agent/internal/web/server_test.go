@@ -161,7 +161,7 @@ func serveHandler(t *testing.T, h http.Handler) (*pipes, func()) {
 	listener := newPipes()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(ctx, listener, h) }()
+	go func() { ended <- web.Serve(ctx, listener, h, nil) }()
 	return listener, func() {
 		cancel()
 		require.NoError(t, <-ended)
