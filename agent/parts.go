@@ -57,6 +57,6 @@ func (p *pipeline) learn(mount string) *cgroups.Kubelet {
 // killed takes the end of a container by a SIGKILL that no shim has reported.
 func (p *pipeline) killed(e exits.Exit) {
 	if !p.c.exits.Found(e) {
-		p.c.log.WithField("container", e.ID).Warn("too many containers were killed at once: one is left out")
+		p.c.log.WithField("container", e.ID).Warn("a container that was killed is left out: too many were at once, or its names are too long")
 	}
 }

@@ -233,5 +233,10 @@ func cgroupPath(mount string, id uint64) string {
 	if !ok || strings.HasSuffix(path, " (deleted)") {
 		return ""
 	}
-	return filepath.Join("/", below)
+	path = filepath.Join("/", below)
+	return path[:min(len(path), maxSenderPath)]
 }
+
+// maxSenderPath bounds the path of a sender's cgroup, in bytes. Those of kubelet and systemd
+// have some 200; a user's own may have 4,096, and a line of the spool has no room for that.
+const maxSenderPath = 512

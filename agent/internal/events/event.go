@@ -96,7 +96,7 @@ func New(r *bpf.Record, victim, domain cgroups.Name) OOMEvent {
 	}
 	if r.Flags&bpf.FlagNoControl == 0 {
 		in.Domain = &Domain{
-			Constraint: constraints[r.Constraint], ID: r.Domain, Path: cleanPath(domain.Path),
+			Constraint: constraints[r.Constraint], ID: r.Domain, Path: CleanPath(domain.Path),
 			Size: r.TotalPages * pageSize, Order: r.Order, Points: r.Points,
 		}
 	}
@@ -110,7 +110,7 @@ func victimOf(r *bpf.Record, name cgroups.Name) Victim {
 		SharedMemory: r.Flags&bpf.FlagShared != 0,
 		OOMGroup:     r.Flags&bpf.FlagOOMGroup != 0,
 		IDs:          IDs{PID: r.TGID, TID: r.TID, StartTicks: r.StartTicks, UID: r.UID},
-		Cgroup:       Cgroup{ID: r.Cgroup, Path: cleanPath(name.Path), Ancestor: cleanPath(name.Nearest)},
+		Cgroup:       Cgroup{ID: r.Cgroup, Path: CleanPath(name.Path), Ancestor: CleanPath(name.Nearest)},
 	}
 	place := name.Place()
 	if place.Container != "" {

@@ -21,9 +21,9 @@ func Clean(s string) string { return text.Clean(s) }
 // in what Clean returns; and thousands of victims are kept.
 const maxPath = 512
 
-// cleanPath returns the path of a cgroup as Clean does, and "..." for the rest of one that is
+// CleanPath returns the path of a cgroup as Clean does, and "..." for the rest of one that is
 // long.
-func cleanPath(path string) string {
+func CleanPath(path string) string {
 	const rest = "..."
 	clean := Clean(path[:min(len(path), maxPath+1)])
 	if len(clean) <= maxPath {

@@ -228,7 +228,7 @@ func inNamespace(ctx context.Context, ns string) context.Context {
 }
 
 func infoOf(ns string, c *containersapi.Container) ContainerInfo {
-	info := ContainerInfo{Namespace: ns, Image: c.GetImage()}
+	info := ContainerInfo{Namespace: ns, Image: imageText(c.GetImage())}
 	if labels := c.GetLabels(); ns == KubernetesNamespace {
 		info.Name, info.Pod = labels[labelName], labels[labelPod]
 		info.PodNamespace, info.PodUID = labels[labelPodNamespace], labels[labelPodUID]

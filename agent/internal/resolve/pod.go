@@ -130,13 +130,13 @@ func strip(obj any) (any, error) {
 	}
 	out.Spec.PriorityClassName, out.Spec.NodeName = pod.Spec.PriorityClassName, pod.Spec.NodeName
 	for _, c := range pod.Spec.InitContainers {
-		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: c.Image, RestartPolicy: c.RestartPolicy})
+		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: imageText(c.Image), RestartPolicy: c.RestartPolicy})
 	}
 	for _, c := range pod.Spec.Containers {
-		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, Image: imageText(c.Image)})
 	}
 	for _, c := range pod.Spec.EphemeralContainers {
-		common := corev1.EphemeralContainerCommon{Name: c.Name, Image: c.Image}
+		common := corev1.EphemeralContainerCommon{Name: c.Name, Image: imageText(c.Image)}
 		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: common})
 	}
 	out.Status.Phase = pod.Status.Phase
@@ -144,6 +144,14 @@ func strip(obj any) (any, error) {
 	out.Status.ContainerStatuses = stripStatuses(pod.Status.ContainerStatuses)
 	out.Status.EphemeralContainerStatuses = stripStatuses(pod.Status.EphemeralContainerStatuses)
 	return out, nil
+}
+
+// maxImage is more than the name, tag and digest of any image have, in bytes. The API server takes
+// an image of any length, also for a container that runs.
+const maxImage = 512
+
+func imageText(image string) string {
+	return strings.ToValidUTF8(strings.Clone(image[:min(len(image), maxImage)]), "")
 }
 
 func stripStatuses(list []corev1.ContainerStatus) []corev1.ContainerStatus {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -185,6 +186,12 @@ func TestStrip(t *testing.T) {
 	}
 	if !want.DaemonSet || !want.Managed || !want.Critical || !want.Finished || want.Static || len(want.Containers) != 4 {
 		t.Errorf("compact: %+v", want)
+	}
+	pod.Spec.Containers[0].Image = strings.Repeat("é", 10_000)
+	small, err = strip(pod)
+	must(t, err)
+	if image := small.(*corev1.Pod).Spec.Containers[0].Image; len(image) > maxImage || !utf8.ValidString(image) {
+		t.Errorf("an image of %d bytes", len(image))
 	}
 	small, err = strip(mirrored(made("u", "c2"), "etcd", "h"))
 	must(t, err)

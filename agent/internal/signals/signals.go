@@ -150,7 +150,7 @@ func (r *Reader) take(ctx context.Context, s *bpf.Sender) (done bool) {
 		return age > nameless
 	}
 	sender := s.Evidence(oom.Hierarchy{}) // the path is known here, whatever this process may ask the kernel
-	sender.CgroupPath = from.Path
+	sender.CgroupPath = events.CleanPath(from.Path)
 	e := r.exit(ctx, s, sender, at.Container)
 	if !r.o.Has(&e) {
 		r.o.Out(e)

@@ -3,8 +3,10 @@ package signals
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +124,21 @@ func TestKilled(t *testing.T) {
 	require.Equal(t, 137, e.Status)
 	require.EqualValues(t, containerCgroup, r.resolver.cgroup)
 	require.Equal(t, []bpf.TaskKey{init, init}, r.ledger.gone)
+}
+
+// TestLongPath: a user's cgroup has any name, and the exit fits into a line all the same.
+func TestLongPath(t *testing.T) {
+	for _, name := range []string{"<", "\x01", "\xff", "\u2028", "a"} {
+		r := newRig(t)
+		r.paths[runtimeCgroup] = "/user.slice/user-1000.slice" + strings.Repeat("/"+strings.Repeat(name, 200), 20)
+		r.ledger.list = []bpf.Sender{sent("kill", 2*settle)}
+		require.NoError(t, r.read(t.Context()))
+		require.Len(t, r.out, 1)
+		_, err := r.out[0].WriteTo(io.Discard)
+		require.NoError(t, err)
+		require.Contains(t, r.out[0].Verdict.Sender.CgroupPath, "/user.slice/user-1000.slice/")
+		require.NotContains(t, r.out[0].Verdict.Sender.CgroupPath, "\x01")
+	}
 }
 
 // TestReported: whose signal is reported, and whose a shim or a runtime answers for.

@@ -137,8 +137,12 @@ func (s *Exits) since(at time.Time) []spool.Exit {
 const maxFound = 1024
 
 // Found takes an exit that no shim has spooled. It never waits: where there is no room,
-// the exit is left out, and Found returns false.
+// the exit is left out, and Found returns false. So is one that makes no line: the file could
+// not be written as long as that exit is kept.
 func (s *Exits) Found(e spool.Exit) bool {
+	if _, err := e.WriteTo(io.Discard); err != nil {
+		return false
+	}
 	select {
 	case s.found <- e:
 		return true

@@ -91,6 +91,20 @@ func TestFound(t *testing.T) {
 	}
 }
 
+// TestTooLong: an exit that makes no line takes no other with it.
+func TestTooLong(t *testing.T) {
+	dir, spool := t.TempDir(), t.TempDir()
+	l := store.OpenExits(store.ExitsOptions{Dir: dir, Spool: spool, Warn: func(err error) { t.Error(err) }})
+	long := exitOf("shop", 1)
+	long.Pod.Image = strings.Repeat("x", 20<<10)
+	require.False(t, l.Found(long))
+	require.True(t, l.Found(exitOf("shop", 2)))
+	l.Start()
+	require.Len(t, l.All(), 1)
+	again := live(t, dir, spool, has(1))
+	require.Equal(t, "shop-2", again.All()[0].ID)
+}
+
 // TestExitsOverRestarts: what an agent has read is there for the next one, also when the
 // spool is gone after a reboot, and once.
 func TestExitsOverRestarts(t *testing.T) {
