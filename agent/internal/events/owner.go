@@ -79,3 +79,15 @@ func (r *Room) Drop(n int, of func(i int) Owner) int {
 	}
 	return 0
 }
+
+// Heaviest returns the key with the most, "" if there is none. Of some with as many it is the
+// first by name.
+func Heaviest(counts map[string]int) (heaviest string) {
+	most := 0
+	for key, n := range counts {
+		if n > most || n == most && key < heaviest {
+			heaviest, most = key, n
+		}
+	}
+	return heaviest
+}

@@ -53,6 +53,10 @@ func label(name string) string {
 // was. It is forgotten only for want of room, and not before as much time has gone by
 // again; it then starts from 1, and no query over ttl or less sees both lives. What
 // finds no room goes to one series: nothing is forgotten early.
+//
+// A namespace that has fewer series than another finds room all the same: the other, if it
+// has the most, gives the series that it had no kill of for the longest time. So whoever makes
+// pods all the time costs themselves alone.
 type kills struct {
 	ttl      time.Duration
 	max      int // of those that are shown; twice as many are kept
@@ -77,7 +81,7 @@ func (k *kills) add(key killKey, at, now time.Time) {
 	}
 	s, ok := k.series[key]
 	switch {
-	case !ok && !k.room(now):
+	case !ok && !k.room(now) && !k.takeOver(key.namespace, now):
 		k.overflow.count++
 		return
 	case !ok:
@@ -122,6 +126,30 @@ func (k *kills) room(now time.Time) bool {
 	}
 	if now.Sub(last) < 2*k.ttl {
 		return false
+	}
+	delete(k.series, oldest)
+	return true
+}
+
+// takeOver makes room for one more series of a namespace, and reports whether it could: the
+// namespace with the most series that are shown gives one, if it has two more.
+func (k *kills) takeOver(namespace string, now time.Time) bool {
+	shown := map[string]int{}
+	for key, s := range k.series {
+		if k.shown(s, now) {
+			shown[key.namespace]++
+		}
+	}
+	heaviest := events.Heaviest(shown)
+	if shown[heaviest] < shown[namespace]+2 {
+		return false
+	}
+	var oldest killKey
+	last := now.Add(time.Nanosecond)
+	for key, s := range k.series {
+		if key.namespace == heaviest && k.shown(s, now) && s.last.Before(last) {
+			oldest, last = key, s.last
+		}
 	}
 	delete(k.series, oldest)
 	return true

@@ -111,6 +111,30 @@ func TestNoFile(t *testing.T) {
 	require.Equal(t, "mine\n", string(data))
 }
 
+// TestSeriesByNamespace: the counts of a namespace that makes pods all the time make room, and
+// those of no other.
+func TestSeriesByNamespace(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir, boot)
+	in := func(n int, namespace string) {
+		e := one(n)
+		e.Victims[0].Pod.Namespace, e.Victims[0].Pod.Name = namespace, fmt.Sprint("web-", n)
+		require.NoError(t, j.Add(false, e))
+	}
+	for n := 1; n <= 10; n++ {
+		in(n, "shop")
+	}
+	for n := 11; n < 3000; n++ {
+		in(n, "loud")
+	}
+	j = again(t, dir, boot, j)
+	of := map[string]int{}
+	for key := range j.Totals().Series {
+		of[key.Namespace]++
+	}
+	require.Equal(t, map[string]int{"shop": 10, "loud": 1990}, of)
+}
+
 // FuzzJournal: any file is read in its bounds, and what is written of it is read
 // the same.
 func FuzzJournal(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 	spool "github.com/oomwitness/oomwitness/oom/exits"
 )
 
@@ -40,12 +41,7 @@ func owner(e *spool.Exit) string {
 // dropLocked drops the oldest exit of the owner with the most. Its key stays known while
 // the spool may have it still.
 func (s *Exits) dropLocked() {
-	heaviest, most := "", -1
-	for name, n := range s.owners {
-		if n > most || n == most && name < heaviest {
-			heaviest, most = name, n
-		}
-	}
+	heaviest := events.Heaviest(s.owners)
 	i := slices.IndexFunc(s.exits, func(e spool.Exit) bool { return owner(&e) == heaviest })
 	if s.owners[heaviest]--; s.owners[heaviest] == 0 {
 		delete(s.owners, heaviest)

@@ -36,7 +36,8 @@ const (
 	// maxSeen are the victims that are known one by one: twice what the ledger's
 	// map holds. An older one than all of them counts as seen.
 	maxSeen = 8192
-	// maxSeries bounds Totals.Series; the one with the oldest kill goes first.
+	// maxSeries bounds Totals.Series: of the namespace with the most, the one with the oldest
+	// kill goes first.
 	maxSeries = 2000
 )
 

@@ -117,12 +117,17 @@ func (s *state) openList() []events.OOMEvent {
 
 func (s *state) boundSeries() {
 	for len(s.totals.Series) > maxSeries {
+		of := map[string]int{}
+		for key := range s.totals.Series {
+			of[key.Namespace]++
+		}
+		heaviest := events.Heaviest(of)
 		var (
 			oldest events.Series
 			last   time.Time
 		)
 		for key, count := range s.totals.Series {
-			if last.IsZero() || count.Last.Before(last) {
+			if key.Namespace == heaviest && (last.IsZero() || count.Last.Before(last)) {
 				oldest, last = key, count.Last
 			}
 		}
