@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -54,15 +55,15 @@ func parseStat(data []byte) (s stat, err error) {
 	if end < 0 {
 		return stat{}, errors.New("malformed stat: no name")
 	}
-	fields := bytes.Fields(data[end+1:])
+	fields := strings.Fields(string(data[end+1:]))
 	if len(fields) <= startTime {
 		return stat{}, fmt.Errorf("malformed stat: %d fields after the name", len(fields))
 	}
 	s.state = fields[state][0]
-	if s.parent, err = strconv.Atoi(string(fields[parentPID])); err != nil {
+	if s.parent, err = strconv.Atoi(fields[parentPID]); err != nil {
 		return stat{}, fmt.Errorf("malformed stat: %w", err)
 	}
-	if s.ticks, err = strconv.ParseUint(string(fields[startTime]), 10, 64); err != nil {
+	if s.ticks, err = strconv.ParseUint(fields[startTime], 10, 64); err != nil {
 		return stat{}, fmt.Errorf("malformed stat: %w", err)
 	}
 	return s, nil

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -129,7 +130,9 @@ func (c *container) leaves(ctx context.Context, err error) bool {
 
 // isNotFound reports whether an error of upstream says NotFound. errgrpc.ToNative, which
 // knows every code and detail, would be 29 KB more in every shim.
-func isNotFound(err error) bool { return errdefs.IsNotFound(err) || status.Code(err) == codes.NotFound }
+func isNotFound(err error) bool {
+	return errors.Is(err, errdefs.ErrNotFound) || status.Code(err) == codes.NotFound
+}
 
 // state returns the state of a container that runs.
 func (c *container) state() *taskAPI.StateResponse {

@@ -5,6 +5,7 @@ package shim
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -74,8 +75,9 @@ func again(input []byte) (*os.File, error) {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "stdin")
-	if _, err := f.WriteAt(input, 0); err != nil {
+	if _, err := f.Write(input); err != nil {
 		return nil, err
 	}
-	return f, nil
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
 }

@@ -7,7 +7,6 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,10 +93,7 @@ func parse(annotations map[string]string, cfg config.Config) (p Policy, asked []
 	_, p.Pod = annotations[criSandboxID]
 	p.Waited = annotations[criContainerType] == criContainer
 	own := annotations[criContainerName]
-	for _, name := range slices.Sorted(maps.Keys(annotations)) {
-		if !strings.HasPrefix(name, annotationPrefix) {
-			continue
-		}
+	for _, name := range ownNames(annotations) {
 		base, container, scoped := strings.Cut(strings.TrimPrefix(name, annotationPrefix), ".")
 		set := setters[base]
 		if set == nil || (scoped && container == "") {
@@ -120,6 +116,17 @@ func parse(annotations map[string]string, cfg config.Config) (p Policy, asked []
 		}
 	}
 	return p, asked, nil
+}
+
+// ownNames returns the names that have our prefix, sorted.
+func ownNames(annotations map[string]string) (names []string) {
+	for name := range annotations {
+		if strings.HasPrefix(name, annotationPrefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func annotationNames() []string {
