@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // ErrReading is returned while a reading is under way, which may hang.
@@ -42,7 +43,16 @@ type checkpointedCounters struct {
 	Mark      Counters               `json:"mark"`
 	Lost      uint64                 `json:"lost,omitempty"`
 	Ancestors []checkpointedAncestor `json:"ancestors,omitempty"`
-	Last      Evidence               `json:"last"`
+	Last      countedEvidence        `json:"last"`
+}
+
+// countedEvidence is what an Evidence of a source that only counts can have. JSON's encoder
+// for the whole type would stay in the memory of every shim, 20 KB.
+type countedEvidence struct {
+	Kills, Twice uint64
+	Last         time.Time
+	Cause        Cause
+	Gone         bool
 }
 
 type checkpointedAncestor struct {
@@ -56,7 +66,9 @@ func (p *counterProbe) Checkpoint() ([]byte, error) {
 		return nil, ErrReading
 	}
 	defer p.mu.Unlock()
-	k := checkpointedCounters{Cgroup: p.below, Inode: p.inode, Base: p.base, Mark: p.mark, Lost: p.lost, Last: p.last}
+	k := checkpointedCounters{Cgroup: p.below, Inode: p.inode, Base: p.base, Mark: p.mark, Lost: p.lost, Last: countedEvidence{
+		Kills: p.last.Kills, Twice: p.last.Twice, Last: p.last.Last, Cause: p.last.Cause, Gone: p.last.Gone,
+	}}
 	if m, ok := p.meter.(*v2Meter); ok {
 		k.Pod = m.pod
 		for _, a := range m.ancestors {
@@ -84,9 +96,10 @@ func (s *counterSource) Resume(checkpoint []byte) (Probe, error) {
 			return nil, fmt.Errorf("resume %s of %s: %w", s.name, k.Cgroup, err)
 		}
 	}
-	k.Last.Source = s.name
 	return &counterProbe{
 		dir: filepath.Join(s.h.Mount, k.Cgroup), below: k.Cgroup, inode: k.Inode,
-		meter: m, base: k.Base, mark: k.Mark, lost: k.Lost, last: k.Last,
+		meter: m, base: k.Base, mark: k.Mark, lost: k.Lost, last: Evidence{
+			Source: s.name, Kills: k.Last.Kills, Twice: k.Last.Twice, Last: k.Last.Last, Cause: k.Last.Cause, Gone: k.Last.Gone,
+		},
 	}, nil
 }
