@@ -113,23 +113,32 @@ func (k Kind) Stands(pid int) error {
 	if exe != k.Before[0] {
 		return fmt.Errorf("process %d is %s, want %s", pid, exe, k.Before[0])
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
+	if err := HasSignal(pid, "SigCgt", unix.SIGTERM); err != nil {
 		return err
-	}
-	_, caught, _ := strings.Cut(string(text), "SigCgt:")
-	caught, _, _ = strings.Cut(caught, "\n")
-	mask, err := strconv.ParseUint(strings.TrimSpace(caught), 16, 64)
-	if err != nil {
-		return err
-	}
-	if mask&(1<<(unix.SIGTERM-1)) == 0 {
-		return errors.New("SIGTERM is not caught yet")
 	}
 	if k.Before[1] != KindStopTainted.Before[1] {
 		return nil
 	}
 	return Killed(pid)
+}
+
+// HasSignal returns nil if a signal is in one of the masks of /proc/PID/status: "SigCgt" of
+// those that are caught, "SigBlk" of those that are blocked.
+func HasSignal(pid int, mask string, s unix.Signal) error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	_, value, _ := strings.Cut(string(text), mask+":")
+	value, _, _ = strings.Cut(value, "\n")
+	bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+	if err != nil {
+		return err
+	}
+	if bits&(1<<(s-1)) == 0 {
+		return fmt.Errorf("%s of process %d lacks %s", mask, pid, unix.SignalName(s))
+	}
+	return nil
 }
 
 // Killed returns nil if the OOM killer has ended a process in the cgroup of a process.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -186,24 +185,11 @@ func acted() []shape {
 				t.Helper()
 				pid, err := faultkit.InitPid(s.idOf(t, m))
 				require.NoError(t, err)
-				require.NoError(t, faultkit.Until(t.Context(), m.container+" to wait for SIGTERM", func() error { return waitsForTerm(pid) }))
+				require.NoError(t, faultkit.Until(t.Context(), m.container+" to wait for SIGTERM", func() error {
+					return faultkit.HasSignal(pid, "SigBlk", unix.SIGTERM)
+				}))
 				require.NoError(t, s.Delete(context.WithoutCancel(t.Context()), m.pod, int64(faultkit.Patience.Seconds())))
 			},
 		},
 	}
-}
-
-// waitsForTerm returns nil if a process has blocked SIGTERM, for which it then waits.
-func waitsForTerm(pid int) error {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return err
-	}
-	_, blocked, _ := strings.Cut(string(text), "SigBlk:")
-	blocked, _, _ = strings.Cut(blocked, "\n")
-	mask, err := strconv.ParseUint(strings.TrimSpace(blocked), 16, 64)
-	if err == nil && mask&(1<<(unix.SIGTERM-1)) == 0 {
-		err = errors.New("SIGTERM is not blocked yet")
-	}
-	return err
 }
