@@ -73,8 +73,9 @@ func has(dir string, e *Exit) (bool, error) {
 type Tail struct {
 	Dir string
 
-	ino    uint64 // of the current file
-	offset int64  // up to which it was read
+	file   *os.File // the current one: while it is open no other file gets its inode number
+	ino    uint64   // of it
+	offset int64    // up to which it was read
 }
 
 // Next returns the exits that were added since the last call, and at the first call all.
@@ -93,19 +94,42 @@ func (t *Tail) Next() (list []Exit, damaged int, gap bool, err error) {
 	}
 	var text []byte
 	if st.Ino != t.ino {
-		if text, gap, err = t.rest(); err != nil {
+		text, gap, err = t.follow(current)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, false, nil // between two files
+		}
+		if err != nil {
 			return nil, 0, false, err
 		}
-		t.ino, t.offset = st.Ino, 0
 	}
-	added, err := readFrom(current, t.offset)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	added, err := readOpen(t.file, t.offset)
+	if err != nil {
 		return nil, 0, gap, fmt.Errorf("read the spool of exits: %w", err)
 	}
 	whole := bytes.LastIndexByte(added, '\n') + 1
 	t.offset += int64(whole)
 	list, damaged = ParseAll(append(text, added[:whole]...))
 	return list, damaged, gap, nil
+}
+
+// follow goes on with another file, and returns the rest of the one before.
+func (t *Tail) follow(current string) (text []byte, gap bool, err error) {
+	file, err := openRegular(current)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the spool of exits: %w", err)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(file.Fd()), &st); err == nil {
+		text, gap, err = t.rest()
+	}
+	if err != nil {
+		return nil, false, errors.Join(err, file.Close())
+	}
+	if t.file != nil {
+		_ = t.file.Close() // nothing was written
+	}
+	t.file, t.ino, t.offset = file, st.Ino, 0
+	return text, gap, nil
 }
 
 // rest returns what was added to the file that is now the previous one, all of that file
@@ -128,13 +152,25 @@ func (t *Tail) rest() (text []byte, gap bool, err error) {
 }
 
 func readFrom(path string, offset int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
-	}
+	return readOpen(f, offset)
+}
+
+func readOpen(f *os.File, offset int64) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, offset, maxRead))
+}
+
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(err, f.Close(), fmt.Errorf("%s is not a regular file", path))
+	}
+	return f, nil
 }
