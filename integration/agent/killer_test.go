@@ -43,7 +43,7 @@ func TestSystemdOOMD(t *testing.T) {
 		require.NoError(t, faultkit.Run(context.WithoutCancel(t.Context()), "systemctl", append([]string{"set-property", "--runtime", unit}, properties...)...))
 	}
 	t.Cleanup(func() { set("kubepods.slice", "ManagedOOMMemoryPressure=auto") })
-	set("kubepods.slice", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=25%")
+	set("kubepods.slice", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=15%")
 	n.killedBy(t, "systemd-oomd", "hog", func(t *testing.T, m *container) {
 		t.Helper()
 		set(filepath.Base(n.cgroup(t, m)), "MemoryHigh=24M", "MemorySwapMax=infinity")
