@@ -113,7 +113,7 @@ func (k Kind) Stands(pid int) error {
 	if exe != k.Before[0] {
 		return fmt.Errorf("process %d is %s, want %s", pid, exe, k.Before[0])
 	}
-	if err := HasSignal(pid, "SigCgt", unix.SIGTERM); err != nil {
+	if err := Catches(pid, unix.SIGTERM); err != nil {
 		return err
 	}
 	if k.Before[1] != KindStopTainted.Before[1] {
@@ -122,21 +122,20 @@ func (k Kind) Stands(pid int) error {
 	return Killed(pid)
 }
 
-// HasSignal returns nil if a signal is in one of the masks of /proc/PID/status: "SigCgt" of
-// those that are caught, "SigBlk" of those that are blocked.
-func HasSignal(pid int, mask string, s unix.Signal) error {
+// Catches returns nil if a process has a handler for a signal.
+func Catches(pid int, s unix.Signal) error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return err
 	}
-	_, value, _ := strings.Cut(string(text), mask+":")
+	_, value, _ := strings.Cut(string(text), "SigCgt:")
 	value, _, _ = strings.Cut(value, "\n")
 	bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
 	if err != nil {
 		return err
 	}
 	if bits&(1<<(s-1)) == 0 {
-		return fmt.Errorf("%s of process %d lacks %s", mask, pid, unix.SignalName(s))
+		return fmt.Errorf("process %d does not catch %s yet", pid, unix.SignalName(s))
 	}
 	return nil
 }

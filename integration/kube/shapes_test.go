@@ -179,15 +179,16 @@ func acted() []shape {
 		}),
 		{
 			// One child is killed before the stop, and one by the stop.
-			Kind: faultkit.Kind{Name: "stop-too-large", Code: 1, Reason: faultkit.OOMKilled, Before: []string{"/workload", "term-child-oom", "1", "1"}},
+			Kind: faultkit.Kind{
+				Name: "stop-too-large", Code: 1, Reason: faultkit.OOMKilled,
+				Before: []string{"/bin/sh", "-c", `trap "/workload child-oom-exit 1 || exit 1" TERM; /workload child-oom-exit 0; while :; do sleep 1; done`},
+			},
 			rule: oom.RuleStopped, ended: oom.EndedOOM,
 			act: func(t *testing.T, s *suite, m *subject) {
 				t.Helper()
 				pid, err := faultkit.InitPid(s.idOf(t, m))
 				require.NoError(t, err)
-				require.NoError(t, faultkit.Until(t.Context(), m.container+" to wait for SIGTERM", func() error {
-					return faultkit.HasSignal(pid, "SigBlk", unix.SIGTERM)
-				}))
+				require.NoError(t, faultkit.Catches(pid, unix.SIGTERM))
 				require.NoError(t, s.Delete(context.WithoutCancel(t.Context()), m.pod, int64(faultkit.Patience.Seconds())))
 			},
 		},
