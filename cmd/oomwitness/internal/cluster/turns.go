@@ -41,8 +41,9 @@ func (t *Turns) Take(ctx context.Context) (back func(context.Context) error, err
 	if t.Most == 0 {
 		return func(context.Context) error { return nil }, nil
 	}
-	for waits := false; ; waits = true {
-		lease, err := t.try(ctx)
+	began, waits := time.Now(), false
+	for ; ; waits = true {
+		lease, next, err := t.try(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -56,32 +57,47 @@ func (t *Turns) Take(ctx context.Context) (back func(context.Context) error, err
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for a turn: %w", ctx.Err())
-		case <-time.After(every + rand.N(every)): // nodes must not ask all at the same moment
+		case <-time.After(min(pause(time.Since(began)), time.Until(next)+rand.N(every))):
 		}
 	}
 }
 
-// try returns a Lease that this node holds now, nil for none. It first tries the Lease that
-// this node held before.
-func (t *Turns) try(ctx context.Context) (*coordinationv1.Lease, error) {
+// Limits of the pause between two questions of a node that waits.
+const shortPause, longPause = 5 * time.Second, time.Minute
+
+// pause returns the time until the next question of a node that has waited for a time: thousands
+// of nodes may wait for hours, and must not ask all at the same moment.
+func pause(waited time.Duration) time.Duration {
+	mean := min(max(waited/4, shortPause), longPause)
+	return mean/2 + rand.N(mean)
+}
+
+// try returns a Lease that this node holds now, nil for none, and then the time at which the next
+// one expires. It first tries the Lease that this node held before.
+func (t *Turns) try(ctx context.Context) (held *coordinationv1.Lease, next time.Time, err error) {
 	var free []*coordinationv1.Lease
+	next = time.Now().Add(t.Lasts)
 	for i := range t.Most {
 		name := fmt.Sprintf("%s-%d", t.Name, i)
 		lease, err := t.API.Lease(ctx, t.Namespace, name)
 		if err != nil {
-			return nil, fmt.Errorf("lease %s/%s: %w", t.Namespace, name, err)
+			return nil, next, fmt.Errorf("lease %s/%s: %w", t.Namespace, name, err)
 		}
 		if holder(lease) == t.Node {
-			return t.hold(ctx, lease)
+			held, err = t.hold(ctx, lease)
+			return held, next, err
 		}
-		if holder(lease) == "" || expired(lease) {
+		if end := expiry(lease); holder(lease) == "" || !time.Now().Before(end) {
 			free = append(free, lease)
+		} else if end.Before(next) {
+			next = end
 		}
 	}
 	if len(free) == 0 {
-		return nil, nil
+		return nil, next, nil
 	}
-	return t.hold(ctx, free[rand.IntN(len(free))])
+	held, err = t.hold(ctx, free[rand.IntN(len(free))])
+	return held, next, err
 }
 
 // hold writes this node into a Lease. If two nodes try at once, the API server accepts one: the
@@ -118,9 +134,10 @@ func holder(l *coordinationv1.Lease) string {
 	return *l.Spec.HolderIdentity
 }
 
-func expired(l *coordinationv1.Lease) bool {
+// expiry returns when a Lease expires, the zero time for a Lease that does not say.
+func expiry(l *coordinationv1.Lease) time.Time {
 	if l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil {
-		return true
+		return time.Time{}
 	}
-	return time.Since(l.Spec.RenewTime.Time) > time.Duration(*l.Spec.LeaseDurationSeconds)*time.Second
+	return l.Spec.RenewTime.Add(time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second)
 }

@@ -68,6 +68,24 @@ func TestTurnExpires(t *testing.T) {
 	})
 }
 
+// TestWaitingNodesAskSeldom: a node that waits for an hour asks some 70 times, and thousands of
+// nodes may wait at the same time.
+func TestWaitingNodesAskSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(lease("turn-0"))
+		first := turns(client, "a", 1)
+		first.Lasts = 2 * time.Hour
+		_, err := first.Take(t.Context())
+		require.NoError(t, err)
+		client.ClearActions()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err = turns(client, "b", 1).Take(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.InDelta(t, 70, len(client.Actions()), 25)
+	})
+}
+
 func TestNoTurns(t *testing.T) {
 	back, err := turns(fake.NewClientset(), "a", 0).Take(t.Context())
 	require.NoError(t, err)
