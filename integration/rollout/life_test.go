@@ -13,8 +13,9 @@ import (
 	"github.com/oomwitness/oomwitness/integration/controlplane"
 )
 
-// TestLifeOnTwoNodes: the chart is installed on two nodes, upgraded, rolled back, refused its
-// uninstall while a pod uses the shim, and uninstalled, each time with Helm's wait.
+// TestLifeOnTwoNodes: the chart is installed on two nodes, upgraded, rolled back, given other
+// names, refused its uninstall while a pod uses the shim, and uninstalled, each time with Helm's
+// wait.
 func TestLifeOnTwoNodes(t *testing.T) {
 	p := plane(t)
 	p.StartControllers(t, "daemonset-controller,job-controller")
@@ -49,6 +50,10 @@ func TestLifeOnTwoNodes(t *testing.T) {
 			t.Errorf("pod %s is one of %d revisions", uid, n)
 		}
 	}
+	// Under other names the nodes stay set up, and the uninstall finds them.
+	do("upgrade", "oomwitness", chart, "--set", "fullnameOverride=other,nameOverride=name")
+	labelled(t, p, both...)
+	setupPods(t, p, "")
 
 	class := "oomwitness"
 	pods := p.Client.CoreV1().Pods("default")
