@@ -61,7 +61,7 @@ and on nodes.`,
 	flags := cmd.Flags()
 	flags.StringVar(&s.Namespace, "namespace", "oomwitness", "namespace of the DaemonSet")
 	flags.StringVar(&s.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
-	flags.StringVar(&s.Label, "label", "", "label of the nodes that carry the shim; without it the label that the DaemonSet sets")
+	flags.StringVar(&s.Label, "label", "", "label of nodes with the shim (default: the label that the DaemonSet sets)")
 	return cmd
 }
 
