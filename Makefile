@@ -471,13 +471,13 @@ compat-plain compat-systemd: compat-%:
 configs: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## Test install with each containerd's own program, over the ways to configure containerd; root; two minutes
 	@[ "$$(id -u)" = 0 ] || { echo "make configs: needs root, to start containerd" >&2; exit 1; }
 	@$(call say,the registration with each containerd)
-	cd integration && $(GO) test -count=1 -timeout 20m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
+	cd integration && $(GO) test -count=1 -timeout 60m -v ./configs | awk '/result=|FAIL|Error|panic|^ok/'
 
 .PHONY: nodes
 nodes: containerds $(CACHE)/containerd/1.6/containerd $(CACHE)/containerd/2.4/containerd ## install on nodes as each distribution lays them out, with a real containerd; root; NODE_KILLS=34 for the full count of kills, NODE_SEED for the same moments
 	@[ "$$(id -u)" = 0 ] || { echo "make nodes: needs root, for namespaces and mounts" >&2; exit 1; }
 	@$(call say,the nodes of each distribution)
-	CONTAINERDS=$(CURDIR)/$(CACHE)/containerd $(GO) test -count=1 -timeout 20m -v -run 'TestNodes|TestKills|TestFullDisk|TestOtherContainerds|TestOddFiles|TestSnippetOnEKS' ./cmd/oomwitness/internal/install | awk '/node=|NODE_SEED|FAIL|Error|panic|^ok/'
+	CONTAINERDS=$(CURDIR)/$(CACHE)/containerd $(GO) test -count=1 -timeout 60m -v -run 'TestNodes|TestKills|TestFullDisk|TestOtherContainerds|TestOddFiles|TestSnippetOnEKS' ./cmd/oomwitness/internal/install | awk '/node=|NODE_SEED|FAIL|Error|panic|^ok/'
 
 $(CACHE)/containerd/2.4/containerd: integration/go.mod
 	@mkdir -p $(@D)
