@@ -63,3 +63,25 @@ func TestVersion(t *testing.T) {
 	require.Zero(t, status)
 	require.Regexp(t, `(?m)^plugin +\(devel\)`, out)
 }
+
+// TestCompletionOfNames: names come from the API server; without an answer nothing is offered, and no
+// file.
+func TestCompletionOfNames(t *testing.T) {
+	address := server(t)
+	for want, args := range map[string][]string{
+		"web\n:4\n":        {"why", "-n", "shop", ""},
+		"setup\napp\n:4\n": {"why", "shop/web", "-c", ""},
+		"shop\n:4\n":       {"why", "-n", ""},
+		":4\n":             {"why", "shop/none", "-c", ""},
+	} {
+		args = append([]string{"__complete", "--server", address}, args...)
+		out, _, status := clitest.Run(t, args...)
+		require.Zero(t, status)
+		require.Equal(t, want, out, args)
+	}
+	for _, args := range [][]string{{"why", ""}, {"why", "a", "-c", ""}, {"why", "-c", ""}, {"why", "A_/", "-c", ""}, {"top", "-n", ""}} {
+		out, _, status := clitest.Run(t, append([]string{"__complete", "--server", "http://127.0.0.1:1"}, args...)...)
+		require.Zero(t, status)
+		require.Equal(t, ":4\n", out, args)
+	}
+}

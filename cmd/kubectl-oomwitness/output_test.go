@@ -21,7 +21,9 @@ import (
 // again, and no agent.
 func server(t *testing.T) (address string) {
 	t.Helper()
-	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", GenerateName: "w"}, Spec: corev1.PodSpec{NodeName: "node-a"}}
+	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", GenerateName: "w"}, Spec: corev1.PodSpec{
+		NodeName: "node-a", InitContainers: []corev1.Container{{Name: "setup"}}, Containers: []corev1.Container{{Name: "app"}},
+	}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
 		Terminated: &corev1.ContainerStateTerminated{ContainerID: "containerd://a", ExitCode: 137, Reason: "OOMKilled", FinishedAt: metav1.Now()},
 	}}}
@@ -41,8 +43,12 @@ func server(t *testing.T) (address string) {
 			return
 		case path == "/api/v1/namespaces/shop/pods/web":
 			object = pod
+		case path == "/api/v1/namespaces/shop/pods":
+			object = corev1.PodList{Items: []corev1.Pod{pod}}
 		case strings.HasSuffix(path, "/pods"):
 			object = corev1.PodList{}
+		case path == "/api/v1/namespaces":
+			object = corev1.NamespaceList{Items: []corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}}}
 		case strings.HasSuffix(path, "/nodes"):
 			object = corev1.NodeList{Items: []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}}}}
 		case strings.HasSuffix(path, "/events"):

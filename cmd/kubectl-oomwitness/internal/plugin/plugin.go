@@ -3,10 +3,8 @@
 package plugin
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -78,28 +76,12 @@ Exit status of all commands:
 	root.SetErr(streams.ErrOut)
 	flags := root.PersistentFlags()
 	o.config.AddFlags(flags)
+	cli.CompleteBy(root, "namespace", o.completeNamespaces)
 	flags.StringVar(&o.agentSelector, "agent-selector", defaultSelector, "labels of the agents' pods")
 	flags.StringVar(&o.agentNamespace, "agent-namespace", "oomwitness", "namespace of the agents' pods; only the owners of the nodes may create pods there")
 	root.AddCommand(newWhy(o), newTop(o), newEvents(o), newNodes(o), newVersion(o))
 	cli.MarkUsage(root)
 	return root
-}
-
-// completer is the name of the program that kubectl asks to complete the command line of the
-// plugin (k8s.io/kubectl/pkg/cmd/plugin_completion.go).
-const completer = "kubectl_complete-oomwitness"
-
-// Args returns the arguments of a command line, of which the first is the program's name. If
-// kubectl asks for completion, they are those of cobra's hidden command for it.
-func Args(line []string) []string {
-	if len(line) == 0 {
-		return []string{}
-	}
-	name := strings.TrimSuffix(filepath.Base(line[0]), ".exe")
-	if name == completer {
-		return append([]string{cobra.ShellCompRequestCmd}, line[1:]...)
-	}
-	return line[1:]
 }
 
 // addOutput adds -o, and -A where a command has it.
@@ -134,12 +116,4 @@ func (o *options) check() error {
 		errs = append(errs, fmt.Errorf("--all-namespaces with --namespace %q: allowed is one of them", *o.config.Namespace))
 	}
 	return why.Usage(errors.Join(append(errs, o.checkConfig()...)...))
-}
-
-// background is the context of completion, which has none.
-func background(cmd *cobra.Command) context.Context {
-	if ctx := cmd.Context(); ctx != nil {
-		return ctx
-	}
-	return context.Background()
 }

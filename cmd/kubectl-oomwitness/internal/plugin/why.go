@@ -66,6 +66,7 @@ Exit status:
 	}
 	cmd.Flags().StringVarP(&c.container, "container", "c", "", "only this container")
 	cmd.Flags().BoolVar(&c.previous, "previous", false, "the run before the newest of each container")
+	cli.CompleteBy(cmd, "container", c.completeContainers)
 	o.addOutput(cmd, false)
 	return cmd
 }
@@ -274,20 +275,4 @@ func (c *whyCommand) show(_ context.Context, d *why.Document) error {
 		return &why.Exit{Status: why.StatusOOM}
 	}
 	return nil
-}
-
-// completePods returns the pods' names for the shell.
-func (c *whyCommand) completePods(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || c.complete() != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	pods, err := c.client.CoreV1().Pods(c.namespace).List(background(cmd), metav1.ListOptions{})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, pod := range pods.Items {
-		names = append(names, pod.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

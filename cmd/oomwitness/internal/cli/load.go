@@ -58,6 +58,7 @@ better lists the better tiers, with the reason of each refusal:
 	}
 	outputFlag(cmd, &output)
 	cmd.Flags().StringVar(&tier, "tier", "auto", "tier of the programs: auto, A, B or C")
+	whycli.CompleteOneOf(cmd, "tier", []string{"auto", "A", "B", "C"})
 	cmd.Flags().BoolVar(&ownPIDs, "own-pids", false, "record the PIDs of this process's PID namespace: for a node that is a container itself")
 	p.add(cmd)
 	return cmd

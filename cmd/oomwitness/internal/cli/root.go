@@ -81,6 +81,7 @@ func hostPort(flag, value, example string) error {
 // outputFlag adds -o.
 func outputFlag(cmd *cobra.Command, value *string) {
 	cmd.Flags().StringVarP(value, "output", "o", "text", "output format: text or json")
+	whycli.CompleteOneOf(cmd, "output", []string{"text", "json"})
 }
 
 // checkOutput refuses an unknown output format.
