@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -27,7 +28,9 @@ func Main(program string, run func(ctx context.Context, stdout io.Writer) error)
 // output may drop the error: cobra's help does.
 type Output struct {
 	file *os.File
-	err  error
+
+	mu  sync.Mutex // guards err, and keeps two writes apart
+	err error
 }
 
 // Fd returns the file descriptor, by which Columns asks for the width of a terminal.
@@ -35,6 +38,8 @@ func (o *Output) Fd() uintptr { return o.file.Fd() }
 
 // Write writes to the output. After an error nothing is written any more.
 func (o *Output) Write(p []byte) (n int, _ error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.err == nil {
 		var err error
 		if n, err = o.file.Write(p); err != nil {
@@ -58,6 +63,8 @@ func (o *Output) outcome(err error) error {
 	if said := err != nil && err.Error() != ""; said {
 		return err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.err != nil {
 		return o.err
 	}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -110,11 +111,11 @@ func respond(what any) (*http.Response, error) {
 // why runs the command, and returns its page as one line, and the exit status.
 func (f *fakeCluster) why(t *testing.T, change func(*whyCommand)) (page string, status int) {
 	t.Helper()
-	return ask(t, f, change)
+	return ask(t.Context(), t, f, change)
 }
 
 // ask does what why does, by any transport.
-func ask(t *testing.T, f http.RoundTripper, change func(*whyCommand)) (page string, status int) {
+func ask(ctx context.Context, t *testing.T, f http.RoundTripper, change func(*whyCommand)) (page string, status int) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api.invalid", Transport: f, QPS: qps, Burst: burst})
 	require.NoError(t, err)
@@ -126,7 +127,7 @@ func ask(t *testing.T, f http.RoundTripper, change func(*whyCommand)) (page stri
 	if change != nil {
 		change(c)
 	}
-	err = c.answer(t.Context())
+	err = c.answer(ctx)
 	if err != nil {
 		status = why.StatusOf(err)
 		out.WriteString(err.Error())

@@ -1,7 +1,10 @@
 package plugin
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +82,7 @@ func TestServerGoesAway(t *testing.T) {
 	for left := range 12 {
 		f := &fakeCluster{pod: runningDB("node-a"), agents: map[string]any{"node-a": on("node-a"), "node-b": http.StatusBadGateway}}
 		f.pod.Status.ContainerStatuses[0].LastTerminationState = ended("before", "Error", 1, time.Hour)
-		page, status := ask(t, &away{f, left}, nil)
+		page, status := ask(t.Context(), t, &away{f, left}, nil)
 		switch {
 		case left == 0:
 			require.Equal(t, why.StatusError, status, page)
@@ -93,6 +96,28 @@ func TestServerGoesAway(t *testing.T) {
 			require.Contains(t, page, "shop/db-0/app: ended with exit status 1, 60m ago")
 		}
 	}
+}
+
+// interrupted is an API server whose user presses Ctrl-C while an agent is asked.
+type interrupted struct {
+	http.RoundTripper
+	stop context.CancelCauseFunc
+}
+
+func (i interrupted) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, proxyPath) {
+		i.stop(errors.New("interrupt signal received"))
+	}
+	return i.RoundTripper.RoundTrip(r)
+}
+
+// TestInterrupted: after Ctrl-C there is no page that calls unknown what was not asked.
+func TestInterrupted(t *testing.T) {
+	ctx, stop := context.WithCancelCause(t.Context())
+	f := &fakeCluster{pod: runningDB("node-a"), agents: map[string]any{"node-a": nil, "node-b": nil}}
+	page, status := ask(ctx, t, interrupted{f, stop}, nil)
+	require.Equal(t, why.StatusError, status)
+	require.Equal(t, "interrupt signal received", page)
 }
 
 // TestOtherAgents: answers of an agent of another version, and of something else at the agent's
