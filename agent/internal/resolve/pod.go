@@ -3,6 +3,7 @@ package resolve
 import (
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,8 @@ type entry struct {
 	Pod
 	// hash is a static pod's UID on the node, "" for others.
 	hash string
+	// gone is when the API server had the pod no more, zero while the pod is there.
+	gone time.Time
 }
 
 // mirrorOf returns the UID of the static pod that a pod of the API server is the mirror
@@ -129,13 +132,13 @@ func strip(obj any) (any, error) {
 		}
 	}
 	out.Spec.PriorityClassName, out.Spec.NodeName = pod.Spec.PriorityClassName, pod.Spec.NodeName
-	for _, c := range pod.Spec.InitContainers {
+	for _, c := range first(pod.Spec.InitContainers) {
 		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: imageText(c.Image), RestartPolicy: c.RestartPolicy})
 	}
-	for _, c := range pod.Spec.Containers {
+	for _, c := range first(pod.Spec.Containers) {
 		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, Image: imageText(c.Image)})
 	}
-	for _, c := range pod.Spec.EphemeralContainers {
+	for _, c := range first(pod.Spec.EphemeralContainers) {
 		common := corev1.EphemeralContainerCommon{Name: c.Name, Image: imageText(c.Image)}
 		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: common})
 	}
@@ -146,6 +149,11 @@ func strip(obj any) (any, error) {
 	return out, nil
 }
 
+// maxContainers bounds those of each kind that are kept of a pod.
+const maxContainers = 1024
+
+func first[T any](list []T) []T { return list[:min(len(list), maxContainers)] }
+
 // maxImage is more than the name, tag and digest of any image have, in bytes. The API server takes
 // an image of any length, also for a container that runs.
 const maxImage = 512
@@ -155,6 +163,7 @@ func imageText(image string) string {
 }
 
 func stripStatuses(list []corev1.ContainerStatus) []corev1.ContainerStatus {
+	list = first(list)
 	out := make([]corev1.ContainerStatus, 0, len(list))
 	for _, s := range list {
 		out = append(out, corev1.ContainerStatus{

@@ -1,18 +1,23 @@
 package resolve
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
 
-// KeepPods is how long a pod is known after its removal, and MaxRemovedPods how many such
-// at most: the newest.
+// KeepPods is how long a pod is known after its removal. maxPods bounds all that is known,
+// with their containers: four times what a large node has. Whoever may make pods may name this
+// node in any number of them: kubelet refuses them, and the API server has them all the same.
 const (
-	KeepPods       = 10 * time.Minute
-	MaxRemovedPods = 1024
+	KeepPods = 10 * time.Minute
+	maxPods  = 8192
 )
 
 // PodStore has the pods of one node as the API server has them, and those that were
@@ -27,17 +32,11 @@ type PodStore struct {
 	pods map[string]*entry
 	// hashes returns the UID of the newest mirror of a static pod.
 	hashes map[string]string
-	// removed are pods that the API server has no more, oldest first.
-	removed []removal
-	gone    map[string]bool
+	// room is what each namespace takes, of maxPods.
+	room map[string]int
 	// synced is closed when the first list was read.
 	synced chan struct{}
 	once   sync.Once
-}
-
-type removal struct {
-	uid string
-	at  time.Time
 }
 
 var (
@@ -49,7 +48,7 @@ var (
 func NewPodStore(node string) *PodStore {
 	return &PodStore{
 		node: node, pods: map[string]*entry{}, hashes: map[string]string{},
-		gone: map[string]bool{}, synced: make(chan struct{}),
+		room: map[string]int{}, synced: make(chan struct{}),
 	}
 }
 
@@ -69,7 +68,7 @@ func (s *PodStore) ByUID(uid string) (Pod, bool) {
 		return Pod{}, false
 	}
 	pod := e.Pod
-	pod.Finished = pod.Finished || s.gone[uid]
+	pod.Finished = pod.Finished || !e.gone.IsZero()
 	return pod, true
 }
 
@@ -138,49 +137,86 @@ func (s *PodStore) setLocked(obj any) string {
 	before := s.pods[uid]
 	e := compact(pod, s.node, before)
 	if before != nil {
-		s.unlinkLocked(before)
+		s.dropLocked(before)
 	}
-	s.putLocked(e)
-	delete(s.gone, uid) // it is there after all
+	s.putLocked(e, before != nil)
 	return uid
 }
 
-// putLocked takes an entry and what leads to it.
-func (s *PodStore) putLocked(e *entry) {
-	_, known := s.pods[e.UID]
+// putLocked takes an entry and what leads to it. known is true if the pod was there before.
+func (s *PodStore) putLocked(e *entry, known bool) {
 	s.pods[e.UID] = e
+	s.room[e.Namespace] += e.weight()
 	// The first mirror has the hash until it goes: no other pod takes it. A new one of
 	// its name has come in its place.
 	holder := s.hashes[e.hash]
 	h := s.pods[holder]
-	if e.hash != "" && (h == nil || s.gone[holder] || !known && !e.Finished && h.Namespace == e.Namespace && h.Name == e.Name) {
+	if e.hash != "" && (h == nil || !h.gone.IsZero() || !known && !e.Finished && h.Namespace == e.Namespace && h.Name == e.Name) {
 		s.hashes[e.hash] = e.UID
 	}
 }
 
 func (s *PodStore) removeLocked(uid string) {
-	if s.gone[uid] {
-		return
+	if e := s.pods[uid]; e != nil && e.gone.IsZero() {
+		e.gone = time.Now()
 	}
-	s.gone[uid] = true
-	s.removed = append(s.removed, removal{uid, time.Now()})
 }
 
-// forgetLocked drops the removed pods whose time is over, or which are too many.
+// forgetLocked drops the removed pods whose time is over, and pods of the namespace with the
+// most if they are too many.
 func (s *PodStore) forgetLocked() {
-	for len(s.removed) > 0 && (len(s.gone) > MaxRemovedPods || time.Since(s.removed[0].at) >= KeepPods) {
-		uid := s.removed[0].uid
-		s.removed = s.removed[1:]
-		if e := s.pods[uid]; e != nil && s.gone[uid] {
-			s.unlinkLocked(e)
-			delete(s.pods, uid)
-			delete(s.gone, uid)
+	all := 0
+	for _, e := range s.pods {
+		if !e.gone.IsZero() && time.Since(e.gone) >= KeepPods {
+			s.dropLocked(e)
+			continue
+		}
+		all += e.weight()
+	}
+	for all > maxPods {
+		list := s.ofLocked(events.Heaviest(s.room))
+		slices.SortFunc(list, lessNeeded)
+		for _, e := range list[:1+len(list)/8] { // some at once, so that a flood does not sort at each
+			s.dropLocked(e)
+			all -= e.weight()
 		}
 	}
 }
 
-// unlinkLocked takes a pod out of the indices. Another pod's entries stay.
-func (s *PodStore) unlinkLocked(e *entry) {
+// ofLocked returns the pods of a namespace.
+func (s *PodStore) ofLocked(namespace string) (list []*entry) {
+	for _, e := range s.pods {
+		if e.Namespace == namespace {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// lessNeeded orders pods that have to make room: those that were removed, the first of them
+// first, then those that have ended.
+func lessNeeded(a, b *entry) int {
+	state := func(e *entry) int {
+		switch {
+		case !e.gone.IsZero():
+			return 0
+		case e.Finished:
+			return 1
+		}
+		return 2
+	}
+	return cmp.Or(cmp.Compare(state(a), state(b)), a.gone.Compare(b.gone), cmp.Compare(a.UID, b.UID))
+}
+
+// weight is the room of a pod, of maxPods.
+func (e *entry) weight() int { return 1 + len(e.Containers) }
+
+// dropLocked forgets a pod, and what leads to it.
+func (s *PodStore) dropLocked(e *entry) {
+	delete(s.pods, e.UID)
+	if s.room[e.Namespace] -= e.weight(); s.room[e.Namespace] == 0 {
+		delete(s.room, e.Namespace)
+	}
 	if s.hashes[e.hash] == e.UID {
 		delete(s.hashes, e.hash)
 	}

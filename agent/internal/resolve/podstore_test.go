@@ -131,8 +131,8 @@ func TestRemoved(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		must(t, s.Update(made("w", "c3")))
-		if _, ok := s.ByUID("u"); ok || s.Len() != 1 || len(s.gone) != 0 {
-			t.Errorf("after ten minutes: %d pods, %v", s.Len(), s.gone)
+		if _, ok := s.ByUID("u"); ok || s.Len() != 1 || len(s.room) != 1 || s.room["shop"] != 2 {
+			t.Errorf("after ten minutes: %d pods, %v", s.Len(), s.room)
 		}
 	})
 }
@@ -152,15 +152,63 @@ func TestStatic(t *testing.T) {
 	}
 }
 
-// Removed pods are bounded.
-func TestManyRemoved(t *testing.T) {
+// TestManyPods: a tenant may make any number of pods that name the node, and remove them again. The
+// pods of others stay, also those that were removed, and the tenant's that run stay before those
+// that have ended.
+func TestManyPods(t *testing.T) {
+	in := func(namespace, name string, change func(*corev1.Pod)) *corev1.Pod {
+		pod := made(namespace+name, "c"+name)
+		pod.Namespace = namespace
+		if change != nil {
+			change(pod)
+		}
+		return pod
+	}
+	failed := func(pod *corev1.Pod) { pod.Status.Phase = corev1.PodFailed }
+	check := func(s *PodStore) {
+		t.Helper()
+		room := 0
+		for _, e := range s.pods {
+			room += e.weight()
+		}
+		if room > maxPods {
+			t.Errorf("%d pods take %d, want %d", s.Len(), room, maxPods)
+		}
+		for _, uid := range []string{"shopruns", "shopremoved", "shopended", "loudruns"} {
+			if _, ok := s.ByUID(uid); !ok {
+				t.Errorf("%s is not known", uid)
+			}
+		}
+	}
 	s := NewPodStore("node-a")
-	for i := range MaxRemovedPods + 50 {
-		must(t, s.Delete(made(fmt.Sprint(i), fmt.Sprintf("c%d", i))))
+	must(t, s.Add(in("shop", "runs", nil)))
+	must(t, s.Add(in("shop", "ended", failed)))
+	must(t, s.Delete(in("shop", "removed", nil)))
+	must(t, s.Add(in("loud", "runs", nil)))
+	for i := range maxPods {
+		must(t, s.Add(in("loud", fmt.Sprint(i), failed)))
+		if i%2 == 0 {
+			must(t, s.Delete(in("loud", fmt.Sprint(i), failed)))
+		}
 	}
-	if _, ok := s.ByUID(fmt.Sprint(MaxRemovedPods + 49)); !ok || s.Len() != MaxRemovedPods {
-		t.Errorf("%d pods", s.Len())
+	check(s)
+	must(t, s.Add(in("loud", "huge", func(pod *corev1.Pod) {
+		for i := range 100_000 {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprint(i)})
+		}
+		small, err := strip(pod)
+		must(t, err)
+		*pod = *small.(*corev1.Pod)
+	})))
+	check(s)
+
+	list := []any{in("shop", "runs", nil), in("shop", "ended", failed), in("shop", "removed", nil), in("loud", "runs", nil)}
+	for i := range 2 * maxPods {
+		list = append(list, in("loud", fmt.Sprint(i), failed))
 	}
+	s = NewPodStore("node-a")
+	must(t, s.Replace(list, ""))
+	check(s)
 }
 
 // What is stripped loses nothing that is kept.
