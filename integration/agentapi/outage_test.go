@@ -5,6 +5,7 @@ package agentapi
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/agenttest"
@@ -112,6 +114,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("refusals", func(t *testing.T) { refusals(t, p) })
 	t.Run("every second refused", func(t *testing.T) { everySecondRefused(t, p) })
 	t.Run("hanging", func(t *testing.T) { hanging(t, p) })
+	t.Run("watch", func(t *testing.T) { watchRefused(t, p) })
 }
 
 // slow: a slow API server delays every report, and makes none wrong.
@@ -201,5 +204,70 @@ func hanging(t *testing.T, p *controlplane.Plane) {
 	a.wait(t, len(list))
 	if got := counted(t, p, pods); got != len(list) || a.counts.get("mark marked") != len(list) {
 		t.Errorf("the Events count %d, want %d; %s", got, len(list), a.counts.all())
+	}
+}
+
+// watchRefused: a watch that breaks off is refused for a while, since the API server has compacted
+// what came since (410), has too much to do (429), or fails (500). What came and went meanwhile
+// is known after that.
+func watchRefused(t *testing.T, p *controlplane.Plane) {
+	before := makePod(t, p, "watch-before", nil)
+	refusals := make(chan int, 6)
+	var open cutter
+	config := rest.CopyConfig(p.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Query().Get("watch") == "" {
+				return next.RoundTrip(r)
+			}
+			select {
+			case status := <-refusals:
+				return refusal(r, status)
+			default:
+			}
+			answer, err := next.RoundTrip(r)
+			if err == nil {
+				answer.Body = open.take(answer.Body)
+			}
+			return answer, err
+		})
+	})
+	a := startAgent(t, config, nil)
+	for _, status := range []int{http.StatusGone, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusGone} {
+		refusals <- status
+	}
+	open.cut()
+	later := makePod(t, p, "watch-later", nil)
+	if err := p.Client.CoreV1().Pods("default").Delete(t.Context(), before.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+		t.Fatal(err)
+	}
+	controlplane.Until(t, "the new pod, and the end of the old one", func() bool {
+		_, ok := a.Pods.ByUID(string(later.UID))
+		old, known := a.Pods.ByUID(string(before.UID))
+		return ok && known && old.Finished
+	})
+	if len(refusals) != 0 {
+		t.Errorf("%d refusals were not asked for", len(refusals))
+	}
+}
+
+// cutter breaks off the answers that it has taken.
+type cutter struct {
+	mu   sync.Mutex
+	list []io.Closer
+}
+
+func (c *cutter) take(body io.ReadCloser) io.ReadCloser {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, body)
+	return body
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, body := range c.list {
+		_ = body.Close()
 	}
 }
