@@ -4,8 +4,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
+	"github.com/oomwitness/oomwitness/agent/internal/collect"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
-	"github.com/oomwitness/oomwitness/agent/internal/signals"
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -24,7 +24,7 @@ func (p *pipeline) resolver(h oom.Hierarchy, boot string, l *bpf.Handle, names *
 		pods = p.c.pods
 	}
 	resolver = resolve.New(watcher, names, pods, kubelet)
-	p.signals = signals.New(signals.Options{
+	p.senders = collect.NewSenders(collect.SendersOptions{
 		Ledger: l, Cgroups: watcher, Resolver: resolver, Mount: h.Mount, Boot: boot,
 		Has: p.c.exits.Has, Out: p.killed, Warn: func(err error) { p.c.log.Warn(err) },
 	})

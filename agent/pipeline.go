@@ -14,7 +14,6 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/collect"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
-	"github.com/oomwitness/oomwitness/agent/internal/signals"
 	"github.com/oomwitness/oomwitness/agent/internal/store"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
@@ -70,7 +69,7 @@ type pipeline struct {
 	// unwritten is true while the journal takes nothing: the log says so once.
 	unwritten  bool
 	checkpoint *store.Checkpoint
-	signals    *signals.Reader
+	senders    *collect.Senders
 
 	mu        sync.Mutex // guards what follows
 	collector *collect.Collector
@@ -149,7 +148,7 @@ func (p *pipeline) serve(ctx context.Context, j *store.Journal, resolver *resolv
 	parts.Go(func() { resolver.Run(ctx) })
 	parts.Go(func() { p.checkpoint.Run(ctx) })
 	parts.Go(func() { p.follow(ctx, j) })
-	parts.Go(func() { p.signals.Run(ctx) })
+	parts.Go(func() { p.senders.Run(ctx) })
 	for _, beside := range p.c.beside {
 		parts.Go(func() { beside(ctx) })
 	}

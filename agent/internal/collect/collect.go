@@ -1,5 +1,5 @@
 // Package collect makes OOM events of the ledger's records: each victim once, the
-// victims of one OOM event together.
+// victims of one OOM event together; and ends of containers of the ledger's senders.
 package collect
 
 import (

@@ -1,4 +1,4 @@
-package signals
+package collect
 
 import (
 	"context"
@@ -66,9 +66,11 @@ func (f fakeCgroups) Name(id uint64, _ time.Time) (cgroups.Name, error) {
 	return cgroups.Name{ID: id, Path: f[id]}, nil
 }
 
-// rig is a Reader of a made-up node.
-type rig struct {
-	*Reader
+func (*fakeResolver) Complete(*events.Victim) {}
+
+// sendersRig are Senders of a made-up node.
+type sendersRig struct {
+	*Senders
 	ledger   *fakeLedger
 	resolver *fakeResolver
 	paths    fakeCgroups
@@ -77,13 +79,13 @@ type rig struct {
 	known    bool // every exit is
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *sendersRig {
 	t.Helper()
-	r := &rig{ledger: &fakeLedger{meta: bpf.Meta{Tier: bpf.TierA}}, resolver: &fakeResolver{}, paths: fakeCgroups{
+	r := &sendersRig{ledger: &fakeLedger{meta: bpf.Meta{Tier: bpf.TierA}}, resolver: &fakeResolver{}, paths: fakeCgroups{
 		podCgroup: podPath, containerCgroup: podPath + "/" + containerID, nestedCgroup: podPath + "/" + containerID + "/init.scope",
 		runtimeCgroup: "/system.slice/containerd.service", otherPodCgroup: otherPodPath + "/" + containerID,
 	}}
-	r.Reader = New(Options{
+	r.Senders = NewSenders(SendersOptions{
 		Ledger: r.ledger, Cgroups: r.paths, Resolver: r.resolver, Mount: t.TempDir(), Boot: "boot",
 		Has: func(*exits.Exit) bool { return r.known }, Out: func(e exits.Exit) { r.out = append(r.out, e) },
 		Warn: func(err error) { r.warned = append(r.warned, err) },
@@ -109,7 +111,7 @@ func TestKilled(t *testing.T) {
 	require.NoError(t, r.read(t.Context()))
 	require.Empty(t, r.out, "the OOM killer's mark may be yet to come")
 
-	r.ledger.list = []bpf.Sender{sent("earlyoom", 2*settle)}
+	r.ledger.list = []bpf.Sender{sent("earlyoom", 2*signalSettle)}
 	require.NoError(t, r.read(t.Context()))
 	require.NoError(t, r.read(t.Context()))
 	require.Len(t, r.out, 1)
@@ -131,7 +133,7 @@ func TestLongPath(t *testing.T) {
 	for _, name := range []string{"<", "\x01", "\xff", "\u2028", "a"} {
 		r := newRig(t)
 		r.paths[runtimeCgroup] = "/user.slice/user-1000.slice" + strings.Repeat("/"+strings.Repeat(name, 200), 20)
-		r.ledger.list = []bpf.Sender{sent("kill", 2*settle)}
+		r.ledger.list = []bpf.Sender{sent("kill", 2*signalSettle)}
 		require.NoError(t, r.read(t.Context()))
 		require.Len(t, r.out, 1)
 		_, err := r.out[0].WriteTo(io.Discard)
@@ -144,37 +146,37 @@ func TestLongPath(t *testing.T) {
 // TestReported: whose signal is reported, and whose a shim or a runtime answers for.
 func TestReported(t *testing.T) {
 	const unknownCgroup = 99
-	named := func(comm string) func(*rig, *bpf.Sender) {
-		return func(_ *rig, s *bpf.Sender) { s.Comm = bpf.Comm{}; copy(s.Comm[:], comm) }
+	named := func(comm string) func(*sendersRig, *bpf.Sender) {
+		return func(_ *sendersRig, s *bpf.Sender) { s.Comm = bpf.Comm{}; copy(s.Comm[:], comm) }
 	}
-	runcIn := func(cgroup uint64) func(*rig, *bpf.Sender) {
-		return func(r *rig, s *bpf.Sender) { named("runc")(r, s); s.Cgroup = cgroup }
+	runcIn := func(cgroup uint64) func(*sendersRig, *bpf.Sender) {
+		return func(r *sendersRig, s *bpf.Sender) { named("runc")(r, s); s.Cgroup = cgroup }
 	}
 	for name, tc := range map[string]struct {
-		change        func(r *rig, s *bpf.Sender)
+		change        func(r *sendersRig, s *bpf.Sender)
 		reported, end bool // end: nothing more is to be done
 	}{
-		"earlyoom":               {func(*rig, *bpf.Sender) {}, true, true},
-		"watched by a shim":      {func(_ *rig, s *bpf.Sender) { s.Watched = true }, false, false},
+		"earlyoom":               {func(*sendersRig, *bpf.Sender) {}, true, true},
+		"watched by a shim":      {func(_ *sendersRig, s *bpf.Sender) { s.Watched = true }, false, false},
 		"runc":                   {named("runc"), false, true},
 		"a shim":                 {named("containerd-shim"), false, true},
-		"runc of a user":         {func(r *rig, s *bpf.Sender) { named("runc")(r, s); s.UID = 1000 }, true, true},
+		"runc of a user":         {func(r *sendersRig, s *bpf.Sender) { named("runc")(r, s); s.UID = 1000 }, true, true},
 		"runc in a pod":          {runcIn(otherPodCgroup), true, true},
 		"runc of no known place": {runcIn(unknownCgroup), true, true},
-		"a pod's cgroup":         {func(_ *rig, s *bpf.Sender) { s.InitCgroup = podCgroup }, false, false},
-		"unknown":                {func(_ *rig, s *bpf.Sender) { s.InitCgroup = unknownCgroup }, false, false},
-		"unknown for long":       {func(_ *rig, s *bpf.Sender) { s.InitCgroup = unknownCgroup; s.BootNS -= uint64(nameless) }, false, true},
-		"of a ledger before":     {func(_ *rig, s *bpf.Sender) { s.InitCgroup = 0; s.BootNS -= uint64(nameless) }, false, true},
-		"known":                  {func(r *rig, _ *bpf.Sender) { r.known = true }, false, true},
-		"an init that has moved": {func(_ *rig, s *bpf.Sender) { s.InitCgroup = nestedCgroup }, true, true},
-		"a container in the container": {func(r *rig, s *bpf.Sender) {
+		"a pod's cgroup":         {func(_ *sendersRig, s *bpf.Sender) { s.InitCgroup = podCgroup }, false, false},
+		"unknown":                {func(_ *sendersRig, s *bpf.Sender) { s.InitCgroup = unknownCgroup }, false, false},
+		"unknown for long":       {func(_ *sendersRig, s *bpf.Sender) { s.InitCgroup = unknownCgroup; s.BootNS -= uint64(nameless) }, false, true},
+		"of a ledger before":     {func(_ *sendersRig, s *bpf.Sender) { s.InitCgroup = 0; s.BootNS -= uint64(nameless) }, false, true},
+		"known":                  {func(r *sendersRig, _ *bpf.Sender) { r.known = true }, false, true},
+		"an init that has moved": {func(_ *sendersRig, s *bpf.Sender) { s.InitCgroup = nestedCgroup }, true, true},
+		"a container in the container": {func(r *sendersRig, s *bpf.Sender) {
 			s.InitCgroup = nestedCgroup
 			require.NoError(t, os.MkdirAll(filepath.Join(r.o.Mount, podPath, containerID), 0o755))
 		}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			s := sent("earlyoom", 2*settle)
+			s := sent("earlyoom", 2*signalSettle)
 			tc.change(r, &s)
 			r.ledger.list = []bpf.Sender{s}
 			require.NoError(t, r.read(t.Context()))

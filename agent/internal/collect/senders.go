@@ -1,7 +1,4 @@
-// Package signals finds the containers whose init a SIGKILL has ended that neither the OOM
-// killer nor a runtime has sent, where no shim of ours does: it makes the exits that such
-// a shim would have spooled.
-package signals
+package collect
 
 import (
 	"cmp"
@@ -23,17 +20,12 @@ import (
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
-// Ledger is the one in force: a bpf.Handle.
-type Ledger interface {
+// SenderLedger is the one in force: a bpf.Handle.
+type SenderLedger interface {
 	Senders() ([]bpf.Sender, error)
 	Forget(init bpf.TaskKey) error
 	Sweep() error
 	Meta() (bpf.Meta, error)
-}
-
-// Resolver resolves the cgroup of a record: a resolve.Resolver.
-type Resolver interface {
-	Resolve(context.Context, *bpf.Record) (events.OOMEvent, error)
 }
 
 // Cgroups names cgroups by their ID: a cgroups.Watcher.
@@ -41,9 +33,9 @@ type Cgroups interface {
 	Name(id uint64, at time.Time) (cgroups.Name, error)
 }
 
-// Options of a Reader. All are needed.
-type Options struct {
-	Ledger   Ledger
+// SendersOptions are those of NewSenders. All are needed.
+type SendersOptions struct {
+	Ledger   SenderLedger
 	Cgroups  Cgroups
 	Resolver Resolver
 	// Mount is where the hierarchy that memory is on is mounted.
@@ -59,11 +51,11 @@ type Options struct {
 }
 
 const (
-	// every is how often the ledger is asked.
-	every = 2 * time.Second
-	// settle is how old a signal has to be: the OOM killer's mark, and the names of a
+	// sendersEvery is how often the ledger is asked.
+	sendersEvery = 2 * time.Second
+	// signalSettle is how old a signal has to be: the OOM killer's mark, and the names of a
 	// container that has just begun, may be yet to come.
-	settle = time.Second
+	signalSettle = time.Second
 	// nameless is how long the container of an init is looked for.
 	nameless = 10 * time.Second
 	// sweepEvery is how often the inits that nobody asks for are removed.
@@ -75,19 +67,21 @@ const (
 	statusSIGKILL = 128 + 9
 )
 
-// Reader reads the senders of SIGKILL from the ledger. Run is called once.
-type Reader struct {
-	o       Options
+// Senders finds the containers whose init a SIGKILL has ended that neither the OOM killer nor a
+// runtime has sent, where no shim of ours does: it makes the exits that such a shim would have
+// spooled. Run is called once.
+type Senders struct {
+	o       SendersOptions
 	handled *lru.Cache // bpf.TaskKeys
 	warned  string
 }
 
-// New returns a Reader that is not running: see Run.
-func New(o Options) *Reader { return &Reader{o: o, handled: lru.New(maxHandled)} }
+// NewSenders returns Senders that are not running: see Run.
+func NewSenders(o SendersOptions) *Senders { return &Senders{o: o, handled: lru.New(maxHandled)} }
 
 // Run reads until ctx ends.
-func (r *Reader) Run(ctx context.Context) {
-	read, sweep := time.NewTicker(every), time.NewTicker(sweepEvery)
+func (r *Senders) Run(ctx context.Context) {
+	read, sweep := time.NewTicker(sendersEvery), time.NewTicker(sweepEvery)
 	defer read.Stop()
 	defer sweep.Stop()
 	for {
@@ -104,7 +98,7 @@ func (r *Reader) Run(ctx context.Context) {
 
 // warn warns of an error, once until there is another. That there is no ledger is known
 // already.
-func (r *Reader) warn(err error) {
+func (r *Senders) warn(err error) {
 	if err == nil || errors.Is(err, bpf.ErrAbsent) || errors.Is(err, bpf.ErrRetired) || err.Error() == r.warned {
 		return
 	}
@@ -113,7 +107,7 @@ func (r *Reader) warn(err error) {
 }
 
 // read takes the signals that the ledger has, and has the ledger forget those.
-func (r *Reader) read(ctx context.Context) error {
+func (r *Senders) read(ctx context.Context) error {
 	list, err := r.o.Ledger.Senders()
 	if err != nil {
 		return err
@@ -133,9 +127,9 @@ func (r *Reader) read(ctx context.Context) error {
 }
 
 // take reports whether nothing more is to be done for a signal.
-func (r *Reader) take(ctx context.Context, s *bpf.Sender) (done bool) {
+func (r *Senders) take(ctx context.Context, s *bpf.Sender) (done bool) {
 	age := time.Duration(bpf.BootNow() - s.BootNS)
-	if age < settle {
+	if age < signalSettle {
 		return false
 	}
 	from, err := r.name(s.Cgroup, s)
@@ -158,13 +152,13 @@ func (r *Reader) take(ctx context.Context, s *bpf.Sender) (done bool) {
 	return true
 }
 
-func (r *Reader) name(id uint64, s *bpf.Sender) (cgroups.Name, error) {
+func (r *Senders) name(id uint64, s *bpf.Sender) (cgroups.Name, error) {
 	return r.o.Cgroups.Name(id, (&bpf.Record{BootNS: s.BootNS}).Time())
 }
 
 // outlived reports whether the container of an init in a cgroup below the container's own
 // is still there. The init is then not the container's, but the one of a container in it.
-func (r *Reader) outlived(init, container string) bool {
+func (r *Senders) outlived(init, container string) bool {
 	if init == container {
 		return false
 	}
@@ -193,7 +187,7 @@ func ofRuntime(s *bpf.Sender, from cgroups.Name) bool {
 
 // exit returns the exit as a shim would have decided it, by rule 2. A process that gets a
 // SIGKILL ends by it.
-func (r *Reader) exit(ctx context.Context, s *bpf.Sender, sender *oom.Sender, container string) exits.Exit {
+func (r *Senders) exit(ctx context.Context, s *bpf.Sender, sender *oom.Sender, container string) exits.Exit {
 	in, err := r.o.Resolver.Resolve(ctx, &bpf.Record{
 		BootNS: s.BootNS, TGID: s.Init.TGID, StartTicks: s.Init.StartTicks, Cgroup: s.InitCgroup, Domain: s.InitCgroup,
 	})
