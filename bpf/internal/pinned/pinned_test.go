@@ -151,7 +151,9 @@ func TestDecode(t *testing.T) {
 			raw[i] = byte(i + 1)
 		}
 		var want value
-		_, err := binary.Decode(append(raw, make([]byte, 24)...), binary.NativeEndian, &want)
+		whole := make([]byte, size+24)
+		copy(whole, raw)
+		_, err := binary.Decode(whole, binary.NativeEndian, &want)
 		require.NoError(t, err)
 		require.Equal(t, want, pinned.Decode[value](raw), "%d bytes", size)
 	}
