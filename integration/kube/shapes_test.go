@@ -121,7 +121,7 @@ func supervised(t *testing.T) (all []shape) {
 	for name, c := range faultkit.Supervisors {
 		one := shape{rule: c.Rule, ended: oom.EndedOOM, Kind: faultkit.Kind{
 			Name: name, Code: int32(c.Status), Reason: faultkit.OOMKilled,
-			Before: append([]string{"/bin/busybox", "chroot", "/debian"}, c.Args...),
+			Before: append([]string{"/debian/bin/busybox", "chroot", "/debian"}, c.Args...), // the image has only a shell
 		}}
 		if c.Rule == oom.RuleExitedZero {
 			one.ended, one.Reason = oom.EndedExited, "Completed"
@@ -181,7 +181,7 @@ func acted() []shape {
 			// One child is killed before the stop, and one by the stop.
 			Kind: faultkit.Kind{
 				Name: "stop-too-large", Code: 1, Reason: faultkit.OOMKilled,
-				Before: []string{"/bin/sh", "-c", `trap "/workload child-oom-exit 1 || exit 1" TERM; /workload child-oom-exit 0; while :; do sleep 1; done`},
+				Before: []string{"/bin/sh", "-c", `trap "/workload child-oom-exit 1 || exit 1" TERM; /workload child-oom-exit 0; while :; do /workload sleep 1; done`},
 			},
 			rule: oom.RuleStopped, ended: oom.EndedOOM,
 			act: func(t *testing.T, s *suite, m *subject) {
