@@ -380,7 +380,7 @@ KUBE = rm -rf $(CACHE)/figures/$(3); status=0; \
 kube: FLAVOUR = kube
 kube: payload ## Test pods of a real cluster, by its API; DRIVER=systemd|cgroupfs, KUBE_RUNS=50, KUBE_AT_ONCE=10, KUBE_SEED, KUBE_SHIM=stock
 	@$(call say,tests by the real kubelet: $(DRIVER))
-	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER),,kube)
+	@$(call KUBE,$(KUBE_TIME),$(SCENARIO),kube-$(DRIVER),$(SUPERVISORS),kube)
 KUBE_TIME ?= 60m
 
 .PHONY: kube-agent

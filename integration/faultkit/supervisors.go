@@ -20,7 +20,7 @@ const workloadFile = "/opt/oomwitness/rootfs/workload"
 // so, with the status that a container of one service passes on.
 const (
 	s6Run    = "#!/bin/busybox sh\nexec /workload hog\n"
-	s6Finish = "#!/bin/busybox sh\ntest \"$1\" -ne 256 || echo $((128 + $2)) >/run/status\ns6-svscanctl -t /services\n"
+	s6Finish = "#!/bin/busybox sh\ntest \"$1\" -ne 256 || echo $((128 + $2)) >/run/status\ns6-svscanctl -t /run/services\n"
 	s6Exit   = "#!/bin/busybox sh\nexit $(/bin/busybox cat /run/status)\n"
 )
 
@@ -92,7 +92,8 @@ type Supervisor struct {
 var Supervisors = map[string]Supervisor{
 	"tini":      {[]string{"/usr/bin/tini", "--", "/workload", "hog"}, Limit, 137, oom.RulePassedOn},
 	"dumb-init": {[]string{"/usr/bin/dumb-init", "--", "/workload", "hog"}, Limit, 137, oom.RulePassedOn},
-	"s6":        {[]string{"/usr/bin/s6-svscan", "/services"}, 2 * Limit, 137, oom.RulePassedOn},
+	"s6": {[]string{"/bin/busybox", "sh", "-c", "cp -r /services /run && exec s6-svscan /run/services"}, // it writes there
+		2 * Limit, 137, oom.RulePassedOn},
 	"supervisord": {[]string{"/bin/busybox", "sh", "-c", "supervisord -n -c /etc/supervisord.conf; exit 1"},
 		4 * Limit, 1, oom.RuleWithinGrace},
 	"supervisord-alone": {[]string{"/usr/bin/supervisord", "-n", "-c", "/etc/supervisord.conf"}, 4 * Limit, 0, oom.RuleExitedZero},

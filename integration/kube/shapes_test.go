@@ -29,7 +29,7 @@ type shape struct {
 	faultkit.Kind
 	rule   oom.Rule
 	ended  oom.Ended
-	change func(*testing.T, *corev1.Pod) // may be nil
+	change func(*corev1.Pod) // may be nil
 	// act is done when the process was killed; nil for a container that ends by itself.
 	act func(*testing.T, *suite, *subject)
 }
@@ -46,7 +46,7 @@ func TestShapes(t *testing.T) {
 			m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
 				pod.Annotations = map[string]string{groupAnnotation: "false"}
 				if c.change != nil {
-					c.change(t, pod)
+					c.change(pod)
 				}
 			}, c.Kind)[0]
 			all, rules[m] = append(all, m), c
@@ -108,7 +108,7 @@ func passedOn() (all []shape) {
 			one.ended, one.Reason = oom.EndedExited, "Error"
 		}
 		if c.grace != "" {
-			one.change = func(_ *testing.T, pod *corev1.Pod) { pod.Annotations[graceAnnotation] = c.grace }
+			one.change = func(pod *corev1.Pod) { pod.Annotations[graceAnnotation] = c.grace }
 		}
 		all = append(all, one)
 	}
@@ -118,6 +118,7 @@ func passedOn() (all []shape) {
 // supervised are Debian's supervisors, in a root file system of the node's.
 func supervised(t *testing.T) (all []shape) {
 	t.Helper()
+	root := faultkit.SupervisorRoot(t)
 	for name, c := range faultkit.Supervisors {
 		one := shape{rule: c.Rule, ended: oom.EndedOOM, Kind: faultkit.Kind{
 			Name: name, Code: int32(c.Status), Reason: faultkit.OOMKilled,
@@ -126,30 +127,29 @@ func supervised(t *testing.T) (all []shape) {
 		if c.Rule == oom.RuleExitedZero {
 			one.ended, one.Reason = oom.EndedExited, "Completed"
 		}
-		one.change = func(t *testing.T, pod *corev1.Pod) {
-			t.Helper()
-			inDebian(pod, faultkit.SupervisorRoot(t), c.Limit)
-		}
+		one.change = func(pod *corev1.Pod) { inDebian(pod, root, c.Limit) }
 		all = append(all, one)
 	}
 	slices.SortFunc(all, func(a, b shape) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
-// inDebian gives a pod's container a root of the node's at /debian, and so much memory, in
-// bytes.
+// inDebian gives a pod's container a root of the node's at /debian, which pods share, a /run
+// of its own there, and so much memory, in bytes.
 func inDebian(pod *corev1.Pod, root string, limit int64) {
 	first := &pod.Spec.Containers[0]
 	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
 	first.Resources = corev1.ResourceRequirements{Limits: memory, Requests: memory}
 	first.Env = []corev1.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}}
-	for name, dir := range map[string]string{"root": root, "dev": "/dev"} {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
-			Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
-		})
+	host := func(dir string) corev1.VolumeSource {
+		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}}
 	}
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		corev1.Volume{Name: "root", VolumeSource: host(root)},
+		corev1.Volume{Name: "dev", VolumeSource: host("/dev")},
+		corev1.Volume{Name: "run", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	first.VolumeMounts = []corev1.VolumeMount{
-		{Name: "root", MountPath: "/debian"}, {Name: "dev", MountPath: "/debian/dev"},
+		{Name: "root", MountPath: "/debian", ReadOnly: true}, {Name: "dev", MountPath: "/debian/dev"}, {Name: "run", MountPath: "/debian/run"},
 	}
 }
 
