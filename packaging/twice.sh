@@ -62,20 +62,20 @@ dpkg-deb --field "oomwitness_${version}_linux_amd64.deb" Package Version Archite
 dpkg-deb -x "oomwitness_${version}_linux_amd64.deb" "$dir/deb"
 cmp "$dir/deb/usr/bin/oomwitness" "$dir/oomwitness-$version/oomwitness"
 # An older version is installed, this one in its place, and then none: nothing is left.
-apt() { dpkg --root="$dir/node" --force-not-root --log=/dev/null "$@" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }; }
+packages() { dpkg --root="$dir/node" --force-not-root --log=/dev/null "$@" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }; }
 mkdir -p "$dir/node/var/lib/dpkg/info" "$dir/node/var/lib/dpkg/updates"
 touch "$dir/node/var/lib/dpkg/status"
 dpkg-deb -R "oomwitness_${version}_linux_amd64.deb" "$dir/older"
 sed -i 's/^Version:.*/Version: 0.0.1/' "$dir/older/DEBIAN/control"
-rm "$dir/older/usr/bin/kubectl-oomwitness"
+rm "$dir/older/DEBIAN/conffiles" "$dir/older/usr/bin/kubectl-oomwitness" # nfpm's list of none has an empty line
 touch "$dir/older/usr/bin/gone"
 dpkg-deb --root-owner-group -b "$dir/older" "$dir/older.deb" >"$dir/log"
-apt --install "$dir/older.deb"
-apt --install "oomwitness_${version}_linux_amd64.deb"
-"$dir/node/usr/bin/kubectl_complete-oomwitness" --version | grep -F "v$version"
+packages --install "$dir/older.deb"
+packages --install "oomwitness_${version}_linux_amd64.deb"
+"$dir/node/usr/bin/kubectl-oomwitness" --version | grep -F "v$version"
 [ ! -e "$dir/node/usr/bin/gone" ]
-apt --remove oomwitness
-apt --purge oomwitness
+packages --remove oomwitness
+packages --purge oomwitness
 left=$(find "$dir/node" -path "$dir/node/var/lib/dpkg" -prune -o ! -type d -print)
 [ -z "$left" ] || { echo "left by the package: $left" >&2; exit 1; }
 echo "installed, upgraded, removed"
