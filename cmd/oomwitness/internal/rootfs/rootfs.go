@@ -164,6 +164,10 @@ func (d Dir) LookPath(name string, dirs []string) string {
 // runLimit limits the time of a program, which may have to be read from a slow disk first.
 const runLimit = 30 * time.Second
 
+// waitDelay limits the wait for the output of a program that has ended, while a child of the
+// program keeps the pipe open. A busy node needs more than a second to read what is there.
+const waitDelay = 10 * time.Second
+
 // Program is a program of a system, to be run with the root of that system as its own:
 // absolute paths in a tree's files stay inside the tree.
 type Program struct {
@@ -183,7 +187,7 @@ func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, 
 	cmd := exec.CommandContext(ctx, program.Path, args...)
 	cmd.Args[0] = cmp.Or(program.Name, program.Path)
 	// A child that keeps the pipe open must not delay this process.
-	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", program.Env, time.Second
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", program.Env, waitDelay
 	if !d.Running() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(d)}
 	}
