@@ -53,7 +53,6 @@ func TestLifeOnTwoNodes(t *testing.T) {
 	// Under other names the nodes stay set up, and the uninstall finds them.
 	do("upgrade", "oomwitness", chart, "--set", "fullnameOverride=other,nameOverride=name")
 	labelled(t, p, both...)
-	setupPods(t, p, "")
 
 	class := "oomwitness"
 	pods := p.Client.CoreV1().Pods("default")
