@@ -38,10 +38,10 @@ the last day, and what to do. Each unknown fact is named, with the reason.
 The argument is POD, pod/POD, NAMESPACE/POD or NAMESPACE/POD/CONTAINER. pod/POD is always the
 pod POD, as for kubectl: for a namespace of the name pod, use -n pod POD.
 
-why asks the agent on the pod's node. why also asks the other agents, for 5 seconds at most,
-if an earlier pod may have had the same name, such as a pod of a StatefulSet. For a deleted
-pod, or with --previous, why asks all agents in two minutes at most. An agent keeps the last
-ends of its node.
+why asks the agent on the pod's node. If an earlier pod may have had the same name, such as
+a pod of a StatefulSet, why also asks the other agents, for 5 seconds at most. With --previous,
+and for a deleted pod, why asks for two minutes at most. An agent keeps the last ends of its
+node.
 
 Exit status:
 

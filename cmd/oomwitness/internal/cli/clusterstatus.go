@@ -29,12 +29,12 @@ func newClusterStatus() *cobra.Command {
   failed       kubelet tries again after a pause
   without      the node has no pod of the DaemonSet
 
-With -o json one object for each node, in a list, whose fields stay:
+With -o json the output is a list with an object for each node. The fields of an object stay:
 
   [{"node": "a", "state": "failed", "pod": "oomwitness-x", "why": "..."}]
 
-Of Kubernetes it needs "get" on the DaemonSet, and "list" on pods of its namespace
-and on nodes.`,
+The command needs the rights "get" on the DaemonSet, and "list" on pods of its namespace and
+on nodes.`,
 		Example: `  oomwitness cluster status --kubeconfig ~/.kube/config`,
 		Args:    whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
