@@ -68,21 +68,27 @@ func (r *Run) adviseOOM() (all []string) {
 	case cause == "sysrq":
 		all = append(all, "An operator asked the kernel for this kill (sysrq f). There is nothing to change in the pod.")
 	default:
-		if p, l := r.Memory.Peak, r.Memory.Limit; p != nil && l != nil && *p >= *l/100*99 {
-			all = append(all, "The peak was at the container's own limit, so most likely that limit was reached. "+r.adviseLimit())
-		}
-		switch v := r.Verdict; {
-		case v != nil && v.Evidence == EvidenceStatus:
-			all = append(all, "The status of a pod does not say whose limit was exceeded. An agent with a ledger on the node does (kubectl oomwitness nodes says what is missing).")
-		case v == nil || v.Evidence != "ledger" || v.Tier == "C":
-			all = append(all, "Load a ledger of tier A or B: such a ledger records whose limit was exceeded (oomwitness check says what is missing).")
-		}
+		all = append(all, r.adviseUnknown()...)
 	}
 	if r.largestKind() == KindShmem {
 		all = append(all, "Most of the memory was files in memory (tmpfs): bound emptyDir volumes of medium Memory by sizeLimit.")
 	}
 	if r.Verdict != nil && r.Verdict.InitVictim == "no" {
 		all = append(all, `The OOM killer chose one process and left the others. With the annotation oomwitness.io/oom-group: "true" all end together.`)
+	}
+	return all
+}
+
+// adviseUnknown is for an OOM kill by a limit that is not known.
+func (r *Run) adviseUnknown() (all []string) {
+	if p, l := r.Memory.Peak, r.Memory.Limit; p != nil && l != nil && *p >= *l/100*99 {
+		all = append(all, "The peak was at the container's own limit, so most likely that limit was reached. "+r.adviseLimit())
+	}
+	switch v := r.Verdict; {
+	case v != nil && v.Evidence == EvidenceStatus:
+		all = append(all, "The status of a pod does not say whose limit was exceeded. An agent with a ledger on the node does (kubectl oomwitness nodes says what is missing).")
+	case v == nil || v.Evidence != "ledger" || v.Tier == "C":
+		all = append(all, "Load a ledger of tier A or B: such a ledger records whose limit was exceeded (oomwitness check says what is missing).")
 	}
 	return all
 }
