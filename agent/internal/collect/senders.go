@@ -14,7 +14,6 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/cgroups"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
-	"github.com/oomwitness/oomwitness/agent/internal/resolve"
 	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -204,7 +203,7 @@ func (r *Senders) exit(ctx context.Context, s *bpf.Sender, sender *oom.Sender, c
 		e.Verdict.Tier = m.Tier.String()
 	}
 	if v.Pod != nil {
-		e.Namespace = resolve.KubernetesNamespace // whose names are believed
+		e.Namespace = events.KubernetesNamespace // whose names are believed
 		e.Pod = &exits.Pod{Name: v.Pod.Name, Namespace: v.Pod.Namespace, UID: v.Pod.UID}
 	}
 	if c := v.Container; c != nil {

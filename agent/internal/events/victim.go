@@ -69,6 +69,9 @@ type Cgroup struct {
 	Ancestor string `json:"ancestor,omitempty"`
 }
 
+// KubernetesNamespace is CRI's namespace in containerd: the names there are believed.
+const KubernetesNamespace = "k8s.io"
+
 // Container is the victim's, by its cgroup's path, and as containerd or
 // Kubernetes knows it.
 type Container struct {

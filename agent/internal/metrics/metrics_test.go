@@ -261,43 +261,6 @@ func TestCap(t *testing.T) {
 	})
 }
 
-// TestCapByNamespace: a namespace that makes pods all the time has the series that nobody else
-// asks for, and takes none from the others.
-func TestCapByNamespace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 100})
-		in := func(namespace, pod string) {
-			e := hit(oom.CauseContainer, pod)
-			e.Victims[0].Pod.Namespace = namespace
-			m.Take(e)
-			time.Sleep(time.Second)
-		}
-		count := func(namespace string) int {
-			return strings.Count(read(t, m, kills), fmt.Sprintf("namespace=%q", namespace))
-		}
-		for i := range 500 {
-			in("loud", fmt.Sprint("churn-", i))
-		}
-		require.Equal(t, 100, count("loud"))
-		for i := range 200 {
-			in("loud", fmt.Sprint("more-", i))
-			if i%20 == 0 {
-				in("shop", fmt.Sprint("web-", i/20))
-			}
-		}
-		require.Equal(t, 10, count("shop"))
-		require.Equal(t, 90, count("loud"))
-		for i := range 200 {
-			in("other", fmt.Sprint("churn-", i))
-		}
-		require.Equal(t, 10, count("shop"))
-		require.InDelta(t, count("loud"), count("other"), 1)
-		in("shop", "web-0")
-		require.Contains(t, read(t, m, kills), `{cause="container",container="app",namespace="shop",pod="web-0"} 2`)
-		require.Equal(t, "100", read(t, m, "oomwitness_oom_kills_series"))
-	})
-}
-
 // TestEncodings: a scrape is compressed by gzip alone.
 func TestEncodings(t *testing.T) {
 	for accept, want := range map[string]string{"gzip": "gzip", "zstd": "", "zstd, gzip": "gzip", "br;q=1, *;q=0.1": "gzip", "": ""} {

@@ -40,7 +40,7 @@ type ContainerInfo struct {
 // kubelet's, somebody has given the cgroup another's name, and the victim is of no
 // container and no pod.
 func (i *ContainerInfo) Apply(v *events.Victim) {
-	if i.Namespace == KubernetesNamespace {
+	if i.Namespace == events.KubernetesNamespace {
 		if v.Pod == nil || v.Pod.UID != i.PodUID {
 			v.Container, v.Pod = nil, nil
 			return
@@ -69,9 +69,6 @@ const (
 	maxKnown, maxAbsent = 4096, 1024
 	nsHeader            = "containerd-namespace" // pkg/namespaces.GRPCHeader
 )
-
-// KubernetesNamespace is CRI's namespace in containerd, asked first.
-const KubernetesNamespace = "k8s.io"
 
 // Containerd asks one containerd. Its absence is no error: nothing is known then.
 // Its methods may be called concurrently.
@@ -212,9 +209,9 @@ func (c *Containerd) namespaces(ctx context.Context) ([]string, error) {
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		switch {
-		case a == KubernetesNamespace:
+		case a == events.KubernetesNamespace:
 			return -1
-		case b == KubernetesNamespace:
+		case b == events.KubernetesNamespace:
 			return 1
 		default:
 			return 0
@@ -229,7 +226,7 @@ func inNamespace(ctx context.Context, ns string) context.Context {
 
 func infoOf(ns string, c *containersapi.Container) ContainerInfo {
 	info := ContainerInfo{Namespace: ns, Image: imageText(c.GetImage())}
-	if labels := c.GetLabels(); ns == KubernetesNamespace {
+	if labels := c.GetLabels(); ns == events.KubernetesNamespace {
 		info.Name, info.Pod = labels[labelName], labels[labelPod]
 		info.PodNamespace, info.PodUID = labels[labelPodNamespace], labels[labelPodUID]
 	}
