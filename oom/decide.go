@@ -72,9 +72,6 @@ func factsOf(c Case) facts {
 	if len(c.Evidence) > 0 {
 		f.best = c.Evidence[0]
 	}
-	if !f.sigkill() && f.best.Init == Yes {
-		f.best.Init = No // the kernel has killed an init that was ending by itself
-	}
 	f.sent = f.best.Sent
 	// What another source has seen stays true. What it has not seen proves nothing, since
 	// it has missed a kill.

@@ -115,17 +115,18 @@ var rows = map[string]row{
 	"1: init, and a SIGKILL sent":    {137, sent(killer, died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
 	"1: init, after an exec'd child": {137, ledger(died(execd, second), died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
 
-	// Not 1: init was ending by itself when a group kill took it too. Its status says so, or,
-	// where that is 137, the ledger.
-	"4: killed when ending":                   {0, ledger(died(LineageInit, 0)), nil, "4", EndedExited, ""},
-	"8: killed when ending":                   {3, ledger(died(LineageInit, 0)), nil, "8", EndedExited, ""},
+	"1: init, whatever the status": {0, ledger(died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
+
+	// Not 1: the ledger saw that init was ending when a group kill took it too.
+	"4: killed when ending":                   {0, ending(died(LineageInit, 0)), nil, "4", EndedExited, ""},
+	"8: killed when ending":                   {3, ending(died(LineageInit, 0)), nil, "8", EndedExited, ""},
 	"8: killed when ending, 137":              {137, ending(died(LineageInit, 0)), nil, "8", EndedExited, ""},
-	"8: killed when dumping its core":         {139, ledger(died(LineageInit, 0)), nil, "8", EndedSignal, ""},
-	"8: killed when ending, with its group":   {3, ledger(inEvent(2, died(child, 0)), inEvent(2, died(LineageInit, 0))), nil, "8", EndedExited, ""},
+	"8: killed when dumping its core":         {139, ending(died(LineageInit, 0)), nil, "8", EndedSignal, ""},
+	"8: killed when ending, with its group":   {3, ending(inEvent(2, died(child, 0)), inEvent(2, died(LineageInit, 0))), nil, "8", EndedExited, ""},
 	"8: killed when ending, before others":    {137, ending(inEvent(2, died(LineageInit, second)), inEvent(3, died(child, 0))), nil, "8", EndedExited, ""},
-	"5b: killed when ending after a child":    {3, ledger(inEvent(1, died(child, second)), inEvent(2, died(LineageInit, 0))), nil, "5b", EndedOOM, child},
+	"5b: killed when ending after a child":    {3, ending(inEvent(1, died(child, second)), inEvent(2, died(LineageInit, 0))), nil, "5b", EndedOOM, child},
 	"5a: killed when passing on a child's":    {137, ending(inEvent(1, died(child, hour)), inEvent(2, died(LineageInit, 0))), nil, "5a", EndedOOM, child},
-	"3: killed when ending, a stop asked":     {3, ledger(died(LineageInit, 0)), stops(asked(term, second)), "3", EndedStopped, ""},
+	"3: killed when ending, a stop asked":     {3, ending(died(LineageInit, 0)), stops(asked(term, second)), "3", EndedStopped, ""},
 	"2: killed when dying of another SIGKILL": {137, dying(killer, died(LineageInit, 0)), nil, "2", EndedSignal, ""},
 
 	// 2: a SIGKILL whose sender is known.

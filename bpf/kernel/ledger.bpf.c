@@ -146,7 +146,7 @@ static __always_inline void sent_or_shared(struct flight *f, __u64 current, stru
 		__builtin_memset(s, 0, sizeof(*s));
 	s->owner = current;
 	if (f->owner == current && shares(s, task)) {
-		write_down(f, task, FLAG_SHARED);
+		write_down(f, task, dying ? FLAG_SHARED | FLAG_DYING : FLAG_SHARED);
 		return;
 	}
 	s->task = (__u64)task;
