@@ -120,7 +120,8 @@ func TestSourceFollows(t *testing.T) {
 	again, err := p.Read()
 	require.ErrorIs(t, err, bpf.ErrRetired)
 	require.Equal(t, oom.No, ev.Sent)
-	ev.Sent = oom.Unknown // nobody watches any more
+	require.Equal(t, oom.No, ev.Init)
+	ev.Sent, ev.Init = oom.Unknown, oom.Unknown // nobody watches any more
 	require.Equal(t, ev, again)
 	_, err = bpf.Load(c.opts)
 	require.NoError(t, err)

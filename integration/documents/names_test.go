@@ -77,7 +77,7 @@ func TestNames(t *testing.T) {
 // package. File names and functions of Go's library have that form too.
 var (
 	namedFunction = regexp.MustCompile(`^([A-Za-z]+)\.([A-Za-z]+)$`)
-	notOurs       = regexp.MustCompile(`\.(go|json|toml|yaml|yml|md|txt)$|^(io|slices)\.|^k8s\.io$|^cgroup\.|^memory\.`)
+	notOurs       = regexp.MustCompile(`\.(go|sh|json|toml|yaml|yml|md|txt)$|^(io|slices)\.|^k8s\.io$|^cgroup\.|^memory\.`)
 )
 
 // TestFunctions: each function that the pages on the inside of the program name exists, in that

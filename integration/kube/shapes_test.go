@@ -134,8 +134,8 @@ func supervised(t *testing.T) (all []shape) {
 	return all
 }
 
-// inDebian gives a pod's container a root of the node's at /debian, which pods share, a /run
-// of its own there, and so much memory, in bytes.
+// inDebian has a pod's container run in a root file system of the node at /debian, which pods
+// share, with a /run of its own there, and a limit of memory in bytes.
 func inDebian(pod *corev1.Pod, root string, limit int64) {
 	first := &pod.Spec.Containers[0]
 	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
