@@ -38,8 +38,8 @@ the last day, and what to do. Each unknown fact is named, with the reason.
 The argument is POD, pod/POD, NAMESPACE/POD or NAMESPACE/POD/CONTAINER. pod/POD is always the
 pod POD, as for kubectl: for a namespace of the name pod, use -n pod POD.
 
-why asks the agent on the pod's node. If an earlier pod may have had the same name, such as
-a pod of a StatefulSet, why also asks the other agents, for 5 seconds at most. With --previous,
+why asks the agent on the pod's node. An earlier pod may have had the same name, such as a pod
+of a StatefulSet. Then why also asks the other agents, for 5 seconds at most. With --previous,
 and for a deleted pod, why asks for two minutes at most. An agent keeps the last ends of its
 node.
 
