@@ -178,7 +178,8 @@ func TestShimDiesInTheDelete(t *testing.T) {
 }
 
 // TestTheRemoverDiesToo has the delete command die as well, as when containerd kills a slow
-// one. The next delete command must return the same, though the cgroup may be gone by then.
+// one. The TaskOOM comes from a deferred publisher. The next delete command must return the same,
+// though the cgroup may be gone by then.
 func TestTheRemoverDiesToo(t *testing.T) {
 	for _, point := range []string{"collected", "removed"} {
 		t.Run(point, func(t *testing.T) {
@@ -191,12 +192,18 @@ func TestTheRemoverDiesToo(t *testing.T) {
 			_, _, err = n.DeleteDead(deadline(t), c.Bundle)
 			require.ErrorContains(t, err, "killed")
 			n.Events.CloseConnections()
+			require.Len(t, deferredPublishers(t, n), 1, "nobody else may ask for this container again")
 			n.SetShim(shimtest.Ours(t))
 			release()
+			_, err = n.Events.WaitN(deadline(t), shimtest.All(isOOM, shimtest.Container(c.ID)), 1)
+			require.NoError(t, err, "the deferred publisher's")
 			got := remove(t, n, c.Bundle)
 			require.EqualValues(t, statusKilled, got.ExitStatus)
-			require.Equal(t, 1, got.ooms, "%s", got.stderr)
+			require.Equal(t, 2, got.ooms, "the deferred publisher's, and its own: %s", got.stderr)
 			requireRemoved(t, n, c.Shim, c.Bundle)
+			for ctx := deadline(t); len(deferredPublishers(t, n)) > 0; {
+				require.NoError(t, pause(ctx), "the deferred publisher lives on")
+			}
 		})
 	}
 }

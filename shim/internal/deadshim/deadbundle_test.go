@@ -65,7 +65,10 @@ func newDeadBundle(t *testing.T) *deadBundle {
 		ID: "c", Bundle: t.TempDir(),
 		Config: config.Default(), Sources: func() []oom.Source { return []oom.Source{g.source} }, Client: g.events, Count: count,
 		Reachable: func() bool { return true },
-		Defer:     func(env *types.Envelope) error { g.left = append(g.left, env); return nil },
+		Defer: func(env *types.Envelope) (func(), error) {
+			g.left = append(g.left, env)
+			return func() { g.left = nil }, nil
+		},
 	}
 	return g
 }

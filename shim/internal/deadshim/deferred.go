@@ -14,17 +14,21 @@ import (
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/runtime"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 )
 
-// Where shim and containerd are both dead, the containerd that starts next runs
-// this binary with delete, and accepts no events until that has ended. So a TaskOOM
-// that is due then is left to a process of its own, the deferred publisher, in this order:
+// A TaskOOM that containerd has not acked is left to a process of its own, the deferred
+// publisher. It begins when the delete that has started it ends, however that ends, in this
+// order where shim and containerd are both dead:
 //
-//  1. delete decides the verdict, and finds that no containerd accepts events;
-//  2. it starts the deferred publisher, removes the container, answers and ends;
+//  1. the containerd that starts next runs this binary with delete, and accepts no events
+//     until that has ended;
+//  2. delete decides the verdict, finds that nobody accepts events, starts the deferred
+//     publisher, removes the container, answers and ends. Where the removal takes longer
+//     than the 5 s that containerd gives, containerd kills delete;
 //  3. containerd goes on, CRI subscribes, and the events endpoint begins to
 //     listen; the deferred publisher hands the TaskOOM over;
 //  4. if CRI subscribed after the endpoint began to listen, CRI has missed the
@@ -99,36 +103,43 @@ func publishTwice(ctx context.Context, q *delivery.Queue, env *types.Envelope) e
 	return q.Close()
 }
 
-// StartPublisher starts a deferred publisher, which outlives this process.
-func StartPublisher(env *types.Envelope) error {
+// StartPublisher starts a deferred publisher, which outlives this process: it begins when this
+// process has ended. stop ends the deferred publisher before.
+func StartPublisher(env *types.Envelope) (stop func(), err error) {
 	data, err := proto.Marshal(env)
 	if err == nil && len(data) > maxEnvelope {
 		err = fmt.Errorf("message of %d bytes, allowed: %d", len(data), maxEnvelope)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	program, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return err
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("pipe: %w", err)
 	}
+	read := os.NewFile(uintptr(pipe[0]), "message")
 	defer read.Close()
-	// That much fits into a pipe that nobody reads yet.
-	_, err = write.Write(data)
-	if err = errors.Join(err, write.Close()); err != nil {
-		return err
-	}
 	//nolint:noctx // it is to outlive whatever is going on here
 	cmd := exec.Command(program, deferredVerb)
 	// Not containerd's pipes: it waits for their end. Not the bundle, which goes.
 	cmd.Stdin, cmd.Dir = read, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
+	// That much fits into a pipe that nobody reads yet.
+	if _, err = unix.Write(pipe[1], data); err == nil {
+		err = cmd.Start()
 	}
-	return cmd.Process.Release()
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(pipe[1]))
+	}
+	// The end of the pipe stays open until the kernel closes it with this process: that is
+	// the sign to begin.
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = unix.Close(pipe[1])
+	}, nil
 }

@@ -44,6 +44,24 @@ func TestADeadShimOfAStartingContainerd(t *testing.T) {
 	})
 }
 
+// An ack that comes while the container is removed ends the deferred publisher, which has
+// stood by from before the removal.
+func TestASlowAckOfADeadShimsOOM(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newDeadBundle(t)
+		answer := make(chan struct{})
+		g.events.hold = answer
+		g.source.set(oom.Evidence{Kills: 1, Last: time.Now(), Init: oom.Yes})
+		time.AfterFunc(time.Second, func() { close(answer) })
+		start := time.Now()
+		require.Equal(t, 137, g.remove(t).ExitStatus)
+		require.Equal(t, time.Second, time.Since(start))
+		require.Equal(t, 1, g.leftFirst)
+		require.Empty(t, g.left)
+		require.Equal(t, []string{"/tasks/oom c"}, g.events.all())
+	})
+}
+
 // The deferred publisher publishes when containerd takes it, and again when CRI must be
 // listening.
 func TestTheDeferredPublisherPublishesTwice(t *testing.T) {

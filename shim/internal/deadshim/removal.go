@@ -51,7 +51,7 @@ type Removal struct {
 	Reachable func() bool
 	// Spool is the folder of the node's finished exits, "" for none.
 	Spool string
-	// Defer has a TaskOOM published after this process has ended: [StartPublisher].
+	// Defer has a TaskOOM published when this process has ended: [StartPublisher].
 	Defer deferFunc
 }
 
@@ -61,7 +61,7 @@ type last struct {
 	rec  bundle.Record // with the verdict
 	// better is true if exit is more than upstream can know.
 	better bool
-	due    *publication // nil where no TaskOOM is due
+	due    *publication // nil where no ack of a TaskOOM is to be awaited
 }
 
 // remove is upstream's part.
@@ -86,7 +86,7 @@ func (r *Removal) Run(ctx context.Context, remove remove) (upstream.StopStatus, 
 	status, rerr := remove(ctx, r.ID)
 	faultpoint.Reach("removed")
 	if l != nil && l.due != nil {
-		r.await(ctx, l.due, begun)
+		r.await(l.due, begun)
 	}
 	removeSocket(r.Bundle)
 	if rerr != nil || l == nil {
