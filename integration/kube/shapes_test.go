@@ -140,7 +140,7 @@ func inDebian(pod *corev1.Pod, root string, limit int64) {
 	first := &pod.Spec.Containers[0]
 	memory := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(limit, resource.BinarySI)}
 	first.Resources = corev1.ResourceRequirements{Limits: memory, Requests: memory}
-	first.Env = []corev1.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}}
+	first.Env = []corev1.EnvVar{{Name: "PATH", Value: "/usr/bin:/bin"}, {Name: "TMPDIR", Value: "/run"}} // the root is read-only
 	host := func(dir string) corev1.VolumeSource {
 		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}}
 	}
