@@ -107,8 +107,11 @@ func (c *eventsCommand) follow(ctx context.Context, watcher watch.Interface) err
 		case <-watcherDone(watcher):
 			return nil
 		case came, ok := <-watcher.ResultChan():
-			if !ok {
+			if !ok && ctx.Err() == nil { // Ctrl-C ends the watch too
 				return fmt.Errorf("watch the Events: the API server has ended the watch: run the command again")
+			}
+			if !ok {
+				return nil
 			}
 			event, isEvent := came.Object.(*corev1.Event)
 			if !isEvent || came.Type != watch.Added && came.Type != watch.Modified {
