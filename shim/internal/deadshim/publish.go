@@ -50,7 +50,8 @@ func (r *Removal) publish(ctx context.Context) (*publication, error) {
 	}
 	p.queue.Push(r.ID, p.Item)
 	if err = p.acked(ackTime); err == nil {
-		return nil, p.queue.Close()
+		_ = p.queue.Close() // nothing waits there
+		return nil, nil
 	}
 	p.stop = r.standBy(ctx, env, err)
 	return p, nil
