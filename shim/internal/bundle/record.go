@@ -80,15 +80,18 @@ func (rec Record) Ended(e oom.Exit) Record {
 	return rec
 }
 
-// errNoRecord means that the shim died before the first line was whole.
-var errNoRecord = fmt.Errorf("no whole line: %w", fs.ErrNotExist)
+// errNoRecord means that the shim died before it wrote the first line.
+var errNoRecord = fmt.Errorf("no line: %w", fs.ErrNotExist)
 
 // parseRecord reads the lines of a record. What follows the last newline is what a
 // shim did not come to write.
 func parseRecord(data []byte) (rec Record, err error) {
+	if len(data) == 0 {
+		return Record{}, errNoRecord
+	}
 	lines := bytes.Split(data, []byte("\n"))
 	if len(lines) == 1 {
-		return Record{}, errNoRecord
+		return Record{}, errors.New("no whole line")
 	}
 	for i, line := range lines[:len(lines)-1] {
 		before := rec
