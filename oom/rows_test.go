@@ -114,8 +114,7 @@ var rows = map[string]row{
 	"1: init, a stop asked":          {137, ledger(died(LineageInit, 0)), stops(asked(kill, second)), "1", EndedOOM, LineageInit},
 	"1: init, and a SIGKILL sent":    {137, sent(killer, died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
 	"1: init, after an exec'd child": {137, ledger(died(execd, second), died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
-
-	"1: init, whatever the status": {0, ledger(died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
+	"1: init, whatever the status":   {0, ledger(died(LineageInit, 0)), nil, "1", EndedOOM, LineageInit},
 
 	// Not 1: the ledger saw that init was ending when a group kill took it too.
 	"4: killed when ending":                   {0, ending(died(LineageInit, 0)), nil, "4", EndedExited, ""},
