@@ -1,11 +1,9 @@
 package documents
 
 import (
-	"errors"
 	"fmt"
 	"go/scanner"
 	"go/token"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -65,29 +63,15 @@ var othersNames = map[string]bool{
 func TestWords(t *testing.T) {
 	w := readWords(t)
 	files := 0
-	require.NoError(t, filepath.WalkDir(Root, func(path string, d fs.DirEntry, err error) error {
-		name, relErr := filepath.Rel(Root, path)
-		switch err = errors.Join(err, relErr); {
-		case err != nil:
-			return err
-		case notWords.MatchString(name):
-			if d.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil
-		case !d.Type().IsRegular():
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil || !utf8.Valid(text) { // an object file, a picture
-			return err
+	eachFile(t, notWords, func(name string, text []byte) {
+		if !utf8.Valid(text) { // an object file, a picture
+			return
 		}
 		files++
 		for _, found := range w.in(name, text) {
 			t.Error(found)
 		}
-		return nil
-	}))
+	})
 	require.Greater(t, files, 900)
 }
 
