@@ -34,7 +34,7 @@ func Load(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	defer lock.Close()
+	defer release(lock)
 	st, err := o.inForce()
 	if err == nil {
 		return st, o.clean()

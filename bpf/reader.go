@@ -51,7 +51,7 @@ func NewReader(dir, lockDir string) (*Reader, error) {
 	}
 	r := &Reader{dir: o.Dir, lock: lock, seen: map[TaskKey]struct{}{}}
 	if err := r.reopen(); err != nil {
-		lock.Close()
+		release(lock)
 		return nil, err
 	}
 	return r, nil
@@ -190,5 +190,6 @@ func (r *Reader) Close() error {
 	r.closed = true
 	ring := r.ring
 	r.mu.Unlock()
-	return errors.Join(ring.Close(), r.lock.Close())
+	release(r.lock)
+	return ring.Close()
 }

@@ -20,7 +20,7 @@ func Unload(dir, lockDir string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer release(lock)
 	if err := unload(o.Dir); err != nil {
 		return fmt.Errorf("unload the OOM ledger: %w", permission(err))
 	}

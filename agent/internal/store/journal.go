@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/bpf"
 )
@@ -75,6 +77,10 @@ func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.lock != nil {
+		// A child that was just forked keeps a copy of the descriptor until its execve.
+		_ = unix.Flock(int(j.lock.Fd()), unix.LOCK_UN)
+	}
 	var errs []error
 	for _, f := range []*os.File{j.file, j.lock} {
 		if f != nil {

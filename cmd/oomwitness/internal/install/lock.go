@@ -62,5 +62,10 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir.Name(), err), dir.Close())
 	}
-	return func() { _ = dir.Close() }, nil
+	return func() {
+		// A child that another goroutine just forked has a copy of the descriptor until its
+		// execve, and with the copy it would keep the lock.
+		_ = unix.Flock(int(dir.Fd()), unix.LOCK_UN)
+		_ = dir.Close()
+	}, nil
 }
