@@ -49,23 +49,30 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root: %w", err)
 	}
-	err = wait.PollUntilContextCancel(ctx, lockPause, true, func(context.Context) (bool, error) {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	if ctx.Err() != nil {
-		err = fmt.Errorf("another install or uninstall works there: %w", ctx.Err())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir.Name(), err), dir.Close())
-	}
-	return func() {
+	unlock = func() {
 		// A child that another goroutine just forked has a copy of the descriptor until its
 		// execve, and with the copy it would keep the lock.
 		_ = unix.Flock(int(dir.Fd()), unix.LOCK_UN)
 		_ = dir.Close()
-	}, nil
+	}
+	busy := false
+	err = wait.PollUntilContextCancel(ctx, lockPause, true, func(context.Context) (bool, error) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		busy = errors.Is(err, unix.EWOULDBLOCK)
+		if busy {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err == nil {
+		err = ctx.Err() // too late to begin
+	}
+	if err != nil && busy {
+		err = fmt.Errorf("another install or uninstall works there: %w", err)
+	}
+	if err != nil {
+		unlock()
+		return nil, fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
+	return unlock, nil
 }

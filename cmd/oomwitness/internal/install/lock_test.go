@@ -34,6 +34,16 @@ func TestLockIsGivenUp(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestLockComesTooLate: an install that was interrupted before it began blames nobody.
+func TestLockComesTooLate(t *testing.T) {
+	o := tree(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := install.Install(ctx, o)
+	require.EqualError(t, err, "lock "+string(o.Root)+": context canceled")
+	require.Empty(t, files(t, o.Root))
+}
+
 // TestLockEndsWithTheChange: a child that was forked during an install, and has not reached its
 // execve, has a copy of each descriptor. The install has ended all the same.
 func TestLockEndsWithTheChange(t *testing.T) {

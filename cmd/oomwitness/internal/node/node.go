@@ -223,16 +223,19 @@ func (n *Node) ask(ctx context.Context, request func(systemd.Manager, context.Co
 	return request(n.Systemd, ctx)
 }
 
-// until waits for a thing that is outside of this process, until it is not
-// lacking any more.
+// until waits until a thing outside of this process is not lacking any more. A look that the
+// end of the time cuts off leaves what the look before saw.
 func (n *Node) until(ctx context.Context, what string, lacks func(context.Context) (string, error)) error {
-	var why string
-	err := wait.PollUntilContextTimeout(ctx, every, n.Patience, true, func(ctx context.Context) (done bool, err error) {
-		why, err = lacks(ctx)
-		return why == "", err
+	seen := ""
+	err := wait.PollUntilContextTimeout(ctx, every, n.Patience, true, func(ctx context.Context) (bool, error) {
+		why, err := lacks(ctx)
+		if why != "" && (seen == "" || ctx.Err() == nil) {
+			seen = why + ": "
+		}
+		return err == nil && why == "", err
 	})
 	if wait.Interrupted(err) {
-		return fmt.Errorf("waited %s for %s: %s: %w", n.Patience, what, why, err)
+		return fmt.Errorf("waited %s for %s: %s%w", n.Patience, what, seen, err)
 	}
 	return err
 }

@@ -208,6 +208,26 @@ func TestSetupGivesUpWaiting(t *testing.T) {
 	})
 }
 
+// TestSetupCutOff: the end of the time cuts off the last look, and the error has what the look
+// before saw.
+func TestSetupCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.Systemd = nil
+		begin := time.Now()
+		f.Handlers = func(ctx context.Context) ([]string, error) {
+			if time.Since(begin) < f.Patience/2 {
+				return []string{"runc"}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		err := f.Setup(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, `waited 1m0s for containerd to be restarted: containerd has no runtime handler "oomwitness"`)
+	})
+}
+
 // TestSetupUndone: containerd does not come back with the registration, and gets its files
 // back.
 func TestSetupUndone(t *testing.T) {
