@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/why"
 	"github.com/oomwitness/oomwitness/why/cli/clitest"
@@ -54,7 +55,7 @@ func TestAsRoot(t *testing.T) {
 		{"write to " + dir + "/usr/bin: permission denied", "uninstall", "--dry-run", "--root", dir, "--bin-dir", "/usr/bin"},
 		{"mkdir " + dir + ": permission denied", "unload", "--lock-dir", dir},
 		{"mkdir " + dir + ": permission denied", "trace", "--lock-dir", dir},
-		{"mkdir /sys/fs/bpf/oomwitness-nobody: permission denied", "load", "--dir", "/sys/fs/bpf/oomwitness-nobody"},
+		{unwritableBPF(t), "load", "--dir", "/sys/fs/bpf/oomwitness-nobody"},
 		{"readlink " + dir + "/current: permission denied", "trace", "--follow=false", "--dir", dir},
 	} {
 		want := row[0]
@@ -65,6 +66,25 @@ func TestAsRoot(t *testing.T) {
 		require.Contains(t, errs, "run this as root")
 		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
 	}
+}
+
+// unwritableBPF is why another user loads nothing into /sys/fs/bpf. systemd mounts a file system
+// there that is root's alone, mount(8) one with a folder for all, and on a machine without
+// systemd often nothing is mounted there.
+func unwritableBPF(t *testing.T) string {
+	t.Helper()
+	const dir = "/sys/fs/bpf"
+	var fs unix.Statfs_t
+	require.NoError(t, unix.Statfs(dir, &fs))
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	switch {
+	case fs.Type != unix.BPF_FS_MAGIC:
+		return "mount the BPF filesystem on " + dir + ": operation not permitted"
+	case info.Mode().Perm()&0o002 != 0:
+		return "lock the OOM ledger: "
+	}
+	return "mkdir " + dir + "/oomwitness-nobody: permission denied"
 }
 
 // TestWithoutRoot: what needs no rights is done without.
