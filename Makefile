@@ -167,7 +167,7 @@ JUDGE_UNIT := TestLost|TestGivenBy|TestRecorded
 
 # The ledger's tests that make no kills. Every ledger sees all kills of its machine, so that
 # the other tests need the machine for themselves: make ledger.
-LEDGER_UNIT := TestLayout|TestEntryMadeAmidAReading|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
+LEDGER_UNIT := TestLayout|TestForeignFolder|TestEntryMadeAmidAReading|TestBothObjects|TestMaps|TestDecodeRecord|TestCause$$|TestCauseByCounters|TestParseStat|TestTierNames|TestGenerationName|TestWallTime|TestAbsent|TestPermissionNames|TestOverlap|TestRelocations|TestBothShapes|TestDyingTask|TestRingFull|TestManyCgroups|TestLockedMemory|TestRefused|TestFunctionMissed|TestInsideFunction|TestMemoryUsedAgain|TestFlightMet|TestLineage$$|TestTaskRef|TestEvicted|TestKillsElsewhere|TestManyOfOne|TestInits|TestCarryInits|TestMemoryEvidence|TestParseSymbols|Fuzz
 
 .PHONY: ledger
 ledger: ## Run the ledger's own tests: on this machine, and in the guest on KERNEL with each tier

@@ -34,6 +34,8 @@ var (
 	ErrPermission = fmt.Errorf("OOM ledger: %w", fs.ErrPermission)
 	// ErrNotBPFFS means that a folder cannot have a ledger, and stands behind its name.
 	ErrNotBPFFS = errors.New("is not on a BPF filesystem")
+	// ErrForeign means that others than root can change what is in the ledger's folder.
+	ErrForeign = errors.New("OOM ledger's folder is not root's alone")
 	// ErrBusy means that another process is loading, or reading the ring.
 	ErrBusy = errors.New("OOM ledger is held by another process")
 )

@@ -29,6 +29,28 @@ const (
 	genPrefix   = "g"
 )
 
+// rootsAlone returns ErrForeign where others than root can change what is in dir. A BPF file
+// system that mount(8) made has a folder for all (bpf_fill_super of kernel/bpf/inode.c): there
+// an ordinary user can make the ledger's folder, or a link in its place, before root does. No
+// folder at all is no error.
+func rootsAlone(dir string) error {
+	for _, look := range []func(string, *unix.Stat_t) error{unix.Lstat, unix.Stat} {
+		var st unix.Stat_t
+		err := look(dir, &st)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return permission(fmt.Errorf("find the OOM ledger: %s: %w", dir, err))
+		case st.Uid != 0:
+			return fmt.Errorf("%w: user %d made %s: remove it", ErrForeign, st.Uid, dir)
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o022 != 0:
+			return fmt.Errorf("%w: %s has mode %04o: take the rights of others away", ErrForeign, dir, st.Mode&0o7777)
+		}
+	}
+	return nil
+}
+
 // generation is one load's folder.
 type generation struct {
 	dir  string // the ledger's folder

@@ -34,11 +34,14 @@ type Ledger struct {
 const openTries = 10
 
 // Open opens the ledger pinned in dir (DefaultDir if empty) for reading.
-// Errors wrap ErrAbsent, ErrABI, ErrPermission or, in the middle of an upgrade
+// Errors wrap ErrAbsent, ErrABI, ErrPermission, ErrForeign or, in the middle of an upgrade
 // or where pins are missing, ErrRetired.
 func Open(dir string) (*Ledger, error) {
 	if dir == "" {
 		dir = DefaultDir
+	}
+	if err := rootsAlone(dir); err != nil {
+		return nil, err
 	}
 	for try := 1; ; try++ {
 		g, err := currentGeneration(dir)

@@ -48,7 +48,7 @@ func takeLock(dir, name string, wait time.Duration) (*os.File, error) {
 	}
 }
 
-// release gives the lock back. A child that another goroutine just forked has a copy of the
+// release ends the lock. A child that another goroutine just forked has a copy of the
 // descriptor until its execve: to close the file alone would leave the lock to that child.
 func release(lock *os.File) {
 	_ = unix.Flock(int(lock.Fd()), unix.LOCK_UN)

@@ -74,7 +74,7 @@ func removeStale(dir, keep string) error {
 	return nil
 }
 
-// ensureBPFFS makes dir on a BPF filesystem, mounting it at its usual place if
+// ensureBPFFS makes dir, root's alone, on a BPF filesystem, mounting it at its usual place if
 // that is where dir is and nobody has.
 func ensureBPFFS(dir string) error {
 	parent := filepath.Dir(dir)
@@ -92,7 +92,7 @@ func ensureBPFFS(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return permission(fmt.Errorf("make the OOM ledger's folder: %w", err))
 	}
-	return nil
+	return rootsAlone(dir)
 }
 
 func onBPFFS(dir string) (bool, error) {

@@ -41,6 +41,9 @@ func unload(dir string) error {
 	case !ok:
 		return fmt.Errorf("%s %w", dir, ErrNotBPFFS)
 	}
+	if err := rootsAlone(dir); err != nil {
+		return err
+	}
 	old, err := openOld(dir)
 	if err != nil {
 		return err

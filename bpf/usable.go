@@ -89,6 +89,9 @@ func Usable() error {
 // inForce returns the status of a ledger that will do, an error where there is
 // none, and ErrABI where there is a later one.
 func (o Options) inForce() (Status, error) {
+	if err := rootsAlone(o.Dir); err != nil {
+		return Status{}, err
+	}
 	g, err := currentGeneration(o.Dir)
 	if err != nil {
 		return Status{}, err
