@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,6 +110,41 @@ func TestNoFile(t *testing.T) {
 	data, err := os.ReadFile(other)
 	require.NoError(t, err)
 	require.Equal(t, "mine\n", string(data))
+}
+
+// TestLaterJournal: an agent of an earlier version keeps the journal of a later one beside its
+// own, byte for byte. A line that only looks like a later one's head is damaged.
+func TestLaterJournal(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal")
+	j, _ := open(t, dir, boot)
+	require.NoError(t, j.Add(true, one(1)))
+	require.NoError(t, j.Close())
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	later := bytes.Replace(text, []byte(`{"v":1,"kind":"head"`), []byte(`{"v":2,"kind":"head"`), 1)
+	require.NotEqual(t, text, later)
+	require.NoError(t, os.WriteFile(path, later, 0o600))
+
+	j, fresh, damaged, err := store.Open(dir, boot, began)
+	require.NoError(t, err)
+	require.True(t, fresh)
+	require.Zero(t, damaged)
+	require.ErrorContains(t, j.Err(), "a later version of the agent wrote it: it has version 2, and this agent reads 1")
+	require.NoError(t, j.Add(false, one(2)))
+	require.NoError(t, j.Close())
+	kept, err := os.ReadFile(filepath.Join(dir, "journal.unread"))
+	require.NoError(t, err)
+	require.Equal(t, later, kept)
+
+	text, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append(text, `{"v":2,"kind":"oom_event"}`+"\n"...), 0o600))
+	j, _, damaged, err = store.Open(dir, boot, began)
+	require.NoError(t, err)
+	require.Equal(t, 1, damaged)
+	require.True(t, j.Has(record(2)))
+	require.NoError(t, j.Close())
 }
 
 // TestSeriesByNamespace: the counts of a namespace that makes pods all the time make room, and

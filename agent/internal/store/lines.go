@@ -14,8 +14,10 @@ import (
 	"github.com/oomwitness/oomwitness/bpf"
 )
 
-// version of the lines. One of another version is left out.
+// version of the lines. A journal whose head is of a later one is set aside: see unreadName.
 const version = 1
+
+var errLater = errors.New("a later version of the agent wrote it")
 
 // Kinds of lines. A journal begins with a head, and what that counts; then come
 // OOM events and the ends of deliveries.
@@ -86,7 +88,11 @@ func parse(r io.Reader, boot string, now time.Time) (s state, damaged int, err e
 			return s, damaged, err
 		}
 		var l line
-		if json.Unmarshal(text, &l) != nil || l.Version != version || !s.take(&l, &same) {
+		bad := json.Unmarshal(text, &l) != nil
+		if !bad && l.Kind == kindHead && l.Version > version {
+			return newState(boot, now), 0, fmt.Errorf("%w: it has version %d, and this agent reads %d", errLater, l.Version, version)
+		}
+		if bad || l.Version != version || !s.take(&l, &same) {
 			damaged++
 		}
 	}
