@@ -56,7 +56,7 @@ func TestAsRoot(t *testing.T) {
 		{"mkdir " + dir + ": permission denied", "unload", "--lock-dir", dir},
 		{"mkdir " + dir + ": permission denied", "trace", "--lock-dir", dir},
 		{unwritableBPF(t), "load", "--dir", "/sys/fs/bpf/oomwitness-nobody"},
-		{"readlink " + dir + "/current: permission denied", "trace", "--follow=false", "--dir", dir},
+		{"find the OOM ledger: " + dir + ": permission denied", "trace", "--follow=false", "--dir", dir},
 	} {
 		want := row[0]
 		out, errs, status := run(row[1:]...)
