@@ -34,31 +34,24 @@ type shape struct {
 	act func(*testing.T, *suite, *subject)
 }
 
+// shapesAtOnce bounds the pods of TestShapes that run at the same time: with 16 on a busy node
+// of two CPUs, CRI handled a TaskOOM two minutes after its exit.
+const shapesAtOnce = 4
+
 // TestShapes has kubelet run a pod for each way from a process's kill to the container's end.
 // kubelet leaves the other processes alone.
 func TestShapes(t *testing.T) {
 	s := setUp(t)
 	var all []*subject
-	shapes := append(append(passedOn(), supervised(t)...), acted()...)
 	rules := map[*subject]shape{}
-	for range s.Runs {
-		for _, c := range shapes {
-			m := s.podWith(t, s.class(), func(pod *corev1.Pod) {
-				pod.Annotations = map[string]string{groupAnnotation: "false"}
-				if c.change != nil {
-					c.change(pod)
-				}
-			}, c.Kind)[0]
-			all, rules[m] = append(all, m), c
+	shapes := slices.Repeat(append(append(passedOn(), supervised(t)...), acted()...), s.Runs)
+	for some := range slices.Chunk(shapes, shapesAtOnce) {
+		pods := s.shaped(t, some)
+		for i, m := range pods {
+			rules[m] = some[i]
 		}
+		all = append(all, pods...)
 	}
-	for _, m := range all {
-		if act := rules[m].act; act != nil {
-			s.killed(t, s.idOf(t, m))
-			act(t, s, m)
-		}
-	}
-	require.NoError(t, s.over(t.Context(), startTime(len(all)), all))
 	s.judge(t, "shapes", all)
 	for _, m := range all {
 		s.wantEnded(t, m, rules[m].ended)
@@ -66,6 +59,27 @@ func TestShapes(t *testing.T) {
 			require.Equal(t, rules[m].rule, s.exit(t, m).Verdict.Rule, "%s in %s", m.container, m.pod)
 		}
 	}
+}
+
+// shaped runs a pod for each shape, and returns them when they are over.
+func (s *suite) shaped(t *testing.T, shapes []shape) (pods []*subject) {
+	t.Helper()
+	for _, c := range shapes {
+		pods = append(pods, s.podWith(t, s.class(), func(pod *corev1.Pod) {
+			pod.Annotations = map[string]string{groupAnnotation: "false"}
+			if c.change != nil {
+				c.change(pod)
+			}
+		}, c.Kind)[0])
+	}
+	for i, m := range pods {
+		if act := shapes[i].act; act != nil {
+			s.killed(t, s.idOf(t, m))
+			act(t, s, m)
+		}
+	}
+	require.NoError(t, s.over(t.Context(), startTime(len(pods)), pods))
+	return pods
 }
 
 // idOf waits for the ID of a container.
