@@ -9,7 +9,7 @@ import (
 	upstream "upstream.invalid/log" // github.com/containerd/log, by modfile.sh
 )
 
-// The types of a logger.
+// Entry and the others are the types of a logger.
 type (
 	Entry        = upstream.Entry
 	Fields       = upstream.Fields
