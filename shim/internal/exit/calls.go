@@ -21,7 +21,8 @@ const (
 )
 
 // Answer returns what a call of the current instance cur may get now, after
-// [State.Asked]. Where the instance has not received the TaskOOM, Answer republishes it. The reply Exit fixes the reported status.
+// [State.Asked]. Where the instance has not received the TaskOOM, Answer republishes it. The
+// reply Exit fixes the reported status.
 //
 // To an instance that recovers containers State replies Running until a Wait has
 // shown the exit: CRI deletes a container on the spot that State calls stopped, and
