@@ -42,10 +42,8 @@ func rootsAlone(dir string) error {
 			return nil
 		case err != nil:
 			return permission(fmt.Errorf("find the OOM ledger: %s: %w", dir, err))
-		case st.Uid != 0:
-			return fmt.Errorf("%w: user %d made %s: remove it", ErrForeign, st.Uid, dir)
-		case st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o022 != 0:
-			return fmt.Errorf("%w: %s has mode %04o: take the rights of others away", ErrForeign, dir, st.Mode&0o7777)
+		case st.Uid != 0, st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o022 != 0:
+			return fmt.Errorf("%w: %s is user %d's, with mode %04o: remove it", ErrForeign, dir, st.Uid, st.Mode&0o7777)
 		}
 	}
 	return nil
