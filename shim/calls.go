@@ -70,16 +70,12 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	if a == nil {
 		return s.TTRPCTaskService.Wait(ctx, req)
 	}
-	if a.exitKnown() == nil {
-		resp, err := s.TTRPCTaskService.Wait(ctx, req)
-		if err != nil && !a.leaves(ctx, err) {
-			return nil, err
-		}
-		if err == nil {
-			a.exited(oom.Exit{Pid: a.initPid(), Status: int(resp.ExitStatus), At: resp.ExitedAt.AsTime()})
-		}
-	}
+	// The reaper or upstream's TaskExit tells the loop of the end. Upstream's own Wait comes
+	// after upstream has decoded the spec.
 	_, oomStatus, err := a.loop.Answer(ctx, exit.WaitCall, a.by)
+	if errors.Is(err, exit.ErrEnded) { // it was never started, and is deleted
+		return s.TTRPCTaskService.Wait(ctx, req)
+	}
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
