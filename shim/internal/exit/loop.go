@@ -197,16 +197,21 @@ func (l *Loop) checkpoint() {
 }
 
 // answer lets everybody go whose condition holds, and forgets who has gone. It reports
-// whether a call of a containerd instance was among them.
-func (l *Loop) answer() (calls bool) {
+// whether calls of containerd instances were among them. These go last: of the goroutines
+// that can run, Go's scheduler takes the newest first.
+func (l *Loop) answer() bool {
+	var calls []*waiting
 	rest := l.waiting[:0]
 	for _, w := range l.waiting {
 		if w.left() {
 			continue
 		}
 		if w.holds(&l.s) {
-			close(w.done)
-			calls = calls || w.by != 0
+			if w.by == 0 {
+				close(w.done)
+			} else {
+				calls = append(calls, w)
+			}
 			continue
 		}
 		rest = append(rest, w)
@@ -222,7 +227,10 @@ func (l *Loop) answer() (calls bool) {
 	}
 	clear(l.waiting[len(rest):])
 	l.waiting = rest
-	return calls
+	for _, w := range calls {
+		close(w.done)
+	}
+	return len(calls) > 0
 }
 
 // waits reports whether a call of an instance waits.
