@@ -7,11 +7,9 @@ import (
 	"maps"
 	"slices"
 
-	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
 
 	"github.com/oomwitness/oomwitness/bpf"
-	"github.com/oomwitness/oomwitness/oom"
 )
 
 // container returns the container with that ID, tombstones included, or nil.
@@ -105,20 +103,6 @@ func (s *Service) adopt(ctx context.Context, c *container, pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byPid[pid] = c // of an init that was reaped already upstream says the end
-}
-
-// reaped notes the exit of an init in the moment in which it was reaped, before upstream
-// lets anyone see the exit.
-func (s *Service) reaped(exits <-chan runc.Exit) {
-	for e := range exits {
-		s.mu.Lock()
-		c := s.byPid[e.Pid]
-		delete(s.byPid, e.Pid)
-		s.mu.Unlock()
-		if c != nil {
-			c.exited(oom.Exit{Pid: e.Pid, Status: e.Status, At: e.Timestamp})
-		}
-	}
 }
 
 // opened reports whether a channel is closed.

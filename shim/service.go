@@ -54,9 +54,9 @@ type Options struct {
 	Hierarchy func() (oom.Hierarchy, error)
 	// Client sends the events to containerd. The Service closes it.
 	Client delivery.Client
-	// Exits has the exits of all the shim's children, in the moment in which
-	// they are reaped. It may be nil: then the end of a container is learned from
-	// upstream's service, a little later.
+	// Exits has the exits of all the shim's children, in the moment in which they are
+	// reaped: of several that end at once, [Service.Reap] sees one before. Exits may be nil:
+	// then the end of a container is learned from upstream's service, a little later.
 	Exits <-chan runc.Exit
 	// Shutdown ends the shim. The Service holds it up, within the hold timeout, until
 	// containerd has acked all events.
@@ -113,7 +113,11 @@ func NewService(ctx context.Context, o Options) (*Service, error) {
 	s.TTRPCTaskService = inner
 	o.Shutdown.RegisterCallback(s.flush)
 	if o.Exits != nil {
-		go s.reaped(o.Exits)
+		go func() {
+			for e := range o.Exits {
+				s.reaped(e, 0)
+			}
+		}()
 	}
 	return s, nil
 }

@@ -22,7 +22,7 @@ import (
 func Run(ctx context.Context, m Manager) error {
 	call := bootstrap.ParseCall(os.Args[1:])
 	if !call.Starts() {
-		upstream.RunShim(ctx, m)
+		upstream.RunShim(ctx, m, func(c *upstream.Config) { c.NoReaper = call.Serves() })
 		return nil
 	}
 	input, err := bootstrap.ReadInput(os.Stdin)

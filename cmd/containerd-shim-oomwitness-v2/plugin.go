@@ -3,6 +3,9 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
@@ -11,6 +14,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -46,7 +50,7 @@ func newService(ic *plugin.InitContext) (any, error) {
 	for _, warning := range cfg.Warnings {
 		log.G(ic.Context).Warn(warning)
 	}
-	return shim.NewService(ic.Context, shim.Options{
+	service, err := shim.NewService(ic.Context, shim.Options{
 		Config:    cfg,
 		Sources:   shim.Sources(ic.Context),
 		Hierarchy: oom.FindHierarchy,
@@ -56,4 +60,11 @@ func newService(ic *plugin.InitContext) (any, error) {
 		Upstream:  task.NewTaskService,
 		Spool:     exits.DefaultDir,
 	})
+	if err != nil {
+		return nil, err
+	}
+	children := make(chan os.Signal, 1) // one stands for all that have ended
+	signal.Notify(children, unix.SIGCHLD)
+	go service.Reap(children, reaper.Reap)
+	return service, nil
 }

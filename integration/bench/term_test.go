@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,14 +127,15 @@ func traced(t *testing.T, strace string, pid int, f func()) string {
 	return string(text)
 }
 
-// exitCalls counts the calls between the one that reaped init and the one that writes the
-// answer to Wait. ok is false if one of these two is not in the trace.
+// exitCalls counts the calls between the first that told of init's end and the one that writes
+// the answer to Wait. ok is false if one of these two is not in the trace.
 func exitCalls(trace string, pid int) (n int, ok bool) {
-	reaped := false
+	ended := false
 	for line := range strings.Lines(trace) {
 		switch {
-		case !reaped:
-			reaped = strings.Contains(line, "wait4") && strings.HasSuffix(strings.TrimSpace(line), "= "+strconv.Itoa(pid))
+		case !ended:
+			ended = strings.Contains(line, "wait4") && strings.HasSuffix(strings.TrimSpace(line), "= "+strconv.Itoa(pid)) ||
+				strings.Contains(line, "waitid") && strings.Contains(line, fmt.Sprintf("si_pid=%d,", pid))
 		case strings.Contains(line, "resumed>"), strings.Contains(line, "---"), strings.Contains(line, "nanosleep("):
 			// Not counted: the second half of a call, a signal, the clock of Go's runtime.
 		case strings.Contains(line, "write(") && strings.Contains(line, waitAnswer):

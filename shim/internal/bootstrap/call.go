@@ -66,6 +66,9 @@ func (c Call) Starts() bool {
 	return c.Action == ActionStart && !c.query && c.Namespace != ""
 }
 
+// Serves reports whether the call is of the shim's server.
+func (c Call) Serves() bool { return c.Action == "" }
+
 // ReadInput returns the standard input of a start call.
 func ReadInput(r io.Reader) ([]byte, error) {
 	input, err := io.ReadAll(io.LimitReader(r, maxInput+1))
