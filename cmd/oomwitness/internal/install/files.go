@@ -146,14 +146,15 @@ func (o Options) sweep() {
 	}
 }
 
-// removeStale removes what a killed install has left beside one file.
+// removeStale removes what a killed install has left beside one file: files, and links beside a
+// link that enables a unit.
 func removeStale(target string) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp"))
 	if err != nil {
 		return // a name with a bracket: nothing that install writes has one
 	}
 	for _, name := range left {
-		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
+		if info, err := os.Lstat(name); err == nil && !info.IsDir() {
 			_ = os.Remove(name)
 		}
 	}

@@ -172,7 +172,7 @@ func relink(target, to string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	temp := filepath.Join(dir, "."+filepath.Base(target)+".tmp")
+	temp := filepath.Join(dir, "."+filepath.Base(target)+".link.tmp")
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

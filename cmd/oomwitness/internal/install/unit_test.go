@@ -73,6 +73,23 @@ func TestUnitTwiceAndBack(t *testing.T) {
 	require.Equal(t, actions("absent", dropinPath, shimPath), result.Actions)
 }
 
+// TestUnitLinkOfAKilledUninstall: the next uninstall removes the links that a killed one left
+// beside the link that enables the unit.
+func TestUnitLinkOfAKilledUninstall(t *testing.T) {
+	o := tree(t)
+	o.SystemdUnit = "true"
+	before := files(t, o.Root)
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	const wants = "/etc/systemd/system/multi-user.target.wants/"
+	for _, name := range []string{".undo.tmp", ".link.tmp"} {
+		require.NoError(t, os.Symlink("/etc/systemd/system/"+install.UnitName, o.Root.Path(wants+"."+install.UnitName+name)))
+	}
+	_, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, before, files(t, o.Root))
+}
+
 func TestUnitFlag(t *testing.T) {
 	for name, test := range map[string]struct {
 		flag    string
