@@ -28,7 +28,6 @@
 package criconf
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,8 +37,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
@@ -81,39 +78,6 @@ type File struct {
 	byteOrderMark bool
 	// plugins is the whole table plugins.
 	plugins map[string]any
-}
-
-// Parse parses one configuration file. It fails if containerd would fail: for bad TOML, wrong
-// types, a negative version.
-func Parse(name string, data []byte) (File, error) {
-	var raw struct {
-		Version  int            `toml:"version"`
-		Imports  []string       `toml:"imports"`
-		Disabled []string       `toml:"disabled_plugins"`
-		Plugins  map[string]any `toml:"plugins"`
-	}
-	if err := toml.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &raw); err != nil {
-		if pos, ok := errors.AsType[*toml.DecodeError](err); ok {
-			row, column := pos.Position()
-			return File{}, fmt.Errorf("%s: line %d, column %d: %w", name, row, column, err)
-		}
-		return File{}, fmt.Errorf("%s: %w", name, err)
-	}
-	if raw.Version < 0 {
-		return File{}, fmt.Errorf("%s: version is %d, allowed are 2 and higher", name, raw.Version)
-	}
-	file := File{
-		Path: name, Version: raw.Version, Imports: raw.Imports, Disabled: raw.Disabled,
-		Runtimes: map[string]map[string]any{}, plugins: raw.Plugins, byteOrderMark: bytes.HasPrefix(data, byteOrderMark),
-	}
-	for _, plugin := range []string{pluginV1, pluginV2, pluginV3} {
-		for handler, value := range table(raw.Plugins, plugin, "containerd", "runtimes") {
-			if settings, ok := value.(map[string]any); ok {
-				merge(file.Runtimes, handler, settings)
-			}
-		}
-	}
-	return file, nil
 }
 
 // table returns the table at nested keys, and nil if one is missing.
@@ -198,6 +162,9 @@ func Load(root rootfs.Dir, main, skip string) (Config, error) {
 		data, err := root.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) && name == main {
 			return config, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return config, fmt.Errorf("containerd configuration: %s is imported and is missing", name)
 		}
 		if err != nil {
 			return config, fmt.Errorf("containerd configuration: %w", err)

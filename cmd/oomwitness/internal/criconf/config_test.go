@@ -86,9 +86,10 @@ func TestLoadErrors(t *testing.T) {
 
 	for name, test := range map[string]struct{ main, want string }{
 		"bad TOML":       {"version = 3\nimports = [", "line 2"},
-		"wrong type":     {`version = "3"`, "config.toml"},
+		"wrong type":     {`version = "3"`, "config.toml: line 1, column 11: version has to be a whole number"},
+		"imports":        {"version = 3\nimports = '/etc/x/*.toml'", "config.toml: line 2, column 11: imports has to be a list of strings"},
 		"negative":       {"version = -1", "version is -1"},
-		"missing import": {`imports = ["/etc/containerd/gone.toml"]`, "gone.toml"},
+		"missing import": {`imports = ["/etc/containerd/gone.toml"]`, "containerd configuration: /etc/containerd/gone.toml is imported and is missing"},
 		"bad pattern":    {`imports = ["/etc/[*.toml"]`, "/etc/[*.toml"},
 	} {
 		t.Run(name, func(t *testing.T) {
