@@ -29,7 +29,7 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	shim, finding := c.shim(marked)
 	findings := []Finding{finding}
 	switch {
-	case c.Root.Exists(dropin) && !version.Dropins():
+	case c.Root.Exists(dropin) && version.Text != "" && !version.Dropins():
 		findings = append(findings, bad(Fail, "drop-in", doEdit,
 			"%s takes other CRI settings away from containerd %s", dropin, version))
 	case !marked:
@@ -41,8 +41,8 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 		findings = append(findings, bad(Warn, "imports", "remove it from disabled_plugins if Kubernetes is to use this containerd",
 			"%s disables the CRI plugin", file))
 	} else {
-		findings = append(findings, ok("imports", "%s has CRI's settings (version %d); containerd %s is given no drop-in",
-			legacy.File, legacy.Version, version))
+		findings = append(findings, ok("imports", "%s has CRI's settings (version %d), and no drop-in is needed",
+			legacy.File, legacy.Version))
 	}
 	if marked {
 		findings = append(findings, c.Restart())

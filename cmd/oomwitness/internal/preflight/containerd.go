@@ -19,7 +19,11 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	if err == nil {
 		return []Finding{c.answers(), c.supported(text, "")}, text
 	}
-	running := bad(Fail, name, "start it: systemctl start containerd; if its socket is elsewhere, name it with --address",
+	start := "start it"
+	if unit := c.Containerd.Unit; unit != "" {
+		start = "start it: systemctl start " + strings.TrimSuffix(unit, ".service")
+	}
+	running := bad(Fail, name, start+"; if its socket is elsewhere, name it with --address",
 		"does not answer at %s: %s", c.Address, containerd.Reason(err))
 	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
 		running.Do = "run this command as root"

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
@@ -75,10 +77,16 @@ func TestFindings(t *testing.T) {
 		}, "memory-controller", ok, "/sys/fs/cgroup/unified", "memory-files"},
 		"no local events": {func(n *node) { n.remove("/sys/fs/cgroup/system.slice/memory.events.local") }, "memory-files", warn, "not memory.events.local", ""},
 
-		"containerd not running":            {(*node).notRunning, "containerd", fail, "no such socket", ""},
-		"containerd not running: version":   {(*node).notRunning, "containerd-version", ok, "v2.3.0 (/usr/bin/containerd)", "containerd"},
-		"containerd refuses":                {func(n *node) { n.err = os.ErrPermission }, "containerd", fail, "permission denied", ""},
-		"containerd neither runs nor is":    {func(n *node) { n.notRunning(); n.remove("/usr/bin/containerd") }, "containerd-version", fail, "no containerd program", "containerd"},
+		"containerd not running":          {(*node).notRunning, "containerd", fail, "no such socket", ""},
+		"containerd not running: version": {(*node).notRunning, "containerd-version", ok, "v2.3.0 (/usr/bin/containerd)", "containerd"},
+		"containerd refuses":              {func(n *node) { n.err = os.ErrPermission }, "containerd", fail, "permission denied", ""},
+		"containerd neither runs nor is":  {func(n *node) { n.notRunning(); n.remove("/usr/bin/containerd") }, "containerd-version", fail, "no containerd program", "containerd"},
+		// A version that nobody knows is not 1.x.
+		"a template beside imports, version unknown": {func(n *node) {
+			n.put("/etc/containerd/config-v3.toml.tmpl", "{{ template \"base\" . }}\n")
+			n.notRunning()
+			n.programs["containerd --version"] = "error: exec format error"
+		}, "drop-in", ok, "registers", "containerd containerd-version"},
 		"containerd does not even start":    {func(n *node) { n.notRunning(); n.programs["containerd --version"] = "error: exec format error" }, "containerd-version", warn, "exec format error", "containerd"},
 		"containerd 1.5":                    {func(n *node) { n.version = "1.5.18" }, "containerd-version", fail, "1.5.18 cannot be served, 1.6 to 2.4 can", "drop-in"},
 		"containerd 1.6":                    {func(n *node) { n.version = "1.6.20~ds1" }, "containerd-version", ok, "1.6.20", "drop-in"},
@@ -165,6 +173,18 @@ func altered(from, to string) func(*node) {
 		text := n.dropin(true)
 		require.Contains(n.t, text, from)
 		n.put(dropinPath, strings.ReplaceAll(text, from, to))
+	}
+}
+
+// TestStartsTheUnit: the advice names the unit of the node's containerd.
+func TestStartsTheUnit(t *testing.T) {
+	n := newNode(t)
+	n.put("/proc/5/cgroup", "0::/system.slice/k3s.service\n")
+	n.err = &fs.PathError{Op: "stat", Path: containerd.DefaultAddress, Err: fs.ErrNotExist}
+	for _, finding := range n.report().Findings {
+		if finding.Name == "containerd" {
+			require.Equal(t, "start it: systemctl start k3s; if its socket is elsewhere, name it with --address", finding.Do)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ func (c Checker) registered(text string) []Finding {
 	dropinPath := path.Join(c.ConfDir, criconf.DropinName)
 	config, loadErr := criconf.Load(c.Root, c.ContainerdConfig, dropinPath)
 	source := config.Source(c.Root)
-	reads := err == nil && version.Dropins() && config.Covers(dropinPath)
+	reads := (err != nil || version.Dropins()) && config.Covers(dropinPath)
 	template := loadErr == nil && source.Template != "" && !reads
 	if template || err == nil && !version.Dropins() && source.Folder == "" {
 		return c.blockRegistration(version)
