@@ -43,7 +43,7 @@ var changes = map[string]change{
 	"settings":                    {value: `{"report":"live","grace":"4s"}`, want: `config.toml: "grace = \"4s\"\nreport = \"live\"\n"`},
 	"nameOverride":                {value: `"other"`, want: "app.kubernetes.io/name: other"},
 	"fullnameOverride":            {value: `"full"`, want: "name: full-settings", with: map[string]string{"settings": `{"report":"live"}`}},
-	"commonLabels":                {value: `{"team":"blue"}`, want: "team: blue"},
+	"commonLabels":                {value: `{"app.kubernetes.io/part-of":"blue"}`, want: "app.kubernetes.io/part-of: blue"},
 	"shim.enabled":                {value: `false`, want: "- ledger"},
 	"node.startupTaint":           {value: `"example.org/wait"`, want: "- --startup-taint=example.org/wait"},
 	"daemonSet.atOnce":            {value: `7`, want: "- --at-once=7"},
