@@ -154,7 +154,11 @@ func (s Source) imageName() string {
 }
 
 // version matches a semantic version without build metadata, which no tag of an image may have.
-var version = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
+var version = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-` + identifier + `(\.` + identifier + `)*)?$`)
+
+// identifier matches a part of a prerelease: a number of it has no leading zero, since Helm
+// refuses one.
+const identifier = `(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)`
 
 // CheckVersion returns an error for a version that is not like 1.2.3 or 1.2.3-rc.1.
 func CheckVersion(text string) error {

@@ -217,10 +217,10 @@ func TestChartLayout(t *testing.T) {
 }
 
 func TestCheckVersion(t *testing.T) {
-	for _, good := range []string{"0.1.0", "1.2.3", "10.20.30", "1.2.3-rc.1", "1.2.3-alpha-2"} {
+	for _, good := range []string{"0.1.0", "1.2.3", "10.20.30", "1.2.3-rc.1", "1.2.3-alpha-2", "1.2.3-0", "1.2.3-01a.0"} {
 		require.NoError(t, CheckVersion(good))
 	}
-	for _, bad := range []string{"", "v1.2.3", "1.2", "1.2.3.4", "01.2.3", "1.2.3-", "1.2.3+5", "1.2.3 ", "1.2.3-rc..1", "latest"} {
+	for _, bad := range []string{"", "v1.2.3", "1.2", "1.2.3.4", "01.2.3", "1.2.3-", "1.2.3+5", "1.2.3 ", "1.2.3-rc..1", "1.2.3-rc.01", "latest"} {
 		require.ErrorContains(t, CheckVersion(bad), "has to be a semantic version", bad)
 	}
 }
