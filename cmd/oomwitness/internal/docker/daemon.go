@@ -30,38 +30,47 @@ type Process struct {
 	PID int
 	// Args are the flags, without the program's name.
 	Args []string
+	// Dir is the working directory, "" if it is not known.
+	Dir string
 }
 
-// Processes lists the node's own dockerds, as [procs.Daemons] finds them.
-func Processes(proc string) ([]Process, error) {
-	pids, _, err := procs.Daemons(proc, "dockerd")
+// Processes lists the node's own dockerds, and those passed over, as [procs.Daemons] finds them.
+func Processes(proc string) (out []Process, passedOver []string, err error) {
+	pids, passedOver, err := procs.Daemons(proc, "dockerd")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []Process
 	for _, pid := range pids {
-		line, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
+		dir := filepath.Join(proc, strconv.Itoa(pid))
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err != nil {
 			continue // the process has ended
 		}
 		words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
-		out = append(out, Process{PID: pid, Args: words[1:]})
+		p := Process{PID: pid, Args: words[1:]}
+		p.Dir, _ = os.Readlink(filepath.Join(dir, "cwd"))
+		out = append(out, p)
 	}
-	return out, nil
+	return out, passedOver, nil
 }
 
-// Config returns the configuration file that the process reads.
+// Config returns the configuration file that the process reads: the last one that the flags
+// name. A relative path is below the working directory.
 func (p Process) Config() string {
+	config := DefaultConfig
 	for i, arg := range p.Args {
 		arg = "-" + strings.TrimLeft(arg, "-")
 		if value, found := strings.CutPrefix(arg, "-config-file="); found {
-			return value
+			config = value
 		}
 		if arg == "-config-file" && i+1 < len(p.Args) {
-			return p.Args[i+1]
+			config = p.Args[i+1]
 		}
 	}
-	return DefaultConfig
+	if !filepath.IsAbs(config) {
+		config = filepath.Join(p.Dir, config)
+	}
+	return config
 }
 
 // Validate runs the dockerd program binary with --validate on a configuration file, with the

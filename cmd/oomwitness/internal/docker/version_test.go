@@ -33,6 +33,8 @@ func TestProcessConfig(t *testing.T) {
 	} {
 		require.Equal(t, want, docker.Process{Args: args}.Config())
 	}
+	twice := []string{"--config-file", "/a.json", "--config-file=conf/b.json"}
+	require.Equal(t, "/srv/conf/b.json", docker.Process{Args: twice, Dir: "/srv"}.Config())
 }
 
 // TestProcesses reads a procfs with a dockerd, an ordinary user's dockerd and another program.
@@ -47,7 +49,9 @@ func TestProcesses(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(proc, dir, "comm"), []byte(p.comm+"\n"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(proc, dir, "cmdline"), []byte(p.cmdline), 0o644))
 	}
-	found, err := docker.Processes(proc)
+	require.NoError(t, os.Symlink("/srv", filepath.Join(proc, "7", "cwd")))
+	found, passedOver, err := docker.Processes(proc)
 	require.NoError(t, err)
-	require.Equal(t, []docker.Process{{PID: 7, Args: []string{"-H", "fd://"}}}, found)
+	require.Equal(t, []docker.Process{{PID: 7, Args: []string{"-H", "fd://"}, Dir: "/srv"}}, found)
+	require.Equal(t, []string{"dockerd with pid 8 is not root's: user IDs 1000 1000 1000 1000"}, passedOver)
 }

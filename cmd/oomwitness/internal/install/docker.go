@@ -80,6 +80,9 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.daemon, err = o.findDockerd(); err != nil {
 		return p, err
 	}
+	for _, line := range p.daemon.passedOver {
+		result.note("passed over: %s", line)
+	}
 	if p.way, err = p.daemon.way(ctx, o, result); err != nil {
 		return p, err
 	}

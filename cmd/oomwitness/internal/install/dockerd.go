@@ -21,8 +21,10 @@ var programDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/u
 type dockerd struct {
 	// config is the path of its configuration file as seen from inside the root.
 	config string
-	// process is the running dockerd, with PID 0 for none.
-	process docker.Process
+	// process is the running dockerd, with PID 0 for none. passedOver are dockerds that do not
+	// count, such as a rootless one.
+	process    docker.Process
+	passedOver []string
 	// program is the path of its program, "" if none can be run.
 	program string
 	// runs reports whether the program belongs to this machine, and not to a tree.
@@ -44,10 +46,11 @@ func (o Options) findDockerd() (dockerd, error) {
 		d.program = o.Root.LookPath("dockerd", programDirs)
 		return d, nil
 	}
-	processes, err := docker.Processes(cmp.Or(o.Proc, "/proc"))
+	processes, passedOver, err := docker.Processes(cmp.Or(o.Proc, "/proc"))
 	if err != nil {
 		return d, err
 	}
+	d.passedOver = passedOver
 	var others []string
 	for _, p := range processes {
 		if d.config != "" && d.config != p.Config() {

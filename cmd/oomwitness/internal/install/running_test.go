@@ -61,3 +61,21 @@ func TestShimReplacedWhileItRuns(t *testing.T) {
 	require.EqualError(t, err, "1 shim runs (pid "+pid+") from "+o.shimPath()+": delete the pods first; "+
 		"--force removes the binary all the same, and containerd then cannot clean up after them")
 }
+
+// TestRootlessDockerd: a dockerd of an ordinary user reads no file that install edits, and is
+// named.
+func TestRootlessDockerd(t *testing.T) {
+	proc := t.TempDir()
+	dir := filepath.Join(proc, "8")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "comm"), []byte("dockerd\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "status"), []byte("Uid:\t1000\t1000\t1000\t1000\n"), 0o644))
+	var result Result
+	o := Options{
+		Root: "/", Proc: proc, BinDir: t.TempDir(), ConfDir: "/etc/containerd/conf.d", MainConfig: "/etc/containerd/config.toml",
+		Handler: "oomwitness", Docker: DockerOptions{Wanted: true, Socket: filepath.Join(proc, "no.sock")}, Shim: proc, Force: true,
+	}
+	_, err := o.planDocker(t.Context(), &result)
+	require.ErrorContains(t, err, "--shim")
+	require.Equal(t, "passed over: dockerd with pid 8 is not root's: user IDs 1000 1000 1000 1000", result.Notes[0])
+}
