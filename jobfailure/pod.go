@@ -2,6 +2,7 @@ package jobfailure
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Reasons of a container's end and of a pod's failure, as kubelet writes them.
@@ -46,7 +47,7 @@ func ClassifyPod(pod *corev1.Pod, oomExitCode int32) (PodFailure, bool) {
 		return PodFailure{}, false
 	}
 	name, end := firstFailed(pod)
-	if c := disruption(pod); c != nil && (end == nil || !end.FinishedAt.Before(&c.LastTransitionTime)) {
+	if c := disruption(pod); c != nil && (end == nil || !before(end.FinishedAt, c.LastTransitionTime)) {
 		return PodFailure{Class: Infrastructure, Certain: true, Reason: c.Reason, Message: c.Message}, true
 	}
 	if f, ok := byPodReason(pod); ok {
@@ -119,11 +120,17 @@ func firstFailed(pod *corev1.Pod) (name string, first *corev1.ContainerStateTerm
 				continue
 			}
 			same := first != nil && end.FinishedAt.Equal(&first.FinishedAt)
-			if first == nil || end.FinishedAt.Before(&first.FinishedAt) ||
+			if first == nil || before(end.FinishedAt, first.FinishedAt) ||
 				same && end.Reason == reasonOOMKilled && first.Reason != reasonOOMKilled {
 				name, first = list[i].Name, end
 			}
 		}
 	}
 	return name, first
+}
+
+// before reports whether a time is before another. A container that kubelet has lost has no time
+// at which it finished: nobody knows that it was the first.
+func before(a, b metav1.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(&b))
 }

@@ -20,6 +20,13 @@ func end(name string, code int32, reason string, after int) corev1.ContainerStat
 	}}}
 }
 
+// lost returns a container that kubelet has lost: without the time at which it finished.
+func lost(name string) corev1.ContainerStatus {
+	return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown"},
+	}}
+}
+
 func failedPod(containers ...corev1.ContainerStatus) *corev1.Pod {
 	return &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: containers}}
 }
@@ -93,6 +100,9 @@ func TestClassifyPod(t *testing.T) {
 		"exit code, no code of an OOM":          {failedPod(end("main", 3, "Error", 1)), 0, jobfailure.Application, false, "main"},
 		"exit code, 137 as the code of an OOM":  {failedPod(end("main", 3, "Error", 1)), 137, jobfailure.Application, false, "main"},
 		"container lost":                        {failedPod(end("main", 137, "ContainerStatusUnknown", 1)), oomCode, jobfailure.Infrastructure, false, "main"},
+		"OOM, then a lost container":            {failedPod(lost("a"), end("b", oomCode, "OOMKilled", 1)), oomCode, jobfailure.OutOfMemory, true, "b"},
+		"OOM, a lost container behind it":       {failedPod(end("a", oomCode, "OOMKilled", 1), lost("b")), oomCode, jobfailure.OutOfMemory, true, "a"},
+		"disrupted and lost":                    {disrupted(failedPod(lost("a")), 1), oomCode, jobfailure.Infrastructure, true, ""},
 		"the first of two":                      {failedPod(end("b", 143, "Error", 9), end("a", oomCode, "OOMKilled", 1)), oomCode, jobfailure.OutOfMemory, true, "a"},
 		"the first of two, other order":         {failedPod(end("a", 3, "Error", 1), end("b", oomCode, "OOMKilled", 9)), oomCode, jobfailure.Application, true, "a"},
 		"two in one second":                     {failedPod(end("a", 143, "Error", 1), end("b", oomCode, "OOMKilled", 1)), oomCode, jobfailure.OutOfMemory, true, "b"},
