@@ -65,6 +65,25 @@ func TestBackupGone(t *testing.T) {
 	require.Equal(t, []string{criconf.DefaultPath}, files(t, o.Root))
 }
 
+// TestBackupBesideTheFile: the backup of a linked file is beside that file, and is named there.
+func TestBackupBesideTheFile(t *testing.T) {
+	o := tree(t)
+	o.EditConfig = true
+	put(t, o.Root, "/srv/real.toml", "version = 3\n")
+	require.NoError(t, os.MkdirAll(o.Root.Path("/etc/containerd"), 0o755))
+	require.NoError(t, os.Symlink("../../srv/real.toml", o.Root.Entry(criconf.DefaultPath)))
+	before := files(t, o.Root)
+	result, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	const backup = "/srv/real.toml.before-oomwitness"
+	require.Contains(t, result.Actions, install.Action{Verb: "create", Path: backup})
+	require.Equal(t, "version = 3\n", get(t, o.Root, backup))
+	result, err = install.Uninstall(t.Context(), o)
+	require.NoError(t, err)
+	require.Contains(t, result.Actions, install.Action{Verb: "remove", Path: backup})
+	require.Equal(t, before, files(t, o.Root))
+}
+
 // TestDockerBackupOfSomebodyElse is the same for dockerd's configuration, also if install makes
 // that file.
 func TestDockerBackupOfSomebodyElse(t *testing.T) {

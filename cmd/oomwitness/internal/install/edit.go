@@ -2,11 +2,13 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
@@ -47,7 +49,7 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	}
 	// A created file has nothing to go back to.
 	if !criconf.Created(original) {
-		if err := o.keepBackup(result, name, state, original); err != nil {
+		if err := o.keepBackup(result, o.end(name), state, original); err != nil {
 			return err
 		}
 	}
@@ -62,4 +64,10 @@ func (o Options) real(name string) string {
 		return real
 	}
 	return path
+}
+
+// end returns the path of a file at the end of all symbolic links, as seen from inside the root.
+func (o Options) end(name string) string {
+	root := filepath.Clean(cmp.Or(string(o.Root), "/"))
+	return filepath.Join("/", strings.TrimPrefix(o.Root.Resolve(name), root))
 }

@@ -228,5 +228,5 @@ func (o Options) cutEdit(result *Result, name string) error {
 			return err
 		}
 	}
-	return o.dropBackup(result, name, target, rest)
+	return o.dropBackup(result, o.end(name), target, rest)
 }
