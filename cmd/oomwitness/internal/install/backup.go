@@ -2,8 +2,10 @@ package install
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -24,21 +26,22 @@ func backupNames(file string) (last, next string) {
 	}
 }
 
-// keepBackup puts the original of a file beside it, under a name that is free. The
+// keepBackup puts the original of a file beside base, under a name that is free. The
 // backup of an earlier install is enough where it is the same. A file that is not edited
 // yet is linked: that takes no room, and a link to the same file that is there already was
 // made by an install that did not come to its end.
-func (o Options) keepBackup(result *Result, name string, state savedFile, original []byte) error {
-	last, next := backupNames(state.path)
+func (o Options) keepBackup(result *Result, base string, state savedFile, original []byte) error {
+	last, next := backupNames(base)
 	edited := !bytes.Equal(state.data, original)
-	if edited && last != "" && isCopy(state.path+last, original) {
+	if last != "" && (edited && isCopy(base+last, original) || !edited && sameFile(state.path, base+last)) {
 		return nil
 	}
-	if !edited && last != "" && sameFile(state.path, state.path+last) {
+	backup := base + next
+	result.did("create", o.seen(backup))
+	if o.DryRun {
 		return nil
 	}
-	backup := state.path + next
-	if err := o.changes.save(backup, name+next); err != nil {
+	if err := o.changes.save(backup, o.seen(backup)); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if edited || os.Link(state.path, backup) != nil {
@@ -46,7 +49,45 @@ func (o Options) keepBackup(result *Result, name string, state savedFile, origin
 			return fmt.Errorf("backup: %w", err)
 		}
 	}
-	result.did("create", name+next)
+	return nil
+}
+
+// restore takes an edit out of a file, and removes the backup beside base. If the backup is the
+// file as it was, its rename does both in one step: a killed uninstall leaves no backup then.
+func (o Options) restore(result *Result, name, base string, edited savedFile, text []byte) error {
+	result.did("update", name)
+	before, last := edited.with(edited.path, text), ""
+	if base == edited.path {
+		last, _ = backupNames(base)
+	}
+	backup, err := saveFile(base + last)
+	renamed := last != "" && err == nil && backup.same(before) && backup.sameOwner(before)
+	if !o.DryRun {
+		if err := o.changes.save(edited.path, name); err != nil {
+			return err
+		}
+		if !renamed {
+			err = before.put()
+		} else if err = o.changes.save(backup.path, o.seen(backup.path)); err == nil {
+			err = errors.Join(os.Rename(backup.path, edited.path), syncDir(filepath.Dir(edited.path)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if renamed {
+		result.did("remove", o.seen(backup.path))
+		return nil
+	}
+	return o.dropBackup(result, name, base, text)
+}
+
+// dropLinked removes a backup beside base that is the file itself: install was killed before the
+// edit.
+func (o Options) dropLinked(result *Result, path, base string) error {
+	if last, _ := backupNames(base); last != "" && sameFile(path, base+last) {
+		return o.remove(result, o.seen(base+last))
+	}
 	return nil
 }
 
@@ -59,23 +100,16 @@ func sameFile(a, b string) bool {
 
 // dropBackup removes the last backup of a file that is again what it was. Every
 // other one stays.
-func (o Options) dropBackup(result *Result, name, path string, now []byte) error {
-	last, _ := backupNames(path)
-	if last == "" {
+func (o Options) dropBackup(result *Result, name, base string, now []byte) error {
+	last, _ := backupNames(base)
+	switch {
+	case last == "":
+		return nil
+	case !isCopy(base+last, now):
+		result.note("%s without the edit differs from %s, which stays", name, o.seen(base+last))
 		return nil
 	}
-	if !isCopy(path+last, now) {
-		result.note("%s without the edit differs from %s, which stays", name, name+last)
-		return nil
-	}
-	result.did("remove", name+last)
-	if o.DryRun {
-		return nil
-	}
-	if err := o.changes.save(path+last, name+last); err != nil {
-		return err
-	}
-	return os.Remove(path + last)
+	return o.remove(result, o.seen(base+last))
 }
 
 // isCopy reports whether a path is a file, and no symbolic link, of that content.

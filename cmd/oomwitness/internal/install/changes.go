@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,11 @@ func (f savedFile) with(path string, data []byte) savedFile {
 // same reports whether two saved files have the same kind, mode and content.
 func (f savedFile) same(other savedFile) bool {
 	return f.there == other.there && f.link == other.link && f.mode == other.mode && bytes.Equal(f.data, other.data)
+}
+
+// sameOwner reports whether two saved files have the same owner and attributes.
+func (f savedFile) sameOwner(other savedFile) bool {
+	return f.uid == other.uid && f.gid == other.gid && maps.EqualFunc(f.has, other.has, bytes.Equal)
 }
 
 // put makes the file at its path what it is here.

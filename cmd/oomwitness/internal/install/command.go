@@ -142,8 +142,8 @@ func (o Options) installCommand(result *Result, command string) error {
 	if err := o.write(result, o.signPath(), bytesSource(next.text()), 0o644); err != nil {
 		return fmt.Errorf("sign of the command: %w", err)
 	}
-	if now.there && !ours && !o.DryRun {
-		if err := o.keepBackup(result, o.commandPath(), now, now.data); err != nil {
+	if now.there && !ours {
+		if err := o.keepBackup(result, now.path, now, now.data); err != nil {
 			return err
 		}
 	}

@@ -80,9 +80,6 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.daemon, err = o.findDockerd(); err != nil {
 		return p, err
 	}
-	for _, line := range p.daemon.passedOver {
-		result.note("passed over: %s", line)
-	}
 	if p.way, err = p.daemon.way(ctx, o, result); err != nil {
 		return p, err
 	}
@@ -139,30 +136,33 @@ func (o Options) writeDocker(result *Result, p dockerPlan) error {
 		return err
 	}
 	if p.before != nil && !have.Ours {
-		_, next := backupNames(o.Root.Entry(config))
-		if err := o.rewrite(result, config, config+next, p.before); err != nil {
-			return fmt.Errorf("keep a copy: %w", err)
+		state, err := saveFile(o.Root.Resolve(config))
+		if err == nil {
+			err = o.keepBackup(result, o.Root.Entry(config), state, p.before)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return o.rewrite(result, config, config, p.after)
+	return o.rewrite(result, config, p.after)
 }
 
-// rewrite writes the file name with mode and owner of the file like. A symbolic link
-// stays, the file that it leads to is replaced.
-func (o Options) rewrite(result *Result, like, name string, data []byte) error {
+// rewrite writes a file, and keeps its mode and owner. A symbolic link stays, the file that
+// it leads to is replaced.
+func (o Options) rewrite(result *Result, name string, data []byte) error {
 	target, verb := o.Root.Resolve(name), "update"
-	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
+	state, err := saveFile(target)
+	if err != nil {
+		return err
+	}
+	if !state.there {
 		verb = "create"
 	}
 	result.did(verb, name)
 	if o.DryRun {
 		return nil
 	}
-	state, err := saveFile(o.Root.Resolve(like))
-	if err == nil {
-		err = o.changes.save(target, name)
-	}
-	if err != nil {
+	if err := o.changes.save(target, name); err != nil {
 		return err
 	}
 	if !state.there {

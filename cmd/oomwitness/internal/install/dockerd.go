@@ -77,6 +77,9 @@ func (o Options) findDockerd() (dockerd, error) {
 
 // way reads dockerd's version, and refuses a version that can start no other shim.
 func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Way, error) {
+	for _, line := range d.passedOver {
+		result.note("passed over: %s", line)
+	}
 	var err error
 	if o.Root.Running() {
 		d.version, err = d.client.Version(ctx)

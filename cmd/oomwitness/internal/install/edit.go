@@ -49,7 +49,7 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	}
 	// A created file has nothing to go back to.
 	if !criconf.Created(original) {
-		if err := o.keepBackup(result, o.end(name), state, original); err != nil {
+		if err := o.keepBackup(result, state.path, state, original); err != nil {
 			return err
 		}
 	}
@@ -58,16 +58,9 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 }
 
 // real returns the real path of a file, at the end of all symbolic links.
-func (o Options) real(name string) string {
-	path := o.Root.Path(name)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		return real
-	}
-	return path
-}
+func (o Options) real(name string) string { return o.Root.Resolve(name) }
 
-// end returns the path of a file at the end of all symbolic links, as seen from inside the root.
-func (o Options) end(name string) string {
-	root := filepath.Clean(cmp.Or(string(o.Root), "/"))
-	return filepath.Join("/", strings.TrimPrefix(o.Root.Resolve(name), root))
+// seen returns a real path as seen from inside the root.
+func (o Options) seen(real string) string {
+	return filepath.Join("/", strings.TrimPrefix(real, filepath.Clean(cmp.Or(string(o.Root), "/"))))
 }

@@ -160,7 +160,7 @@ func TestImportIsAdded(t *testing.T) {
 	result, err := install.Uninstall(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, main+"root = '/x'\n", get(t, o.Root, criconf.DefaultPath))
-	require.Contains(t, result.Notes[0], "/var/conf without the edit differs from /var/conf.before-oomwitness")
+	require.Contains(t, result.Notes[0], "differs from /var/conf.before-oomwitness")
 	require.Equal(t, main, get(t, o.Root, "/var/conf.before-oomwitness"))
 }
 

@@ -82,14 +82,14 @@ func (o Options) unregister(ctx context.Context, result *Result, daemon dockerd)
 		if o.Docker.Wanted {
 			result.did("absent", daemon.config)
 		}
-		return nil
+		return o.dropLinked(result, o.Root.Resolve(daemon.config), o.Root.Entry(daemon.config))
 	case after == nil:
 		err = o.remove(result, path.Clean(daemon.config))
 	default:
-		err = o.rewrite(result, daemon.config, daemon.config, after)
-	}
-	if err == nil && after != nil {
-		err = o.dropBackup(result, daemon.config, o.Root.Entry(daemon.config), after)
+		var edited savedFile
+		if edited, err = saveFile(o.Root.Resolve(daemon.config)); err == nil {
+			err = o.restore(result, daemon.config, o.Root.Entry(daemon.config), edited, after)
+		}
 	}
 	if err != nil {
 		return err

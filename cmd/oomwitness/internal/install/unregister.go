@@ -16,8 +16,9 @@ import (
 
 // unregistration is what Uninstall takes out of containerd's configuration.
 type unregistration struct {
-	// edited are the files of the owner that have an edit of install.
-	edited []string
+	// edited are the files of the owner that have an edit of install, and others those that
+	// have none.
+	edited, others []string
 	// dropin reports whether there is a drop-in.
 	dropin bool
 	// ours are the operator's name and the handlers that start the shim, and kept those
@@ -38,6 +39,11 @@ func (o Options) unregisterCRI(ctx context.Context, result *Result) error {
 	u, err := o.planUnregister(result)
 	if err != nil {
 		return err
+	}
+	for _, name := range u.others {
+		if err := o.dropLinked(result, o.real(name), o.real(name)); err != nil {
+			return err
+		}
 	}
 	if len(u.edited) == 0 && !u.dropin {
 		return o.remove(result, o.dropinPath())
@@ -111,7 +117,11 @@ func (o Options) planCut(result *Result, u *unregistration, name string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if !cut || slices.Contains(u.edited, name) {
+	if slices.Contains(u.edited, name) {
+		return nil
+	}
+	if !cut {
+		u.others = append(u.others, name)
 		return nil
 	}
 	u.edited = append(u.edited, name)
@@ -219,14 +229,5 @@ func (o Options) cutEdit(result *Result, name string) error {
 	if criconf.Created(rest) {
 		return o.remove(result, name)
 	}
-	result.did("update", name)
-	if !o.DryRun {
-		if err := o.changes.save(target, name); err != nil {
-			return err
-		}
-		if err := state.with(target, rest).put(); err != nil {
-			return err
-		}
-	}
-	return o.dropBackup(result, o.end(name), target, rest)
+	return o.restore(result, name, target, state, rest)
 }
