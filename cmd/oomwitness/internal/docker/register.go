@@ -80,6 +80,21 @@ func Read(text []byte, name string) (Registration, error) {
 	return r, nil
 }
 
+// Names returns the names of all runtimes in the daemon.json text that are this project's shim.
+func Names(text []byte) (names []string, err error) {
+	d, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	runtimes, _, err := d.runtimes()
+	for _, m := range runtimes.members {
+		if r, err := Read(text, m.key); err == nil && r.Ours {
+			names = append(names, m.key)
+		}
+	}
+	return names, err
+}
+
 // Register returns the daemon.json text with the runtime r. Everything else in the text stays,
 // byte for byte. It refuses a runtime of the same name that is another program, unless force is
 // set.

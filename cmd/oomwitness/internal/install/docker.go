@@ -131,11 +131,11 @@ func (o Options) writeDocker(result *Result, p dockerPlan) error {
 		result.did("unchanged", config)
 		return nil
 	}
-	have, err := docker.Read(p.before, o.Handler)
+	ours, err := docker.Names(p.before)
 	if err != nil {
 		return err
 	}
-	if p.before != nil && !have.Ours {
+	if p.before != nil && len(ours) == 0 {
 		state, err := saveFile(o.Root.Resolve(config))
 		if err == nil {
 			err = o.keepBackup(result, o.Root.Entry(config), state, p.before)

@@ -90,6 +90,32 @@ func TestDockerBesideCRI(t *testing.T) {
 	require.NoFileExists(t, o.Root.Path(shimPath))
 }
 
+// TestDockerOtherNames: uninstall does not take the shim away from a runtime of another name.
+func TestDockerOtherNames(t *testing.T) {
+	o := tree(t)
+	o.Docker.Wanted = true
+	before := files(t, o.Root)
+	named := func(name string) install.Options { o := o; o.Handler = name; return o }
+	_, err := install.InstallDocker(t.Context(), named("a"))
+	require.NoError(t, err)
+	cri := o
+	cri.Docker.Wanted = false
+	for _, o := range []install.Options{o, cri} {
+		_, err = install.Uninstall(t.Context(), o)
+		require.ErrorContains(t, err, "the shim is dockerd's runtime a: run first: oomwitness uninstall --docker --runtime-name a")
+		require.FileExists(t, o.Root.Path(shimPath))
+	}
+	_, err = install.InstallDocker(t.Context(), named("b"))
+	require.NoError(t, err)
+	result, err := install.Uninstall(t.Context(), named("a"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"the shim stays: it is dockerd's runtime b"}, result.Notes)
+	require.FileExists(t, o.Root.Path(shimPath))
+	_, err = install.Uninstall(t.Context(), named("b"))
+	require.NoError(t, err)
+	require.Equal(t, before, files(t, o.Root))
+}
+
 // TestDockerKeepsLinkAndMode edits the file at the target of a link.
 func TestDockerKeepsLinkAndMode(t *testing.T) {
 	o := tree(t)

@@ -30,6 +30,22 @@ func (o Options) uninstallDocker(ctx context.Context, result *Result) error {
 	return err
 }
 
+// otherRuntimes returns the names of dockerd's runtimes that are the shim, beside the one to
+// remove, and whether that one is there. What cannot be read has none.
+func (o Options) otherRuntimes() (others []string, found bool) {
+	daemon, err := o.findDockerd()
+	if err != nil || o.Force {
+		return nil, false
+	}
+	text, err := o.readDocker(daemon.config)
+	if err != nil {
+		return nil, false
+	}
+	names, _ := docker.Names(text)
+	others = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == o.Handler })
+	return others, len(others) < len(names)
+}
+
 // usedByCRI reports whether the shim is registered with containerd's CRI plugin, by the drop-in
 // or by any file that containerd reads. An unreadable configuration counts as registered.
 func (o Options) usedByCRI(dropin []byte) bool {

@@ -35,8 +35,12 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 	if err == nil && !criconf.Ours(data) && !o.Force {
 		return fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
-	if o.Docker.Wanted && o.usedByCRI(data) {
-		result.note("the shim stays: it is registered with containerd's CRI plugin")
+	why, err := o.staysForOthers(data)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		result.note("the shim stays: it is %s", why)
 		return o.uninstallDocker(ctx, result)
 	}
 	if err := o.refuseRunning(); err != nil {
@@ -69,6 +73,23 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 		return err
 	}
 	return o.finish(ctx, result, false)
+}
+
+// staysForOthers returns what else uses the shim if Docker's registration alone is to be removed,
+// "" for nothing. Otherwise it refuses to take the shim away from dockerd's other runtimes.
+func (o Options) staysForOthers(dropin []byte) (why string, err error) {
+	if o.Docker.Wanted && o.usedByCRI(dropin) {
+		return "registered with containerd's CRI plugin", nil
+	}
+	others, found := o.otherRuntimes()
+	switch {
+	case len(others) == 0:
+		return "", nil
+	case o.Docker.Wanted && found:
+		return "dockerd's runtime " + strings.Join(others, ", "), nil
+	}
+	return "", fmt.Errorf("the shim is dockerd's runtime %s: run first: oomwitness uninstall --docker --runtime-name %s\n"+
+		"(uninstall --force goes on all the same)", strings.Join(others, ", "), others[0])
 }
 
 // refuseRunning refuses to take the binary away from shims that run, unless forced.
