@@ -125,6 +125,7 @@ var badUse = [][]string{
 	{`--bin-dir "/proc/self/exe": is no directory`, "install", "--bin-dir", "/proc/self/exe", "--dry-run"},
 	{`--bin-dir "/proc/self/exe": is no directory`, "uninstall", "--bin-dir", "/proc/self/exe", "--dry-run"},
 	{`--print "": allowed are toml`, "install", "--print", ""},
+	{`--docker "true" with --print "toml": allowed is one of them`, "install", "--print", "toml", "--docker"},
 	{"--root: open /nowhere", "install", "--root", "/nowhere", "--dry-run"},
 	{"--root: open /nowhere", "uninstall", "--root", "/nowhere", "--dry-run"},
 	{`runtime name "a\nb": allowed are`, "install", "--runtime-name", "a\nb"},

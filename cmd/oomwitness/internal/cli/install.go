@@ -57,6 +57,7 @@ func newInstall() *cobra.Command {
 	for _, other := range []string{"docker", "print"} {
 		cmd.MarkFlagsMutuallyExclusive("agent-only", other)
 	}
+	cmd.MarkFlagsMutuallyExclusive("docker", "print")
 	return cmd
 }
 

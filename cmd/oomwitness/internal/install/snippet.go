@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -20,15 +21,12 @@ func Snippet(o Options, what string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("--containerd-version: %w", err)
 	}
-	if o.SystemdCgroup == "auto" {
-		o.SystemdCgroup = "true"
-	}
-	if err := errors.Join(version.Refused(), criconf.CheckHandler(o.Handler), checkPath("--bin-dir", o.BinDir)); err != nil {
+	if err := errors.Join(version.Refused(), o.checkWords(), criconf.CheckHandler(o.Handler), checkPath("--bin-dir", o.BinDir)); err != nil {
 		return "", err
 	}
 	dropin := criconf.Dropin{
 		Version: min(version.ConfigVersion(), 3), Handler: o.Handler, Shim: o.shimPath(),
-		ByType: !version.RuntimePath(), SystemdCgroup: o.SystemdCgroup == "true",
+		ByType: !version.RuntimePath(), SystemdCgroup: o.SystemdCgroup != "false",
 	}
 	if o.ConfigVersion == "2" {
 		dropin.Version = 2
@@ -50,20 +48,42 @@ spec:
 %s`, o.shimPath(), indented(string(tables), 6)), nil
 	case "cloud-init":
 		return fmt.Sprintf(`#cloud-config
-# The image has the two programs of oomwitness in %[1]s.
+# The image has the two programs of oomwitness in %s.
 runcmd:
-  - [%[2]s, install, --edit-config, --restart-containerd, --bin-dir, %[3]s, --runtime-name, %[4]s]
-`, o.BinDir, yamlWord(o.commandPath()), yamlWord(o.BinDir), yamlWord(o.Handler)), nil
+  - [%s]
+`, o.BinDir, strings.Join(o.again(), ", ")), nil
 	}
 	return "", fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", what)
+}
+
+// again returns the command that installs with these options, as words of YAML.
+func (o Options) again() []string {
+	words := []string{yamlWord(o.commandPath()), "install", "--edit-config", "--restart-containerd"}
+	for _, flag := range []struct{ name, value, usual string }{
+		{"--bin-dir", o.BinDir, ""}, {"--runtime-name", o.Handler, ""}, {"--conf-dir", o.ConfDir, ""},
+		{"--containerd-config", o.MainConfig, ""}, {"--address", o.Address, ""}, {"--containerd-unit", o.Unit, ""},
+		{"--containerd-version", o.ContainerdVersion, ""}, {"--config-version", o.ConfigVersion, "auto"},
+		{"--systemd-cgroup", o.SystemdCgroup, "auto"}, {"--systemd-unit", o.SystemdUnit, "auto"},
+	} {
+		if flag.value != flag.usual {
+			words = append(words, flag.name, yamlWord(flag.value))
+		}
+	}
+	if o.Agent {
+		words = append(words, "--agent")
+	}
+	return words
 }
 
 // plainWord matches a word that is a string in YAML without quotes.
 var plainWord = regexp.MustCompile(`^[a-z/][a-zA-Z0-9/._+-]*[a-zA-Z][a-zA-Z0-9/._+-]*$`)
 
+// notStrings are words that are no strings in YAML without quotes.
+var notStrings = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
 // yamlWord returns a word for a list in YAML, in quotes if it needs them.
 func yamlWord(word string) string {
-	if plainWord.MatchString(word) {
+	if plainWord.MatchString(word) && !slices.Contains(notStrings, word) {
 		return word
 	}
 	quoted, _ := json.Marshal(word) // a string can be marshaled

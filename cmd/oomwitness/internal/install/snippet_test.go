@@ -33,17 +33,39 @@ func TestSnippet(t *testing.T) {
 	require.ErrorContains(t, err, "containerd 1.5 cannot be served")
 }
 
+// TestSnippetPassesFlagsOn: cloud-init runs the command with the flags that the operator gave.
+func TestSnippetPassesFlagsOn(t *testing.T) {
+	o := tree(t)
+	o.ConfDir, o.MainConfig, o.SystemdCgroup, o.ContainerdVersion, o.Agent = "/etc/c.d", "", "false", "2.2", true
+	text, err := install.Snippet(o, "cloud-init")
+	require.NoError(t, err)
+	require.Contains(t, text, "install, --edit-config, --restart-containerd, --bin-dir, /usr/local/bin, --runtime-name, oomwitness, "+
+		"--conf-dir, /etc/c.d, --containerd-version, \"2.2\", --systemd-cgroup, \"false\", --agent]\n")
+	o.SystemdCgroup = "yes"
+	_, err = install.Snippet(o, "toml")
+	require.ErrorContains(t, err, `--systemd-cgroup "yes": allowed are auto, true and false`)
+}
+
 // TestSnippetQuotes: a path with words of YAML stays one path.
 func TestSnippetQuotes(t *testing.T) {
 	for _, dir := range []string{"/opt/bin", "/opt/a b", "/opt/{a}, [b]", "/opt/a: 'b' # c", "/opt/\"", "/123"} {
 		o := tree(t)
-		o.BinDir, o.Handler = dir, "123"
+		o.BinDir, o.Handler, o.ConfDir, o.MainConfig = dir, "123", "", ""
 		text, err := install.Snippet(o, "cloud-init")
 		require.NoError(t, err)
 		var config struct{ Runcmd [][]string }
 		require.NoError(t, yaml.Unmarshal([]byte(text), &config), "%s", text)
 		require.Equal(t, [][]string{{path.Join(dir, "oomwitness"), "install", "--edit-config", "--restart-containerd", "--bin-dir", dir, "--runtime-name", "123"}}, config.Runcmd)
 		require.Contains(t, string(nodeConfig(t, o)), "runtimes.123")
+	}
+	for _, name := range []string{"true", "null", "no", "on", "n"} {
+		o := tree(t)
+		o.Handler = name
+		text, err := install.Snippet(o, "cloud-init")
+		require.NoError(t, err)
+		var config struct{ Runcmd [][]string }
+		require.NoError(t, yaml.Unmarshal([]byte(text), &config), "%s", text)
+		require.Contains(t, config.Runcmd[0], name)
 	}
 	o := tree(t)
 	for _, dir := range []string{"bin", "", "/opt\n/bin"} {
