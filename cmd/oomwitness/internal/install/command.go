@@ -97,6 +97,21 @@ func (o Options) commandSource() (string, error) {
 	return self, nil
 }
 
+// packaged is the path of the command in packages for Debian and RPM.
+const packaged = "/usr/bin/" + CommandName
+
+// notePackage notes that the installed command itself runs, while a package has another version
+// of the command: a shell finds the installed command first.
+func (o Options) notePackage(result *Result, command string) {
+	if !sameFile(command, o.Root.Entry(o.commandPath())) || !o.Root.IsExecutable(packaged) {
+		return
+	}
+	if same, err := fileSource(command).same(o.Root.Path(packaged)); err == nil && !same {
+		result.note("%s is the installed command, and brings nothing new; for the version of the package run: %s install",
+			o.commandPath(), packaged)
+	}
+}
+
 // planLoader returns the file of this command, and reports whether units start it.
 func (o Options) planLoader() (command string, units bool, err error) {
 	if units, err = o.planUnit(); err != nil {

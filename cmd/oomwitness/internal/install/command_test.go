@@ -130,3 +130,19 @@ func TestCommandKilled(t *testing.T) {
 		}
 	}
 }
+
+// TestInstalledCommandBesideAPackage: the installed command cannot install what a newer package
+// brought, and says so.
+func TestInstalledCommandBesideAPackage(t *testing.T) {
+	o := tree(t)
+	put(t, o.Root, "/usr/bin/oomwitness", "\x7fELF command 2")
+	require.NoError(t, os.Chmod(o.Root.Path("/usr/bin/oomwitness"), 0o755))
+	result, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.NotContains(t, strings.Join(result.Notes, "\n"), "package")
+	o.Command = o.Root.Path(commandPath)
+	result, err = install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.Contains(t, result.Notes, "/usr/local/bin/oomwitness is the installed command, and brings nothing new; "+
+		"for the version of the package run: /usr/bin/oomwitness install")
+}

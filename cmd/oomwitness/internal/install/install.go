@@ -60,6 +60,7 @@ func (o Options) install(ctx context.Context, result *Result) error {
 		return err
 	}
 	result.Notes = append(result.Notes, p.notes...)
+	o.notePackage(result, p.command)
 	if p.registration.missing != nil {
 		return p.registration.missing
 	}

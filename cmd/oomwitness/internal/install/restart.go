@@ -41,10 +41,11 @@ func (o Options) finish(ctx context.Context, result *Result, wanted bool) error 
 	return nil
 }
 
-// changedForContainerd reports whether anything differs from before, except this command, its
-// units and the shim's settings.
+// changedForContainerd reports whether the registration differs from before: containerd starts
+// the shim's file as it finds the file, and knows nothing of this command, its units and the
+// shim's settings.
 func (o Options) changedForContainerd(result *Result) bool {
-	others := []string{o.commandPath(), o.signPath(), SettingsPath}
+	others := []string{o.shimPath(), o.commandPath(), o.signPath(), SettingsPath}
 	for _, name := range []string{UnitName, AgentUnitName} {
 		others = append(others, o.unitPath(name), o.wantPath(name))
 	}

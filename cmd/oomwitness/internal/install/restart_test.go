@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,20 @@ import (
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
+
+// TestNewShimNeedsNoRestart: containerd starts the shim's file as it finds the file.
+func TestNewShimNeedsNoRestart(t *testing.T) {
+	o := tree(t)
+	dir := string(o.Root)
+	o.Root, o.BinDir, o.ConfDir, o.MainConfig, o.SystemdUnit = "/", dir+"/bin", dir+"/conf.d", dir+"/config.toml", "false"
+	_, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(o.Shim, []byte("\x7fELF shim 2"), 0o755))
+	result, err := install.Install(t.Context(), o)
+	require.NoError(t, err)
+	require.Contains(t, result.Actions, install.Action{Verb: "update", Path: o.BinDir + "/" + criconf.ShimName})
+	require.NotContains(t, strings.Join(result.Notes, "\n"), "restart containerd for this")
+}
 
 // TestRestart works on the running system, in directories of the test's own.
 func TestRestart(t *testing.T) {
