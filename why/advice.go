@@ -30,7 +30,7 @@ func (r *Run) Advise() {
 		r.Advice = r.adviseStopped()
 	case r.Verdict.Ended == EndedSignal:
 		r.Advice = r.adviseSignal()
-	case r.Status != nil && *r.Status != 0:
+	case r.Verdict.Ended == EndedExited && r.Status != nil && *r.Status != 0:
 		r.Advice = []string{"The program ended by itself: read its log (" + readLog + ")."}
 	}
 	if r.OOM != nil && !r.OOMKilled() {

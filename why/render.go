@@ -156,8 +156,10 @@ func ended(r *Run) string {
 		return "stopped as asked"
 	case EndedSignal:
 		return "killed by a signal"
-	default:
+	case EndedExited:
 		return "exited by itself"
+	default:
+		return "what ended it is not known"
 	}
 }
 
@@ -173,6 +175,8 @@ func (p *page) ended(r *Run) {
 		p.say("ended by", "a stop that containerd was asked for")
 	case r.Verdict.Ended == EndedSignal:
 		p.say("ended by", "%s, which nobody asked containerd for", statusSignal(r.Status))
+	case r.Verdict.Ended != EndedExited:
+		p.say("ended by", "not known, because the verdict is %q, and this program does not know such a verdict", r.Verdict.Ended)
 	case r.Status != nil && *r.Status == statusKilled:
 		p.say("ended by", "its own exit with this status: no other process sent SIGKILL to the container's init")
 	default:

@@ -58,7 +58,7 @@ func TestKubectlCompletes(t *testing.T) {
 func TestVersion(t *testing.T) {
 	out, _, status := clitest.Run(t, "version", "--client", "-o", "json")
 	require.Zero(t, status)
-	require.JSONEq(t, `{"plugin": "(devel)"}`, out)
+	require.JSONEq(t, `{"schema": 1, "plugin": "(devel)"}`, out)
 	out, _, status = clitest.Run(t, "version", "--client")
 	require.Zero(t, status)
 	require.Regexp(t, `(?m)^plugin +\(devel\)`, out)

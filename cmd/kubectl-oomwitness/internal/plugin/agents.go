@@ -112,6 +112,15 @@ type answer[T any] struct {
 // asked.
 var errLate = errors.New("no answer in the time for all agents")
 
+// interrupted returns an error if Ctrl-C has ended the questions: an agent that was not asked is
+// not silent.
+func interrupted(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
 // askAll asks all agents, atOnce at the same time, and decodes their answers. timeout limits
 // the questions together.
 func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string, timeout time.Duration) []answer[T] {

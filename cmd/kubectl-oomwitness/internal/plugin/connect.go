@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ func (o *options) checkConfig() (errs []error) {
 		oneOfConfig("user", *o.config.AuthInfoName, config.AuthInfos))
 }
 
+// proxySchemes are those that client-go takes.
+var proxySchemes = []string{"http", "https", "socks5"}
+
 // checkServer returns what is wrong with the flags that say how to reach the API server, and as
 // whom.
 func (o *options) checkServer() (errs []error) {
@@ -51,6 +55,11 @@ func (o *options) checkServer() (errs []error) {
 		address, _, err := rest.DefaultServerURL(server, "", schema.GroupVersion{}, true)
 		if err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http" {
 			errs = append(errs, fmt.Errorf("--server %q: allowed is an address of http or https, such as https://192.0.2.1:6443", server))
+		}
+	}
+	if proxy := *o.config.ProxyURL; proxy != "" {
+		if u, err := url.Parse(proxy); err != nil || u.Host == "" || !slices.Contains(proxySchemes, u.Scheme) {
+			errs = append(errs, fmt.Errorf("--proxy-url %q: allowed is an address of %s, such as http://192.0.2.1:3128", proxy, strings.Join(proxySchemes, ", ")))
 		}
 	}
 	for flag, file := range map[string]string{

@@ -15,6 +15,9 @@ func (c *whyCommand) deleted(ctx context.Context) error {
 		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("pod %q is not in namespace %q, and no agent was asked for a deleted pod: %w", c.pod, c.namespace, err)}
 	}
 	found, missing := c.documents(ctx, agents, allTimeout)
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
 	switch {
 	case len(found) > 0:
 		d := why.Merge(found)

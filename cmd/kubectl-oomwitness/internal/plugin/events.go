@@ -3,6 +3,7 @@ package plugin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,11 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	toolswatch "k8s.io/client-go/tools/watch"
+	"k8s.io/klog/v2"
 
 	"github.com/oomwitness/oomwitness/why/cli"
 	"github.com/oomwitness/oomwitness/why/text"
@@ -47,7 +51,10 @@ is set up otherwise. -w goes on with new Events until Ctrl-C.`,
 	return cmd
 }
 
-var eventKind = corev1.SchemeGroupVersion.WithKind("Event")
+var (
+	eventKind     = corev1.SchemeGroupVersion.WithKind("Event")
+	eventListKind = corev1.SchemeGroupVersion.WithKind("EventList")
+)
 
 var selectOOM = fields.OneTermEqualSelector("reason", reasonOOM).String()
 
@@ -63,21 +70,35 @@ func (c *eventsCommand) run(ctx context.Context) error {
 	for i := range list.Items {
 		list.Items[i].SetGroupVersionKind(eventKind) // which a list leaves out
 	}
+	list.SetGroupVersionKind(eventListKind) // which client-go leaves out
 	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return cmp.Compare(seen(&a).UnixNano(), seen(&b).UnixNano()) })
 	if err := c.past(list); err != nil || !c.watch {
 		return err
 	}
-	watcher, err := toolswatch.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = selectOOM
-			return events.Watch(ctx, o)
-		},
+	// An empty logger: the watcher would log each attempt in klog's form.
+	watcher, err := toolswatch.NewRetryWatcherWithContext(klog.NewContext(ctx, klog.Logger{}), list.ResourceVersion, &cache.ListWatch{
+		WatchFuncWithContext: c.watchFrom(events),
 	})
 	if err != nil {
 		return fmt.Errorf("watch the Events: %w", err)
 	}
 	defer watcher.Stop()
 	return c.follow(ctx, watcher)
+}
+
+// watchFrom returns a function that begins a watch. While the API server does not answer, the
+// function says so once.
+func (c *eventsCommand) watchFrom(events typedcorev1.EventInterface) cache.WatchFuncWithContext {
+	said := false
+	return func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.FieldSelector = selectOOM
+		watcher, err := events.Watch(ctx, o)
+		if failed := err != nil && ctx.Err() == nil; failed && !said && !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+			fmt.Fprintln(c.ErrOut, text.Plain(fmt.Sprintf("the Events are not watched now, and the command tries again: %v", err)))
+		}
+		said = err != nil
+		return watcher, err
+	}
 }
 
 // past writes the Events that are there.
@@ -95,7 +116,7 @@ func (c *eventsCommand) past(list *corev1.EventList) error {
 		t.Add(c.row(&list.Items[i])...)
 	}
 	none := "no Event of an OOM kill is there"
-	return c.write(list.Items, func() error { return c.writeTable(t, nil, none) })
+	return c.write(list, func() error { return c.writeTable(t, nil, none) })
 }
 
 // follow writes Events as they come, until ctx ends.
@@ -104,14 +125,14 @@ func (c *eventsCommand) follow(ctx context.Context, watcher watch.Interface) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-watcherDone(watcher):
-			return nil
 		case came, ok := <-watcher.ResultChan():
-			if !ok && ctx.Err() == nil { // Ctrl-C ends the watch too
-				return fmt.Errorf("watch the Events: the API server has ended the watch: run the command again")
-			}
-			if !ok {
+			switch {
+			case ctx.Err() != nil: // Ctrl-C ends the watch too
 				return nil
+			case !ok:
+				return errors.New("watch the Events: the API server has ended the watch: run the command again")
+			case came.Type == watch.Error:
+				return fmt.Errorf("watch the Events: %w: run the command again", apierrors.FromObject(came.Object))
 			}
 			event, isEvent := came.Object.(*corev1.Event)
 			if !isEvent || came.Type != watch.Added && came.Type != watch.Modified {
@@ -123,14 +144,6 @@ func (c *eventsCommand) follow(ctx context.Context, watcher watch.Interface) err
 			}
 		}
 	}
-}
-
-// watcherDone never ends for a watcher that has no such channel.
-func watcherDone(watcher watch.Interface) <-chan struct{} {
-	if w, ok := watcher.(*toolswatch.RetryWatcher); ok {
-		return w.Done()
-	}
-	return nil
 }
 
 // line writes one Event as a row without titles.

@@ -20,6 +20,12 @@ import (
 // nodesCommand is "kubectl oomwitness nodes".
 type nodesCommand struct{ *options }
 
+// nodesAnswer is the output of nodes as JSON and YAML.
+type nodesAnswer struct {
+	Schema int         `json:"schema"`
+	Nodes  []nodeState `json:"nodes"`
+}
+
 // nodeState is a node in the output of nodes.
 type nodeState struct {
 	Node  string `json:"node"`
@@ -45,7 +51,7 @@ agent is ready, and if not why.
 
 Exit status: 0 if all nodes are ready, 4 if an agent is missing or not ready.`,
 		Example: `  kubectl oomwitness nodes
-  kubectl oomwitness nodes -o json | jq '.[] | select(.ready | not)'`,
+  kubectl oomwitness nodes -o json | jq '.nodes[] | select(.ready | not)'`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
@@ -66,7 +72,10 @@ func (c *nodesCommand) run(ctx context.Context) error {
 		return err
 	}
 	states := statesOf(nodes.Items, askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil, allTimeout))
-	if err := c.write(states, func() error { return c.table(states) }); err != nil {
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
+	if err := c.write(nodesAnswer{why.Schema, states}, func() error { return c.table(states) }); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(states, func(s nodeState) bool { return !s.Ready }) {

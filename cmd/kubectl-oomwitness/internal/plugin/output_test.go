@@ -8,5 +8,5 @@ import (
 
 // TestFieldsAreDocumented: whoever reads the output of -o json finds each field on the page.
 func TestFieldsAreDocumented(t *testing.T) {
-	clitest.Documented(t, "../../../../docs/why.md", topAnswer{}, nodeState{}, versions{})
+	clitest.Documented(t, "../../../../docs/why.md", topAnswer{}, nodesAnswer{}, versions{})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/why"
@@ -87,8 +88,27 @@ func (c *topCommand) run(ctx context.Context) error {
 		return &why.Exit{Status: why.StatusNoAgent, Err: fmt.Errorf("no pod has the labels %s: the agent is not installed, or --agent-selector is to be set", c.agentSelector)}
 	}
 	answer := topAnswer{Schema: why.Schema, Since: time.Now().Add(-c.since).UTC().Truncate(time.Second)}
-	var counts []why.Count
-	silent := 0
+	counts, silent := c.ask(ctx, agents, &answer)
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
+	answer.Rows = byWorkload(counts, c.workloads(ctx))
+	if c.limit > 0 && len(answer.Rows) > c.limit {
+		answer.Notes = append(answer.Notes, fmt.Sprintf("%d more rows: --limit 0 shows all", len(answer.Rows)-c.limit))
+		answer.Rows = answer.Rows[:c.limit]
+	}
+	if err := c.write(answer, func() error { return c.table(&answer, c.none(silent, len(agents))) }); err != nil {
+		return err
+	}
+	if silent == len(agents) {
+		return &why.Exit{Status: why.StatusNoAgent}
+	}
+	return nil
+}
+
+// ask asks all agents, and returns their counts. The answer gets notes on what is missing; silent
+// is how many agents did not answer.
+func (c *topCommand) ask(ctx context.Context, agents []corev1.Pod, answer *topAnswer) (counts []why.Count, silent int) {
 	for _, a := range askAll[why.Top](ctx, c.options, agents, why.PathTop, map[string]string{"since": c.since.String()}, allTimeout) {
 		if a.err != nil {
 			silent++
@@ -100,18 +120,19 @@ func (c *topCommand) run(ctx context.Context) error {
 			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %s", a.agent.Spec.NodeName, gap))
 		}
 	}
-	answer.Rows = byWorkload(counts, c.workloads(ctx))
-	if c.limit > 0 && len(answer.Rows) > c.limit {
-		answer.Notes = append(answer.Notes, fmt.Sprintf("%d more rows: --limit 0 shows all", len(answer.Rows)-c.limit))
-		answer.Rows = answer.Rows[:c.limit]
+	return counts, silent
+}
+
+// none says that there is no row, and how much this means if agents did not answer.
+func (c *topCommand) none(silent, agents int) string {
+	if silent == agents {
+		return "no agent answered: which containers have ended is not known"
 	}
-	if err := c.write(answer, func() error { return c.table(&answer) }); err != nil {
-		return err
+	said := fmt.Sprintf("no container of a pod has ended and none was OOM-killed in the last %s", strings.TrimSuffix(c.since.String(), "0m0s"))
+	if silent > 0 {
+		said += fmt.Sprintf(", as far as %d of %d agents know", agents-silent, agents)
 	}
-	if silent == len(agents) {
-		return &why.Exit{Status: why.StatusNoAgent}
-	}
-	return nil
+	return said
 }
 
 // gaps says what is missing from an agent's counts since a time.
@@ -151,7 +172,8 @@ func (c *topCommand) workloads(ctx context.Context) map[[2]string]string {
 	return workloads
 }
 
-func (c *topCommand) table(answer *topAnswer) error {
+// table writes the rows. none stands for no rows.
+func (c *topCommand) table(answer *topAnswer, none string) error {
 	t := text.Table{Columns: []text.Column{
 		{Title: "WORKLOAD", Least: 16}, {Title: "CONTAINER", Least: 9}, {Title: "OOM", Number: true}, {Title: "KILLS", Number: true},
 		{Title: "ENDED", Number: true}, {Title: "LAST", Number: true}, {Title: "CAUSE"}, {Title: "PEAK", Number: true}, {Title: "LIMIT", Number: true},
@@ -182,7 +204,7 @@ func (c *topCommand) table(answer *topAnswer) error {
 		}
 		t.Add(row...)
 	}
-	return c.writeTable(&t, answer.Notes, fmt.Sprintf("no container of a pod has ended and none was OOM-killed in the last %s", strings.TrimSuffix(c.since.String(), "0m0s")))
+	return c.writeTable(&t, answer.Notes, none)
 }
 
 // sizeOf returns a size, - if it is not known.

@@ -98,13 +98,13 @@ func TestServerGoesAway(t *testing.T) {
 	}
 }
 
-// interrupted is an API server whose user presses Ctrl-C while an agent is asked.
-type interrupted struct {
+// interrupting is an API server whose user presses Ctrl-C while an agent is asked.
+type interrupting struct {
 	http.RoundTripper
 	stop context.CancelCauseFunc
 }
 
-func (i interrupted) RoundTrip(r *http.Request) (*http.Response, error) {
+func (i interrupting) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(r.URL.Path, proxyPath) {
 		i.stop(errors.New("interrupt signal received"))
 	}
@@ -115,7 +115,7 @@ func (i interrupted) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestInterrupted(t *testing.T) {
 	ctx, stop := context.WithCancelCause(t.Context())
 	f := &fakeCluster{pod: runningDB("node-a"), agents: map[string]any{"node-a": nil, "node-b": nil}}
-	page, status := ask(ctx, t, interrupted{f, stop}, nil)
+	page, status := ask(ctx, t, interrupting{f, stop}, nil)
 	require.Equal(t, why.StatusError, status)
 	require.Equal(t, "interrupt signal received", page)
 }
@@ -124,7 +124,7 @@ func TestInterrupted(t *testing.T) {
 // port.
 func TestOtherAgents(t *testing.T) {
 	for answer, want := range map[string]string{
-		`{"schema": 1, "later": {"field": [1]}, "runs": [{"pod": {"namespace": "shop", "name": "db-0", "uid": "now"}, "container": {"name": "app"}, "ended_at": "2026-01-02T03:04:05Z", "exit_status": 3, "later": 1, "verdict": {"ended": "frozen"}}]}`: "shop/db-0/app: exited by itself, ",
+		`{"schema": 1, "later": {"field": [1]}, "runs": [{"pod": {"namespace": "shop", "name": "db-0", "uid": "now"}, "container": {"name": "app"}, "ended_at": "2026-01-02T03:04:05Z", "exit_status": 3, "later": 1, "verdict": {"ended": "frozen"}}]}`: `ended by not known, because the verdict is "frozen", and this program does not know such a verdict`,
 		`{"schema": 1, "runs": [{}]}`:          "what ended it is not known",
 		`{"schema": 1}`:                        "shop/db-0/app: running",
 		`{"schema": 1, "runs": null}`:          "shop/db-0/app: running",

@@ -21,6 +21,7 @@ type versionCommand struct {
 
 // versions are those of the plugin and of the agents.
 type versions struct {
+	Schema int            `json:"schema"`
 	Plugin string         `json:"plugin"`
 	Agents []agentVersion `json:"agents,omitempty"`
 	// Silent are the nodes whose agent did not answer.
@@ -58,7 +59,7 @@ Exit status: 0 if all agents answered, 4 if an agent did not answer or there is 
 }
 
 func (c *versionCommand) run(ctx context.Context, plugin string) error {
-	v := versions{Plugin: plugin}
+	v := versions{Schema: why.Schema, Plugin: plugin}
 	if err := c.check(); err != nil || c.client {
 		if err != nil {
 			return err
@@ -73,6 +74,9 @@ func (c *versionCommand) run(ctx context.Context, plugin string) error {
 		return err
 	}
 	v.add(askAll[why.Status](ctx, c.options, agents, why.PathStatus, nil, allTimeout))
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
 	if err := c.write(v, func() error { return c.text(&v) }); err != nil {
 		return err
 	}

@@ -257,8 +257,8 @@ func containerNames(pod *corev1.Pod) (names []string) {
 
 // show writes a document. Its error has the exit status.
 func (c *whyCommand) show(ctx context.Context, d *why.Document) error {
-	if ctx.Err() != nil { // Ctrl-C: what was not asked is not unknown
-		return context.Cause(ctx)
+	if err := interrupted(ctx); err != nil {
+		return err
 	}
 	for i := range d.Runs {
 		d.Runs[i].Advise()
