@@ -85,6 +85,8 @@ var badUse = [][]string{
 	{`--server "ftp://x": allowed is an address of http or https`, "nodes", "--server", "ftp://x"},
 	{`--server "http://a\nb": allowed is an address`, "nodes", "--server", "http://a\nb"},
 	{`--server "http://[::1": allowed is an address`, "nodes", "--server", "http://[::1"},
+	{`--proxy-url "a\nb": allowed is an address of http, https, socks5`, "nodes", "--server", "http://127.0.0.1:1", "--proxy-url", "a\nb"},
+	{`--proxy-url "x": allowed is an address of http, https, socks5`, "nodes", "--server", "http://127.0.0.1:1", "--proxy-url", "x"},
 	{`--certificate-authority "/nope": no such file`, "nodes", "--server", "https://127.0.0.1:1", "--certificate-authority", "/nope"},
 	{`--client-key "/": is a directory`, "nodes", "--server", "https://127.0.0.1:1", "--client-key", "/"},
 	{"--as-uid and --as-group: have a meaning with --as alone", "nodes", "--server", "http://127.0.0.1:1", "--as-uid", "x"},

@@ -108,3 +108,21 @@ func TestWhyAbsent(t *testing.T) {
 		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
 	}
 }
+
+// TestUsageWithoutRights: a wrong value is refused as such, whoever runs the command.
+func TestUsageWithoutRights(t *testing.T) {
+	run := asNobody(t)
+	for _, row := range [][]string{
+		{`--config-version "x": allowed are auto, 2, 3`, "install", "--config-version", "x"},
+		{`--systemd-cgroup "x": allowed are auto, true, false`, "install", "--systemd-cgroup", "x"},
+		{`--systemd-unit "x": allowed are auto, true, false`, "install", "--systemd-unit", "x"},
+		{`--containerd-version: cannot read the version "x"`, "install", "--containerd-version", "x"},
+		{`--containerd-version: cannot read the version "x"`, "uninstall", "--containerd-version", "x"},
+	} {
+		out, errs, status := run(row[1:]...)
+		require.Equal(t, why.StatusUsage, status, errs)
+		require.Empty(t, out)
+		require.Contains(t, errs, row[0])
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	}
+}

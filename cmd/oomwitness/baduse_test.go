@@ -59,6 +59,8 @@ var badUse = [][]string{
 	{"--docker-default: has a meaning with --docker alone", "install", "--docker-default"},
 	{`--root "x": has to be an absolute path`, "install", "--root", "x"},
 	{`runtime name "runc": containerd has its own meaning for it`, "install", "--runtime-name", "runc", "--root", "/tmp"},
+	{`--containerd-version: cannot read the version "NaN"`, "uninstall", "--containerd-version", "NaN", "--dry-run", "--root", "/tmp"},
+	{`--log "/": allowed is a regular file`, "why", "x", "--log", "/"},
 	{`uninstall "x": allowed are no arguments`, "uninstall", "x"},
 	{`unknown flag: --nope: allowed are the flags of`, "uninstall", "--nope"},
 	{"--unload cannot be used with --root /tmp: the kernel that runs here is", "uninstall", "--unload", "--root", "/tmp"},

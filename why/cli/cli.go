@@ -32,6 +32,9 @@ func Status(err error) int {
 	return why.StatusOf(err)
 }
 
+// maxUsage is how many cells the line on a wrong command line takes.
+const maxUsage = 2000
+
 // Print writes an error, unless the output has said all. All that is wrong with a command
 // line is one line. A terminal shows each line as it stands, whatever names an error has.
 func Print(w io.Writer, program string, err error) {
@@ -39,7 +42,8 @@ func Print(w io.Writer, program string, err error) {
 		return
 	}
 	said := err.Error()
-	if Status(err) == why.StatusUsage {
+	usage := Status(err) == why.StatusUsage
+	if usage {
 		said = strings.ReplaceAll(said, "\n", "; ")
 	}
 	for i, line := range strings.Split(said, "\n") {
@@ -50,7 +54,11 @@ func Print(w io.Writer, program string, err error) {
 		for i := range cells {
 			cells[i] = text.Clean(cells[i])
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		line = strings.Join(cells, "\t")
+		if usage { // of a value that is far too long, beginning and end are enough
+			line = text.Cut(line, maxUsage)
+		}
+		fmt.Fprintln(w, line)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,6 +46,14 @@ func TestPrint(t *testing.T) {
 		cli.Print(&out, "oomwitness", err)
 		require.Equal(t, want, out.String())
 	}
+}
+
+// TestPrintLong: of a value that is far too long the line has the beginning and the end.
+func TestPrintLong(t *testing.T) {
+	var out bytes.Buffer
+	cli.Print(&out, "oomwitness", cli.OneOf("output", strings.Repeat("x", 1<<20), "json"))
+	require.Less(t, out.Len(), 2100)
+	require.Regexp(t, `^oomwitness: --output "x+…x+": allowed are json\n$`, out.String())
 }
 
 // TestUnreadable: the words say what is wrong with a file, without its name.

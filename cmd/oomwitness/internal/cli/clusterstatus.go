@@ -4,13 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/cluster"
 	whycli "github.com/oomwitness/oomwitness/why/cli"
+	"github.com/oomwitness/oomwitness/why/text"
 )
+
+// clusterStatus is the output of cluster status as JSON. Schema stays 1 as long as fields are only
+// added.
+type clusterStatus struct {
+	Schema int                  `json:"schema"`
+	Nodes  []cluster.NodeStatus `json:"nodes"`
+}
 
 func newClusterStatus() *cobra.Command {
 	var (
@@ -29,9 +36,10 @@ func newClusterStatus() *cobra.Command {
   failed       kubelet tries again after a pause
   without      the node has no pod of the DaemonSet
 
-With -o json the output is a list with an object for each node. The fields of an object stay:
+-o json prints one object with stable fields:
 
-  [{"node": "a", "state": "failed", "pod": "oomwitness-x", "why": "..."}]
+  {"schema": 1, "nodes": [
+    {"node": "a", "state": "failed", "pod": "oomwitness-x", "why": "..."}]}
 
 The command needs the rights "get" on the DaemonSet, and "list" on pods of its namespace and
 on nodes.`,
@@ -51,7 +59,7 @@ on nodes.`,
 				return err
 			}
 			if output == "json" {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(nodes)
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(clusterStatus{Schema: 1, Nodes: nodes})
 			}
 			return writeStatus(cmd, nodes)
 		},
@@ -66,16 +74,15 @@ on nodes.`,
 }
 
 func writeStatus(cmd *cobra.Command, nodes []cluster.NodeStatus) error {
-	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tSTATE\tWHY")
+	table := text.Table{Columns: []text.Column{{Title: "NODE"}, {Title: "STATE"}, {Title: "WHY"}}}
 	ready := 0
 	for _, n := range nodes {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", n.Node, n.State, n.Why)
+		table.Add(n.Node, string(n.State), n.Why)
 		if n.State == cluster.Ready {
 			ready++
 		}
 	}
-	if err := table.Flush(); err != nil {
+	if err := table.Write(cmd.OutOrStdout(), 0); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d of %d nodes are ready\n", ready, len(nodes))

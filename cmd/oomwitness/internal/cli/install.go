@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomwitness/oomwitness/bpf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/install"
 	"github.com/oomwitness/oomwitness/why"
@@ -72,6 +73,9 @@ func checkInstall(cmd *cobra.Command, o install.Options) error {
 	if flag := cmd.Flags().Lookup("print"); flag != nil && flag.Changed && flag.Value.String() == "" {
 		return fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", "")
 	}
+	if err := errors.Join(values(cmd, o)...); err != nil {
+		return err
+	}
 	for flag, value := range map[string]string{"conf-dir": o.ConfDir, "containerd-config": o.MainConfig, "address": o.Address} {
 		if value != "" {
 			if err := absolute(flag, value); err != nil {
@@ -80,6 +84,28 @@ func checkInstall(cmd *cobra.Command, o install.Options) error {
 		}
 	}
 	return checkDocker(cmd, o.Docker)
+}
+
+// values returns what is wrong with flags whose values no node allows.
+func values(cmd *cobra.Command, o install.Options) (errs []error) {
+	if o.ContainerdVersion != "" {
+		if _, err := containerd.ParseVersion(o.ContainerdVersion); err != nil {
+			errs = append(errs, fmt.Errorf("--containerd-version: %w", err))
+		}
+	}
+	for _, one := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"config-version", o.ConfigVersion, []string{"auto", "2", "3"}},
+		{"systemd-cgroup", o.SystemdCgroup, []string{"auto", "true", "false"}},
+		{"systemd-unit", o.SystemdUnit, []string{"auto", "true", "false"}},
+	} {
+		if cmd.Flags().Lookup(one.flag) != nil {
+			errs = append(errs, whycli.OneOf(one.flag, one.value, one.allowed...))
+		}
+	}
+	return errs
 }
 
 // folders returns an error for a root or a folder of the shim that is no folder.

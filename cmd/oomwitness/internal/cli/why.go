@@ -127,8 +127,13 @@ func (f *whyFlags) files() []error {
 			errs = append(errs, absolute(one[0], one[1]))
 		}
 	}
-	if _, err := os.Stat(f.log); path.IsAbs(f.log) && err != nil {
-		errs = append(errs, fmt.Errorf("--log %q: %w", f.log, errors.Unwrap(err)))
+	if fi, err := os.Stat(f.log); path.IsAbs(f.log) {
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("--log %q: %w", f.log, errors.Unwrap(err)))
+		case !fi.Mode().IsRegular():
+			errs = append(errs, fmt.Errorf("--log %q: allowed is a regular file", f.log))
+		}
 	}
 	return errs
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -171,14 +170,5 @@ func unscheduled(pod *corev1.Pod) string {
 	return ""
 }
 
-// oneLine returns a message on one line, for a table. Control characters would change the
-// terminal.
-func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-}
+// oneLine returns a message on one line, for a table.
+func oneLine(message string) string { return strings.Join(strings.Fields(message), " ") }

@@ -107,7 +107,7 @@ func TestStatusOfOtherClusters(t *testing.T) {
 	for _, args := range [][]string{{"node", "setup", "--label=example.org/own"}, {"node", "ledger", "setup"}} {
 		require.Equal(t, []cluster.NodeStatus{
 			{Node: "full", State: cluster.Working, Pod: "pod-full", Why: "0/3 nodes are available: 1 Insufficient memory."},
-			{Node: "odd", State: cluster.Failed, Pod: "pod-odd", Why: "\ufffd[2Jgone"},
+			{Node: "odd", State: cluster.Failed, Pod: "pod-odd", Why: "\x1b[2Jgone"},
 			{Node: "ready", State: cluster.Ready, Pod: "pod-ready"},
 		}, with(args...), "%v", args)
 	}

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oomwitness/oomwitness/oom/exits"
 )
 
@@ -72,7 +74,7 @@ func (l Log) Verdicts(ctx context.Context) ([]exits.Exit, error) {
 	if l.File == "" {
 		return l.journal(ctx)
 	}
-	f, err := os.Open(l.File)
+	f, err := os.OpenFile(l.File, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO without a writer would block
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +90,7 @@ func (l Log) Verdicts(ctx context.Context) ([]exits.Exit, error) {
 		return nil, err
 	}
 	var list []exits.Exit
-	err = eachLine(f, func(line []byte) {
+	err = eachLine(io.LimitReader(f, min(fi.Size(), maxLog)), func(line []byte) {
 		if x, ok := verdictIn(string(line)); ok {
 			list = append(list, x)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
@@ -80,7 +81,9 @@ func TestLogFile(t *testing.T) {
 	list, err := Log{File: file}.Verdicts(t.Context())
 	require.NoError(t, err)
 	require.Len(t, list, 1)
-	for _, bad := range []string{t.TempDir(), "/nonexistent"} {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	for _, bad := range []string{t.TempDir(), "/nonexistent", fifo, "/dev/zero"} {
 		_, err = Log{File: bad}.Verdicts(t.Context())
 		require.Error(t, err)
 	}
