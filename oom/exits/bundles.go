@@ -98,7 +98,7 @@ func ReadBundle(dir, namespace string) (*Exit, *Live, error) {
 	}
 	e := &Exit{
 		Version: Version, ID: rec.ID, Namespace: namespace, Boot: rec.Boot, Pid: rec.Pid, StartTicks: rec.StartTicks, Pod: pod,
-		At: *rec.ExitedAt, Status: *rec.Status, Reported: *rec.Status, Acked: rec.Delivered, Verdict: *rec.Verdict,
+		At: *rec.ExitedAt, Status: *rec.Status, Reported: *rec.Status, Acked: rec.Delivered, Verdict: *rec.Verdict, InBundle: true,
 	}
 	if rec.Verdict.OOMKilled && rec.ExitCode != 0 && !rec.TrueStatus {
 		e.Reported = rec.ExitCode

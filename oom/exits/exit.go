@@ -48,8 +48,11 @@ type Exit struct {
 	Verdict oom.Verdict `json:"verdict"`
 	// Stops are the signals that containerd had asked for, in their order.
 	Stops []int `json:"stops,omitempty"`
-	// Memory is nil where the cgroup was gone before its metrics were read.
+	// Memory is nil where the cgroup was gone before its metrics were read, and in an exit of
+	// ReadBundle.
 	Memory *Memory `json:"memory,omitempty"`
+	// InBundle reports that the exit is from the record in a bundle.
+	InBundle bool `json:"-"`
 }
 
 // Signals returns the signals of stops, for Exit.Stops.

@@ -187,6 +187,9 @@ func (s *Sources) exitRun(e *exits.Exit, now time.Time, missing ...why.Missing) 
 	limitOf(&r, &e.Verdict)
 	s.addRecent(&r, e, now)
 	switch {
+	case e.InBundle:
+		r.Lacks("limit_bytes", "the record in the bundle does not have it")
+		r.Lacks("peak_bytes", "the record in the bundle does not have it")
 	case e.Memory == nil:
 		r.Lacks("limit_bytes", "the cgroup was gone before its metrics were read")
 		r.Lacks("peak_bytes", "the cgroup was gone before its metrics were read")

@@ -146,6 +146,17 @@ func TestSender(t *testing.T) {
 	}
 }
 
+// TestInBundle: a cgroup whose metrics nobody looked for is not called gone.
+func TestInBundle(t *testing.T) {
+	for inBundle, want := range map[bool]string{true: "the record in the bundle does not have it", false: "the cgroup was gone before its metrics were read"} {
+		e := exit("a", "app", 0, byOther)
+		e.Memory, e.InBundle = nil, inBundle
+		r := build(collect.Query{}, collect.Sources{Exits: []exits.Exit{e}}).Runs[0]
+		require.Equal(t, want, because(t, r, "limit_bytes"))
+		require.Equal(t, want, because(t, r, "peak_bytes"))
+	}
+}
+
 // TestWithoutShim: a container of another shim is known by its OOM events alone.
 func TestWithoutShim(t *testing.T) {
 	s := collect.Sources{

@@ -87,7 +87,7 @@ func TestRecordIsReadByExits(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, live)
 	require.Equal(t, &exits.Exit{
-		Version: exits.Version, ID: "c", Namespace: "ns", Boot: "b", Pid: 7, StartTicks: 8, At: at, Status: 137, Reported: 42,
+		InBundle: true, Version: exits.Version, ID: "c", Namespace: "ns", Boot: "b", Pid: 7, StartTicks: 8, At: at, Status: 137, Reported: 42,
 		Acked: true, Stops: []int{15}, Verdict: *rec.Verdict,
 	}, e)
 }

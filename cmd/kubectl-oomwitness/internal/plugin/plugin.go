@@ -5,7 +5,6 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
@@ -86,7 +85,7 @@ Exit status of all commands:
 
 // addOutput adds -o, and -A where a command has it.
 func (o *options) addOutput(cmd *cobra.Command, namespaces bool) {
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "output format: "+strings.Join(formats, ", "))
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "output format: text, wide (shows more, and cuts no name), json, yaml")
 	cli.CompleteOneOf(cmd, "output", formats)
 	if namespaces {
 		cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "all namespaces")

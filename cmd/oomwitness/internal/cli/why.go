@@ -71,7 +71,7 @@ Exit status:
 		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd, &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.output, "output", "o", "text", "output format: "+strings.Join(whyFormats, ", "))
+	flags.StringVarP(&f.output, "output", "o", "text", "output format: text, wide (shows more, also all earlier runs), json")
 	flags.StringVarP(&f.container, "container", "c", "", "only the container of this name in its pod")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "only pods of this namespace")
 	flags.BoolVar(&f.previous, "previous", false, "the run before the newest of each container")
