@@ -36,6 +36,10 @@ func TestCompletion(t *testing.T) {
 	out, _, status := clitest.Run(t, "__complete", "why", "a", "-o", "")
 	require.Zero(t, status)
 	require.Equal(t, "text\nwide\njson\nyaml\n:4\n", out)
+	for _, args := range [][]string{{"top"}, {"nodes"}, {"top", "--since"}, {"top", "--limit"}} {
+		out, _, _ = clitest.Run(t, append(append([]string{"__complete"}, args...), "")...)
+		require.Equal(t, ":4\n", out, "%s: no argument is a file", args)
+	}
 	out, _, _ = clitest.Run(t, "__complete", "")
 	for _, command := range []string{"events", "nodes", "top", "version", "why"} {
 		require.Contains(t, out, command+"\t")

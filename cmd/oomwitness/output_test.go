@@ -31,3 +31,22 @@ func TestUnwritableOutput(t *testing.T) {
 	}
 	clitest.Unwritable(t, "oomwitness", rows)
 }
+
+// TestCompletion: the values of a flag are completed. No file is offered in the place of an
+// argument, a number or a duration.
+func TestCompletion(t *testing.T) {
+	for args, want := range map[string]string{
+		"why -o": "text wide json :4", "load --tier": "auto A B C :4", "install --print": "toml nodeconfig cloud-init :4",
+		"install --config-version": "auto 2 3 :4", "install --systemd-unit": "auto true false :4", "install --systemd-cgroup": "auto true false :4",
+		"agent --log-level": "debug info warning error :4", "agent --log-format": "auto json text :4", "agent --kubernetes": "auto true false :4",
+		"node setup --restart": "systemd none :4", "node setup --unsupported": "fail leave :4",
+		"trace": ":4", "why": ":4", "version": ":4", "cluster status": ":4", "agent --series-ttl": ":4", "agent --kube-api-qps": ":4",
+		"why --log": ":0", "install --root": ":0",
+	} {
+		out, _, status := clitest.Run(t, append(append([]string{"__complete"}, strings.Fields(args)...), "")...)
+		require.Zero(t, status)
+		require.Equal(t, want, strings.Join(strings.Fields(out), " "), args)
+	}
+	out, _, _ := clitest.Run(t, "__complete", "")
+	require.Contains(t, out, "trace\t")
+}

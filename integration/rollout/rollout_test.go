@@ -35,7 +35,7 @@ func TestUnsupportedNode(t *testing.T) {
 	if err := patch(t, p.Client, "node-a", `{"metadata":{"labels":{"`+label+`":"true"}}}`); err != nil {
 		t.Fatal(err)
 	}
-	report(t, p, "node-b", 0, "unsupported: containerd: 1.5.2 is too old; install 1.6 or later")
+	report(t, p, "node-b", 0, "unsupported: this node cannot run the shim: containerd-version: containerd v1.5.2 cannot be served, 1.6 to 2.4 can")
 	if err := <-installed; err != nil {
 		t.Fatalf("helm install --wait: %v\n%s", err, said)
 	}
@@ -45,8 +45,8 @@ func TestUnsupportedNode(t *testing.T) {
 	out := status(t, p, command(t))
 	t.Logf("\n%s", out)
 	want := "NODE    STATE        WHY\n" +
-		"node-a  ready        \n" +
-		"node-b  unsupported  containerd: 1.5.2 is too old; install 1.6 or later\n" +
+		"node-a  ready\n" +
+		"node-b  unsupported  this node cannot run the shim: containerd-version: containerd v1.5.2 cannot be served, 1.6 to 2.4 can\n" +
 		"node-w  without      daemonSet.nodeSelector asks for kubernetes.io/os=linux\n" +
 		"1 of 3 nodes are ready\n"
 	if out != want {

@@ -40,8 +40,18 @@ func ofCompletion(root *cobra.Command) {
 	}
 }
 
-// mark marks a command and those below it.
+// mark marks a command and those below it. A command without a completion of its own has no
+// argument that is a file, and so has a flag whose value is a number or a duration.
 func mark(cmd *cobra.Command) {
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+		_, has := cmd.GetFlagCompletionFunc(flag.Name)
+		if said := allowed[flag.Value.Type()]; said != "" && !has {
+			CompleteBy(cmd, flag.Name, cobra.NoFileCompletions)
+		}
+	})
 	if !cmd.Runnable() { // a group of commands
 		cmd.Args, cmd.DisableFlagsInUseLine = cobra.ArbitraryArgs, true
 		cmd.RunE = func(cmd *cobra.Command, list []string) error {

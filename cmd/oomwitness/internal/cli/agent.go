@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/oomwitness/oomwitness/agent"
 	whycli "github.com/oomwitness/oomwitness/why/cli"
 )
 
@@ -52,5 +53,11 @@ The agent needs an oom_score_adj near -1000, and a memory limit of its cgroup ab
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
 	}
 	f.add(cmd.Flags())
+	for flag, values := range map[string][]string{
+		"log-level": {"debug", "info", "warning", "error"}, "log-format": {auto, "json", "text"},
+		"kubernetes": autoOrBool, "mark-causes": agent.CauseNames(),
+	} {
+		whycli.CompleteOneOf(cmd, flag, values)
+	}
 	return cmd
 }

@@ -55,6 +55,7 @@ func newInstall() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Docker.Default, "docker-default", false, "make the shim Docker's default runtime")
 	flags.StringVar(&print, "print", "", "print the registration and write nothing: toml, nodeconfig for EKS, or cloud-init")
+	whycli.CompleteOneOf(cmd, "print", []string{"toml", "nodeconfig", "cloud-init"})
 	for _, other := range []string{"docker", "print"} {
 		cmd.MarkFlagsMutuallyExclusive("agent-only", other)
 	}
@@ -86,6 +87,12 @@ func checkInstall(cmd *cobra.Command, o install.Options) error {
 	return checkDocker(cmd, o.Docker)
 }
 
+// configVersions and autoOrBool are what flags of install allow.
+var (
+	configVersions = []string{"auto", "2", "3"}
+	autoOrBool     = []string{"auto", "true", "false"}
+)
+
 // values returns what is wrong with flags whose values no node allows.
 func values(cmd *cobra.Command, o install.Options) (errs []error) {
 	if o.ContainerdVersion != "" {
@@ -97,9 +104,9 @@ func values(cmd *cobra.Command, o install.Options) (errs []error) {
 		flag, value string
 		allowed     []string
 	}{
-		{"config-version", o.ConfigVersion, []string{"auto", "2", "3"}},
-		{"systemd-cgroup", o.SystemdCgroup, []string{"auto", "true", "false"}},
-		{"systemd-unit", o.SystemdUnit, []string{"auto", "true", "false"}},
+		{"config-version", o.ConfigVersion, configVersions},
+		{"systemd-cgroup", o.SystemdCgroup, autoOrBool},
+		{"systemd-unit", o.SystemdUnit, autoOrBool},
 	} {
 		if cmd.Flags().Lookup(one.flag) != nil {
 			errs = append(errs, whycli.OneOf(one.flag, one.value, one.allowed...))
@@ -139,6 +146,9 @@ func installFlags(cmd *cobra.Command, o *install.Options) {
 		"load the ledger at boot by a systemd unit: true, false, or auto: if systemd is PID 1")
 	flags.BoolVar(&o.Agent, "agent", false, "run the agent by a systemd unit, on a node without Kubernetes")
 	flags.BoolVar(&o.AgentOnly, "agent-only", false, "the ledger and the agent alone, for any container runtime: no shim, no registration, no restart")
+	whycli.CompleteOneOf(cmd, "config-version", configVersions)
+	whycli.CompleteOneOf(cmd, "systemd-cgroup", autoOrBool)
+	whycli.CompleteOneOf(cmd, "systemd-unit", autoOrBool)
 	flags.StringVar(&o.Shim, "shim", "", "shim binary to copy (default: "+criconf.ShimName+" beside this command)")
 	flags.BoolVar(&o.Force, "force", false, "overwrite a drop-in of others, an altered block, or a dockerd runtime of the same name. "+
 		"Go on if --containerd-version contradicts the node, or with --docker if dockerd's version is unknown")

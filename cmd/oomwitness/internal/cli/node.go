@@ -77,6 +77,9 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 		"runc's cgroup driver is systemd: true, false, or auto: as the runc handler, else if systemd is PID 1")
 	flags.StringVar(&f.settings, "settings", "", "setup: file with the shim's settings, for all nodes alike; "+install.SettingsPath+" on the host")
 	flags.BoolVar(&f.unload, "unload", true, "remove: unload the ledger as well")
+	whycli.CompleteOneOf(cmd, "restart", []string{"systemd", "none"})
+	whycli.CompleteOneOf(cmd, "unsupported", []string{"fail", "leave"})
+	whycli.CompleteOneOf(cmd, "systemd-cgroup", autoOrBool)
 }
 
 func (f *nodeFlags) check() error {
