@@ -95,8 +95,8 @@ func (f *agentFlags) check() error {
 	if _, err := f.level(); err != nil {
 		errs = append(errs, err)
 	}
-	for flag, value := range map[string]string{"metrics-address": f.metricsAddress, "health-address": f.healthAddress} {
-		if value != "" && value != auto {
+	for flag, value := range map[string]string{"metrics-address": f.listenAddress(), "health-address": f.healthAddress} {
+		if value != "" {
 			errs = append(errs, hostPort(flag, value, metricsOnNode))
 		}
 	}
@@ -133,10 +133,13 @@ func (f *agentFlags) level() (logrus.Level, error) {
 	return level, nil
 }
 
+// leastMemory is the least limit that can be meant: 23m are 23 thousandths of a byte.
+const leastMemory = 1 << 20
+
 func (f *agentFlags) memoryBytes() (int64, error) {
 	q, err := resource.ParseQuantity(f.memoryLimit)
-	if err != nil || q.Sign() < 0 {
-		return 0, fmt.Errorf("--memory-limit %q: has to be a quantity of bytes, such as 20Mi", f.memoryLimit)
+	if err != nil || !q.IsZero() && q.CmpInt64(leastMemory) < 0 {
+		return 0, fmt.Errorf("--memory-limit %q: has to be a quantity of bytes, such as 20Mi, of 1Mi at least, or 0 for none", f.memoryLimit)
 	}
 	return q.Value(), nil
 }

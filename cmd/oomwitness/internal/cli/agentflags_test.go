@@ -24,7 +24,7 @@ func TestAgentFlags(t *testing.T) {
 	require.NoError(t, parsed(t).check(), "the defaults")
 	for _, arg := range []string{
 		"--state-dir=here", "--address=here", "--dir=here", "--lock-dir=", "--log-level=loud", "--log-level=trace", "--log-format=xml",
-		"--kubernetes=maybe", "--mark-causes=node,moon", "--memory-limit=much", "--memory-limit=-1", "--kube-api-qps=0",
+		"--kubernetes=maybe", "--mark-causes=node,moon", "--memory-limit=much", "--memory-limit=-1", "--memory-limit=23m", "--health-address=auto", "--kube-api-qps=0",
 		"--kube-api-burst=-1", "--series-ttl=0s", "--max-series=0", "--evict-every=0s", "--otlp-endpoint=collector:4317", "--victim-annotation=a", "--victim-label=a=b/c",
 	} {
 		name, _, _ := bytes.Cut([]byte(arg[2:]), []byte("="))

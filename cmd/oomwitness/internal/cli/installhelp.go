@@ -73,8 +73,8 @@ what to add. On 1.x, without --edit-config, that is an error.
 
 A second install changes nothing and prints "unchanged". Running containers keep their
 shim. containerd reads its configuration at the start: restart containerd, or use
---restart-containerd. If containerd does not
-come back with the handler, install puts the files back and restarts containerd again.`
+--restart-containerd. If containerd does not come back with the handler, install puts the
+files back and restarts containerd again.`
 
 const installExample = `  oomwitness install --dry-run
   oomwitness install --restart-containerd
@@ -85,10 +85,11 @@ const installExample = `  oomwitness install --dry-run
   oomwitness install --root /mnt/arm --containerd-version 2.2
   oomwitness install --print nodeconfig       # for EKS: what the node's user data has to have`
 
-const uninstallHelp = `Remove the files of install and of the shims, and nothing else. The files of install are the drop-in or the addition of
---edit-config, the shim, the runtime in dockerd's daemon.json, the systemd units and this
-command. A file of yours that nobody has changed since is byte for byte as before. A command
-of yours that install replaced is there again. A command that install did not write stays.
+const uninstallHelp = `Remove the files of install and of the shims, and nothing else. The files of install are
+the drop-in or the addition of --edit-config, the shim, the runtime in dockerd's
+daemon.json, the systemd units and this command. A file of yours that nobody has changed
+since is byte for byte as before. A command of yours that install replaced is there again.
+A command that install did not write stays.
 
 The verdicts that shims have left in /run/oomwitness/exits go with the shim.
 
