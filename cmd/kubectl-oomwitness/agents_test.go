@@ -17,18 +17,21 @@ import (
 	"github.com/oomwitness/oomwitness/why/cli/clitest"
 )
 
-// agents is an API server with an agent on each of two nodes. answer answers for an agent.
-func agents(t *testing.T, answer http.HandlerFunc) (address string) {
-	t.Helper()
-	agent := func(node string) corev1.Pod {
-		return corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: "agent-" + node}, Spec: corev1.PodSpec{NodeName: node},
-			Status: corev1.PodStatus{Phase: corev1.PodRunning},
-		}
+// agent returns the pod of an agent that runs.
+func agent(node string) corev1.Pod {
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "oomwitness", Name: "agent-" + node}, Spec: corev1.PodSpec{NodeName: node},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}
+}
+
+// agents is an API server with an agent on each of two nodes, and others. answer answers for an
+// agent.
+func agents(t *testing.T, answer http.HandlerFunc, others ...corev1.Pod) (address string) {
+	t.Helper()
 	lists := map[string]any{
 		"/api/v1/nodes":                      corev1.NodeList{Items: []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, {ObjectMeta: metav1.ObjectMeta{Name: "b"}}}},
-		"/api/v1/namespaces/oomwitness/pods": corev1.PodList{Items: []corev1.Pod{agent("a"), agent("b")}},
+		"/api/v1/namespaces/oomwitness/pods": corev1.PodList{Items: append([]corev1.Pod{agent("a"), agent("b")}, others...)},
 		"/api/v1/namespaces/shop/pods":       corev1.PodList{},
 		"/api/v1/namespaces/shop/events":     corev1.EventList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: []corev1.Event{{Message: "Killed process"}}},
 	}
@@ -68,6 +71,26 @@ func TestNoCountsOfSilentAgents(t *testing.T) {
 	require.Equal(t, why.StatusNoAgent, status)
 	require.Contains(t, errs, "no agent answered: which containers have ended is not known\n")
 	require.NotContains(t, errs, "none was OOM-killed")
+}
+
+// TestWaitingAgent: an agent whose pod is on no node yet is not asked, and has no nameless node.
+func TestWaitingAgent(t *testing.T) {
+	pending := agent("")
+	pending.Name, pending.Status.Phase = "agent-x", corev1.PodPending
+	address := agents(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "agent-x") {
+			t.Error("asked")
+		}
+		_ = json.NewEncoder(w).Encode(why.Top{Schema: why.Schema})
+	}, pending)
+	const said = "(none yet): the agent's pod agent-x does not run: its phase is Pending"
+	_, errs, status := clitest.Run(t, "top", "-n", "shop", "-s", address)
+	require.Zero(t, status, errs)
+	require.Contains(t, errs, "as far as 2 of 3 agents know\n")
+	require.Contains(t, errs, "node "+said+"\n")
+	out, _, status := clitest.Run(t, "version", "-o", "wide", "-s", address)
+	require.Equal(t, why.StatusNoAgent, status)
+	require.Contains(t, out, said+"\n")
 }
 
 // TestInterrupted: after Ctrl-C no agent is called silent.

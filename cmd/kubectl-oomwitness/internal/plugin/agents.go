@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,6 +122,18 @@ func interrupted(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// waiting returns an error for an agent whose pod does not run yet, or not any more.
+func waiting(agent *corev1.Pod) error {
+	switch phase := agent.Status.Phase; phase {
+	case corev1.PodPending, corev1.PodFailed, corev1.PodSucceeded:
+		return fmt.Errorf("the agent's pod %s does not run: its phase is %s", agent.Name, phase)
+	}
+	return nil
+}
+
+// nodeOf names the node of an agent.
+func nodeOf(agent *corev1.Pod) string { return cmp.Or(agent.Spec.NodeName, "(none yet)") }
+
 // askAll asks all agents, atOnce at the same time, and decodes their answers. timeout limits
 // the questions together.
 func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path string, query map[string]string, timeout time.Duration) []answer[T] {
@@ -135,6 +148,10 @@ func askAll[T any](ctx context.Context, o *options, agents []corev1.Pod, path st
 			defer func() { <-room }()
 			a := answer[T]{agent: &agents[i]}
 			var body []byte
+			if a.err = waiting(a.agent); a.err != nil {
+				answers[i] = a
+				return
+			}
 			switch body, a.err = o.ask(ctx, a.agent, path, query); {
 			case a.err == nil:
 				a.err = decode(body, &a.value)

@@ -67,7 +67,7 @@ func silence[T any](answers []answer[T]) string {
 	var said []string
 	for _, a := range answers {
 		if a.err != nil {
-			said = append(said, a.agent.Spec.NodeName+": "+a.err.Error())
+			said = append(said, nodeOf(a.agent)+": "+a.err.Error())
 		}
 	}
 	if len(said) == 0 {

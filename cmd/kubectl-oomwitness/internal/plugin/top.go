@@ -112,12 +112,12 @@ func (c *topCommand) ask(ctx context.Context, agents []corev1.Pod, answer *topAn
 	for _, a := range askAll[why.Top](ctx, c.options, agents, why.PathTop, map[string]string{"since": c.since.String()}, allTimeout) {
 		if a.err != nil {
 			silent++
-			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %v", a.agent.Spec.NodeName, a.err))
+			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %v", nodeOf(a.agent), a.err))
 			continue
 		}
 		counts = append(counts, c.own(a.value.Rows)...)
 		for _, gap := range gaps(&a.value, answer.Since) {
-			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %s", a.agent.Spec.NodeName, gap))
+			answer.Notes = append(answer.Notes, fmt.Sprintf("node %s: %s", nodeOf(a.agent), gap))
 		}
 	}
 	return counts, silent

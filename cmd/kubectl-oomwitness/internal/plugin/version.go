@@ -93,7 +93,7 @@ func (c *versionCommand) run(ctx context.Context, plugin string) error {
 func (v *versions) add(answers []answer[why.Status]) {
 	nodes := map[string][]string{}
 	for _, a := range answers {
-		if node := a.agent.Spec.NodeName; a.err != nil {
+		if node := nodeOf(a.agent); a.err != nil {
 			v.Silent = append(v.Silent, silentAgent{node, a.err.Error()})
 		} else {
 			nodes[a.value.Version] = append(nodes[a.value.Version], node)
