@@ -122,7 +122,7 @@ func TestWhyByLog(t *testing.T) {
 	require.Contains(t, out, "limit not known, because containerd's log does not have it")
 	require.Contains(t, out, "note: containerd's log ("+log)
 	_, errs, status = clitest.Run(t, append([]string{"why", "3f2a", "--log", dir}, alone...)...)
-	require.Equal(t, why.StatusNotFound, status)
-	require.Contains(t, errs, "containerd's log could not be read: "+dir+": allowed is a regular file")
+	require.Equal(t, why.StatusUsage, status)
+	require.Contains(t, errs, `--log "`+dir+`": allowed is a regular file`)
 	require.Equal(t, 1, strings.Count(errs, "\n"))
 }

@@ -127,10 +127,10 @@ func (c *eventsCommand) follow(ctx context.Context, watcher watch.Interface) err
 			return nil
 		case came, ok := <-watcher.ResultChan():
 			switch {
-			case ctx.Err() != nil: // Ctrl-C ends the watch too
-				return nil
-			case !ok:
+			case !ok && ctx.Err() == nil:
 				return errors.New("watch the Events: the API server has ended the watch: run the command again")
+			case !ok: // Ctrl-C ends the watch too
+				return nil
 			case came.Type == watch.Error:
 				return fmt.Errorf("watch the Events: %w: run the command again", apierrors.FromObject(came.Object))
 			}

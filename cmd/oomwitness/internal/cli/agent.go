@@ -53,11 +53,16 @@ The agent needs an oom_score_adj near -1000, and a memory limit of its cgroup ab
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
 	}
 	f.add(cmd.Flags())
+	completeAgent(cmd)
+	return cmd
+}
+
+// completeAgent has the shell complete the flags with a few allowed values.
+func completeAgent(cmd *cobra.Command) {
 	for flag, values := range map[string][]string{
 		"log-level": {"debug", "info", "warning", "error"}, "log-format": {auto, "json", "text"},
 		"kubernetes": autoOrBool, "mark-causes": agent.CauseNames(),
 	} {
 		whycli.CompleteOneOf(cmd, flag, values)
 	}
-	return cmd
 }

@@ -58,10 +58,7 @@ on nodes.`,
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(clusterStatus{Schema: 1, Nodes: nodes})
-			}
-			return writeStatus(cmd, nodes)
+			return writeStatus(cmd, output, nodes)
 		},
 	}
 	a.add(cmd)
@@ -73,7 +70,10 @@ on nodes.`,
 	return cmd
 }
 
-func writeStatus(cmd *cobra.Command, nodes []cluster.NodeStatus) error {
+func writeStatus(cmd *cobra.Command, output string, nodes []cluster.NodeStatus) error {
+	if output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(clusterStatus{Schema: 1, Nodes: nodes})
+	}
 	table := text.Table{Columns: []text.Column{{Title: "NODE"}, {Title: "STATE"}, {Title: "WHY"}}}
 	ready := 0
 	for _, n := range nodes {
