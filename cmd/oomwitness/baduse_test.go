@@ -95,7 +95,7 @@ var badUse = [][]string{
 	{`runtime name "runc": containerd has its own meaning for it`, "node", "setup", "--node", "a", "--runtime-name", "runc"},
 	{"--settings: open /nowhere", "node", "setup", "--node", "a", "--settings", "/nowhere"},
 	{`unknown command "bogus" for "oomwitness cluster": allowed are remove`, "cluster", "bogus"},
-	{"--namespace and --daemonset: have to name the chart's DaemonSet", "cluster", "remove"},
+	{`--namespace "", --daemonset "oomwitness": have to name the chart's DaemonSet, such as`, "cluster", "remove"},
 	{"--timeout -1s: has to be more than nothing", "cluster", "remove", "--namespace", "a", "--timeout", "-1s"},
 	{`runtime name "default": containerd has its own meaning for it`, "cluster", "remove", "--namespace", "a", "--runtime-name", "default"},
 	{`--kubeconfig "/nowhere": no such file or directory`, "cluster", "remove", "--namespace", "a", "--kubeconfig", "/nowhere"},

@@ -51,7 +51,7 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 		Args: whycli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.Namespace == "" || r.DaemonSet == "" {
-				return errors.New("--namespace and --daemonset: have to name the chart's DaemonSet")
+				return fmt.Errorf("--namespace %q, --daemonset %q: have to name the chart's DaemonSet, such as --namespace oomwitness", r.Namespace, r.DaemonSet)
 			}
 			if err := errors.Join(checkName("namespace", r.Namespace), checkName("daemonset", r.DaemonSet)); err != nil {
 				return err
@@ -75,7 +75,7 @@ the DaemonSet, and for --drain "create" on pods/eviction.`,
 	}
 	a.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&r.Namespace, "namespace", "", "namespace of the DaemonSet")
+	flags.StringVarP(&r.Namespace, "namespace", "n", "", "namespace of the DaemonSet")
 	flags.StringVar(&r.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
 	flags.StringVar(&r.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler; empty if the nodes have the ledger alone")
 	flags.StringVar(&r.Label, "label", node.DefaultLabel, "label of the nodes that carry the shim")

@@ -64,7 +64,7 @@ on nodes.`,
 	a.add(cmd)
 	outputFlag(cmd, &output)
 	flags := cmd.Flags()
-	flags.StringVar(&s.Namespace, "namespace", "oomwitness", "namespace of the DaemonSet")
+	flags.StringVarP(&s.Namespace, "namespace", "n", "oomwitness", "namespace of the DaemonSet")
 	flags.StringVar(&s.DaemonSet, "daemonset", "oomwitness", "name of the DaemonSet")
 	flags.StringVar(&s.Label, "label", "", "label of nodes with the shim (default: the label that the DaemonSet sets)")
 	return cmd
