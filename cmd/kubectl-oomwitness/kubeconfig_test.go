@@ -56,3 +56,13 @@ func TestNoKubeconfig(t *testing.T) {
 		})
 	}
 }
+
+// TestPipedKubeconfig: a kubeconfig may come from a pipe, which is read once.
+func TestPipedKubeconfig(t *testing.T) {
+	cmd := clitest.Command(t, "events", "--kubeconfig")
+	cmd.Args = append(cmd.Args, clitest.Piped(t, cmd, "clusters: [{name: a, cluster: {server: '"+server(t)+"'}}]\n"+
+		"contexts: [{name: a, context: {cluster: a, namespace: shop}}]\ncurrent-context: a\n"))
+	out, errs, status := clitest.Output(t, cmd)
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "Killed process")
+}

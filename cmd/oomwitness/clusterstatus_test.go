@@ -40,8 +40,8 @@ func TestClusterStatus(t *testing.T) {
 	}))
 	t.Cleanup(api.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(kubeconfig, fmt.Appendf(nil, "clusters: [{name: a, cluster: {server: '%s'}}]\n"+
-		"contexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n", api.URL), 0o600))
+	text := fmt.Sprintf("clusters: [{name: a, cluster: {server: '%s'}}]\ncontexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n", api.URL)
+	require.NoError(t, os.WriteFile(kubeconfig, []byte(text), 0o600))
 
 	out, errs, status := clitest.Run(t, "cluster", "status", "--kubeconfig", kubeconfig)
 	require.Zero(t, status, errs)
@@ -49,4 +49,9 @@ func TestClusterStatus(t *testing.T) {
 	out, errs, status = clitest.Run(t, "cluster", "status", "-o", "json", "--kubeconfig", kubeconfig)
 	require.Zero(t, status, errs)
 	require.JSONEq(t, `{"schema": 1, "nodes": [{"node": "a", "state": "failed", "pod": "pod-a", "why": "no \u001b[2J\u202espace"}]}`, out)
+
+	cmd := clitest.Command(t, "cluster", "status", "--kubeconfig")
+	cmd.Args = append(cmd.Args, clitest.Piped(t, cmd, text))
+	_, errs, status = clitest.Output(t, cmd)
+	require.Zero(t, status, errs)
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"reflect"
@@ -48,6 +49,20 @@ func Command(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), AsProgram+"=1")
 	return cmd
+}
+
+// Piped gives the program a text in a pipe, as the shell's <(...) does, and returns the path.
+func Piped(t *testing.T, cmd *exec.Cmd, text string) (path string) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = reader.Close() })
+	_, err = writer.WriteString(text) // which fits into the pipe
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	cmd.ExtraFiles = append(cmd.ExtraFiles, reader)
+	const first = 3 // behind stderr
+	return fmt.Sprintf("/dev/fd/%d", first+len(cmd.ExtraFiles)-1)
 }
 
 // Output runs a command to its end, and returns its output and exit status.

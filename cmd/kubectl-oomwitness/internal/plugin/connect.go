@@ -21,11 +21,6 @@ import (
 
 // checkConfig returns what is wrong with the flags that name the API server.
 func (o *options) checkConfig() (errs []error) {
-	if file := *o.config.KubeConfig; file != "" {
-		if _, err := clientcmd.LoadFromFile(file); err != nil {
-			return []error{fmt.Errorf("--kubeconfig %q: %w", file, cli.Unreadable(err, "kubeconfig"))}
-		}
-	}
 	if text := *o.config.Timeout; text != "" {
 		timeout, err := cli.ParseDuration(text)
 		if err != nil { // a number alone is of seconds
@@ -37,8 +32,14 @@ func (o *options) checkConfig() (errs []error) {
 		*o.config.Timeout = timeout.String()
 	}
 	errs = append(errs, o.checkServer()...)
-	config, err := o.config.ToRawKubeConfigLoader().RawConfig()
-	if err != nil {
+	config, err := o.config.ToRawKubeConfigLoader().RawConfig() // reads the file once: a pipe has its text once
+	switch file := *o.config.KubeConfig; {
+	case err != nil && file != "":
+		if _, failed := clientcmd.LoadFromFile(file); failed != nil {
+			err = failed
+		}
+		return append(errs, fmt.Errorf("--kubeconfig %q: %w", file, cli.Unreadable(err, "kubeconfig")))
+	case err != nil:
 		return errs // connect says so
 	}
 	return append(errs, oneOfConfig("context", *o.config.Context, config.Contexts), oneOfConfig("cluster", *o.config.ClusterName, config.Clusters),

@@ -25,10 +25,20 @@ func checkKubeconfig(file string) error {
 	if file == "" {
 		return nil
 	}
-	if _, err := clientcmd.LoadFromFile(file); err != nil {
-		return fmt.Errorf("--kubeconfig %q: %w", file, whycli.Unreadable(err, "kubeconfig"))
+	_, err := readKubeconfig(file)
+	return err
+}
+
+// readKubeconfig reads a file once: a pipe has its text once.
+func readKubeconfig(file string) (clientcmd.ClientConfig, error) {
+	config, err := clientcmd.LoadFromFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig %q: %w", file, whycli.Unreadable(err, "kubeconfig"))
 	}
-	return nil
+	if err := clientcmd.ResolveLocalPaths(config); err != nil {
+		return nil, fmt.Errorf("--kubeconfig %q: %w", file, err)
+	}
+	return clientcmd.NewDefaultClientConfig(*config, nil), nil
 }
 
 // checkName refuses what no object of Kubernetes has as its name.
@@ -43,11 +53,12 @@ func checkName(flag, value string) error {
 // root as well. Its token is not read again: it is for commands that end.
 func (a *access) client() (*apiserver.Client, error) {
 	load := rest.InClusterConfig
-	if err := checkKubeconfig(a.kubeconfig); err != nil {
-		return nil, err
-	}
 	if a.kubeconfig != "" {
-		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", a.kubeconfig) }
+		file, err := readKubeconfig(a.kubeconfig)
+		if err != nil {
+			return nil, err
+		}
+		load = file.ClientConfig
 	}
 	config, err := load()
 	if errors.Is(err, rest.ErrNotInCluster) {
