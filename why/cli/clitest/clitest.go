@@ -51,7 +51,7 @@ func Command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Piped gives the program a text in a pipe, as the shell's <(...) does, and returns the path.
+// Piped has the program read a text from a pipe, as the shell's <(...) does, and returns the path.
 func Piped(t *testing.T, cmd *exec.Cmd, text string) (path string) {
 	t.Helper()
 	reader, writer, err := os.Pipe()
