@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -32,6 +33,9 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	case c.Root.Exists(dropin) && version.Text != "" && !version.Dropins():
 		findings = append(findings, bad(Fail, "drop-in", doEdit,
 			"%s takes other CRI settings away from containerd %s", dropin, version))
+	case !marked && c.inTemplate(config):
+		findings = append(findings, bad(Warn, "drop-in", c.doRestart(), "%s registers %q, and %s is older than that",
+			config.Source(c.Root).Template, c.Handler, legacy.File))
 	case !marked:
 		findings = append(findings, bad(Warn, "drop-in", doEdit, "not installed: no block of oomwitness in %s", legacy.File))
 	default:
@@ -48,6 +52,25 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 		findings = append(findings, c.Restart())
 	}
 	return findings
+}
+
+// inTemplate reports whether the template of a generated configuration registers the handler.
+func (c Checker) inTemplate(config criconf.Config) bool {
+	template := config.Source(c.Root).Template
+	if template == "" {
+		return false
+	}
+	text, err := c.Root.ReadFile(template)
+	ours, _ := criconf.Registers(text)
+	return err == nil && slices.Contains(ours, c.Handler)
+}
+
+// doRestart is the advice to make containerd read its configuration.
+func (c Checker) doRestart() string {
+	if c.Containerd.Unit == "" {
+		return "restart the service that containerd belongs to (running containers go on)"
+	}
+	return "run: systemctl restart " + strings.TrimSuffix(c.Containerd.Unit, ".service") + " (running containers go on)"
 }
 
 // block compares the block with the block that install would write now.

@@ -1,12 +1,10 @@
 package preflight
 
 import (
-	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -153,9 +151,7 @@ func (c Checker) Restart() Finding {
 		info, err := os.Stat(c.Root.Path(file))
 		// The start time is exact to about a second, as the boot time is.
 		if err == nil && info.ModTime().After(started.Add(time.Second)) {
-			unit := strings.TrimSuffix(cmp.Or(c.Containerd.Unit, "containerd.service"), ".service")
-			return bad(Warn, name, "run: systemctl restart "+unit+" (running containers go on)",
-				"containerd started before %s was last changed", file)
+			return bad(Warn, name, c.doRestart(), "containerd started before %s was last changed", file)
 		}
 	}
 	return ok(name, "containerd started after its configuration was last changed")

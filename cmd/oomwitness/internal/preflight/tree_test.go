@@ -140,6 +140,13 @@ func (n *node) put(name, text string) {
 	require.NoError(n.t, os.WriteFile(file, []byte(text), 0o644))
 }
 
+func (n *node) read(name string) string {
+	n.t.Helper()
+	data, err := n.root.ReadFile(name)
+	require.NoError(n.t, err)
+	return string(data)
+}
+
 func (n *node) remove(names ...string) {
 	n.t.Helper()
 	for _, name := range names {
