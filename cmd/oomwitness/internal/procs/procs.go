@@ -18,13 +18,15 @@ import (
 // Any user can run a process with any name, and so can a container; what is
 // learned of a daemon, such as its program and its PATH, is run as root later. So a
 // process counts only if all its user IDs are root's, not by a set-user-ID program, and
-// its mount and PID namespaces are those of process 1. A process that has ended, be it a
-// zombie or gone meanwhile, is in neither list.
+// its mount and PID namespaces are those of process 1. In neither list is a process that
+// has ended, be it a zombie or gone meanwhile, and a child of a daemon: it bears the name until
+// it executes its own program.
 func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list processes: %w", err)
 	}
+	parents := map[int]string{}
 	for _, file := range files {
 		comm, err := os.ReadFile(file)
 		if err != nil || strings.TrimSuffix(string(comm), "\n") != name {
@@ -35,7 +37,8 @@ func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 		if err != nil {
 			continue
 		}
-		switch ids := userIDs(dir); {
+		ids, parent := owner(dir)
+		switch parents[pid] = parent; {
 		case ids == nil:
 		case !slices.Equal(ids, []string{"0", "0", "0", "0"}):
 			passedOver = append(passedOver, fmt.Sprintf("%s with pid %d is not root's: user IDs %s", name, pid, strings.Join(ids, " ")))
@@ -48,13 +51,18 @@ func Daemons(proc, name string) (pids []int, passedOver []string, err error) {
 		}
 	}
 	slices.Sort(pids)
-	return pids, passedOver, nil
+	daemons := slices.Clone(pids)
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		parent, err := strconv.Atoi(parents[pid])
+		return err == nil && slices.Contains(daemons, parent)
+	}), passedOver, nil
 }
 
 // IsRoot reports whether the process with its folder at dir is root's, and was started by
 // root.
 func IsRoot(dir string) bool {
-	return slices.Equal(userIDs(dir), []string{"0", "0", "0", "0"}) && !gained(dir)
+	ids, _ := owner(dir)
+	return slices.Equal(ids, []string{"0", "0", "0", "0"}) && !gained(dir)
 }
 
 // atSecure is the key of AT_SECURE in a process's auxiliary vector (getauxval(3)).
@@ -80,23 +88,26 @@ func gained(dir string) bool {
 	return false
 }
 
-// userIDs returns the real, effective, saved and file system user IDs of a process
-// (proc_pid_status(5)), nil where the process has ended, also as a zombie. The owner of the
-// folder in /proc is no substitute: it is root for any process that cannot be dumped.
-func userIDs(dir string) []string {
+// owner returns the real, effective, saved and file system user IDs of a process
+// (proc_pid_status(5)) and its parent, nil where the process has ended, also as a zombie. The
+// owner of the folder in /proc is no substitute: it is root for any process that cannot be dumped.
+func owner(dir string) (ids []string, parent string) {
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
-		return nil
+		return nil, ""
 	}
 	for line := range strings.Lines(string(status)) {
 		if state, found := strings.CutPrefix(line, "State:"); found && strings.HasPrefix(strings.TrimSpace(state), "Z") {
-			return nil
+			return nil, ""
 		}
-		if ids, found := strings.CutPrefix(line, "Uid:"); found {
-			return strings.Fields(ids)
+		if text, found := strings.CutPrefix(line, "PPid:"); found {
+			parent = strings.TrimSpace(text)
+		}
+		if text, found := strings.CutPrefix(line, "Uid:"); found {
+			return strings.Fields(text), parent
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // sameNamespace reports whether a process is in the namespace of process 1. It

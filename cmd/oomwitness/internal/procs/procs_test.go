@@ -48,6 +48,10 @@ func TestDaemons(t *testing.T) {
 	add(26, "containerd ", root, "1")
 	require.NoError(t, os.Mkdir(filepath.Join(proc, "27"), 0o755))
 
+	// A child of 20 that has not yet executed its program.
+	add(30, "containerd", root, "1")
+	require.NoError(t, os.WriteFile(filepath.Join(proc, "30", "status"), []byte("PPid:\t20\nUid:\t"+root+"\n"), 0o600))
+
 	pids, passedOver, err := Daemons(proc, "containerd")
 	require.NoError(t, err)
 	require.Equal(t, []int{20, 300}, pids)
@@ -153,7 +157,8 @@ func TestSetUserID(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "ready\n", line)
 	own := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
-	require.Equal(t, []string{"0", "0", "0", "0"}, userIDs(own))
+	ids, _ := owner(own)
+	require.Equal(t, []string{"0", "0", "0", "0"}, ids)
 	pids, passedOver, err := Daemons("/proc", "kubelet-of-test")
 	require.NoError(t, err)
 	require.Empty(t, pids)
