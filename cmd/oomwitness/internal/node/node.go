@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -61,7 +60,7 @@ func (n *Node) Setup(ctx context.Context) error {
 		return errors.New("containerd belongs to no systemd unit: name one with --containerd-unit, or use --restart none")
 	}
 	if err := n.passes(ctx, registration); err != nil {
-		return &UnsupportedError{Reason: err}
+		return unsupported(err)
 	}
 	result, err := n.installed(ctx)
 	if err != nil {
@@ -104,7 +103,7 @@ func (n *Node) installed(ctx context.Context) (install.Result, error) {
 	case len(result.Actions) > 0 && !missing:
 		return result, err // a step failed, and was undone: it is tried again
 	}
-	return result, errors.Join(&UnsupportedError{Reason: err}, n.undo(&result))
+	return result, errors.Join(unsupported(err), n.undo(&result))
 }
 
 // undo puts the node's files back.
@@ -113,37 +112,6 @@ func (n *Node) undo(result *install.Result) error {
 	err := result.Undo()
 	n.report(install.Result{Actions: result.Actions[before:]})
 	return err
-}
-
-// UnsupportedError is of a node that cannot carry the shim. Its files are as before.
-type UnsupportedError struct{ Reason error }
-
-// Error is the reason's.
-func (e *UnsupportedError) Error() string { return e.Reason.Error() }
-
-// Unwrap returns the reason.
-func (e *UnsupportedError) Unwrap() error { return e.Reason }
-
-// passes runs all checks but those left out.
-func (n *Node) passes(ctx context.Context, without []string) error {
-	var failed []string
-	for _, f := range n.Check(ctx).Findings {
-		if slices.Contains(without, f.Name) {
-			continue
-		}
-		switch f.Status {
-		case preflight.Fail:
-			failed = append(failed, fmt.Sprintf("%s: %s; %s", f.Name, f.Found, f.Do))
-		case preflight.Warn:
-			if without == nil {
-				n.Say("note: %s: %s", f.Name, f.Found)
-			}
-		}
-	}
-	if len(failed) > 0 {
-		return fmt.Errorf("this node cannot run the shim: %s", strings.Join(failed, "\n"))
-	}
-	return nil
 }
 
 // registered says what the running containerd lacks of the registration, "" for

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
 )
 
 // untouched wants an error of a node that is as before, and stays without the shim.
@@ -41,4 +42,18 @@ func TestSetupOfFilesThatTakeNoShim(t *testing.T) {
 			f.untouched(t, err)
 		}
 	}
+}
+
+// TestSetupWhileContainerdIsBusy: a containerd that does not answer now makes no node
+// unsupported, since such a node is left for good.
+func TestSetupWhileContainerdIsBusy(t *testing.T) {
+	busy := preflight.Finding{Name: "containerd", Status: preflight.Fail, Found: "does not answer", Do: "wait", Transient: true}
+	f := newFake(t)
+	f.findings = []preflight.Finding{busy}
+	err := f.Setup(t.Context())
+	require.EqualError(t, err, "this node cannot be set up now: containerd: does not answer; wait")
+	var unsupported *node.UnsupportedError
+	require.NotErrorAs(t, err, &unsupported)
+	f.findings = []preflight.Finding{busy, {Name: "cgroup", Status: preflight.Fail, Found: "hybrid", Do: "boot otherwise"}}
+	require.ErrorAs(t, f.Setup(t.Context()), &unsupported)
 }

@@ -25,6 +25,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	}
 	running := bad(Fail, name, start+"; if its socket is elsewhere, name it with --address",
 		"does not answer at %s: %s", c.Address, containerd.Reason(err))
+	running.Transient = c.Containerd.PID != 0 // it starts, or is busy
 	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
 		running.Do = "run this command as root"
 	}

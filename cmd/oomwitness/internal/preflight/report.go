@@ -31,6 +31,8 @@ type Finding struct {
 	Found string `json:"found"`
 	// Do is the advice for the operator; empty for ok.
 	Do string `json:"do,omitempty"`
+	// Transient says that the same node may pass the check a moment later.
+	Transient bool `json:"-"`
 }
 
 // Report has all findings. Its JSON form is stable: Schema stays 1 as long as fields and
