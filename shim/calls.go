@@ -70,8 +70,8 @@ func (s *Service) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 	if a == nil {
 		return s.TTRPCTaskService.Wait(ctx, req)
 	}
-	// The reaper or upstream's TaskExit tells the loop of the end. Upstream's own Wait comes
-	// after upstream has decoded the spec.
+	// The loop hears of the end from the reaper or from upstream's TaskExit. Upstream's own Wait
+	// comes after upstream has decoded the spec.
 	_, oomStatus, err := a.loop.Answer(ctx, exit.WaitCall, a.by)
 	if errors.Is(err, exit.ErrEnded) { // it was never started, and is deleted
 		return s.TTRPCTaskService.Wait(ctx, req)

@@ -21,8 +21,8 @@ import (
 const reapWait = time.Millisecond
 
 // Reap calls reap, upstream's reaper, at each signal that a child has ended. A shim has one
-// processor, and upstream decodes the spec when it hears of an exit. So Reap first tells the
-// exit gate of an init that has ended, and gives the verdict a millisecond. Reap takes the
+// processor, and upstream decodes the spec when upstream hears of an exit. So the exit gate
+// first hears of an init that has ended, and has a millisecond for the verdict. Reap takes the
 // place of upstream's own loop (containerd 2.4, pkg/shim/shim_unix.go, reap), and returns when
 // children is closed.
 func (s *Service) Reap(children <-chan os.Signal, reap func() error) {

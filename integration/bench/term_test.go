@@ -127,7 +127,7 @@ func traced(t *testing.T, strace string, pid int, f func()) string {
 	return string(text)
 }
 
-// exitCalls counts the calls between the first that told of init's end and the one that writes
+// exitCalls counts the calls between the first that shows init's end and the one that writes
 // the answer to Wait. ok is false if one of these two is not in the trace.
 func exitCalls(trace string, pid int) (n int, ok bool) {
 	ended := false
