@@ -34,17 +34,15 @@ const (
 // an ordinary user can make the ledger's folder, or a link in its place, before root does. No
 // folder at all is no error.
 func rootsAlone(dir string) error {
-	for _, look := range []func(string, *unix.Stat_t) error{unix.Lstat, unix.Stat} {
-		var st unix.Stat_t
-		err := look(dir, &st)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return permission(fmt.Errorf("find the OOM ledger: %s: %w", dir, err))
-		case st.Uid != 0, st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o022 != 0:
-			return fmt.Errorf("%w: %s is user %d's, with mode %04o: remove it", ErrForeign, dir, st.Uid, st.Mode&0o7777)
-		}
+	var st unix.Stat_t
+	err := unix.Lstat(dir, &st)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return permission(fmt.Errorf("find the OOM ledger: %s: %w", dir, err))
+	case st.Uid != 0, st.Mode&(unix.S_IFMT|0o022) != unix.S_IFDIR:
+		return fmt.Errorf("%w: %s is user %d's, with mode %06o: remove it", ErrForeign, dir, st.Uid, st.Mode)
 	}
 	return nil
 }
