@@ -104,7 +104,7 @@ func (f *nodeFlags) check() error {
 
 // node changes the root to the host's, and returns the node as seen from there. Files of this
 // process's own tree are read before. If strict is true, and no containerd of the node can be
-// registered with, it also returns an UnsupportedError.
+// registered with, it also returns an error, as node.Unsupported does.
 func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	f.install.Shim, f.install.Command, f.install.Root = binaries.Shim, binaries.Command, "/"
 	var unsupported error
 	if f.install, err = f.install.Locate(cmd.Context()); err != nil && strict {
-		unsupported = &node.UnsupportedError{Reason: err}
+		unsupported = node.Unsupported(err)
 	}
 	for _, line := range f.install.Which() {
 		fmt.Fprintf(cmd.OutOrStdout(), "note: %s\n", line)

@@ -60,7 +60,7 @@ func (n *Node) Setup(ctx context.Context) error {
 		return errors.New("containerd belongs to no systemd unit: name one with --containerd-unit, or use --restart none")
 	}
 	if err := n.passes(ctx, registration); err != nil {
-		return unsupported(err)
+		return Unsupported(err)
 	}
 	result, err := n.installed(ctx)
 	if err != nil {
@@ -103,7 +103,7 @@ func (n *Node) installed(ctx context.Context) (install.Result, error) {
 	case len(result.Actions) > 0 && !missing:
 		return result, err // a step failed, and was undone: it is tried again
 	}
-	return result, errors.Join(unsupported(err), n.undo(&result))
+	return result, errors.Join(Unsupported(err), n.undo(&result))
 }
 
 // undo puts the node's files back.

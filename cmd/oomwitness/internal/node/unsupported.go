@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
 // UnsupportedError is of a node that cannot carry the shim. Its files are as before.
@@ -24,10 +25,10 @@ type laterError struct{ reason string }
 
 func (e *laterError) Error() string { return e.reason }
 
-// unsupported returns an error of a check as that of a node that cannot carry the shim, unless
-// the check may pass later.
-func unsupported(err error) error {
-	if _, later := errors.AsType[*laterError](err); later {
+// Unsupported returns an error as that of a node that cannot carry the shim, unless a later try
+// may go well: a busy node may need too long for the programs of containerd.
+func Unsupported(err error) error {
+	if _, later := errors.AsType[*laterError](err); later || errors.Is(err, rootfs.ErrSlow) {
 		return err
 	}
 	return &UnsupportedError{Reason: err}

@@ -1,12 +1,15 @@
 package node_test
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/node"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/preflight"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
 // untouched wants an error of a node that is as before, and stays without the shim.
@@ -56,4 +59,10 @@ func TestSetupWhileContainerdIsBusy(t *testing.T) {
 	require.NotErrorAs(t, err, &unsupported)
 	f.findings = []preflight.Finding{busy, {Name: "cgroup", Status: preflight.Fail, Found: "hybrid", Do: "boot otherwise"}}
 	require.ErrorAs(t, f.Setup(t.Context()), &unsupported)
+}
+
+func TestUnsupported(t *testing.T) {
+	var unsupported *node.UnsupportedError
+	require.ErrorAs(t, node.Unsupported(errors.New("no containerd")), &unsupported)
+	require.NotErrorAs(t, node.Unsupported(fmt.Errorf("containerd config dump: %w", rootfs.ErrSlow)), &unsupported)
 }

@@ -164,6 +164,9 @@ func (d Dir) LookPath(name string, dirs []string) string {
 // runLimit limits the time of a program, which may have to be read from a slow disk first.
 const runLimit = 30 * time.Second
 
+// ErrSlow is the error of a program that did not end in time.
+var ErrSlow = fmt.Errorf("it did not end within %s", runLimit)
+
 // waitDelay limits the wait for the output of a program that has ended, while a child of the
 // program keeps the pipe open. A busy node needs more than a second to read what is there.
 const waitDelay = 10 * time.Second
@@ -200,7 +203,7 @@ func (d Dir) Run(ctx context.Context, program Program, args ...string) (string, 
 	case out.full || stderr.full:
 		err = fmt.Errorf("it printed more than %d bytes", maxFile)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		err = fmt.Errorf("it did not end within %s", runLimit)
+		err = ErrSlow
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case err != nil && text != "":
