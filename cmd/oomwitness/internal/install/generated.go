@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
 // planGenerated plans the registration if a generator writes containerd's configuration: by a
@@ -121,6 +122,9 @@ func (o Options) dumpText(ctx context.Context, r registration, text []byte) (map
 	}
 	name := path.Join(dir, path.Base(file.Name()))
 	dump, err := r.daemon.Dump(ctx, name)
+	if errors.Is(err, rootfs.ErrSlow) {
+		return nil, fmt.Errorf("containerd config dump of %s: %w", r.generated, rootfs.ErrSlow)
+	}
 	if err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), name, r.generated))
 	}

@@ -1,6 +1,8 @@
 package install
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -53,4 +55,15 @@ func TestOtherConfig(t *testing.T) {
 	require.NoError(t, o.otherConfig(containerd.Located{Others: []containerd.Instance{docker}}), "Docker's own is no matter")
 	o.Force = true
 	require.NoError(t, o.otherConfig(other))
+}
+
+// TestSlowDump: a containerd that is slow stays known as such, also for a generated file.
+func TestSlowDump(t *testing.T) {
+	o := Options{Root: rootfs.Dir(t.TempDir())}
+	r := registration{generated: "/etc/config.toml", daemon: containerd.Daemon{
+		Dump: func(context.Context, string) (map[string]any, error) { return nil, fmt.Errorf("x: %w", rootfs.ErrSlow) },
+	}}
+	_, err := o.dumpText(t.Context(), r, nil)
+	require.ErrorIs(t, err, rootfs.ErrSlow)
+	require.ErrorContains(t, err, "/etc/config.toml")
 }
