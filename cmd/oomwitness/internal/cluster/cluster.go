@@ -144,16 +144,22 @@ func (r *Removal) rollout(ctx context.Context, generation int64) error {
 	return errors.Join(fmt.Errorf("these nodes have not removed the shim in time: %w\n%s", err, strings.Join(late, "\n")), listErr)
 }
 
-// left returns an error while a node has the label. Such a node has no pod of the DaemonSet any
-// more.
+// left returns an error while a node has the label that no other release sets up. Such a node has
+// no pod of the DaemonSet any more.
 func (r *Removal) left(ctx context.Context) error {
+	_, elsewhere, err := r.survey(ctx)
+	if err != nil {
+		return err
+	}
 	list, err := r.API.Nodes(ctx, metav1.ListOptions{LabelSelector: r.Label + "=true"})
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	var nodes []string
 	for i := range list.Items {
-		nodes = append(nodes, list.Items[i].Name)
+		if name := list.Items[i].Name; !elsewhere[name] {
+			nodes = append(nodes, name)
+		}
 	}
 	if len(nodes) > 0 {
 		return fmt.Errorf("these nodes still carry the shim, and have no pod of daemonset %s/%s that could remove it: %s; "+

@@ -99,6 +99,37 @@ func TestRefusesWithNames(t *testing.T) {
 	require.Empty(t, writes(w), "a refusal changes nothing")
 }
 
+// TestOtherRelease: a release for another pool of nodes keeps its pods and its nodes.
+func TestOtherRelease(t *testing.T) {
+	own := func(namespace, set, node string) *corev1.Pod {
+		controls := true
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: set + node, Annotations: map[string]string{cluster.ActionAnnotation: "setup"},
+				OwnerReferences: []metav1.OwnerReference{{Kind: "DaemonSet", Name: set, Controller: &controls}},
+			},
+			Spec: corev1.PodSpec{NodeName: node},
+		}
+	}
+	carries := func(name string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"oomwitness.io/shim": "true"}}}
+	}
+	there := pod("there", "oomwitness", corev1.PodRunning)
+	there.Spec.NodeName = "other"
+	w := newWorld(class("oomwitness", "oomwitness"), there, carries("other"), own("sys", "pool-b", "other"), own("sys", "oomwitness", "worker"))
+	w.Drain = true
+	require.NoError(t, w.Run(t.Context()))
+	_, err := w.client.CoreV1().Pods("apps").Get(t.Context(), "there", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"patch daemonsets"}, writes(w))
+
+	// A pod on this release's own node still counts, and so does a node of nobody.
+	w = newWorld(class("oomwitness", "oomwitness"), pod("here", "oomwitness", corev1.PodRunning), own("a", "oomwitness", "worker"), own("sys", "oomwitness", "worker"))
+	require.ErrorContains(t, w.Run(t.Context()), "apps/here on worker")
+	w = newWorld(class("oomwitness", "oomwitness"), carries("stale"), own("sys", "pool-b", "other"))
+	require.ErrorContains(t, w.Run(t.Context()), "these nodes still carry the shim, and have no pod of daemonset sys/oomwitness that could remove it: stale")
+}
+
 func TestRemovesWhereNoneRuns(t *testing.T) {
 	w := newWorld(class("oomwitness", "oomwitness"))
 	require.NoError(t, w.Run(t.Context()))

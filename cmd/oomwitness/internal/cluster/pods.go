@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,31 +16,46 @@ import (
 // page is the number of pods in one answer.
 const page = 500
 
-// pods returns the pods that use the handler and have not ended.
+// pods returns the pods that use the handler and have not ended. Pods on nodes that another
+// release of the chart sets up do not count: that release keeps the shim there.
 func (r *Removal) pods(ctx context.Context) ([]corev1.Pod, error) {
+	found, elsewhere, err := r.survey(ctx)
+	return slices.DeleteFunc(found, func(pod corev1.Pod) bool { return elsewhere[pod.Spec.NodeName] }), err
+}
+
+// survey returns all pods that use the handler and have not ended, and the nodes that other
+// releases of the chart set up.
+func (r *Removal) survey(ctx context.Context) (found []corev1.Pod, elsewhere map[string]bool, err error) {
 	if r.Handler == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	classes, err := r.classes(ctx)
-	if err != nil || len(classes) == 0 {
-		return nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	var found []corev1.Pod
+	mine, elsewhere := map[string]bool{}, map[string]bool{}
 	for options := (metav1.ListOptions{Limit: page}); ; {
 		list, err := r.API.Pods(ctx, metav1.NamespaceAll, options)
 		if err != nil {
-			return nil, fmt.Errorf("list pods: %w", err)
+			return nil, nil, fmt.Errorf("list pods: %w", err)
 		}
 		for i := range list.Items {
 			pod := &list.Items[i]
 			if pod.Spec.RuntimeClassName != nil && classes[*pod.Spec.RuntimeClassName] && !ended(pod) {
 				found = append(found, *pod)
 			}
+			switch node, set := nodeOf(pod), metav1.GetControllerOf(pod); {
+			case node == "" || set == nil || set.Kind != "DaemonSet" || pod.Annotations[ActionAnnotation] == "":
+			case pod.Namespace == r.Namespace && set.Name == r.DaemonSet:
+				mine[node] = true
+			default:
+				elsewhere[node] = true
+			}
 		}
-		if list.Continue == "" {
-			return found, nil
+		if options.Continue = list.Continue; options.Continue == "" {
+			maps.DeleteFunc(elsewhere, func(node string, _ bool) bool { return mine[node] })
+			return found, elsewhere, nil
 		}
-		options.Continue = list.Continue
 	}
 }
 
