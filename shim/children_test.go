@@ -20,7 +20,7 @@ import (
 // ended returns a child of this process that has ended and was not reaped.
 func ended(t *testing.T, script string) (pid int) {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", script) //nolint:noctx // it ends by itself
+	cmd := exec.Command("/bin/sh", "-c", script)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Wait() })
 	require.NoError(t, unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
