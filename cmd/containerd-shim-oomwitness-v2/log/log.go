@@ -9,11 +9,14 @@ import (
 	upstream "upstream.invalid/log" // github.com/containerd/log, by modfile.sh
 )
 
-// Entry and the others are the types of a logger.
 type (
-	Entry        = upstream.Entry
-	Fields       = upstream.Fields
-	Level        = upstream.Level
+	// Entry is a line of the log.
+	Entry = upstream.Entry
+	// Fields are the values of a line, by name.
+	Fields = upstream.Fields
+	// Level says how important a line is.
+	Level = upstream.Level
+	// OutputFormat is the form of all lines.
 	OutputFormat = upstream.OutputFormat
 )
 
