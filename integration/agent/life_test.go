@@ -130,9 +130,6 @@ func TestAPIServerAway(t *testing.T) {
 	m := n.pod(t, "away", func(*corev1.Pod) {})
 	require.NoError(t, faultkit.Run(t.Context(), "systemctl", "stop", "kube-apiserver"))
 	stopped := time.Now()
-	back := func() {
-		require.NoError(t, faultkit.Run(t.Context(), "systemctl", "start", "kube-apiserver"))
-	}
 	m.run(t, "hog")
 	line, err := n.agent.Find(t.Context(), m.pod, of(m.pod))
 	require.NoError(t, err)
@@ -140,7 +137,8 @@ func TestAPIServerAway(t *testing.T) {
 	require.NoError(t, n.agent.End(syscall.SIGKILL), "and the agent dies meanwhile")
 	n.start(t)
 	require.NoError(t, faultkit.Pause(t.Context(), away-time.Since(stopped)))
-	back()
+	// The unit starts when the server is ready. The server takes connections sooner.
+	require.NoError(t, faultkit.Run(t.Context(), "systemctl", "start", "--no-block", "kube-apiserver"))
 	n.event(t, m.pod, "workload (pid ")
 	reported, err := n.EventCount(t.Context(), m.pod, "OOMKilling")
 	require.NoError(t, err)
