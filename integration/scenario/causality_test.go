@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/oomwitness/oomwitness/integration/counts"
 	"github.com/oomwitness/oomwitness/integration/mix"
@@ -182,13 +183,30 @@ func TestCausality(t *testing.T) {
 			if c.slow && os.Getenv("CAUSALITY_SLOW") == "" {
 				t.Skip("waits for a minute: CAUSALITY_SLOW=1, as make test-full has it")
 			}
-			for range counts.FromEnv(t, "CAUSALITY_RUNS", 2) {
-				o, err := r.Run(t.Context(), mix.Ours, c.Case, mix.ByWait)
-				require.NoError(t, err)
+			t.Parallel()
+			for _, o := range outcomes(t, r, c) {
 				checkCausal(t, c, o)
 			}
 		})
 	}
+}
+
+// outcomes runs a case CAUSALITY_RUNS times. The runs of a slow case wait at the same time.
+func outcomes(t *testing.T, r *mix.Runner, c causal) []mix.Outcome {
+	t.Helper()
+	all := make([]mix.Outcome, counts.FromEnv(t, "CAUSALITY_RUNS", 2))
+	g, ctx := errgroup.WithContext(t.Context())
+	if !c.slow {
+		g.SetLimit(1)
+	}
+	for i := range all {
+		g.Go(func() (err error) {
+			all[i], err = r.Run(ctx, mix.Ours, c.Case, mix.ByWait)
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	return all
 }
 
 // checkCausal checks a verdict of the ledger, and its log line.
