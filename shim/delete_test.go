@@ -133,3 +133,26 @@ func TestTheLastMetricsGoBeforeTheDelete(t *testing.T) {
 		}))
 	}
 }
+
+// A container that was never started has no exit: the Wait for its end gets upstream's answer
+// when the container is deleted.
+func TestAWaitEndsWithAContainerThatWasNeverStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		created, err := b.task.init("c")
+		require.NoError(t, err)
+		b.task.onDelete = func() { close(created.done) }
+		waited := make(chan error, 1)
+		go func() {
+			_, err := b.Wait(b.ctx, &taskAPI.WaitRequest{ID: "c"})
+			waited <- err
+		}()
+		settle()
+		require.Empty(t, waited)
+		deletes(t, b)
+		settle()
+		require.Len(t, waited, 1)
+		require.True(t, errdefs.IsNotFound(errgrpc.ToNative(<-waited)))
+	})
+}
