@@ -92,6 +92,7 @@ type Agent struct {
 	history  *web.History
 	exits    *store.Exits
 	metrics  *metrics.Metrics
+	unserved unserved
 }
 
 // New puts the parts together that the options ask for. An error is of the options:
@@ -177,21 +178,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	for _, l := range []struct {
-		flag, address, what string
-		serve               func(context.Context, net.Listener) error
-	}{
-		{"metrics-address", a.o.MetricsAddress, "metrics", a.serve},
-		{"health-address", a.o.HealthAddress, "health", a.serveHealth},
-	} {
-		if l.address == "" {
-			continue
+		what, address string
+		serve         func(context.Context, net.Listener) error
+	}{{"metrics", a.o.MetricsAddress, a.serve}, {"health", a.o.HealthAddress, a.serveHealth}} {
+		if l.address != "" {
+			listener := a.listen(ctx, l.what, l.address)
+			parts.Go(func() { cancel(a.serveAt(ctx, listener, l.what, l.address, l.serve)) })
 		}
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.address)
-		if err != nil {
-			return fmt.Errorf("--%s: %w", l.flag, err)
-		}
-		a.o.Log.WithField("address", listener.Addr().String()).Info("serves " + l.what)
-		parts.Go(func() { cancel(l.serve(ctx, listener)) })
 	}
 	if a.export != nil {
 		a.export.Start()
@@ -222,6 +215,7 @@ func (a *Agent) serveHealth(ctx context.Context, listener net.Listener) error {
 
 func (a *Agent) health() events.Health {
 	h := a.pipeline.health()
+	h.Listeners = a.unserved.text()
 	if err := a.exits.Err(); err != nil {
 		h.Exits = err.Error()
 	}

@@ -81,6 +81,8 @@ type Health struct {
 	Journal, Tree, Containerd string
 	// Exits is why the ends of containers are not known or not kept, "" where all is well.
 	Exits string
+	// Listeners is why an address is not listened at, "" where all is well.
+	Listeners string
 	// Roots are kubelet's cgroup roots, as found at the start.
 	Roots cgroups.Roots
 	// Open are the OOM events that a Tracked consumer has not done with.

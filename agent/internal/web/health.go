@@ -42,7 +42,7 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 func without(h *events.Health) (list []string) {
 	for _, missing := range []struct{ what, why string }{
 		{"journal", h.Journal}, {"names of cgroups", h.Tree}, {"names from containerd", h.Containerd},
-		{"exits of the shims", h.Exits},
+		{"exits of the shims", h.Exits}, {"listener", h.Listeners},
 	} {
 		if missing.why != "" {
 			list = append(list, missing.what+": "+strings.TrimSpace(missing.why))
