@@ -3,7 +3,7 @@
 // or be away.
 //
 // What is to be done for one OOM event are tasks, each in a lane: one action for
-// one pod. A lane is in order and is worked on by one worker at a time, with all
+// one pod, or for one owner of the node's. A lane is in order and is worked on by one worker at a time, with all
 // its waiting tasks at once, so that a storm costs calls by pod and not by kill.
 // Lanes do not hold each other up. A task that fails is tried again with growing
 // pauses until its action's patience ends; then it is skipped, counted and
@@ -28,6 +28,8 @@ func (t Target) Node() bool { return t == Target{} }
 type Lane struct {
 	Action string
 	Target Target
+	// Owner is whose kills they are where the target is the node: a unit or a user's slice.
+	Owner string
 	// Container is the one concerned, "" where that makes no difference.
 	Container string
 	// Group keeps tasks apart that the action can't do together, "" for none.
@@ -45,8 +47,6 @@ type Task struct {
 	Cause string
 	// Text is for people.
 	Text string
-	// Owner is whose kill it was where the target is the node: a unit or a user's slice.
-	Owner string
 	// Queued is when Take got it.
 	Queued time.Time
 }

@@ -111,7 +111,7 @@ func (q *Queue) add(id string, items []Item) (skipped []Item, ended []string) {
 		if len(q.lanes[item.Lane]) == 1 {
 			q.ready.Add(item.Lane)
 		}
-		q.waiting.Add(ownerOf(item.Lane, &item.Task), 1)
+		q.waiting.Add(ownerOf(item.Lane), 1)
 		q.open[id]++
 	}
 	for q.waiting.All() > q.max {
@@ -260,8 +260,8 @@ func (q *Queue) remove(lane Lane, tasks []Task) bool {
 	}
 	delete(q.busy, lane)
 	var closed []string
+	q.waiting.Add(ownerOf(lane), -len(tasks))
 	for i := range tasks {
-		q.waiting.Add(ownerOf(lane, &tasks[i]), -1)
 		if q.endedLocked(tasks[i].ID) {
 			closed = append(closed, tasks[i].ID)
 		}

@@ -46,7 +46,7 @@ func (a *action) Plan(in *events.OOMEvent) []Item {
 	var items []Item
 	for _, v := range in.Victims {
 		if owner, ok := strings.CutPrefix(v.Comm, "node:"); ok {
-			items = append(items, Item{Lane{Action: a.Name()}, Task{ID: in.ID, Owner: owner}})
+			items = append(items, Item{Lane{Action: a.Name(), Owner: owner}, Task{ID: in.ID}})
 			continue
 		}
 		namespace, _, _ := strings.Cut(v.Comm, "/")
@@ -65,7 +65,7 @@ func (a *action) Do(ctx context.Context, lane Lane, tasks []Task) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, t := range tasks {
-		a.did[lane.Target.UID] = append(a.did[lane.Target.UID], t.ID)
+		a.did[lane.Target.UID+lane.Owner] = append(a.did[lane.Target.UID+lane.Owner], t.ID)
 	}
 	return nil
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/oomwitness/oomwitness/agent/internal/events"
 )
 
-// ownerOf is whose tasks share the task's room: those of one pod, or of a unit or user
+// ownerOf is whose tasks share the room of a lane: those of one pod, or of a unit or user
 // of the node.
-func ownerOf(lane Lane, t *Task) events.Owner {
+func ownerOf(lane Lane) events.Owner {
 	if lane.Target.Node() {
-		return events.Owner{Name: t.Owner}
+		return events.Owner{Name: lane.Owner}
 	}
 	return events.Owner{Group: lane.Target.Namespace, Name: lane.Target.UID}
 }
@@ -42,17 +42,12 @@ func (q *Queue) dropLocked() (Item, bool) {
 func (q *Queue) newestLocked(o events.Owner) (newest Lane, at int, ok bool) {
 	var queued time.Time
 	for lane, tasks := range q.lanes {
-		if !lane.Target.Node() && ownerOf(lane, nil) != o {
+		i := len(tasks) - 1
+		if i < q.busy[lane] || ownerOf(lane) != o {
 			continue
 		}
-		for i := len(tasks) - 1; i >= q.busy[lane]; i-- {
-			if ownerOf(lane, &tasks[i]) != o {
-				continue
-			}
-			if !ok || tasks[i].Queued.After(queued) {
-				newest, at, queued, ok = lane, i, tasks[i].Queued, true
-			}
-			break
+		if !ok || tasks[i].Queued.After(queued) {
+			newest, at, queued, ok = lane, i, tasks[i].Queued, true
 		}
 	}
 	return newest, at, ok

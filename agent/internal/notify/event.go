@@ -180,7 +180,7 @@ func (r *Reporter) event(namespace, eventName string, object corev1.ObjectRefere
 // eventName is the same for the same lane in every life of the agent.
 func eventName(lane deliver.Lane, object corev1.ObjectReference) string {
 	h := fnv.New64a()
-	for _, part := range []string{string(object.UID), lane.Container, lane.Group} {
+	for _, part := range []string{string(object.UID), lane.Owner, lane.Container, lane.Group} {
 		_, _ = h.Write(append([]byte(part), 0))
 	}
 	suffix := fmt.Sprintf(".%016x", h.Sum64())

@@ -37,9 +37,10 @@ const (
 // # One Event for many kills
 //
 // There is one Event for the OOM events of one pod, container and cause in ten
-// minutes, the time in which client-go's EventCorrelator aggregates. Its count,
-// last time and message are those of the OOM events up to now. An OOM event that
-// comes later changes it. Of one pod or the node at most 25 calls are made at
+// minutes, the time in which client-go's EventCorrelator aggregates. For victims in no
+// pod, a unit or user of the node stands for the pod. Its count, last time and message
+// are those of the OOM events up to now. An OOM event that
+// comes later changes it. Of one pod, unit or user at most 25 calls are made at
 // once, as client-go has it, and then one in 30 seconds; what comes meanwhile is
 // counted by the next one. So a storm of N OOM events over P pods costs at most
 // min(N, P*(25 + minutes*2)) Events created or changed, nothing is left uncounted
@@ -49,8 +50,8 @@ const (
 // # Never twice
 //
 // An agent may die between the API server's answer and its note of it, and then
-// reports again. The name of the Event follows from boot, pod, container, cause and
-// the ten minutes; the Event names the OOM events that it counts; and it is changed
+// reports again. The name of the Event follows from boot, pod or owner, container,
+// cause and the ten minutes; the Event names the OOM events that it counts; and it is changed
 // only as it was read. So an OOM event is counted once, whatever died when, as long
 // as the API server keeps the Event (an hour by default) and no more than 64 OOM
 // events of the same Event came between: one that is older than the newest 64 is
@@ -59,8 +60,8 @@ const (
 // client-go's EventBroadcaster can do neither: its counts and names live in memory.
 type Reporter struct {
 	Common
-	// rates limits the calls of one pod or of the node; events is what the Events
-	// of a lane looked like when they were last seen. Both are safe for concurrent
+	// rates limits the calls of one pod, or of one unit or user of the node; events is
+	// what the Events of a lane looked like when they were last seen. Both are safe for concurrent
 	// use, and what they hold is used by one worker at a time.
 	rates, events *lru.Cache
 	reason        string // of the Events
@@ -87,8 +88,8 @@ func (r *Reporter) Count(stage deliver.Stage, reason deliver.Reason) {
 	r.Counter.Event(stage, reason)
 }
 
-// Plan has a task for each container with victims, and one for the node if there
-// are victims in no pod.
+// Plan has a task for each container with victims, and one for each unit or user of the
+// node with victims in no pod.
 func (r *Reporter) Plan(in *events.OOMEvent) []deliver.Item {
 	var items []deliver.Item
 	at := map[deliver.Lane]int{}
@@ -104,7 +105,6 @@ func (r *Reporter) Plan(in *events.OOMEvent) []deliver.Item {
 	for lane, i := range at {
 		items[i].Task = deliver.Task{
 			ID: in.ID, BootNS: in.BootNS, Time: in.Time, Cause: string(in.Cause), Text: message(in, victims[lane]),
-			Owner: events.OwnerOfVictim(&victims[lane][0]).Name,
 		}
 	}
 	return items
@@ -118,6 +118,8 @@ func (r *Reporter) lane(in *events.OOMEvent, v events.Victim) deliver.Lane {
 		if v.Container != nil {
 			lane.Container = v.Container.Name
 		}
+	} else {
+		lane.Owner = events.OwnerOfVictim(&v).Name
 	}
 	return lane
 }
@@ -159,7 +161,7 @@ func (r *Reporter) do(ctx context.Context, lane deliver.Lane, tasks []deliver.Ta
 		}
 		return &deliver.SkipError{Reason: deliver.DryRun}
 	}
-	if wait := r.wait(lane.Target); wait > 0 {
+	if wait := r.wait(lane); wait > 0 {
 		return &deliver.WaitError{After: wait}
 	}
 	return r.report(ctx, lane, object, tasks)
