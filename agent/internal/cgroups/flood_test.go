@@ -65,6 +65,7 @@ func TestManyCgroupsOfOneUser(t *testing.T) {
 		"a container":      "kubepods.slice/kubepods-podevil.slice/cri-containerd-" + id + ".scope",
 		"a unit":           "system.slice/ci.service",
 		"top of hierarchy": "lxc/c1",
+		"a guest of LXC":   "lxc.payload.c1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			many := 10_000

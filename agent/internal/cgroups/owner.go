@@ -3,17 +3,17 @@ package cgroups
 import "strings"
 
 // Owner returns the cgroup whose user made the one of a path outside pods, and the
-// others beside: the service or scope of the node's systemd, a user's slice, or two
-// levels of what systemd has no part in. It is "" for slices above those, which only
-// root has systemd make.
+// others beside: the service or scope of the node's systemd, a user's slice, a guest of
+// LXC, or two levels of what else systemd has no part in. It is "" for slices above those,
+// which only root has systemd make.
 func Owner(path string) string {
-	const users = "/user.slice/user-"
+	const users, guests = "/user.slice/user-", "/lxc." // DEFAULT_PAYLOAD_CGROUP_PREFIX in LXC: /lxc.payload.NAME
 	end, rest := 0, strings.TrimPrefix(path, "/")
 	for rest != "" {
 		name, after, _ := strings.Cut(rest, "/")
 		end += 1 + len(name)
 		switch {
-		case strings.HasPrefix(path[:end], users):
+		case strings.HasPrefix(path[:end], users), strings.HasPrefix(path, guests):
 			return path[:end]
 		case strings.HasSuffix(name, ".slice"):
 			rest = after
