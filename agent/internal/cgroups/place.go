@@ -35,8 +35,11 @@ func (p Place) sure() bool { return p.PodUID != "" || fullIDOf(p.Container) != "
 // outsidePods finds the containers of Docker, Podman and ctr, where nobody but root
 // makes cgroups: a scope that the node's systemd has made right below its slices, or a
 // path at the top of the hierarchy that systemd has no part in. Cgroups that systemd
-// runs inside a container are left off.
+// runs inside a container are left off. A guest of LXC makes cgroups of its own there.
 func outsidePods(path string) Place {
+	if strings.HasPrefix(path, guests) || strings.HasPrefix(path, "/lxc/") {
+		return Place{Path: path}
+	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	slices, others := 0, 0
 	for slices < len(parts) && strings.HasSuffix(parts[slices], ".slice") {
