@@ -22,6 +22,8 @@ type entry struct {
 	Pod
 	// hash is a static pod's UID on the node, "" for others.
 	hash string
+	// created is when the pod was made, since when the first mirror of its name and hash was.
+	created, since time.Time
 	// gone is when the API server had the pod no more, zero while the pod is there.
 	gone time.Time
 }
@@ -45,7 +47,7 @@ func mirrorOf(pod *corev1.Pod, node string) string {
 // compact takes from a pod what is kept. before is the same pod's entry, if any:
 // the IDs that its containers had stay.
 func compact(pod *corev1.Pod, node string, before *entry) *entry {
-	e := &entry{hash: mirrorOf(pod, node)}
+	e := &entry{hash: mirrorOf(pod, node), created: pod.CreationTimestamp.Time, since: pod.CreationTimestamp.Time}
 	e.UID, e.Namespace, e.Name = string(pod.UID), pod.Namespace, pod.Name
 	e.Static = e.hash != ""
 	owner := metav1.GetControllerOfNoCopy(pod)
@@ -124,7 +126,7 @@ func strip(obj any) (any, error) {
 	}
 	out := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
-		DeletionTimestamp: pod.DeletionTimestamp, OwnerReferences: pod.OwnerReferences,
+		CreationTimestamp: pod.CreationTimestamp, DeletionTimestamp: pod.DeletionTimestamp, OwnerReferences: pod.OwnerReferences,
 	}}
 	for _, key := range []string{configSource, corev1.MirrorPodAnnotationKey} {
 		if value, ok := pod.Annotations[key]; ok {

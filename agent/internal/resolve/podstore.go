@@ -30,7 +30,7 @@ type PodStore struct {
 	mu sync.RWMutex
 	// pods by the UID of the API server.
 	pods map[string]*entry
-	// hashes returns the UID of the newest mirror of a static pod.
+	// hashes returns the UID of the mirror of a static pod.
 	hashes map[string]string
 	// room is what each namespace takes, of maxPods.
 	room map[string]int
@@ -136,29 +136,50 @@ func (s *PodStore) setLocked(obj any) string {
 	uid := string(pod.UID)
 	before := s.pods[uid]
 	e := compact(pod, s.node, before)
+	if e.hash != "" {
+		for _, other := range s.pods {
+			if other.hash == e.hash && other.Namespace == e.Namespace && other.Name == e.Name && other.since.Before(e.since) {
+				e.since = other.since
+			}
+		}
+	}
 	if before != nil {
 		s.dropLocked(before)
 	}
-	s.putLocked(e, before != nil)
+	s.pods[uid] = e
+	s.room[e.Namespace] += e.weight()
+	s.electLocked(e.hash)
 	return uid
 }
 
-// putLocked takes an entry and what leads to it. known is true if the pod was there before.
-func (s *PodStore) putLocked(e *entry, known bool) {
-	s.pods[e.UID] = e
-	s.room[e.Namespace] += e.weight()
-	// The first mirror has the hash until it goes: no other pod takes it. A new one of
-	// its name has come in its place.
-	holder := s.hashes[e.hash]
-	h := s.pods[holder]
-	if e.hash != "" && (h == nil || !h.gone.IsZero() || !known && !e.Finished && h.Namespace == e.Namespace && h.Name == e.Name) {
-		s.hashes[e.hash] = e.UID
+// electLocked finds the mirror of a static pod among the pods that have all marks of the mirror.
+func (s *PodStore) electLocked(hash string) {
+	delete(s.hashes, hash)
+	if hash == "" {
+		return
 	}
+	var mirror *entry
+	for _, e := range s.pods {
+		if e.hash == hash && (mirror == nil || lessMirror(mirror, e) < 0) {
+			mirror = e
+		}
+	}
+	if mirror != nil {
+		s.hashes[hash] = mirror.UID
+	}
+}
+
+// lessMirror orders pods with the marks of one mirror. A pod that is there is more than a pod
+// that kubelet has deleted, because kubelet deletes what only looks like a mirror. Then the
+// name that was there first is more, and of a name the newest pod.
+func lessMirror(a, b *entry) int {
+	return cmp.Or(cmp.Compare(a.state(), b.state()), b.since.Compare(a.since), a.created.Compare(b.created), cmp.Compare(b.UID, a.UID))
 }
 
 func (s *PodStore) removeLocked(uid string) {
 	if e := s.pods[uid]; e != nil && e.gone.IsZero() {
 		e.gone = time.Now()
+		s.electLocked(e.hash)
 	}
 }
 
@@ -196,16 +217,18 @@ func (s *PodStore) ofLocked(namespace string) (list []*entry) {
 // lessNeeded orders pods that have to make room: those that were removed, the first of them
 // first, then those that have ended.
 func lessNeeded(a, b *entry) int {
-	state := func(e *entry) int {
-		switch {
-		case !e.gone.IsZero():
-			return 0
-		case e.Finished:
-			return 1
-		}
-		return 2
+	return cmp.Or(cmp.Compare(a.state(), b.state()), a.gone.Compare(b.gone), cmp.Compare(a.UID, b.UID))
+}
+
+// state orders pods: removed, ended, and there.
+func (e *entry) state() int {
+	switch {
+	case !e.gone.IsZero():
+		return 0
+	case e.Finished:
+		return 1
 	}
-	return cmp.Or(cmp.Compare(state(a), state(b)), a.gone.Compare(b.gone), cmp.Compare(a.UID, b.UID))
+	return 2
 }
 
 // weight is the room of a pod, of maxPods.
@@ -218,6 +241,6 @@ func (s *PodStore) dropLocked(e *entry) {
 		delete(s.room, e.Namespace)
 	}
 	if s.hashes[e.hash] == e.UID {
-		delete(s.hashes, e.hash)
+		s.electLocked(e.hash)
 	}
 }

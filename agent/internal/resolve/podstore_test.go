@@ -87,6 +87,47 @@ func TestFalseMirrors(t *testing.T) {
 	}
 }
 
+// TestFalseMirrorAtStart: an agent that starts has all pods by one list, in the order of their
+// namespaces. A tenant's pod with all marks of a mirror is younger than the mirror, or kubelet has
+// deleted it and a finalizer holds it.
+func TestFalseMirrorAtStart(t *testing.T) {
+	at := func(pod *corev1.Pod, hour int) *corev1.Pod {
+		pod.CreationTimestamp = metav1.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)
+		return pod
+	}
+	ending := func(pod *corev1.Pod) *corev1.Pod {
+		pod.DeletionTimestamp = new(metav1.Now())
+		return pod
+	}
+	mirror := at(mirrored(made("m", "c1"), "etcd", "hash"), 2)
+	for name, thief := range map[string]*corev1.Pod{
+		"younger":          at(mirrored(made("thief", "c2"), "thief", "hash"), 3),
+		"older and ending": ending(at(mirrored(made("thief", "c2"), "thief", "hash"), 1)),
+	} {
+		for _, list := range [][]*corev1.Pod{{thief, mirror}, {mirror, thief}} {
+			s := NewPodStore("node-a")
+			var objects []any
+			for _, pod := range list {
+				small, err := strip(pod)
+				must(t, err)
+				objects = append(objects, small)
+			}
+			must(t, s.Replace(objects, ""))
+			if pod, _ := s.ByUID("hash"); pod.UID != "m" {
+				t.Errorf("%s: the static pod is %+v", name, pod)
+			}
+		}
+	}
+	// A watch: the tenant's pod came while there was no mirror.
+	s := NewPodStore("node-a")
+	must(t, s.Add(mirrored(made("thief", "c2"), "thief", "hash")))
+	must(t, s.Add(mirror))
+	must(t, s.Update(ending(mirrored(made("thief", "c2"), "thief", "hash"))))
+	if pod, _ := s.ByUID("hash"); pod.UID != "m" {
+		t.Errorf("the static pod is %+v", pod)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
