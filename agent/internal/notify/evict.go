@@ -2,11 +2,13 @@ package notify
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/time/rate"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +23,8 @@ const (
 	evictPatience = 10 * time.Minute
 	// budgetPause is how long a budget is left alone, which says no time itself.
 	budgetPause = 10 * time.Second
+	// busyPause is how long another eviction is waited for, whose answer is due.
+	busyPause = 100 * time.Millisecond
 )
 
 // DefaultEvictEvery is the time between two evictions of a node: enough for the first
@@ -44,7 +48,7 @@ const DefaultEvictEvery = 10 * time.Second
 type Evicter struct {
 	Common
 	causes Causes
-	limit  *rate.Limiter
+	turn   turn
 }
 
 var _ deliver.Action = (*Evicter)(nil)
@@ -52,7 +56,7 @@ var _ deliver.Action = (*Evicter)(nil)
 // NewEvicter returns the action that evicts the pods of victims of some causes, with the
 // time every between two evictions at least.
 func NewEvicter(c Common, causes Causes, every time.Duration) *Evicter {
-	return &Evicter{Common: c, causes: causes, limit: rate.NewLimiter(rate.Every(every), 1)}
+	return &Evicter{Common: c, causes: causes, turn: turn{every: every}}
 }
 
 // Name is "evict".
@@ -89,9 +93,7 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 		}).Info("dry run: would evict the pod")
 		return &deliver.SkipError{Reason: deliver.DryRun}
 	}
-	reservation := e.limit.Reserve()
-	if wait := reservation.Delay(); wait > 0 {
-		reservation.Cancel()
+	if wait := e.turn.take(); wait > 0 {
 		return &deliver.WaitError{After: wait}
 	}
 	err := e.Client.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
@@ -99,7 +101,43 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 			ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 			DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(pod.UID)},
 		}).MaxRetries(0).Do(ctx).Error()
+	var status apierrors.APIStatus
+	e.turn.end(errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError)
 	return judgeEviction(err)
+}
+
+// turn keeps evictions apart. It is safe for concurrent use.
+type turn struct {
+	every time.Duration
+
+	mu   sync.Mutex // guards what follows
+	busy bool
+	next time.Time
+}
+
+// take takes the turn, or returns how long there is none.
+func (t *turn) take() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy {
+		return busyPause
+	}
+	if wait := time.Until(t.next); wait > 0 {
+		return wait
+	}
+	t.busy = true
+	return 0
+}
+
+// end ends the turn. The next one is at once if the API server has refused the eviction: a
+// tenant's budget costs nobody else a turn.
+func (t *turn) end(refused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.busy = false
+	if !refused {
+		t.next = time.Now().Add(t.every)
+	}
 }
 
 // spared says why a pod is not evicted.

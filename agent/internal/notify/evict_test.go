@@ -1,12 +1,20 @@
 package notify
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +22,9 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
+	"github.com/oomwitness/oomwitness/agent/internal/events"
 	"github.com/oomwitness/oomwitness/agent/internal/resolve"
+	"github.com/oomwitness/oomwitness/oom"
 )
 
 // known knows one pod, that may be evicted.
@@ -78,4 +88,59 @@ func TestJudge(t *testing.T) {
 	if err := judgeEviction(nil); err != nil {
 		t.Errorf("no error: %v", err)
 	}
+}
+
+// podsOf knows each pod by a UID such as evil/p1.
+type podsOf struct{}
+
+func (podsOf) ByUID(uid string) (resolve.Pod, bool) {
+	namespace, name, _ := strings.Cut(uid, "/")
+	return resolve.Pod{UID: uid, Namespace: namespace, Name: name, Managed: true}, true
+}
+
+// TestBudgetOfAnother: pods that a tenant's budget keeps from eviction do not take the turns of
+// the pods that may be evicted.
+func TestBudgetOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var evicted time.Time
+		client, err := deliver.ForConfig(&rest.Config{Host: "http://api.invalid", Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(20 * time.Millisecond)
+			if strings.Contains(r.URL.Path, "/shop/") {
+				evicted = time.Now()
+				return &http.Response{StatusCode: http.StatusCreated, Body: http.NoBody}, nil
+			}
+			status, err := json.Marshal(metav1.Status{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: http.StatusTooManyRequests,
+				Reason: metav1.StatusReasonTooManyRequests, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause}}},
+			})
+			return &http.Response{
+				StatusCode: http.StatusTooManyRequests, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(status)),
+			}, err
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		e := NewEvicter(Common{Client: client.Core, Pods: podsOf{}, Counter: deliver.Discard{}}, Causes{oom.CausePod: true}, 10*time.Second)
+		q := deliver.NewQueue(log, deliver.MaxTasks, e)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { q.Run(ctx, workers) })
+		kill := func(uid string) {
+			q.Take(events.OOMEvent{ID: uid, Time: time.Now(), Cause: oom.CausePod, Victims: []events.Victim{victim("a", 1, uid, "app")}})
+		}
+		for i := range 60 {
+			kill(fmt.Sprintf("evil/p%d", i))
+		}
+		time.Sleep(73 * time.Second)
+		began := time.Now()
+		kill("shop/cart")
+		time.Sleep(5 * time.Minute)
+		cancel()
+		running.Wait()
+		if evicted.IsZero() || evicted.Sub(began) > 15*time.Second {
+			t.Errorf("evicted: %v, after %v", !evicted.IsZero(), evicted.Sub(began))
+		}
+	})
 }
