@@ -58,8 +58,10 @@ var _ events.Tracked = (*Queue)(nil)
 func NewQueue(log logrus.FieldLogger, maxTasks int, actions ...Action) *Queue {
 	q := &Queue{
 		actions: map[string]Action{}, order: actions, max: maxTasks, log: newQuietLog(log),
-		done:   func(string) {},
-		ready:  workqueue.NewTypedDelayingQueue[Lane](),
+		done: func(string) {},
+		ready: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[Lane]{
+			Queue: workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[Lane]{Queue: &fair{groups: map[string][]Lane{}}}),
+		}),
 		pauses: workqueue.NewTypedItemExponentialFailureRateLimiter[Lane](firstPause, lastPause),
 		lanes:  map[Lane][]Task{}, busy: map[Lane]int{}, open: map[string]int{},
 	}
