@@ -105,10 +105,8 @@ func (w *Watcher) All() []Known {
 // error means that the tree can't be read yet: Run tries again.
 func (w *Watcher) Start() error {
 	w.mu.Lock()
-	if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
-		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
-	} // else the tree is walked
 	defer w.mu.Unlock()
+	w.openLocked()
 	return w.scanLocked()
 }
 
@@ -140,7 +138,9 @@ func (w *Watcher) Run(ctx context.Context) {
 			w.retryLocked()
 			w.mu.Unlock()
 		case <-walk.C:
-			w.walkAgain()
+			if w.walkAgain() {
+				following.Go(w.follow)
+			}
 		}
 	}
 }
@@ -166,12 +166,16 @@ func (w *Watcher) Size() (known, watched int) {
 	return len(w.tree.paths), len(w.dirs)
 }
 
-func (w *Watcher) walkAgain() {
+// walkAgain walks the tree where the tree is not watched as a whole, and reports whether
+// watching begins.
+func (w *Watcher) walkAgain() (begins bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.whole {
+		begins = w.fd < 0 && w.openLocked()
 		_ = w.scanLocked() // Err has it
 	}
+	return begins
 }
 
 // follow takes events until the file is closed.

@@ -147,6 +147,32 @@ func TestWatcherWithoutWatches(t *testing.T) {
 	running.Wait()
 }
 
+// TestWatcherWithoutInstance: a pod of root may have taken all inotify instances when the
+// watcher starts. The watcher watches when there is one again.
+func TestWatcherWithoutInstance(t *testing.T) {
+	tree := &cgroups.Tree{Mount: t.TempDir()}
+	mkdir(t, tree, "a")
+	w := cgroups.NewWatcher(tree, cgroups.WatchOptions{})
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: before.Max})) // as EMFILE by max_user_instances
+	err := w.Start()
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
+	require.ErrorIs(t, err, unix.EMFILE)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.Run(ctx)
+	}()
+	require.Eventually(t, w.Whole, 10*time.Second, 10*time.Millisecond)
+	_, watches := w.Size()
+	require.Equal(t, 2, watches)
+	require.Equal(t, "/a/b", pathOf(t, w, mkdir(t, tree, "a/b")))
+	cancel()
+	<-ended
+}
+
 // TestWatcherOverflow: the kernel's queue had no room for what came.
 func TestWatcherOverflow(t *testing.T) {
 	tree, w := watched(t, cgroups.WatchOptions{})

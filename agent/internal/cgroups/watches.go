@@ -2,9 +2,21 @@ package cgroups
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+// openLocked begins to watch, and reports whether the kernel lets it: all processes of root,
+// also those in pods, share a number of inotify instances. Without one the tree is walked.
+func (w *Watcher) openLocked() bool {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
+	return true
+}
 
 // watchLocked returns the watch of a cgroup, -1 where there is none. Of those that have an
 // owner at most half are watched, and none whose owner makes noise: the others are
