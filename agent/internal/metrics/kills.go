@@ -155,7 +155,7 @@ func (k *kills) takeOver(namespace string, now time.Time) bool {
 	return true
 }
 
-// restore takes those with the newest kills, as far as there is room. The others are
+// restore takes those with the newest kills, as far as their namespace has room. The others are
 // not added to the overflow, where they would look like kills of now.
 func (k *kills) restore(totals events.Totals, now time.Time) {
 	type old struct {
@@ -176,7 +176,7 @@ func (k *kills) restore(totals events.Totals, now time.Time) {
 			continue
 		}
 		s := &series{count: o.count.Victims, created: totals.Since, last: o.count.Last}
-		if len(k.series) < 2*k.max && (!k.shown(s, now) || k.visible(now) < k.max) {
+		if len(k.series) < 2*k.max && (!k.shown(s, now) || k.visible(now) < k.max || k.takeOver(o.key.namespace, now)) {
 			k.series[o.key] = s
 		}
 	}

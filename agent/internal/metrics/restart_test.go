@@ -63,6 +63,24 @@ func TestRestoreWithLessRoom(t *testing.T) {
 	require.Equal(t, over(0)+"\n"+series("p49", 3), read(t, m, kills))
 }
 
+// TestRestoreByNamespace: a namespace whose pods had the newest kills takes no series from another
+// by a restart of the agent.
+func TestRestoreByNamespace(t *testing.T) {
+	m := metrics.New(metrics.Options{SeriesTTL: time.Hour, MaxSeries: 100})
+	totals := events.Totals{Series: map[events.Series]events.Count{}}
+	for i := range 300 {
+		key := events.Series{Cause: "container", Namespace: "loud", Pod: fmt.Sprint("churn-", i), Container: "app"}
+		totals.Series[key] = events.Count{Victims: 1, Last: time.Now().Add(-time.Minute)}
+	}
+	for i := range 10 {
+		key := events.Series{Cause: "container", Namespace: "shop", Pod: fmt.Sprint("web-", i), Container: "app"}
+		totals.Series[key] = events.Count{Victims: 7, Last: time.Now().Add(-30 * time.Minute)}
+	}
+	m.Restore(totals, nil)
+	require.Equal(t, 10, strings.Count(read(t, m, kills), `namespace="shop"`))
+	require.Equal(t, 90, strings.Count(read(t, m, kills), `namespace="loud"`))
+}
+
 func TestConcurrent(t *testing.T) {
 	m := full(t)
 	var wg sync.WaitGroup
