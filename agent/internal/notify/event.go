@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -60,60 +61,67 @@ var fieldOf = map[string]string{
 // seen is an Event as the API server had it last. Without a version the Event is
 // there and was not read since somebody else changed it.
 type seen struct {
+	name     string
 	version  string
 	count    int32
 	reported reported
 }
 
 func seenOf(e *corev1.Event) seen {
-	return seen{version: e.ResourceVersion, count: e.Count, reported: parseReported(e.Annotations[annotationReported])}
+	return seen{name: e.Name, version: e.ResourceVersion, count: e.Count, reported: parseReported(e.Annotations[annotationReported])}
 }
 
 // report changes the lane's Event if it is there, and creates it if not. Each answer
 // of the API server is kept for the next attempt: an attempt that fails at its last
 // request repeats this request alone.
 func (r *Reporter) report(ctx context.Context, lane deliver.Lane, object corev1.ObjectReference, tasks []deliver.Task) error {
-	namespace, eventName := object.Namespace, eventName(lane, object)
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	if _, ok := r.events.Get(lane); !ok {
-		event := r.event(namespace, eventName, object, tasks)
-		created := &corev1.Event{}
-		err := r.Client.Post().Namespace(namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
-		if err == nil {
-			r.events.Add(lane, seenOf(created))
-			return nil
-		}
+	event := r.event(object, tasks)
+	cached, ok := r.events.Get(lane)
+	if !ok {
+		event.Name = eventName(lane, object)
+		err := r.create(ctx, lane, event)
 		if !apierrors.IsAlreadyExists(err) {
 			return deliver.Judge(err)
 		}
 		// By an agent before this one, or by a call whose answer was lost.
-		r.events.Add(lane, seen{})
+		cached = seen{name: event.Name}
+		r.events.Add(lane, cached)
 	}
-	known, err := r.known(ctx, lane, namespace, eventName)
-	if err != nil {
-		return err
+	known := cached.(seen)
+	if known.version == "" {
+		there, err := r.patch(ctx, event.Namespace, known.name, []byte("{}"))
+		switch {
+		case apierrors.IsForbidden(err), err == nil && !sameEvent(there, event):
+			// By somebody else: the name can be known before the kill.
+			event.Name, event.GenerateName = "", strings.TrimRight(object.Name, "-.")+"."
+			return deliver.Judge(r.create(ctx, lane, event))
+		case err != nil:
+			return r.failed(lane, known.name, err)
+		}
+		known = seenOf(there)
+		r.events.Add(lane, known)
 	}
-	return r.count(ctx, lane, namespace, eventName, known, tasks)
+	return r.count(ctx, lane, event.Namespace, known, tasks)
 }
 
-// known is the lane's Event, which is read if it was not yet.
-func (r *Reporter) known(ctx context.Context, lane deliver.Lane, namespace, eventName string) (seen, error) {
-	if cached, ok := r.events.Get(lane); ok && cached.(seen).version != "" {
-		return cached.(seen), nil
+// create makes an Event, and remembers the Event as the lane's.
+func (r *Reporter) create(ctx context.Context, lane deliver.Lane, event *corev1.Event) error {
+	created := &corev1.Event{}
+	err := r.Client.Post().Namespace(event.Namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
+	if err == nil {
+		r.events.Add(lane, seenOf(created))
 	}
-	event, err := r.patch(ctx, namespace, eventName, []byte("{}"))
-	if err != nil {
-		return seen{}, r.failed(lane, err)
-	}
-	known := seenOf(event)
-	r.events.Add(lane, known)
-	return known, nil
+	return err
+}
+
+// sameEvent reports whether two Events are of one object, and of the agent of one node.
+func sameEvent(a, b *corev1.Event) bool {
+	return a.Source == b.Source && a.InvolvedObject.Kind == b.InvolvedObject.Kind &&
+		a.InvolvedObject.Name == b.InvolvedObject.Name && a.InvolvedObject.UID == b.InvolvedObject.UID
 }
 
 // count has an Event count the tasks that it does not yet.
-func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace, eventName string, known seen, tasks []deliver.Task) error {
+func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace string, known seen, tasks []deliver.Task) error {
 	news := known.reported.news(tasks)
 	if len(news) == 0 {
 		return nil
@@ -131,9 +139,9 @@ func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace, even
 	if err != nil {
 		return &deliver.SkipError{Reason: deliver.Refused, Err: err}
 	}
-	changed, err := r.patch(ctx, namespace, eventName, body)
+	changed, err := r.patch(ctx, namespace, known.name, body)
 	if err != nil {
-		return r.failed(lane, err)
+		return r.failed(lane, known.name, err)
 	}
 	r.events.Add(lane, seenOf(changed))
 	return nil
@@ -151,23 +159,24 @@ func (r *Reporter) patch(ctx context.Context, namespace, eventName string, body 
 // failed says what a failed read or change means. What is known of the Event stays
 // known after an answer that says nothing of it: a change names the version that it
 // changes, so one that was made, and whose answer was lost, is a conflict next time.
-func (r *Reporter) failed(lane deliver.Lane, err error) error {
+func (r *Reporter) failed(lane deliver.Lane, name string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err): // its time is over
 		r.events.Remove(lane)
 		return &deliver.RetryError{Reason: deliver.Conflict, Err: err}
 	case apierrors.IsConflict(err):
-		r.events.Add(lane, seen{})
+		r.events.Add(lane, seen{name: name})
 	}
 	return deliver.Judge(err)
 }
 
-// event is a new Event for tasks.
-func (r *Reporter) event(namespace, eventName string, object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
+// event is a new Event for tasks, without a name.
+func (r *Reporter) event(object corev1.ObjectReference, tasks []deliver.Task) *corev1.Event {
 	first, last := tasks[0], tasks[len(tasks)-1]
+	namespace := cmp.Or(object.Namespace, metav1.NamespaceDefault)
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: eventName,
+			Namespace:   namespace,
 			Annotations: map[string]string{annotationReported: reported(nil).with(tasks).String()},
 		},
 		InvolvedObject: object, Reason: r.reason, Message: last.Text, Type: corev1.EventTypeWarning,

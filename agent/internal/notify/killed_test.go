@@ -56,5 +56,5 @@ func TestKilledPlan(t *testing.T) {
 		require.False(t, due, name)
 	}
 	require.Empty(t, k.Plan(&events.OOMEvent{Victims: make([]events.Victim, 1)}))
-	require.Equal(t, ReasonKilled, k.event("shop", "e", corev1.ObjectReference{}, []deliver.Task{one.Task}).Reason)
+	require.Equal(t, ReasonKilled, k.event(corev1.ObjectReference{}, []deliver.Task{one.Task}).Reason)
 }

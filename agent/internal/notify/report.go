@@ -55,7 +55,8 @@ const (
 // only as it was read. So an OOM event is counted once, whatever died when, as long
 // as the API server keeps the Event (an hour by default) and no more than 64 OOM
 // events of the same Event came between: one that is older than the newest 64 is
-// taken for reported.
+// taken for reported. Who may make Events in the namespace may have made one of that
+// name: then the Event has a random name.
 //
 // client-go's EventBroadcaster can do neither: its counts and names live in memory.
 type Reporter struct {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
@@ -40,10 +42,7 @@ func (a *accepted) answer(r *http.Request) (*http.Response, error) {
 	if _, ok := a.at[comm]; !ok {
 		a.at[comm] = time.Since(a.began)
 	}
-	event, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]string{"resourceVersion": "1"}})
-	return &http.Response{
-		StatusCode: http.StatusCreated, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(event)),
-	}, err
+	return answer(http.StatusCreated, map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]string{"resourceVersion": "1"}})
 }
 
 // TestManyContainersOfATenant: one namespace has a kill in each of many containers at once, which
@@ -86,6 +85,68 @@ func TestManyContainersOfATenant(t *testing.T) {
 			t.Errorf("the kill is an Event: %v, after %v", ok, at-began)
 		}
 	})
+}
+
+// TestEventOfAnother: the name of an Event can be known before the kill, and who may make Events in
+// the namespace may make one of that name. The kill has an Event of another name then.
+func TestEventOfAnother(t *testing.T) {
+	for name, read := range map[string]func() (int, any){
+		"no policy": func() (int, any) {
+			return http.StatusOK, &corev1.Event{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, ObjectMeta: metav1.ObjectMeta{Name: "taken", ResourceVersion: "1"},
+				InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "mine"}, Source: corev1.EventSource{Component: Component, Host: "node-a"},
+			}
+		},
+		"policy": func() (int, any) {
+			return http.StatusForbidden, status(http.StatusForbidden, metav1.StatusReasonForbidden)
+		},
+	} {
+		var made []string
+		client, err := deliver.ForConfig(&rest.Config{Host: "http://api.invalid", ContentConfig: rest.ContentConfig{ContentType: "application/json"}, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPatch {
+				if strings.HasSuffix(r.URL.Path, "/other") {
+					made = append(made, "counted")
+					return answer(http.StatusOK, &corev1.Event{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, ObjectMeta: metav1.ObjectMeta{Name: "other", ResourceVersion: "2"}})
+				}
+				return answer(read())
+			}
+			data, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			if bytes.Contains(data, []byte("node-a.")) && len(made) == 0 {
+				made = append(made, "refused")
+				return answer(http.StatusConflict, status(http.StatusConflict, metav1.StatusReasonAlreadyExists))
+			}
+			made = append(made, "made")
+			return answer(http.StatusCreated, &corev1.Event{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, ObjectMeta: metav1.ObjectMeta{Name: "other", ResourceVersion: "1"}})
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := NewReporter(Common{Client: client.Core, Node: "node-a", Counter: deliver.Discard{}})
+		for i := range 2 {
+			task := deliver.Task{ID: "e", BootNS: uint64(i) + 1, Time: time.Now(), Text: "Killed process"}
+			if err := r.Do(t.Context(), deliver.Lane{Action: reportName, Owner: "/system.slice/ssh.service"}, []deliver.Task{task}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if got := strings.Join(made, " "); got != "refused made counted" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func status(code int32, reason metav1.StatusReason) *metav1.Status {
+	return &metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: code, Reason: reason}
+}
+
+// answer is an API server's.
+func answer(code int, object any) (*http.Response, error) {
+	data, err := json.Marshal(object)
+	return &http.Response{
+		StatusCode: code, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(data)),
+	}, err
 }
 
 // TestFloodOnTheNode: a user whose processes are killed all the time keeps no unit of the node
