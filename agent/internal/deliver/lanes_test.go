@@ -86,6 +86,25 @@ func TestErrors(t *testing.T) {
 	})
 }
 
+// What waits for a limit of ours is skipped too when its time is over.
+func TestLateByOurLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAction(func(context.Context, Lane, []Task) error { return &WaitError{After: 10 * time.Second} })
+		q, done := queue(t, MaxTasks, a)
+		q.Take(inc("early", "a"))
+		time.Sleep(5 * time.Minute)
+		q.Take(inc("late", "a"))
+		time.Sleep(6 * time.Minute)
+		if got := done(); !slices.Equal(got, []string{"early"}) || q.Waiting() != 1 {
+			t.Errorf("after 11 minutes done: %v, %d wait", got, q.Waiting())
+		}
+		time.Sleep(5 * time.Minute)
+		if _, _, counts := a.get(); q.Waiting() != 0 || counts["skipped/too_late"] != 2 {
+			t.Errorf("after 16 minutes: %v, %d wait", counts, q.Waiting())
+		}
+	})
+}
+
 // An agent that ends leaves open what was not done.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

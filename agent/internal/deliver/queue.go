@@ -192,7 +192,9 @@ func (q *Queue) step(ctx context.Context, lane Lane) {
 		}
 		q.end(lane, tasks)
 	case errors.As(err, &wait):
-		q.ready.AddAfter(lane, wait.After)
+		if !q.skipLate(a, lane, tasks, &SkipError{Reason: TooLate}) {
+			q.ready.AddAfter(lane, wait.After)
+		}
 	case errors.As(err, &skip):
 		for _, t := range tasks {
 			a.Count(Skipped, skip.Reason)
@@ -210,18 +212,25 @@ func (q *Queue) failed(a Action, lane Lane, tasks []Task, err error) {
 	errors.As(err, &retry)
 	a.Count(Error, retry.Reason)
 	q.log.failed(lane, tasks[0], retry)
+	if !q.skipLate(a, lane, tasks, &SkipError{Reason: retry.Reason, Err: retry.Err}) {
+		q.ready.AddAfter(lane, max(retry.After, wait.Jitter(q.pauses.When(lane), jitter)))
+	}
+}
+
+// skipLate skips a lane's oldest tasks whose time is over, and reports whether all are.
+func (q *Queue) skipLate(a Action, lane Lane, tasks []Task, skip *SkipError) bool {
 	late := 0
 	for late < len(tasks) && time.Since(tasks[late].Queued) >= a.Patience() {
-		a.Count(Skipped, retry.Reason)
-		q.log.skipped(lane, tasks[late], &SkipError{Reason: retry.Reason, Err: retry.Err})
+		a.Count(Skipped, skip.Reason)
+		q.log.skipped(lane, tasks[late], skip)
 		late++
 	}
 	if late == len(tasks) {
 		q.end(lane, tasks)
-		return
+		return true
 	}
 	q.remove(lane, tasks[:late])
-	q.ready.AddAfter(lane, max(retry.After, wait.Jitter(q.pauses.When(lane), jitter)))
+	return false
 }
 
 // begin returns a lane's oldest tasks, which are not dropped until pause.
