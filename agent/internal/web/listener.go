@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,10 +9,11 @@ import (
 )
 
 // Bounds of a listener: of all its connections, and of those of one peer, an address or the
-// network of an IPv6 one.
+// network of an IPv6 one. The pods of a node are in one such network: so connections are
+// counted by address first.
 type Bounds struct {
-	// Connections are open at once.
-	Connections, ConnectionsOfPeer int
+	// Connections are open at once, ConnectionsOfAddress of one address.
+	Connections, ConnectionsOfAddress int
 	// Held are the bytes of the answers that are sent at once.
 	Held, HeldOfPeer int
 	// Closed is called for each connection that is closed for room; nil for nobody. It must
@@ -30,9 +32,9 @@ const (
 )
 
 // Limit returns a listener whose connections keep to bounds. A new connection or answer
-// never waits for a client: the oldest connection of the same peer is closed for it, or where
-// all together are too many, the oldest of the peer with the most. So whoever holds
-// connections open, or reads slowly, holds up nobody.
+// never waits for a client: the oldest connection of the same address is closed for it.
+// Where all together are too many, the oldest of the address with the most is closed, of the
+// peer with the most. So whoever holds connections open, or reads slowly, holds up nobody.
 func Limit(listener net.Listener, b Bounds) net.Listener {
 	l := &limited{Listener: listener, bounds: b, peers: map[netip.Prefix][]*conn{}}
 	l.released.L = &l.mu
@@ -57,6 +59,7 @@ type conn struct {
 	net.Conn
 	of   *limited
 	peer netip.Prefix
+	addr netip.Addr
 	n    uint64 // how many came before
 
 	// Guarded by of.mu.
@@ -74,7 +77,8 @@ func (l *limited) Accept() (net.Conn, error) {
 		_ = tcp.SetReadBuffer(kernelBuffer) // what the kernel has for it counts as the agent's memory
 		_ = tcp.SetWriteBuffer(kernelBuffer)
 	}
-	c := &conn{Conn: accepted, of: l, peer: peerOf(accepted.RemoteAddr())}
+	c := &conn{Conn: accepted, of: l}
+	c.addr, c.peer = peerOf(accepted.RemoteAddr())
 	if old := l.add(c); old != nil {
 		old.closeFor(TooManyConnections)
 	}
@@ -103,9 +107,17 @@ func (l *limited) add(c *conn) (old *conn) {
 	c.n = l.n
 	l.peers[c.peer] = append(l.peers[c.peer], c)
 	l.open++
+	same := 0
+	for _, other := range l.peers[c.peer] {
+		if other.addr != c.addr {
+			continue
+		}
+		old = cmp.Or(old, other)
+		same++
+	}
 	switch {
-	case len(l.peers[c.peer]) > l.bounds.ConnectionsOfPeer:
-		return l.peers[c.peer][0]
+	case same > l.bounds.ConnectionsOfAddress:
+		return old
 	case l.open > l.bounds.Connections:
 		var heaviest []*conn
 		for _, list := range l.peers {
@@ -113,9 +125,21 @@ func (l *limited) add(c *conn) (old *conn) {
 				heaviest = list
 			}
 		}
-		return heaviest[0]
+		return oldestOfHeaviest(heaviest)
 	}
 	return nil
+}
+
+// oldestOfHeaviest returns the oldest connection of the address with the most. list is not
+// empty, and oldest first.
+func oldestOfHeaviest(list []*conn) (oldest *conn) {
+	counts, most := map[netip.Addr]int{}, 0
+	for _, c := range list {
+		counts[c.addr]++
+		most = max(most, counts[c.addr])
+	}
+	i := slices.IndexFunc(list, func(c *conn) bool { return counts[c.addr] == most })
+	return list[i]
 }
 
 func (l *limited) remove(c *conn) {
@@ -137,20 +161,18 @@ func (l *limited) removeLocked(c *conn) {
 	}
 }
 
-// peerOf is the address of a peer; an IPv6 peer has as many as it likes in its /64.
-func peerOf(addr net.Addr) netip.Prefix {
+// peerOf returns an address and its peer: an IPv6 host has as many addresses as it likes in
+// its /64.
+func peerOf(addr net.Addr) (netip.Addr, netip.Prefix) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return netip.Prefix{}
+		return netip.Addr{}, netip.Prefix{}
 	}
-	ip := tcp.AddrPort().Addr().Unmap()
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64
 	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
+	prefix, _ := ip.Prefix(bits) // the address of a connection has so many bits
+	return ip, prefix
 }

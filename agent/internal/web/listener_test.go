@@ -110,7 +110,7 @@ func TestLimit(t *testing.T) {
 	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var closed []web.Reason
-	l := web.Limit(inner, web.Bounds{Connections: 4, ConnectionsOfPeer: 3, Closed: func(why web.Reason) { closed = append(closed, why) }})
+	l := web.Limit(inner, web.Bounds{Connections: 4, ConnectionsOfAddress: 3, Closed: func(why web.Reason) { closed = append(closed, why) }})
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	var here, there []net.Conn
 	connect := func(from string) {

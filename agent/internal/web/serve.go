@@ -11,7 +11,7 @@ import (
 // Bounds of a connection.
 const (
 	maxConnections = 64
-	maxOfPeer      = 16
+	maxOfAddress   = 16
 	maxHeader      = 8 << 10
 	// kernelBuffer is what the kernel may keep of a connection in each direction: Linux
 	// doubles the number for its own structures (socket(7)), and charges the agent's cgroup,
@@ -42,7 +42,7 @@ func Serve(ctx context.Context, listener net.Listener, h http.Handler, closed fu
 		}
 	})
 	err := srv.Serve(Limit(listener, Bounds{
-		Connections: maxConnections, ConnectionsOfPeer: maxOfPeer, Held: maxHeld, HeldOfPeer: maxHeldOfPeer, Closed: closed,
+		Connections: maxConnections, ConnectionsOfAddress: maxOfAddress, Held: maxHeld, HeldOfPeer: maxHeldOfPeer, Closed: closed,
 	}))
 	if !stop() {
 		<-ended
