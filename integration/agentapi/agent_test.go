@@ -172,7 +172,7 @@ func oomEvent(n uint64, cause oom.Cause, pod *corev1.Pod) agenttest.OOMEvent {
 		v.Pod = &agenttest.Pod{UID: string(pod.UID), Name: pod.Name, Namespace: pod.Namespace}
 	}
 	in := agenttest.OOMEvent{
-		Schema: agenttest.Schema, Event: n, BootNS: 1e12 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
+		Schema: agenttest.Schema, Event: n, BootNS: 1e9 + n*1e6, Time: time.Now(), Cause: cause, Tier: "A",
 		Domain:  &agenttest.Domain{Constraint: "memcg", Size: gigabyte},
 		Trigger: agenttest.Process{PID: 1, Comm: "python3"}, Victims: []agenttest.Victim{v},
 	}

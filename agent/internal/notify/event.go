@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,8 +68,11 @@ type seen struct {
 	reported reported
 }
 
-func seenOf(e *corev1.Event) seen {
-	return seen{name: e.Name, version: e.ResourceVersion, count: e.Count, reported: parseReported(e.Annotations[annotationReported])}
+// seenOf leaves out the times ahead: no agent has reported them.
+func (r *Reporter) seenOf(e *corev1.Event) seen {
+	times := parseReported(e.Annotations[annotationReported])
+	ahead, _ := slices.BinarySearch(times, r.now()+1)
+	return seen{name: e.Name, version: e.ResourceVersion, count: e.Count, reported: times[:ahead]}
 }
 
 // report changes the lane's Event if it is there, and creates it if not. Each answer
@@ -98,7 +102,7 @@ func (r *Reporter) report(ctx context.Context, lane deliver.Lane, object corev1.
 		case err != nil:
 			return r.failed(lane, known.name, err)
 		}
-		known = seenOf(there)
+		known = r.seenOf(there)
 		r.events.Add(lane, known)
 	}
 	return r.count(ctx, lane, event.Namespace, known, tasks)
@@ -109,14 +113,14 @@ func (r *Reporter) create(ctx context.Context, lane deliver.Lane, event *corev1.
 	created := &corev1.Event{}
 	err := r.Client.Post().Namespace(event.Namespace).Resource("events").Body(event).MaxRetries(0).Do(ctx).Into(created)
 	if err == nil {
-		r.events.Add(lane, seenOf(created))
+		r.events.Add(lane, r.seenOf(created))
 	}
 	return err
 }
 
-// sameEvent reports whether two Events are of one object, and of the agent of one node.
+// sameEvent reports whether two Events are of one object and reason, and of the agent of one node.
 func sameEvent(a, b *corev1.Event) bool {
-	return a.Source == b.Source && a.InvolvedObject.Kind == b.InvolvedObject.Kind &&
+	return a.Source == b.Source && a.Reason == b.Reason && a.Type == b.Type && a.InvolvedObject.Kind == b.InvolvedObject.Kind &&
 		a.InvolvedObject.Name == b.InvolvedObject.Name && a.InvolvedObject.UID == b.InvolvedObject.UID
 }
 
@@ -143,7 +147,7 @@ func (r *Reporter) count(ctx context.Context, lane deliver.Lane, namespace strin
 	if err != nil {
 		return r.failed(lane, known.name, err)
 	}
-	r.events.Add(lane, seenOf(changed))
+	r.events.Add(lane, r.seenOf(changed))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
@@ -26,6 +27,7 @@ var _ deliver.Action = (*Killed)(nil)
 func NewKilled(c Common) *Killed {
 	r := NewReporter(c)
 	r.reason = ReasonKilled
+	r.now = func() uint64 { return uint64(time.Now().UnixNano()) }
 	return &Killed{r}
 }
 

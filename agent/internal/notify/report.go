@@ -12,6 +12,7 @@ import (
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
 	"github.com/oomwitness/oomwitness/agent/internal/events"
+	"github.com/oomwitness/oomwitness/bpf"
 )
 
 const (
@@ -66,13 +67,15 @@ type Reporter struct {
 	// use, and what they hold is used by one worker at a time.
 	rates, events *lru.Cache
 	reason        string // of the Events
+	// now returns the time by the clock of deliver.Task.BootNS.
+	now func() uint64
 }
 
 var _ deliver.Action = (*Reporter)(nil)
 
 // NewReporter returns a Reporter.
 func NewReporter(c Common) *Reporter {
-	return &Reporter{Common: c, rates: lru.New(maxRemembered), events: lru.New(maxRemembered), reason: Reason}
+	return &Reporter{Common: c, rates: lru.New(maxRemembered), events: lru.New(maxRemembered), reason: Reason, now: bpf.BootNow}
 }
 
 // Name returns "report".

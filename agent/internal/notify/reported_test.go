@@ -1,11 +1,18 @@
 package notify
 
 import (
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oomwitness/oomwitness/agent/internal/deliver"
+	"github.com/oomwitness/oomwitness/bpf"
 )
 
 func tasks(times ...uint64) []deliver.Task {
@@ -33,6 +40,24 @@ func TestReported(t *testing.T) {
 	full := reported{50}.with(tasks(many...))
 	if len(full) != maxReported || full[0] != 100 || !full.has(50) || !full.has(7) || full.has(1000) {
 		t.Errorf("full: %v", full)
+	}
+}
+
+// TestReportedAhead: an Event that was made before the kill names no time after its own.
+func TestReportedAhead(t *testing.T) {
+	var forged []string
+	for i := range uint64(maxReported) {
+		forged = append(forged, strconv.FormatUint(math.MaxUint64-i, 36))
+	}
+	event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationReported: strings.Join(forged, ",")}}}
+	r := NewReporter(Common{})
+	if news := r.seenOf(event).reported.news(tasks(bpf.BootNow())); len(news) != 1 {
+		t.Errorf("an OOM event counts as reported")
+	}
+	killed := NewKilled(Common{})
+	event.Annotations[annotationReported] = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
+	if got := killed.seenOf(event).reported; len(got) != 1 {
+		t.Errorf("an exit that was reported is forgotten")
 	}
 }
 
