@@ -21,10 +21,10 @@ const tolerance = 4 * time.Second
 
 // count has the results of the containers of one kind.
 type count struct {
-	n, right, excused, stopped                                                 int
-	dupExit, exitAgain, lateOOM, falseOOM, unseen, oomAgain, firstWrong, other int
-	off                                                                        time.Duration // greatest distance of finished_at from the end
-	shown                                                                      time.Duration // longest time from the end to the answer of Wait
+	n, right, excused, stopped                                      int
+	dupExit, lateOOM, falseOOM, unseen, oomAgain, firstWrong, other int
+	off                                                             time.Duration // greatest distance of finished_at from the end
+	shown                                                           time.Duration // longest time from the end to the answer of Wait
 }
 
 // summary has the counts by kind, in the order of kinds.
@@ -46,16 +46,6 @@ func (n *node) counted(m *member) (ooms, exits int) {
 		}
 	}
 	return ooms, exits
-}
-
-// ackTime is longer than containerd takes to ack an event, on a machine with other work.
-const ackTime = 500 * time.Millisecond
-
-// ackLost reports whether a second TaskExit is the one that containerd died on before the ack:
-// the shim cannot know that clients have seen it, and sends it to the next instance.
-func (n *node) ackLost(fl *fleet, m *member) bool {
-	exits := slices.DeleteFunc(n.events.of(m.id), func(e event) bool { return e.topic != "/tasks/exit" })
-	return len(exits) == 2 && exits[0].life < exits[1].life && fl.Struck.Sub(m.end).Abs() < ackTime
 }
 
 // late reports whether the first TaskOOM came after a TaskExit.
@@ -143,10 +133,7 @@ func (s summary) add(fl *fleet, f fault, m *member) {
 	default:
 		fault(&c.firstWrong, "CRI first said %s", first)
 	}
-	switch {
-	case exits > 1 && n.ackLost(fl, m):
-		c.exitAgain++
-	case exits > 1:
+	if exits > 1 {
 		fault(&c.dupExit, "%d TaskExits, and the fault began %s after its end", exits, fl.Struck.Sub(m.end))
 	}
 	if exits == 0 {
@@ -188,8 +175,8 @@ func (s summary) report(t *testing.T, n *node, f fault) {
 		if c == nil {
 			continue
 		}
-		line := fmt.Sprintf("fault=%s %s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d right_when_stopped=%d dup_exit=%d exit_again=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
-			f.Label, n.where, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.stopped, c.dupExit, c.exitAgain, c.lateOOM, c.falseOOM,
+		line := fmt.Sprintf("fault=%s %s shim=%s kind=%s n=%d right=%d wrong=%d excused=%d right_when_stopped=%d dup_exit=%d late_oom=%d false_oom=%d first_wrong=%d unseen_exit=%d oom_again=%d finished_off=%s",
+			f.Label, n.where, n.shim, k.Name, c.n, c.right, c.n-c.right-c.excused, c.excused, c.stopped, c.dupExit, c.lateOOM, c.falseOOM,
 			c.firstWrong, c.unseen, c.oomAgain, c.off.Round(time.Millisecond))
 		if f.check != nil {
 			line += fmt.Sprintf(" other=%d", c.other)
