@@ -42,6 +42,17 @@ func flags(t *testing.T) []string {
 	return []string{"-tags", "no_grpc,purego,no_loader", "-modfile", file}
 }
 
+// small returns SMALL of the Makefile, the packages that make build compiles without inlined calls.
+func small(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../Makefile")
+	require.NoError(t, err)
+	_, line, ok := strings.Cut(string(text), "\nSMALL   := ")
+	require.True(t, ok, "the Makefile has no SMALL")
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(line)
+}
+
 // linked returns the packages that make build links into the shim for amd64. What go says while
 // it downloads a module is on its standard error.
 func linked(t *testing.T) []string {
@@ -68,8 +79,8 @@ func build(t *testing.T, arch string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "shim")
 	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -funcalign=16", "-o", path}, flags(t)...)
-	for _, pkg := range []string{"github.com/pelletier/go-toml/v2/unstable", "regexp/syntax", "google.golang.org/protobuf/types/descriptorpb"} {
-		args = append(args, "-gcflags="+pkg+"=-l") // as SMALL of the Makefile
+	for _, pkg := range small(t) {
+		args = append(args, "-gcflags="+pkg+"=-l")
 	}
 	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
