@@ -37,7 +37,7 @@ func (p Place) sure() bool { return p.PodUID != "" || fullIDOf(p.Container) != "
 // path at the top of the hierarchy that systemd has no part in. Cgroups that systemd
 // runs inside a container are left off. A guest of LXC makes cgroups of its own there.
 func outsidePods(path string) Place {
-	if strings.HasPrefix(path, guests) || strings.HasPrefix(path, "/lxc/") {
+	if strings.HasPrefix(path, guests) || strings.Contains(path, guests+"payload.") || strings.HasPrefix(path, "/lxc/") {
 		return Place{Path: path}
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")

@@ -54,6 +54,7 @@ func TestLocate(t *testing.T) {
 		"/docker/" + id + "/nested":                {Container: id, Path: "/docker/" + id},
 		"/lxc.payload.c1/" + id:                    {Path: "/lxc.payload.c1/" + id}, // named by the guest's root
 		"/lxc/c1/" + id:                            {Path: "/lxc/c1/" + id},
+		"/custom/lxc.payload.c1/" + id:             {Path: "/custom/lxc.payload.c1/" + id}, // lxc.cgroup.dir
 		"/user.slice/user-0.slice/session-1.scope": {Path: "/user.slice/user-0.slice/session-1.scope"},
 		"/system.slice/run-u12.scope":              {Path: "/system.slice/run-u12.scope"},
 		"/system.slice/containerd.service":         {Path: "/system.slice/containerd.service"},
