@@ -3,9 +3,9 @@
 // or be away.
 //
 // What is to be done for one OOM event are tasks, each in a lane: one action for
-// one pod, or for one owner of the node's. A lane is in order and is worked on by one worker at a time, with all
-// its waiting tasks at once, so that a storm costs calls by pod and not by kill.
-// Lanes do not hold each other up. A task that fails is tried again with growing
+// one pod, or for one unit or user of the node. A lane is in order and is worked on by
+// one worker at a time, with all its waiting tasks at once, so that a storm costs calls by
+// pod and not by kill. Lanes do not hold each other up. A task that fails is tried again with growing
 // pauses until its action's patience ends; then it is skipped, counted and
 // logged with the last reason.
 package deliver
