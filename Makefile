@@ -646,8 +646,12 @@ generate: ## Generate BPF objects and bindings again, with the pinned clang-14
 # The modules that modfile.sh puts in the place of others import one another: the linter reads
 # them in a workspace.
 STANDINS := $(patsubst %/go.mod,%,$(wildcard cmd/containerd-shim-oomwitness-v2/*/go.mod cmd/containerd-shim-oomwitness-v2/*/*/go.mod))
+$(CACHE)/lint.work: $(CACHE)/shim.mod $(STANDINS:%=%/go.mod)
+	@{ echo "go $$($(GO) list -m -f '{{.GoVersion}}')"; printf 'use $(CURDIR)/%s\n' . $(STANDINS); \
+	  sed -n '/^replace upstream.invalid/p' $<; } >$@
+
 .PHONY: lint
-lint: $(CACHE)/shim.mod ## Run gofmt, go vet, golangci-lint, and actionlint on the workflows
+lint: $(CACHE)/lint.work ## Run gofmt, go vet, golangci-lint, and actionlint on the workflows
 	@$(call say,lint)
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted: $$files" >&2; exit 1; }
 	$(GO) vet ./...
@@ -656,8 +660,6 @@ lint: $(CACHE)/shim.mod ## Run gofmt, go vet, golangci-lint, and actionlint on t
 	cd jobfailure/operator && $(GO) vet ./... && $(LINTER) run --config ../../.golangci.yml ./...
 	$(LINTER) run ./...
 	cd integration && $(LINTER) run --config ../.golangci.yml ./...
-	@mkdir -p $(CACHE) && { echo "go $$($(GO) list -m -f '{{.GoVersion}}')"; printf 'use $(CURDIR)/%s\n' . $(STANDINS); \
-	  sed -n '/^replace upstream.invalid/p' $(CACHE)/shim.mod; } >$(CACHE)/lint.work
 	@linter=$$($(LINTER) version --short >/dev/null && $(GO) tool -modfile=.ci/lint/go.mod -n golangci-lint) && for dir in $(STANDINS); do \
 	  (echo "cd $$dir && golangci-lint run ./..." && cd $$dir && GOWORK=$(CURDIR)/$(CACHE)/lint.work "$$linter" run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 	$(GO) tool -modfile=.ci/actionlint/go.mod actionlint
