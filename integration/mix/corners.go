@@ -42,7 +42,7 @@ func oddVictims() []Case {
 			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 5},
 		}, {
 			Name: "storm", Kernel: "kills 200 children one after the other; init exits 1",
-			Container: Container{Args: []string{"storm", "200", "1"}, Limit: 16 * MiB},
+			Container: Container{Args: []string{"storm", "200", "1"}, Limit: smallLimit},
 			Want:      Want{OOM: true, Status: 1, Cause: "container", Init: oom.No, Kills: 200},
 		},
 	}
