@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -23,8 +22,6 @@ const (
 	evictPatience = 10 * time.Minute
 	// budgetPause is how long a budget is left alone, which says no time itself.
 	budgetPause = 10 * time.Second
-	// busyPause is how long another eviction is waited for, whose answer is due.
-	busyPause = 100 * time.Millisecond
 )
 
 // DefaultEvictEvery is the time between two evictions of a node: enough for the first
@@ -48,7 +45,7 @@ const DefaultEvictEvery = 10 * time.Second
 type Evicter struct {
 	Common
 	causes Causes
-	turn   turn
+	turn   *turn
 }
 
 var _ deliver.Action = (*Evicter)(nil)
@@ -56,7 +53,7 @@ var _ deliver.Action = (*Evicter)(nil)
 // NewEvicter returns the action that evicts the pods of victims of some causes, with the
 // time every between two evictions at least.
 func NewEvicter(c Common, causes Causes, every time.Duration) *Evicter {
-	return &Evicter{Common: c, causes: causes, turn: turn{every: every}}
+	return &Evicter{Common: c, causes: causes, turn: newTurn(every)}
 }
 
 // Name is "evict".
@@ -93,7 +90,7 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 		}).Info("dry run: would evict the pod")
 		return &deliver.SkipError{Reason: deliver.DryRun}
 	}
-	if wait := e.turn.take(); wait > 0 {
+	if wait := e.turn.take(pod.Namespace); wait > 0 {
 		return &deliver.WaitError{After: wait}
 	}
 	err := e.Client.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
@@ -104,40 +101,6 @@ func (e *Evicter) Do(ctx context.Context, lane deliver.Lane, tasks []deliver.Tas
 	var status apierrors.APIStatus
 	e.turn.end(errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError)
 	return judgeEviction(err)
-}
-
-// turn keeps evictions apart. It is safe for concurrent use.
-type turn struct {
-	every time.Duration
-
-	mu   sync.Mutex // guards what follows
-	busy bool
-	next time.Time
-}
-
-// take takes the turn, or returns how long there is none.
-func (t *turn) take() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.busy {
-		return busyPause
-	}
-	if wait := time.Until(t.next); wait > 0 {
-		return wait
-	}
-	t.busy = true
-	return 0
-}
-
-// end ends the turn. The next one is at once if the API server has refused the eviction: a
-// tenant's budget costs nobody else a turn.
-func (t *turn) end(refused bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.busy = false
-	if !refused {
-		t.next = time.Now().Add(t.every)
-	}
 }
 
 // spared says why a pod is not evicted.

@@ -98,49 +98,76 @@ func (podsOf) ByUID(uid string) (resolve.Pod, bool) {
 	return resolve.Pod{UID: uid, Namespace: namespace, Name: name, Managed: true}, true
 }
 
-// TestBudgetOfAnother: pods that a tenant's budget keeps from eviction do not take the turns of
-// the pods that may be evicted.
-func TestBudgetOfAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var evicted time.Time
-		client, err := deliver.ForConfig(&rest.Config{Host: "http://api.invalid", Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-			time.Sleep(20 * time.Millisecond)
-			if strings.Contains(r.URL.Path, "/shop/") {
-				evicted = time.Now()
-				return &http.Response{StatusCode: http.StatusCreated, Body: http.NoBody}, nil
-			}
-			status, err := json.Marshal(metav1.Status{
-				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: http.StatusTooManyRequests,
-				Reason: metav1.StatusReasonTooManyRequests, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause}}},
+// TestTurns: the pods of one tenant do not keep another's pod from its turn, whether a budget
+// keeps them from eviction or not.
+func TestTurns(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer func() (*http.Response, error)
+	}{
+		{"a budget refuses", overBudget},
+		{"all are evicted", created},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var evicted time.Time
+				client, err := deliver.ForConfig(&rest.Config{Host: "http://api.invalid", Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+					time.Sleep(20 * time.Millisecond)
+					if strings.Contains(r.URL.Path, "/shop/") {
+						evicted = time.Now()
+						return created()
+					}
+					return c.answer()
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e := NewEvicter(Common{Client: client.Core, Pods: podsOf{}, Counter: deliver.Discard{}}, Causes{oom.CausePod: true}, 10*time.Second)
+				kill, stop := evicting(t, e)
+				for i := range 60 {
+					kill(fmt.Sprintf("evil/p%d", i))
+					kill(fmt.Sprintf("vile/p%d", i))
+				}
+				time.Sleep(73 * time.Second)
+				began := time.Now()
+				kill("shop/cart")
+				time.Sleep(5 * time.Minute)
+				stop()
+				if evicted.IsZero() || evicted.Sub(began) > 15*time.Second {
+					t.Errorf("evicted: %v, after %v", !evicted.IsZero(), evicted.Sub(began))
+				}
 			})
-			return &http.Response{
-				StatusCode: http.StatusTooManyRequests, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(status)),
-			}, err
-		})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := logrus.New()
-		log.SetOutput(io.Discard)
-		e := NewEvicter(Common{Client: client.Core, Pods: podsOf{}, Counter: deliver.Discard{}}, Causes{oom.CausePod: true}, 10*time.Second)
-		q := deliver.NewQueue(log, deliver.MaxTasks, e)
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { q.Run(ctx, workers) })
-		kill := func(uid string) {
-			q.Take(events.OOMEvent{ID: uid, Time: time.Now(), Cause: oom.CausePod, Victims: []events.Victim{victim("a", 1, uid, "app")}})
-		}
-		for i := range 60 {
-			kill(fmt.Sprintf("evil/p%d", i))
-		}
-		time.Sleep(73 * time.Second)
-		began := time.Now()
-		kill("shop/cart")
-		time.Sleep(5 * time.Minute)
+		})
+	}
+}
+
+// evicting has a queue work for an action. kill takes the kill of a pod of a UID such as evil/p1.
+func evicting(t *testing.T, e *Evicter) (kill func(uid string), stop func()) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	q := deliver.NewQueue(log, deliver.MaxTasks, e)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { q.Run(ctx, workers) })
+	kill = func(uid string) {
+		q.Take(events.OOMEvent{ID: uid, Time: time.Now(), Cause: oom.CausePod, Victims: []events.Victim{victim("a", 1, uid, "app")}})
+	}
+	return kill, func() {
 		cancel()
 		running.Wait()
-		if evicted.IsZero() || evicted.Sub(began) > 15*time.Second {
-			t.Errorf("evicted: %v, after %v", !evicted.IsZero(), evicted.Sub(began))
-		}
+	}
+}
+
+func created() (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusCreated, Body: http.NoBody}, nil
+}
+
+func overBudget() (*http.Response, error) {
+	status, err := json.Marshal(metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: http.StatusTooManyRequests,
+		Reason: metav1.StatusReasonTooManyRequests, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause}}},
 	})
+	return &http.Response{
+		StatusCode: http.StatusTooManyRequests, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(status)),
+	}, err
 }
