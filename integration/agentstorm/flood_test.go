@@ -52,7 +52,8 @@ type flood struct {
 	// After a kill in a good pod: until it is in the agent's log, and until the API server
 	// has its Event.
 	inLog, took []time.Duration
-	rss, own    int // the most, KiB
+	cgroup      string  // the agent's
+	charged     charged // the most of each
 }
 
 // TestFlood: while 50 tenants flood the agent for AGENT_FLOOD seconds with kills, cgroups,
@@ -76,11 +77,12 @@ func TestFlood(t *testing.T) {
 	}
 	f.floods = newFloods(t, pods, f.bystanders)
 	limit := chartLimit(t)
-	cgroup := filepath.Join(filepath.Dir(pods.kubepods), "agent")
-	oomtest.MakeCgroup(t, pods.hierarchy, cgroup, limit)
+	requireRoom(t, program, limit)
+	f.cgroup = filepath.Join(filepath.Dir(pods.kubepods), "agent")
+	oomtest.MakeCgroup(t, pods.hierarchy, f.cgroup, limit)
 	var err error
 	f.agent, err = agent.Start(t.Context(), agent.Options{
-		Program: enters(t, cgroup, program), Kubeconfig: f.plane.Kubeconfig, Node: nodeName, State: t.TempDir(),
+		Program: enters(t, f.cgroup, cold(t, program)), Kubeconfig: f.plane.Kubeconfig, Node: nodeName, State: t.TempDir(),
 		Flags: append(pins, "--address", "", "--kubelet-cgroup-root", cgroupRoot, "--health-address", healthListen,
 			"--victim-label", label+"=true", "--mark-causes", "container,pod,ancestor,node,unknown", "--evict", "--evict-every", "1s"),
 	})
@@ -93,8 +95,10 @@ func TestFlood(t *testing.T) {
 	f.print(t, lasted, used, limit)
 	require.NoError(t, faultkit.Until(t.Context(), "all kills of good pods in the log", func() error { return f.logged() }))
 	f.judgeOthers(t)
-	require.LessOrEqual(t, int64(f.rss)<<10, limit, "bytes resident, and the chart's limit")
-	require.LessOrEqual(t, f.own, maxResident, "KiB of its own")
+	require.Zero(t, f.charged.ooms, "OOM kills in the agent's cgroup")
+	require.Less(t, f.charged.refaults, int64(mostRefaults), "pages that were read again, since the cgroup had no room")
+	require.LessOrEqual(t, f.charged.anon+f.charged.kernel, limit, "bytes that the kernel cannot take back, and the chart's limit")
+	require.LessOrEqual(t, f.charged.anon>>10, int64(maxResident), "KiB of its own")
 	require.Less(t, used, float64(halfACore), "percent of one CPU")
 	require.LessOrEqual(t, slices.Max(f.took), inTime, "from a kill to its Event")
 	require.NoError(t, f.agent.End(syscall.SIGTERM))
@@ -160,8 +164,7 @@ func (f *flood) runFor(t *testing.T, length time.Duration) {
 		} else {
 			_ = answer.Body.Close()
 		}
-		rss, own := resident(t, f.agent.PID())
-		f.rss, f.own = max(f.rss, rss), max(f.own, own)
+		f.charged.max(chargedTo(t, f.pods.hierarchy, f.cgroup))
 	})
 }
 

@@ -32,10 +32,10 @@ func (f *flood) print(t *testing.T, lasted time.Duration, cpu float64, limit int
 	skipped, err := agent.Sum(body, "oomwitness_events_total", `stage="skipped"`)
 	require.NoError(t, err)
 	t.Logf("metric=agent-flood seconds=%.0f tenants=%d kills=%d cgroups_made=%d pods_replaced=%d connections=%d good_kills=%d log_ms=%d..%d event_ms=%d..%d "+
-		"rss_kib=%d anon_kib=%d limit_kib=%d cgroup_peak_kib=%d cpu_percent=%.1f events_skipped=%.0f %s",
+		"%v limit_kib=%d cgroup_peak_kib=%d cpu_percent=%.1f events_skipped=%.0f %s",
 		lasted.Seconds(), tenants, f.kills.Load(), f.made.Load(), f.replaced.Load(), f.calls.Load(), len(f.took),
 		middle(f.inLog), slices.Max(f.inLog).Milliseconds(), middle(f.took), slices.Max(f.took).Milliseconds(),
-		f.rss, f.own, limit>>10, f.peak(t)>>10, cpu, skipped, strings.Join(sums, " "))
+		f.charged, limit>>10, f.peak(t)>>10, cpu, skipped, strings.Join(sums, " "))
 	for what, n := range map[string]int64{"kills": f.kills.Load(), "cgroups": f.made.Load(), "pods": f.replaced.Load(), "connections": f.calls.Load()} {
 		require.Greater(t, n, int64(lasted.Seconds()/5), what)
 	}
@@ -51,7 +51,7 @@ func middle(list []time.Duration) int64 {
 func (f *flood) peak(t *testing.T) (bytes int64) {
 	t.Helper()
 	file := map[int]string{1: "memory.max_usage_in_bytes", 2: "memory.peak"}[f.pods.hierarchy.Version]
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(f.pods.kubepods), "agent", file))
+	data, err := os.ReadFile(filepath.Join(f.cgroup, file))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0
 	}

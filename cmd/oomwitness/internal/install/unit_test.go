@@ -157,7 +157,7 @@ func TestAgentUnit(t *testing.T) {
 	for _, line := range []string{
 		"Wants=oomwitness-ledger.service", "After=oomwitness-ledger.service containerd.service", "OOMScoreAdjust=-999",
 		"ExecStart=/usr/local/bin/oomwitness agent --kubernetes=false $OOMWITNESS_AGENT_FLAGS", "CapabilityBoundingSet=CAP_BPF",
-		"ProtectSystem=strict", "MemoryMax=64M",
+		"ProtectSystem=strict", "MemoryMax=80M",
 	} {
 		require.Contains(t, unit, "\n"+line+"\n")
 	}
