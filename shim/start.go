@@ -4,6 +4,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/shim/internal/bootstrap"
+	"github.com/oomwitness/oomwitness/shim/internal/deadshim"
 )
 
 // Run carries out a call of the shim's program, by upstream's library, and the
@@ -57,14 +59,22 @@ func startOld(ctx context.Context, m Manager, call bootstrap.Call, input []byte)
 	if err != nil {
 		return err
 	}
+	if err := answerOld(result.GetAddress()); err != nil {
+		return errors.Join(err, deadshim.ShutDown(result.GetAddress())) // else the shim would run on, unknown to containerd
+	}
+	return nil
+}
+
+// answerOld gives containerd a shim's address, in the bundle and on the standard output.
+func answerOld(address string) error {
 	bundle, err := os.Getwd() // which containerd sets
 	if err != nil {
 		return err
 	}
-	if err := bootstrap.WriteAddress(bundle, result.GetAddress()); err != nil {
+	if err := bootstrap.WriteAddress(bundle, address); err != nil {
 		return fmt.Errorf("write the shim's address: %w", err)
 	}
-	_, err = os.Stdout.WriteString(result.GetAddress())
+	_, err = os.Stdout.WriteString(address)
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/runc/options"
 	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -70,6 +71,46 @@ func TestStartOptions(t *testing.T) {
 		require.Contains(t, strings.Fields(string(text)), strconv.Itoa(s.Pid()))
 		require.Equal(t, oomScore(t, os.Getpid())+1, oomScore(t, s.Pid()))
 	})
+}
+
+// TestStartLeavesNothing: where the bundle cannot hold the shim's address, the start fails. A
+// shim without containers ends, and a pod's shim lives on.
+func TestStartLeavesNothing(t *testing.T) {
+	for _, p := range []shimtest.Protocol{shimtest.Containerd17, shimtest.Containerd22} {
+		t.Run(string(p), func(t *testing.T) {
+			n := node(t, "", func(c *shimtest.Config) { c.Protocol = p })
+			alone := fullBundle(t, n, "alone")
+			for ctx := deadline(t); len(workingIn(t, alone.Path)) > 0; {
+				require.NoError(t, pause(ctx), "the shim lives on")
+			}
+			sandbox := pod(t, n)
+			fullBundle(t, n, "joins", shimtest.Sandbox("pod"))
+			endPod(t, sandbox)
+		})
+	}
+}
+
+// fullBundle returns a bundle in which a start has failed.
+func fullBundle(t *testing.T, n *shimtest.Node, id string, changes ...func(*specs.Spec)) *shimtest.Bundle {
+	t.Helper()
+	b := n.NewBundle(id, changes...)
+	require.NoError(t, os.Mkdir(b.File("address"), 0o700))
+	_, err := n.StartShim(deadline(t), b)
+	require.ErrorContains(t, err, "write the shim's address")
+	return b
+}
+
+// workingIn returns the processes with a working directory.
+func workingIn(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(t, err)
+	for _, link := range links {
+		if cwd, _ := os.Readlink(link); cwd == dir { // the process may have ended
+			found = append(found, link)
+		}
+	}
+	return found
 }
 
 // TestCoreScheduling: with SCHED_CORE in the environment the shim has a core scheduling cookie

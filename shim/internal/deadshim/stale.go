@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	ptypes "github.com/containerd/containerd/v2/pkg/protobuf/types"
@@ -22,8 +23,12 @@ import (
 	"github.com/oomwitness/oomwitness/shim/internal/bundle"
 )
 
-// answerTime is how long a running shim may need for an answer.
-const answerTime = time.Second
+const (
+	// answerTime is how long a running shim may need for an answer.
+	answerTime = time.Second
+	// shutdownTime is how long a shim that has just been started may need for an answer.
+	shutdownTime = 5 * time.Second
+)
 
 // shimAnswers reports whether the bundle's shim is there. That its socket accepts a
 // connection proves nothing: what the shim was about to run when it was killed
@@ -33,17 +38,32 @@ func shimAnswers(dir string) bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	// No shim has this service, and each returns NotImplemented.
+	err = ask(path, "oomwitness.Ping", "Ping", answerTime)
+	return err == nil || status.Code(err) == codes.Unimplemented
+}
+
+// ShutDown ends the shim at an address, unless the shim has containers. An empty message is a
+// ShutdownRequest: a shim does not go by the fields.
+func ShutDown(address string) error {
+	err := ask(strings.TrimPrefix(address, "unix://"), "containerd.task.v3.Task", "Shutdown", shutdownTime)
+	if err == nil || errors.Is(err, ttrpc.ErrClosed) { // a shim can end before it answers
+		return nil
+	}
+	return fmt.Errorf("shut down the shim at %s: %w", address, err)
+}
+
+// ask calls a method with an empty message at the path of a shim's socket.
+func ask(path, service, method string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
-		return false
+		return err
 	}
 	client := ttrpc.NewClient(conn)
 	defer func() { _ = client.Close() }()
-	// No shim has this service, and each returns NotImplemented.
-	err = client.Call(ctx, "oomwitness.Ping", "Ping", &ptypes.Empty{}, &ptypes.Empty{})
-	return err == nil || status.Code(err) == codes.Unimplemented
+	return client.Call(ctx, service, method, &ptypes.Empty{}, &ptypes.Empty{})
 }
 
 // removeSocket removes a dead shim's socket, which upstream leaves where it was
