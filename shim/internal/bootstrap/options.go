@@ -29,8 +29,9 @@ const (
 //
 // cgroupsPath is the container's, or empty. Where no options came, or generic
 // ones that do not mention SystemdCgroup, a path of three parts
-// (slice:prefix:name) means runc's systemd driver: only that driver can use such
-// a path. RuncOptions returns nil where there are no options then either.
+// (slice:prefix:name) means runc's systemd driver. An absolute path is one of
+// cgroupfs, colons or not. RuncOptions returns nil where there are no options then
+// either.
 //
 // An error wraps errdefs.ErrInvalidArgument. The error names the key, and what is
 // allowed.
@@ -48,7 +49,7 @@ func RuncOptions(options *anypb.Any, cgroupsPath string) (*anypb.Any, error) {
 		return nil, fmt.Errorf("runtime options are of type %q; allowed: %q, %q: %w",
 			options.GetTypeUrl(), runcType, runtimeType, errdefs.ErrInvalidArgument)
 	}
-	if t.SystemdCgroup == nil && strings.Count(cgroupsPath, ":") == 2 {
+	if t.SystemdCgroup == nil && strings.Count(cgroupsPath, ":") == 2 && !filepath.IsAbs(cgroupsPath) {
 		systemd := true
 		t.SystemdCgroup = &systemd
 	}

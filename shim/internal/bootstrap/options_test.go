@@ -51,6 +51,7 @@ func TestRuncOptions(t *testing.T) {
 		"none":                         {nil, "/docker/c", nil},
 		"none, systemd's path":         {nil, "system.slice:docker:c", &runcoptions.Options{SystemdCgroup: true}},
 		"none, a path with one colon":  {nil, "/a:b", nil},
+		"none, an absolute path":       {nil, "/a:b:c", nil},
 		"empty":                        {&anypb.Any{}, "/c", nil},
 		"generic and empty":            {&anypb.Any{TypeUrl: runtimeType}, "/c", nil},
 		"generic, empty, systemd":      {&anypb.Any{TypeUrl: runtimeType}, systemd, &runcoptions.Options{SystemdCgroup: true}},
