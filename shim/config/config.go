@@ -24,8 +24,8 @@ const DefaultPath = "/etc/oomwitness/config.toml"
 // containerd's environment.
 const PathEnv = "OOMWITNESS_CONFIG"
 
-// maxSize bounds the file that is read at the start of every pod.
-const maxSize = 64 << 10
+// MaxSize bounds, in bytes, a TOML document that is read at the start of every pod.
+const MaxSize = 64 << 10
 
 // The allowed range of durations: a shorter hold timeout
 // would hold no exit, and with a longer one a pod would seem to hang.
@@ -137,12 +137,12 @@ func ReadFile(path string) ([]byte, error) {
 	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file: %v", path, st.Mode())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxSize)
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, MaxSize)
 	}
 	return data, nil
 }

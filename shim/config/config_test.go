@@ -70,7 +70,7 @@ func TestLoad(t *testing.T) {
 	require.ErrorContains(t, err, dir)
 
 	big := filepath.Join(dir, "big.toml")
-	require.NoError(t, os.WriteFile(big, make([]byte, maxSize+1), 0o600))
+	require.NoError(t, os.WriteFile(big, make([]byte, MaxSize+1), 0o600))
 	_, err = Load(big)
 	require.ErrorContains(t, err, "larger than")
 }

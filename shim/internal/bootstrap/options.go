@@ -115,6 +115,9 @@ func readGeneric(message []byte) (table, error) {
 			return table{}, fmt.Errorf("config_path: %w", err)
 		}
 	}
+	if len(body) > config.MaxSize { // an error would quote the text
+		return table{}, fmt.Errorf("%s: larger than %d bytes", where, config.MaxSize)
+	}
 	t, err := parseTOML(body)
 	if err != nil {
 		return table{}, fmt.Errorf("%s:%w", where, err)

@@ -5,6 +5,7 @@ package bootstrap
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
@@ -111,6 +112,7 @@ func TestBadOptions(t *testing.T) {
 		"no such file":         {generic(t, filepath.Join(dir, "none"), ""), "no such file"},
 		"a folder":             {generic(t, dir, ""), "not a regular file"},
 		"a large file":         {generic(t, large, ""), "larger than"},
+		"a large body":         {generic(t, "", "a."+strings.Repeat("a", 64<<10)+" = 1"), "config_body: larger than 65536 bytes"},
 		"no protobuf":          {&anypb.Any{TypeUrl: runtimeType, Value: []byte{0xff}}, "runtimeoptions.v1.Options"},
 	} {
 		t.Run(name, func(t *testing.T) {
