@@ -57,7 +57,7 @@ const binaryFile = "shim-binary-path"
 // restarted runs the stock shim's program, by the runtime's type, and that knows of no
 // OOM.
 func NoteBinary(dir string) error {
-	program, err := os.Executable()
+	program, err := program()
 	if err != nil {
 		return err
 	}
@@ -68,9 +68,21 @@ func NoteBinary(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(program)
+	_, err = f.Write(program)
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(f.Name()) // a part of a path names no program, and would stay
 	}
 	return err
+}
+
+// program returns what containerd has noted for the container that the shim was started
+// for: the shim works in that container's bundle. The noted path can be a symbolic link.
+// Its target may be another one after an upgrade, so the path of this process is second
+// best: containerd removes a bundle whose program is gone.
+func program() ([]byte, error) {
+	if noted, err := ReadFile(binaryFile); err == nil && len(noted) > 0 {
+		return noted, nil
+	}
+	path, err := os.Executable()
+	return []byte(path), err
 }

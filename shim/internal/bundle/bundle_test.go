@@ -27,3 +27,15 @@ func TestTheProgramIsNotedOnce(t *testing.T) {
 	require.Equal(t, "/containerd's", note())
 	require.Error(t, NoteBinary(filepath.Join(dir, "none")))
 }
+
+// A container that joins a pod gets the note of the pod's first container, in whose bundle the
+// shim works.
+func TestTheProgramOfThePodIsNoted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(binaryFile, []byte("/a link"), 0o600))
+	dir := t.TempDir()
+	require.NoError(t, NoteBinary(dir))
+	data, err := os.ReadFile(filepath.Join(dir, binaryFile))
+	require.NoError(t, err)
+	require.Equal(t, "/a link", string(data))
+}
