@@ -46,7 +46,7 @@ func TestProtocols(t *testing.T) {
 		require.NoError(t, err)
 		event(t, n, deleteTopic, c.ID)
 
-		last := n.RunIn(sandbox.Shim, "last", shimtest.Args("sleep"))
+		last := n.RunIn(sandbox.Shim, "last", shimtest.Args("sleep", "60"))
 		require.NoError(t, sandbox.Shim.Kill(ctx))
 		for _, dead := range []*shimtest.Box{last, sandbox} {
 			require.EqualValues(t, statusKilled, remove(t, n, dead.Bundle).ExitStatus)
