@@ -141,7 +141,7 @@ func answerOpens(asked *os.File, nth int, act func() error) error {
 }
 
 // TestConfigChanges: a shim keeps the configuration with which it started. A start command that
-// comes later reads the new one, and refuses a bad one; with containerd before 2.3 that is the
+// comes later reads the new one, and refuses a bad one; with containerd before 2.4 that is the
 // case for each further container of the pod.
 func TestConfigChanges(t *testing.T) {
 	ctx := deadline(t)

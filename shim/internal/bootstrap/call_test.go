@@ -86,7 +86,7 @@ func TestStandardInput(t *testing.T) {
 	for _, input := range [][]byte{nil, encoded(t, &anypb.Any{TypeUrl: runtimeType})} {
 		params, err = c.Params(input, "")
 		require.NoError(t, err)
-		require.Equal(t, bootapi.LogLevel_LOG_LEVEL_INFO, params.LogLevel, "0 would mean debug")
+		require.Equal(t, bootapi.LogLevel_LOG_LEVEL_INFO, params.LogLevel)
 		require.Empty(t, params.Extensions)
 	}
 }
