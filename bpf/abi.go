@@ -13,7 +13,7 @@ const ABI = 3
 
 // Version numbers the programs within one ABI. Raise it with every change of
 // what they do: a loader replaces programs of a lower version.
-const Version = 1
+const Version = 2
 
 // Names of the pins, in the ledger's folder below its generation.
 const (
@@ -182,8 +182,11 @@ type Record struct {
 	TotalPages  uint64 // size of the domain, pages
 	Points      int64  // the kernel's badness of the chosen victim, pages
 	Tier        Tier
-	_           uint32
-	Swap        uint64 // pages that are in swap
+	// Session is the PID, in the node's PID namespace, of the process that has begun the
+	// victim's session; 0 if that is not known. No process gets the PID while the session
+	// has a process.
+	Session uint32
+	Swap    uint64 // pages that are in swap
 	// Ancestors at the kill, the parent first; Depth of them are set. They end at the
 	// node's process 1, or with FlagLineageCut.
 	Ancestors [maxAncestors]TaskRef

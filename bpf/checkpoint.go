@@ -30,6 +30,7 @@ type checkpoint struct {
 	Watched    bool            `json:"watched,omitempty"`
 	Tasks      uint64          `json:"tasks"`
 	Cgroups    uint64          `json:"cgroups"`
+	Execs      []execProcess   `json:"execs,omitempty"`
 	Limits     json.RawMessage `json:"limits,omitempty"`
 }
 
@@ -51,7 +52,11 @@ func (p *probe) Checkpoint() ([]byte, error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(k)
+	p.execs.Lock()
+	k.Execs = p.execd
+	data, err := json.Marshal(k)
+	p.execs.Unlock()
+	return data, err
 }
 
 // Resume implements oom.Resumer. If there is no ledger any more, Read returns the
@@ -73,7 +78,8 @@ func (s *Source) Resume(data []byte) (oom.Probe, error) {
 			nodePIDs: k.NodePIDs,
 		},
 		base: k.Base, seen: k.Base, tasks: k.Tasks, cgroups: k.Cgroups, watched: k.Watched,
-		last: oom.Evidence{Source: SourceName, Init: oom.No, Kills: k.Kills},
+		execd: k.Execs,
+		last:  oom.Evidence{Source: SourceName, Init: oom.No, Kills: k.Kills},
 	}
 	if k.Seen != nil {
 		p.seen = *k.Seen

@@ -110,7 +110,7 @@ func (p *probe) initLocked(r reading) {
 // was pushed out.
 func (p *probe) addInitLocked(r reading) {
 	inside := slices.Contains(r.cgroups, p.place.cgroup)
-	if inside && p.last.Kills > 0 || slices.ContainsFunc(p.last.Victims, func(v oom.Victim) bool { return v.Lineage == oom.LineageInit }) {
+	if inside && p.last.Kills > 0 || p.last.InitVictim() != nil {
 		return
 	}
 	if p.initVictim == nil {
@@ -138,7 +138,7 @@ func (p *probe) victim(r *Record) oom.Victim {
 	page := uint64(os.Getpagesize())
 	return oom.Victim{
 		Seq: r.Seq, At: r.Time(), PID: int(r.TGID), StartTicks: r.StartTicks, Comm: r.Comm.String(),
-		Lineage: p.family.lineage(r), Cause: p.place.cause(r.Constraint, r.Order, r.Domain), Limit: r.Domain,
+		Lineage: p.lineage(r), Cause: p.place.cause(r.Constraint, r.Order, r.Domain), Limit: r.Domain,
 		Anon: r.RSSAnon * page, File: r.RSSFile * page, Shmem: r.RSSShmem * page, Swap: r.Swap * page,
 	}
 }

@@ -147,7 +147,7 @@ type ledgerRecord struct {
 	Totalpages  uint64
 	Points      int64
 	Tier        uint32
-	Pad         uint32
+	Session     uint32
 	Swap        uint64
 	Ancestors   [12]struct {
 		_        structs.HostLayout

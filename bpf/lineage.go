@@ -18,6 +18,15 @@ func (r TaskRef) keys(near uint64) [2]TaskKey {
 	return [2]TaskKey{first, {TGID: r.TGID, StartTicks: first.StartTicks - 1<<32}}
 }
 
+// before returns the start of a process that is no younger than one that began then.
+func (r TaskRef) before(start uint64) uint64 {
+	ticks := start&^(1<<32-1) | uint64(r.StartLow)
+	if ticks > start {
+		ticks -= 1 << 32
+	}
+	return ticks
+}
+
 // family are the processes that distinguish a container's victims.
 type family struct {
 	init TaskKey

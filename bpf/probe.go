@@ -24,6 +24,10 @@ type probe struct {
 	family  family
 	armedNS uint64
 
+	// execs guards execd: who starts an exec must not wait for a reading.
+	execs sync.Mutex
+	execd []execProcess // the newest, oldest first
+
 	// mu guards what follows. Readings are taken under it, so that they are in
 	// order.
 	mu    sync.Mutex

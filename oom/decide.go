@@ -194,7 +194,7 @@ func (f *facts) lineage(r Rule) Lineage {
 func (f *facts) explain(r Rule) (cause Cause, memory *Memory) {
 	victim := f.kill.victim
 	if r == RuleInitVictim {
-		victim = f.best.initVictim()
+		victim = f.best.InitVictim()
 	}
 	cause, memory = f.best.Cause, f.best.Memory
 	if victim != nil {

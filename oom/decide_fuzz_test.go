@@ -120,7 +120,7 @@ func unknownIsNotNo(t *testing.T, c Case, v Verdict) {
 // ledger that names all its kills: that changes nothing.
 func endingIsNoCause(t *testing.T, c Case, v Verdict) {
 	e := best(c)
-	if e.Kills != uint64(len(e.Victims)) || e.initVictim() != nil || len(c.Evidence) == 0 {
+	if e.Kills != uint64(len(e.Victims)) || e.InitVictim() != nil || len(c.Evidence) == 0 {
 		return
 	}
 	e.Victims = append(e.Victims[:len(e.Victims):len(e.Victims)],

@@ -122,8 +122,8 @@ type Evidence struct {
 	Gone bool
 }
 
-// initVictim returns init among the victims, nil if it is not there.
-func (e Evidence) initVictim() *Victim {
+// InitVictim returns init among the victims, nil if it is not there.
+func (e Evidence) InitVictim() *Victim {
 	for i := range e.Victims {
 		if e.Victims[i].Lineage == LineageInit {
 			return &e.Victims[i]
@@ -138,7 +138,7 @@ func (e Evidence) InitKilled() time.Time {
 	if e.Init != Yes {
 		return time.Time{}
 	}
-	if v := e.initVictim(); v != nil {
+	if v := e.InitVictim(); v != nil {
 		return v.At
 	}
 	return e.Last
@@ -163,4 +163,13 @@ type Probe interface {
 	// Close releases what the probe holds. Read may still be called, and returns
 	// the last reading and an error.
 	Close() error
+}
+
+// ExecWatcher is a probe that is told of the container's exec'd processes. The probe then
+// distinguishes what such a process leaves behind from the children of init.
+type ExecWatcher interface {
+	// Execed says that an exec's process did not exist yet at that time or, with ended, that
+	// it does not exist any more. The end may be known before the start. The time is
+	// CLOCK_BOOTTIME in ns.
+	Execed(pid int, bootNS uint64, ended bool)
 }

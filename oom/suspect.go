@@ -37,7 +37,7 @@ type suspect struct {
 // kill is no named victim's.
 func suspectOf(e Evidence, end Exit) (s suspect, found, exec bool) {
 	named := uint64(len(e.Victims))
-	init := e.initVictim()
+	init := e.InitVictim()
 	for i := range e.Victims {
 		v := &e.Victims[i]
 		if end.outlived(v.At) || e.Init != Yes && init != nil && v.Seq >= init.Seq {

@@ -126,6 +126,15 @@ func (c *container) armedProbes() []oom.Probe {
 	return c.probes
 }
 
+// execed tells the probes of an exec'd process: see oom.ExecWatcher.
+func (c *container) execed(pid uint32, bootNS uint64, ended bool) {
+	for _, p := range c.armedProbes() {
+		if w, ok := p.(oom.ExecWatcher); ok {
+			w.Execed(int(pid), bootNS, ended)
+		}
+	}
+}
+
 // collect reads all sources and ranks their evidence.
 func (c *container) collect() (all []oom.Evidence, dispute string, err error) {
 	all, dispute, err = oom.Collect(c.armedProbes())

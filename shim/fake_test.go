@@ -35,6 +35,7 @@ type fakeTask struct {
 	pidsErr  error
 	stateErr error
 	onKill   func()
+	onStart  func()
 	onDelete func()
 	onStats  func()
 	// onCall is called with the name of a State, Wait, Pids or Stats, which has found nothing yet.
@@ -89,6 +90,9 @@ func (f *fakeTask) Start(_ context.Context, r *taskAPI.StartRequest) (*taskAPI.S
 	i, err := f.init(r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if f.onStart != nil {
+		f.onStart()
 	}
 	return &taskAPI.StartResponse{Pid: uint32(i.pid)}, nil
 }

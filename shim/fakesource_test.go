@@ -4,6 +4,7 @@ package shim
 
 import (
 	"encoding/json"
+	"fmt"
 	"sync"
 
 	"github.com/oomwitness/oomwitness/oom"
@@ -17,6 +18,8 @@ type fakeSource struct {
 	err    error
 	armErr error
 	block  chan struct{} // readings hang until it is closed
+	told   []uint64      // when, and
+	execs  []string      // what the probes were told of exec'd processes
 }
 
 func (f *fakeSource) Name() string { return "fake" }
@@ -62,6 +65,14 @@ func (p *fakeProbe) Read() (oom.Evidence, error) {
 }
 
 func (p *fakeProbe) Close() error { return nil }
+
+// Execed implements oom.ExecWatcher.
+func (p *fakeProbe) Execed(pid int, bootNS uint64, ended bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.told = append(p.f.told, bootNS)
+	p.f.execs = append(p.f.execs, fmt.Sprintf("%s: %d %v", p.id, pid, ended))
+}
 
 // Resume implements oom.Resumer.
 func (f *fakeSource) Resume(checkpointed []byte) (oom.Probe, error) {

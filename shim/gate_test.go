@@ -4,6 +4,7 @@ package shim
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/config"
 )
@@ -181,6 +183,32 @@ func TestExecsPassUntouched(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, []string{"/tasks/exit c"}, b.events.all())
 		require.Zero(t, time.Since(start))
+	})
+}
+
+// The evidence is told of the processes of execs, and not of init's.
+func TestExecsAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.create(t, "c")
+		i, err := b.task.init("c")
+		require.NoError(t, err)
+		_, err = b.Start(b.ctx, &taskAPI.StartRequest{ID: "c"})
+		require.NoError(t, err)
+		_, err = b.Start(b.ctx, &taskAPI.StartRequest{ID: "other", ExecID: "e"})
+		require.Error(t, err)
+		var started uint64
+		b.task.onStart = func() { started = bpf.BootNow() }
+		_, err = b.Start(b.ctx, &taskAPI.StartRequest{ID: "c", ExecID: "e"})
+		require.NoError(t, err)
+		for _, id := range []string{"c", "other"} {
+			require.NoError(t, b.task.pub.Publish(b.ctx, runtime.TaskExitEventTopic, &eventsapi.TaskExit{ContainerID: id, ID: "e", Pid: 7}))
+		}
+		b.task.exit(t, "c", 1)
+		synctest.Wait()
+		require.Equal(t, []string{fmt.Sprintf("c: %d false", i.pid), "c: 7 true"}, b.source.execs)
+		require.Less(t, b.source.told[0], started)
+		require.Greater(t, b.source.told[1], started)
 	})
 }
 

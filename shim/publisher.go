@@ -8,6 +8,7 @@ import (
 	eventsapi "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/events"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/shim/internal/delivery"
 	"github.com/oomwitness/oomwitness/shim/internal/exit"
@@ -45,6 +46,9 @@ func (p *publisher) Close() error { return p.s.queue.Close() }
 // exit leaves an init's TaskExit to the container's loop. An exec's passes.
 func (p *publisher) exit(ctx context.Context, topic string, e *eventsapi.TaskExit) error {
 	c := p.s.container(e.ContainerID)
+	if c != nil && e.ID != e.ContainerID {
+		c.execed(e.Pid, bpf.BootNow(), true)
+	}
 	if c == nil || e.ID != e.ContainerID || !c.mayBeInit(int(e.Pid)) {
 		return p.push(ctx, topic, e.ContainerID, e)
 	}

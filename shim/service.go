@@ -33,6 +33,7 @@ import (
 
 	upstream "github.com/containerd/containerd/v2/pkg/shim"
 
+	"github.com/oomwitness/oomwitness/bpf"
 	"github.com/oomwitness/oomwitness/oom"
 	"github.com/oomwitness/oomwitness/oom/exits"
 	"github.com/oomwitness/oomwitness/shim/config"
@@ -165,7 +166,7 @@ func (s *Service) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*
 // Start starts init or an exec. A container restored from a checkpoint has its
 // init from here on, so this is where it is armed.
 func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
-	began, pid := time.Now(), 0
+	began, before, pid := time.Now(), bpf.BootNow(), 0
 	c := s.container(req.ID)
 	restored := req.ExecID == "" && c != nil && !c.deleted.Load() && c.initPid() == 0
 	if req.ExecID == "" && c != nil && !restored { // its init is there since Create
@@ -177,6 +178,9 @@ func (s *Service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 	}
 	if restored {
 		s.adopt(ctx, c, int(resp.Pid))
+	}
+	if req.ExecID != "" && c != nil {
+		c.execed(resp.Pid, before, false)
 	}
 	return resp, nil
 }

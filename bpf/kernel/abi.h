@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the pinned maps hold: the ledger's ABI. Go's side is ../abi.go, and
- * TestLayout compares the two. Any change here is a new ABI number there.
+ * TestLayout compares the two. Any change here is a new ABI number there, but for
+ * a field in the place of padding, which is 0 from older programs.
  * A later ABI may only append to the structs of by_task, by_cgroup, inits and meta;
  * the first 16 bytes of meta never change. The size of the maps is of the ABI as
  * well; the map of flights is not.
@@ -73,7 +74,7 @@ struct record {
 	__u64 totalpages;
 	__s64 points;
 	__u32 tier;
-	__u32 pad;
+	__u32 session; /* its PID in the node's PID namespace; 0 from programs before version 2 */
 	/* From ABI 2 on. */
 	__u64 swap;
 	struct task_ref ancestors[MAX_ANCESTORS]; /* the parent first */

@@ -207,10 +207,12 @@ struct cred {
 	kuid_t uid;
 } KERNEL;
 
-/* oom_mm is set by mark_oom_victim, and keeps the mm from being used again. */
+/* oom_mm is set by mark_oom_victim, and keeps the mm from being used again. pids are in
+ * the order of enum pid_type (include/linux/pid.h), the session last. */
 struct signal_struct {
 	short oom_score_adj;
 	struct mm_struct *oom_mm;
+	struct pid *pids[4];
 } KERNEL;
 
 struct task_struct {

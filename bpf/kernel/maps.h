@@ -17,6 +17,7 @@
 #define SECOND_NS 1000000000ULL
 #define MAX_DEPTH 32 /* cgroups above a victim's that are counted */
 #define OOM_SCORE_ADJ_MIN (-1000) /* include/uapi/linux/oom.h */
+#define PIDTYPE_SID 3 /* include/linux/pid.h, the same since 4.19 */
 #define FIRST_PID_NS 0xEFFFFFFCU /* include/linux/proc_ns.h, PROC_PID_INIT_INO */
 
 /* Set by the loader. */

@@ -156,8 +156,10 @@ static __always_inline void read_task(struct record *r, struct task_struct *task
 	r->tgid = node_tgid(task);
 	r->start_ticks = start_ticks(leader);
 	bpf_probe_read_kernel(&r->comm, sizeof(r->comm), &task->comm);
-	if (signal)
+	if (signal) {
 		r->oom_score_adj = READ(signal, oom_score_adj);
+		r->session = pid_in_node(READ(signal, pids[PIDTYPE_SID]));
+	}
 	if (cred)
 		r->uid = READ(cred, uid.val);
 	if (ns_init(leader))

@@ -94,12 +94,17 @@ func execShapes() (all []causal) {
 			rule: oom.RuleExec, ended: oom.EndedExited, lineage: execd,
 		})
 	}
-	// An exec'd process leaves an orphan, whose parent is init by then: init has a child
-	// that was killed, whoever has started that child.
-	left := worker("exec-orphan", 3, oom.RuleWithinGrace, "trap-term", "3")
-	left.Output = true
-	left.Act = mix.Then(mix.ExecEnds(0, "left", "orphan"), killCounted, mix.KillFromHost(syscall.SIGTERM))
-	return append(all, left)
+	// An exec'd process leaves an orphan, whose parent is init by then. The orphan's session
+	// is the exec'd process's, unless the orphan has begun another.
+	left := func(name, shape string, rule oom.Rule) causal {
+		c := worker(name, 3, rule, "trap-term", "3")
+		c.Output = true
+		c.Act = mix.Then(mix.ExecEnds(0, "left", shape), killCounted, mix.KillFromHost(syscall.SIGTERM))
+		return c
+	}
+	own := left("exec-orphan", "orphan", oom.RuleExec)
+	own.Want.OOM, own.ended, own.lineage = false, oom.EndedExited, execd
+	return append(all, own, left("exec-daemon", "daemon", oom.RuleWithinGrace))
 }
 
 // killCounted waits until the OOM killer has ended a process of the container.

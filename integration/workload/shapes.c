@@ -69,6 +69,16 @@ static void orphan(unsigned long unused)
 	hog_here();
 }
 
+// daemon_of_its_own is an orphan in a session of its own.
+static void daemon_of_its_own(unsigned long unused)
+{
+	if (forked())
+		_exit(0);
+	if (setsid() < 0)
+		die("setsid");
+	orphan(unused);
+}
+
 static void subreaper(unsigned long unused)
 {
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
@@ -119,6 +129,7 @@ static const struct {
 } shapes[] = {
 	{ "chain", chain },
 	{ "orphan", orphan },
+	{ "daemon", daemon_of_its_own },
 	{ "subreaper", subreaper },
 	{ "session", session },
 	{ "thread", thread },

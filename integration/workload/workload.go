@@ -28,8 +28,9 @@
 //	fill FILE [MiB]              write a file (0 or none: until that fails), say "ready", exit 0 at SIGTERM
 //	cat                          copy stdin to stdout
 //	shape NAME [N [DEPTH]]       a process hogs until it is killed, then exit N (1). NAME says which: the last of a chain
-//	                             of so many (2), an orphan, one of a subreaper, in a session of its own, a thread without
-//	                             the first thread, a vfork, the process 1 of a PID namespace
+//	                             of so many (2), an orphan, a daemon (an orphan in a session of its own), one of a subreaper,
+//	                             in a session of its own, a thread without the first thread, a vfork, the process 1 of a PID
+//	                             namespace
 //	left NAME [DEPTH]            the same without init: end as the first process of that shape does
 //
 // It exits 99 when it could not do what it was asked for.
