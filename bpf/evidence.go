@@ -11,7 +11,7 @@ import (
 
 // killsLocked takes number, time and cause of the kills, and the victims.
 func (p *probe) killsLocked(r reading) {
-	p.last.Kills = r.kills
+	p.last.Kills, p.last.Execs = r.kills, r.execs
 	p.victimsLocked(r.victims)
 	if r.kills == 0 {
 		return

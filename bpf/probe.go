@@ -63,6 +63,7 @@ type reading struct {
 	// victims are the newest kills, oldest first, and all is true if no kill since Arm
 	// is missing from them.
 	victims []Record
+	execs   uint64 // see oom.Evidence
 	all     bool
 	// memory is what filled the memory at the newest kill, if that is known.
 	memory      oom.Memory
@@ -173,7 +174,7 @@ func (p *probe) readLocked(l *Ledger) (r reading, err error) {
 	if p.place, err = l.wholePlace(p.place); err != nil {
 		return r, err
 	}
-	r.victims, r.all, err = l.newest(r.cgroup, r.kills)
+	r.victims, r.execs, r.all, err = l.newest(r.cgroup, r.kills, func(v *Record) bool { return p.lineage(v) == oom.LineageExec })
 	return r, err
 }
 

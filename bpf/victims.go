@@ -6,29 +6,39 @@ import (
 	"github.com/oomwitness/oomwitness/oom"
 )
 
+// maxWalked bounds the victims that are looked at for one that is no exec'd process.
+const maxWalked = 1024
+
 // newest returns the container's newest victims, oldest first, as many of kills as an
-// Evidence names, and whether those are all of them. Each victim leads to the one before
-// in the same cgroup: other cgroups' kills don't matter.
-func (l *Ledger) newest(c Cgroup, kills uint64) (list []Record, all bool, err error) {
-	key := TaskKey{TGID: c.Last.TGID, StartTicks: c.Last.StartTicks}
-	for uint64(len(list)) < min(kills, oom.MaxVictims) {
-		r, ok, err := l.task(key)
-		if err != nil {
-			return nil, false, err
+// Evidence names. Each victim leads to the one before in the same cgroup: other cgroups'
+// kills don't matter. If all are of exec'd processes, the oldest gives way to the newest
+// that is not, and execs is how many between them have no name. all is true if no kill is
+// missing.
+func (l *Ledger) newest(c Cgroup, kills uint64, execd func(*Record) bool) (list []Record, execs uint64, all bool, err error) {
+	key, only := TaskKey{TGID: c.Last.TGID, StartTicks: c.Last.StartTicks}, true
+	for ok := true; ok && uint64(len(list))+execs < min(kills, maxWalked) && (only || len(list) < oom.MaxVictims); {
+		var r Record
+		if r, ok, err = l.task(key); err != nil {
+			return nil, 0, false, err
 		}
 		if !ok { // pushed out
 			break
 		}
-		list = append(list, r)
-		if key, ok, err = l.before(r, c.ID); err != nil {
-			return nil, false, err
+		only = only && execd(&r)
+		if len(list) < oom.MaxVictims {
+			list = append(list, r)
+		} else {
+			execs++ // the one that has given way, or this one
 		}
-		if !ok {
-			break
+		if !only {
+			list[len(list)-1] = r
+		}
+		if key, ok, err = l.before(r, c.ID); err != nil {
+			return nil, 0, false, err
 		}
 	}
 	slices.Reverse(list)
-	return list, uint64(len(list)) == kills, nil
+	return list, execs, uint64(len(list))+execs == kills, nil
 }
 
 // before returns the victim before r in a cgroup that is r's own or above.

@@ -40,6 +40,7 @@ func (d *dice) evidence() Evidence {
 	}
 	if n := d.roll(3); n > 0 {
 		e.Kills += uint64(n)
+		e.Execs = uint64(d.roll(n + 1))
 		e.Last = at.Add(time.Duration(d.roll(2)) * time.Second)
 	}
 	if e.Sent == Yes {
@@ -111,7 +112,7 @@ func FuzzDecide(f *testing.F) {
 // explains the exit, there is an OOM, however old the kill is.
 func unknownIsNotNo(t *testing.T, c Case, v Verdict) {
 	e := best(c)
-	if e.Init == Unknown && v.Sent == Unknown && e.Kills > uint64(len(e.Victims)) && len(c.Stops) == 0 && c.Exit.Status == statusSIGKILL {
+	if e.Init == Unknown && v.Sent == Unknown && e.Kills > uint64(len(e.Victims))+e.Execs && len(c.Stops) == 0 && c.Exit.Status == statusSIGKILL {
 		require.True(t, v.OOMKilled, "%+v", c)
 	}
 }

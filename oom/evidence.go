@@ -110,6 +110,8 @@ type Evidence struct {
 	// Victims are the newest of the kills, oldest first, at most MaxVictims. A source
 	// that only counts has none.
 	Victims []Victim
+	// Execs is how many of Kills are without a name, and were of exec'd processes.
+	Execs uint64
 	// Sent reports whether somebody else than the OOM killer has sent init a SIGKILL,
 	// and Sender is who did so first. Sender is nil where Sent is not Yes.
 	Sent   Known

@@ -71,6 +71,14 @@ func nameless(ago time.Duration, victims ...Victim) Evidence {
 	return e
 }
 
+// oldExecs is a ledger that has counted two kills more than it names, so many of exec'd
+// processes.
+func oldExecs(n uint64, victims ...Victim) Evidence {
+	e := ledger(victims...)
+	e.Kills, e.Execs = e.Kills+2, n
+	return e
+}
+
 // counters is the evidence of counters that have counted so many kills.
 func counters(kills uint64, ago time.Duration) Evidence {
 	e := Evidence{Source: "memory.events", Kills: kills, Cause: CausePod}
@@ -190,6 +198,9 @@ var rows = map[string]row{
 	"8: beyond the grace":                       {1, ledger(died(child, grace+1)), nil, "8", EndedExited, child},
 	"8: without a name, long ago":               {1, nameless(hour), nil, "8", EndedExited, ""},
 	"8: without a name, an exec'd killed since": {1, nameless(0, died(execd, hour), died(execd, 0)), nil, "8", EndedExited, ""},
+
+	"6: an exec'd process and exec'd ones without a name": {137, oldExecs(2, died(execd, 0)), nil, "6", EndedExited, execd},
+	"5a: exec'd ones without a name, and another":         {137, oldExecs(1, died(execd, 0)), nil, "5a", EndedOOM, ""},
 
 	// A process that has outlived init has not ended it.
 	"8: an orphan killed after the end":               {1, ledger(died("", -second)), nil, "8", EndedExited, ""},

@@ -34,7 +34,7 @@ type suspect struct {
 // drops the SIGKILL (kernel/signal.c, prepare_signal).
 //
 // Victims are the newest kills. So the kills without a name are older, unless the newest
-// kill is no named victim's.
+// kill is no named victim's. Those of exec'd processes are none.
 func suspectOf(e Evidence, end Exit) (s suspect, found, exec bool) {
 	named := uint64(len(e.Victims))
 	init := e.InitVictim()
@@ -49,7 +49,7 @@ func suspectOf(e Evidence, end Exit) (s suspect, found, exec bool) {
 		}
 		s, found = suspect{v, v.At, max(e.Kills, named) - named + uint64(i) + 1}, true
 	}
-	if e.Kills <= named {
+	if e.Kills <= named+e.Execs {
 		return s, found, exec
 	}
 	unnamed := suspect{at: e.Last, nth: e.Kills}
