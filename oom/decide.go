@@ -150,7 +150,7 @@ func (f *facts) askedSIGKILL() bool {
 // stop does not explain the exit: a process was OOM-killed after the request, and the
 // status is neither 0 nor that of a signal which was asked for.
 func (f *facts) stopped() (requested, despite bool) {
-	if slices.ContainsFunc(f.Stops, func(s Stop) bool { return s.status() == f.Exit.Status }) {
+	if slices.ContainsFunc(f.Stops, f.explains) {
 		return true, false
 	}
 	first := slices.IndexFunc(f.Stops, Stop.purpose)
@@ -159,6 +159,15 @@ func (f *facts) stopped() (requested, despite bool) {
 	}
 	guessed := f.Exit.StatusUnknown && f.best.Init == No
 	return true, f.Exit.Status != 0 && !guessed && f.killed && f.kill.after(f.Stops[first])
+}
+
+// explains reports whether init may have died of the signal of a stop. A SIGKILL that init
+// never got does not explain the status. runc reports no error if init has ended while runc
+// started, for a request for all processes and in a shared PID namespace (runc v1.5.2 kill.go;
+// libcontainer/container_linux.go, Signal).
+func (f *facts) explains(s Stop) bool {
+	undelivered := s.Signal == unix.SIGKILL && f.sent == No && !f.Exit.StatusUnknown && !s.At.IsZero()
+	return s.status() == f.Exit.Status && !undelivered
 }
 
 // itself returns what ended a container that neither the OOM killer nor containerd has
