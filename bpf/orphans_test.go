@@ -30,17 +30,17 @@ func TestOrphansOfExecs(t *testing.T) {
 	probe := k.arm(t, init)
 	init.step(t)
 	kills := 0
-	leave := func(script string, told bool) oom.Lineage {
+	leave := func(script string, known bool) oom.Lineage {
 		t.Helper()
 		began := bpf.BootNow()
 		var shell *proc
 		joinNamespace(t, init.pid(), func() { shell = k.session(t, script, 0) })
-		if told {
+		if known {
 			probe.(oom.ExecWatcher).Execed(shell.pid(), began, false)
 		}
 		shell.step(t)
 		require.NoError(t, shell.cmd.Wait()) // closes the orphan's stdin
-		if told {
+		if known {
 			probe.(oom.ExecWatcher).Execed(shell.pid(), bpf.BootNow(), true)
 		}
 		kills++

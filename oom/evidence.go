@@ -167,7 +167,7 @@ type Probe interface {
 	Close() error
 }
 
-// ExecWatcher is a probe that is told of the container's exec'd processes. The probe then
+// ExecWatcher is a probe that needs the container's exec'd processes. The probe then
 // distinguishes what such a process leaves behind from the children of init.
 type ExecWatcher interface {
 	// Execed says that an exec's process did not exist yet at that time or, with ended, that

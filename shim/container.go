@@ -126,7 +126,7 @@ func (c *container) armedProbes() []oom.Probe {
 	return c.probes
 }
 
-// execed tells the probes of an exec'd process: see oom.ExecWatcher.
+// execed passes an exec'd process on to the probes: see oom.ExecWatcher.
 func (c *container) execed(pid uint32, bootNS uint64, ended bool) {
 	for _, p := range c.armedProbes() {
 		if w, ok := p.(oom.ExecWatcher); ok {

@@ -18,8 +18,8 @@ type fakeSource struct {
 	err    error
 	armErr error
 	block  chan struct{} // readings hang until it is closed
-	told   []uint64      // when, and
-	execs  []string      // what the probes were told of exec'd processes
+	execs  []string      // what the probes have got of exec'd processes
+	at     []uint64      // when
 }
 
 func (f *fakeSource) Name() string { return "fake" }
@@ -70,7 +70,7 @@ func (p *fakeProbe) Close() error { return nil }
 func (p *fakeProbe) Execed(pid int, bootNS uint64, ended bool) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	p.f.told = append(p.f.told, bootNS)
+	p.f.at = append(p.f.at, bootNS)
 	p.f.execs = append(p.f.execs, fmt.Sprintf("%s: %d %v", p.id, pid, ended))
 }
 

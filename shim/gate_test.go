@@ -186,7 +186,7 @@ func TestExecsPassUntouched(t *testing.T) {
 	})
 }
 
-// The evidence is told of the processes of execs, and not of init's.
+// The evidence gets the processes of execs, and not init's.
 func TestExecsAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -207,8 +207,8 @@ func TestExecsAreKnown(t *testing.T) {
 		b.task.exit(t, "c", 1)
 		synctest.Wait()
 		require.Equal(t, []string{fmt.Sprintf("c: %d false", i.pid), "c: 7 true"}, b.source.execs)
-		require.Less(t, b.source.told[0], started)
-		require.Greater(t, b.source.told[1], started)
+		require.Less(t, b.source.at[0], started)
+		require.Greater(t, b.source.at[1], started)
 	})
 }
 
