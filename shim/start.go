@@ -65,7 +65,7 @@ func startOld(ctx context.Context, m Manager, call bootstrap.Call, input []byte)
 	return nil
 }
 
-// answerOld gives containerd a shim's address, in the bundle and on the standard output.
+// answerOld writes a shim's address to the bundle and to the standard output, for containerd.
 func answerOld(address string) error {
 	bundle, err := os.Getwd() // which containerd sets
 	if err != nil {
