@@ -36,12 +36,8 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if o.DryRun {
-		result.did("update", name)
-		return nil
-	}
 	state, err := saveFile(target)
-	if err == nil {
+	if err == nil && !o.DryRun {
 		err = o.changes.save(target, name)
 	}
 	if err != nil {
@@ -54,6 +50,9 @@ func (o Options) editFile(result *Result, name string, was, text []byte) error {
 		}
 	}
 	result.did("update", name)
+	if o.DryRun {
+		return nil
+	}
 	return state.with(target, text).put()
 }
 

@@ -46,12 +46,13 @@ func TestBlock(t *testing.T) {
 			dry.DryRun = true
 			result, err := install.Install(t.Context(), dry)
 			require.NoError(t, err)
-			require.Equal(t, slices.Concat(actions("create", shimPath), actions("update", criconf.DefaultPath), actions("create", signPath, commandPath)), result.Actions)
+			would := result.Actions
 			require.Equal(t, []string{criconf.DefaultPath}, files(t, o.Root), "a dry run writes nothing")
 
 			result, err = install.Install(t.Context(), o)
 			require.NoError(t, err)
 			require.Equal(t, slices.Concat(actions("create", shimPath, backupPath), actions("update", criconf.DefaultPath), actions("create", signPath, commandPath)), result.Actions)
+			require.Equal(t, result.Actions, would, "a dry run names each file")
 			require.Equal(t, main, get(t, o.Root, backupPath))
 			require.True(t, strings.HasPrefix(get(t, o.Root, criconf.DefaultPath), main))
 			info, err := os.Stat(o.Root.Path(criconf.DefaultPath))
