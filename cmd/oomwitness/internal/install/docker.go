@@ -83,6 +83,9 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.way, err = p.daemon.way(ctx, o, result); err != nil {
 		return p, err
 	}
+	if err := p.daemon.checkRead(); err != nil && !o.Force {
+		return p, err
+	}
 	if p.source, err = o.shimSource(); err != nil {
 		return p, err
 	}

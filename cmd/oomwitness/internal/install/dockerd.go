@@ -25,6 +25,12 @@ type dockerd struct {
 	// count, such as a rootless one.
 	process    docker.Process
 	passedOver []string
+	// named reports whether the operator named config, and others are the running dockerds with
+	// another configuration file.
+	named  bool
+	others []docker.Process
+	// answers reports whether a dockerd answers at the socket.
+	answers bool
 	// program is the path of its program, "" if none can be run.
 	program string
 	// runs reports whether the program belongs to this machine, and not to a tree.
@@ -37,7 +43,7 @@ func (d dockerd) String() string { return "Docker " + d.version.Text }
 
 // findDockerd finds the dockerd with the named configuration, or the only dockerd.
 func (o Options) findDockerd() (dockerd, error) {
-	d := dockerd{config: o.Docker.Config, runs: o.Root.Running(), client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
+	d := dockerd{config: o.Docker.Config, named: o.Docker.Config != "", runs: o.Root.Running(), client: docker.Client{Socket: cmp.Or(o.Docker.Socket, docker.DefaultSocket)}}
 	if !o.Root.Running() {
 		if o.Docker.Reload {
 			return d, fmt.Errorf("--reload-docker cannot be used with --root %s: the dockerd that runs here is not that tree's", o.Root)
@@ -51,16 +57,17 @@ func (o Options) findDockerd() (dockerd, error) {
 		return d, err
 	}
 	d.passedOver = passedOver
-	var others []string
+	var found []string
 	for _, p := range processes {
-		if d.config != "" && d.config != p.Config() {
+		if d.named && o.Root.Resolve(d.config) != o.Root.Resolve(p.Config()) {
+			d.others = append(d.others, p)
 			continue
 		}
-		others = append(others, fmt.Sprintf("pid %d reads %s", p.PID, p.Config()))
+		found = append(found, fmt.Sprintf("pid %d reads %s", p.PID, p.Config()))
 		d.process = p
 	}
-	if len(others) > 1 {
-		return d, fmt.Errorf("more than one dockerd runs: name the configuration with --docker-config: %s", strings.Join(others, ", "))
+	if len(found) > 1 {
+		return d, fmt.Errorf("more than one dockerd runs: name the configuration with --docker-config: %s", strings.Join(found, ", "))
 	}
 	if d.process.PID != 0 {
 		d.config = d.process.Config()
@@ -83,6 +90,7 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 	var err error
 	if o.Root.Running() {
 		d.version, err = d.client.Version(ctx)
+		d.answers = err == nil
 	} else {
 		err = fmt.Errorf("the dockerd of %s does not run", o.Root)
 	}
@@ -113,6 +121,22 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 		return way, fmt.Errorf("--docker-default: found %s, 24.0 is the first that takes a shim from daemon.json", d)
 	}
 	return way, nil
+}
+
+// checkRead refuses a configuration file that the running dockerd does not read.
+func (d dockerd) checkRead() error {
+	switch {
+	case d.process.PID != 0:
+		return nil
+	case len(d.others) > 0:
+		reads := d.others[0].Config()
+		return fmt.Errorf("--docker-config %s: dockerd (pid %d) reads %s: use --docker-config %s, or go on all the same with --force",
+			d.config, d.others[0].PID, reads, reads)
+	case d.answers && !d.named:
+		return fmt.Errorf("a dockerd answers at %s, and no process of the node's own is that dockerd: name the configuration file of "+
+			"that dockerd with --docker-config, or go on all the same with --force", d.client.Socket)
+	}
+	return nil
 }
 
 // validate has dockerd check the new configuration before it is written. If dockerd also

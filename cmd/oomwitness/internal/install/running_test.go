@@ -1,6 +1,9 @@
 package install
 
 import (
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,4 +81,43 @@ func TestRootlessDockerd(t *testing.T) {
 	_, err := o.planDocker(t.Context(), &result)
 	require.ErrorContains(t, err, "--shim")
 	require.Equal(t, "passed over: dockerd with pid 8 is not root's: user IDs 1000 1000 1000 1000", result.Notes[0])
+}
+
+// TestDockerdReadsAnotherFile: a registration in a file that the running dockerd does not read is
+// refused, unless forced.
+func TestDockerdReadsAnotherFile(t *testing.T) {
+	proc := t.TempDir()
+	socket := filepath.Join(proc, "docker.sock")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"Version": "29.0.1"}`))
+	}))
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	link := filepath.Join(proc, "link.json")
+	require.NoError(t, os.Symlink("/data/daemon.json", link))
+	process := func(cmdline string) {
+		dir := filepath.Join(proc, "8")
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+		for name, text := range map[string]string{"comm": "dockerd\n", "status": "Uid:\t0\t0\t0\t0\n", "cmdline": cmdline} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		}
+	}
+	plan := func(config string, force bool) error {
+		o := Options{
+			Root: "/", Proc: proc, BinDir: t.TempDir(), ConfDir: "/etc/containerd/conf.d", MainConfig: "/etc/containerd/config.toml",
+			Handler: "oomwitness", Docker: DockerOptions{Wanted: true, Socket: socket, Config: config}, Shim: proc, Force: force,
+		}
+		_, err := o.planDocker(t.Context(), &Result{})
+		return err
+	}
+	require.ErrorContains(t, plan("", false), "no process of the node's own is that dockerd", "a snap, or a container")
+	require.ErrorContains(t, plan("/data/daemon.json", false), "--shim", "it goes on")
+	process("dockerd\x00--config-file=/data/daemon.json\x00")
+	require.ErrorContains(t, plan("/etc/docker/daemon.json", false), "dockerd (pid 8) reads /data/daemon.json: use --docker-config /data/daemon.json")
+	for _, goesOn := range []error{plan("/etc/docker/daemon.json", true), plan("/data/daemon.json", false), plan(link, false), plan("", false)} {
+		require.ErrorContains(t, goesOn, "--shim")
+	}
 }
