@@ -121,3 +121,18 @@ func TestDockerdReadsAnotherFile(t *testing.T) {
 		require.ErrorContains(t, goesOn, "--shim")
 	}
 }
+
+// TestDockerdDoesNotRun: the flags of a dockerd that does not run are unknown, and can contradict
+// the file.
+func TestDockerdDoesNotRun(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{
+		Root: "/", Proc: dir, BinDir: dir, ConfDir: "/etc/containerd/conf.d", MainConfig: "/etc/containerd/config.toml",
+		Handler: "oomwitness", SystemdUnit: "false", Shim: os.Args[0], Force: true,
+		Docker: DockerOptions{Wanted: true, Socket: filepath.Join(dir, "no.sock"), Config: filepath.Join(dir, "daemon.json")},
+	}
+	var result Result
+	_, err := o.planDocker(t.Context(), &result)
+	require.NoError(t, err)
+	require.Contains(t, result.Notes[len(result.Notes)-1], "no dockerd runs, and its flags were not checked")
+}
