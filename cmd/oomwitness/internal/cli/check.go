@@ -61,7 +61,8 @@ tree, such as the host's tree as mounted in a container.`,
 	flags.StringVar(&checker.BinDir, "bin-dir", install.DefaultBinDir, "directory of the shim, as given to install")
 	flags.StringVar(&checker.ConfDir, "conf-dir", "", "directory of the drop-in, as given to install (default: a directory that the node's containerd reads)")
 	flags.StringVar(&checker.Handler, "runtime-name", criconf.DefaultHandler, "name of the runtime handler, as given to install")
-	flags.StringVar(&checker.DockerConfig, "docker-config", docker.DefaultConfig, "dockerd's configuration file")
+	flags.StringVar(&checker.DockerConfig, "docker-config", "",
+		"dockerd's configuration file (default: the file of the running dockerd, else "+docker.DefaultConfig+")")
 	flags.StringVar(&checker.DockerSocket, "docker-socket", docker.DefaultSocket, "socket of dockerd's API")
 	flags.StringVar(&checker.LedgerDir, "dir", bpf.DefaultDir, "directory of the pinned ledger")
 	return cmd
@@ -108,13 +109,14 @@ func located(ctx context.Context, c preflight.Checker) preflight.Checker {
 // checkPaths refuses paths that could not be looked up below the root.
 func checkPaths(c preflight.Checker) error {
 	for flag, value := range map[string]string{
-		"containerd-config": c.ContainerdConfig, "address": c.Address, "conf-dir": c.ConfDir, config.PathEnv: os.Getenv(config.PathEnv),
+		"containerd-config": c.ContainerdConfig, "address": c.Address, "conf-dir": c.ConfDir, "docker-config": c.DockerConfig,
+		config.PathEnv: os.Getenv(config.PathEnv),
 	} {
 		if value != "" && !path.IsAbs(value) {
 			return absolute(flag, value)
 		}
 	}
-	if err := absolute("bin-dir", c.BinDir, "docker-config", c.DockerConfig, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
+	if err := absolute("bin-dir", c.BinDir, "docker-socket", c.DockerSocket, "dir", c.LedgerDir); err != nil {
 		return err
 	}
 	if fi, err := os.Stat(c.Root.Path("/")); err != nil || !fi.IsDir() {

@@ -36,7 +36,7 @@ type Checker struct {
 	// Handler is the runtime handler's name.
 	Handler string
 	// DockerConfig and DockerSocket are dockerd's configuration and the socket of its API; ""
-	// for the default ones.
+	// for the file of the running dockerd, and for the default socket.
 	DockerConfig, DockerSocket string
 	// LedgerDir is where the ledger is pinned.
 	LedgerDir string

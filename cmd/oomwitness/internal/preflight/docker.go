@@ -20,7 +20,7 @@ const stockShim = "containerd-shim-runc-v2"
 // shim is registered. Docker is optional, so that a missing part is a warning.
 func (c Checker) docker(ctx context.Context) []Finding {
 	const name = "docker"
-	config := cmp.Or(c.DockerConfig, docker.DefaultConfig)
+	config := c.dockerConfig()
 	socket := cmp.Or(c.DockerSocket, docker.DefaultSocket)
 	text, err := c.Root.ReadFile(config)
 	program := c.Root.LookPath("dockerd", c.Path)
@@ -49,6 +49,16 @@ func (c Checker) docker(ctx context.Context) []Finding {
 		what = fmt.Sprintf("Docker of unknown version (%v)", unknown)
 	}
 	return []Finding{c.dockerRuntime(ctx, client, what, config, text)}
+}
+
+// dockerConfig returns the named configuration file, or the file of the only running dockerd, or
+// the usual one.
+func (c Checker) dockerConfig() string {
+	processes, _, err := docker.Processes(c.Root.Path("/proc"))
+	if c.DockerConfig == "" && err == nil && len(processes) == 1 {
+		return processes[0].Config()
+	}
+	return cmp.Or(c.DockerConfig, docker.DefaultConfig)
 }
 
 // stockLink returns the first file on containerd's PATH with the name of the stock shim, and

@@ -47,6 +47,22 @@ func TestDockerRow(t *testing.T) {
 	require.Empty(t, Checker{Root: rootfs.Dir(t.TempDir()), Path: []string{"/usr/bin"}}.docker(t.Context()), "no Docker, no row")
 }
 
+// TestDockerdWithConfigFile: a dockerd with --config-file reads that file alone.
+func TestDockerdWithConfigFile(t *testing.T) {
+	root := t.TempDir()
+	for file, text := range map[string]string{
+		"/etc/docker/daemon.json": `{"runtimes":{"oomwitness":{"runtimeType":"io.containerd.oomwitness.v2"}}}`, "/data/daemon.json": "{}",
+		"/proc/8/comm": "dockerd\n", "/proc/8/status": "Uid:\t0\t0\t0\t0\n", "/proc/8/cmdline": "dockerd\x00--config-file\x00/data/daemon.json\x00",
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(root+file), 0o755))
+		require.NoError(t, os.WriteFile(root+file, []byte(text), 0o644))
+	}
+	checker := Checker{Root: rootfs.Dir(root), Handler: "oomwitness"}
+	require.Contains(t, checker.docker(t.Context())[0].Found, "/data/daemon.json has no runtime")
+	checker.DockerConfig = "/etc/docker/daemon.json"
+	require.Equal(t, OK, checker.docker(t.Context())[0].Status)
+}
+
 // TestStockLink: for a Docker before 23.0, a link with the stock shim's name must be found
 // first.
 func TestStockLink(t *testing.T) {
