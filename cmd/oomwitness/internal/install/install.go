@@ -81,8 +81,7 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 		return p, err
 	}
 	if file := o.handlerIn(p.config); file != "" {
-		return p, fmt.Errorf("runtime name %q: %s has a runtime of that name already, choose another with --runtime-name",
-			o.Handler, file)
+		return p, o.notOurs(file)
 	}
 	if file := p.config.CRIDisabled(); file != "" {
 		p.notes = append(p.notes, fmt.Sprintf("%s disables the CRI plugin: Kubernetes cannot use this containerd until it is enabled", file))
@@ -100,6 +99,19 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 		return p, err
 	}
 	return p, o.planRegistration(ctx, &p)
+}
+
+// notOurs returns the error for a file that names our handler outside of our block. The handler
+// may be what is left of a block.
+func (o Options) notOurs(file string) error {
+	text, err := o.Root.ReadFile(file)
+	if err == nil {
+		_, _, err = criconf.Cut(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return fmt.Errorf("runtime name %q: %s has a runtime of that name already, choose another with --runtime-name", o.Handler, file)
 }
 
 // handlerIn returns the file of somebody else that names our handler, "" for none.

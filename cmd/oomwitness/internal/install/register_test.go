@@ -237,6 +237,7 @@ func TestNotChecked(t *testing.T) {
 }
 
 func TestRefusedConfigurations(t *testing.T) {
+	const ownHandler = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.oomwitness]\nx = 1\n"
 	binary := strings.Replace(legacyMain, "SystemdCgroup", "BinaryName = '/opt/runc'\nSystemdCgroup", 1)
 	for name, test := range map[string]struct{ version, main, want string }{
 		"too old":                   {"1.5.18", legacyMain, "containerd 1.5.18 cannot be served, 1.6 to 2.4 can"},
@@ -245,10 +246,11 @@ func TestRefusedConfigurations(t *testing.T) {
 		"version 3 on 1.7":          {"1.7.35", "version = 3", "reads versions up to 2"},
 		"version 4 on 2.2":          {"2.2.9", "version = 4", "reads versions up to 3"},
 		"a block without its end":   {"1.7.35", strings.Split(string(criconf.Block(nil)), "\n")[0] + "\n", "by hand"},
+		"a half block":              {"1.7.35", strings.Split(string(criconf.Block(nil)), "\n")[0] + "\n" + legacyMain + ownHandler, "by hand"},
 		"an asked version on 1.7":   {"1.7.35", "ask", "reads no drop-ins"},
 		"a link to a missing file":  {"1.7.35", "link", "is a symbolic link to a file that is missing"},
 		"a link, and an import":     {"2.2.9", "link", "is a symbolic link to a file that is missing"},
-		"the handler of the owner":  {"1.7.35", legacyMain + "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.oomwitness]\nx = 1\n", "--runtime-name"},
+		"the handler of the owner":  {"1.7.35", legacyMain + ownHandler, "--runtime-name"},
 		"not read by containerd":    {"1.7.35", "version = 2\n\n[[plugins]]\n", "config.toml"},
 		"an address of another one": {"what", legacyMain, "cannot read the version"},
 	} {
