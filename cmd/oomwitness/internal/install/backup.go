@@ -2,10 +2,8 @@ package install
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 )
 
@@ -69,7 +67,7 @@ func (o Options) restore(result *Result, name, base string, edited savedFile, te
 		if !renamed {
 			err = before.put()
 		} else if err = o.changes.save(backup.path, o.seen(backup.path)); err == nil {
-			err = errors.Join(os.Rename(backup.path, edited.path), syncDir(filepath.Dir(edited.path)))
+			err = moveTo(edited.path, backup.path)
 		}
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package install_test
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -118,4 +119,24 @@ func TestDockerLinkToNothing(t *testing.T) {
 	_, err := install.InstallDocker(t.Context(), o)
 	require.ErrorContains(t, err, "/etc/docker/daemon.json is a symbolic link to a file that is missing")
 	require.Equal(t, []string{docker.DefaultConfig}, files(t, o.Root))
+}
+
+// TestUninstallOfAnImmutableFile: a file that cannot be replaced or removed is named with the
+// reason, and every file stays as it was.
+func TestUninstallOfAnImmutableFile(t *testing.T) {
+	for _, name := range []string{criconf.DefaultPath, shimPath} {
+		o := legacy(t, "1.7.35", legacyMain)
+		o.EditConfig = true
+		_, err := install.Install(t.Context(), o)
+		require.NoError(t, err)
+		before := files(t, o.Root)
+		file := o.Root.Path(name)
+		if exec.CommandContext(t.Context(), "chattr", "+i", file).Run() != nil {
+			t.Skip("needs root, and a file system with immutable files")
+		}
+		_, err = install.Uninstall(t.Context(), o)
+		require.NoError(t, exec.CommandContext(t.Context(), "chattr", "-i", file).Run())
+		require.ErrorContains(t, err, file+" or its folder is immutable or append-only (chattr -i -a takes the attributes away)")
+		require.Equal(t, before, files(t, o.Root))
+	}
 }

@@ -108,20 +108,25 @@ func replaceOwned(target string, from source, mode fs.FileMode, uid, gid int, ha
 	if err := temp.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(temp.Name(), target); err != nil {
-		return notReplaced(target, err)
-	}
-	return syncDir(dir)
+	return moveTo(target, temp.Name())
 }
 
-// notReplaced adds to the error of a rename why a file in a folder that can be written cannot
-// be replaced.
+// moveTo moves a file of the same folder to target.
+func moveTo(target, from string) error {
+	if err := os.Rename(from, target); err != nil {
+		return notReplaced(target, err)
+	}
+	return syncDir(filepath.Dir(target))
+}
+
+// notReplaced adds to the error of a rename or a removal why a file in a folder that can be
+// written cannot be replaced.
 func notReplaced(target string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%s is a mount of its own, and is edited where it comes from: %w", target, err)
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s is immutable (chattr -i takes the attribute away): %w", target, err)
+		return fmt.Errorf("%s or its folder is immutable or append-only (chattr -i -a takes the attributes away): %w", target, err)
 	}
 	return err
 }

@@ -39,7 +39,7 @@ func TestOddFilesInNode(t *testing.T) {
 			n.write("/run/own.toml", n.files[mainFile])
 			return bind("/run/own.toml", mainFile, 0)
 		},
-		mainFile + " is immutable (chattr -i takes the attribute away)": func() func() {
+		mainFile + " or its folder is immutable or append-only (chattr -i -a takes the attributes away)": func() func() {
 			if exec.CommandContext(t.Context(), "chattr", "+i", mainFile).Run() != nil {
 				t.Log("not tried: a tmpfs of this kernel has no immutable files")
 				return nil

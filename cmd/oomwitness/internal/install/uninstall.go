@@ -170,7 +170,7 @@ func (o Options) remove(result *Result, name string) error {
 			return err
 		}
 		if err := os.Remove(target); err != nil {
-			return err
+			return notReplaced(target, err)
 		}
 	}
 	result.did("remove", name)
