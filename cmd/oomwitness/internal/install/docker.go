@@ -105,7 +105,7 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if bytes.Equal(p.before, p.after) {
 		return p, nil
 	}
-	if p.daemon.process.PID == 0 {
+	if p.daemon.runs && p.daemon.process.PID == 0 {
 		result.note("no dockerd runs, and its flags were not checked: with --config-file dockerd reads another file than %s, and a "+
 			"dockerd with --default-runtime does not start if the file has %q too", p.daemon.config, "default-runtime")
 	}
