@@ -118,10 +118,34 @@ func (o Options) planDropin(p *plan) error {
 			o.ConfDir, p.config.ImportAdvice(o.ConfDir, version)))
 		return nil
 	}
+	if err := o.checkUnread(p); err != nil {
+		return err
+	}
 	r.settings = handler.Settings()
 	return o.planEdit(r, o.MainConfig, func(text []byte) ([]byte, error) {
 		return criconf.AddImport(text, filepath.Join(o.ConfDir, "*.toml"))
 	}, criconf.NewMain(version))
+}
+
+// checkUnread refuses an import that makes containerd read files of somebody else, if containerd
+// cannot check them.
+func (o Options) checkUnread(p *plan) error {
+	if p.registration.daemon.Dump != nil || o.Force {
+		return nil
+	}
+	others, err := o.Root.Glob(filepath.Join(o.ConfDir, "*.toml"))
+	if err != nil {
+		return fmt.Errorf("look for other drop-ins: %w", err)
+	}
+	others = slices.DeleteFunc(others, func(name string) bool {
+		return name == o.dropinPath() || slices.ContainsFunc(p.config.Files, func(f criconf.File) bool { return f.Path == name })
+	})
+	if len(others) == 0 {
+		return nil
+	}
+	return fmt.Errorf("--edit-config: containerd does not read %s yet, and with the import of %s it would; \"containerd config dump\" "+
+		"cannot check that (%s): move the files away, choose another folder with --conf-dir, or go on all the same with --force",
+		strings.Join(others, ", "), o.ConfDir, p.registration.daemon.Unchecked)
 }
 
 // handler returns our runtime handler for the node's configuration.
