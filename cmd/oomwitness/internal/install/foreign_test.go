@@ -2,6 +2,8 @@ package install_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,4 +37,26 @@ func TestUncheckedImport(t *testing.T) {
 	put(t, o.Root, criconf.DefaultPath, "version = 2\nimports = ['"+stale+"']\n")
 	_, err = install.Install(t.Context(), o)
 	require.NoError(t, err, "containerd reads the file already")
+}
+
+// TestDanglingDropin: a link at the drop-in's place is the owner's, and stays.
+func TestDanglingDropin(t *testing.T) {
+	for _, version := range []string{"1.7.35", "2.4.2"} {
+		o := legacy(t, version, "version = 2\n")
+		o.EditConfig = true
+		link := filepath.Join(o.Root.Path("/"), dropinPath)
+		require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o755))
+		require.NoError(t, os.Symlink("/nowhere", link))
+		_, err := install.Install(t.Context(), o)
+		require.ErrorContains(t, err, dropinPath+" is a symbolic link to a file that is missing")
+		_, err = install.Uninstall(t.Context(), o)
+		require.ErrorContains(t, err, dropinPath+" is a symbolic link to a file that is missing")
+		to, err := os.Readlink(link)
+		require.NoError(t, err)
+		require.Equal(t, "/nowhere", to)
+
+		o.Force = true
+		_, err = install.Install(t.Context(), o)
+		require.NoError(t, err)
+	}
 }

@@ -137,10 +137,23 @@ func (o Options) handlerIn(config criconf.Config) string {
 	return ""
 }
 
+// danglingDropin returns an error for a drop-in that is a link to a missing file: install makes
+// no links there.
+func (o Options) danglingDropin() error {
+	if _, err := os.Lstat(o.Root.Entry(o.dropinPath())); err != nil || o.Force {
+		return nil
+	}
+	return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file, remove the link, or use --force",
+		o.dropinPath())
+}
+
 // checkForeign refuses to overwrite a drop-in that install did not write.
 func (o Options) checkForeign() error {
 	data, err := o.Root.ReadFile(o.dropinPath())
-	if errors.Is(err, fs.ErrNotExist) || o.Force {
+	if errors.Is(err, fs.ErrNotExist) {
+		return o.danglingDropin()
+	}
+	if o.Force {
 		return nil
 	}
 	if err != nil {

@@ -28,12 +28,9 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	data, err := o.Root.ReadFile(o.dropinPath())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("drop-in: %w", err)
-	}
-	if err == nil && !criconf.Ours(data) && !o.Force {
-		return fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+	data, err := o.ownDropin()
+	if err != nil {
+		return err
 	}
 	why, err := o.staysForOthers(data)
 	if err != nil {
@@ -73,6 +70,21 @@ func (o Options) uninstall(ctx context.Context, result *Result) error {
 		return err
 	}
 	return o.finish(ctx, result, false)
+}
+
+// ownDropin returns the text of our drop-in, nil for none, and refuses a drop-in that install did
+// not write.
+func (o Options) ownDropin() ([]byte, error) {
+	data, err := o.Root.ReadFile(o.dropinPath())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, o.danglingDropin()
+	case err != nil:
+		return nil, fmt.Errorf("drop-in: %w", err)
+	case !criconf.Ours(data) && !o.Force:
+		return nil, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
+	}
+	return data, nil
 }
 
 // staysForOthers returns what else uses the shim if Docker's registration alone is to be removed,
