@@ -123,16 +123,16 @@ func (d *dockerd) way(ctx context.Context, o Options, result *Result) (docker.Wa
 	return way, nil
 }
 
-// checkRead refuses a configuration file that the running dockerd does not read.
+// checkRead refuses a configuration file that the dockerd at the socket does not read.
 func (d dockerd) checkRead() error {
 	switch {
-	case d.process.PID != 0:
+	case d.process.PID != 0 || !d.answers:
 		return nil
 	case len(d.others) > 0:
 		reads := d.others[0].Config()
 		return fmt.Errorf("--docker-config %s: dockerd (pid %d) reads %s: use --docker-config %s, or go on all the same with --force",
 			d.config, d.others[0].PID, reads, reads)
-	case d.answers && !d.named:
+	case !d.named:
 		return fmt.Errorf("a dockerd answers at %s, and no process of the node's own is that dockerd: name the configuration file of "+
 			"that dockerd with --docker-config, or go on all the same with --force", d.client.Socket)
 	}

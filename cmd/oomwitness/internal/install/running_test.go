@@ -117,6 +117,10 @@ func TestDockerdReadsAnotherFile(t *testing.T) {
 	require.ErrorContains(t, plan("/data/daemon.json", false), "--shim", "it goes on")
 	process("dockerd\x00--config-file=/data/daemon.json\x00")
 	require.ErrorContains(t, plan("/etc/docker/daemon.json", false), "dockerd (pid 8) reads /data/daemon.json: use --docker-config /data/daemon.json")
+	other := socket
+	socket = filepath.Join(proc, "no.sock")
+	require.ErrorContains(t, plan("/etc/docker/daemon.json", false), "version is not known", "another dockerd, which does not run")
+	socket = other
 	for _, goesOn := range []error{plan("/etc/docker/daemon.json", true), plan("/data/daemon.json", false), plan(link, false), plan("", false)} {
 		require.ErrorContains(t, goesOn, "--shim")
 	}
