@@ -140,8 +140,12 @@ func (o Options) handlerIn(config criconf.Config) string {
 // danglingDropin returns an error for a drop-in that is a link to a missing file: install makes
 // no links there.
 func (o Options) danglingDropin() error {
-	if _, err := os.Lstat(o.Root.Entry(o.dropinPath())); err != nil || o.Force {
+	_, err := os.Lstat(o.Root.Entry(o.dropinPath()))
+	if errors.Is(err, fs.ErrNotExist) || o.Force {
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("drop-in: %w", err)
 	}
 	return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file, remove the link, or use --force",
 		o.dropinPath())
