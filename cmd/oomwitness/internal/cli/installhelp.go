@@ -78,7 +78,7 @@ files back and restarts containerd again.`
 
 const installExample = `  oomwitness install --dry-run
   oomwitness install --restart-containerd
-  oomwitness install --edit-config            # add to containerd's own file what it needs
+  oomwitness install --edit-config --restart-containerd # edit containerd's own file too
   oomwitness install --agent-only             # ledger and agent, for any container runtime
   oomwitness install --docker --reload-docker
   oomwitness install --root /mnt/image        # for an image: paths in the files are as seen inside

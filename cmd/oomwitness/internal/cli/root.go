@@ -25,13 +25,14 @@ first sight, and only then.
 
 On a new node:
 
-  oomwitness check                           show what this node can do, and what is missing
-  oomwitness install --restart-containerd    install the shim, and register it with containerd
-  oomwitness load                            load the ledger, the record of OOM kills
-  oomwitness check                           check again: no row is "fail" now
-  oomwitness trace                           show OOM kills, past and live
-  oomwitness why POD                         show why a container has ended
-  oomwitness agent                           report OOM kills to log, metrics and Kubernetes
+  oomwitness check                    show what this node can do, and what is missing
+  oomwitness install --edit-config --restart-containerd
+                                      install the shim, and register it with containerd
+  oomwitness load                     load the ledger, the record of OOM kills
+  oomwitness check                    check again: no row is "fail" now
+  oomwitness trace                    show OOM kills, past and live
+  oomwitness why POD                  show why a container has ended
+  oomwitness agent                    report OOM kills to log, metrics and Kubernetes
 
 Pods use the shim through a RuntimeClass with the handler "oomwitness".
 
