@@ -77,6 +77,8 @@ var badUse = [][]string{
 	{`--log-level "loud": allowed are debug`, "agent", "--log-level", "loud"},
 	{`--mark-causes "host": allowed are container`, "agent", "--mark-causes", "host"},
 	{`--victim-label: "x": want key=value`, "agent", "--victim-label", "x"},
+	{"--evict, --victim-annotation, --victim-label: need an API server", "agent", "--evict"},
+	{"need an API server", "agent", "--kubernetes=false", "--victim-label", "a=b"},
 	{`--victim-annotation: "a b=c": key`, "agent", "--victim-annotation", "a b=c"},
 	{`--victim-annotation: "oomwitness.io/x=c": key`, "agent", "--victim-annotation", "oomwitness.io/x=c"},
 	{`--memory-limit "x": has to be a quantity of bytes`, "agent", "--memory-limit", "x"},

@@ -115,6 +115,9 @@ func (f *agentFlags) check() error {
 	if !(f.qps > 0 && f.qps <= math.MaxFloat32) || f.burst <= 0 { // NaN is not above 0
 		errs = append(errs, fmt.Errorf("--kube-api-qps %v, --kube-api-burst %d: have to be above 0", f.qps, f.burst))
 	}
+	if marks := f.evict || f.annotation != "" || f.label != ""; marks && !f.wantsKubernetes() {
+		errs = append(errs, errors.New("--evict, --victim-annotation, --victim-label: need an API server: use --kubernetes=true or --kubeconfig"))
+	}
 	if f.evictEvery <= 0 {
 		errs = append(errs, fmt.Errorf("--evict-every %v: has to be above 0", f.evictEvery))
 	}

@@ -132,7 +132,11 @@ func unitNotes(o install.Options) []string {
 	if o.Agent || o.AgentOnly {
 		out = append(out, "the agent starts at the next boot; for now: systemctl daemon-reload && systemctl start "+install.AgentUnitName)
 	}
-	return append(out, "the ledger is loaded at the next boot, or when the shim first starts a container; for now: oomwitness load")
+	when := "at the next boot, or when the shim first starts a container"
+	if o.AgentOnly {
+		when = "at the next boot"
+	}
+	return append(out, "the ledger is loaded "+when+"; for now: oomwitness load")
 }
 
 // installFlags adds the flags of install alone.

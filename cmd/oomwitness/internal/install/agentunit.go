@@ -79,7 +79,8 @@ func (o Options) agentAddress() string {
 func (o Options) installAgent(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx)
 	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
-		result.note("no containerd was found: the agent takes names from cgroups and from the API server alone")
+		result.note("no containerd was found: the agent takes names from cgroups alone; for names of pods put --kubernetes=true " +
+			"--kubeconfig FILE into OOMWITNESS_AGENT_FLAGS of %s", AgentEnvironment)
 		o.Address = ""
 	}
 	o.Agent, o.SystemdUnit = true, "true"
