@@ -160,7 +160,10 @@ func installFlags(cmd *cobra.Command, o *install.Options) {
 
 // printSnippet prints the registration, for people who make a node's files themselves.
 func printSnippet(cmd *cobra.Command, o install.Options, what string) error {
-	text, err := install.Snippet(o, what)
+	text, err := install.Snippet(cmd.Context(), o, what)
+	if errors.Is(err, fs.ErrPermission) {
+		return asRoot(err)
+	}
 	if err != nil {
 		return err
 	}

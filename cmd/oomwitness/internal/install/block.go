@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 )
 
@@ -56,15 +57,20 @@ func (o Options) blockHandler(ctx context.Context, p *plan, legacy criconf.Legac
 	}
 	handler.ByType = !r.daemon.Version.RuntimePath()
 	if lost := handler.Lost(); len(lost) > 0 {
-		return handler, fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
-			"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
-			r.daemon.Version, legacy.File, strings.Join(lost, ", "))
+		return handler, lostError(r.daemon.Version, legacy.File, lost)
 	}
 	if handler.Keep, err = r.builtIn(ctx, legacy, o.Handler); err != nil {
 		return handler, err
 	}
 	r.keep = slices.Collect(maps.Keys(handler.Keep))
 	return handler, nil
+}
+
+// lostError refuses a handler that would not have the options of the node's runc handler in a file.
+func lostError(version containerd.Version, file string, lost []string) error {
+	return fmt.Errorf("the CRI of containerd %s gives no options of runc to another shim than its own, and the runc handler "+
+		"in %s has %s: the shim would run another runc than the node's; 1.6.21 and later, 1.7.1 and later do",
+		version, file, strings.Join(lost, ", "))
 }
 
 // builtIn returns the handlers that the block has to keep.

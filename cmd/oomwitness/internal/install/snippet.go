@@ -2,6 +2,7 @@ package install
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ import (
 
 // Snippet returns the registration for a node whose files are made by others: as TOML for
 // containerd, as a NodeConfig of EKS, which nodeadm merges into its configuration, or for
-// cloud-init.
-func Snippet(o Options, what string) (string, error) {
+// cloud-init. The handler has the settings of the runc handler in the node's configuration.
+func Snippet(ctx context.Context, o Options, what string) (string, error) {
 	version, err := containerd.ParseVersion(cmp.Or(o.ContainerdVersion, "2.2"))
 	if err != nil {
 		return "", fmt.Errorf("--containerd-version: %w", err)
@@ -31,21 +32,27 @@ func Snippet(o Options, what string) (string, error) {
 	if o.ConfigVersion == "2" {
 		dropin.Version = 2
 	}
-	tables, err := dropin.Tables()
+	var tables []byte
+	from := ""
+	if what == "toml" || what == "nodeconfig" { // cloud-init installs on the node itself
+		if from, err = o.asRunc(ctx, version, &dropin); err == nil {
+			tables, err = dropin.Tables()
+		}
+	}
 	if err != nil {
 		return "", err
 	}
 	switch what {
 	case "toml":
-		return fmt.Sprintf("# For a configuration of version %d.\n%s", dropin.Version, tables), nil
+		return fmt.Sprintf("# For a configuration of version %d.\n%s%s", dropin.Version, from, tables), nil
 	case "nodeconfig":
 		return fmt.Sprintf(`# Part of the node's user data. %s has to be on the node: in the AMI, or by the DaemonSet.
-apiVersion: node.eks.aws/v1alpha1
+%sapiVersion: node.eks.aws/v1alpha1
 kind: NodeConfig
 spec:
   containerd:
     config: |
-%s`, o.shimPath(), indented(string(tables), 6)), nil
+%s`, o.shimPath(), from, indented(string(tables), 6)), nil
 	case "cloud-init":
 		return fmt.Sprintf(`#cloud-config
 # The image has the two programs of oomwitness in %s.
@@ -54,6 +61,30 @@ runcmd:
 `, o.BinDir, strings.Join(o.again(), ", ")), nil
 	}
 	return "", fmt.Errorf("--print %q: allowed are toml, nodeconfig and cloud-init", what)
+}
+
+// asRunc copies the settings of the node's runc handler to ours, as install does. from is a
+// comment that says where they are from.
+func (o Options) asRunc(ctx context.Context, version containerd.Version, dropin *criconf.Dropin) (from string, err error) {
+	o, _ = o.Locate(ctx) // without a containerd its files are where they usually are
+	config, err := criconf.Load(o.Root, o.MainConfig, o.dropinPath())
+	if err != nil {
+		return "", fmt.Errorf("settings of the runc handler: %w", err)
+	}
+	if !version.Dropins() {
+		config = config.Legacy().Config
+	}
+	dropin.Runc = config.Runc()
+	if systemd, set := config.SystemdCgroup(); set && o.SystemdCgroup == "auto" {
+		dropin.SystemdCgroup = systemd
+	}
+	if lost := dropin.Lost(); len(lost) > 0 {
+		return "", lostError(version, o.MainConfig, lost)
+	}
+	if dropin.Runc == nil {
+		return fmt.Sprintf("# No runc handler is in %s: print this on a node that has one, or add the settings of that handler.\n", o.MainConfig), nil
+	}
+	return fmt.Sprintf("# With the settings of the runc handler in %s.\n", o.MainConfig), nil
 }
 
 // again returns the command that installs with these options, as words of YAML.

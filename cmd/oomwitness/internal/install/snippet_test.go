@@ -13,36 +13,63 @@ import (
 
 func TestSnippet(t *testing.T) {
 	o := tree(t)
-	text, err := install.Snippet(o, "nodeconfig")
+	text, err := install.Snippet(t.Context(), o, "nodeconfig")
 	require.NoError(t, err)
 	require.Contains(t, text, "kind: NodeConfig\nspec:\n  containerd:\n    config: |\n      #")
+	require.Contains(t, text, "\n# No runc handler is in /etc/containerd/config.toml: ")
 	require.Contains(t, text, "\n      [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.oomwitness]\n      runtime_type = 'io.containerd.runc.v2'\n"+
 		"      runtime_path = '"+shimPath+"'\n")
 	o.ContainerdVersion = "1.7"
-	text, err = install.Snippet(o, "toml")
+	text, err = install.Snippet(t.Context(), o, "toml")
 	require.NoError(t, err)
 	require.Contains(t, text, "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.oomwitness.options]\nSystemdCgroup = true\n")
-	text, err = install.Snippet(o, "cloud-init")
+	text, err = install.Snippet(t.Context(), o, "cloud-init")
 	require.NoError(t, err)
 	require.Contains(t, text, "#cloud-config\n")
 	require.Contains(t, text, "- [/usr/local/bin/oomwitness, install, --edit-config, --restart-containerd,")
-	_, err = install.Snippet(o, "butane")
+	_, err = install.Snippet(t.Context(), o, "butane")
 	require.ErrorContains(t, err, `--print "butane": allowed are toml, nodeconfig and cloud-init`)
 	o.ContainerdVersion = "1.5"
-	_, err = install.Snippet(o, "toml")
+	_, err = install.Snippet(t.Context(), o, "toml")
 	require.ErrorContains(t, err, "containerd 1.5 cannot be served")
+}
+
+// TestSnippetAsRunc: the printed handler has the settings of the node's runc handler, as that of
+// install has.
+func TestSnippetAsRunc(t *testing.T) {
+	const runc = "runtime_type = 'io.containerd.runc.v2'\nbase_runtime_spec = '/etc/containerd/base-runtime-spec.json'\n"
+	o := tree(t)
+	put(t, o.Root, o.MainConfig, "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n"+runc+
+		"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nBinaryName = '/usr/sbin/runc'\nSystemdCgroup = false\n")
+	config := string(nodeConfig(t, o))
+	require.Contains(t, config, "base_runtime_spec = '/etc/containerd/base-runtime-spec.json'\n")
+	require.Contains(t, config, "runtimes.oomwitness.options]\nBinaryName = '/usr/sbin/runc'\nSystemdCgroup = false\n")
+	o.SystemdCgroup = "true"
+	require.Contains(t, string(nodeConfig(t, o)), "SystemdCgroup = true\n")
+	text, err := install.Snippet(t.Context(), o, "toml")
+	require.NoError(t, err)
+	require.Contains(t, text, "# With the settings of the runc handler in /etc/containerd/config.toml.\n")
+	put(t, o.Root, o.MainConfig, "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\nBinaryName = '/usr/sbin/runc'\n")
+	o.ContainerdVersion = "1.6.20"
+	_, err = install.Snippet(t.Context(), o, "toml")
+	require.ErrorContains(t, err, "the runc handler in /etc/containerd/config.toml has BinaryName")
+	put(t, o.Root, o.MainConfig, "not [ TOML")
+	_, err = install.Snippet(t.Context(), o, "nodeconfig")
+	require.ErrorContains(t, err, "settings of the runc handler: ")
+	_, err = install.Snippet(t.Context(), o, "cloud-init")
+	require.NoError(t, err)
 }
 
 // TestSnippetPassesFlagsOn: cloud-init runs the command with the flags that the operator gave.
 func TestSnippetPassesFlagsOn(t *testing.T) {
 	o := tree(t)
 	o.ConfDir, o.MainConfig, o.SystemdCgroup, o.ContainerdVersion, o.Agent = "/etc/c.d", "", "false", "2.2", true
-	text, err := install.Snippet(o, "cloud-init")
+	text, err := install.Snippet(t.Context(), o, "cloud-init")
 	require.NoError(t, err)
 	require.Contains(t, text, "install, --edit-config, --restart-containerd, --bin-dir, /usr/local/bin, --runtime-name, oomwitness, "+
 		"--conf-dir, /etc/c.d, --containerd-version, \"2.2\", --systemd-cgroup, \"false\", --agent]\n")
 	o.SystemdCgroup = "yes"
-	_, err = install.Snippet(o, "toml")
+	_, err = install.Snippet(t.Context(), o, "toml")
 	require.ErrorContains(t, err, `--systemd-cgroup "yes": allowed are auto, true and false`)
 }
 
@@ -51,7 +78,7 @@ func TestSnippetQuotes(t *testing.T) {
 	for _, dir := range []string{"/opt/bin", "/opt/a b", "/opt/{a}, [b]", "/opt/a: 'b' # c", "/opt/\"", "/123"} {
 		o := tree(t)
 		o.BinDir, o.Handler, o.ConfDir, o.MainConfig = dir, "123", "", ""
-		text, err := install.Snippet(o, "cloud-init")
+		text, err := install.Snippet(t.Context(), o, "cloud-init")
 		require.NoError(t, err)
 		var config struct{ Runcmd [][]string }
 		require.NoError(t, yaml.Unmarshal([]byte(text), &config), "%s", text)
@@ -61,7 +88,7 @@ func TestSnippetQuotes(t *testing.T) {
 	for _, name := range []string{"true", "null", "no", "on", "n"} {
 		o := tree(t)
 		o.Handler = name
-		text, err := install.Snippet(o, "cloud-init")
+		text, err := install.Snippet(t.Context(), o, "cloud-init")
 		require.NoError(t, err)
 		var config struct{ Runcmd [][]string }
 		require.NoError(t, yaml.Unmarshal([]byte(text), &config), "%s", text)
@@ -70,7 +97,7 @@ func TestSnippetQuotes(t *testing.T) {
 	o := tree(t)
 	for _, dir := range []string{"bin", "", "/opt\n/bin"} {
 		o.BinDir = dir
-		_, err := install.Snippet(o, "nodeconfig")
+		_, err := install.Snippet(t.Context(), o, "nodeconfig")
 		require.ErrorContains(t, err, "--bin-dir")
 	}
 }
@@ -78,7 +105,7 @@ func TestSnippetQuotes(t *testing.T) {
 // nodeConfig returns the part of containerd's configuration in a NodeConfig of EKS.
 func nodeConfig(t *testing.T, o install.Options) []byte {
 	t.Helper()
-	text, err := install.Snippet(o, "nodeconfig")
+	text, err := install.Snippet(t.Context(), o, "nodeconfig")
 	require.NoError(t, err)
 	var config struct {
 		Kind string
