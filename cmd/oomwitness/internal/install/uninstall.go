@@ -24,7 +24,10 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 }
 
 func (o Options) uninstall(ctx context.Context, result *Result) error {
-	o, _ = o.Locate(ctx) // without a containerd the files are where they usually are
+	o, err := o.Locate(ctx) // without a containerd the files are where they usually are
+	if errors.Is(err, ErrAbsentConfig) {
+		result.note("%v", err) // a second uninstall is no error
+	}
 	if err := o.check(); err != nil {
 		return err
 	}
