@@ -41,10 +41,13 @@ func (c Checker) blockRegistration(version containerd.Version) []Finding {
 	default:
 		findings = append(findings, c.block(legacy, shim, version))
 	}
-	if file := config.CRIDisabled(); file != "" {
+	switch file := config.CRIDisabled(); {
+	case file != "":
 		findings = append(findings, bad(Warn, "imports", "remove it from disabled_plugins if Kubernetes is to use this containerd",
 			"%s disables the CRI plugin", file))
-	} else {
+	case !config.Exists:
+		findings = append(findings, ok("imports", "no %s: containerd runs on its built-in configuration, and needs no drop-in", config.Path))
+	default:
 		findings = append(findings, ok("imports", "%s has CRI's settings (version %d), and no drop-in is needed",
 			legacy.File, legacy.Version))
 	}

@@ -101,6 +101,7 @@ func TestFindings(t *testing.T) {
 		"a block for containerd 1.6":        {func(n *node) { n.block("1.6.20") }, "drop-in", ok, criconf.DefaultPath + " registers", ""},
 		"a block of another version":        {func(n *node) { n.block("1.6.20"); n.version = "1.7.27" }, "drop-in", warn, "from another version", ""},
 		"no block for containerd 1.7":       {func(n *node) { n.block("1.7.27"); n.put(criconf.DefaultPath, "version = 2") }, "drop-in", warn, "no block of oomwitness", ""},
+		"no file for containerd 1.7":        {func(n *node) { n.block("1.7.27"); n.remove(criconf.DefaultPath) }, "imports", ok, "no " + criconf.DefaultPath + ": containerd runs", "drop-in"},
 		"containerd of the future":          {func(n *node) { n.version = "v3.0.0-rc.1" }, "containerd-version", ok, "v3.0.0-rc.1", ""},
 		"containerd with a strange version": {func(n *node) { n.version = "main" }, "containerd-version", warn, `"main"`, ""},
 
