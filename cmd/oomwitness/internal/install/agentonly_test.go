@@ -56,6 +56,15 @@ func TestAgentOnlyBesideContainerd(t *testing.T) {
 	o = tree(t)
 	o.AgentOnly = true
 	_, err = install.Install(t.Context(), o)
-	require.ErrorContains(t, err, "--agent-only: the agent is started by systemd")
+	require.ErrorContains(t, err, "--agent-only with --systemd-unit auto: the agent is started by systemd")
 	require.Empty(t, files(t, o.Root))
+	o.SystemdUnit = "true"
+	_, err = install.Install(t.Context(), o)
+	require.NoError(t, err, "as --agent --systemd-unit true")
+	require.True(t, o.Root.Exists(agentPath))
+	o = systemdTree(t)
+	o.AgentOnly, o.SystemdUnit = true, "false"
+	_, err = install.Install(t.Context(), o)
+	require.ErrorContains(t, err, "--agent-only with --systemd-unit false: the agent is started by systemd")
+	require.False(t, o.Root.Exists(agentPath))
 }

@@ -82,16 +82,18 @@ func (o Options) installAgent(ctx context.Context, result *Result) error {
 		return err
 	}
 	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
-		result.note("no containerd was found: the agent takes names from cgroups alone; for names of pods put --kubernetes=true " +
+		result.note("no containerd was found: the agent takes names from cgroups alone; for names of pods put --kubernetes=true "+
 			"--kubeconfig FILE into OOMWITNESS_AGENT_FLAGS of %s", AgentEnvironment)
 		o.Address = ""
 	}
-	o.Agent, o.SystemdUnit = true, "true"
-	if err := errors.Join(o.checkPaths(), o.checkBinDir()); err != nil {
+	o.Agent = true
+	wanted, err := o.wantsUnit()
+	if err := errors.Join(err, o.checkPaths(), o.checkBinDir()); err != nil {
 		return err
 	}
-	if !o.systemd() {
-		return errors.New("--agent-only: the agent is started by systemd, which is not the init system here")
+	if !wanted {
+		return fmt.Errorf("--agent-only with --systemd-unit %s: the agent is started by systemd, which is not the init system here "+
+			"or is to have no unit; --systemd-unit true writes the units all the same", o.SystemdUnit)
 	}
 	command, units, err := o.planLoader()
 	if err != nil {
