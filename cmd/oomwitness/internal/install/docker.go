@@ -66,7 +66,11 @@ func (o Options) installDocker(ctx context.Context, result *Result) error {
 			"docker run --runtime %s, with %s on containerd's PATH", p.daemon, docker.RuntimeType, o.BinDir)
 		return nil
 	}
-	result.note("docker run --runtime %s starts a container under the shim", o.Handler)
+	since := ""
+	if p.daemon.version.Major == 0 { // not known
+		since = " if Docker is 24.0 or later"
+	}
+	result.note("docker run --runtime %s starts a container under the shim%s", o.Handler, since)
 	return p.daemon.reload(ctx, o, !bytes.Equal(p.before, p.after), result)
 }
 

@@ -37,6 +37,7 @@ func TestDockerTwiceAndAway(t *testing.T) {
 			result, err := install.InstallDocker(t.Context(), o)
 			require.NoError(t, err)
 			require.Equal(t, actions("create", shimPath), result.Actions[:1])
+			require.Contains(t, result.Notes, "docker run --runtime oomwitness starts a container under the shim if Docker is 24.0 or later")
 			have, err := docker.Read([]byte(get(t, o.Root, docker.DefaultConfig)), o.Handler)
 			require.NoError(t, err)
 			require.True(t, have.Ours)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
@@ -45,6 +46,37 @@ func TestDockerRow(t *testing.T) {
 		})
 	}
 	require.Empty(t, Checker{Root: rootfs.Dir(t.TempDir()), Path: []string{"/usr/bin"}}.docker(t.Context()), "no Docker, no row")
+}
+
+// TestDockerAlone: a shim that Docker alone is to start needs nothing in containerd's files.
+func TestDockerAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		ok    bool
+	}{
+		"no configuration":            {nil, true},
+		"Docker's own, with CRI away": {map[string]string{criconf.DefaultPath: "disabled_plugins = [\"cri\"]\n"}, true},
+		"a drop-in that nobody reads": {map[string]string{"/etc/containerd/conf.d/oomwitness.toml": "version = 2\n"}, false},
+		"a broken configuration":      {map[string]string{criconf.DefaultPath: "[["}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checker := Checker{
+				Root: rootfs.Dir(t.TempDir()), Handler: "oomwitness", BinDir: "/usr/bin", ContainerdConfig: criconf.DefaultPath,
+				ConfDir: criconf.DefaultDropinDir,
+			}
+			for file, text := range c.files {
+				require.NoError(t, os.MkdirAll(filepath.Dir(checker.Root.Path(file)), 0o755))
+				require.NoError(t, os.WriteFile(checker.Root.Path(file), []byte(text), 0o644))
+			}
+			for _, version := range []string{"1.7.27", "2.2.0", ""} {
+				findings := checker.registered(version, []Finding{{Name: "docker", Status: OK}})
+				require.Equal(t, []string{"shim", "drop-in", "imports"}, []string{findings[0].Name, findings[1].Name, findings[2].Name})
+				require.Equal(t, c.ok, findings[1].Status == OK && findings[2].Status == OK, "%s: %v", version, findings)
+			}
+			findings := checker.registered("2.2.0", []Finding{{Name: "docker", Status: Warn}})
+			require.NotEqual(t, OK, findings[1].Status)
+		})
+	}
 }
 
 // TestDockerdWithConfigFile: a dockerd with --config-file reads that file alone.

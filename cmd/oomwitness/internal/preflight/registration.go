@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
@@ -14,11 +15,19 @@ import (
 // doInstall is the advice for most findings about the registration.
 const doInstall = "run: oomwitness install"
 
-// registered checks the registration for a version of containerd, which may be unknown.
-func (c Checker) registered(text string) []Finding {
+// registered checks the registration for a version of containerd, which may be unknown. docker
+// are the findings on Docker.
+func (c Checker) registered(text string, docker []Finding) []Finding {
 	version, err := containerd.ParseVersion(text)
 	dropinPath := path.Join(c.ConfDir, criconf.DropinName)
 	config, loadErr := criconf.Load(c.Root, c.ContainerdConfig, dropinPath)
+	if len(docker) > 0 && docker[0].Status == OK && loadErr == nil && !c.inCRI(config) {
+		_, shim := c.shim(false)
+		return []Finding{
+			shim, ok("drop-in", "not installed: the shim is registered with Docker, and not with containerd's CRI plugin"),
+			ok("imports", "there is no drop-in to import"),
+		}
+	}
 	source := config.Source(c.Root)
 	reads := (err != nil || version.Dropins()) && config.Covers(dropinPath)
 	template := loadErr == nil && source.Template != "" && !reads
@@ -26,6 +35,12 @@ func (c Checker) registered(text string) []Finding {
 		return c.blockRegistration(version)
 	}
 	return c.registration(source.Folder == c.ConfDir)
+}
+
+// inCRI reports whether there is a part of a registration with containerd's CRI plugin.
+func (c Checker) inCRI(config criconf.Config) bool {
+	return c.Root.Exists(path.Join(c.ConfDir, criconf.DropinName)) || c.inTemplate(config) ||
+		slices.ContainsFunc(config.Files, func(file criconf.File) bool { return file.Marked })
 }
 
 // registration checks what install writes: the shim, the drop-in, whether containerd includes
