@@ -1,8 +1,11 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -37,10 +40,10 @@ type Finder struct {
 // answer of the running containerd, or the output of its program. It refuses contradictions.
 func (f Finder) Find(ctx context.Context) (Daemon, error) {
 	var (
-		d                  = Daemon{Located: f.Located}
-		program, programIs = f.programVersion(ctx)
-		running, runningIs = f.running(ctx)
-		err                error
+		d                             = Daemon{Located: f.Located}
+		program, unchecked, programIs = f.programVersion(ctx)
+		running, runningIs            = f.running(ctx)
+		err                           error
 	)
 	switch {
 	case f.Version != "":
@@ -62,8 +65,8 @@ func (f Finder) Find(ctx context.Context) (Daemon, error) {
 		return d, fmt.Errorf("containerd's version is unknown: %w, and %w; name it with --containerd-version", runningIs, programIs)
 	}
 	switch {
-	case programIs != nil:
-		d.Unchecked = programIs.Error()
+	case unchecked != nil:
+		d.Unchecked = unchecked.Error()
 	case !program.Series(d.Version):
 		d.Unchecked = fmt.Sprintf("%s is version %s", f.Located.Program.Path, program)
 	default:
@@ -93,16 +96,28 @@ func (f Finder) running(ctx context.Context) (Version, error) {
 	return ParseVersion(text)
 }
 
-// programVersion asks the program.
-func (f Finder) programVersion(ctx context.Context) (Version, error) {
-	if f.Located.Program.Path == "" {
-		return Version{}, fmt.Errorf("there is no containerd program in %s", strings.Join(f.Located.Path, ":"))
+// programVersion asks the program. unchecked is the error of the program inside of the root. The
+// program of a tree without its loader can still print its version here, as it does for check.
+func (f Finder) programVersion(ctx context.Context) (v Version, unchecked, err error) {
+	program := f.Located.Program
+	if program.Path == "" {
+		err := fmt.Errorf("there is no containerd program in %s", strings.Join(f.Located.Path, ":"))
+		return v, err, err
 	}
-	out, err := f.Root.Run(ctx, f.Located.Program, "--version")
+	out, err := f.Root.Run(ctx, program, "--version")
 	if err != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", f.Located.Program.Path, err)
+		unchecked = fmt.Errorf("%s --version: %w", program.Path, err)
 	}
-	return ParseVersion(VersionIn(out))
+	if errors.Is(err, fs.ErrNotExist) && !f.Root.Running() && f.Root.IsExecutable(program.Path) {
+		unchecked = fmt.Errorf("%s does not run inside of %s, where its loader is missing", program.Path, f.Root)
+		program.Path = f.Root.Path(program.Path)
+		out, err = rootfs.Dir("/").Run(ctx, program, "--version")
+	}
+	if err != nil {
+		return v, unchecked, unchecked
+	}
+	v, err = ParseVersion(VersionIn(out))
+	return v, cmp.Or(unchecked, err), err
 }
 
 // VersionIn returns the version in what "containerd --version" printed, which is

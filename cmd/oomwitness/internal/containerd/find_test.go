@@ -98,6 +98,17 @@ func TestFindOfAnotherMachine(t *testing.T) {
 	require.Contains(t, d.Unchecked, "exec format error")
 }
 
+// TestFindWithoutLoader: a program whose loader is not in the tree can still print its version.
+func TestFindWithoutLoader(t *testing.T) {
+	root := tree(t, "1.6.20~ds1")
+	require.NoError(t, os.Remove(root.Path("/bin/sh")))
+	d, err := find(t, root, "", false)
+	require.NoError(t, err)
+	require.Equal(t, "1.6.20~ds1", d.Version.Text)
+	require.Nil(t, d.Dump)
+	require.Equal(t, "/usr/bin/containerd does not run inside of "+string(root)+", where its loader is missing", d.Unchecked)
+}
+
 func TestFindNothing(t *testing.T) {
 	root := rootfs.Dir(t.TempDir())
 	_, err := find(t, root, "", false)
