@@ -93,6 +93,8 @@ func TestWithoutRoot(t *testing.T) {
 	out, errs, status := run("install", "--print", "toml")
 	require.Zero(t, status, errs)
 	require.NotEmpty(t, out)
+	out, _, _ = run("check", "--bin-dir", "/nowhere")
+	require.Contains(t, out, "-> run this command as root, who sees every file; then: run: oomwitness install")
 	_, errs, status = run("install", "--root", "x")
 	require.Equal(t, why.StatusUsage, status, errs)
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func newCheck(k kernel) *cobra.Command {
-	checker := preflight.Checker{ConfigCheck: loads, Ledger: k.meta}
+	checker := preflight.Checker{ConfigCheck: loads, Ledger: k.meta, Unprivileged: os.Geteuid() != 0}
 	var output string
 	cmd := &cobra.Command{
 		Use:   "check",

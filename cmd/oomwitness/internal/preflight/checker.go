@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,8 @@ type Checker struct {
 	// DockerConfig and DockerSocket are dockerd's configuration and the socket of its API; ""
 	// for the file of the running dockerd, and for the default socket.
 	DockerConfig, DockerSocket string
+	// Unprivileged says that this process is not root's: a file may be there that it cannot see.
+	Unprivileged bool
 	// LedgerDir is where the ledger is pinned.
 	LedgerDir string
 	// Ledger reads the ledger pinned at a real path, and changes nothing.
@@ -84,9 +87,22 @@ func (c Checker) Check(ctx context.Context) Report {
 	docker := c.docker(ctx)
 	findings = append(findings, c.registered(version, docker)...)
 	findings = append(findings, docker...)
+	if c.Unprivileged {
+		unseen(findings)
+	}
 	findings = append(findings, c.bpf()...)
 	findings = append(findings, c.config())
 	return newReport(findings)
+}
+
+// unseen advises first to run check as root, for findings that name something as missing.
+func unseen(findings []Finding) {
+	for n, f := range findings {
+		if slices.Contains([]string{"containerd-version", "runc", "shim", "drop-in", "imports", "docker"}, f.Name) &&
+			f.Do != "" && !strings.Contains(f.Do, "as root") {
+			findings[n].Do = "run this command as root, who sees every file; then: " + f.Do
+		}
+	}
 }
 
 func runProgram(ctx context.Context, name string, args ...string) (string, error) {

@@ -32,7 +32,7 @@ func (c Checker) containerd(ctx context.Context) (findings []Finding, text strin
 	binary := c.Root.LookPath("containerd", c.Path)
 	if binary == "" {
 		return []Finding{running, bad(Fail, versionName, "install containerd "+containerd.Served,
-			"no containerd program in %s", strings.Join(c.Path, ":"))}, ""
+			"no containerd program on its PATH")}, ""
 	}
 	out, err := c.Run(ctx, c.Root.Path(binary), "--version")
 	if err != nil {

@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,23 @@ func TestNamedVersion(t *testing.T) {
 		if f.Name == "containerd-version" {
 			require.Equal(t, preflight.OK, f.Status)
 			require.Equal(t, "containerd v2.5.0 is not tested (1.6 to 2.4 are), and is treated as 2.4", f.Found)
+		}
+	}
+}
+
+// TestUnprivileged: what is not there for another user may be there for root.
+func TestUnprivileged(t *testing.T) {
+	for _, unprivileged := range []bool{true, false} {
+		n := newNode(t)
+		n.notRunning()
+		n.remove("/usr/bin/containerd", "/usr/bin/runc", dropinPath, shimPath)
+		n.unprivileged = unprivileged
+		for _, f := range n.report().Findings {
+			switch f.Name {
+			case "containerd-version", "runc", "shim", "drop-in":
+				require.NotEmpty(t, f.Do)
+				require.Equal(t, unprivileged, strings.HasPrefix(f.Do, "run this command as root, "), "%+v", f)
+			}
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestFindings(t *testing.T) {
 		"containerd not running":          {(*node).notRunning, "containerd", fail, "no such socket", ""},
 		"containerd not running: version": {(*node).notRunning, "containerd-version", ok, "v2.3.0 (/usr/bin/containerd)", "containerd"},
 		"containerd refuses":              {func(n *node) { n.err = os.ErrPermission }, "containerd", fail, "permission denied", ""},
-		"containerd neither runs nor is":  {func(n *node) { n.notRunning(); n.remove("/usr/bin/containerd") }, "containerd-version", fail, "no containerd program", "containerd"},
+		"containerd neither runs nor is":  {func(n *node) { n.notRunning(); n.remove("/usr/bin/containerd") }, "containerd-version", fail, "no containerd program on its PATH", "containerd"},
 		"a template of which nothing was made yet": {func(n *node) {
 			n.block("1.7.27")
 			n.put("/etc/containerd/config.toml.tmpl", n.read(criconf.DefaultPath))
@@ -105,7 +105,7 @@ func TestFindings(t *testing.T) {
 		"containerd of the future":          {func(n *node) { n.version = "v3.0.0-rc.1" }, "containerd-version", ok, "v3.0.0-rc.1", ""},
 		"containerd with a strange version": {func(n *node) { n.version = "main" }, "containerd-version", warn, `"main"`, ""},
 
-		"no runc":                {func(n *node) { n.remove("/usr/bin/runc") }, "runc", fail, "no executable runc in /usr/bin:/usr/local/bin", ""},
+		"no runc":                {func(n *node) { n.remove("/usr/bin/runc") }, "runc", fail, "no executable runc on containerd's PATH", ""},
 		"runc of another CPU":    {func(n *node) { n.programs["runc --version"] = "error: exec format error" }, "runc", fail, "does not run", ""},
 		"runc without features":  {func(n *node) { n.programs["runc features"] = "error: exit status 1: No help topic" }, "runc", fail, "wrong kind", ""},
 		"runc is something else": {func(n *node) { n.programs["runc features"] = "usage: runc" }, "runc", fail, "wrong kind", ""},

@@ -18,7 +18,7 @@ func (c Checker) runc(ctx context.Context) Finding {
 	program := c.runcName()
 	binary := c.Root.LookPath(program, c.Path)
 	if binary == "" {
-		return bad(Fail, name, install+" where containerd finds it", "no executable %s in %s", program, strings.Join(c.Path, ":"))
+		return bad(Fail, name, install+" where containerd finds it"+c.suchAs(), "no executable %s on containerd's PATH", program)
 	}
 	real := c.Root.Path(binary)
 	out, err := c.Run(ctx, real, "--version")
@@ -41,6 +41,14 @@ func (c Checker) runc(ctx context.Context) Finding {
 		return bad(Warn, name, install, "%s, version %s", binary, version)
 	}
 	return ok(name, "%s, version %s", binary, version)
+}
+
+// suchAs names a folder where containerd finds programs.
+func (c Checker) suchAs() string {
+	if len(c.Path) == 0 {
+		return ""
+	}
+	return ", such as in " + c.Path[0]
 }
 
 // runcName returns the name in the node's runc handler, or runc.

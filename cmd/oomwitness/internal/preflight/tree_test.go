@@ -46,6 +46,8 @@ type node struct {
 	// ledger is the pinned ledger, unread the error of reading it.
 	ledger bpf.Meta
 	unread error
+	// unprivileged says that another user than root checks.
+	unprivileged bool
 }
 
 func newNode(t *testing.T) *node {
@@ -183,7 +185,7 @@ func (n *node) report() preflight.Report {
 	return preflight.Checker{
 		Containerd: located, Root: n.root, ContainerdConfig: criconf.DefaultPath, Address: containerd.DefaultAddress,
 		BinDir: install.DefaultBinDir, ConfDir: criconf.DefaultDropinDir, Handler: criconf.DefaultHandler,
-		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir, ContainerdVersion: n.named,
+		ConfigCheck: n.check, LedgerDir: bpf.DefaultDir, ContainerdVersion: n.named, Unprivileged: n.unprivileged,
 		Ledger: func(dir string) (bpf.Meta, error) {
 			require.Equal(n.t, n.root.Path(bpf.DefaultDir), dir)
 			return n.ledger, n.unread
