@@ -66,52 +66,53 @@ func blockBody(text []byte) string {
 	return body
 }
 
-// Foreign returns the lines in the block of a file that install did not write.
-// If these lines cannot be identified, it returns all lines of the block.
-func Foreign(text []byte) []string {
-	if _, _, found := findBlock(text); !found {
-		return nil
+// Foreign returns the lines that were added to the block of a file after install wrote it, nil for
+// none. If lines were changed or removed, which cannot be identified, it returns all lines of the
+// block, and added is false.
+func Foreign(text []byte) (found []string, added bool) {
+	if _, _, has := findBlock(text); !has {
+		return nil, false
 	}
 	return foreign(blockBody(text))
 }
 
-// DropinForeign returns the lines of our drop-in that install did not write, like Foreign.
-func DropinForeign(text []byte) []string {
+// DropinForeign is like Foreign, for our drop-in.
+func DropinForeign(text []byte) (found []string, added bool) {
 	if !Altered(text) {
-		return nil
+		return nil, false
 	}
-	if _, body, found := strings.Cut(string(text), sumPrefix); found {
-		if lines := foreign(sumPrefix + body); lines != nil {
-			return lines
+	if _, body, has := strings.Cut(string(text), sumPrefix); has {
+		if found, added := foreign(sumPrefix + body); found != nil {
+			return found, added
 		}
 	}
-	return lines(string(text))
+	return lines(string(text)), false
 }
 
 // foreign returns the lines whose removal makes the checksum in the text's first line right
 // again.
-func foreign(text string) []string {
+func foreign(text string) (found []string, added bool) {
 	head, body, _ := strings.Cut(text, "\n")
 	want, has := strings.CutPrefix(head, sumPrefix)
 	if !has {
-		return lines(text)
+		return lines(text), false
 	}
 	if want == sum([]byte(body)) {
-		return nil
+		return nil, false
 	}
 	all := strings.SplitAfter(body, "\n")
 	if len(all) > maxForeign {
-		return lines(body)
+		return lines(body), false
 	}
 	for size := 1; size < len(all); size++ {
 		for from := 0; from+size <= len(all); from++ {
 			rest := strings.Join(all[:from], "") + strings.Join(all[from+size:], "")
 			if want == sum([]byte(rest)) {
-				return lines(strings.Join(all[from:from+size], ""))
+				return lines(strings.Join(all[from:from+size], "")), true
 			}
 		}
 	}
-	return lines(body)
+	return lines(body), false
 }
 
 func lines(text string) []string {

@@ -102,8 +102,11 @@ func (o Options) planDropin(p *plan) error {
 		return err
 	}
 	if now, err := o.Root.ReadFile(o.dropinPath()); err == nil && criconf.Ours(now) && criconf.Altered(now) {
-		p.notes = append(p.notes, fmt.Sprintf("%s was altered after install wrote it, and is written anew without:\n%s",
-			o.dropinPath(), indent(criconf.DropinForeign(now))))
+		note := o.dropinPath() + " was altered after install wrote it, and is written anew"
+		if lines, added := criconf.DropinForeign(now); added {
+			note += " without:\n" + indent(lines)
+		}
+		p.notes = append(p.notes, note)
 	}
 	if p.config.Covers(o.dropinPath()) {
 		r.settings = handler.Settings()
@@ -176,8 +179,8 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 		if text, _, err = criconf.Cut(now); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if lines := criconf.Foreign(now); o.EditConfig && !o.Force && lines != nil {
-			return fmt.Errorf("%w\n(install --force drops them)", alteredError(name, lines))
+		if lines, added := criconf.Foreign(now); o.EditConfig && !o.Force && lines != nil {
+			return fmt.Errorf("%w\n(install --force writes that part anew)", alteredError(name, lines, added))
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("containerd configuration: %w", err)

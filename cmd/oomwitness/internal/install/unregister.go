@@ -101,7 +101,8 @@ func (o Options) planUnregister(result *Result) (unregistration, error) {
 	}
 	ours, _ := criconf.Registers(text)
 	u.ours = append(u.ours, ours...)
-	return u, o.refuseForeign(result, o.dropinPath(), criconf.DropinForeign(text))
+	lines, added := criconf.DropinForeign(text)
+	return u, o.refuseAltered(result, o.dropinPath(), lines, added)
 }
 
 // planCut looks for an edit in one file.
@@ -127,8 +128,8 @@ func (o Options) planCut(result *Result, u *unregistration, name string) error {
 	u.edited = append(u.edited, name)
 	ours, kept := criconf.Registers(now)
 	u.ours, u.kept = append(u.ours, ours...), append(u.kept, kept...)
-	if lines := criconf.Foreign(now); lines != nil {
-		return o.refuseForeign(result, name, lines)
+	if lines, added := criconf.Foreign(now); lines != nil {
+		return o.refuseAltered(result, name, lines, added)
 	}
 	before, err := criconf.Text(now)
 	if err != nil {
@@ -153,16 +154,30 @@ func (o Options) refuse(result *Result, format string, args ...any) error {
 	return fmt.Errorf(format+"\n(uninstall --force goes on all the same)", args...)
 }
 
-// refuseForeign refuses to take away what somebody else wrote into what is ours.
-func (o Options) refuseForeign(result *Result, name string, lines []string) error {
-	if lines == nil {
+// refuseAltered refuses to take away what somebody else wrote into what is ours. With force a note
+// has what is lost: the added lines, or all of an altered part.
+func (o Options) refuseAltered(result *Result, name string, lines []string, added bool) error {
+	switch {
+	case lines == nil:
 		return nil
+	case !o.Force:
+		return o.refuse(result, "%v", alteredError(name, lines, added))
 	}
-	return o.refuse(result, "%v", alteredError(name, lines))
+	what := "as it was altered"
+	if added {
+		what = "with lines of others"
+	}
+	result.note("from %s the part of oomwitness is removed %s:\n%s", name, what, indent(lines))
+	return nil
 }
 
-// alteredError names the lines of somebody else in what install wrote.
-func alteredError(name string, lines []string) error {
+// alteredError refuses to lose the lines that somebody else added to what install wrote, or an
+// altered part.
+func alteredError(name string, lines []string, added bool) error {
+	if !added {
+		return fmt.Errorf("in %s the part of oomwitness was altered after install wrote it: lines were changed or removed, and which "+
+			"lines is unknown. Copy what is yours out of that part", name)
+	}
 	return fmt.Errorf("in %s the part of oomwitness was altered after install wrote it. Move these lines out of it where "+
 		"they are yours, or delete them:\n%s", name, indent(lines))
 }

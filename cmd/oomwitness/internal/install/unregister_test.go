@@ -33,11 +33,11 @@ func TestUninstallRefuses(t *testing.T) {
 		}, "\n  [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata]\n  runtime_type = 'io.containerd.kata.v2'\n(uninstall --force", "kata"},
 		"an option in the block": {"1.7.35", legacyMain, func(text string) string {
 			return strings.Replace(text, blockEnd, "BinaryName = '/opt/r'\n"+blockEnd, 1)
-		}, "delete them:\n  BinaryName = '/opt/r'\n(uninstall --force", "/opt/r"},
+		}, "\n  BinaryName = '/opt/r'\n(uninstall --force", "/opt/r"},
 		"a setting in the block is changed": {"1.7.35", legacyMain, func(text string) string {
 			at := strings.Index(text, "# >>>")
 			return text[:at] + strings.Replace(text[at:], "SystemdCgroup = true", "SystemdCgroup = false", 1)
-		}, "  SystemdCgroup = false\n(uninstall --force", "SystemdCgroup = false"},
+		}, "was altered", "SystemdCgroup = false"},
 		"a key behind the block": {"1.7.35", legacyMain, func(text string) string {
 			return text + "BinaryName = '/opt/r'\n"
 		}, "runtimes.runc.options.BinaryName: was not there, is '/opt/r'", ""},
@@ -63,6 +63,7 @@ func TestUninstallRefuses(t *testing.T) {
 			_, err = install.Uninstall(t.Context(), o)
 			require.ErrorContains(t, err, test.want)
 			require.ErrorContains(t, err, "--force")
+			require.NotContains(t, err.Error(), "runtime_type = 'io.containerd.runc.v2'", "a line as install wrote it")
 			require.Equal(t, edited, get(t, o.Root, criconf.DefaultPath))
 			require.Equal(t, before, files(t, o.Root), "nothing is removed, neither the shim")
 
@@ -70,6 +71,8 @@ func TestUninstallRefuses(t *testing.T) {
 			result, err := install.Uninstall(t.Context(), o)
 			require.NoError(t, err)
 			require.Contains(t, strings.Join(result.Notes, "\n"), strings.TrimSuffix(test.want, "\n(uninstall --force"), "what is lost is said")
+			require.Contains(t, strings.Join(result.Notes, "\n"), test.lost)
+			require.NotContains(t, strings.Join(result.Notes, "\n"), "Move these lines")
 			require.NotContains(t, get(t, o.Root, criconf.DefaultPath), "oomwitness")
 			require.False(t, o.Root.Exists(shimPath))
 			if test.lost != "" {

@@ -90,9 +90,12 @@ func (c Checker) block(legacy criconf.Legacy, shim string, version containerd.Ve
 	if err := file.Registered(c.Handler, shim); err != nil {
 		return bad(Fail, name, doEdit+" --force", "altered: %v", err)
 	}
-	if lines := criconf.Foreign(data); lines != nil {
+	if lines, added := criconf.Foreign(data); added {
 		return bad(Warn, name, "move these lines out of the block, or "+doEdit+" --force",
 			"the block in %s was altered after install wrote it:\n%s", legacy.File, strings.Join(lines, "\n"))
+	} else if lines != nil {
+		return bad(Warn, name, doEdit+" --force",
+			"in the block in %s lines were changed or removed after install wrote it, and which lines is unknown", legacy.File)
 	}
 	want := criconf.Dropin{
 		Handler: c.Handler, Shim: shim, ByType: !version.Dropins() && !version.RuntimePath(), Runc: legacy.Runc(),
