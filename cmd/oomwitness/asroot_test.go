@@ -99,6 +99,15 @@ func TestWithoutRoot(t *testing.T) {
 	require.Equal(t, why.StatusUsage, status, errs)
 }
 
+// TestAgentAsAnotherUser: the agent starts, and its log says first what is missing.
+func TestAgentAsAnotherUser(t *testing.T) {
+	_, errs, _ := asNobody(t)("agent", "--kubeconfig", "/dev/null", "--node-name", "a")
+	require.Contains(t, errs, "no configuration has been provided", "the control: the agent came as far as its kubeconfig")
+	require.Contains(t, errs, `"msg":"run this as root: the ledger, the journal and containerd's socket are root's`)
+	_, errs, _ = clitest.Run(t, "agent", "--kubeconfig", "/dev/null", "--node-name", "a")
+	require.NotContains(t, errs, "run this as root")
+}
+
 // TestWhyAbsent: the error names the flag whose file is not there, and the file.
 func TestWhyAbsent(t *testing.T) {
 	dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/oomwitness/oomwitness/agent"
 )
@@ -30,6 +31,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 		debug.SetMemoryLimit(limit)
 	}
 	warnOfScore(log)
+	warnOfUser(log)
 	o, err := f.options(log)
 	if err != nil {
 		return err
@@ -87,4 +89,16 @@ func warnOfScore(log *logrus.Logger) {
 	if err != nil || adj > protected {
 		log.WithField("oom_score_adj", adj).Warnf("the agent may be the OOM killer's victim itself: run it with oom_score_adj %d or less", protected)
 	}
+}
+
+// warnOfUser warns of a user who may not open what is root's. The agent runs all the same: the
+// owner of a node may have opened the files for that user.
+func warnOfUser(log *logrus.Logger) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if os.Geteuid() == 0 || unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_DAC_OVERRIDE) != 0 {
+		return
+	}
+	log.WithField("uid", os.Geteuid()).Warn("run this as root: the ledger, the journal and containerd's socket are root's, " +
+		"and this user has no CAP_DAC_OVERRIDE")
 }
