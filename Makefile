@@ -33,7 +33,7 @@ CACHE   := .cache
 # Files for the guest of another architecture are in a folder of their own, beside those for
 # this machine.
 FOREIGN := $(filter-out amd64,$(ARCH))
-TARGET  := $(if $(FOREIGN),GOARCH=$(FOREIGN))
+TARGET   = $(if $(FOREIGN),GOARCH=$(if $(filter arm64,$(FOREIGN)),$(FOREIGN),$(error ARCH=$(ARCH): allowed are amd64 and arm64)))
 BIN     := $(if $(FOREIGN),$(CACHE)/$(FOREIGN)/bin,bin)
 PAYLOAD := $(CACHE)/$(if $(FOREIGN),$(FOREIGN)/)payload
 GUEST   := $(if $(FOREIGN),$(FOREIGN)-)$(FLAVOUR)
