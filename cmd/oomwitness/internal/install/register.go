@@ -201,6 +201,11 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 	if r.generated != "" {
 		return nil // a template is no TOML; the file made of it is checked
 	}
+	return o.checkEdit(r, name, text)
+}
+
+// checkEdit refuses an edit of a text that would change more than our handler.
+func (o Options) checkEdit(r *registration, name string, text []byte) error {
 	before, err := criconf.Text(text)
 	if err != nil {
 		return fmt.Errorf("%s cannot be edited: %w", name, err)
