@@ -2,7 +2,6 @@ package install
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +25,10 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 
 func (o Options) uninstall(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx) // without a containerd the files are where they usually are
-	if err := cmp.Or(o.refuseAbsent(result, err), o.check()); err != nil {
+	if errors.Is(err, ErrAbsentConfig) {
+		result.note("%v", err) // a second uninstall is no error
+	}
+	if err := o.check(); err != nil {
 		return err
 	}
 	data, err := o.ownDropin()
@@ -86,15 +88,6 @@ func (o Options) ownDropin() ([]byte, error) {
 		return nil, fmt.Errorf("%s was not written by oomwitness install: remove it yourself, or with --force", o.dropinPath())
 	}
 	return data, nil
-}
-
-// refuseAbsent refuses to remove the shim of a registration that is elsewhere, if no file is at the
-// path that the operator names. A second uninstall finds no shim, and is no error.
-func (o Options) refuseAbsent(result *Result, err error) error {
-	if !errors.Is(err, ErrAbsentConfig) || !o.Root.Exists(o.shimPath()) {
-		return nil
-	}
-	return o.refuse(result, "%v", err)
 }
 
 // staysForOthers returns what else uses the shim if Docker's registration alone is to be removed,
