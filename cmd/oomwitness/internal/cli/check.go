@@ -82,10 +82,7 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 		return err
 	}
 	checker.ConfigPath = os.Getenv(config.PathEnv)
-	checker, err := located(cmd.Context(), checker)
-	if errors.Is(err, install.ErrAbsentConfig) {
-		return why.Usage(err)
-	}
+	checker = located(cmd.Context(), checker)
 	report := checker.Check(cmd.Context())
 	write := report.WriteText
 	if output == "json" {
@@ -100,14 +97,13 @@ func runCheck(cmd *cobra.Command, checker preflight.Checker, output string) erro
 	return nil
 }
 
-// located sets the containerd to check, and its files. A part that is not found is a finding of
-// its own.
-func located(ctx context.Context, c preflight.Checker) (preflight.Checker, error) {
-	o, err := install.Options{
+// located sets the containerd to check, and its files.
+func located(ctx context.Context, c preflight.Checker) preflight.Checker {
+	o, _ := install.Options{ // a part that is not found is a finding of its own
 		Root: c.Root, Address: c.Address, MainConfig: c.ContainerdConfig, ConfDir: c.ConfDir,
 		ContainerdVersion: c.ContainerdVersion, Force: true,
 	}.Locate(ctx)
-	return o.Checker(c), err
+	return o.Checker(c)
 }
 
 // checkPaths refuses paths that could not be looked up below the root.

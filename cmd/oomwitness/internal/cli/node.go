@@ -136,10 +136,7 @@ func (f *nodeFlags) node(cmd *cobra.Command, k kernel, strict bool) (*node.Node,
 	n := &node.Node{
 		Install: f.install, Check: checker.Check, Patience: f.patience,
 		// A restarted containerd is another process, which has to be found again.
-		Stale: func() preflight.Finding {
-			now, _ := located(cmd.Context(), checker)
-			return now.Restart()
-		},
+		Stale:    func() preflight.Finding { return located(cmd.Context(), checker).Restart() },
 		Handlers: func(ctx context.Context) ([]string, error) { return containerd.Handlers(ctx, f.install.Address) },
 		Load:     func() (string, error) { return k.loaded() },
 		Mark:     f.mark(client),

@@ -78,9 +78,6 @@ func (o Options) agentAddress() string {
 // installAgent installs this command, and the units of the ledger and of the agent.
 func (o Options) installAgent(ctx context.Context, result *Result) error {
 	o, err := o.Locate(ctx)
-	if errors.Is(err, ErrAbsentConfig) {
-		return err
-	}
 	if err != nil && o.daemon.PID == 0 && o.daemon.Program.Path == "" && !o.Root.Exists(o.MainConfig) {
 		result.note("no containerd was found: the agent takes names from cgroups alone; for names of pods put --kubernetes=true "+
 			"--kubeconfig FILE into OOMWITNESS_AGENT_FLAGS of %s", AgentEnvironment)

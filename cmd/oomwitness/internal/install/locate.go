@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -69,9 +67,6 @@ func (o Options) find(ctx context.Context) (containerd.Daemon, error) {
 	if err := o.otherConfig(located); err != nil {
 		return containerd.Daemon{Located: located}, err
 	}
-	if err := o.absentConfig(located); err != nil {
-		return containerd.Daemon{Located: located}, err
-	}
 	daemon, err := containerd.Finder{Root: o.Root, Located: located, Version: o.ContainerdVersion, Force: o.Force}.Find(ctx)
 	if err != nil && located.PID == 0 {
 		for _, other := range located.Others {
@@ -97,22 +92,6 @@ func (o Options) otherConfig(located containerd.Located) error {
 		}
 	}
 	return nil
-}
-
-// ErrAbsentConfig reports that the configuration of --containerd-config is not there.
-var ErrAbsentConfig = errors.New("no such file")
-
-// absentConfig refuses a configuration that the operator names, that is not there, and that the
-// running containerd does not name either. containerd starts without its default file.
-func (o Options) absentConfig(located containerd.Located) error {
-	if o.MainConfig == "" || o.MainConfig == criconf.DefaultPath {
-		return nil
-	}
-	_, err := os.Lstat(o.Root.Entry(o.MainConfig))
-	if !errors.Is(err, fs.ErrNotExist) || located.ConfigNamed && o.Root.Resolve(located.Config) == o.Root.Resolve(o.MainConfig) {
-		return nil
-	}
-	return fmt.Errorf("--containerd-config %q: %w: name the file that containerd reads, or leave the flag out", o.MainConfig, ErrAbsentConfig)
 }
 
 // Which returns one line for each containerd, if there are several to choose from.

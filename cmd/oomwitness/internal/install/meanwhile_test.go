@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/containerd"
-	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/criconf"
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/rootfs"
 )
 
@@ -56,24 +55,6 @@ func TestOtherConfig(t *testing.T) {
 	require.NoError(t, o.otherConfig(containerd.Located{Others: []containerd.Instance{docker}}), "Docker's own is no matter")
 	o.Force = true
 	require.NoError(t, o.otherConfig(other))
-}
-
-// TestAbsentConfig: a file that the operator names has to be there, unless containerd names the
-// file too.
-func TestAbsentConfig(t *testing.T) {
-	o := Options{Root: rootfs.Dir(t.TempDir()), MainConfig: "/etc/nothere.toml", BinDir: "/bin", Handler: "oomwitness"}
-	_, err := o.Locate(t.Context())
-	require.ErrorIs(t, err, ErrAbsentConfig)
-	require.ErrorContains(t, err, `--containerd-config "/etc/nothere.toml": no such file: name the file that containerd reads`)
-	require.NoError(t, o.absentConfig(containerd.Located{Instance: containerd.Instance{ConfigNamed: true, Config: o.MainConfig}}))
-	result, err := Uninstall(t.Context(), o)
-	require.NoError(t, err, "a second uninstall is no error")
-	require.Contains(t, result.Notes, `--containerd-config "/etc/nothere.toml": no such file: name the file that containerd reads, or leave the flag out`)
-	require.NoError(t, os.Mkdir(filepath.Join(string(o.Root), "etc"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(string(o.Root), o.MainConfig), nil, 0o600))
-	require.NoError(t, o.absentConfig(containerd.Located{}))
-	o.MainConfig = criconf.DefaultPath
-	require.NoError(t, o.absentConfig(containerd.Located{}), "containerd starts without that file")
 }
 
 // TestSlowDump: a containerd that is slow stays known as such, also for a generated file.

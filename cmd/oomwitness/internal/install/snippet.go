@@ -66,10 +66,7 @@ runcmd:
 // asRunc copies the settings of the node's runc handler to ours, as install does. from is a
 // comment that says where they are from.
 func (o Options) asRunc(ctx context.Context, version containerd.Version, dropin *criconf.Dropin) (from string, err error) {
-	o, err = o.Locate(ctx) // without a containerd its files are where they usually are
-	if errors.Is(err, ErrAbsentConfig) {
-		return "", err
-	}
+	o, _ = o.Locate(ctx) // without a containerd its files are where they usually are
 	config, err := criconf.Load(o.Root, o.MainConfig, o.dropinPath())
 	if err != nil {
 		return "", fmt.Errorf("settings of the runc handler: %w", err)

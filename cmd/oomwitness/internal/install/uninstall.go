@@ -24,10 +24,7 @@ func Uninstall(ctx context.Context, o Options) (Result, error) {
 }
 
 func (o Options) uninstall(ctx context.Context, result *Result) error {
-	o, err := o.Locate(ctx) // without a containerd the files are where they usually are
-	if errors.Is(err, ErrAbsentConfig) {
-		result.note("%v", err) // a second uninstall is no error
-	}
+	o, _ = o.Locate(ctx) // without a containerd the files are where they usually are
 	if err := o.check(); err != nil {
 		return err
 	}
