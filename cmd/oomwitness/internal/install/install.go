@@ -83,6 +83,9 @@ func (o Options) plan(ctx context.Context) (plan, error) {
 	if file := o.handlerIn(p.config); file != "" {
 		return p, o.notOurs(file)
 	}
+	if !p.config.Exists && o.MainConfig != criconf.DefaultPath && !o.daemon.ConfigNamed && o.source.Folder == "" {
+		p.notes = append(p.notes, fmt.Sprintf("no file is at %s: containerd reads that file only if containerd's flag --config names it", o.MainConfig))
+	}
 	if file := p.config.CRIDisabled(); file != "" {
 		p.notes = append(p.notes, fmt.Sprintf("%s disables the CRI plugin: Kubernetes cannot use this containerd until it is enabled", file))
 	}

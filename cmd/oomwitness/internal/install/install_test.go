@@ -3,6 +3,7 @@ package install_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -237,4 +238,16 @@ func TestDamagedDropinIsRepaired(t *testing.T) {
 	result, err := install.Install(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, "update", result.Actions[1].Verb)
+}
+
+// TestMisspeltConfig: a note says who reads a named file that is not there.
+func TestMisspeltConfig(t *testing.T) {
+	for name, want := range map[string]bool{"/etc/nothere.toml": true, criconf.DefaultPath: false} {
+		o := tree(t)
+		o.MainConfig, o.ConfDir, o.ContainerdVersion, o.DryRun = name, "", "2.2", true
+		result, err := install.Install(t.Context(), o)
+		require.NoError(t, err)
+		notes := strings.Join(result.Notes, "\n")
+		require.Equal(t, want, strings.Contains(notes, "no file is at "+name), notes)
+	}
 }
