@@ -106,7 +106,7 @@ var changes = map[string]change{
 	"agent.api.qps":            agent(`2.5`, "- --kube-api-qps=2.5"),
 	"agent.api.burst":          agent(`9`, "- --kube-api-burst=9"),
 	"agent.memoryLimit":        agent(`"21Mi"`, "- --memory-limit=21Mi"),
-	"agent.resources":          agent(`{"limits":{"memory":"79Mi"}}`, "memory: 79Mi"),
+	"agent.resources":          agent(`{"limits":{"memory":"99Mi"}}`, "memory: 99Mi"),
 	"agent.podAnnotations":     agent(`{"g":"h"}`, "g: h"),
 	"agent.serviceAccountName": agent(`"its"`, "serviceAccountName: its"),
 	"agent.podLabels":          agent(`{"i":"j"}`, "i: j"),
