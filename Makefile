@@ -27,7 +27,7 @@ STATIC   = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # cryptography is linked without its code for each kind of CPU: a shim hashes the address of
 # its socket once. The modfile puts modules beside the shim in the place of others.
 # The packages of SMALL run once in a shim's life, or never, and so without inlined calls.
-SMALL   := github.com/pelletier/go-toml/v2/unstable regexp/syntax google.golang.org/protobuf/types/descriptorpb github.com/oomwitness/oomwitness/shim/config
+SMALL   := github.com/pelletier/go-toml/v2/unstable regexp/syntax google.golang.org/protobuf/types/descriptorpb google.golang.org/protobuf/internal/filedesc
 SHIM     = -tags no_grpc,purego,no_loader $(SMALL:%=-gcflags=%=-l) -modfile=$(CACHE)/shim.mod ./cmd/containerd-shim-oomwitness-v2
 CACHE   := .cache
 # Files for the guest of another architecture are in a folder of their own, beside those for

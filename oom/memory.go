@@ -2,6 +2,8 @@ package oom
 
 import (
 	"fmt"
+	"slices"
+	"sort"
 	"strings"
 )
 
@@ -36,22 +38,16 @@ func (m Memory) Kinds() string {
 }
 
 // kinds returns the kinds of which there is any, the largest first.
-func (m Memory) kinds() (all []kind) {
-	for _, k := range []kind{
+func (m Memory) kinds() []kind {
+	all := []kind{
 		{"anonymous", m.Anon},
 		{"shared memory", m.Shmem},
 		{"page cache", m.File},
 		{"kernel", m.Kernel},
 		{"swap", m.Swap},
-	} {
-		if k.bytes == 0 {
-			continue
-		}
-		all = append(all, k)
-		for i := len(all) - 1; i > 0 && all[i-1].bytes < all[i].bytes; i-- {
-			all[i-1], all[i] = all[i], all[i-1]
-		}
 	}
+	all = slices.DeleteFunc(all, func(k kind) bool { return k.bytes == 0 })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].bytes > all[j].bytes })
 	return all
 }
 

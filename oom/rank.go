@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Reading is the result of a probe's Read.
@@ -30,11 +31,7 @@ type Reading struct {
 // kill first: else a kill in between would look like one missed.
 func Rank(readings []Reading) (all []Evidence, dispute string) {
 	readings = slices.Clone(readings)
-	for i := range readings {
-		for ; i > 0 && compare(readings[i], readings[i-1]) < 0; i-- {
-			readings[i], readings[i-1] = readings[i-1], readings[i]
-		}
-	}
+	sort.SliceStable(readings, func(i, j int) bool { return compare(readings[i], readings[j]) < 0 })
 	for _, r := range readings {
 		all = append(all, r.Evidence)
 	}
