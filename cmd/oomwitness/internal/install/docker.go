@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/oomwitness/oomwitness/cmd/oomwitness/internal/docker"
 )
@@ -99,8 +98,10 @@ func (o Options) planDocker(ctx context.Context, result *Result) (dockerPlan, er
 	if p.before, err = o.readDocker(p.daemon.config); err != nil {
 		return p, err
 	}
-	if _, err := os.Lstat(o.Root.Entry(p.daemon.config)); err == nil && p.before == nil {
-		return p, fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", p.daemon.config)
+	if p.before == nil {
+		if err := o.dangling(p.daemon.config); err != nil {
+			return p, err
+		}
 	}
 	r := docker.Runtime{Name: o.Handler, Shim: o.shimPath(), Default: o.Docker.Default}
 	if p.after, err = docker.Register(p.before, r, o.Force); err != nil {

@@ -143,15 +143,23 @@ func (o Options) handlerIn(config criconf.Config) string {
 // danglingDropin returns an error for a drop-in that is a link to a missing file: install makes
 // no links there.
 func (o Options) danglingDropin() error {
-	_, err := os.Lstat(o.Root.Entry(o.dropinPath()))
-	if errors.Is(err, fs.ErrNotExist) || o.Force {
+	if err := o.dangling(o.dropinPath()); err != nil && !o.Force {
+		return fmt.Errorf("%w, or use --force", err)
+	}
+	return nil
+}
+
+// dangling returns an error if an entry is at a path where no file can be read: a symbolic link
+// whose target is missing.
+func (o Options) dangling(name string) error {
+	_, err := os.Lstat(o.Root.Entry(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil:
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("drop-in: %w", err)
-	}
-	return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file, remove the link, or use --force",
-		o.dropinPath())
+	return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", name)
 }
 
 // checkForeign refuses to overwrite a drop-in that install did not write.

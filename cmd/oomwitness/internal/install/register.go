@@ -185,8 +185,8 @@ func (o Options) planEdit(r *registration, name string, edit func([]byte) ([]byt
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("containerd configuration: %w", err)
 	default:
-		if _, err := os.Lstat(o.Root.Entry(name)); err == nil {
-			return fmt.Errorf("%s is a symbolic link to a file that is missing: create that file or remove the link", name)
+		if err := o.dangling(name); err != nil {
+			return err
 		}
 	}
 	r.file, r.was = name, now

@@ -54,11 +54,13 @@ func (c Checker) docker(ctx context.Context) []Finding {
 // dockerConfig returns the named configuration file, or the file of the only running dockerd, or
 // the usual one.
 func (c Checker) dockerConfig() string {
-	processes, _, err := docker.Processes(c.Root.Path("/proc"))
-	if c.DockerConfig == "" && err == nil && len(processes) == 1 {
+	if c.DockerConfig != "" {
+		return c.DockerConfig
+	}
+	if processes, _, err := docker.Processes(c.Root.Path("/proc")); err == nil && len(processes) == 1 {
 		return processes[0].Config()
 	}
-	return cmp.Or(c.DockerConfig, docker.DefaultConfig)
+	return docker.DefaultConfig
 }
 
 // stockLink returns the first file on containerd's PATH with the name of the stock shim, and
