@@ -32,10 +32,10 @@ func (f *flood) print(t *testing.T, lasted time.Duration, cpu float64, limit int
 	skipped, err := agent.Sum(body, "oomwitness_events_total", `stage="skipped"`)
 	require.NoError(t, err)
 	t.Logf("metric=agent-flood seconds=%.0f tenants=%d kills=%d cgroups_made=%d pods_replaced=%d connections=%d good_kills=%d log_ms=%d..%d event_ms=%d..%d "+
-		"%v limit_kib=%d cgroup_peak_kib=%d cpu_percent=%.1f events_skipped=%.0f %s",
+		"rss_kib=%d %v limit_kib=%d cgroup_peak_kib=%d cpu_percent=%.1f events_skipped=%.0f %s",
 		lasted.Seconds(), tenants, f.kills.Load(), f.made.Load(), f.replaced.Load(), f.calls.Load(), len(f.took),
 		middle(f.inLog), slices.Max(f.inLog).Milliseconds(), middle(f.took), slices.Max(f.took).Milliseconds(),
-		f.charged, limit>>10, f.peak(t)>>10, cpu, skipped, strings.Join(sums, " "))
+		f.rss, f.charged, limit>>10, f.peak(t)>>10, cpu, skipped, strings.Join(sums, " "))
 	for what, n := range map[string]int64{"kills": f.kills.Load(), "cgroups": f.made.Load(), "pods": f.replaced.Load(), "connections": f.calls.Load()} {
 		require.Greater(t, n, int64(lasted.Seconds()/5), what)
 	}
